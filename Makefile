@@ -1,0 +1,41 @@
+# Two commands are all that is needed: `make run` and `make test`. Both set up what they need.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+TOOLS := $(CURDIR)/.tools
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+build: ## Build the release binary: target/release/enlarger
+	cargo build --release --locked -p enlarger
+
+run: build ## Build, then enlarge the sample photos 4x
+	./target/release/enlarger upscale samples -o samples/enlarged/ --overwrite
+	@echo "The results are in samples/enlarged/."
+
+test: test-setup ## Run every test
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo nextest run --locked --workspace
+	cargo test --locked --workspace --doc
+
+test-setup: $(VENV)/.tests-ready
+	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+
+$(VENV)/.tests-ready: tests/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+lint: ## Format, lints and licences
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(TOOLS)/bin/cargo-deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root $(TOOLS) --profile dev cargo-deny
+	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf $(VENV) $(TOOLS) samples/enlarged
+
+.PHONY: help build run test test-setup lint clean
