@@ -1,1 +1,38 @@
-//! See Cargo.toml.
+//! The durable task queue: what a task is, which way it may go, and the store that keeps it.
+//!
+//! ```text
+//!              claim                  complete
+//!  CREATED ──────────▶ IN_PROGRESS ─────────────▶ COMPLETED
+//!   ▲  │ ▲                 │ │ └────────────────▶ FAILED ──┐
+//!   │  │ └── release, ─────┘ │   fail, 3 failures          │
+//!   │  │     fail (again),   │                             │
+//!   │  │     lease expired   │ cancel                      │
+//!   │  └──────────────────▶ CANCELLED ─────────────────────┤
+//!   │          cancel                                      │
+//!   └──────────────────────── retry ───────────────────────┘
+//! ```
+//!
+//! * [`state`] is that picture as a pure machine; every store applies it and nothing else decides.
+//! * [`TaskStore`] is the contract of a store: task, idempotency key and outbox change in one transaction, and every
+//!   write of a worker carries its [`Lease`] (task, attempt, worker). A worker that lost the lease gets
+//!   [`StoreError::LeaseLost`] and must drop its work silently.
+//! * `SqliteStore` is the store that needs nothing installed.
+//!
+//! The crate knows nothing of HTTP or pixels: requests, plans, progress and results are opaque JSON.
+
+pub mod clock;
+mod error;
+
+pub mod state;
+mod store;
+mod task;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::StoreError;
+
+pub use state::TaskState;
+pub use store::{
+    Beat, Cancelled, Change, Counts, Deleted, Idempotency, ListQuery, Page, Pruned, QueueLimit, QueuePlace, Report,
+    Reserved, Retried, Retry, Scope, StoreConfig, Submitted, TaskStore,
+};
+pub use task::{ApiKey, Delivery, Files, Lease, NewApiKey, NewObject, NewTask, Object, ObjectState, Task, TaskError};

@@ -1,0 +1,42 @@
+//! What can go wrong inside a store. Answers that are part of the normal conversation (queue full, already done, ...)
+//! are not errors: they are variants of what the methods return.
+
+use uuid::Uuid;
+
+/// A store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The write was fenced off: another attempt owns the task, or it was cancelled. Drop the work and its files
+    /// silently; nothing was changed.
+    #[error("the lease on task {0} is lost")]
+    LeaseLost(Uuid),
+    /// The database is locked, full, read-only or gone. Nothing was changed; the same call may succeed later.
+    #[error("the task database is not available: {0}")]
+    Unavailable(String),
+    /// The database answered something this version does not understand.
+    #[error("the task database holds an unreadable {what}: {why}")]
+    Corrupt {
+        /// The column or value.
+        what: &'static str,
+        /// Why it could not be read.
+        why: String,
+    },
+    /// The file is not a database of this program, or of a newer version of it.
+    #[error("cannot open the task database: {why}\nhint: {hint}")]
+    Open {
+        /// What failed.
+        why: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// Any other database error: a bug.
+    #[error("task database: {0}")]
+    Database(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody changing anything else.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_))
+    }
+}

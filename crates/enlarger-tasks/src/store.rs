@@ -1,0 +1,402 @@
+//! The contract of a task store. Callers hold an `Arc<dyn TaskStore>` and never learn which database is behind it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::state::TaskState;
+use crate::task::{ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Object, Task, TaskError};
+
+/// The limits of a store. Every process that opens the same database should use the same ones.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreConfig {
+    /// How many tasks may wait in all.
+    pub queue_limit: u64,
+    /// How many tasks of one owner may wait.
+    pub owner_queue_limit: u64,
+    /// After how many broken attempts of a run the task fails for good.
+    pub max_failures: u32,
+    /// How many seconds of waiting one second of estimated work is worth. Tasks are claimed by
+    /// `due = queued_at + patience * min(cost, 1 hour)`, earliest first: a short task overtakes a long one, but only
+    /// one that arrives less than `patience * (difference of cost)` after it, so nobody starves.
+    pub patience: f64,
+    /// How long an idempotency key is remembered.
+    pub idempotency_ttl: Duration,
+    /// How long a reservation of an idempotency key holds when its maker is never heard of again.
+    pub reservation_ttl: Duration,
+    /// How long the files of a finished task are kept.
+    pub retention: Duration,
+    /// How long the row of a finished task is kept after its files are gone.
+    pub history: Duration,
+    /// How long sent and given-up webhooks are remembered.
+    pub outbox_history: Duration,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        StoreConfig {
+            queue_limit: 10_000,
+            owner_queue_limit: 10_000,
+            max_failures: 3,
+            patience: 4.0,
+            idempotency_ttl: 24 * HOUR,
+            reservation_ttl: Duration::from_secs(120),
+            retention: 24 * HOUR,
+            history: 30 * 24 * HOUR,
+            outbox_history: 7 * 24 * HOUR,
+        }
+    }
+}
+
+/// Whose tasks a caller may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody's: credentials are off, or the caller is the worker or the administrator.
+    All,
+    /// Only those of this owner. Others look as if they did not exist.
+    Owner(String),
+}
+
+/// The idempotency key that came with a submission. It is scoped to the owner of the task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key the client chose.
+    pub key: String,
+    /// SHA-256 of whatever must be equal for a replay (endpoint and body).
+    pub body_hash: [u8; 32],
+    /// The token of [`Reserved::Yours`] when the key was reserved before.
+    pub reservation: Option<Uuid>,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Submitted {
+    /// A new task waits in the queue.
+    Created(Task),
+    /// The key was used before with the same body: this is the task it made, as it stands now.
+    Replayed(Task),
+    /// The key is reserved by a submission that has not ended.
+    InFlight,
+    /// The key was used before with another body.
+    Mismatch,
+    /// Too many tasks wait.
+    QueueFull(QueueLimit),
+    /// The uploaded object has expired, has no bytes yet, or belongs to somebody else.
+    InputGone,
+}
+
+/// What became of a reservation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reserved {
+    /// Go on, and hand the token in with the submission, or give it back with [`TaskStore::unreserve`].
+    Yours(Uuid),
+    /// As in [`Submitted`].
+    Replayed(Task),
+    /// As in [`Submitted`].
+    InFlight,
+    /// As in [`Submitted`].
+    Mismatch,
+}
+
+/// Which limit of the queue is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimit {
+    /// Whether it is the owner's own limit, not everybody's.
+    pub of_owner: bool,
+    /// The limit.
+    pub limit: u64,
+    /// When to try again: the mean estimated work of a waiting task, 1 s to 1 h.
+    pub retry_after: Duration,
+}
+
+/// Which tasks to list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Only these kinds; empty for all.
+    pub kinds: Vec<String>,
+    /// Only these states; empty for all.
+    pub states: Vec<TaskState>,
+    /// From 1.
+    pub page: u64,
+    /// 1..=1000.
+    pub per_page: u64,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        ListQuery { kinds: Vec::new(), states: Vec::new(), page: 1, per_page: 20 }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The tasks of this page, newest first.
+    pub tasks: Vec<Task>,
+    /// How many there are on all pages.
+    pub total: u64,
+}
+
+/// What a worker says with its heartbeat. `None` leaves what was said before.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// How far it is.
+    pub progress: Option<Value>,
+    /// What it is going to do.
+    pub plan: Option<Value>,
+}
+
+/// What a worker hears back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// Go on.
+    Alive,
+    /// A user cancelled the task: stop, delete what was published.
+    Cancelled,
+    /// Somebody else has the task, or it is gone: stop, delete what was published under this attempt.
+    Lost,
+}
+
+/// What to do after an attempt broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The input is at fault: fail for good.
+    Never,
+    /// Try again after this long, unless this was the last attempt allowed.
+    After(Duration),
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cancelled {
+    /// The task is CANCELLED; a worker that was busy with it learns so with its next heartbeat.
+    Done(Task),
+    /// It was terminal before.
+    AlreadyDone(Task),
+    /// No such task, for this scope.
+    NotFound,
+}
+
+/// What became of a retry by a user.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Retried {
+    /// The task waits in the queue again, as its next run.
+    Queued(Task),
+    /// Only failed and cancelled tasks can be retried.
+    NotRetryable(Task),
+    /// Its input has been deleted.
+    InputGone(Task),
+    /// Too many tasks wait.
+    QueueFull(QueueLimit),
+    /// No such task, for this scope.
+    NotFound,
+}
+
+/// What became of a deletion.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deleted {
+    /// It is out of sight, and its files are due for [`TaskStore::take_expired`] now.
+    Done,
+    /// It is waiting or in progress: cancel it first.
+    StillActive(Task),
+    /// No such task, for this scope.
+    NotFound,
+}
+
+/// Where a waiting task stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueuePlace {
+    /// How many waiting tasks are ahead of it now (shorter ones may yet overtake).
+    pub ahead: u64,
+    /// Their estimated work, in seconds.
+    pub cost_ahead: f64,
+}
+
+/// How many of what there are, for metrics and readiness.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counts {
+    /// Tasks waiting.
+    pub created: u64,
+    /// Tasks held by a worker.
+    pub in_progress: u64,
+    /// Tasks in the history, by how they ended.
+    pub completed: u64,
+    /// See `completed`.
+    pub failed: u64,
+    /// See `completed`.
+    pub cancelled: u64,
+    /// Estimated work of the waiting tasks, in seconds.
+    pub queued_cost: f64,
+    /// Since when the oldest waiting task waits.
+    pub oldest_created_at: Option<Timestamp>,
+    /// Webhooks not delivered yet.
+    pub outbox_pending: u64,
+}
+
+/// How many rows [`TaskStore::prune`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Tasks whose history has run out.
+    pub tasks: u64,
+    /// Idempotency keys.
+    pub idempotency_keys: u64,
+    /// Webhooks sent or given up long ago.
+    pub outbox: u64,
+}
+
+/// A task changed, in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Which one.
+    pub task: Uuid,
+    /// Where it stands now. The same state again means new progress.
+    pub state: TaskState,
+}
+
+/// A durable task queue.
+///
+/// Each method is one transaction: when it returns `Ok` the change is on disk, when it returns `Err` nothing changed. A
+/// caller that is dropped in the middle (a client that hung up) leaves the change either done or not done. Errors for
+/// which [`StoreError::is_transient`] holds are worth trying again.
+#[async_trait]
+pub trait TaskStore: std::fmt::Debug + Send + Sync {
+    // ---- what the API calls ----
+
+    /// Reserves an idempotency key before costly work (storing an input), so that twins of the request learn at once
+    /// that the first is in flight. Optional: [`TaskStore::submit`] alone already makes one task per key.
+    async fn reserve(&self, owner: Option<&str>, key: &Idempotency) -> Result<Reserved, StoreError>;
+
+    /// Gives a reservation back because the submission was refused. Unknown tokens are ignored.
+    async fn unreserve(&self, token: Uuid) -> Result<(), StoreError>;
+
+    /// Puts a task into the queue. Files it needs must be stored before; on anything but [`Submitted::Created`] the
+    /// caller deletes them again.
+    async fn submit(&self, task: NewTask, idempotency: Option<Idempotency>) -> Result<Submitted, StoreError>;
+
+    /// The task, or `None` when there is none for this scope.
+    async fn get(&self, id: Uuid, scope: &Scope) -> Result<Option<Task>, StoreError>;
+
+    /// The tasks of this scope, newest first.
+    async fn list(&self, query: &ListQuery, scope: &Scope) -> Result<Page, StoreError>;
+
+    /// Where a waiting task stands; `None` when it is not waiting.
+    async fn queue_place(&self, id: Uuid) -> Result<Option<QueuePlace>, StoreError>;
+
+    /// Cancels a task that is not terminal. It is CANCELLED when this returns, also if a worker is busy with it.
+    async fn cancel(&self, id: Uuid, scope: &Scope) -> Result<Cancelled, StoreError>;
+
+    /// Puts a failed or cancelled task into the queue again, as a new run with all its attempts.
+    async fn retry(&self, id: Uuid, scope: &Scope) -> Result<Retried, StoreError>;
+
+    /// Hides a terminal task for good and makes its files due for deletion.
+    async fn delete(&self, id: Uuid, scope: &Scope) -> Result<Deleted, StoreError>;
+
+    /// Hears of every change made through this store object. Changes by other processes are not heard: callers look
+    /// again at least every second or two, and also after `RecvError::Lagged`.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    // ---- what the worker calls ----
+
+    /// Takes the task that is due first and leases it to `worker` for `lease`; `None` when nothing waits. Expired
+    /// leases are recovered on the way, so a single worker that keeps claiming is enough to pick up orphans. `worker` must be unique
+    /// per process start (host, pid, random).
+    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Task>, StoreError>;
+
+    /// Prolongs the lease to `lease` from now and stores what the worker reports. To be called every third of the lease, and
+    /// often enough (once a second) for progress to look alive and cancellation to be noticed.
+    async fn heartbeat(&self, held: &Lease, lease: Duration, report: Report) -> Result<Beat, StoreError>;
+
+    /// Ends the task as COMPLETED. The files named in `result` must be durable under names that only this attempt uses.
+    async fn complete(&self, held: &Lease, result: Value) -> Result<Task, StoreError>;
+
+    /// Ends the attempt with an error. The task comes back FAILED, or CREATED when it is to be tried again.
+    async fn fail(&self, held: &Lease, error: TaskError, retry: Retry) -> Result<Task, StoreError>;
+
+    /// Gives the task back untouched (shutdown): it keeps its place in the queue and burns no attempt.
+    async fn release(&self, held: &Lease) -> Result<Task, StoreError>;
+
+    /// Puts tasks whose lease ran out back into the queue, or fails them after [`StoreConfig::max_failures`]. Returns how
+    /// many there were.
+    async fn recover_expired_leases(&self) -> Result<u64, StoreError>;
+
+    // ---- what the webhook sender calls ----
+
+    /// Takes up to `limit` deliveries that are due and leases them for `lease` (longer than the delivery may take). At most
+    /// one per task, oldest first, so that a receiver sees statuses in order unless one of them had to be tried again.
+    async fn outbox_due(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError>;
+
+    /// It was delivered.
+    async fn outbox_delivered(&self, event: Uuid, attempt: u32) -> Result<(), StoreError>;
+
+    /// It was not delivered: try again at `next_at`.
+    async fn outbox_failed(&self, event: Uuid, attempt: u32, next_at: Timestamp, why: &str) -> Result<(), StoreError>;
+
+    /// It was not delivered and never will be.
+    async fn outbox_give_up(&self, event: Uuid, attempt: u32, why: &str) -> Result<(), StoreError>;
+
+    // ---- what the sweeper calls ----
+
+    /// Up to `limit` terminal tasks whose files are to be deleted now. They are marked first, so nobody hands out a URL to
+    /// a file that is going; a task stays on this list until [`TaskStore::files_deleted`] is called for it.
+    async fn take_expired(&self, limit: u32) -> Result<Vec<Task>, StoreError>;
+
+    /// The files of a task are gone (they are also gone if they were never there).
+    async fn files_deleted(&self, id: Uuid) -> Result<(), StoreError>;
+
+    /// Forgets rows that have outlived their use.
+    async fn prune(&self) -> Result<Pruned, StoreError>;
+
+    // ---- uploaded objects ----
+
+    /// Makes an upload slot.
+    async fn object_create(&self, object: NewObject) -> Result<Object, StoreError>;
+
+    /// The bytes are stored. May be repeated (a client that uploads again); `None` when the object has expired.
+    async fn object_finish(
+        &self,
+        id: Uuid,
+        size: u64,
+        content_type: Option<&str>,
+    ) -> Result<Option<Object>, StoreError>;
+
+    /// The object, also when it is pending; `None` when it has expired or never was.
+    async fn object_get(&self, id: Uuid) -> Result<Option<Object>, StoreError>;
+
+    /// Up to `limit` expired objects whose bytes are to be deleted now; never one that a waiting or running task reads.
+    /// An object stays on this list until [`TaskStore::object_deleted`] is called for it.
+    async fn objects_take_expired(&self, limit: u32) -> Result<Vec<Object>, StoreError>;
+
+    /// The bytes are gone: forgets the object.
+    async fn object_deleted(&self, id: Uuid) -> Result<(), StoreError>;
+
+    // ---- API keys ----
+
+    /// Stores a key; `None` when the prefix is taken.
+    async fn key_create(&self, key: NewApiKey) -> Result<Option<ApiKey>, StoreError>;
+
+    /// All keys, oldest first, revoked ones too.
+    async fn key_list(&self) -> Result<Vec<ApiKey>, StoreError>;
+
+    /// The key with this prefix, revoked or not.
+    async fn key_find(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
+
+    /// Notes that a key was used now. Call it at most once a minute per key.
+    async fn key_used(&self, id: Uuid) -> Result<(), StoreError>;
+
+    /// Revokes a key; `None` when there is none with this prefix. Revoking twice keeps the first date.
+    async fn key_revoke(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
+
+    // ---- health ----
+
+    /// How many of what there are.
+    async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// Proves that the database can be written now (disk full, locked, gone: [`StoreError::Unavailable`]).
+    async fn ping(&self) -> Result<(), StoreError>;
+}

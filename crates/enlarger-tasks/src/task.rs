@@ -1,0 +1,236 @@
+//! The rows: tasks, webhook deliveries, uploaded objects and API keys.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::state::TaskState;
+
+/// What a caller hands in to have a task made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewTask {
+    /// Chosen by the caller (`Uuid::now_v7()`), so that files can be stored under it before the task exists.
+    pub id: Uuid,
+    /// The API key the task belongs to; `None` when credentials are off.
+    pub owner: Option<String>,
+    /// Which dialect and endpoint it came by, e.g. `creative`; lists filter on it.
+    pub kind: String,
+    /// The request, opaque to the store.
+    pub request: Value,
+    /// Where the input is (an upload, a stored blob, an address), opaque to the store.
+    pub input: Value,
+    /// The uploaded object that `input` speaks of, if any: it will not expire while the task is alive.
+    pub input_object: Option<Uuid>,
+    /// Where status changes are sent; `None` writes no outbox rows.
+    pub webhook_url: Option<String>,
+    /// Estimated work in seconds on this machine, >= 0. Ranks the queue; see [`crate::StoreConfig::patience`].
+    pub cost: f64,
+}
+
+/// A task as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Its name on the wire.
+    pub id: Uuid,
+    /// The API key it belongs to; `None` when credentials were off.
+    pub owner: Option<String>,
+    /// Which dialect and endpoint it came by.
+    pub kind: String,
+    /// The request, as submitted.
+    pub request: Value,
+    /// Where the input is, as submitted.
+    pub input: Value,
+    /// The uploaded object that `input` speaks of.
+    pub input_object: Option<Uuid>,
+    /// Where status changes are sent.
+    pub webhook_url: Option<String>,
+    /// Estimated work in seconds.
+    pub cost: f64,
+    /// Where it stands.
+    pub state: TaskState,
+    /// How often a user asked for it: 1, then one more with every retry by the user. Webhooks go out once per run and status.
+    pub run: u32,
+    /// How often it was claimed, ever. Only grows; together with the worker it fences writes.
+    pub attempt: u32,
+    /// How many attempts of this run broke (crash, lost lease, error worth another try). Releases do not count.
+    pub failures: u32,
+    /// Who holds the lease, while in progress.
+    pub worker: Option<String>,
+    /// Until when, while in progress.
+    pub lease_until: Option<Timestamp>,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When the present attempt (or the last one) was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it came to its end: set exactly when the state is terminal.
+    pub finished_at: Option<Timestamp>,
+    /// When its files will be deleted: set exactly when the state is terminal.
+    pub expires_at: Option<Timestamp>,
+    /// Whether its files are still there. URLs may be handed out only while [`Files::Present`].
+    pub files: Files,
+    /// The last progress a worker reported; gone when the attempt ends without a result.
+    pub progress: Option<Value>,
+    /// The plan the worker made.
+    pub plan: Option<Value>,
+    /// What came out (files, sizes, timings): set exactly when COMPLETED.
+    pub result: Option<Value>,
+    /// Why it failed or was cancelled; while queued, why the last attempt broke.
+    pub error: Option<TaskError>,
+}
+
+/// Whether the files of a task still exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Files {
+    /// They do (once the task has any).
+    Present,
+    /// The sweeper is deleting them.
+    Deleting,
+    /// They are gone.
+    Gone,
+}
+
+/// Why a task failed, to be shown to a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskError {
+    /// Stable, for programs: `cancelled`, `worker_died`, or one of the caller's own.
+    pub code: String,
+    /// One clear sentence: what and why.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl TaskError {
+    /// The code of a task that a user cancelled.
+    pub const CANCELLED: &'static str = "cancelled";
+    /// The code of a task whose workers kept dying.
+    pub const WORKER_DIED: &'static str = "worker_died";
+
+    /// An error without a hint.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        TaskError { code: code.into(), message: message.into(), hint: None }
+    }
+
+    /// The same error with a hint.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// The right to work on a task: the fence that every write of a worker carries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The task.
+    pub task: Uuid,
+    /// Which claim of it.
+    pub attempt: u32,
+    /// By whom.
+    pub worker: String,
+}
+
+impl Task {
+    /// The lease of the worker that holds the task now, or `None` when nobody does.
+    pub fn lease(&self) -> Option<Lease> {
+        let worker = self.worker.clone()?;
+        Some(Lease { task: self.id, attempt: self.attempt, worker })
+    }
+}
+
+/// One webhook to send: an outbox row, claimed for sending.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// The event, stable across retries: the `webhook-id`.
+    pub event: Uuid,
+    /// The task it speaks of.
+    pub task: Uuid,
+    /// The status it announces: IN_PROGRESS, COMPLETED, FAILED or CANCELLED. The body says this even when the task
+    /// has moved on since.
+    pub status: TaskState,
+    /// Where to.
+    pub url: String,
+    /// Which try this is: 1 for the first. It fences the answer.
+    pub attempt: u32,
+    /// When the status changed.
+    pub created_at: Timestamp,
+}
+
+/// What a caller hands in to have an upload slot made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewObject {
+    /// Chosen by the caller; an unguessable one when it appears in a URL.
+    pub id: Uuid,
+    /// The API key it belongs to; `None` when credentials are off.
+    pub owner: Option<String>,
+    /// The name the client gave it.
+    pub file_name: String,
+    /// What the client says it is.
+    pub content_type: Option<String>,
+    /// When it is to be deleted.
+    pub expires_at: Timestamp,
+}
+
+/// An uploaded object. The bytes live elsewhere, under the id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its name on the wire.
+    pub id: Uuid,
+    /// The API key it belongs to.
+    pub owner: Option<String>,
+    /// The name the client gave it.
+    pub file_name: String,
+    /// What the client says it is.
+    pub content_type: Option<String>,
+    /// Bytes, once uploaded.
+    pub size: Option<u64>,
+    /// Where it stands.
+    pub state: ObjectState,
+    /// When the slot was made.
+    pub created_at: Timestamp,
+    /// When it is to be deleted (later while a live task reads it).
+    pub expires_at: Timestamp,
+}
+
+/// Where an uploaded object stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectState {
+    /// Announced, no bytes yet.
+    Pending,
+    /// The bytes are stored.
+    Ready,
+    /// Expired; the sweeper is deleting the bytes.
+    Deleting,
+}
+
+/// What a caller hands in to have an API key stored. The key itself never comes here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiKey {
+    /// The name a person gave it.
+    pub name: String,
+    /// The public beginning of the key, by which it is found; unique.
+    pub prefix: String,
+    /// SHA-256 of the whole key.
+    pub hash: [u8; 32],
+}
+
+/// A stored API key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Stable id: what tasks carry as their owner.
+    pub id: Uuid,
+    /// The name a person gave it.
+    pub name: String,
+    /// The public beginning of the key.
+    pub prefix: String,
+    /// SHA-256 of the whole key.
+    pub hash: [u8; 32],
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used, to the precision the caller reports it.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was revoked; a revoked key opens nothing.
+    pub revoked_at: Option<Timestamp>,
+}
