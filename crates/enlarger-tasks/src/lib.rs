@@ -16,12 +16,14 @@
 //! * [`TaskStore`] is the contract of a store: task, idempotency key and outbox change in one transaction, and every
 //!   write of a worker carries its [`Lease`] (task, attempt, worker). A worker that lost the lease gets
 //!   [`StoreError::LeaseLost`] and must drop its work silently.
-//! * `SqliteStore` is the store that needs nothing installed.
+//! * [`SqliteStore`] is the store that needs nothing installed.
 //!
 //! The crate knows nothing of HTTP or pixels: requests, plans, progress and results are opaque JSON.
 
 pub mod clock;
 mod error;
+mod record;
+pub mod sqlite;
 
 pub mod state;
 mod store;
@@ -29,6 +31,7 @@ mod task;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
+pub use sqlite::SqliteStore;
 
 pub use state::TaskState;
 pub use store::{

@@ -87,12 +87,13 @@ pub enum Submitted {
     Mismatch,
     /// Too many tasks wait.
     QueueFull(QueueLimit),
-    /// The uploaded object has expired, has no bytes yet, or belongs to somebody else.
+    /// The uploaded object has expired or has no bytes yet.
     InputGone,
 }
 
 /// What became of a reservation.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "made once per request, moved once")]
 pub enum Reserved {
     /// Go on, and hand the token in with the submission, or give it back with [`TaskStore::unreserve`].
     Yours(Uuid),
@@ -200,6 +201,7 @@ pub enum Retried {
 
 /// What became of a deletion.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "made once per request, moved once")]
 pub enum Deleted {
     /// It is out of sight, and its files are due for [`TaskStore::take_expired`] now.
     Done,

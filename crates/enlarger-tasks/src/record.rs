@@ -1,0 +1,176 @@
+//! A task with the columns that only stores see, and what each event does to it. Shared by every backend: a backend loads
+//! a [`Record`], lets it move, and writes it back in the same transaction together with the outbox row it [announces].
+//!
+//! [announces]: Record::announces
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::state::{Event, Holder, Life, Refused, TaskState};
+use crate::store::{Retry, StoreConfig};
+use crate::task::{Files, Lease, NewTask, Task, TaskError};
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    pub task: Task,
+    /// The rank in the queue, in milliseconds of Unix time.
+    pub due: i64,
+    /// Not to be claimed before.
+    pub not_before: Timestamp,
+    /// Deleted by its user.
+    pub hidden: bool,
+}
+
+/// Work that counts for ranking is capped, so that a wild estimate cannot put a task off for days.
+const MAX_RANKED_COST: f64 = 3600.0;
+
+impl Record {
+    /// A task just submitted.
+    pub fn new(new: NewTask, now: Timestamp, config: &StoreConfig) -> Self {
+        let life = Life::new();
+        let task = Task {
+            id: new.id,
+            owner: new.owner,
+            kind: new.kind,
+            request: new.request,
+            input: new.input,
+            input_object: new.input_object,
+            webhook_url: new.webhook_url,
+            cost: if new.cost.is_finite() { new.cost.max(0.0) } else { 0.0 },
+            state: life.state,
+            run: life.run,
+            attempt: life.attempt,
+            failures: life.failures,
+            worker: life.worker,
+            lease_until: None,
+            created_at: now,
+            started_at: None,
+            finished_at: None,
+            expires_at: None,
+            files: Files::Present,
+            progress: None,
+            plan: None,
+            result: None,
+            error: None,
+        };
+        let due = due(now, task.cost, config);
+        Record { task, due, not_before: now, hidden: false }
+    }
+
+    /// A worker takes it for as long as `lease`.
+    pub fn claim(&self, worker: &str, lease: Duration, now: Timestamp, config: &StoreConfig) -> Result<Self, Refused> {
+        let mut next = self.moved(&Event::Claim { worker: worker.to_owned() }, now, config)?;
+        next.task.lease_until = Some(after(now, lease));
+        next.task.started_at = Some(now);
+        Ok(next)
+    }
+
+    /// The worker did it.
+    pub fn complete(&self, held: &Lease, result: Value, now: Timestamp, config: &StoreConfig) -> Result<Self, Refused> {
+        let mut next = self.moved(&Event::Complete(holder(held)), now, config)?;
+        next.task.progress = self.task.progress.clone();
+        next.task.result = Some(result);
+        next.task.error = None;
+        Ok(next)
+    }
+
+    /// The worker could not do it.
+    pub fn fail(
+        &self,
+        held: &Lease,
+        error: TaskError,
+        retry: Retry,
+        now: Timestamp,
+        config: &StoreConfig,
+    ) -> Result<Self, Refused> {
+        let again = matches!(retry, Retry::After(_));
+        let mut next = self.moved(&Event::Fail { holder: holder(held), again }, now, config)?;
+        next.task.error = Some(error);
+        if let Retry::After(pause) = retry {
+            next.not_before = after(now, pause);
+        }
+        Ok(next)
+    }
+
+    /// The worker gives it back untouched.
+    pub fn release(&self, held: &Lease, now: Timestamp, config: &StoreConfig) -> Result<Self, Refused> {
+        self.moved(&Event::Release(holder(held)), now, config)
+    }
+
+    /// Its worker died, froze or was cut off.
+    pub fn lease_expired(&self, now: Timestamp, config: &StoreConfig) -> Result<Self, Refused> {
+        let mut next = self.moved(&Event::LeaseExpired, now, config)?;
+        let failures = next.task.failures;
+        let times = if failures == 1 { "once".to_owned() } else { format!("{failures} times") };
+        next.task.error = Some(
+            TaskError::new(TaskError::WORKER_DIED, format!("the worker stopped {times} while working on this task"))
+                .with_hint("the picture may need more memory than there is; try a smaller picture or scale factor"),
+        );
+        Ok(next)
+    }
+
+    /// Its user does not want it any more.
+    pub fn cancel(&self, now: Timestamp, config: &StoreConfig) -> Result<Self, Refused> {
+        let mut next = self.moved(&Event::Cancel, now, config)?;
+        next.task.error = Some(TaskError::new(TaskError::CANCELLED, "the task was cancelled"));
+        Ok(next)
+    }
+
+    /// Its user wants it after all.
+    pub fn retry(&self, now: Timestamp, config: &StoreConfig) -> Result<Self, Refused> {
+        let mut next = self.moved(&Event::Retry, now, config)?;
+        next.task.error = None;
+        next.task.plan = None;
+        next.due = due(now, next.task.cost, config);
+        next.not_before = now;
+        Ok(next)
+    }
+
+    /// The status that a webhook tells of when `self` became `next`.
+    pub fn announces(&self, next: &Record) -> Option<TaskState> {
+        let told = next.task.state != self.task.state && next.task.state != TaskState::Created;
+        told.then_some(next.task.state)
+    }
+
+    /// What every event has in common: the machine decides, times and leases follow from the state.
+    fn moved(&self, event: &Event, now: Timestamp, config: &StoreConfig) -> Result<Self, Refused> {
+        let task = &self.task;
+        let life = Life {
+            state: task.state,
+            run: task.run,
+            attempt: task.attempt,
+            failures: task.failures,
+            worker: task.worker.clone(),
+        };
+        let life = life.apply(event, config.max_failures)?;
+        let ended = life.state.is_terminal().then_some(now);
+        let mut next = self.clone();
+        next.task.state = life.state;
+        next.task.run = life.run;
+        next.task.attempt = life.attempt;
+        next.task.failures = life.failures;
+        next.task.worker = life.worker;
+        next.task.lease_until = None;
+        next.task.finished_at = ended;
+        next.task.expires_at = ended.map(|end| after(end, config.retention));
+        next.task.progress = None;
+        Ok(next)
+    }
+}
+
+/// Short work first, but every task's turn comes: see [`StoreConfig::patience`].
+fn due(queued_at: Timestamp, cost: f64, config: &StoreConfig) -> i64 {
+    let allowance = config.patience * cost.min(MAX_RANKED_COST) * 1000.0;
+    queued_at.as_millisecond().saturating_add(allowance as i64)
+}
+
+/// `time + by`, at the end of time at the latest.
+pub(crate) fn after(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn holder(held: &Lease) -> Holder {
+    Holder { attempt: held.attempt, worker: held.worker.clone() }
+}

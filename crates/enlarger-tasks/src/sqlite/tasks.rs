@@ -1,0 +1,531 @@
+//! Tasks and idempotency keys.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
+use sqlx::{QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use super::writer::Tx;
+use super::{Context, objects, outbox, row};
+use crate::error::StoreError;
+use crate::record::{Record, after};
+use crate::state::{Refused, TaskState};
+use crate::store::{
+    Beat, Cancelled, Change, Counts, Deleted, Idempotency, ListQuery, Page, Pruned, QueueLimit, QueuePlace, Report,
+    Reserved, Retried, Scope, Submitted,
+};
+use crate::task::{Files, Lease, NewTask, Task};
+
+/// How many rows one transaction recovers or prunes at most, so that a long neglected database does not hold the write lock
+/// for long.
+const CHUNK: u32 = 500;
+
+// ---- reading ----
+
+/// The task with this id, if this scope may see it.
+pub(super) async fn visible(
+    conn: &mut SqliteConnection,
+    id: Uuid,
+    scope: &Scope,
+) -> Result<Option<Record>, StoreError> {
+    let Some(record) = by_id(conn, id).await? else { return Ok(None) };
+    let ours = match scope {
+        Scope::All => true,
+        Scope::Owner(owner) => record.task.owner.as_ref() == Some(owner),
+    };
+    Ok((ours && !record.hidden).then_some(record))
+}
+
+async fn by_id(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<Record>, StoreError> {
+    let row = sqlx::query("SELECT * FROM tasks WHERE id = ?").bind(id.to_string()).fetch_optional(conn).await?;
+    row.as_ref().map(row::record).transpose()
+}
+
+pub(super) async fn list(conn: &mut SqliteConnection, query: &ListQuery, scope: &Scope) -> Result<Page, StoreError> {
+    let mut count = QueryBuilder::new("SELECT count(*) FROM tasks");
+    filter(&mut count, query, scope);
+    let total: i64 = count.build_query_scalar().fetch_one(&mut *conn).await?;
+
+    let per_page = query.per_page.clamp(1, 1000);
+    let skip = query.page.saturating_sub(1).saturating_mul(per_page);
+    let mut page = QueryBuilder::new("SELECT * FROM tasks");
+    filter(&mut page, query, scope);
+    page.push(" ORDER BY seq DESC LIMIT ").push_bind(integer(per_page));
+    page.push(" OFFSET ").push_bind(integer(skip));
+    let tasks = tasks(&page.build().fetch_all(conn).await?)?;
+    Ok(Page { tasks, total: total.unsigned_abs() })
+}
+
+fn filter(sql: &mut QueryBuilder<Sqlite>, query: &ListQuery, scope: &Scope) {
+    sql.push(" WHERE hidden = 0");
+    if let Scope::Owner(owner) = scope {
+        sql.push(" AND owner = ").push_bind(owner.clone());
+    }
+    if !query.kinds.is_empty() {
+        sql.push(" AND kind IN (");
+        let mut kinds = sql.separated(", ");
+        for kind in &query.kinds {
+            kinds.push_bind(kind.clone());
+        }
+        sql.push(")");
+    }
+    if !query.states.is_empty() {
+        sql.push(" AND state IN (");
+        let mut states = sql.separated(", ");
+        for state in &query.states {
+            states.push_bind(state.as_str());
+        }
+        sql.push(")");
+    }
+}
+
+pub(super) async fn queue_place(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<QueuePlace>, StoreError> {
+    let sql = "SELECT count(ahead.seq) AS ahead, total(ahead.cost) AS cost_ahead
+               FROM tasks AS own
+               LEFT JOIN tasks AS ahead ON ahead.state = 'CREATED' AND (ahead.due, ahead.seq) < (own.due, own.seq)
+               WHERE own.id = ? AND own.state = 'CREATED'
+               GROUP BY own.seq";
+    let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(conn).await?;
+    let place = |row: SqliteRow| {
+        Ok(QueuePlace { ahead: row.try_get::<i64, _>("ahead")?.unsigned_abs(), cost_ahead: row.try_get("cost_ahead")? })
+    };
+    row.map(place).transpose()
+}
+
+pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Counts, StoreError> {
+    let mut counts = Counts::default();
+    for row in sqlx::query("SELECT state, count(*) AS n FROM tasks GROUP BY state").fetch_all(&mut *conn).await? {
+        let n = row.try_get::<i64, _>("n")?.unsigned_abs();
+        match row::parsed(&row, "state")? {
+            TaskState::Created => counts.created = n,
+            TaskState::InProgress => counts.in_progress = n,
+            TaskState::Completed => counts.completed = n,
+            TaskState::Failed => counts.failed = n,
+            TaskState::Cancelled => counts.cancelled = n,
+        }
+    }
+    let waiting = "SELECT total(cost) AS cost, min(created_at) AS oldest FROM tasks WHERE state = 'CREATED'";
+    let waiting = sqlx::query(waiting).fetch_one(&mut *conn).await?;
+    counts.queued_cost = waiting.try_get("cost")?;
+    counts.oldest_created_at = row::time_opt(&waiting, "oldest")?;
+    counts.outbox_pending = outbox::pending(conn).await?;
+    Ok(counts)
+}
+
+/// Whether a claim would find or recover anything.
+pub(super) async fn claimable(conn: &mut SqliteConnection, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE state = 'CREATED' AND not_before <= ?1)
+                   OR EXISTS (SELECT 1 FROM tasks WHERE state = 'IN_PROGRESS' AND lease_until <= ?1)";
+    Ok(sqlx::query_scalar::<_, i64>(sql).bind(now.as_millisecond()).fetch_one(conn).await? != 0)
+}
+
+// ---- submitting ----
+
+pub(super) async fn reserve(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    owner: Option<String>,
+    key: Idempotency,
+) -> Result<Reserved, StoreError> {
+    let owner = owner.unwrap_or_default();
+    match remembered(tx.conn, context.now(), &owner, &key).await? {
+        Some(Known::Task(task)) => Ok(Reserved::Replayed(task)),
+        Some(Known::InFlight) => Ok(Reserved::InFlight),
+        Some(Known::Mismatch) => Ok(Reserved::Mismatch),
+        None => {
+            let token = Uuid::new_v4();
+            let until = after(context.now(), context.config.reservation_ttl);
+            remember(tx.conn, &owner, &key, Claim::Reservation(token), until).await?;
+            Ok(Reserved::Yours(token))
+        }
+    }
+}
+
+pub(super) async fn unreserve(tx: &mut Tx<'_>, token: Uuid) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM idempotency_keys WHERE token = ?").bind(token.to_string()).execute(&mut *tx.conn).await?;
+    Ok(())
+}
+
+pub(super) async fn submit(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    new: NewTask,
+    idempotency: Option<Idempotency>,
+) -> Result<Submitted, StoreError> {
+    let now = context.now();
+    let owner = new.owner.clone().unwrap_or_default();
+    if let Some(key) = &idempotency {
+        match remembered(tx.conn, now, &owner, key).await? {
+            Some(Known::Task(task)) => return Ok(Submitted::Replayed(task)),
+            Some(Known::InFlight) => return Ok(Submitted::InFlight),
+            Some(Known::Mismatch) => return Ok(Submitted::Mismatch),
+            None => {}
+        }
+    }
+    if let Some(limit) = queue_full(tx.conn, context, new.owner.as_deref()).await? {
+        return Ok(Submitted::QueueFull(limit));
+    }
+    if let Some(object) = new.input_object
+        && !objects::is_ready(tx.conn, object).await?
+    {
+        return Ok(Submitted::InputGone);
+    }
+    let record = Record::new(new, now, &context.config);
+    insert(tx, &record).await?;
+    if let Some(key) = &idempotency {
+        let until = after(now, context.config.idempotency_ttl);
+        remember(tx.conn, &owner, key, Claim::Task(record.task.id), until).await?;
+    }
+    Ok(Submitted::Created(record.task))
+}
+
+/// What an idempotency key stands for.
+#[expect(clippy::large_enum_variant, reason = "made once per request, moved once")]
+enum Known {
+    Task(Task),
+    InFlight,
+    Mismatch,
+}
+
+enum Claim {
+    Task(Uuid),
+    Reservation(Uuid),
+}
+
+/// What `key` stands for, or `None` when it is free for this caller (new, expired, or its own reservation).
+async fn remembered(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    owner: &str,
+    key: &Idempotency,
+) -> Result<Option<Known>, StoreError> {
+    let sql = "SELECT body_hash, task, token FROM idempotency_keys WHERE owner = ? AND key = ? AND expires_at > ?";
+    let query = sqlx::query(sql).bind(owner).bind(&key.key).bind(now.as_millisecond());
+    let Some(row) = query.fetch_optional(&mut *conn).await? else { return Ok(None) };
+    if row.try_get::<&[u8], _>("body_hash")? != key.body_hash {
+        return Ok(Some(Known::Mismatch));
+    }
+    if row.try_get::<Option<&str>, _>("task")?.is_some() {
+        return Ok(by_id(conn, row::parsed(&row, "task")?).await?.map(|record| Known::Task(record.task)));
+    }
+    let ours = key.reservation.is_some() && key.reservation == Some(row::parsed(&row, "token")?);
+    Ok((!ours).then_some(Known::InFlight))
+}
+
+async fn remember(
+    conn: &mut SqliteConnection,
+    owner: &str,
+    key: &Idempotency,
+    claim: Claim,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    let (task, token) = match claim {
+        Claim::Task(task) => (Some(task.to_string()), None),
+        Claim::Reservation(token) => (None, Some(token.to_string())),
+    };
+    sqlx::query(
+        "INSERT OR REPLACE INTO idempotency_keys (owner, key, body_hash, task, token, expires_at)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(owner)
+    .bind(&key.key)
+    .bind(&key.body_hash[..])
+    .bind(task)
+    .bind(token)
+    .bind(until.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The limit that keeps one more task of this owner out, if any.
+async fn queue_full(
+    conn: &mut SqliteConnection,
+    context: &Context,
+    owner: Option<&str>,
+) -> Result<Option<QueueLimit>, StoreError> {
+    let config = &context.config;
+    let all = "SELECT count(*) FROM tasks WHERE state = 'CREATED'";
+    let all: i64 = sqlx::query_scalar(all).fetch_one(&mut *conn).await?;
+    let own = match owner {
+        Some(owner) => {
+            let own = "SELECT count(*) FROM tasks WHERE state = 'CREATED' AND owner = ?";
+            sqlx::query_scalar::<_, i64>(own).bind(owner).fetch_one(&mut *conn).await?
+        }
+        None => 0,
+    };
+    let (of_owner, limit) = if own.unsigned_abs() >= config.owner_queue_limit && owner.is_some() {
+        (true, config.owner_queue_limit)
+    } else if all.unsigned_abs() >= config.queue_limit {
+        (false, config.queue_limit)
+    } else {
+        return Ok(None);
+    };
+    let mean = "SELECT coalesce(avg(cost), 0.0) FROM tasks WHERE state = 'CREATED'";
+    let mean: f64 = sqlx::query_scalar(mean).fetch_one(conn).await?;
+    Ok(Some(QueueLimit { of_owner, limit, retry_after: Duration::from_secs_f64(mean.ceil().clamp(1.0, 3600.0)) }))
+}
+
+// ---- what users do to tasks ----
+
+pub(super) async fn cancel(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    id: Uuid,
+    scope: &Scope,
+) -> Result<Cancelled, StoreError> {
+    let Some(record) = visible(tx.conn, id, scope).await? else { return Ok(Cancelled::NotFound) };
+    match record.cancel(context.now(), &context.config) {
+        Ok(next) => Ok(Cancelled::Done(advance(tx, context, &record, next).await?)),
+        Err(_) => Ok(Cancelled::AlreadyDone(record.task)),
+    }
+}
+
+pub(super) async fn retry(tx: &mut Tx<'_>, context: &Context, id: Uuid, scope: &Scope) -> Result<Retried, StoreError> {
+    let Some(record) = visible(tx.conn, id, scope).await? else { return Ok(Retried::NotFound) };
+    let Ok(next) = record.retry(context.now(), &context.config) else {
+        return Ok(Retried::NotRetryable(record.task));
+    };
+    let input_there = match record.task.input_object {
+        Some(object) => objects::is_ready(tx.conn, object).await?,
+        None => true,
+    };
+    if record.task.files != Files::Present || !input_there {
+        return Ok(Retried::InputGone(record.task));
+    }
+    if let Some(limit) = queue_full(tx.conn, context, record.task.owner.as_deref()).await? {
+        return Ok(Retried::QueueFull(limit));
+    }
+    Ok(Retried::Queued(advance(tx, context, &record, next).await?))
+}
+
+pub(super) async fn delete(tx: &mut Tx<'_>, context: &Context, id: Uuid, scope: &Scope) -> Result<Deleted, StoreError> {
+    let Some(record) = visible(tx.conn, id, scope).await? else { return Ok(Deleted::NotFound) };
+    if !record.task.state.is_terminal() {
+        return Ok(Deleted::StillActive(record.task));
+    }
+    // Back from "gone" to "deleting": the row leaves by the same door, whether its files went before or not.
+    sqlx::query("UPDATE tasks SET hidden = 1, files = 'deleting', expires_at = min(expires_at, ?) WHERE id = ?")
+        .bind(context.now().as_millisecond())
+        .bind(id.to_string())
+        .execute(&mut *tx.conn)
+        .await?;
+    // The key is free again: a replay must not answer with a task that is not there.
+    sqlx::query("DELETE FROM idempotency_keys WHERE task = ?").bind(id.to_string()).execute(&mut *tx.conn).await?;
+    tx.changes.push(Change { task: id, state: record.task.state });
+    Ok(Deleted::Done)
+}
+
+// ---- what workers do to tasks ----
+
+pub(super) async fn claim(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    worker: &str,
+    lease: Duration,
+) -> Result<Option<Task>, StoreError> {
+    recover_expired_leases(tx, context).await?;
+    let now = context.now();
+    let sql = "SELECT * FROM tasks WHERE state = 'CREATED' AND not_before <= ? ORDER BY due, seq LIMIT 1";
+    let row = sqlx::query(sql).bind(now.as_millisecond()).fetch_optional(&mut *tx.conn).await?;
+    let Some(record) = row.as_ref().map(row::record).transpose()? else { return Ok(None) };
+    match record.claim(worker, lease, now, &context.config) {
+        Ok(next) => Ok(Some(advance(tx, context, &record, next).await?)),
+        Err(_) => Ok(None),
+    }
+}
+
+pub(super) async fn heartbeat(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    held: &Lease,
+    lease: Duration,
+    report: Report,
+) -> Result<Beat, StoreError> {
+    let told = report.progress.is_some() || report.plan.is_some();
+    let beat = sqlx::query(
+        "UPDATE tasks SET lease_until = ?, progress = coalesce(?, progress), plan = coalesce(?, plan)
+         WHERE id = ? AND state = 'IN_PROGRESS' AND attempt = ? AND worker = ?",
+    )
+    .bind(after(context.now(), lease).as_millisecond())
+    .bind(report.progress.as_ref().map(row::to_json))
+    .bind(report.plan.as_ref().map(row::to_json))
+    .bind(held.task.to_string())
+    .bind(held.attempt)
+    .bind(&held.worker)
+    .execute(&mut *tx.conn)
+    .await?;
+    if beat.rows_affected() == 1 {
+        if told {
+            tx.changes.push(Change { task: held.task, state: TaskState::InProgress });
+        }
+        return Ok(Beat::Alive);
+    }
+    match by_id(tx.conn, held.task).await? {
+        Some(Record { task, .. }) if task.state == TaskState::Cancelled && task.attempt == held.attempt => {
+            Ok(Beat::Cancelled)
+        }
+        _ => Ok(Beat::Lost),
+    }
+}
+
+/// Completes, fails or releases a task for the worker that holds it.
+pub(super) async fn end_attempt(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    held: &Lease,
+    step: impl FnOnce(&Record, Timestamp) -> Result<Record, Refused> + Send,
+) -> Result<Task, StoreError> {
+    let lost = || StoreError::LeaseLost(held.task);
+    let record = by_id(tx.conn, held.task).await?.ok_or_else(lost)?;
+    let next = step(&record, context.now()).map_err(|_| lost())?;
+    advance(tx, context, &record, next).await
+}
+
+pub(super) async fn recover_expired_leases(tx: &mut Tx<'_>, context: &Context) -> Result<u64, StoreError> {
+    let now = context.now();
+    let sql = "SELECT * FROM tasks WHERE state = 'IN_PROGRESS' AND lease_until <= ? ORDER BY lease_until LIMIT ?";
+    let rows = sqlx::query(sql).bind(now.as_millisecond()).bind(CHUNK).fetch_all(&mut *tx.conn).await?;
+    let mut recovered = 0;
+    for row in &rows {
+        let record = row::record(row)?;
+        if let Ok(next) = record.lease_expired(now, &context.config) {
+            let task = advance(tx, context, &record, next).await?;
+            tracing::warn!(task = %task.id, attempt = task.attempt, failures = task.failures, state = %task.state,
+                "the lease ran out");
+            recovered += 1;
+        }
+    }
+    Ok(recovered)
+}
+
+// ---- what the sweeper does to tasks ----
+
+pub(super) async fn take_expired(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError> {
+    let rows = sqlx::query(
+        "UPDATE tasks SET files = 'deleting' WHERE seq IN (
+             SELECT seq FROM tasks WHERE files <> 'gone' AND expires_at <= ? ORDER BY expires_at LIMIT ?)
+         RETURNING *",
+    )
+    .bind(now.as_millisecond())
+    .bind(limit)
+    .fetch_all(&mut *tx.conn)
+    .await?;
+    let tasks = tasks(&rows)?;
+    tx.changes.extend(tasks.iter().map(|task| Change { task: task.id, state: task.state }));
+    Ok(tasks)
+}
+
+pub(super) async fn files_deleted(tx: &mut Tx<'_>, id: Uuid) -> Result<(), StoreError> {
+    for sql in [
+        "DELETE FROM tasks WHERE id = ? AND files = 'deleting' AND hidden = 1",
+        "UPDATE tasks SET files = 'gone' WHERE id = ? AND files = 'deleting'",
+    ] {
+        sqlx::query(sql).bind(id.to_string()).execute(&mut *tx.conn).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn prune(tx: &mut Tx<'_>, context: &Context) -> Result<Pruned, StoreError> {
+    let now = context.now().as_millisecond();
+    let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+    let tasks = "DELETE FROM tasks WHERE seq IN (
+                     SELECT seq FROM tasks WHERE files = 'gone' AND expires_at <= ? LIMIT ?)";
+    let keys = "DELETE FROM idempotency_keys WHERE (owner, key) IN (
+                    SELECT owner, key FROM idempotency_keys WHERE expires_at <= ? LIMIT ?)";
+    let outbox = "DELETE FROM outbox WHERE seq IN (
+                      SELECT seq FROM outbox WHERE state <> 'pending' AND ended_at <= ? LIMIT ?)";
+    let mut removed = [0; 3];
+    let steps = [(tasks, before(context.config.history)), (keys, now), (outbox, before(context.config.outbox_history))];
+    for (removed, (sql, before)) in removed.iter_mut().zip(steps) {
+        *removed = sqlx::query(sql).bind(before).bind(CHUNK).execute(&mut *tx.conn).await?.rows_affected();
+    }
+    let [tasks, idempotency_keys, outbox] = removed;
+    Ok(Pruned { tasks, idempotency_keys, outbox })
+}
+
+// ---- writing a task ----
+
+async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
+    let task = &record.task;
+    sqlx::query(
+        "INSERT INTO tasks (id, owner, kind, request, input, input_object, webhook_url, cost, state, run, attempt,
+                            failures, due, not_before, created_at, files, hidden)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(task.id.to_string())
+    .bind(&task.owner)
+    .bind(&task.kind)
+    .bind(row::to_json(&task.request))
+    .bind(row::to_json(&task.input))
+    .bind(task.input_object.map(|id| id.to_string()))
+    .bind(&task.webhook_url)
+    .bind(task.cost)
+    .bind(task.state.as_str())
+    .bind(task.run)
+    .bind(task.attempt)
+    .bind(task.failures)
+    .bind(record.due)
+    .bind(record.not_before.as_millisecond())
+    .bind(task.created_at.as_millisecond())
+    .bind(row::files_str(task.files))
+    .bind(record.hidden)
+    .execute(&mut *tx.conn)
+    .await?;
+    tx.changes.push(Change { task: task.id, state: task.state });
+    Ok(())
+}
+
+/// Writes `next` over `last`, with the outbox row that the step announces, and returns the task as it is now.
+async fn advance(tx: &mut Tx<'_>, context: &Context, last: &Record, next: Record) -> Result<Task, StoreError> {
+    let task = &next.task;
+    let written = sqlx::query(
+        "UPDATE tasks SET state = ?, run = ?, attempt = ?, failures = ?, worker = ?, lease_until = ?, due = ?,
+                          not_before = ?, started_at = ?, finished_at = ?, expires_at = ?, progress = ?, plan = ?,
+                          result = ?, error = ?
+         WHERE id = ? AND state = ? AND attempt = ?",
+    )
+    .bind(task.state.as_str())
+    .bind(task.run)
+    .bind(task.attempt)
+    .bind(task.failures)
+    .bind(&task.worker)
+    .bind(milliseconds(task.lease_until))
+    .bind(next.due)
+    .bind(next.not_before.as_millisecond())
+    .bind(milliseconds(task.started_at))
+    .bind(milliseconds(task.finished_at))
+    .bind(milliseconds(task.expires_at))
+    .bind(task.progress.as_ref().map(row::to_json))
+    .bind(task.plan.as_ref().map(row::to_json))
+    .bind(task.result.as_ref().map(row::to_json))
+    .bind(task.error.as_ref().map(row::to_json))
+    .bind(task.id.to_string())
+    .bind(last.task.state.as_str())
+    .bind(last.task.attempt)
+    .execute(&mut *tx.conn)
+    .await?;
+    // The write lock was taken before `last` was read, so this cannot happen; if it ever does, nothing may be lost.
+    if written.rows_affected() != 1 {
+        return Err(StoreError::LeaseLost(task.id));
+    }
+    if let Some(status) = last.announces(&next) {
+        outbox::announce(tx.conn, context.now(), task, status).await?;
+    }
+    tx.changes.push(Change { task: task.id, state: task.state });
+    Ok(next.task)
+}
+
+fn tasks(rows: &[SqliteRow]) -> Result<Vec<Task>, StoreError> {
+    rows.iter().map(|row| row::record(row).map(|record| record.task)).collect()
+}
+
+fn milliseconds(time: Option<Timestamp>) -> Option<i64> {
+    time.map(|time| time.as_millisecond())
+}
+
+fn integer(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,146 @@
+//! The only connection that writes, and the task that owns it.
+//!
+//! SQLite has one writer at a time, and at `synchronous = FULL` each commit waits for the disk. So all writes of the process
+//! queue up here and whatever has queued up during one commit goes into the next one together (group commit), each in its
+//! own savepoint: one that fails takes none of the others with it, and nobody is answered before the disk has it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::error::StoreError;
+use crate::store::Change;
+
+/// How many writes share a commit at most: enough to make the disk's share of each small, few enough that the first does not
+/// wait long for the last.
+const BATCH: usize = 64;
+/// How many writes may queue up before callers wait to queue.
+const BACKLOG: usize = 1024;
+
+/// One write, inside its savepoint.
+pub(super) struct Tx<'c> {
+    pub conn: &'c mut SqliteConnection,
+    /// What to tell listeners once it is on disk.
+    pub changes: Vec<Change>,
+}
+
+pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// Tells the caller how it ended, after the commit.
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Job = Box<dyn for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, (bool, Answer)> + Send>;
+
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    /// Takes over an open connection; `options` are to open it again after it broke.
+    pub fn start(conn: SqliteConnection, options: SqliteConnectOptions, changes: broadcast::Sender<Change>) -> Self {
+        let (jobs, queue) = mpsc::channel(BACKLOG);
+        tokio::spawn(run(conn, options, queue, changes));
+        Writer { jobs }
+    }
+
+    /// Runs `write` in a transaction and returns when it is on disk. An error rolls back this write alone.
+    pub async fn write<T, F>(&self, write: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |tx| {
+            let writing = write(tx);
+            Box::pin(async move {
+                let outcome = writing.await;
+                let keep = outcome.is_ok();
+                let tell: Answer = Box::new(move |committed: Result<(), StoreError>| {
+                    // Nobody listens when the caller hung up; the write stands all the same.
+                    let _ = answer.send(outcome.and_then(|value| committed.map(|()| value)));
+                });
+                (keep, tell)
+            })
+        });
+        let dropped = || StoreError::Unavailable("the write was not carried out".to_owned());
+        self.jobs.send(job).await.map_err(|_| dropped())?;
+        answered.await.map_err(|_| dropped())?
+    }
+}
+
+async fn run(
+    conn: SqliteConnection,
+    options: SqliteConnectOptions,
+    mut queue: mpsc::Receiver<Job>,
+    changes: broadcast::Sender<Change>,
+) {
+    let mut open = Some(conn);
+    let mut jobs = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut jobs, BATCH).await > 0 {
+        let mut answers = Vec::with_capacity(jobs.len());
+        let mut news = Vec::new();
+        let committed = match connection(&mut open, &options).await {
+            Ok(conn) => commit(conn, &mut jobs, &mut answers, &mut news).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &committed {
+            tracing::warn!(%error, "task database: {} writes rolled back", answers.len() + jobs.len());
+            // A connection that could not commit may be in any state; the next batch starts with a fresh one.
+            open = None;
+        }
+        // Jobs that never ran are dropped, which tells their callers the same.
+        let error = committed.err().map(|error| error.to_string());
+        for answer in answers {
+            answer(match &error {
+                None => Ok(()),
+                Some(why) => Err(StoreError::Unavailable(why.clone())),
+            });
+        }
+        jobs.clear();
+        if error.is_none() {
+            for change in news {
+                // Nobody listens: fine.
+                let _ = changes.send(change);
+            }
+        }
+    }
+    if let Some(conn) = open {
+        let _ = conn.close().await;
+    }
+}
+
+async fn connection<'a>(
+    open: &'a mut Option<SqliteConnection>,
+    options: &SqliteConnectOptions,
+) -> Result<&'a mut SqliteConnection, sqlx::Error> {
+    match open {
+        Some(conn) => Ok(conn),
+        none => Ok(none.insert(options.connect().await?)),
+    }
+}
+
+async fn commit(
+    conn: &mut SqliteConnection,
+    jobs: &mut Vec<Job>,
+    answers: &mut Vec<Answer>,
+    news: &mut Vec<Change>,
+) -> Result<(), sqlx::Error> {
+    // IMMEDIATE: take the write lock (waiting for other processes) before reading what the decision rests on.
+    let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
+    for job in jobs.drain(..) {
+        let mut savepoint = transaction.begin().await?;
+        let mut tx = Tx { conn: &mut savepoint, changes: Vec::new() };
+        let (keep, answer) = job(&mut tx).await;
+        let changes = tx.changes;
+        answers.push(answer);
+        if keep {
+            savepoint.commit().await?;
+            news.extend(changes);
+        } else {
+            savepoint.rollback().await?;
+        }
+    }
+    transaction.commit().await
+}

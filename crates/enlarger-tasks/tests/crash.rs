@@ -1,0 +1,361 @@
+//! Promises about processes that die or freeze, with real processes that are really killed: this binary starts itself again
+//! as a worker ([`child`]) and drives it by what it says on its standard output. Outcomes are exact; only the order in
+//! which things happen is the machine's.
+#![cfg(unix)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use enlarger_tasks::{
+    Beat, Idempotency, ListQuery, NewTask, Report, Scope, SqliteStore, StoreConfig, StoreError, Submitted, SystemClock,
+    TaskError, TaskState, TaskStore,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+const LEASE: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_millis(10);
+
+async fn open(directory: &Path, max_failures: u32) -> SqliteStore {
+    let config = StoreConfig { max_failures, ..StoreConfig::default() };
+    SqliteStore::open(&directory.join("tasks.db"), config, Arc::new(SystemClock)).await.unwrap()
+}
+
+fn task(kind: &str) -> NewTask {
+    NewTask {
+        id: Uuid::now_v7(),
+        owner: None,
+        kind: kind.to_owned(),
+        request: json!({}),
+        input: json!({}),
+        input_object: None,
+        webhook_url: Some("https://example.com/hook".to_owned()),
+        cost: 1.0,
+    }
+}
+
+/// Everything in the outbox: how often each status of each task is in it.
+async fn outbox(store: &SqliteStore) -> BTreeMap<(Uuid, TaskState), u32> {
+    let mut told = BTreeMap::new();
+    loop {
+        let due = store.outbox_due(100, Duration::from_secs(60)).await.unwrap();
+        if due.is_empty() {
+            return told;
+        }
+        for delivery in due {
+            store.outbox_delivered(delivery.event, delivery.attempt).await.unwrap();
+            *told.entry((delivery.task, delivery.status)).or_default() += 1;
+        }
+    }
+}
+
+// ---- the child ----
+
+/// Not a test: what the other tests start as a process of its own.
+#[test]
+#[ignore = "started by the other tests"]
+fn child() {
+    let Ok(role) = std::env::var("CRASH_ROLE") else { return };
+    let directory = PathBuf::from(std::env::var_os("CRASH_DIRECTORY").unwrap());
+    let max_failures = std::env::var("CRASH_MAX_FAILURES").unwrap().parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = open(&directory, max_failures).await;
+        match role.as_str() {
+            "worker" => work(&store, &directory).await,
+            "api" => accept(&store).await,
+            other => panic!("no role {other}"),
+        }
+    });
+}
+
+fn say(words: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "@ {words}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Claims until nothing is left to do, also by others: work a little, publish a file, commit.
+async fn work(store: &SqliteStore, directory: &Path) {
+    let worker = format!("{}-{}", std::process::id(), Uuid::new_v4());
+    loop {
+        let Some(task) = store.claim(&worker, LEASE).await.unwrap() else {
+            let counts = store.counts().await.unwrap();
+            if counts.created + counts.in_progress == 0 {
+                return;
+            }
+            tokio::time::sleep(STEP).await;
+            continue;
+        };
+        let lease = task.lease().unwrap();
+        say(&format!("claimed {}", task.id));
+        if task.kind == "bomb" {
+            std::process::abort();
+        }
+        for step in 0..4 {
+            tokio::time::sleep(STEP).await;
+            let report = Report { progress: Some(json!(step)), plan: None };
+            if store.heartbeat(&lease, LEASE, report).await.unwrap() != Beat::Alive {
+                break;
+            }
+        }
+        let file = directory.join(format!("{}-{}-{worker}.png", task.id, task.attempt));
+        std::fs::write(&file, b"pixels").unwrap();
+        match store.complete(&lease, json!({"file": file})).await {
+            Ok(_) => say(&format!("committed {}", task.id)),
+            Err(StoreError::LeaseLost(_)) => {
+                std::fs::remove_file(&file).unwrap();
+                say(&format!("lost {}", task.id));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Accepts submissions and says nothing about them: the parent kills it before it could reply.
+async fn accept(store: &SqliteStore) {
+    for i in std::env::var("CRASH_FROM").unwrap().parse::<u32>().unwrap().. {
+        say(&format!("accepting {i}"));
+        store.submit(task("creative"), Some(key(i))).await.unwrap();
+    }
+}
+
+fn key(i: u32) -> Idempotency {
+    Idempotency { key: format!("key-{i}"), body_hash: [1; 32], reservation: None }
+}
+
+// ---- the parent ----
+
+struct Herd {
+    directory: PathBuf,
+    max_failures: u32,
+    children: HashMap<u32, Child>,
+    heard: mpsc::Receiver<(u32, Option<String>)>,
+    tell: mpsc::Sender<(u32, Option<String>)>,
+}
+
+impl Herd {
+    fn new(directory: &Path, max_failures: u32) -> Self {
+        let (tell, heard) = mpsc::channel();
+        Herd { directory: directory.to_owned(), max_failures, children: HashMap::new(), heard, tell }
+    }
+
+    /// Starts a child and listens to it: each line it says, then `None` when it is gone.
+    fn spawn(&mut self, role: &str, from: u32) -> u32 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .env("CRASH_ROLE", role)
+            .env("CRASH_DIRECTORY", &self.directory)
+            .env("CRASH_MAX_FAILURES", self.max_failures.to_string())
+            .env("CRASH_FROM", from.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let id = child.id();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let tell = self.tell.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                // The test harness prints on the same line.
+                if let Some((_, words)) = line.split_once("@ ") {
+                    let _ = tell.send((id, Some(words.to_owned())));
+                }
+            }
+            let _ = tell.send((id, None));
+        });
+        self.children.insert(id, child);
+        id
+    }
+
+    fn hear(&self, patience: Duration) -> Option<(u32, Option<String>)> {
+        self.heard.recv_timeout(patience).ok()
+    }
+
+    /// kill -9
+    fn kill(&mut self, id: u32) {
+        let mut child = self.children.remove(&id).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Whether the child, which is gone, ended well.
+    fn reap(&mut self, id: u32) -> Option<bool> {
+        self.children.remove(&id).map(|mut child| child.wait().unwrap().success())
+    }
+
+    fn signal(&self, id: u32, signal: &str) {
+        assert!(Command::new("kill").args([signal, &id.to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Herd {
+    fn drop(&mut self) {
+        for child in self.children.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[tokio::test]
+async fn p1_workers_killed_and_frozen_under_load_lose_and_double_nothing() {
+    const TASKS: usize = 200;
+    const WORKERS: usize = 4;
+    let started = Instant::now();
+    let directory = tempfile::tempdir().unwrap();
+    // So many kills may well hit one task three times; poison has its own test.
+    let store = open(directory.path(), 1000).await;
+    let mut ids = BTreeSet::new();
+    for _ in 0..TASKS {
+        let task = task("creative");
+        ids.insert(task.id);
+        store.submit(task, None).await.unwrap();
+    }
+
+    let mut herd = Herd::new(directory.path(), 1000);
+    for _ in 0..WORKERS {
+        herd.spawn("worker", 0);
+    }
+    let (mut kills, mut freezes, mut claims) = (0, 0, 0);
+    let mut frozen: Vec<(u32, Instant)> = Vec::new();
+    let mut commits: BTreeMap<Uuid, u32> = BTreeMap::new();
+    let mut lost = 0;
+    // Every fourth claim its worker is killed and every twelfth it is frozen past its lease, both in the middle of the work.
+    while !herd.children.is_empty() {
+        frozen.retain(|&(id, since)| {
+            let thaw = since.elapsed() >= LEASE + Duration::from_millis(200);
+            if thaw {
+                herd.signal(id, "-CONT");
+            }
+            !thaw
+        });
+        let Some((id, words)) = herd.hear(Duration::from_millis(20)) else { continue };
+        if !herd.children.contains_key(&id) {
+            continue;
+        }
+        let Some(words) = words else {
+            assert_eq!(herd.reap(id), Some(true), "a worker broke by itself");
+            continue;
+        };
+        match words.split_once(' ').unwrap() {
+            ("claimed", _) => {
+                claims += 1;
+                if claims % 4 == 0 && kills < 40 {
+                    herd.kill(id);
+                    herd.spawn("worker", 0);
+                    kills += 1;
+                } else if claims % 12 == 2 && freezes < 10 {
+                    herd.signal(id, "-STOP");
+                    frozen.push((id, Instant::now()));
+                    freezes += 1;
+                }
+            }
+            ("committed", id) => *commits.entry(id.parse().unwrap()).or_default() += 1,
+            ("lost", _) => lost += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((kills, freezes), (40, 10));
+    assert!(lost > 0, "no frozen worker came back to find its lease lost: the fence was not tried");
+    assert!(commits.values().all(|&times| times == 1), "committed twice");
+
+    for &id in &ids {
+        let task = store.get(id, &Scope::All).await.unwrap().expect("lost");
+        assert_eq!(task.state, TaskState::Completed);
+        let file = task.result.unwrap()["file"].as_str().unwrap().to_owned();
+        assert_eq!(std::fs::read(file).unwrap(), b"pixels");
+    }
+    let statuses = [TaskState::InProgress, TaskState::Completed];
+    let expected: BTreeMap<_, _> = ids.iter().flat_map(|&id| statuses.map(|status| ((id, status), 1))).collect();
+    assert_eq!(outbox(&store).await, expected);
+    println!("{claims} claims, {lost} leases found lost, {:.1} s", started.elapsed().as_secs_f64());
+}
+
+#[tokio::test]
+async fn p2_an_api_killed_between_accept_and_reply_made_one_task_per_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), 3).await;
+    let mut herd = Herd::new(directory.path(), 3);
+    let (mut killed, mut begun) = (0, 0);
+    let mut child = herd.spawn("api", 0);
+    // Killed while it accepts every key, at whatever moment the signal hits: before, in or after the commit.
+    while killed < 100 {
+        let (id, words) = herd.hear(Duration::from_secs(30)).expect("the API accepts");
+        let Some(words) = words.filter(|_| id == child) else { continue };
+        begun = words.strip_prefix("accepting ").unwrap().parse::<u32>().unwrap() + 1;
+        herd.kill(child);
+        killed += 1;
+        // What was said before the kill arrived is of no interest; the next one starts at the key this one was at.
+        if killed < 100 {
+            child = herd.spawn("api", begun);
+        }
+    }
+    let (mut made, mut replayed) = (BTreeSet::new(), 0);
+    for i in 0..begun {
+        match store.submit(task("creative"), Some(key(i))).await.unwrap() {
+            Submitted::Created(task) => assert!(made.insert(task.id)),
+            Submitted::Replayed(task) => {
+                assert!(made.insert(task.id));
+                replayed += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // A child killed late may have gone on to keys beyond the last one heard of.
+    let total = store.list(&ListQuery::default(), &Scope::All).await.unwrap().total;
+    let mut extra = 0;
+    for i in begun..begun + 10_000 {
+        match store.reserve(None, &key(i)).await.unwrap() {
+            enlarger_tasks::Reserved::Replayed(task) => {
+                assert!(made.insert(task.id));
+                extra += 1;
+            }
+            _ => break,
+        }
+    }
+    assert_eq!(total, made.len() as u64, "one task per key");
+    println!("{begun} keys, {replayed} were accepted before the kill, {extra} unheard of");
+}
+
+#[tokio::test]
+async fn p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), 3).await;
+    let bomb = task("bomb");
+    let bomb_id = bomb.id;
+    let mut others = BTreeSet::new();
+    for _ in 0..5 {
+        let other = task("creative");
+        others.insert(other.id);
+        store.submit(other, None).await.unwrap();
+    }
+    store.submit(bomb, None).await.unwrap();
+    for _ in 0..5 {
+        let other = task("creative");
+        others.insert(other.id);
+        store.submit(other, None).await.unwrap();
+    }
+    let mut herd = Herd::new(directory.path(), 3);
+    let mut aborted = 0;
+    herd.spawn("worker", 0);
+    while !herd.children.is_empty() {
+        let (id, words) = herd.hear(Duration::from_secs(30)).expect("the worker works or dies");
+        if words.is_none() && herd.reap(id) == Some(false) {
+            aborted += 1;
+            herd.spawn("worker", 0);
+        }
+    }
+    assert_eq!(aborted, 3);
+    let bomb = store.get(bomb_id, &Scope::All).await.unwrap().unwrap();
+    assert_eq!((bomb.state, bomb.attempt), (TaskState::Failed, 3));
+    assert_eq!(bomb.error.unwrap().code, TaskError::WORKER_DIED);
+    for id in others {
+        let task = store.get(id, &Scope::All).await.unwrap().unwrap();
+        assert_eq!((task.state, task.attempt, task.failures), (TaskState::Completed, 1, 0));
+    }
+}
