@@ -1,1 +1,22 @@
-//! See Cargo.toml.
+//! Super-resolution networks on the CPU.
+//!
+//! [`weights`] reads files, [`architecture`] tells from keys and shapes what they are, [`Network`] packs them for a
+//! [`Backend`], and [`upscale`] runs a picture of any size through it, tile by tile.
+
+
+mod error;
+mod finish;
+mod kernels;
+mod map;
+mod network;
+mod spec;
+mod tensor;
+mod tiles;
+
+
+pub use error::NnError;
+pub use kernels::{Backend, Isa, Precision};
+pub use network::Network;
+pub use spec::{Activation, Architecture};
+pub use tensor::{StateDict, Tensor};
+pub use tiles::{Progress, RunOptions, Sink, Source, upscale};

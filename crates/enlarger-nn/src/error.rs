@@ -1,0 +1,21 @@
+//! Why a network could not be read or run.
+
+/// Errors of this crate.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NnError {
+    /// The weights are not what the architecture needs.
+    #[error("the weights do not fit the network: {0}")]
+    Weights(String),
+    /// The file is not a known or an allowed kind of weights.
+    #[error("{0}")]
+    Format(String),
+    /// The network is of a kind that is not supported.
+    #[error("{0}")]
+    Architecture(String),
+    /// The tensor processing kernels asked for are not there.
+    #[error("this processor does not offer {0}")]
+    Backend(String),
+    /// Stopped from outside, between tiles.
+    #[error("cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,307 @@
+//! All kernels compute the same network, whatever its sizes; tiles, threads and odd sizes do not show.
+
+use std::{ops::ControlFlow, sync::Mutex};
+
+use enlarger_nn::{
+    Activation, Architecture, Backend, Isa, Network, NnError, Precision, RunOptions, Sink, Source, StateDict, Tensor,
+    upscale,
+};
+
+struct Photo {
+    width: u32,
+    height: u32,
+    rgb: Vec<f32>,
+}
+
+impl Photo {
+    /// Smooth waves with an edge and fine noise: all that a network reacts to.
+    fn new(width: u32, height: u32) -> Self {
+        let mut random = Random(7);
+        let rgb = (0..height)
+            .flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| (x, y, c))))
+            .map(|(x, y, c)| {
+                let wave = 0.5 + 0.25 * ((x as f32 * 0.13 + c as f32).sin() + (y as f32 * 0.21 - c as f32).cos());
+                let edge = if (x + 2 * y) % 37 < 9 { 0.2 } else { 0.0 };
+                (wave * 0.8 + edge + 0.05 * random.next()).clamp(0.0, 1.0)
+            })
+            .collect();
+        Self { width, height, rgb }
+    }
+}
+
+impl Source for Photo {
+    fn width(&self) -> u32 {
+        self.width
+    }
+    fn height(&self) -> u32 {
+        self.height
+    }
+    fn read(&self, x: u32, y: u32, w: u32, h: u32, rgb: &mut [f32]) {
+        for row in 0..h {
+            let start = (((y + row) * self.width + x) * 3) as usize;
+            let n = w as usize * 3;
+            rgb[row as usize * n..][..n].copy_from_slice(&self.rgb[start..start + n]);
+        }
+    }
+}
+
+struct Canvas {
+    width: u32,
+    rgb: Mutex<Vec<f32>>,
+}
+
+impl Sink for Canvas {
+    fn write(&self, x: u32, y: u32, w: u32, h: u32, rgb: &[f32]) {
+        let mut all = self.rgb.lock().expect("no panic under it");
+        for row in 0..h {
+            let start = (((y + row) * self.width + x) * 3) as usize;
+            let n = w as usize * 3;
+            let to = &mut all[start..start + n];
+            assert!(to.iter().all(|v| v.is_nan()), "no pixel is written twice");
+            to.copy_from_slice(&rgb[row as usize * n..][..n]);
+        }
+    }
+}
+
+fn run(network: &Network, photo: &Photo, threads: usize, tile: Option<u32>) -> Vec<f32> {
+    let scale = network.scale();
+    let width = photo.width * scale;
+    let pixels = (width * photo.height * scale * 3) as usize;
+    let canvas = Canvas { width, rgb: Mutex::new(vec![f32::NAN; pixels]) };
+    let options = RunOptions { threads, tile };
+    upscale(network, photo, &canvas, &options, &|_| ControlFlow::Continue(())).expect("it runs");
+    let rgb = canvas.rgb.into_inner().expect("no panic under it");
+    assert!(rgb.iter().all(|v| v.is_finite()), "every pixel is written, and finite");
+    rgb
+}
+
+/// SplitMix64, as numbers in -1..1.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+/// Weights of the right shapes, scaled so that signals neither die nor explode.
+fn weights(architecture: &Architecture) -> StateDict {
+    let mut random = Random(1);
+    let mut dict = StateDict::default();
+    let mut conv = |name: String, outputs: usize, inputs: usize| {
+        let gain = 1.5 / (9.0 * inputs as f32).sqrt();
+        let data = (0..outputs * inputs * 9).map(|_| random.next() * gain).collect();
+        dict.0.insert(format!("{name}.weight"), Tensor { shape: vec![outputs, inputs, 3, 3], data });
+        let data = (0..outputs).map(|_| random.next() * 0.05).collect();
+        dict.0.insert(format!("{name}.bias"), Tensor { shape: vec![outputs], data });
+    };
+    match *architecture {
+        Architecture::RrdbNet { scale, channels_in, channels_out, features, blocks, growth } => {
+            let unshuffle = (4 / scale) as usize;
+            conv("conv_first".into(), features, channels_in * unshuffle * unshuffle);
+            for b in 0..blocks {
+                for d in 1..=3 {
+                    for k in 1..=5 {
+                        let outputs = if k == 5 { features } else { growth };
+                        conv(format!("body.{b}.rdb{d}.conv{k}"), outputs, features + (k - 1) * growth);
+                    }
+                }
+            }
+            for name in ["conv_body", "conv_up1", "conv_up2", "conv_hr"] {
+                conv(name.into(), features, features);
+            }
+            conv("conv_last".into(), channels_out, features);
+        }
+        Architecture::Compact { scale, channels_in, channels_out, features, convs, .. } => {
+            for i in 0..=convs {
+                conv(format!("body.{}", 2 * i), features, if i == 0 { channels_in } else { features });
+            }
+            conv(format!("body.{}", 2 * convs + 2), channels_out * (scale * scale) as usize, features);
+            for i in 0..=convs {
+                let data = (0..features).map(|c| 0.1 + 0.01 * (c % 7) as f32).collect();
+                dict.0.insert(format!("body.{}.weight", 2 * i + 1), Tensor { shape: vec![features], data });
+            }
+        }
+    }
+    dict
+}
+
+fn rrdb(scale: u32, features: usize, growth: usize, blocks: usize) -> Architecture {
+    Architecture::RrdbNet { scale, channels_in: 3, channels_out: 3, features, blocks, growth }
+}
+
+fn compact(scale: u32, features: usize, convs: usize) -> Architecture {
+    let activation = Activation::Prelu;
+    Architecture::Compact { scale, channels_in: 3, channels_out: 3, features, convs, activation }
+}
+
+fn network(architecture: &Architecture, isa: Isa) -> Option<Network> {
+    let backend = Backend { isa, precision: Precision::Auto };
+    match Network::build(architecture, &weights(architecture), &backend) {
+        Ok(network) => Some(network),
+        Err(NnError::Backend(what)) => {
+            eprintln!("not tested here, the processor lacks it: {what}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn psnr(a: &[f32], b: &[f32]) -> f64 {
+    let mse = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / a.len() as f64;
+    -10.0 * mse.max(1e-20).log10()
+}
+
+/// A textbook convolution in f64, straight from the definition, on `[c][y][x]`.
+fn textbook(input: &[Vec<f64>], w: usize, h: usize, kernel: &Tensor, bias: &Tensor) -> Vec<Vec<f64>> {
+    let (outputs, inputs) = (kernel.shape[0], kernel.shape[1]);
+    (0..outputs)
+        .map(|o| {
+            let mut plane = vec![f64::from(bias.data[o]); w * h];
+            for i in 0..inputs {
+                for tap in 0..9 {
+                    let weight = f64::from(kernel.data[(o * inputs + i) * 9 + tap]);
+                    for y in 0..h {
+                        for x in 0..w {
+                            let (sy, sx) = ((y + tap / 3).wrapping_sub(1), (x + tap % 3).wrapping_sub(1));
+                            if sy < h && sx < w {
+                                plane[y * w + x] += weight * input[i][sy * w + sx];
+                            }
+                        }
+                    }
+                }
+            }
+            plane
+        })
+        .collect()
+}
+
+#[test]
+fn every_kernel_computes_a_compact_network_as_the_textbook_does() {
+    for (features, scale, w, h) in [(24, 2, 19, 13), (64, 4, 33, 5), (16, 3, 1, 1), (48, 1, 40, 2)] {
+        let architecture = compact(scale, features, 2);
+        let dict = weights(&architecture);
+        let photo = Photo::new(w, h);
+        let (w, h, s) = (w as usize, h as usize, scale as usize);
+        let mut planes: Vec<Vec<f64>> =
+            (0..3).map(|c| photo.rgb.iter().skip(c).step_by(3).map(|&v| f64::from(v)).collect()).collect();
+        for i in 0..=3 {
+            let (kernel, bias) = (&dict.0[&format!("body.{}.weight", 2 * i)], &dict.0[&format!("body.{}.bias", 2 * i)]);
+            planes = textbook(&planes, w, h, kernel, bias);
+            if i < 3 {
+                let slopes = &dict.0[&format!("body.{}.weight", 2 * i + 1)].data;
+                for (plane, &slope) in planes.iter_mut().zip(slopes) {
+                    plane.iter_mut().for_each(|v| *v = v.max(0.0) + f64::from(slope) * v.min(0.0));
+                }
+            }
+        }
+        let mut expected = vec![0.0f32; w * s * h * s * 3];
+        for y in 0..h * s {
+            for x in 0..w * s {
+                for c in 0..3 {
+                    let plane = &planes[c * s * s + (y % s) * s + x % s];
+                    let at = (y / s) * w + x / s;
+                    expected[(y * w * s + x) * 3 + c] = plane[at] as f32 + photo.rgb[at * 3 + c];
+                }
+            }
+        }
+        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx] {
+            let Some(network) = network(&architecture, isa) else { continue };
+            let result = run(&network, &photo, 2, None);
+            if isa == Isa::Amx {
+                assert!(psnr(&result, &expected) > 45.0, "{isa:?}: {} dB", psnr(&result, &expected));
+            } else {
+                let off = worst(&result, &expected);
+                assert!(off < 1e-5, "{isa:?} {features} features {scale}x: {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kernel_computes_an_rrdbnet_as_the_portable_one_does() {
+    for (architecture, w, h) in [
+        (rrdb(4, 64, 32, 1), 21, 17),
+        (rrdb(4, 24, 12, 2), 35, 9),
+        (rrdb(2, 32, 16, 1), 31, 7),
+        (rrdb(1, 16, 8, 1), 13, 18),
+    ] {
+        let photo = Photo::new(w, h);
+        let reference = run(&network(&architecture, Isa::Portable).expect("always there"), &photo, 1, None);
+        for isa in [Isa::Avx2, Isa::Avx512, Isa::Amx] {
+            let Some(network) = network(&architecture, isa) else { continue };
+            let result = run(&network, &photo, 2, None);
+            if isa == Isa::Amx {
+                assert!(psnr(&result, &reference) > 40.0, "{architecture}: {} dB", psnr(&result, &reference));
+            } else {
+                assert!(worst(&result, &reference) < 2e-4, "{isa:?} {architecture}: {}", worst(&result, &reference));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads() {
+    for architecture in [rrdb(4, 32, 16, 1), compact(4, 32, 2)] {
+        let network = network(&architecture, Isa::Auto).expect("always there");
+        let photo = Photo::new(70, 45);
+        let one = run(&network, &photo, 1, Some(32));
+        assert_eq!(one, run(&network, &photo, 3, Some(32)));
+        assert_eq!(one, run(&network, &photo, 0, Some(32)), "zero threads are one");
+    }
+}
+
+#[test]
+fn a_compact_network_in_tiles_is_the_untiled_one_to_the_bit() {
+    let network = network(&compact(4, 24, 3), Isa::Auto).expect("always there");
+    let photo = Photo::new(75, 49);
+    assert_eq!(run(&network, &photo, 2, Some(16)), run(&network, &photo, 2, Some(4096)));
+}
+
+#[test]
+fn one_pixel_lines_and_odd_sizes_work() {
+    for (w, h) in [(1, 1), (1, 40), (40, 1), (2, 3), (33, 31)] {
+        let photo = Photo::new(w, h);
+        for architecture in [rrdb(4, 16, 8, 1), rrdb(2, 16, 8, 1), rrdb(1, 16, 8, 1), compact(4, 16, 1), compact(3, 8, 1)] {
+            let network = network(&architecture, Isa::Auto).expect("always there");
+            let size = (w * h * network.scale() * network.scale() * 3) as usize;
+            assert_eq!(run(&network, &photo, 2, None).len(), size);
+            assert_eq!(run(&network, &photo, 2, Some(1)).len(), size, "a tile of one pixel");
+        }
+    }
+}
+
+#[test]
+fn cancelling_ends_the_run_at_the_next_tile() {
+    let network = network(&compact(2, 8, 1), Isa::Auto).expect("always there");
+    let photo = Photo::new(64, 64);
+    let canvas = Canvas { width: 128, rgb: Mutex::new(vec![f32::NAN; 128 * 128 * 3]) };
+    let calls = Mutex::new(0);
+    let options = RunOptions { threads: 2, tile: Some(16) };
+    let result = upscale(&network, &photo, &canvas, &options, &|progress| {
+        *calls.lock().expect("no panic under it") += 1;
+        assert_eq!(progress.total, 16);
+        if progress.done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(result, Err(NnError::Cancelled));
+    assert_eq!(*calls.lock().expect("no panic under it"), 3);
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_with_the_array_named() {
+    let architecture = rrdb(4, 16, 8, 1);
+    let mut dict = weights(&architecture);
+    dict.0.get_mut("body.0.rdb2.conv3.weight").expect("there").shape[1] = 7;
+    let error = Network::build(&architecture, &dict, &Backend::default()).err().expect("refused");
+    assert!(error.to_string().contains("body.0.rdb2.conv3"), "{error}");
+    dict.0.remove("conv_hr.bias");
+    assert!(Network::build(&architecture, &dict, &Backend::default()).is_err());
+}
