@@ -1,0 +1,99 @@
+//! `quality PHOTOS [--out FILE]`: enlarges reduced photos 4x and compares the results with the originals.
+//!
+//! Every photo is halved and its centre taken as the truth; that is reduced 4x (antialiased cubic), damaged, enlarged
+//! 4x by each candidate and compared with the truth.
+
+use std::{collections::BTreeMap, fmt::Write as _, io::Cursor, path::PathBuf};
+
+use anyhow::{Context, bail};
+use enlarger_benches::{
+    damage::{Damage, reduce},
+    metric::{Scores, scores},
+    photos::{ground_truth, list, load, rgb8},
+};
+use enlarger_image::{EncodeOptions, Format, Limits, Picture};
+use enlarger_pipeline::{Enlarger, EnlargerOptions, Kernel, Output, Request, Size, Unwatched, resize};
+
+const SCALE: u32 = 4;
+const DAMAGES: [Damage; 3] = [Damage::Clean, Damage::Jpeg(75), Damage::Hard];
+
+fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let folder = PathBuf::from(args.next().context("name the folder of photos")?);
+    let out = match (args.next().as_deref(), args.next()) {
+        (None, _) => None,
+        (Some("--out"), Some(file)) => Some(PathBuf::from(file)),
+        _ => bail!("usage: quality PHOTOS [--out FILE]"),
+    };
+    let enlarger = Enlarger::new(EnlargerOptions::default())?;
+    let mut candidates: Vec<Option<String>> = vec![None];
+    candidates.extend(enlarger.models().list().into_iter().map(|m| Some(m.name)));
+
+    let mut table: BTreeMap<(usize, usize), Vec<Scores>> = BTreeMap::new();
+    let mut chosen: BTreeMap<(usize, String), usize> = BTreeMap::new();
+    let photos = list(&folder)?;
+    for path in &photos {
+        let truth = ground_truth(&load(path)?, 768, 512);
+        let small = reduce(&truth, SCALE);
+        for (d, damage) in DAMAGES.into_iter().enumerate() {
+            let input = damage.apply(&small)?;
+            let cubic = resize(&input, truth.width, truth.height, Kernel::CatmullRom);
+            table.entry((d, 0)).or_default().push(scores(&truth, &cubic)?);
+            for (c, model) in candidates.iter().enumerate() {
+                let (result, models) = enlarge(&enlarger, &input, model.clone())?;
+                if model.is_none() {
+                    *chosen.entry((d, models)).or_default() += 1;
+                }
+                table.entry((d, c + 1)).or_default().push(scores(&truth, &result)?);
+            }
+        }
+        eprintln!("{}", path.display());
+    }
+
+    let mut text = String::new();
+    let backend = enlarger.backend();
+    writeln!(text, "{} photos, {SCALE}x, backend {backend}. Means; SSIMULACRA2 / Butteraugli 3-norm / PSNR.\n", photos.len())?;
+    writeln!(text, "| input | candidate | SSIMULACRA2 | Butteraugli | PSNR |\n|---|---|---|---|---|")?;
+    for ((d, c), all) in &table {
+        let name = match c {
+            0 => "bicubic".to_owned(),
+            1 => "**enlarger, default**".to_owned(),
+            _ => candidates[c - 1].clone().unwrap_or_default(),
+        };
+        let mean = |f: fn(&Scores) -> f64| all.iter().map(f).sum::<f64>() / all.len() as f64;
+        let (s, b, p) = (mean(|s| s.ssimulacra2), mean(|s| s.butteraugli), mean(|s| s.psnr));
+        writeln!(text, "| {} | {name} | {s:.2} | {b:.2} | {p:.2} |", DAMAGES[*d].name())?;
+    }
+    writeln!(text, "\nWhat the default chose:\n")?;
+    for ((d, models), count) in &chosen {
+        writeln!(text, "- {}: {models} for {count}", DAMAGES[*d].name())?;
+    }
+    print!("{text}");
+    if let Some(path) = out {
+        replace_block(&path, &text)?;
+    }
+    Ok(())
+}
+
+fn enlarge(enlarger: &Enlarger, input: &Picture, model: Option<String>) -> anyhow::Result<(Picture, String)> {
+    let mut bytes = Cursor::new(Vec::new());
+    let options = EncodeOptions { format: Format::Png, ..EncodeOptions::default() };
+    enlarger_image::encode(input, &options, &mut bytes)?;
+    let request = Request { size: Size::Factor(f64::from(SCALE)), model, ..Request::default() };
+    let mut out = Cursor::new(Vec::new());
+    let limits = Limits::default();
+    let outcome = enlarger.job(bytes.get_ref(), &request, &Output::default(), &limits, &mut out, &Unwatched)?;
+    let picture = enlarger_image::decode(out.get_ref(), &limits)?.picture;
+    Ok((rgb8(picture), outcome.plan.models().join("+")))
+}
+
+/// Puts the table between the two marker lines of a document.
+fn replace_block(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
+    let document = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let (begin, end) = ("<!-- quality:begin -->\n", "<!-- quality:end -->");
+    let (Some(from), Some(to)) = (document.find(begin), document.find(end)) else {
+        bail!("{} has no quality:begin and quality:end lines", path.display());
+    };
+    let document = format!("{}{text}\n{}", &document[..from + begin.len()], &document[to..]);
+    Ok(std::fs::write(path, document)?)
+}
