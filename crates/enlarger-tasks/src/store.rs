@@ -351,7 +351,7 @@ pub trait TaskStore: std::fmt::Debug + Send + Sync {
     /// The files of a task are gone (they are also gone if they were never there).
     async fn files_deleted(&self, id: Uuid) -> Result<(), StoreError>;
 
-    /// Forgets rows that have outlived their use.
+    /// Forgets rows that have outlived their use, some hundreds of each sort per call: to be called every minute.
     async fn prune(&self) -> Result<Pruned, StoreError>;
 
     // ---- uploaded objects ----

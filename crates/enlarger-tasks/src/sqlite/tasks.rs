@@ -84,7 +84,8 @@ fn filter(sql: &mut QueryBuilder<Sqlite>, query: &ListQuery, scope: &Scope) {
 pub(super) async fn queue_place(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<QueuePlace>, StoreError> {
     let sql = "SELECT count(ahead.seq) AS ahead, total(ahead.cost) AS cost_ahead
                FROM tasks AS own
-               LEFT JOIN tasks AS ahead ON ahead.state = 'CREATED' AND (ahead.due, ahead.seq) < (own.due, own.seq)
+               LEFT JOIN tasks AS ahead INDEXED BY tasks_queue
+                      ON ahead.state = 'CREATED' AND (ahead.due, ahead.seq) < (own.due, own.seq)
                WHERE own.id = ? AND own.state = 'CREATED'
                GROUP BY own.seq";
     let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(conn).await?;
@@ -106,7 +107,8 @@ pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Counts, StoreE
             TaskState::Cancelled => counts.cancelled = n,
         }
     }
-    let waiting = "SELECT total(cost) AS cost, min(created_at) AS oldest FROM tasks WHERE state = 'CREATED'";
+    let waiting = "SELECT total(cost) AS cost, min(created_at) AS oldest
+                   FROM tasks INDEXED BY tasks_queue WHERE state = 'CREATED'";
     let waiting = sqlx::query(waiting).fetch_one(&mut *conn).await?;
     counts.queued_cost = waiting.try_get("cost")?;
     counts.oldest_created_at = row::time_opt(&waiting, "oldest")?;
@@ -116,8 +118,10 @@ pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Counts, StoreE
 
 /// Whether a claim would find or recover anything.
 pub(super) async fn claimable(conn: &mut SqliteConnection, now: Timestamp) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE state = 'CREATED' AND not_before <= ?1)
-                   OR EXISTS (SELECT 1 FROM tasks WHERE state = 'IN_PROGRESS' AND lease_until <= ?1)";
+    let sql = "SELECT EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_queue
+                              WHERE state = 'CREATED' AND not_before <= ?1)
+                   OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_leases
+                              WHERE state = 'IN_PROGRESS' AND lease_until <= ?1)";
     Ok(sqlx::query_scalar::<_, i64>(sql).bind(now.as_millisecond()).fetch_one(conn).await? != 0)
 }
 
@@ -247,11 +251,11 @@ async fn queue_full(
     owner: Option<&str>,
 ) -> Result<Option<QueueLimit>, StoreError> {
     let config = &context.config;
-    let all = "SELECT count(*) FROM tasks WHERE state = 'CREATED'";
+    let all = "SELECT count(*) FROM tasks INDEXED BY tasks_queue WHERE state = 'CREATED'";
     let all: i64 = sqlx::query_scalar(all).fetch_one(&mut *conn).await?;
     let own = match owner {
         Some(owner) => {
-            let own = "SELECT count(*) FROM tasks WHERE state = 'CREATED' AND owner = ?";
+            let own = "SELECT count(*) FROM tasks INDEXED BY tasks_queue_owner WHERE state = 'CREATED' AND owner = ?";
             sqlx::query_scalar::<_, i64>(own).bind(owner).fetch_one(&mut *conn).await?
         }
         None => 0,
@@ -263,7 +267,7 @@ async fn queue_full(
     } else {
         return Ok(None);
     };
-    let mean = "SELECT coalesce(avg(cost), 0.0) FROM tasks WHERE state = 'CREATED'";
+    let mean = "SELECT coalesce(avg(cost), 0.0) FROM tasks INDEXED BY tasks_queue WHERE state = 'CREATED'";
     let mean: f64 = sqlx::query_scalar(mean).fetch_one(conn).await?;
     Ok(Some(QueueLimit { of_owner, limit, retry_after: Duration::from_secs_f64(mean.ceil().clamp(1.0, 3600.0)) }))
 }
@@ -328,7 +332,8 @@ pub(super) async fn claim(
 ) -> Result<Option<Task>, StoreError> {
     recover_expired_leases(tx, context).await?;
     let now = context.now();
-    let sql = "SELECT * FROM tasks WHERE state = 'CREATED' AND not_before <= ? ORDER BY due, seq LIMIT 1";
+    let sql = "SELECT * FROM tasks INDEXED BY tasks_queue
+               WHERE state = 'CREATED' AND not_before <= ? ORDER BY due, seq LIMIT 1";
     let row = sqlx::query(sql).bind(now.as_millisecond()).fetch_optional(&mut *tx.conn).await?;
     let Some(record) = row.as_ref().map(row::record).transpose()? else { return Ok(None) };
     match record.claim(worker, lease, now, &context.config) {
@@ -386,7 +391,8 @@ pub(super) async fn end_attempt(
 
 pub(super) async fn recover_expired_leases(tx: &mut Tx<'_>, context: &Context) -> Result<u64, StoreError> {
     let now = context.now();
-    let sql = "SELECT * FROM tasks WHERE state = 'IN_PROGRESS' AND lease_until <= ? ORDER BY lease_until LIMIT ?";
+    let sql = "SELECT * FROM tasks INDEXED BY tasks_leases
+               WHERE state = 'IN_PROGRESS' AND lease_until <= ? ORDER BY lease_until LIMIT ?";
     let rows = sqlx::query(sql).bind(now.as_millisecond()).bind(CHUNK).fetch_all(&mut *tx.conn).await?;
     let mut recovered = 0;
     for row in &rows {
