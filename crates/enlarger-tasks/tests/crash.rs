@@ -68,6 +68,7 @@ fn child() {
         match role.as_str() {
             "worker" => work(&store, &directory).await,
             "api" => accept(&store).await,
+            "cramped" => insist(&store).await,
             other => panic!("no role {other}"),
         }
     });
@@ -127,6 +128,30 @@ async fn accept(store: &SqliteStore) {
     std::future::pending().await
 }
 
+/// Submits until the disk is full, and then until it is not.
+async fn insist(store: &SqliteStore) {
+    let mut refused = false;
+    loop {
+        let task = task("creative");
+        let id = task.id;
+        match store.submit(task, None).await {
+            Ok(_) => say(&format!("accepted {id}")),
+            Err(error) => {
+                assert!(error.is_transient(), "{error:?}");
+                if !refused {
+                    say(&format!("refused {id}"));
+                }
+                refused = true;
+                tokio::time::sleep(STEP).await;
+                continue;
+            }
+        }
+        if refused {
+            return;
+        }
+    }
+}
+
 fn key(i: u32) -> Idempotency {
     Idempotency { key: format!("key-{i}"), body_hash: [1; 32], reservation: None }
 }
@@ -149,7 +174,11 @@ impl Herd {
 
     /// Starts a child and listens to it: each line it says, then `None` when it is gone.
     fn spawn(&mut self, role: &str, from: u32) -> u32 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        // A "cramped" child may write files of 512 * 512 bytes at most; beyond that a write fails like on a full disk.
+        let limits = if role == "cramped" { "trap '' XFSZ; ulimit -S -f 512;" } else { "" };
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{limits} exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap())
             .args(["child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env("CRASH_ROLE", role)
             .env("CRASH_DIRECTORY", &self.directory)
@@ -350,4 +379,30 @@ async fn p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other()
         let task = store.get(id, &Scope::All).await.unwrap().unwrap();
         assert_eq!((task.state, task.attempt, task.failures), (TaskState::Completed, 1, 0));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn p16_a_full_disk_refuses_loses_nothing_and_recovers_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), 3).await;
+    let mut herd = Herd::new(directory.path(), 3);
+    let child = herd.spawn("cramped", 0);
+    let (mut accepted, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    while !herd.children.is_empty() {
+        let (id, words) = herd.hear(Duration::from_secs(30)).expect("the child goes on");
+        match words.as_deref().and_then(|words| words.split_once(' ')) {
+            Some(("accepted", task)) => assert!(accepted.insert(task.parse::<Uuid>().unwrap())),
+            Some(("refused", task)) => {
+                refused.insert(task.parse::<Uuid>().unwrap());
+                let more = ["--pid", &child.to_string(), "--fsize=unlimited"];
+                assert!(Command::new("prlimit").args(more).status().unwrap().success());
+            }
+            _ => assert_eq!(herd.reap(id), Some(true), "the child recovers"),
+        }
+    }
+    assert!(accepted.len() > 1 && refused.len() == 1, "{} accepted, {} refused", accepted.len(), refused.len());
+    let query = ListQuery { per_page: 1000, ..ListQuery::default() };
+    let stored = store.list(&query, &Scope::All).await.unwrap().tasks;
+    assert_eq!(stored.iter().map(|task| task.id).collect::<BTreeSet<_>>(), accepted);
 }
