@@ -1,16 +1,17 @@
 //! The durable task queue: what a task is, which way it may go, and the store that keeps it.
 //!
 //! ```text
-//!              claim                  complete
-//!  CREATED ──────────▶ IN_PROGRESS ─────────────▶ COMPLETED
-//!   ▲  │ ▲                 │ │ └────────────────▶ FAILED ──┐
-//!   │  │ └── release, ─────┘ │   fail, 3 failures          │
-//!   │  │     fail (again),   │                             │
-//!   │  │     lease expired   │ cancel                      │
-//!   │  └──────────────────▶ CANCELLED ─────────────────────┤
-//!   │          cancel                                      │
-//!   └──────────────────────── retry ───────────────────────┘
+//!                 cancel
+//!      ┌──────────────────────────────────────────────▶ CANCELLED ─┐
+//!      │                              cancel ▲                     │
+//!      │                 ┌───────────────────┘                     │
+//!   CREATED ─ claim ▶ IN_PROGRESS ─── complete ───────▶ COMPLETED  │
+//!    ▲ ▲                 │   │                                     │
+//!    │ └─ release, broken┘   └─ fail, broken 3 times ─▶ FAILED ────┤
+//!    └───────────────────────── retry ─────────────────────────────┘
 //! ```
+//!
+//! ("Broken" is an error worth another try, or a lease that ran out because the worker died or froze.)
 //!
 //! * [`state`] is that picture as a pure machine; every store applies it and nothing else decides.
 //! * [`TaskStore`] is the contract of a store: task, idempotency key and outbox change in one transaction, and every
@@ -24,7 +25,6 @@ pub mod clock;
 mod error;
 mod record;
 pub mod sqlite;
-
 pub mod state;
 mod store;
 mod task;
@@ -32,7 +32,6 @@ mod task;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
-
 pub use state::TaskState;
 pub use store::{
     Beat, Cancelled, Change, Counts, Deleted, Idempotency, ListQuery, Page, Pruned, QueueLimit, QueuePlace, Report,
