@@ -1,1 +1,20 @@
-//! See Cargo.toml.
+//! Bytes to pixels and back: the only door to picture codecs.
+//!
+//! Bytes are hostile until [`decode`] says otherwise: a small parser of our own reads the container first, and everything that
+//! could cost memory or time is held against [`Limits`] before a codec is built. A [`Picture`] is always upright, grey or RGB,
+//! with or without straight alpha; whatever had to be changed to get there is said in [`Decoded::notes`].
+
+mod decode;
+mod encode;
+mod error;
+mod exif;
+mod format;
+mod limits;
+mod picture;
+
+pub use decode::{Decoded, Header, decode, probe};
+pub use encode::{EncodeOptions, MetadataPolicy, encode};
+pub use error::ImageError;
+pub use format::Format;
+pub use limits::Limits;
+pub use picture::{Channels, Metadata, Picture, Samples};

@@ -1,0 +1,178 @@
+//! JPEG: markers are walked here, pixels come from `zune-jpeg`.
+
+use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
+use zune_jpeg::JpegDecoder;
+
+use super::{Container, broken, check_size, zeroed};
+use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, exif};
+
+/// Every scan goes over all blocks, so a small file with many can keep a decoder busy for hours. Encoders write about 10.
+const MOST_SCANS: u32 = 200;
+
+const EXIF: &[u8] = b"Exif\0\0";
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+const ICC: &[u8] = b"ICC_PROFILE\0";
+
+pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
+    let format = Format::Jpeg;
+    let mut frame = None;
+    let mut metadata = Metadata::default();
+    let mut jfif_dpi = None;
+    let mut icc = IccParts::default();
+    let (mut scans, mut scan_bytes) = (0, 0u64);
+    let mut at = 2;
+    loop {
+        let (marker, data, next) = segment(bytes, at)?;
+        at = next;
+        match marker {
+            0xD9 => break,
+            0xC0..=0xC2 if frame.is_none() => {
+                let found = Frame::read(data).ok_or_else(|| broken(format, "its frame header is too short"))?;
+                check_size(format, found.width, found.height, limits)?;
+                frame = Some(found);
+            }
+            0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
+                let what = if marker >= 0xC9 { "arithmetic coding" } else { "lossless or hierarchical coding" };
+                return Err(ImageError::Unsupported { format, what: what.into() });
+            }
+            0xDA => {
+                scans += 1;
+                let end = end_of_scan(bytes, at).ok_or(ImageError::Truncated { format })?;
+                scan_bytes += (end - at) as u64;
+                at = end;
+                if scans > MOST_SCANS {
+                    return Err(broken(format, "it has far more scans than any picture needs"));
+                }
+            }
+            0xE0 if data.starts_with(b"JFIF\0") => jfif_dpi = density(data),
+            0xE1 if data.starts_with(EXIF) && metadata.exif.is_none() => {
+                metadata.exif = Some(&data[EXIF.len()..]).filter(|e| exif::is_valid(e)).map(<[u8]>::to_vec);
+            }
+            0xE1 if data.starts_with(XMP) => metadata.xmp = Some(data[XMP.len()..].to_vec()),
+            0xE2 if data.starts_with(ICC) => icc.add(&data[ICC.len()..], limits)?,
+            _ => {}
+        }
+    }
+    let frame = frame.ok_or_else(|| broken(format, "it has no frame"))?;
+    if frame.precision != 8 {
+        return Err(ImageError::Unsupported { format, what: format!("{} bits per sample", frame.precision) });
+    }
+    // The first scan over a component spends at least a bit on each block of 8 x 8 pixels.
+    if scan_bytes * 8 * 64 < u64::from(frame.width) * u64::from(frame.height) {
+        return Err(ImageError::Truncated { format });
+    }
+    let channels = match frame.components {
+        1 => Channels::Gray,
+        3 | 4 => Channels::Rgb,
+        n => return Err(ImageError::Unsupported { format, what: format!("{n} colour components") }),
+    };
+    metadata.icc = icc.join();
+    metadata.dpi = jfif_dpi.or_else(|| metadata.exif.as_deref().and_then(exif::dpi));
+    let Frame { width, height, .. } = frame;
+    Ok(Container { format, width, height, channels, bits: 8, animated: false, metadata, notes: Vec::new() })
+}
+
+pub(super) fn pixels(bytes: &[u8], container: &mut Container) -> Result<Samples, ImageError> {
+    let out = match container.channels {
+        Channels::Gray => ColorSpace::Luma,
+        _ => ColorSpace::RGB,
+    };
+    let options = DecoderOptions::default()
+        .set_max_width(usize::MAX)
+        .set_max_height(usize::MAX)
+        .set_strict_mode(false)
+        .jpeg_set_out_colorspace(out);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let mut samples = zeroed::<u8>(container.samples())?;
+    decoder.decode_into(&mut samples).map_err(|e| broken(Format::Jpeg, e))?;
+    Ok(Samples::U8(samples))
+}
+
+/// The marker at or after `at`, its data, and where the next one starts.
+fn segment(bytes: &[u8], at: usize) -> Result<(u8, &[u8], usize), ImageError> {
+    let format = Format::Jpeg;
+    if bytes.get(at).is_some_and(|&b| b != 0xFF) {
+        return Err(broken(format, "there are stray bytes between its segments"));
+    }
+    // Any number of fill bytes may come before a marker.
+    let fill = bytes.get(at..).unwrap_or_default().iter().take_while(|&&b| b == 0xFF).count();
+    let at = at + fill;
+    let marker = *bytes.get(at).ok_or(ImageError::Truncated { format })?;
+    if matches!(marker, 0x01 | 0xD0..=0xD9) {
+        return Ok((marker, &[], at + 1));
+    }
+    let length = bytes.get(at + 1..at + 3).ok_or(ImageError::Truncated { format })?;
+    let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+    if length < 2 {
+        return Err(broken(format, "a segment is shorter than its own length"));
+    }
+    let data = bytes.get(at + 3..at + 1 + length).ok_or(ImageError::Truncated { format })?;
+    Ok((marker, data, at + 1 + length))
+}
+
+/// Where the next marker is that is neither a stuffed byte nor a restart.
+fn end_of_scan(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at += memchr::memchr(0xFF, bytes.get(at..)?)?;
+        match bytes.get(at + 1)? {
+            0x00 | 0xD0..=0xD7 => at += 2,
+            0xFF => at += 1,
+            _ => return Some(at),
+        }
+    }
+}
+
+/// What SOF says.
+struct Frame {
+    precision: u8,
+    width: u32,
+    height: u32,
+    components: u8,
+}
+
+impl Frame {
+    fn read(data: &[u8]) -> Option<Self> {
+        let &[precision, h1, h0, w1, w0, components, ..] = data else { return None };
+        let side = |high, low| u32::from(u16::from_be_bytes([high, low]));
+        Some(Self { precision, width: side(w1, w0), height: side(h1, h0), components })
+    }
+}
+
+/// A profile cut into segments, each with its number and their count (ICC.1, annex B.4).
+#[derive(Default)]
+struct IccParts<'a> {
+    parts: Vec<(u8, &'a [u8])>,
+    bytes: usize,
+}
+
+impl<'a> IccParts<'a> {
+    fn add(&mut self, data: &'a [u8], limits: &Limits) -> Result<(), ImageError> {
+        if let &[number, _, ref part @ ..] = data {
+            self.bytes += part.len();
+            self.parts.push((number, part));
+        }
+        if self.bytes > limits.max_metadata {
+            return Err(ImageError::MetadataTooLarge { what: "ICC profile", limit: limits.max_metadata });
+        }
+        Ok(())
+    }
+
+    fn join(mut self) -> Option<Vec<u8>> {
+        self.parts.sort_by_key(|part| part.0);
+        let whole: Vec<u8> = self.parts.into_iter().flat_map(|part| part.1.iter().copied()).collect();
+        (!whole.is_empty()).then_some(whole)
+    }
+}
+
+/// JFIF's density: unit (1 inch, 2 centimetre), across, down.
+fn density(data: &[u8]) -> Option<(f32, f32)> {
+    let &[unit, x1, x0, y1, y0, ..] = data.get(7..)? else { return None };
+    let scale = match unit {
+        1 => 1.0,
+        2 => 2.54,
+        _ => return None,
+    };
+    let (x, y) = (u16::from_be_bytes([x1, x0]), u16::from_be_bytes([y1, y0]));
+    (x > 0 && y > 0).then(|| (f32::from(x) * scale, f32::from(y) * scale))
+}

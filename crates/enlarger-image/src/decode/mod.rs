@@ -1,0 +1,147 @@
+//! From bytes to pixels.
+//!
+//! Each format has a `read`, our own parser of the container, which costs next to nothing and checks everything that can be
+//! checked without a codec; and a `pixels`, which lets the codec loose on what `read` found to be sound.
+
+mod jpeg;
+mod png;
+
+use serde::Serialize;
+
+use crate::{Channels, Format, ImageError, Limits, Metadata, Picture, exif};
+
+/// What a file says of itself before any pixel is decoded.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Header {
+    /// The file's format.
+    pub format: Format,
+    /// Width in pixels of the upright picture.
+    pub width: u32,
+    /// Height in pixels of the upright picture.
+    pub height: u32,
+    /// Channels of the decoded picture.
+    pub channels: Channels,
+    /// Bits per sample of the decoded picture: 8 or 16.
+    pub bits: u8,
+    /// EXIF orientation 1..=8 of the stored pixels; 1 is upright.
+    pub orientation: u8,
+    /// Whether there is more than one frame; only the first is decoded.
+    pub animated: bool,
+}
+
+/// A decoded file.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The pixels, upright.
+    pub picture: Picture,
+    /// What the file said of itself.
+    pub header: Header,
+    /// Sentences on what was changed or left out: colours converted, first frame only, and so on.
+    pub notes: Vec<String>,
+}
+
+/// What [`read`] finds in a container.
+struct Container {
+    format: Format,
+    /// As stored, before orientation.
+    width: u32,
+    height: u32,
+    channels: Channels,
+    bits: u8,
+    animated: bool,
+    metadata: Metadata,
+    notes: Vec<String>,
+}
+
+impl Container {
+    fn orientation(&self) -> u8 {
+        self.metadata.exif.as_deref().map_or(1, exif::orientation)
+    }
+
+    fn header(&self) -> Header {
+        let orientation = self.orientation();
+        let turned = orientation >= 5;
+        Header {
+            format: self.format,
+            width: if turned { self.height } else { self.width },
+            height: if turned { self.width } else { self.height },
+            channels: self.channels,
+            bits: self.bits,
+            orientation,
+            animated: self.animated,
+        }
+    }
+
+    /// Samples over all pixels.
+    fn samples(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height) * self.channels.count() as u64
+    }
+}
+
+/// Reads a file's headers and checks them against the limits.
+///
+/// # Errors
+/// Everything that [`decode`] can know without decoding pixels: unknown formats, limits, files cut off.
+pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
+    Ok(read(bytes, limits)?.header())
+}
+
+/// Decodes a file to an upright picture in grey or RGB.
+///
+/// # Errors
+/// See [`ImageError`]. Damaged and cut-off files are errors, never half a picture.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
+    let mut container = read(bytes, limits)?;
+    let header = container.header();
+    let samples = match container.format {
+        Format::Png => png::pixels(bytes, &container)?,
+        Format::Jpeg => jpeg::pixels(bytes, &mut container)?,
+        format => return Err(ImageError::Unsupported { format, what: "a decoder that is yet to come".into() }),
+    };
+    let Container { width, height, channels, metadata, notes, .. } = container;
+    Ok(Decoded { picture: Picture { width, height, channels, samples, metadata }, header, notes })
+}
+
+fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
+    if bytes.len() as u64 > limits.max_bytes {
+        return Err(ImageError::TooManyBytes { bytes: bytes.len() as u64, limit: limits.max_bytes });
+    }
+    match Format::sniff(bytes)? {
+        Format::Png => png::read(bytes, limits),
+        Format::Jpeg => jpeg::read(bytes, limits),
+        format => Err(ImageError::Unsupported { format, what: "a decoder that is yet to come".into() }),
+    }
+}
+
+/// Holds a size against the limits. Called as soon as a format's parser knows it.
+fn check_size(format: Format, width: u32, height: u32, limits: &Limits) -> Result<(), ImageError> {
+    if width == 0 || height == 0 {
+        return Err(broken(format, "it says it has no pixels"));
+    }
+    if width.max(height) > limits.max_side {
+        return Err(ImageError::SideTooLong { width, height, limit: limits.max_side });
+    }
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(ImageError::TooManyPixels { width, height, limit: limits.max_pixels });
+    }
+    Ok(())
+}
+
+/// A buffer of zeros, or an error where `vec!` would end the process.
+fn zeroed<T: Clone + Default>(len: u64) -> Result<Vec<T>, ImageError> {
+    let refused = || ImageError::OutOfMemory { bytes: len.saturating_mul(size_of::<T>() as u64) };
+    let len = usize::try_from(len).map_err(|_| refused())?;
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(len).map_err(|_| refused())?;
+    buffer.resize(len, T::default());
+    Ok(buffer)
+}
+
+fn broken(format: Format, reason: impl ToString) -> ImageError {
+    ImageError::Broken { format, reason: reason.to_string() }
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}

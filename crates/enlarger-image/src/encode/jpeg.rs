@@ -1,0 +1,84 @@
+//! JPEG, baseline, row by row.
+
+use std::io::Write;
+
+use jpeg_encoder::{Encoder, EncodingError, ImageBuffer, JpegColorType, SamplingFactor, rgb_to_ycbcr};
+
+use super::{EncodeOptions, failed};
+use crate::{Format, ImageError, Picture, Samples};
+
+/// What people keep photographs at: differences are hard to see, and colour is not yet subsampled.
+const DEFAULT_QUALITY: u8 = 92;
+
+/// From here on colour keeps its full resolution.
+const FULL_COLOUR_QUALITY: u8 = 90;
+
+pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
+    let quality = options.quality.unwrap_or(DEFAULT_QUALITY).clamp(1, 100);
+    let mut encoder = Encoder::new(out, quality);
+    encoder.set_sampling_factor(if quality >= FULL_COLOUR_QUALITY {
+        SamplingFactor::R_4_4_4
+    } else {
+        SamplingFactor::R_4_2_0
+    });
+    encoder.encode_image(Rows(picture)).map_err(told)
+}
+
+/// A picture as the encoder wants it: planes of 8-bit luminance and colour, on white.
+struct Rows<'a>(&'a Picture);
+
+impl ImageBuffer for Rows<'_> {
+    fn get_jpeg_color_type(&self) -> JpegColorType {
+        if self.0.channels.is_gray() { JpegColorType::Luma } else { JpegColorType::Ycbcr }
+    }
+
+    fn width(&self) -> u16 {
+        self.0.width as u16
+    }
+
+    fn height(&self) -> u16 {
+        self.0.height as u16
+    }
+
+    fn fill_buffers(&self, y: u16, planes: &mut [Vec<u8>; 4]) {
+        let n = self.0.channels.count();
+        let row = self.0.width as usize * n;
+        let range = usize::from(y) * row..(usize::from(y) + 1) * row;
+        match &self.0.samples {
+            Samples::U8(samples) => samples[range].chunks_exact(n).for_each(|p| push(p, 255, planes)),
+            Samples::U16(samples) => samples[range].chunks_exact(n).for_each(|p| push(p, 65535, planes)),
+        }
+    }
+}
+
+fn push<T: Copy + Into<u32>>(pixel: &[T], most: u32, planes: &mut [Vec<u8>; 4]) {
+    match *pixel {
+        [v] => planes[0].push(on_white(v, most, most)),
+        [v, a] => planes[0].push(on_white(v, a.into(), most)),
+        [r, g, b] => push_rgb([r, g, b], most, most, planes),
+        [r, g, b, a] => push_rgb([r, g, b], a.into(), most, planes),
+        _ => unreachable!("a pixel has one to four samples"),
+    }
+}
+
+fn push_rgb<T: Copy + Into<u32>>(rgb: [T; 3], alpha: u32, most: u32, planes: &mut [Vec<u8>; 4]) {
+    let [r, g, b] = rgb.map(|v| on_white(v, alpha, most));
+    let (y, cb, cr) = rgb_to_ycbcr(r, g, b);
+    planes[0].push(y);
+    planes[1].push(cb);
+    planes[2].push(cr);
+}
+
+/// A sample with straight alpha laid on white, as 8 bits, rounded once.
+fn on_white<T: Into<u32>>(value: T, alpha: u32, most: u32) -> u8 {
+    let (value, alpha, most) = (u64::from(value.into()), u64::from(alpha), u64::from(most));
+    let laid = value * alpha + most * (most - alpha);
+    ((laid * 255 + most * most / 2) / (most * most)) as u8
+}
+
+fn told(error: EncodingError) -> ImageError {
+    match error {
+        EncodingError::IoError(e) => ImageError::Io(e),
+        other => failed(Format::Jpeg, other),
+    }
+}

@@ -1,0 +1,60 @@
+//! From pixels to bytes.
+
+mod jpeg;
+mod png;
+
+use std::io::{Seek, Write};
+
+use crate::{Format, ImageError, Picture};
+
+/// How a picture becomes a file.
+#[derive(Debug, Clone, Default)]
+pub struct EncodeOptions {
+    /// The file format.
+    pub format: Format,
+    /// 1..=100 for lossy formats; `None` is the format's default.
+    pub quality: Option<u8>,
+    /// WebP: keep every bit.
+    pub lossless: bool,
+    /// What of EXIF and XMP is kept.
+    pub metadata: MetadataPolicy,
+    /// A sentence on how the picture was made, written where the format keeps such notes.
+    pub provenance: Option<String>,
+}
+
+/// What of EXIF and XMP is kept. The ICC profile always is: without it the colours would be other ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetadataPolicy {
+    /// Everything.
+    #[default]
+    All,
+    /// Everything but where the picture was taken.
+    NoGps,
+    /// Nothing.
+    Strip,
+}
+
+/// Encodes a picture.
+///
+/// # Errors
+/// If the format is only read, cannot hold the picture's size, or `out` fails.
+pub fn encode<W: Write + Seek>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
+    let format = options.format;
+    let (width, height) = (picture.width, picture.height);
+    if !format.can_encode() {
+        return Err(ImageError::CannotEncode { format });
+    }
+    if width.max(height) > format.max_side() {
+        return Err(ImageError::TooLargeForFormat { format, width, height });
+    }
+    match format {
+        Format::Png => png::write(picture, options, out)?,
+        Format::Jpeg => jpeg::write(picture, options, out)?,
+        _ => return Err(ImageError::CannotEncode { format }),
+    }
+    Ok(out.flush()?)
+}
+
+fn failed(format: Format, reason: impl ToString) -> ImageError {
+    ImageError::Encoder { format, reason: reason.to_string() }
+}

@@ -1,0 +1,183 @@
+//! The picture formats and how to tell them by their first bytes.
+
+use serde::Serialize;
+
+use crate::ImageError;
+
+/// A picture file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Portable Network Graphics.
+    #[default]
+    Png,
+    /// JPEG, as JFIF or EXIF file.
+    Jpeg,
+    /// WebP, lossy or lossless.
+    WebP,
+    /// TIFF.
+    Tiff,
+    /// Windows bitmap.
+    Bmp,
+    /// GIF.
+    Gif,
+    /// AVIF.
+    Avif,
+}
+
+impl Format {
+    /// The format's usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::WebP => "WebP",
+            Self::Tiff => "TIFF",
+            Self::Bmp => "BMP",
+            Self::Gif => "GIF",
+            Self::Avif => "AVIF",
+        }
+    }
+
+    /// The usual file extension, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::WebP => "webp",
+            Self::Tiff => "tif",
+            Self::Bmp => "bmp",
+            Self::Gif => "gif",
+            Self::Avif => "avif",
+        }
+    }
+
+    /// The MIME type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::WebP => "image/webp",
+            Self::Tiff => "image/tiff",
+            Self::Bmp => "image/bmp",
+            Self::Gif => "image/gif",
+            Self::Avif => "image/avif",
+        }
+    }
+
+    /// The format that an extension stands for, with or without the dot, in any case.
+    pub fn from_extension(extension: &str) -> Option<Self> {
+        match extension.trim_start_matches('.').to_ascii_lowercase().as_str() {
+            "png" => Some(Self::Png),
+            "jpg" | "jpeg" | "jpe" | "jfif" => Some(Self::Jpeg),
+            "webp" => Some(Self::WebP),
+            "tif" | "tiff" => Some(Self::Tiff),
+            "bmp" | "dib" => Some(Self::Bmp),
+            "gif" => Some(Self::Gif),
+            "avif" => Some(Self::Avif),
+            _ => None,
+        }
+    }
+
+    /// Whether [`crate::encode`] writes it.
+    pub fn can_encode(self) -> bool {
+        matches!(self, Self::Png | Self::Jpeg | Self::WebP | Self::Tiff | Self::Avif)
+    }
+
+    /// Whether [`crate::decode`] reads it.
+    pub fn can_decode(self) -> bool {
+        self != Self::Avif
+    }
+
+    /// Whether 16 bits per sample survive [`crate::encode`]; other formats round to 8.
+    pub fn keeps_16_bits(self) -> bool {
+        matches!(self, Self::Png | Self::Tiff)
+    }
+
+    /// Whether alpha survives [`crate::encode`]; other formats lay the picture on white.
+    pub fn has_alpha(self) -> bool {
+        matches!(self, Self::Png | Self::WebP | Self::Tiff | Self::Avif)
+    }
+
+    /// The longest side, in pixels, that the format can hold.
+    pub fn max_side(self) -> u32 {
+        match self {
+            // PNG: 2^31 - 1, section 11.2.1 of the specification. TIFF's size fields have 32 bits.
+            Self::Png | Self::Tiff | Self::Bmp => i32::MAX as u32,
+            // 16-bit size fields.
+            Self::Jpeg | Self::Gif => 65_535,
+            // WEBP_MAX_DIMENSION: 14-bit size fields.
+            Self::WebP => 16_383,
+            // AV1 frame sizes have 16 bits.
+            Self::Avif => 65_535,
+        }
+    }
+
+    /// Tells a format that can be decoded by its signature.
+    pub(crate) fn sniff(bytes: &[u8]) -> Result<Self, ImageError> {
+        let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+        if bytes.is_empty() {
+            return Err(ImageError::Empty);
+        }
+        if at(0, b"\x89PNG\r\n\x1a\n") {
+            return Ok(Self::Png);
+        }
+        if at(0, b"\xff\xd8\xff") {
+            return Ok(Self::Jpeg);
+        }
+        if at(0, b"RIFF") && at(8, b"WEBP") {
+            return Ok(Self::WebP);
+        }
+        if at(0, b"II*\0") || at(0, b"MM\0*") || at(0, b"II+\0") || at(0, b"MM\0+") {
+            return Ok(Self::Tiff);
+        }
+        if at(0, b"GIF87a") || at(0, b"GIF89a") {
+            return Ok(Self::Gif);
+        }
+        // "BM" alone is too little to go by: the four bytes from 6 are reserved, and the header's size is known.
+        if at(0, b"BM") && bytes.get(14).is_some_and(|size| matches!(size, 12 | 16 | 40 | 52 | 56 | 64 | 108 | 124)) {
+            return Ok(Self::Bmp);
+        }
+        if at(4, b"ftyp") {
+            let brands = &bytes[8..bytes.len().min(40)];
+            let has = |brand: &[u8]| brands.chunks(4).any(|b| b == brand);
+            if has(b"avif") || has(b"avis") {
+                return Err(ImageError::Unreadable { what: "an AVIF picture" });
+            }
+            if [b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"].iter().any(|b| has(*b)) {
+                return Err(ImageError::Unreadable { what: "a HEIC picture" });
+            }
+            if has(b"crx ") {
+                return Err(ImageError::Unreadable { what: "a camera's raw file" });
+            }
+            return Err(ImageError::Unreadable { what: "a film" });
+        }
+        if at(0, b"\xff\x0a") || at(0, b"\0\0\0\x0cJXL \r\n\x87\n") {
+            return Err(ImageError::Unreadable { what: "a JPEG XL picture" });
+        }
+        if at(0, b"\0\0\0\x0cjP  \r\n\x87\n") || at(0, b"\xff\x4f\xff\x51") {
+            return Err(ImageError::Unreadable { what: "a JPEG 2000 picture" });
+        }
+        if at(0, b"%PDF-") {
+            return Err(ImageError::Unreadable { what: "a PDF document" });
+        }
+        if at(0, b"8BPS") {
+            return Err(ImageError::Unreadable { what: "a Photoshop document" });
+        }
+        if is_svg(bytes) {
+            return Err(ImageError::Unreadable { what: "an SVG drawing" });
+        }
+        if at(0, b"PK\x03\x04") {
+            return Err(ImageError::Unreadable { what: "a zip archive" });
+        }
+        Err(ImageError::Unknown)
+    }
+}
+
+/// Whether the first kilobyte is XML or the like with an `<svg` tag.
+fn is_svg(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(1024)];
+    let text = String::from_utf8_lossy(start);
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    text.starts_with('<') && text.contains("<svg")
+}

@@ -1,0 +1,99 @@
+//! Pixels in memory.
+
+use serde::Serialize;
+
+/// A picture in memory: upright, one frame, in the colour space that `metadata.icc` names (sRGB if none).
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// Width in pixels, at least 1.
+    pub width: u32,
+    /// Height in pixels, at least 1.
+    pub height: u32,
+    /// What the samples of a pixel mean.
+    pub channels: Channels,
+    /// `width * height * channels.count()` samples, row by row from the top, interleaved.
+    pub samples: Samples,
+    /// What travels along.
+    pub metadata: Metadata,
+}
+
+/// The samples of one pixel, in order. Alpha is straight, not premultiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channels {
+    /// Luminance.
+    Gray,
+    /// Luminance and alpha.
+    GrayAlpha,
+    /// Red, green, blue.
+    Rgb,
+    /// Red, green, blue, alpha.
+    Rgba,
+}
+
+impl Channels {
+    /// Samples per pixel, 1..=4.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Gray => 1,
+            Self::GrayAlpha => 2,
+            Self::Rgb => 3,
+            Self::Rgba => 4,
+        }
+    }
+
+    /// Whether the last sample is alpha.
+    pub fn has_alpha(self) -> bool {
+        matches!(self, Self::GrayAlpha | Self::Rgba)
+    }
+
+    /// Whether colour is one sample.
+    pub fn is_gray(self) -> bool {
+        matches!(self, Self::Gray | Self::GrayAlpha)
+    }
+}
+
+/// Interleaved samples over the full range of their type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Samples {
+    /// 0..=255.
+    U8(Vec<u8>),
+    /// 0..=65535.
+    U16(Vec<u16>),
+}
+
+impl Samples {
+    /// Bits per sample: 8 or 16.
+    pub fn bits(&self) -> u8 {
+        match self {
+            Self::U8(_) => 8,
+            Self::U16(_) => 16,
+        }
+    }
+
+    /// How many samples there are, over all pixels and channels.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(samples) => samples.len(),
+            Self::U16(samples) => samples.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a file says besides its pixels.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metadata {
+    /// The ICC profile of the samples, as it was in the file.
+    pub icc: Option<Vec<u8>>,
+    /// EXIF as a raw TIFF structure, without any container's prefix. Its orientation is 1, since the pixels are upright.
+    pub exif: Option<Vec<u8>>,
+    /// The XMP packet, UTF-8.
+    pub xmp: Option<Vec<u8>>,
+    /// Pixels per inch, across and down.
+    pub dpi: Option<(f32, f32)>,
+}
