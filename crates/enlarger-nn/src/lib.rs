@@ -3,7 +3,7 @@
 //! [`weights`] reads files, [`architecture`] tells from keys and shapes what they are, [`Network`] packs them for a
 //! [`Backend`], and [`upscale`] runs a picture of any size through it, tile by tile.
 
-
+pub mod architecture;
 mod error;
 mod finish;
 mod kernels;
@@ -12,7 +12,7 @@ mod network;
 mod spec;
 mod tensor;
 mod tiles;
-
+pub mod weights;
 
 pub use error::NnError;
 pub use kernels::{Backend, Isa, Precision};

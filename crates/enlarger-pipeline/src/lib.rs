@@ -1,1 +1,27 @@
-//! See Cargo.toml.
+//! A [`Request`] becomes a [`Plan`], a plan becomes pixels.
+//!
+//! ```text
+//! bytes ──decode──▶ Picture ──facts──▶ Facts ──plan──▶ Plan ──run──▶ Picture ──encode──▶ bytes
+//! ```
+//!
+//! [`plan()`] is a pure function of facts, request and the models at hand; its result is plain data. Nothing after it
+//! looks at a knob again. [`Enlarger::job`] is the whole way, shared to the letter by the command line and the service.
+
+mod canvas;
+mod enlarger;
+mod error;
+mod facts;
+mod plan;
+mod request;
+mod resize;
+mod run;
+mod speed;
+mod watch;
+
+pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings};
+pub use error::PipelineError;
+pub use facts::{Content, Facts};
+pub use plan::{AlphaWay, Extent, Kernel, Plan, Step, plan};
+pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Request, Size};
+pub use resize::{resize, to_depth};
+pub use watch::{Progress, Stage, Unwatched, Watch};

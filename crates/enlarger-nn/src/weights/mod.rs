@@ -1,0 +1,57 @@
+//! Files of weights: safetensors, ncnn, PyTorch. Told apart by their content, never by their name.
+
+pub mod ncnn;
+pub mod pytorch;
+pub mod safetensors;
+
+use std::path::Path;
+
+use crate::{error::NnError, tensor::StateDict};
+
+/// The largest file that is read. The largest community network of the supported kinds has a tenth of it.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// Reads weights of any supported kind. For ncnn, name either of the two files; the other lies beside it.
+///
+/// # Errors
+/// [`NnError::Format`] with a sentence that says what the file is, or what is wrong in it.
+pub fn read(path: &Path) -> Result<StateDict, NnError> {
+    let bytes = read_file(path)?;
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    if ncnn::is_param(&bytes) {
+        return ncnn::read(&bytes, &read_file(&path.with_extension("bin"))?);
+    }
+    let param = path.with_extension("param");
+    if extension == "bin" && param.is_file() {
+        return ncnn::read(&read_file(&param)?, &bytes);
+    }
+    if pytorch::is_zip(&bytes) || pytorch::is_legacy(&bytes) {
+        return pytorch::read(&bytes);
+    }
+    if safetensors::is_safetensors(&bytes) {
+        return safetensors::read(&bytes);
+    }
+    let what = match (&*extension, bytes.first()) {
+        (_, None) => "the file is empty",
+        ("onnx", _) => "ONNX files are not read",
+        ("bin", _) => "an ncnn .bin file needs its .param file beside it",
+        _ => "the file holds no weights that enlarger reads",
+    };
+    Err(NnError::Format(format!("{what}; there are readers for safetensors, ncnn (.param and .bin) and PyTorch .pth")))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, NnError> {
+    let told = |e: std::io::Error| NnError::Format(format!("{} cannot be read: {e}", path.display()));
+    let size = std::fs::metadata(path).map_err(told)?.len();
+    if size > MAX_BYTES {
+        let (mb, most) = (size >> 20, MAX_BYTES >> 20);
+        return Err(NnError::Format(format!("the file has {mb} MB, and weights of at most {most} MB are read")));
+    }
+    std::fs::read(path).map_err(told)
+}
+
+/// The number of values in a shape, `None` if it overflows or is more than any file could hold.
+fn count(shape: &[usize]) -> Option<usize> {
+    let n = shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side))?;
+    (n as u64 <= MAX_BYTES / 2).then_some(n)
+}

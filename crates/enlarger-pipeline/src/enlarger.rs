@@ -1,0 +1,279 @@
+//! The whole way of one picture, from bytes to bytes.
+
+use std::{
+    io::{Seek, Write},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Instant,
+};
+
+use enlarger_image::{EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
+use enlarger_models::Catalogue;
+use enlarger_nn::{Backend, RunOptions};
+use serde::Serialize;
+
+use crate::{
+    error::PipelineError,
+    facts::{Content, Facts},
+    plan::{Extent, Plan, Step, plan, result_size},
+    request::{Request, Size},
+    run::run,
+    speed::Networks,
+    watch::{Progress, Stage, Watch},
+};
+
+/// What a job needs besides its pictures: code, packed weights and tiles of the largest bundled network.
+const WORKING_BYTES: u64 = 400 << 20;
+
+/// How the machine is to be used.
+#[derive(Debug, Clone, Default)]
+pub struct EnlargerOptions {
+    /// Threads for networks; `None` is one per core.
+    pub threads: Option<NonZeroUsize>,
+    /// Side of a tile in input pixels; `None` lets the network choose.
+    pub tile: Option<u32>,
+    /// Where models that a person added are kept; `None` has the bundled ones only.
+    pub models_dir: Option<PathBuf>,
+    /// Kernels and precision.
+    pub backend: Backend,
+}
+
+/// How the result becomes bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    /// The file format; `None` is PNG.
+    pub format: Option<Format>,
+    /// 1..=100 for lossy formats; `None` is the format's default.
+    pub quality: Option<u8>,
+    /// What of EXIF and XMP is kept.
+    pub metadata: MetadataPolicy,
+}
+
+/// Seconds spent in each stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Timings {
+    /// Bytes to pixels.
+    pub decode: f64,
+    /// Facts and plan.
+    pub plan: f64,
+    /// Networks and filters.
+    pub enlarge: f64,
+    /// Pixels to bytes.
+    pub encode: f64,
+}
+
+/// What came out of a job, besides the bytes themselves.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// MIME type of the bytes.
+    pub media_type: &'static str,
+    /// File extension, without the dot.
+    pub extension: &'static str,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// What was measured of the source.
+    pub facts: Facts,
+    /// What was done.
+    pub plan: Plan,
+    /// How long it took.
+    pub timings: Timings,
+    /// Sentences about the picture: first frame only, colours converted, and so on.
+    pub notes: Vec<String>,
+}
+
+/// What a job will cost, before it is run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Seconds on this machine when nothing else runs.
+    pub seconds: f64,
+    /// Peak memory in bytes.
+    pub bytes: u64,
+    /// Width of the result.
+    pub output_width: u32,
+    /// Height of the result.
+    pub output_height: u32,
+}
+
+/// Networks, their speed and the way of a picture through them. One per process, shared by all jobs.
+pub struct Enlarger {
+    networks: Networks,
+    options: RunOptions,
+}
+
+impl Enlarger {
+    /// Opens the catalogue. Networks are loaded when first needed.
+    ///
+    /// # Errors
+    /// If the models directory cannot be read.
+    pub fn new(options: EnlargerOptions) -> Result<Self, PipelineError> {
+        let threads = options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let run = RunOptions { threads, tile: options.tile };
+        let catalogue = Catalogue::open(options.models_dir)?;
+        Ok(Self { networks: Networks::new(catalogue, options.backend, run.clone()), options: run })
+    }
+
+    /// The models at hand.
+    pub fn models(&self) -> &Catalogue {
+        self.networks.catalogue()
+    }
+
+    /// The kernels in use.
+    pub fn backend(&self) -> &Backend {
+        self.networks.backend()
+    }
+
+    /// Threads that a job uses.
+    pub fn threads(&self) -> usize {
+        self.options.threads
+    }
+
+    /// Measures a picture and plans for it.
+    ///
+    /// # Errors
+    /// See [`plan()`].
+    pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Facts, Plan), PipelineError> {
+        let facts = Facts::of(picture);
+        let plan = plan(&facts, request, &self.models().list())?;
+        Ok((facts, plan))
+    }
+
+    /// Cost of enlarging a picture of this size, from the speed measured on this machine so far.
+    ///
+    /// # Errors
+    /// If the size of the result is out of range or the model is unknown.
+    pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
+        // The dearest content, so that the estimate errs on the long side.
+        let facts = Facts {
+            width,
+            height,
+            colours: 3,
+            transparent: false,
+            bits: 8,
+            noise: 0.0,
+            blockiness: 0.0,
+            flatness: 0.0,
+            content: Content::CleanPhoto,
+        };
+        let plan = plan(&facts, request, &self.models().list())?;
+        Ok(Estimate {
+            seconds: self.networks.seconds(&plan),
+            bytes: memory(&plan, 3),
+            output_width: plan.result.width,
+            output_height: plan.result.height,
+        })
+    }
+
+    /// The whole way: decode, plan, run, encode. Blocks, and uses all the threads it was given.
+    ///
+    /// # Errors
+    /// [`PipelineError`]; nothing useful is in `out` then.
+    pub fn job<W: Write + Seek>(
+        &self,
+        bytes: &[u8],
+        request: &Request,
+        output: &Output,
+        limits: &Limits,
+        out: &mut W,
+        watch: &dyn Watch,
+    ) -> Result<Outcome, PipelineError> {
+        let mut timings = Timings::default();
+        let mut clock = Instant::now();
+        let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
+
+        stage(watch, Stage::Decode, 0.0)?;
+        self.check_memory(&enlarger_image::probe(bytes, limits)?, request)?;
+        let decoded = enlarger_image::decode(bytes, limits)?;
+        timings.decode = lap();
+
+        stage(watch, Stage::Plan, 0.0)?;
+        let (facts, plan) = self.plan(&decoded.picture, request)?;
+        timings.plan = lap();
+
+        stage(watch, Stage::Enlarge, 0.0)?;
+        let picture = run(&plan, &decoded.picture, &self.networks, &self.options, watch)?;
+        timings.enlarge = lap();
+
+        stage(watch, Stage::Encode, 1.0)?;
+        let format = output.format.unwrap_or(Format::Png);
+        let encode = EncodeOptions {
+            format,
+            quality: output.quality,
+            metadata: output.metadata,
+            provenance: Some(plan.provenance()),
+            ..EncodeOptions::default()
+        };
+        enlarger_image::encode(&picture, &encode, out)?;
+        timings.encode = lap();
+
+        Ok(Outcome {
+            media_type: format.media_type(),
+            extension: format.extension(),
+            width: picture.width,
+            height: picture.height,
+            facts,
+            plan,
+            timings,
+            notes: decoded.notes,
+        })
+    }
+
+    /// Refuses what cannot fit, before any pixel is decoded.
+    fn check_memory(&self, header: &Header, request: &Request) -> Result<(), PipelineError> {
+        let samples = header.channels.count() as u64 * u64::from(header.bits / 8);
+        let source = Extent { width: header.width, height: header.height };
+        let source = request.crop.map_or(source, |c| Extent { width: c.width, height: c.height });
+        let result = result_size(source, request.size)?;
+        let need = WORKING_BYTES + (source.pixels() + result.pixels()) * samples;
+        let have = available_memory();
+        if need > have {
+            return Err(PipelineError::Memory { need_mb: need >> 20, have_mb: have >> 20 });
+        }
+        Ok(())
+    }
+}
+
+/// Peak bytes of a plan: the source, and the largest pair of neighbouring sizes on the way.
+fn memory(plan: &Plan, channels: u64) -> u64 {
+    let bytes = |e: Extent, bits: u8| e.pixels() * channels * u64::from(bits / 8);
+    let (mut here, mut peak) = (bytes(plan.source, plan.bits), 0);
+    let last = plan.steps.len().saturating_sub(1);
+    for (i, step) in plan.steps.iter().enumerate() {
+        let bits = if i == last { plan.bits } else { 16 };
+        let after = match step {
+            Step::Network { scale, from, halve, .. } => {
+                let factor = if *halve { scale / 2 } else { *scale };
+                bytes(Extent { width: from.width * factor, height: from.height * factor }, bits)
+            }
+            Step::Resample { to, .. } => bytes(*to, 16),
+        };
+        peak = peak.max(here + after);
+        here = after;
+    }
+    WORKING_BYTES + bytes(plan.source, plan.bits) + peak
+}
+
+/// Bytes that this process may still take: the machine's, or its container's if that is less.
+pub(crate) fn available_memory() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let free = system.available_memory();
+    system.cgroup_limits().map_or(free, |group| free.min(group.free_memory))
+}
+
+fn stage(watch: &dyn Watch, stage: Stage, fraction: f64) -> Result<(), PipelineError> {
+    watch.progress(&Progress { stage, done: 0, total: 0, fraction, eta_seconds: None });
+    if watch.cancelled() { Err(PipelineError::Cancelled) } else { Ok(()) }
+}
+
+impl Size {
+    /// The factor that this asks for, for a source of this width and height.
+    pub fn factor(self, width: u32, height: u32) -> f64 {
+        match self {
+            Self::Factor(factor) => factor,
+            Self::Width(w) => f64::from(w) / f64::from(width),
+            Self::Height(h) => f64::from(h) / f64::from(height),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a job could not be done, in sentences.
+
+use enlarger_image::ImageError;
+use enlarger_models::ModelError;
+use enlarger_nn::NnError;
+
+/// Every way in which a job ends without a picture.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The picture could not be read or written.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A model is missing or damaged.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A network could not run.
+    #[error(transparent)]
+    Network(NnError),
+    /// The request does not fit the picture.
+    #[error("{what}")]
+    Request {
+        /// The sentence.
+        what: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// More memory would be needed than there is.
+    #[error("this would need about {need_mb} MB of memory, and {have_mb} MB are available")]
+    Memory {
+        /// Estimated need in megabytes.
+        need_mb: u64,
+        /// Available megabytes.
+        have_mb: u64,
+    },
+    /// Stopped from outside.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<NnError> for PipelineError {
+    fn from(error: NnError) -> Self {
+        match error {
+            NnError::Cancelled => Self::Cancelled,
+            other => Self::Network(other),
+        }
+    }
+}
+
+impl PipelineError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Image(error) => error.hint().map(Into::into),
+            Self::Model(error) => error.hint(),
+            Self::Request { hint, .. } => Some(hint.clone()),
+            Self::Memory { .. } => Some("choose a smaller scale, or a smaller picture, or close other programs".into()),
+            Self::Network(_) | Self::Cancelled => None,
+        }
+    }
+
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Image(_) => "image",
+            Self::Model(_) => "model",
+            Self::Network(_) => "network",
+            Self::Request { .. } => "request",
+            Self::Memory { .. } => "memory",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether somebody stopped it.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+
+    /// Whether the same job may succeed on another try or machine.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Memory { .. })
+    }
+}

@@ -1,0 +1,275 @@
+//! The plan: what will be done to a picture, as plain data.
+
+use enlarger_models::ModelInfo;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::PipelineError,
+    facts::{Content, Facts},
+    request::{Crop, Request, Size},
+};
+
+/// The largest factor there is.
+pub const MAX_FACTOR: f64 = 16.0;
+/// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
+const ALPHA_MODEL: &str = "animevideo-v3";
+
+/// A width and a height in pixels, each at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+impl Extent {
+    /// Pixels in all.
+    pub fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    fn times(self, factor: u32) -> Self {
+        Self { width: self.width * factor, height: self.height * factor }
+    }
+}
+
+/// A classic resampling kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernel {
+    /// Area averaging.
+    Box,
+    /// Cubic, a = -0.5.
+    CatmullRom,
+    /// Cubic, B = C = 1/3.
+    Mitchell,
+    /// Windowed sinc with three lobes.
+    Lanczos3,
+}
+
+/// How the alpha channel gets larger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlphaWay {
+    /// There is none, or it is opaque everywhere.
+    Opaque,
+    /// By this network, with untouched areas kept exactly opaque or exactly transparent.
+    Network(String),
+}
+
+/// One thing done to the whole picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Step {
+    /// A network enlarges by its own scale.
+    Network {
+        /// The model's name in the catalogue.
+        model: String,
+        /// SHA-256 of its weights, so that a plan names what it ran.
+        sha256: String,
+        /// The network's scale.
+        scale: u32,
+        /// The size it starts from.
+        from: Extent,
+        /// Whether its result is halved at once, tile by tile, by area averaging.
+        halve: bool,
+    },
+    /// Classic resampling to a size.
+    Resample {
+        /// The size after it.
+        to: Extent,
+        /// The kernel.
+        kernel: Kernel,
+    },
+}
+
+/// What will be done. Two equal plans on the same pixels and backend give the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Raised when the meaning of a field changes.
+    pub version: u32,
+    /// The part of the source that is used; `None` is all.
+    pub crop: Option<Crop>,
+    /// The size that goes in, after the crop.
+    pub source: Extent,
+    /// The size that comes out.
+    pub result: Extent,
+    /// Bits per sample of the result, 8 or 16.
+    pub bits: u8,
+    /// How alpha is treated.
+    pub alpha: AlphaWay,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Sentences for people about choices made.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The first 12 hexadecimal digits of the plan's SHA-256.
+    pub fn hash(&self) -> String {
+        let json = serde_json::to_vec(self).expect("a plan is plain data");
+        Sha256::digest(json).iter().take(6).map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Names of the models it needs, each once.
+    pub fn models(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for step in &self.steps {
+            if let Step::Network { model, .. } = step
+                && !names.contains(&model.as_str())
+            {
+                names.push(model);
+            }
+        }
+        names
+    }
+
+    /// The note that is written into the result: "upscaled 4x by enlarger 0.1.0, x4plus, plan 0123456789ab".
+    pub fn provenance(&self) -> String {
+        let factor = f64::from(self.result.width) / f64::from(self.source.width);
+        let factor = (factor * 100.0).round() / 100.0;
+        let version = env!("CARGO_PKG_VERSION");
+        format!("upscaled {factor}x by enlarger {version}, {}, plan {}", self.models().join("+"), self.hash())
+    }
+}
+
+/// Decides what to do. Pure: the same facts, request and models give the same plan.
+///
+/// # Errors
+/// [`PipelineError::Request`] if the size is out of range, [`PipelineError::Model`] if a named model is not there.
+pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Plan, PipelineError> {
+    let source = cropped(facts, request.crop)?;
+    let result = result_size(source, request.size)?;
+    let mut notes = Vec::new();
+    let model = choose_model(facts, request, models, &mut notes)?;
+    let steps = passes(source, result, model);
+    let alpha = match facts.transparent {
+        true => AlphaWay::Network(ALPHA_MODEL.into()),
+        false => AlphaWay::Opaque,
+    };
+    let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
+    Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, steps, notes })
+}
+
+fn cropped(facts: &Facts, crop: Option<Crop>) -> Result<Extent, PipelineError> {
+    let whole = Extent { width: facts.width, height: facts.height };
+    let Some(c) = crop else { return Ok(whole) };
+    let fits = |start: u32, length: u32, side: u32| length >= 1 && start.checked_add(length).is_some_and(|end| end <= side);
+    if fits(c.x, c.width, whole.width) && fits(c.y, c.height, whole.height) {
+        return Ok(Extent { width: c.width, height: c.height });
+    }
+    Err(PipelineError::Request {
+        what: format!(
+            "the crop {}x{} at {},{} is not inside the picture of {}x{} pixels",
+            c.width, c.height, c.x, c.y, whole.width, whole.height
+        ),
+        hint: "give a crop that lies inside the upright picture".into(),
+    })
+}
+
+/// The result's size, each side rounded to the nearest pixel.
+///
+/// # Errors
+/// If it is smaller than the source or more than 16 times as large.
+pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> {
+    let factor = match size {
+        Size::Factor(factor) => factor,
+        Size::Width(width) => f64::from(width) / f64::from(source.width),
+        Size::Height(height) => f64::from(height) / f64::from(source.height),
+    };
+    if !(1.0..=MAX_FACTOR).contains(&factor) {
+        return Err(PipelineError::Request {
+            what: format!("the scale would be {factor:.3}x, and enlarging goes from 1x to 16x"),
+            hint: "choose a size between the picture's own and 16 times it".into(),
+        });
+    }
+    let side = |length: u32| (f64::from(length) * factor).round().max(1.0) as u32;
+    Ok(match size {
+        Size::Factor(_) => Extent { width: side(source.width), height: side(source.height) },
+        Size::Width(width) => Extent { width, height: side(source.height) },
+        Size::Height(height) => Extent { width: side(source.width), height },
+    })
+}
+
+fn choose_model<'a>(
+    facts: &Facts,
+    request: &Request,
+    models: &'a [ModelInfo],
+    notes: &mut Vec<String>,
+) -> Result<&'a ModelInfo, PipelineError> {
+    let find = |name: &str| models.iter().find(|m| m.name == name);
+    if let Some(name) = &request.model {
+        return find(name).ok_or_else(|| {
+            let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
+            PipelineError::Request {
+                what: format!("there is no model named {name:?}"),
+                hint: format!("there are: {}; add your own with `enlarger models add FILE`", names.join(", ")),
+            }
+        });
+    }
+    let (name, why) = match facts.content {
+        Content::CleanPhoto => ("realsr-df2k", "a clean photograph"),
+        Content::DamagedPhoto => ("x4plus", "a photograph with noise or compression blocks"),
+        Content::Art => ("x4plus-anime-6b", "flat art"),
+    };
+    notes.push(format!("{name}: the picture looks like {why}"));
+    find(name).ok_or_else(|| PipelineError::Request {
+        what: format!("the bundled model {name:?} is missing"),
+        hint: "name another one with --model".into(),
+    })
+}
+
+/// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that
+/// nothing is enlarged by a filter; what comes before is kept as small as that allows, since cost goes with pixels.
+fn passes(source: Extent, result: Extent, model: &ModelInfo) -> Vec<Step> {
+    let network = |from: Extent, halve: bool| Step::Network {
+        model: model.name.clone(),
+        sha256: model.sha256.clone(),
+        scale: model.scale,
+        from,
+        halve,
+    };
+    let mut steps = Vec::new();
+    let mut here = source;
+    let covers = |e: Extent| e.width >= result.width && e.height >= result.height;
+    // A 1x network restores without enlarging: once is enough, resampling does the rest.
+    if model.scale == 1 {
+        steps.push(network(here, false));
+    }
+    while model.scale > 1 && !(covers(here) && !steps.is_empty()) {
+        if covers(here.times(model.scale)) {
+            let halve = model.scale == 4 && covers(here.times(2));
+            steps.push(network(here, halve));
+            here = here.times(if halve { 2 } else { model.scale });
+        } else {
+            steps.push(network(here, false));
+            let full = here.times(model.scale);
+            // The size from which one more pass just reaches the result, if that is smaller than what there is.
+            let enough = Extent {
+                width: result.width.div_ceil(model.scale).max(here.width),
+                height: result.height.div_ceil(model.scale).max(here.height),
+            };
+            here = full;
+            if enough.width < full.width && enough.height < full.height {
+                steps.push(Step::Resample { to: enough, kernel: Kernel::Mitchell });
+                here = enough;
+            }
+        }
+    }
+    if here != result {
+        let enlarges = here.width < result.width;
+        steps.push(Step::Resample { to: result, kernel: if enlarges { Kernel::Lanczos3 } else { Kernel::Mitchell } });
+    }
+    steps
+}
+
+/// From picture facts and request, so that the same request gives the same bytes.
+fn seed_of(facts: &Facts, request: &Request) -> u64 {
+    let json = serde_json::to_vec(&(facts, request)).expect("facts and requests are plain data");
+    let digest = Sha256::digest(json);
+    u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+}

@@ -1,0 +1,333 @@
+//! A plan becomes pixels.
+
+use std::{
+    borrow::Cow,
+    ops::ControlFlow,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use enlarger_image::{Picture, Samples};
+use enlarger_nn::RunOptions;
+
+use crate::{
+    canvas::{Canvas, PictureSource, Plane},
+    error::PipelineError,
+    plan::{AlphaWay, Kernel, Plan, Step},
+    request::Crop,
+    resize::{resize, to_depth},
+    speed::Networks,
+    watch::{Progress, Stage, Watch},
+};
+
+/// Runs a plan on the picture it was made for. Holds the input, one intermediate result and the output at most.
+///
+/// # Errors
+/// [`PipelineError::Cancelled`] between tiles, or what loading and running a network can raise.
+pub(crate) fn run(
+    plan: &Plan,
+    picture: &Picture,
+    networks: &Networks,
+    options: &RunOptions,
+    watch: &dyn Watch,
+) -> Result<Picture, PipelineError> {
+    let meter = Meter::new(plan, networks, watch);
+    let mut current = prepared(plan, picture);
+    let last = plan.steps.len().saturating_sub(1);
+    for (index, step) in plan.steps.iter().enumerate() {
+        // 8 bits between passes would show as bands in skies; only the last step may round to them.
+        let bits = if index == last { plan.bits } else { 16 };
+        current = Cow::Owned(match step {
+            Step::Network { model, halve, .. } => {
+                let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha };
+                pass.run(&current, model, *halve, bits)?
+            }
+            Step::Resample { to, kernel } => resize(&to_depth(current.into_owned(), 16), to.width, to.height, *kernel),
+        });
+        if watch.cancelled() {
+            return Err(PipelineError::Cancelled);
+        }
+    }
+    Ok(to_depth(current.into_owned(), plan.bits))
+}
+
+/// The planned part of the picture, with colour under transparency made harmless.
+fn prepared<'a>(plan: &Plan, picture: &'a Picture) -> Cow<'a, Picture> {
+    let mut part = match plan.crop {
+        Some(c) => Cow::Owned(cropped(picture, c)),
+        None => Cow::Borrowed(picture),
+    };
+    if plan.alpha != AlphaWay::Opaque {
+        bleed(part.to_mut());
+    }
+    part
+}
+
+fn cropped(picture: &Picture, crop: Crop) -> Picture {
+    fn rows<T: Copy>(samples: &[T], width: usize, n: usize, c: Crop) -> Vec<T> {
+        let (x, w) = (c.x as usize * n, c.width as usize * n);
+        let lines = samples.chunks_exact(width * n).skip(c.y as usize).take(c.height as usize);
+        lines.flat_map(|line| line[x..x + w].iter().copied()).collect()
+    }
+    let (width, n) = (picture.width as usize, picture.channels.count());
+    let samples = match &picture.samples {
+        Samples::U8(s) => Samples::U8(rows(s, width, n, crop)),
+        Samples::U16(s) => Samples::U16(rows(s, width, n, crop)),
+    };
+    let metadata = picture.metadata.clone();
+    Picture { width: crop.width, height: crop.height, channels: picture.channels, samples, metadata }
+}
+
+struct Pass<'a> {
+    networks: &'a Networks,
+    options: &'a RunOptions,
+    meter: &'a Meter<'a>,
+    alpha: &'a AlphaWay,
+}
+
+impl Pass<'_> {
+    fn run(&self, from: &Picture, model: &str, halve: bool, bits: u8) -> Result<Picture, PipelineError> {
+        let network = self.networks.get(model)?;
+        let factor = if halve { network.scale() / 2 } else { network.scale() };
+        let (width, height) = (from.width * factor, from.height * factor);
+        let canvas = Canvas::new(width, height, from, bits);
+        self.plane(from, model, &canvas, Plane::Colour, halve)?;
+        let has_alpha = from.channels.count() % 2 == 0;
+        match self.alpha {
+            AlphaWay::Network(alpha_model) if has_alpha => {
+                let alpha_network = self.networks.get(alpha_model)?;
+                if alpha_network.scale() == network.scale() {
+                    self.plane(from, alpha_model, &canvas, Plane::Alpha, halve)?;
+                    let mut picture = canvas.into_picture();
+                    settle_alpha(&mut picture, from, factor);
+                    return Ok(picture);
+                }
+                // A network of another scale cannot meet the colour's grid; a cubic does.
+                let mut picture = canvas.into_picture();
+                let alpha = resize(from, width, height, Kernel::CatmullRom);
+                copy_alpha(&mut picture, &to_depth(alpha, bits));
+                Ok(picture)
+            }
+            _ => {
+                let mut picture = canvas.into_picture();
+                if has_alpha {
+                    fill_alpha(&mut picture);
+                }
+                Ok(picture)
+            }
+        }
+    }
+
+    fn plane(&self, from: &Picture, model: &str, canvas: &Canvas, plane: Plane, halve: bool) -> Result<(), PipelineError> {
+        let network = self.networks.get(model)?;
+        let pixels = u64::from(from.width) * u64::from(from.height);
+        let started = Instant::now();
+        let part = self.meter.begin(pixels as f64 * self.networks.seconds_per_pixel(model));
+        enlarger_nn::upscale(
+            &network,
+            &PictureSource::new(from, plane),
+            &canvas.sink(plane, halve),
+            self.options,
+            &|p| part.tick(p.done as u64, p.total as u64),
+        )?;
+        self.networks.learn(model, pixels, started.elapsed());
+        self.meter.end(part);
+        Ok(())
+    }
+}
+
+/// Progress over all passes, weighted by each pass's expected seconds.
+struct Meter<'a> {
+    watch: &'a dyn Watch,
+    started: Instant,
+    expected: f64,
+    state: Mutex<MeterState>,
+}
+
+#[derive(Default)]
+struct MeterState {
+    /// Expected seconds of the passes that are done.
+    before: f64,
+    done: u64,
+    total: u64,
+}
+
+struct MeterPart<'a> {
+    meter: &'a Meter<'a>,
+    seconds: f64,
+}
+
+impl<'a> Meter<'a> {
+    fn new(plan: &Plan, networks: &Networks, watch: &'a dyn Watch) -> Self {
+        let expected = networks.seconds(plan).max(1e-9);
+        Self { watch, started: Instant::now(), expected, state: Mutex::default() }
+    }
+
+    fn begin(&'a self, seconds: f64) -> MeterPart<'a> {
+        MeterPart { meter: self, seconds }
+    }
+
+    fn end(&self, part: MeterPart<'_>) {
+        self.state.lock().expect("no observer panicked").before += part.seconds;
+    }
+}
+
+impl MeterPart<'_> {
+    fn tick(&self, done: u64, total: u64) -> ControlFlow<()> {
+        let meter = self.meter;
+        let progress = {
+            let mut state = meter.state.lock().expect("no observer panicked");
+            (state.done, state.total) = (done, total);
+            let seconds = state.before + self.seconds * done as f64 / total.max(1) as f64;
+            let fraction = (seconds / meter.expected).clamp(0.0, 1.0);
+            let elapsed = meter.started.elapsed();
+            let known = fraction > 0.005 && elapsed > Duration::from_millis(200);
+            let eta_seconds = known.then(|| elapsed.as_secs_f64() * (1.0 - fraction) / fraction);
+            Progress { stage: Stage::Enlarge, done, total, fraction, eta_seconds }
+        };
+        meter.watch.progress(&progress);
+        if meter.watch.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// Gives fully transparent pixels the colour of what is near, so that networks do not draw edges that nobody sees
+/// and halos that everybody does: colours weighted by alpha are averaged down a pyramid and filled back up
+/// (pull-push, Gortler et al. 1996).
+fn bleed(picture: &mut Picture) {
+    let n = picture.channels.count();
+    let colours = n - 1;
+    let (w, h) = (picture.width as usize, picture.height as usize);
+    let get = |samples: &Samples, i: usize| match samples {
+        Samples::U8(s) => f32::from(s[i]) / 255.0,
+        Samples::U16(s) => f32::from(s[i]) / 65535.0,
+    };
+    // Level 0 of the pyramid is a quarter of the picture in each direction: colour that far from any edge is unseen.
+    let mut level = Level::new(w.div_ceil(2), h.div_ceil(2));
+    for y in 0..h {
+        for x in 0..w {
+            let i = (y * w + x) * n;
+            let a = get(&picture.samples, i + colours);
+            if a > 0.0 {
+                let cell = &mut level.cells[(y / 2) * level.w + x / 2];
+                for (c, sum) in cell.iter_mut().take(colours).enumerate() {
+                    *sum += a * get(&picture.samples, i + c);
+                }
+                cell[3] += a;
+            }
+        }
+    }
+    let filled = level.filled();
+    for y in 0..h {
+        for x in 0..w {
+            let i = (y * w + x) * n;
+            if get(&picture.samples, i + colours) == 0.0 {
+                let cell = filled.cells[(y / 2) * filled.w + x / 2];
+                for (c, value) in cell.iter().take(colours).enumerate() {
+                    match &mut picture.samples {
+                        Samples::U8(s) => s[i + c] = (value * 255.0 + 0.5) as u8,
+                        Samples::U16(s) => s[i + c] = (value * 65535.0 + 0.5) as u16,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One level of the pyramid: per cell, sums of colour times weight, then the weight.
+struct Level {
+    w: usize,
+    h: usize,
+    cells: Vec<[f32; 4]>,
+}
+
+impl Level {
+    fn new(w: usize, h: usize) -> Self {
+        Self { w, h, cells: vec![[0.0; 4]; w * h] }
+    }
+
+    /// The same level with a colour in every cell and weight 1.
+    fn filled(mut self) -> Self {
+        let coarse = (self.w > 1 || self.h > 1).then(|| {
+            let mut next = Self::new(self.w.div_ceil(2), self.h.div_ceil(2));
+            for y in 0..self.h {
+                for x in 0..self.w {
+                    let to = (y / 2) * next.w + x / 2;
+                    for c in 0..4 {
+                        next.cells[to][c] += self.cells[y * self.w + x][c];
+                    }
+                }
+            }
+            next.filled()
+        });
+        for y in 0..self.h {
+            for x in 0..self.w {
+                let cell = &mut self.cells[y * self.w + x];
+                if cell[3] > 0.0 {
+                    *cell = [cell[0] / cell[3], cell[1] / cell[3], cell[2] / cell[3], 1.0];
+                } else if let Some(coarse) = &coarse {
+                    *cell = coarse.cells[(y / 2) * coarse.w + x / 2];
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Makes alpha exactly 0 or full where the source and its eight neighbours all are: a network's last percent of error
+/// must not make a sky faintly transparent or a cut-out faintly visible.
+fn settle_alpha(picture: &mut Picture, source: &Picture, factor: u32) {
+    let n = source.channels.count();
+    let (sw, sh) = (source.width as i64, source.height as i64);
+    let (empty, full) = (0u32, if source.samples.bits() == 8 { 255 } else { 65535 });
+    let alpha = |x: i64, y: i64| {
+        let i = ((y.clamp(0, sh - 1) * sw + x.clamp(0, sw - 1)) as usize) * n + n - 1;
+        match &source.samples {
+            Samples::U8(s) => u32::from(s[i]),
+            Samples::U16(s) => u32::from(s[i]),
+        }
+    };
+    for y in 0..sh {
+        for x in 0..sw {
+            let centre = alpha(x, y);
+            if centre != empty && centre != full {
+                continue;
+            }
+            let all = (-1..=1).all(|dy| (-1..=1).all(|dx| alpha(x + dx, y + dy) == centre));
+            if !all {
+                continue;
+            }
+            let (fx, fy) = (x as usize * factor as usize, y as usize * factor as usize);
+            for row in fy..fy + factor as usize {
+                for column in fx..fx + factor as usize {
+                    let i = (row * picture.width as usize + column) * n + n - 1;
+                    match &mut picture.samples {
+                        Samples::U8(s) => s[i] = if centre == empty { 0 } else { u8::MAX },
+                        Samples::U16(s) => s[i] = if centre == empty { 0 } else { u16::MAX },
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn fill_alpha(picture: &mut Picture) {
+    let n = picture.channels.count();
+    match &mut picture.samples {
+        Samples::U8(s) => s.iter_mut().skip(n - 1).step_by(n).for_each(|a| *a = u8::MAX),
+        Samples::U16(s) => s.iter_mut().skip(n - 1).step_by(n).for_each(|a| *a = u16::MAX),
+    }
+}
+
+/// Copies the alpha channel between pictures of equal size, channels and depth.
+fn copy_alpha(to: &mut Picture, from: &Picture) {
+    let n = to.channels.count();
+    match (&mut to.samples, &from.samples) {
+        (Samples::U8(to), Samples::U8(from)) => {
+            to.iter_mut().zip(from).skip(n - 1).step_by(n).for_each(|(a, b)| *a = *b);
+        }
+        (Samples::U16(to), Samples::U16(from)) => {
+            to.iter_mut().zip(from).skip(n - 1).step_by(n).for_each(|(a, b)| *a = *b);
+        }
+        _ => unreachable!("both were brought to one depth"),
+    }
+}

@@ -1,0 +1,145 @@
+//! The networks in memory, and how fast each is on this machine.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use enlarger_models::Catalogue;
+use enlarger_nn::{Backend, Network, RunOptions, Sink, Source};
+
+use crate::{
+    error::PipelineError,
+    plan::{AlphaWay, Plan, Step},
+};
+
+/// The network that calibrates the machine: the smallest bundled one.
+const PROBE_MODEL: &str = "animevideo-v3";
+/// Side of the calibration's picture in pixels: some ten milliseconds of work.
+const PROBE_SIDE: u32 = 96;
+/// Networks kept in memory at once: one for colour, one for alpha or the next job.
+const KEPT: usize = 2;
+
+/// Loads networks once and remembers their speed.
+pub(crate) struct Networks {
+    catalogue: Catalogue,
+    backend: Backend,
+    options: RunOptions,
+    /// The most recently used last.
+    loaded: Mutex<Vec<(String, Arc<Network>)>>,
+    /// Seconds per input pixel, as measured by jobs.
+    measured: Mutex<HashMap<String, f64>>,
+    /// Parameters times pixels per second, from the calibration.
+    rate: OnceLock<f64>,
+}
+
+impl Networks {
+    pub fn new(catalogue: Catalogue, backend: Backend, options: RunOptions) -> Self {
+        Self {
+            catalogue,
+            backend,
+            options,
+            loaded: Mutex::default(),
+            measured: Mutex::default(),
+            rate: OnceLock::new(),
+        }
+    }
+
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// The network of this name, ready to run.
+    pub fn get(&self, name: &str) -> Result<Arc<Network>, PipelineError> {
+        // Held while loading, so that two jobs never load the same weights at once.
+        let mut loaded = self.loaded.lock().expect("loading does not panic");
+        if let Some(at) = loaded.iter().position(|(n, _)| n == name) {
+            let entry = loaded.remove(at);
+            let network = entry.1.clone();
+            loaded.push(entry);
+            return Ok(network);
+        }
+        if loaded.len() >= KEPT {
+            loaded.remove(0);
+        }
+        let (architecture, weights) = self.catalogue.load(name)?;
+        let network = Arc::new(Network::build(&architecture, &weights, &self.backend)?);
+        loaded.push((name.to_owned(), network.clone()));
+        Ok(network)
+    }
+
+    /// Expected seconds of all networks of a plan.
+    pub fn seconds(&self, plan: &Plan) -> f64 {
+        let alpha = match &plan.alpha {
+            AlphaWay::Network(name) => self.seconds_per_pixel(name),
+            AlphaWay::Opaque => 0.0,
+        };
+        plan.steps
+            .iter()
+            .map(|step| match step {
+                Step::Network { model, from, .. } => from.pixels() as f64 * (self.seconds_per_pixel(model) + alpha),
+                Step::Resample { .. } => 0.0,
+            })
+            .sum()
+    }
+
+    /// Measured if this model has run, else from its size and the machine's calibration.
+    pub fn seconds_per_pixel(&self, model: &str) -> f64 {
+        if let Some(&seconds) = self.measured.lock().expect("no panic under it").get(model) {
+            return seconds;
+        }
+        let parameters = self.catalogue.get(model).map_or(1.0, |m| m.parameters as f64);
+        parameters / *self.rate.get_or_init(|| self.calibrate())
+    }
+
+    /// Moves the remembered speed half-way to what a pass has just shown.
+    pub fn learn(&self, model: &str, pixels: u64, elapsed: Duration) {
+        // Tiny pictures tell of overhead, not of speed.
+        if pixels < 64 * 64 {
+            return;
+        }
+        let now = elapsed.as_secs_f64() / pixels as f64;
+        let mut measured = self.measured.lock().expect("no panic under it");
+        measured.entry(model.to_owned()).and_modify(|s| *s = 0.5 * (*s + now)).or_insert(now);
+    }
+
+    /// Runs the smallest network on a grey square: parameters times pixels per second.
+    fn calibrate(&self) -> f64 {
+        const FALLBACK: f64 = 5e9;
+        let Ok(info) = self.catalogue.get(PROBE_MODEL) else { return FALLBACK };
+        let Ok(network) = self.get(PROBE_MODEL) else { return FALLBACK };
+        let started = Instant::now();
+        match enlarger_nn::upscale(&network, &Grey, &Nowhere, &self.options, &|_| std::ops::ControlFlow::Continue(())) {
+            Ok(()) => {
+                let pixels = f64::from(PROBE_SIDE * PROBE_SIDE);
+                info.parameters as f64 * pixels / started.elapsed().as_secs_f64().max(1e-6)
+            }
+            Err(_) => FALLBACK,
+        }
+    }
+}
+
+struct Grey;
+
+impl Source for Grey {
+    fn width(&self) -> u32 {
+        PROBE_SIDE
+    }
+    fn height(&self) -> u32 {
+        PROBE_SIDE
+    }
+    fn read(&self, _: u32, _: u32, _: u32, _: u32, rgb: &mut [f32]) {
+        rgb.fill(0.5);
+    }
+}
+
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn write(&self, _: u32, _: u32, _: u32, _: u32, _: &[f32]) {}
+}

@@ -1,0 +1,99 @@
+//! Why a network is not at hand, in sentences.
+
+use std::path::PathBuf;
+
+/// Errors of the catalogue.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ModelError {
+    /// There is none of this name.
+    #[error("there is no model named {name:?}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// Names that come near, else all.
+        near: Vec<String>,
+    },
+    /// A network's weights or entry are not what they were.
+    #[error("the model {name} is damaged: {why}")]
+    Damaged {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file to add is not a supported network.
+    #[error("{}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A network of this name is there already.
+    #[error("there is a model named {name} already")]
+    Taken {
+        /// The name.
+        name: String,
+        /// Whether it is inside the binary.
+        bundled: bool,
+    },
+    /// Bundled networks stay.
+    #[error("{0} is part of enlarger and cannot be removed")]
+    Bundled(String),
+    /// The place for added networks is a file.
+    #[error("{} is a file, and the place for added models is a folder", .0.display())]
+    Folder(PathBuf),
+    /// There is no place for added networks.
+    #[error("there is no folder for added models")]
+    NoFolder,
+    /// A file could not be written or removed.
+    #[error("the models folder cannot be changed: {0}")]
+    Store(String),
+}
+
+impl ModelError {
+    pub(crate) fn unknown(name: &str, all: impl Iterator<Item = String>) -> Self {
+        let all: Vec<String> = all.collect();
+        let near: Vec<String> = all.iter().filter(|known| distance(known, name) <= 2 + name.len() / 4).cloned().collect();
+        Self::Unknown { name: name.to_owned(), near: if near.is_empty() { all } else { near } }
+    }
+
+    /// The model it speaks of.
+    pub(crate) fn model(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { name, .. } | Self::Damaged { name, .. } | Self::Taken { name, .. } | Self::Bundled(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unknown { near, .. } => {
+                format!("did you mean {}? `enlarger models list` shows all", near.join(", "))
+            }
+            Self::Damaged { .. } => "remove it and add it again; a bundled one comes whole with a new copy of enlarger".into(),
+            Self::Unreadable { .. } => "ESRGAN and Compact networks as safetensors, .pth or ncnn pairs can be added".into(),
+            Self::Taken { bundled: true, .. } => "give another name with --name".into(),
+            Self::Taken { .. } => "give another name with --name, or remove the old one first".into(),
+            Self::Bundled(_) => "only models that you added can be removed".into(),
+            Self::Folder(_) | Self::NoFolder => "set ENLARGER_DATA_DIR to a folder that can be written".into(),
+            Self::Store(_) => "check the folder's space and permissions".into(),
+        })
+    }
+}
+
+/// Insertions, deletions and replacements between two words (Levenshtein 1966).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
