@@ -15,6 +15,7 @@ mod plan;
 mod request;
 mod resize;
 mod run;
+mod self_test;
 mod speed;
 mod watch;
 
@@ -24,4 +25,5 @@ pub use facts::{Content, Facts};
 pub use plan::{AlphaWay, Extent, Kernel, Plan, Step, plan};
 pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Request, Size};
 pub use resize::{resize, to_depth};
+pub use self_test::{SelfTest, self_test};
 pub use watch::{Progress, Stage, Unwatched, Watch};

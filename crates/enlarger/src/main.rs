@@ -1,2 +1,59 @@
-//! The command line.
-fn main() {}
+//! `enlarger`: pictures made larger, on the command line and as a service.
+
+mod dirs;
+mod doctor;
+mod inputs;
+mod models;
+mod printer;
+mod upscale;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Makes pictures 2x to 16x larger, on this machine.
+///
+/// Exit codes: 0 all done; 1 at least one picture failed (the others were made); 2 the command line was wrong;
+/// 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "enlarger", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make pictures larger.
+    Upscale(upscale::UpscaleArgs),
+    /// List, add and check networks.
+    Models(models::ModelsArgs),
+    /// Tell what this machine offers, and test that it computes right.
+    Doctor(doctor::DoctorArgs),
+}
+
+fn main() -> ExitCode {
+    quiet_broken_pipes();
+    let result = match Cli::parse().command {
+        Command::Upscale(args) => upscale::run(args),
+        Command::Models(args) => models::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        printer::error(&error);
+        ExitCode::from(1)
+    })
+}
+
+/// `enlarger models list | head` must end like other programs do, not with a panic about a closed pipe.
+fn quiet_broken_pipes() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+        eprintln!("internal error{place}: {text}");
+        eprintln!("hint: this is a mistake in enlarger; please report it with the picture, if you may share it");
+    }));
+}

@@ -1,0 +1,77 @@
+//! `enlarger doctor`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use enlarger_models::Catalogue;
+use enlarger_nn::{Backend, Isa};
+use enlarger_pipeline::self_test;
+use serde_json::json;
+
+use crate::dirs;
+
+/// Tell what this machine offers, and test that it computes right.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// A JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command. Code 1 if anything is wrong.
+pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let (free, total) = (system.available_memory() >> 20, system.total_memory() >> 20);
+    let kernels: Vec<String> = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx]
+        .into_iter()
+        .map(|isa| Backend { isa, ..Backend::default() })
+        .filter(|backend| backend.resolve().is_ok())
+        .map(|backend| backend.to_string())
+        .collect();
+    let catalogue = Catalogue::open(dirs::models_dir())?;
+    let damaged: Vec<String> =
+        catalogue.verify().into_iter().filter_map(|(_, result)| result.err().map(|e| e.to_string())).collect();
+    let models = catalogue.list().len();
+    let test = self_test(&Backend::default());
+    let well = damaged.is_empty() && test.is_ok();
+    let in_use = Backend::default().to_string();
+
+    if args.json {
+        let report = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "kernels": kernels,
+            "kernels_in_use": in_use,
+            "threads": threads,
+            "memory_mb": { "available": free, "total": total },
+            "models": models,
+            "damaged_models": damaged,
+            "data_dir": dirs::data_dir(),
+            "self_test": match &test {
+                Ok(t) => json!({ "passed": true, "off_by": t.worst, "seconds": t.seconds }),
+                Err(why) => json!({ "passed": false, "why": why }),
+            },
+            "well": well,
+        });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("enlarger   {}", env!("CARGO_PKG_VERSION"));
+        println!("kernels    {}; in use: {in_use}", kernels.join(", "));
+        if kernels.len() == 1 {
+            println!("           this processor has no AVX2: all works, slowly");
+        }
+        println!("threads    {threads}");
+        println!("memory     {free} MB available of {total} MB");
+        println!("models     {models}, {}", if damaged.is_empty() { "all whole".into() } else { damaged.join("; ") });
+        match dirs::data_dir() {
+            Some(dir) => println!("data       {}", dir.display()),
+            None => println!("data       no home folder: models cannot be added; set ENLARGER_DATA_DIR"),
+        }
+        match &test {
+            Ok(t) => println!("self-test  passed: off by {:.1e} at most, {:.2} s", t.worst, t.seconds),
+            Err(why) => println!("self-test  FAILED: {why}"),
+        }
+    }
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

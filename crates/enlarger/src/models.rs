@@ -1,0 +1,116 @@
+//! `enlarger models`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use enlarger_models::{Catalogue, ModelInfo};
+
+use crate::dirs;
+
+/// List, add and check networks.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The networks at hand.
+    List {
+        /// A JSON array on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that is known of one network.
+    Show {
+        /// Its name.
+        name: String,
+        /// A JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add ESRGAN or Compact networks from safetensors, .pth or ncnn files.
+    Add {
+        /// The files; of an ncnn pair, either.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The name to add it by, if not the file's own.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Compare every network with its SHA-256.
+    Verify,
+    /// Remove an added network.
+    Rm {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Runs the command.
+pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
+    let catalogue = Catalogue::open(dirs::models_dir())?;
+    match args.command {
+        Command::List { json: true } => println!("{}", serde_json::to_string_pretty(&catalogue.list())?),
+        Command::List { json: false } => list(&catalogue.list()),
+        Command::Show { name, json } => {
+            let model = catalogue.get(&name)?;
+            if json { println!("{}", serde_json::to_string_pretty(&model)?) } else { show(&model) }
+        }
+        Command::Add { files, name } => {
+            if name.is_some() && files.len() > 1 {
+                return Err(crate::printer::Hinted::new("one name cannot serve several files", "add them one by one"));
+            }
+            for file in files {
+                let model = catalogue.add(&file, name.as_deref())?;
+                println!("{}: {}, {:.1} MB", model.name, model.architecture, model.bytes as f64 / 1e6);
+            }
+        }
+        Command::Verify => return Ok(verify(&catalogue)),
+        Command::Rm { name } => catalogue.remove(&name)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(models: &[ModelInfo]) {
+    let width = models.iter().map(|m| m.name.len()).max().unwrap_or(0);
+    for m in models {
+        println!("{:width$}  {}x  {:>5.1} MB  {:<12}  {}", m.name, m.scale, m.bytes as f64 / 1e6, m.licence, m.good_at);
+    }
+}
+
+fn show(m: &ModelInfo) {
+    let origin = if m.bundled { "inside the binary" } else { "added by you" };
+    let rows = [
+        ("name", m.name.clone()),
+        ("title", m.title.clone()),
+        ("good at", m.good_at.clone()),
+        ("architecture", m.architecture.clone()),
+        ("parameters", m.parameters.to_string()),
+        ("where", origin.to_owned()),
+        ("bytes", m.bytes.to_string()),
+        ("sha256", m.sha256.clone()),
+        ("licence", m.licence.clone()),
+        ("copyright", m.copyright.clone()),
+        ("source", m.source.clone()),
+        ("upstream", m.upstream.clone()),
+    ];
+    for (key, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+        println!("{key:13} {value}");
+    }
+}
+
+fn verify(catalogue: &Catalogue) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for (name, result) in catalogue.verify() {
+        match result {
+            Ok(()) => println!("{name}: whole"),
+            Err(error) => {
+                code = ExitCode::from(1);
+                crate::printer::error(&error.into());
+            }
+        }
+    }
+    code
+}

@@ -1,0 +1,179 @@
+//! All that a person sees. Standard output is data; everything else goes to standard error.
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use enlarger_pipeline::{Progress, Stage};
+
+/// Prints an error with all its causes and hints.
+pub fn error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+    if let Some(hint) = hint_of(error) {
+        eprintln!("hint: {hint}");
+    }
+}
+
+/// The hint that the innermost known error gives.
+pub fn hint_of(error: &anyhow::Error) -> Option<String> {
+    use enlarger_pipeline::PipelineError;
+    error.chain().find_map(|cause| {
+        if let Some(e) = cause.downcast_ref::<PipelineError>() {
+            return e.hint();
+        }
+        if let Some(e) = cause.downcast_ref::<Hinted>() {
+            return Some(e.hint.clone());
+        }
+        cause.downcast_ref::<enlarger_models::ModelError>().and_then(|e| e.hint())
+    })
+}
+
+/// A sentence and what to do about it.
+#[derive(Debug)]
+pub struct Hinted {
+    what: String,
+    hint: String,
+}
+
+impl Hinted {
+    /// An error for `anyhow` from both.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self { what: what.into(), hint: hint.into() })
+    }
+}
+
+impl std::fmt::Display for Hinted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Hinted {}
+
+/// The display of a batch: a bar per file and one for all on a terminal, a line per event elsewhere.
+pub struct Batch {
+    bars: Option<(MultiProgress, ProgressBar)>,
+    quiet: bool,
+    total: usize,
+}
+
+impl Batch {
+    /// `total` files are to come. `quiet` shows errors only.
+    pub fn new(total: usize, quiet: bool) -> Self {
+        let bars = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+            let all = multi.add(ProgressBar::new(total as u64));
+            all.set_style(style("{bar:24} {pos}/{len} pictures, {elapsed} gone"));
+            // A single picture needs no second bar.
+            if total < 2 {
+                multi.remove(&all);
+            }
+            (multi, all)
+        });
+        Self { bars, quiet, total }
+    }
+
+    /// A file is begun; `index` counts from 0.
+    pub fn begin(&self, index: usize, name: &str) -> File<'_> {
+        let bar = self.bars.as_ref().map(|(multi, all)| {
+            let bar = ProgressBar::new(1000);
+            let bar = if self.total < 2 { multi.add(bar) } else { multi.insert_before(all, bar) };
+            bar.set_style(style("{bar:24} {percent:>3}%  {prefix}  {msg}"));
+            bar.set_prefix(name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        if bar.is_none() && !self.quiet {
+            eprintln!("[{}/{}] {name}", index + 1, self.total);
+        }
+        File { batch: self, bar, name: name.to_owned(), said: std::sync::Mutex::new(Instant::now()) }
+    }
+
+    /// A line that stays.
+    pub fn line(&self, text: &str) {
+        match &self.bars {
+            Some((multi, _)) => multi.suspend(|| eprintln!("{text}")),
+            None if self.quiet => {}
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// An error that stays, quiet or not.
+    pub fn fail(&self, name: &str, message: &str, hint: Option<&str>) {
+        let text = match hint {
+            Some(hint) => format!("error: {name}: {message}\nhint: {hint}"),
+            None => format!("error: {name}: {message}"),
+        };
+        match &self.bars {
+            Some((multi, _)) => multi.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// All is over; the bars go.
+    pub fn finish(&self) {
+        if let Some((multi, all)) = &self.bars {
+            all.finish_and_clear();
+            let _ = multi.clear();
+        }
+    }
+}
+
+/// The display of one file.
+pub struct File<'a> {
+    batch: &'a Batch,
+    bar: Option<ProgressBar>,
+    name: String,
+    said: std::sync::Mutex<Instant>,
+}
+
+impl File<'_> {
+    /// Shows a report.
+    pub fn progress(&self, p: &Progress) {
+        let left = p.eta_seconds.map(|s| format!("{} left", human_seconds(s))).unwrap_or_default();
+        if let Some(bar) = &self.bar {
+            bar.set_position((p.fraction * 1000.0) as u64);
+            bar.set_message(match p.stage {
+                Stage::Enlarge => left,
+                Stage::Decode => "reading".into(),
+                Stage::Plan => "planning".into(),
+                Stage::Finish => "finishing".into(),
+                Stage::Encode => "writing".into(),
+            });
+        } else if !self.batch.quiet && p.stage == Stage::Enlarge && p.eta_seconds.is_some() {
+            // A log wants a sign of life, not one line per tile.
+            let mut said = self.said.lock().expect("printing does not panic");
+            if said.elapsed() >= Duration::from_secs(10) {
+                *said = Instant::now();
+                eprintln!("      {} {:.0}%, {left}", self.name, p.fraction * 100.0);
+            }
+        }
+    }
+
+    /// The file is done, one way or the other.
+    pub fn end(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if let Some((_, all)) = &self.batch.bars {
+            all.inc(1);
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the templates are constants").progress_chars("━╸ ")
+}
+
+/// "45 s", "3 min 20 s", "2 h 5 min".
+pub fn human_seconds(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}

@@ -1,0 +1,254 @@
+//! What `enlarger upscale` promises, seen from outside: files, words, exit codes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// The fast network keeps these tests short; what they prove does not depend on the network.
+const FAST: [&str; 2] = ["--model", "animevideo-v3"];
+
+fn enlarger(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_enlarger")).args(args).output().expect("the binary runs")
+}
+
+fn upscale(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+    command.current_dir(folder).arg("upscale").args(FAST).args(args);
+    command.output().expect("the binary runs")
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples").join(name)
+}
+
+/// A folder with a small real photo, 96x72, as PNG and JPEG.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bytes = fs::read(sample("brushes.png")).expect("the sample is there");
+    let limits = enlarger_image::Limits::default();
+    let picture = enlarger_image::decode(&bytes, &limits).expect("the sample is a picture").picture;
+    let small = enlarger_pipeline::resize(&picture, 96, 72, enlarger_pipeline::Kernel::Box);
+    for (name, format) in [("photo.png", enlarger_image::Format::Png), ("photo.jpg", enlarger_image::Format::Jpeg)] {
+        let mut file = fs::File::create(folder.path().join(name)).expect("the folder can be written");
+        let options = enlarger_image::EncodeOptions { format, ..Default::default() };
+        enlarger_image::encode(&small, &options, &mut file).expect("it can be encoded");
+    }
+    folder
+}
+
+/// Width and height as ffprobe-like tools see them: read from the bytes by the image crate's header parser.
+fn size(path: &Path) -> (u32, u32) {
+    let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let header = enlarger_image::probe(&bytes, &enlarger_image::Limits::default()).expect("a readable picture");
+    (header.width, header.height)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_result_lies_beside_its_source_four_times_as_large() {
+    let dir = folder();
+    let out = upscale(dir.path(), &["photo.png"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert_eq!(size(&dir.path().join("photo_4x.png")), (384, 288));
+    assert!(out.stdout.is_empty(), "standard output is for data");
+}
+
+#[test]
+fn every_way_to_say_a_size_gives_that_size() {
+    let dir = folder();
+    for (args, expected) in [
+        (vec!["-s", "2x"], (192, 144)),
+        (vec!["-s", "3"], (288, 216)),
+        (vec!["-s", "1.5x"], (144, 108)),
+        (vec!["-s", "8x"], (768, 576)),
+        (vec!["--width", "250"], (250, 188)),
+        (vec!["--height", "300"], (400, 300)),
+        (vec!["-s", "16x", "--max-pixels", "100K"], (365, 274)),
+    ] {
+        let out = upscale(dir.path(), &[&args[..], &["photo.png", "-o", "out.png", "--overwrite"]].concat());
+        assert!(out.status.success(), "{args:?}: {}", text(&out.stderr));
+        let (w, h) = size(&dir.path().join("out.png"));
+        assert!(w.abs_diff(expected.0) <= 1 && h.abs_diff(expected.1) <= 1, "{args:?}: {w}x{h}");
+    }
+}
+
+#[test]
+fn the_name_of_the_output_chooses_its_format() {
+    let dir = folder();
+    for (name, magic) in [
+        ("a.png", &b"\x89PNG"[..]),
+        ("a.jpg", &b"\xff\xd8\xff"[..]),
+        ("a.webp", &b"RIFF"[..]),
+        ("a.tif", &b"II*\0"[..]),
+    ] {
+        let out = upscale(dir.path(), &["photo.jpg", "-s", "2", "-o", name]);
+        assert!(out.status.success(), "{name}: {}", text(&out.stderr));
+        assert!(fs::read(dir.path().join(name)).expect("written").starts_with(magic), "{name}");
+    }
+}
+
+#[test]
+fn a_junk_file_is_reported_and_the_rest_of_the_batch_goes_on() {
+    let dir = folder();
+    fs::write(dir.path().join("broken.png"), b"\x89PNG\r\n\x1a\nthis is not a picture").expect("written");
+    fs::write(dir.path().join("empty.jpg"), b"").expect("written");
+    let out = upscale(dir.path(), &[".", "-o", "out/", "-s", "2x"]);
+    let told = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{told}");
+    assert_eq!(files(&dir.path().join("out")).len(), 1, "photo.png and photo.jpg share a name: {told}");
+    for name in ["broken.png", "empty.jpg"] {
+        let line = told.lines().find(|l| l.starts_with("error:") && l.contains(name));
+        assert!(line.is_some(), "{name} is named: {told}");
+    }
+    assert!(told.matches("hint:").count() >= 3, "each error has a hint: {told}");
+    assert!(!told.contains("panicked"), "{told}");
+    assert!(told.contains("1 enlarged, 3 failed"), "{told}");
+}
+
+#[test]
+fn existing_results_are_never_replaced_unasked() {
+    let dir = folder();
+    let kept = dir.path().join("photo_2x.png");
+    fs::write(&kept, b"precious").expect("written");
+    let refused = upscale(dir.path(), &["photo.png", "-s", "2x"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("--overwrite"), "{}", text(&refused.stderr));
+    let skipped = upscale(dir.path(), &["photo.png", "-s", "2x", "--skip-existing"]);
+    assert!(skipped.status.success());
+    assert_eq!(fs::read(&kept).expect("there"), b"precious");
+    let replaced = upscale(dir.path(), &["photo.png", "-s", "2x", "--overwrite"]);
+    assert!(replaced.status.success());
+    assert_eq!(size(&kept), (192, 144));
+    let itself = upscale(dir.path(), &["photo.png", "-s", "2x", "--overwrite", "-o", "photo.png"]);
+    assert_eq!(itself.status.code(), Some(1), "a source is never its own result");
+    assert_eq!(size(&dir.path().join("photo.png")), (96, 72));
+}
+
+#[test]
+fn pictures_go_through_a_pipe() {
+    let dir = folder();
+    let bytes = fs::read(dir.path().join("photo.png")).expect("there");
+    let out = assert_cmd::Command::new(env!("CARGO_BIN_EXE_enlarger"))
+        .args(["upscale", "-", "-s", "2x"])
+        .args(FAST)
+        .write_stdin(bytes)
+        .output()
+        .expect("the binary runs");
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let header = enlarger_image::probe(&out.stdout, &enlarger_image::Limits::default()).expect("a picture");
+    assert_eq!((header.width, header.height), (192, 144));
+}
+
+#[test]
+fn json_has_one_object_per_picture_with_its_plan_or_its_error() {
+    let dir = folder();
+    fs::write(dir.path().join("junk.png"), b"junk").expect("written");
+    let out = upscale(dir.path(), &["photo.png", "junk.png", "-s", "2x", "--json", "-o", "out/"]);
+    let lines: Vec<serde_json::Value> =
+        text(&out.stdout).lines().map(|l| serde_json::from_str(l).expect("one JSON object per line")).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["status"], "done");
+    assert_eq!(lines[0]["result"]["width"], 192);
+    assert_eq!(lines[0]["result"]["plan"]["steps"][0]["model"], "animevideo-v3");
+    assert_eq!(lines[1]["status"], "failed");
+    assert!(lines[1]["error"]["hint"].is_string());
+}
+
+#[test]
+fn the_result_says_who_made_it_and_by_what_plan() {
+    let dir = folder();
+    assert!(upscale(dir.path(), &["photo.png", "-s", "2x"]).status.success());
+    let bytes = fs::read(dir.path().join("photo_2x.png")).expect("written");
+    let note = text(&bytes);
+    assert!(note.contains("upscaled 2x by enlarger") && note.contains("animevideo-v3"), "the note is in the file");
+}
+
+#[test]
+fn wrong_words_are_refused_with_code_2_before_anything_runs() {
+    for args in [&["upscale"][..], &["upscale", "x.png", "-s", "17x"], &["upscale", "x.png", "--quality", "0"], &["nonsense"]] {
+        assert_eq!(enlarger(args).status.code(), Some(2), "{args:?}");
+    }
+    let dir = folder();
+    let unknown = upscale(dir.path(), &["photo.png", "-o", "out.xyz"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("hint:"));
+    assert_eq!(files(dir.path()), ["photo.jpg", "photo.png"]);
+}
+
+#[test]
+fn an_unknown_model_names_the_ones_there_are() {
+    let dir = folder();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+    let out = command.current_dir(dir.path()).args(["upscale", "photo.png", "--model", "x4pluss"]).output().expect("runs");
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("x4plus"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn what_cannot_fit_in_memory_is_refused_before_it_is_decoded() {
+    let dir = folder();
+    // A header that promises 30000x30000 RGB, valid up to the end of IHDR: 16x of it would need terabytes.
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+    let mut ihdr = Vec::new();
+    ihdr.extend(30000u32.to_be_bytes());
+    ihdr.extend(30000u32.to_be_bytes());
+    ihdr.extend([8, 2, 0, 0, 0]);
+    png.extend(&ihdr);
+    png.extend(crc32(b"IHDR", &ihdr).to_be_bytes());
+    png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
+    fs::write(dir.path().join("bomb.png"), png).expect("written");
+    let out = upscale(dir.path(), &["bomb.png", "-s", "16x"]);
+    let told = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{told}");
+    assert!(told.contains("hint:") && !told.contains("panicked"), "{told}");
+    assert!(!dir.path().join("bomb_16x.png").exists());
+}
+
+/// CRC-32 as PNG defines it (ISO 3309).
+fn crc32(kind: &[u8], data: &[u8]) -> u32 {
+    !kind.iter().chain(data).fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 })
+    })
+}
+
+/// An interrupt leaves neither a result nor a temporary file, and says so by code 130.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_no_half_written_file() {
+    use std::process::Stdio;
+    let dir = folder();
+    fs::copy(sample("brushes.png"), dir.path().join("big.png")).expect("copied");
+    // The largest network at 16x: far longer than it takes to be interrupted.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_enlarger"))
+        .current_dir(dir.path())
+        .args(["upscale", "big.png", "-s", "16x", "--model", "x4plus", "-o", "out/"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // The temporary file's appearance says that the work has begun.
+    while !dir.path().join("out").read_dir().is_ok_and(|mut d| d.next().is_some()) {
+        assert!(child.try_wait().expect("a child").is_none(), "it ended before it could be interrupted");
+        std::thread::yield_now();
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(files(&dir.path().join("out")), [""; 0]);
+}
