@@ -4,12 +4,15 @@
 //! could cost memory or time is held against [`Limits`] before a codec is built. A [`Picture`] is always upright, grey or RGB,
 //! with or without straight alpha; whatever had to be changed to get there is said in [`Decoded::notes`].
 
+mod colour;
 mod decode;
 mod encode;
 mod error;
 mod exif;
 mod format;
+mod ifd;
 mod limits;
+mod orient;
 mod picture;
 
 pub use decode::{Decoded, Header, decode, probe};

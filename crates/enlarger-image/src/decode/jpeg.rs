@@ -3,8 +3,8 @@
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::JpegDecoder;
 
-use super::{Container, broken, check_size, zeroed};
-use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, exif};
+use super::{Container, broken, check_size, orientation, zeroed};
+use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, colour::Space, exif};
 
 /// Every scan goes over all blocks, so a small file with many can keep a decoder busy for hours. Encoders write about 10.
 const MOST_SCANS: u32 = 200;
@@ -69,23 +69,74 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     metadata.icc = icc.join();
     metadata.dpi = jfif_dpi.or_else(|| metadata.exif.as_deref().and_then(exif::dpi));
     let Frame { width, height, .. } = frame;
-    Ok(Container { format, width, height, channels, bits: 8, animated: false, metadata, notes: Vec::new() })
+    let orientation = orientation(&metadata);
+    Ok(Container { format, width, height, channels, bits: 8, orientation, animated: false, metadata, notes: Vec::new() })
 }
 
-pub(super) fn pixels(bytes: &[u8], container: &mut Container) -> Result<Samples, ImageError> {
-    let out = match container.channels {
-        Channels::Gray => ColorSpace::Luma,
-        _ => ColorSpace::RGB,
-    };
-    let options = DecoderOptions::default()
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX)
-        .set_strict_mode(false)
-        .jpeg_set_out_colorspace(out);
+/// The pixels, and what their samples mean.
+pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<(Samples, Space), ImageError> {
+    let told = |error| broken(Format::Jpeg, error);
+    let options = DecoderOptions::default().set_max_width(usize::MAX).set_max_height(usize::MAX).set_strict_mode(false);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    let mut samples = zeroed::<u8>(container.samples())?;
-    decoder.decode_into(&mut samples).map_err(|e| broken(Format::Jpeg, e))?;
-    Ok(Samples::U8(samples))
+    decoder.decode_headers().map_err(told)?;
+    let stored = decoder.input_colorspace();
+    let (out, space) = match stored {
+        Some(ColorSpace::Luma) => (ColorSpace::Luma, Space::Display),
+        // Inks are taken as they are stored; the codec's own way to RGB knows no profile.
+        Some(inks @ (ColorSpace::CMYK | ColorSpace::YCCK)) => (inks, Space::Cmyk),
+        _ => (ColorSpace::RGB, Space::Display),
+    };
+    decoder.set_options(options.jpeg_set_out_colorspace(out));
+    let pixels = u64::from(container.width) * u64::from(container.height);
+    let mut samples = zeroed::<u8>(pixels * out.num_components() as u64)?;
+    decoder.decode_into(&mut samples).map_err(told)?;
+    if out == ColorSpace::YCCK {
+        for pixel in samples.chunks_exact_mut(4) {
+            let rgb = ycc_to_rgb(pixel[0], pixel[1], pixel[2]);
+            pixel[..3].copy_from_slice(&rgb.map(|v| 255 - v));
+        }
+    }
+    if space == Space::Cmyk && is_adobe(bytes) {
+        samples.iter_mut().for_each(|s| *s = 255 - *s);
+    }
+    if space == Space::Display && out.num_components() != container.channels.count() {
+        return Err(broken(Format::Jpeg, "its headers contradict each other"));
+    }
+    Ok((Samples::U8(samples), space))
+}
+
+/// Adobe's programs store inks upside down: 255 is none. Their files, and those of all who followed them, have this segment.
+fn is_adobe(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Ok((marker, data, next)) = segment(bytes, at) {
+        match marker {
+            0xEE if data.starts_with(b"Adobe") => return true,
+            0xDA | 0xD9 => return false,
+            _ => at = next,
+        }
+    }
+    false
+}
+
+/// Size of the frame in a JPEG stream, if its headers can be made out.
+pub(super) fn frame_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let mut at = 2;
+    loop {
+        let (marker, data, next) = segment(bytes, at).ok()?;
+        match marker {
+            0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
+                return Frame::read(data).map(|f| (f.width, f.height));
+            }
+            0xDA | 0xD9 => return None,
+            _ => at = next,
+        }
+    }
+}
+
+/// ITU-T T.871, section 7.
+pub(super) fn ycc_to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
+    let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
+    [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb].map(|v| v.round() as u8)
 }
 
 /// The marker at or after `at`, its data, and where the next one starts.

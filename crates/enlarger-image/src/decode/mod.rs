@@ -3,12 +3,21 @@
 //! Each format has a `read`, our own parser of the container, which costs next to nothing and checks everything that can be
 //! checked without a codec; and a `pixels`, which lets the codec loose on what `read` found to be sound.
 
+mod bmp;
+mod gif;
 mod jpeg;
 mod png;
+mod tiff;
+mod webp;
 
 use serde::Serialize;
 
-use crate::{Channels, Format, ImageError, Limits, Metadata, Picture, exif};
+use crate::{
+    Channels, Format, ImageError, Limits, Metadata, Picture,
+    colour::{self, Space},
+    exif,
+    orient::upright,
+};
 
 /// What a file says of itself before any pixel is decoded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,26 +58,22 @@ struct Container {
     height: u32,
     channels: Channels,
     bits: u8,
+    orientation: u8,
     animated: bool,
     metadata: Metadata,
     notes: Vec<String>,
 }
 
 impl Container {
-    fn orientation(&self) -> u8 {
-        self.metadata.exif.as_deref().map_or(1, exif::orientation)
-    }
-
     fn header(&self) -> Header {
-        let orientation = self.orientation();
-        let turned = orientation >= 5;
+        let turned = self.orientation >= 5;
         Header {
             format: self.format,
             width: if turned { self.height } else { self.width },
             height: if turned { self.width } else { self.height },
             channels: self.channels,
             bits: self.bits,
-            orientation,
+            orientation: self.orientation,
             animated: self.animated,
         }
     }
@@ -94,13 +99,27 @@ pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
     let mut container = read(bytes, limits)?;
     let header = container.header();
-    let samples = match container.format {
-        Format::Png => png::pixels(bytes, &container)?,
-        Format::Jpeg => jpeg::pixels(bytes, &mut container)?,
-        format => return Err(ImageError::Unsupported { format, what: "a decoder that is yet to come".into() }),
+    let (samples, space) = match container.format {
+        Format::Png => (png::pixels(bytes, &container)?, Space::Display),
+        Format::Jpeg => jpeg::pixels(bytes, &container)?,
+        Format::WebP => (webp::pixels(bytes, &container)?, Space::Display),
+        Format::Tiff => tiff::pixels(bytes, &container, limits)?,
+        Format::Gif => (gif::pixels(bytes, &container)?, Space::Display),
+        Format::Bmp => (bmp::pixels(bytes, &container)?, Space::Display),
+        Format::Avif => return Err(ImageError::Unreadable { what: "an AVIF picture" }),
     };
-    let Container { width, height, channels, metadata, notes, .. } = container;
-    Ok(Decoded { picture: Picture { width, height, channels, samples, metadata }, header, notes })
+    let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;
+    let samples = colour::settle(format, samples, space, channels, metadata, notes)?;
+    let samples = upright(samples, width, height, channels.count(), orientation);
+    if let Some(exif) = &mut metadata.exif {
+        exif::reset_orientation(exif);
+    }
+    if orientation >= 5 {
+        metadata.dpi = metadata.dpi.map(|(across, down)| (down, across));
+    }
+    let Container { metadata, notes, .. } = container;
+    let picture = Picture { width: header.width, height: header.height, channels, samples, metadata };
+    Ok(Decoded { picture, header, notes })
 }
 
 fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
@@ -110,7 +129,11 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
     match Format::sniff(bytes)? {
         Format::Png => png::read(bytes, limits),
         Format::Jpeg => jpeg::read(bytes, limits),
-        format => Err(ImageError::Unsupported { format, what: "a decoder that is yet to come".into() }),
+        Format::WebP => webp::read(bytes, limits),
+        Format::Tiff => tiff::read(bytes, limits),
+        Format::Gif => gif::read(bytes, limits),
+        Format::Bmp => bmp::read(bytes, limits),
+        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF picture" }),
     }
 }
 
@@ -136,6 +159,19 @@ fn zeroed<T: Clone + Default>(len: u64) -> Result<Vec<T>, ImageError> {
     buffer.try_reserve_exact(len).map_err(|_| refused())?;
     buffer.resize(len, T::default());
     Ok(buffer)
+}
+
+/// A copy of a block of metadata that is within the limits.
+fn metadata_block(data: &[u8], what: &'static str, limits: &Limits) -> Result<Vec<u8>, ImageError> {
+    if data.len() > limits.max_metadata {
+        return Err(ImageError::MetadataTooLarge { what, limit: limits.max_metadata });
+    }
+    Ok(data.to_vec())
+}
+
+/// The orientation that a file's EXIF block asks for.
+fn orientation(metadata: &Metadata) -> u8 {
+    metadata.exif.as_deref().map_or(1, exif::orientation)
 }
 
 fn broken(format: Format, reason: impl ToString) -> ImageError {

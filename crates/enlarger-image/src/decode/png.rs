@@ -4,7 +4,7 @@ use std::io::{Cursor, Read};
 
 use png::Transformations;
 
-use super::{Container, be32, broken, check_size, zeroed};
+use super::{Container, be32, broken, check_size, metadata_block, orientation, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, exif};
 
 /// Deflate cannot shrink by more: a pair of bits stands for 258 bytes at most.
@@ -30,10 +30,9 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
             b"tRNS" => transparent = true,
             b"acTL" => animated = be32(chunk.data, 0).is_some_and(|frames| frames > 1),
             b"iCCP" => metadata.icc = icc(chunk.data, limits)?,
-            b"eXIf" if chunk.data.len() > limits.max_metadata => {
-                return Err(ImageError::MetadataTooLarge { what: "EXIF", limit: limits.max_metadata });
+            b"eXIf" => {
+                metadata.exif = Some(metadata_block(chunk.data, "EXIF", limits)?).filter(|e| exif::is_valid(e));
             }
-            b"eXIf" if exif::is_valid(chunk.data) => metadata.exif = Some(chunk.data.to_vec()),
             b"iTXt" => metadata.xmp = xmp(chunk.data, limits)?.or(metadata.xmp),
             b"pHYs" => metadata.dpi = dpi(chunk.data),
             b"IEND" => {
@@ -67,7 +66,8 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         notes.push("the picture is animated: only its first frame was used".into());
     }
     let bits = if depth == 16 { 16 } else { 8 };
-    Ok(Container { format, width, height, channels, bits, animated, metadata, notes })
+    let orientation = orientation(&metadata);
+    Ok(Container { format, width, height, channels, bits, orientation, animated, metadata, notes })
 }
 
 pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, ImageError> {
@@ -157,10 +157,7 @@ fn xmp(data: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, ImageError> {
     if compressed == 1 {
         return inflate(text, "XMP", limits);
     }
-    if text.len() > limits.max_metadata {
-        return Err(ImageError::MetadataTooLarge { what: "XMP", limit: limits.max_metadata });
-    }
-    Ok(Some(text.to_vec()))
+    metadata_block(text, "XMP", limits).map(Some)
 }
 
 /// Inflates up to the limit; what is damaged counts as absent, what is larger is refused.
