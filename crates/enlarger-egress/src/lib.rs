@@ -1,1 +1,18 @@
-//! See Cargo.toml.
+//! Every byte that leaves or is fetched.
+//!
+//! People hand in addresses: of pictures to fetch, of receivers to call. None of them may lead into the network that
+//! this machine stands in. [`Policy`] says which addresses are public, [`Fetcher`] and [`Webhooks`] go nowhere else:
+//! each hop's name is resolved here, every record of it is judged, and the connection is pinned to what was judged.
+
+mod client;
+mod error;
+mod fetch;
+mod policy;
+mod resolve;
+mod webhook;
+
+pub use error::EgressError;
+pub use fetch::{Fetched, Fetcher};
+pub use policy::{Policy, check_url};
+pub use resolve::{Resolve, SystemResolver};
+pub use webhook::{Delivered, Secret, TRIES, Webhooks, next_try, signature};

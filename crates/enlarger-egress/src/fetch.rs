@@ -1,0 +1,117 @@
+//! Fetching a picture from an address that somebody handed in.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use reqwest::{Response, Url, header};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    client::pinned,
+    error::EgressError,
+    policy::{Policy, checked},
+    resolve::{Resolve, SystemResolver},
+};
+
+/// Redirects that are followed; each is judged like the first address.
+const REDIRECTS: usize = 3;
+/// Seconds for all of it: resolving, connecting, redirects and the body.
+const TOTAL_SECONDS: u64 = 60;
+
+/// What was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Bytes written.
+    pub bytes: u64,
+    /// What the host says it is; not to be trusted.
+    pub content_type: Option<String>,
+}
+
+/// Fetches from public hosts.
+#[derive(Clone)]
+pub struct Fetcher {
+    policy: Policy,
+    resolver: Arc<dyn Resolve>,
+}
+
+impl Fetcher {
+    /// A fetcher that resolves as the system does.
+    pub fn new(policy: Policy) -> Self {
+        Self::with_resolver(policy, Arc::new(SystemResolver))
+    }
+
+    /// A fetcher with another resolver.
+    pub fn with_resolver(policy: Policy, resolver: Arc<dyn Resolve>) -> Self {
+        Self { policy, resolver }
+    }
+
+    /// Streams what lies at `url` into `to`, at most `limit` bytes. What was written before an error is the caller's to
+    /// delete.
+    ///
+    /// # Errors
+    /// [`EgressError`]; its text leaks nothing about the network behind this machine.
+    pub async fn fetch(
+        &self,
+        url: &str,
+        limit: u64,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Fetched, EgressError> {
+        let deadline = Instant::now() + Duration::from_secs(TOTAL_SECONDS);
+        let late = |_| EgressError::Timeout(TOTAL_SECONDS);
+        timeout_at(deadline, async {
+            let response = self.response(checked(url, &self.policy)?, deadline).await?;
+            let content_type = text(&response, header::CONTENT_TYPE);
+            // A claim above the limit saves the transfer; a claim below it proves nothing.
+            if response.content_length().is_some_and(|claimed| claimed > limit) {
+                return Err(EgressError::TooLarge(limit));
+            }
+            let mut bytes = 0u64;
+            let mut body = response.bytes_stream();
+            while let Some(chunk) = body.next().await {
+                let chunk = chunk.map_err(|e| failed(&e))?;
+                bytes += chunk.len() as u64;
+                if bytes > limit {
+                    return Err(EgressError::TooLarge(limit));
+                }
+                to.write_all(&chunk).await.map_err(|e| EgressError::Store(e.kind().to_string()))?;
+            }
+            to.flush().await.map_err(|e| EgressError::Store(e.kind().to_string()))?;
+            Ok(Fetched { bytes, content_type })
+        })
+        .await
+        .map_err(late)?
+    }
+
+    /// The first response that is no redirect.
+    async fn response(&self, mut url: Url, deadline: Instant) -> Result<Response, EgressError> {
+        for _ in 0..=REDIRECTS {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let client = pinned(&url, &self.policy, &*self.resolver, left).await?;
+            let request = client.get(url.clone()).header(header::ACCEPT, "image/*, */*;q=0.1");
+            let response = request.send().await.map_err(|e| failed(&e))?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response);
+            }
+            match text(&response, header::LOCATION) {
+                Some(location) if status.is_redirection() => {
+                    let next = url.join(&location).map_err(|_| EgressError::Url)?;
+                    url = checked(next.as_str(), &self.policy)?;
+                }
+                _ => return Err(EgressError::Status(status.as_u16())),
+            }
+        }
+        Err(EgressError::Redirects(REDIRECTS))
+    }
+}
+
+fn text(response: &Response, name: header::HeaderName) -> Option<String> {
+    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+}
+
+fn failed(error: &reqwest::Error) -> EgressError {
+    if error.is_timeout() { EgressError::Timeout(TOTAL_SECONDS) } else { EgressError::Connection }
+}
