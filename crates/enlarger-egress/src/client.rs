@@ -42,9 +42,20 @@ pub(crate) async fn pinned(
             return Err(EgressError::NotPublic);
         }
         let sockets: Vec<SocketAddr> = addresses.into_iter().map(|a| SocketAddr::new(a, 0)).collect();
-        builder = builder.resolve_to_addrs(host, &sockets);
+        builder = builder.dns_resolver(Arc::new(Judged(sockets)));
     }
     builder.build().map_err(|_| EgressError::Connection)
+}
+
+/// Answers every question with what was judged. An override for one name would leave other spellings of it to the
+/// system's resolver.
+struct Judged(Vec<SocketAddr>);
+
+impl reqwest::dns::Resolve for Judged {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let addresses: reqwest::dns::Addrs = Box::new(self.0.clone().into_iter());
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
 }
 
 /// Mozilla's root certificates, so that nothing needs to be installed.

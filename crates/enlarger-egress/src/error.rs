@@ -45,7 +45,9 @@ impl EgressError {
                 "only public hosts are reached; whoever runs this server can open others with --allow-net"
             }
             Self::Redirects(_) | Self::Status(_) => "give the address of the file itself",
-            Self::Connection | Self::Timeout(_) => "check that the address opens from elsewhere, or send the picture itself",
+            Self::Connection | Self::Timeout(_) => {
+                "check that the address opens from elsewhere, or send the picture itself"
+            }
             Self::TooLarge(_) => "send a smaller file",
             Self::Store(_) => return None,
             Self::Secret => "give the secret as it was issued, or any text without the prefix",
