@@ -4,6 +4,8 @@
 //! place in a [`crate::Picture`] (CMYK, Lab) becomes sRGB, and so does RGB proportional to light, on which networks trained on
 //! display values would ring and lose the shadows.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformExecutor, TransformOptions};
 
 use crate::{Channels, Format, ImageError, Metadata, Samples};
@@ -100,18 +102,18 @@ pub(crate) fn settle(
     if profile.is_none() {
         metadata.icc = None;
     }
-    let told = |error: moxcms::CmsError| ImageError::Broken { format, reason: format!("its colour profile: {error}") };
+    let unusable = || ImageError::Broken { format, reason: "its colour profile cannot be used".into() };
     match (space, profile) {
         (Space::Display, Some(profile)) if is_near_linear(&profile) => {
             let layout = if channels.has_alpha() { Layout::Rgba } else { Layout::Rgb };
-            let samples = by_profile(samples, &profile, layout, layout).map_err(told)?;
+            let samples = by_profile(samples, &profile, layout, layout).ok_or_else(unusable)?;
             metadata.icc = None;
             notes.push("the colours were proportional to light and were converted to sRGB".into());
             Ok(samples)
         }
         (Space::Display, _) => Ok(samples),
         (Space::Cmyk, Some(profile)) => {
-            let samples = by_profile(samples, &profile, Layout::Rgba, Layout::Rgb).map_err(told)?;
+            let samples = by_profile(samples, &profile, Layout::Rgba, Layout::Rgb).ok_or_else(unusable)?;
             metadata.icc = None;
             notes.push("the CMYK colours were converted to sRGB by the file's profile".into());
             Ok(samples)
@@ -134,15 +136,41 @@ pub(crate) fn settle(
     }
 }
 
+/// Grey or RGB of 8 bits as sRGB, RGB in any case. `None` if the profile does not fit or cannot be used.
+pub(crate) fn to_srgb(samples: &[u8], channels: Channels, icc: &[u8]) -> Option<Vec<u8>> {
+    let (from, to) = match channels {
+        Channels::Gray => (Layout::Gray, Layout::Rgb),
+        Channels::GrayAlpha => (Layout::GrayAlpha, Layout::Rgba),
+        Channels::Rgb => (Layout::Rgb, Layout::Rgb),
+        Channels::Rgba => (Layout::Rgba, Layout::Rgba),
+    };
+    guarded(|| {
+        let profile = ColorProfile::new_from_slice(icc).ok()?;
+        let transform = u8::transform(&profile, from, to).ok()?;
+        let mut converted = vec![0; samples.len() / from.channels() * to.channels()];
+        let chunks = samples.chunks(CHUNK * from.channels()).zip(converted.chunks_mut(CHUNK * to.channels()));
+        for (from, to) in chunks {
+            transform.transform(from, to).ok()?;
+        }
+        Some(converted)
+    })
+}
+
+/// A profile is bytes from outside: should the library panic on a crooked one, that counts as "cannot be used".
+fn guarded<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok().flatten()
+}
+
 /// The profile, if there is one and it is about such colours.
 fn profile(icc: Option<&[u8]>, expected: DataColorSpace, notes: &mut Vec<String>) -> Option<ColorProfile> {
-    match ColorProfile::new_from_slice(icc?) {
-        Ok(profile) if profile.color_space == expected => Some(profile),
-        Ok(_) => {
+    let icc = icc?;
+    match guarded(|| ColorProfile::new_from_slice(icc).ok()) {
+        Some(profile) if profile.color_space == expected => Some(profile),
+        Some(_) => {
             notes.push("the colour profile is for other colours than the picture's and was left out".into());
             None
         }
-        Err(_) => {
+        None => {
             notes.push("the colour profile is damaged and was left out".into());
             None
         }
@@ -150,31 +178,28 @@ fn profile(icc: Option<&[u8]>, expected: DataColorSpace, notes: &mut Vec<String>
 }
 
 fn is_near_linear(profile: &ColorProfile) -> bool {
-    let half = |curve: &moxcms::ToneReprCurve| curve.make_linear_evaluator().ok().map(|e| e.evaluate_value(0.5));
-    profile.color_space == DataColorSpace::Rgb && profile.green_trc.as_ref().and_then(half).is_some_and(|v| v > NEAR_LINEAR)
+    let half =
+        |curve: &moxcms::ToneReprCurve| guarded(|| Some(curve.make_linear_evaluator().ok()?.evaluate_value(0.5)));
+    profile.color_space == DataColorSpace::Rgb
+        && profile.green_trc.as_ref().and_then(half).is_some_and(|v| v > NEAR_LINEAR)
 }
 
-fn by_profile(samples: Samples, from: &ColorProfile, layout: Layout, to: Layout) -> Result<Samples, moxcms::CmsError> {
-    Ok(match samples {
-        Samples::U8(s) => Samples::U8(transformed(s, from, layout, to)?),
-        Samples::U16(s) => Samples::U16(transformed(s, from, layout, to)?),
+fn by_profile(samples: Samples, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Samples> {
+    guarded(|| {
+        Some(match samples {
+            Samples::U8(s) => Samples::U8(transformed(s, from, layout, to)?),
+            Samples::U16(s) => Samples::U16(transformed(s, from, layout, to)?),
+        })
     })
 }
 
-fn transformed<T: Sample>(
-    samples: Vec<T>,
-    from: &ColorProfile,
-    layout: Layout,
-    to: Layout,
-) -> Result<Vec<T>, moxcms::CmsError> {
-    let transform = T::transform(from, layout, to)?;
-    let mut result = Ok(());
+fn transformed<T: Sample>(samples: Vec<T>, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Vec<T>> {
+    let transform = T::transform(from, layout, to).ok()?;
+    let mut sound = true;
     let samples = in_place(samples, layout.channels(), to.channels(), |from, to| {
-        if let Err(error) = transform.transform(from, to) {
-            result = Err(error);
-        }
+        sound &= transform.transform(from, to).is_ok();
     });
-    result.map(|()| samples)
+    sound.then_some(samples)
 }
 
 /// Converts a buffer of `n` samples per pixel into one of `m <= n`, without a second buffer.

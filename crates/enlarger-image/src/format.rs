@@ -81,7 +81,11 @@ impl Format {
 
     /// Whether [`crate::encode`] writes it.
     pub fn can_encode(self) -> bool {
-        matches!(self, Self::Png | Self::Jpeg | Self::WebP | Self::Tiff | Self::Avif)
+        match self {
+            Self::Png | Self::Jpeg | Self::WebP | Self::Tiff => true,
+            Self::Avif => cfg!(feature = "avif"),
+            Self::Bmp | Self::Gif => false,
+        }
     }
 
     /// Whether [`crate::decode`] reads it.

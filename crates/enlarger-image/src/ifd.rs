@@ -37,7 +37,6 @@ pub(crate) const ASCII: u16 = 2;
 pub(crate) const SHORT: u16 = 3;
 pub(crate) const LONG: u16 = 4;
 pub(crate) const RATIONAL: u16 = 5;
-pub(crate) const UNDEFINED: u16 = 7;
 const LONG8: u16 = 16;
 
 /// Bytes of one value.
@@ -107,7 +106,8 @@ impl<'a> Structure<'a> {
         let size = if self.big { 20 } else { 12 };
         let end = start.checked_add(count.checked_mul(size)?)?;
         let fields = self.bytes.get(start..end)?;
-        let next = if self.big { self.order.u64(self.bytes, end) } else { self.order.u32(self.bytes, end).map(u64::from) };
+        let next =
+            if self.big { self.order.u64(self.bytes, end) } else { self.order.u32(self.bytes, end).map(u64::from) };
         Some((fields.chunks_exact(size).filter_map(|field| self.entry(field)).collect(), next.unwrap_or(0)))
     }
 
@@ -148,27 +148,23 @@ impl Entry<'_> {
 
     /// A copy to be written elsewhere.
     pub fn to_tag(self, order: Order) -> Option<Tag> {
-        let mut data = self.data?.to_vec();
+        let mut tag = Tag { tag: self.tag, kind: self.kind, count: self.count, data: self.data?.to_vec() };
         if order == Order::Big {
-            let swapped = match self.kind {
-                // A rational is two numbers of four bytes.
-                5 | 10 => 4,
-                kind => size_of_kind(kind)? as usize,
-            };
-            data.chunks_exact_mut(swapped).for_each(<[u8]>::reverse);
+            tag.data = tag.swapped();
         }
-        Some(Tag { tag: self.tag, kind: self.kind, count: self.count, data })
+        Some(tag)
     }
 }
 
 impl Tag {
-    pub fn short(tag: u16, values: &[u16]) -> Self {
-        let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self { tag, kind: SHORT, count: values.len() as u64, data }
-    }
-
-    pub fn long(tag: u16, value: u32) -> Self {
-        Self { tag, kind: LONG, count: 1, data: value.to_le_bytes().to_vec() }
+    /// The values in the other byte order.
+    pub fn swapped(&self) -> Vec<u8> {
+        let size = match self.kind {
+            // A rational is two numbers of four bytes.
+            5 | 10 => 4,
+            kind => size_of_kind(kind).unwrap_or(1) as usize,
+        };
+        self.data.chunks_exact(size).flat_map(|value| value.iter().rev().copied()).collect()
     }
 
     pub fn longs(tag: u16, values: &[u64], big: bool) -> Self {
@@ -180,21 +176,10 @@ impl Tag {
         Self { tag, kind: if big { LONG8 } else { LONG }, count: values.len() as u64, data }
     }
 
-    pub fn rational(tag: u16, value: f32) -> Self {
-        // Three decimals are more than any density is known to.
-        let thousandths = (f64::from(value) * 1000.0).round().clamp(0.0, f64::from(u32::MAX)) as u32;
-        let data = [thousandths, 1000].iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self { tag, kind: RATIONAL, count: 1, data }
-    }
-
     pub fn text(tag: u16, text: &str) -> Self {
         let mut data: Vec<u8> = text.bytes().filter(|&b| b != 0).collect();
         data.push(0);
         Self { tag, kind: ASCII, count: data.len() as u64, data }
-    }
-
-    pub fn bytes(tag: u16, bytes: &[u8]) -> Self {
-        Self { tag, kind: UNDEFINED, count: bytes.len() as u64, data: bytes.to_vec() }
     }
 }
 

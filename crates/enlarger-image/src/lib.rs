@@ -14,6 +14,7 @@ mod ifd;
 mod limits;
 mod orient;
 mod picture;
+mod xmp;
 
 pub use decode::{Decoded, Header, decode, probe};
 pub use encode::{EncodeOptions, MetadataPolicy, encode};

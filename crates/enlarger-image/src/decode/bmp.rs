@@ -37,7 +37,17 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     };
     let metadata = Metadata { dpi: header.dpi, ..Metadata::default() };
     let Header { width, height, .. } = header;
-    Ok(Container { format: FORMAT, width, height, channels, bits: 8, orientation: 1, animated: false, metadata, notes: Vec::new() })
+    Ok(Container {
+        format: FORMAT,
+        width,
+        height,
+        channels,
+        bits: 8,
+        orientation: 1,
+        animated: false,
+        metadata,
+        notes: Vec::new(),
+    })
 }
 
 pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, ImageError> {

@@ -58,7 +58,17 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     }
     let channels = if alpha { Channels::Rgba } else { Channels::Rgb };
     let metadata = Metadata::default();
-    Ok(Container { format: FORMAT, width, height, channels, bits: 8, orientation: 1, animated: frames > 1, metadata, notes })
+    Ok(Container {
+        format: FORMAT,
+        width,
+        height,
+        channels,
+        bits: 8,
+        orientation: 1,
+        animated: frames > 1,
+        metadata,
+        notes,
+    })
 }
 
 pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, ImageError> {

@@ -70,7 +70,17 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     metadata.dpi = jfif_dpi.or_else(|| metadata.exif.as_deref().and_then(exif::dpi));
     let Frame { width, height, .. } = frame;
     let orientation = orientation(&metadata);
-    Ok(Container { format, width, height, channels, bits: 8, orientation, animated: false, metadata, notes: Vec::new() })
+    Ok(Container {
+        format,
+        width,
+        height,
+        channels,
+        bits: 8,
+        orientation,
+        animated: false,
+        metadata,
+        notes: Vec::new(),
+    })
 }
 
 /// The pixels, and what their samples mean.

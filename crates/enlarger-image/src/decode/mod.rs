@@ -10,13 +10,16 @@ mod png;
 mod tiff;
 mod webp;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use serde::Serialize;
 
 use crate::{
-    Channels, Format, ImageError, Limits, Metadata, Picture,
+    Channels, Format, ImageError, Limits, Metadata, Picture, Samples,
     colour::{self, Space},
     exif,
     orient::upright,
+    xmp,
 };
 
 /// What a file says of itself before any pixel is decoded.
@@ -99,20 +102,17 @@ pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
     let mut container = read(bytes, limits)?;
     let header = container.header();
-    let (samples, space) = match container.format {
-        Format::Png => (png::pixels(bytes, &container)?, Space::Display),
-        Format::Jpeg => jpeg::pixels(bytes, &container)?,
-        Format::WebP => (webp::pixels(bytes, &container)?, Space::Display),
-        Format::Tiff => tiff::pixels(bytes, &container, limits)?,
-        Format::Gif => (gif::pixels(bytes, &container)?, Space::Display),
-        Format::Bmp => (bmp::pixels(bytes, &container)?, Space::Display),
-        Format::Avif => return Err(ImageError::Unreadable { what: "an AVIF picture" }),
-    };
+    // None of the codecs is ours: should one panic, it is the file's fault.
+    let (samples, space) = catch_unwind(AssertUnwindSafe(|| pixels(bytes, &container, limits)))
+        .unwrap_or_else(|_| Err(broken(header.format, "its decoder gave up")))?;
     let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;
     let samples = colour::settle(format, samples, space, channels, metadata, notes)?;
     let samples = upright(samples, width, height, channels.count(), orientation);
     if let Some(exif) = &mut metadata.exif {
-        exif::reset_orientation(exif);
+        exif::set_upright(exif);
+    }
+    if let Some(xmp) = &mut metadata.xmp {
+        xmp::reset_orientation(xmp);
     }
     if orientation >= 5 {
         metadata.dpi = metadata.dpi.map(|(across, down)| (down, across));
@@ -120,6 +120,18 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
     let Container { metadata, notes, .. } = container;
     let picture = Picture { width: header.width, height: header.height, channels, samples, metadata };
     Ok(Decoded { picture, header, notes })
+}
+
+fn pixels(bytes: &[u8], container: &Container, limits: &Limits) -> Result<(Samples, Space), ImageError> {
+    match container.format {
+        Format::Png => Ok((png::pixels(bytes, container)?, Space::Display)),
+        Format::Jpeg => jpeg::pixels(bytes, container),
+        Format::WebP => Ok((webp::pixels(bytes, container)?, Space::Display)),
+        Format::Tiff => tiff::pixels(bytes, container, limits),
+        Format::Gif => Ok((gif::pixels(bytes, container)?, Space::Display)),
+        Format::Bmp => Ok((bmp::pixels(bytes, container)?, Space::Display)),
+        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF picture" }),
+    }
 }
 
 fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {

@@ -11,8 +11,8 @@ use super::{Container, broken, check_size, jpeg, metadata_block, zeroed};
 use crate::{
     Channels, Format, ImageError, Limits, Metadata, Samples,
     colour::Space,
-    exif,
-    ifd::{Directory, ORIENTATION, Tree},
+    exif::{self, Parts},
+    ifd::{Entry, Structure},
 };
 
 const FORMAT: Format = Format::Tiff;
@@ -37,6 +37,47 @@ const EXTRA_SAMPLES: u16 = 338;
 const SAMPLE_FORMAT: u16 = 339;
 const XMP: u16 = 700;
 const ICC: u16 = 34675;
+
+/// The first directory of a file.
+struct Directory<'a> {
+    structure: Structure<'a>,
+    entries: Vec<Entry<'a>>,
+    at: u64,
+    next: u64,
+}
+
+impl<'a> Directory<'a> {
+    fn first(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        let (structure, at) = Structure::open(bytes).ok_or(ImageError::Truncated { format: FORMAT })?;
+        let (entries, next) = structure.directory(at).ok_or(ImageError::Truncated { format: FORMAT })?;
+        Ok(Self { structure, entries, at, next })
+    }
+
+    fn get(&self, tag: u16) -> Option<&Entry<'a>> {
+        self.entries.iter().find(|e| e.tag == tag)
+    }
+
+    fn bytes(&self, tag: u16) -> Option<&'a [u8]> {
+        self.get(tag)?.data
+    }
+
+    /// The first value of a field.
+    fn number(&self, tag: u16) -> Option<u64> {
+        self.get(tag)?.number(self.structure.order, 0)
+    }
+
+    /// All values of a field; empty if there is none.
+    fn numbers(&self, tag: u16) -> Vec<u64> {
+        let order = self.structure.order;
+        self.get(tag).map_or(Vec::new(), |e| (0..e.count as usize).map_while(|i| e.number(order, i)).collect())
+    }
+
+    fn dpi(&self) -> Option<(f32, f32)> {
+        let scale = exif::dots_per_unit(self.number(exif::RESOLUTION_UNIT))?;
+        let side = |tag| Some(self.get(tag)?.rational(self.structure.order)? * scale);
+        Some((side(exif::X_RESOLUTION)?, side(exif::Y_RESOLUTION)?))
+    }
+}
 
 /// What the samples of a file mean.
 struct Layout {
@@ -92,8 +133,8 @@ impl Layout {
         if self.bits == 16 && self.colours != Colours::Palette { 16 } else { 8 }
     }
 
-    fn read(bytes: &[u8], first: &Directory, limits: &Limits) -> Result<Self, ImageError> {
-        let number = |tag| first.number(bytes, tag);
+    fn read(first: &Directory<'_>, limits: &Limits) -> Result<Self, ImageError> {
+        let number = |tag| first.number(tag);
         let unsupported = |what: String| ImageError::Unsupported { format: FORMAT, what };
         let side = |tag| number(tag).and_then(|v| u32::try_from(v).ok());
         let (Some(width), Some(height)) = (side(WIDTH), side(HEIGHT)) else {
@@ -102,12 +143,12 @@ impl Layout {
         check_size(FORMAT, width, height, limits)?;
 
         let samples = number(SAMPLES_PER_PIXEL).unwrap_or(1) as usize;
-        let all_bits = first.numbers(bytes, BITS);
+        let all_bits = first.numbers(BITS);
         let bits = all_bits.first().copied().unwrap_or(1);
         if all_bits.iter().any(|&b| b != bits) {
             return Err(unsupported("samples of different widths".into()));
         }
-        match first.numbers(bytes, SAMPLE_FORMAT).first() {
+        match first.numbers(SAMPLE_FORMAT).first() {
             None | Some(1 | 4) => {}
             Some(3) => return Err(unsupported("floating-point samples".into())),
             Some(_) => return Err(unsupported("signed samples".into())),
@@ -147,7 +188,7 @@ impl Layout {
             return Err(unsupported(format!("{bits} bits per sample in such colours")));
         }
         if samples > colour_samples && !matches!(colours, Colours::Other(_)) {
-            layout.alpha = match first.number(bytes, EXTRA_SAMPLES) {
+            layout.alpha = match first.number(EXTRA_SAMPLES) {
                 Some(1) => Alpha::Premultiplied,
                 Some(2) | None => Alpha::Straight,
                 Some(_) => Alpha::None,
@@ -158,23 +199,20 @@ impl Layout {
 }
 
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
-    let first = Directory::first(bytes).ok_or(ImageError::Truncated { format: FORMAT })?;
-    let layout = Layout::read(bytes, &first, limits)?;
+    let first = Directory::first(bytes)?;
+    let layout = Layout::read(&first, limits)?;
     check_chunks(bytes, &first, &layout)?;
 
-    let mut metadata = Metadata { dpi: first.dpi(bytes), ..Metadata::default() };
-    if let Some(icc) = first.bytes(bytes, ICC) {
+    let mut metadata = Metadata { dpi: first.dpi(), ..Metadata::default() };
+    if let Some(icc) = first.bytes(ICC) {
         metadata.icc = Some(metadata_block(icc, "ICC profile", limits)?);
     }
-    if let Some(xmp) = first.bytes(bytes, XMP) {
+    if let Some(xmp) = first.bytes(XMP) {
         metadata.xmp = Some(metadata_block(xmp, "XMP", limits)?);
     }
-    if let Some(tree) = Tree::of(bytes).filter(|t| !t.is_empty()) {
-        let size: usize = tree.main.iter().chain(&tree.exif).chain(&tree.gps).map(|f| f.data.len()).sum();
-        if size > limits.max_metadata {
-            return Err(ImageError::MetadataTooLarge { what: "EXIF", limit: limits.max_metadata });
-        }
-        metadata.exif = Some(tree.to_bytes()).filter(|e| exif::is_valid(e));
+    let parts = Parts::read(first.structure, first.at);
+    if !parts.is_empty() {
+        metadata.exif = Some(metadata_block(&parts.into_block(), "EXIF", limits)?).filter(|e| exif::is_valid(e));
     }
     let mut notes = Vec::new();
     if first.next != 0 {
@@ -185,7 +223,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     }
     let Layout { width, height, .. } = layout;
     let (channels, bits) = (layout.channels(), layout.decoded_bits());
-    let orientation = match first.number(bytes, ORIENTATION) {
+    let orientation = match first.number(exif::ORIENTATION) {
         Some(o @ 1..=8) => o as u8,
         _ => 1,
     };
@@ -193,28 +231,28 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
 }
 
 /// Holds every strip or tile against the file's length, and all of them against what they are to become.
-fn check_chunks(bytes: &[u8], first: &Directory, layout: &Layout) -> Result<(), ImageError> {
+fn check_chunks(bytes: &[u8], first: &Directory<'_>, layout: &Layout) -> Result<(), ImageError> {
     let cut = || ImageError::Truncated { format: FORMAT };
-    let number = |tag| first.number(bytes, tag).unwrap_or(0);
+    let number = |tag| first.number(tag).unwrap_or(0);
     let (width, height) = (u64::from(layout.width), u64::from(layout.height));
     let tiled = first.get(TILE_OFFSETS).is_some();
     let (offsets, lengths, chunk) = if tiled {
         (TILE_OFFSETS, TILE_BYTES, (number(TILE_WIDTH), number(TILE_HEIGHT)))
     } else {
-        let rows = first.number(bytes, ROWS_PER_STRIP).unwrap_or(height).min(height);
+        let rows = first.number(ROWS_PER_STRIP).unwrap_or(height).min(height);
         (STRIP_OFFSETS, STRIP_BYTES, (width, rows))
     };
     // A tile larger than the picture by far would be a buffer larger by far.
     if chunk.0 == 0 || chunk.1 == 0 || chunk.0 > width + 4096 || chunk.1 > height + 4096 {
         return Err(broken(FORMAT, "the size of its strips or tiles makes no sense"));
     }
-    let (offsets, lengths) = (first.numbers(bytes, offsets), first.numbers(bytes, lengths));
+    let (offsets, lengths) = (first.numbers(offsets), first.numbers(lengths));
     let planes = if layout.planar { layout.samples as u64 } else { 1 };
     let needed = width.div_ceil(chunk.0) * height.div_ceil(chunk.1) * planes;
     if (offsets.len() as u64) < needed || (lengths.len() as u64) < needed {
         return Err(cut());
     }
-    let compression = first.number(bytes, COMPRESSION).unwrap_or(1);
+    let compression = first.number(COMPRESSION).unwrap_or(1);
     let mut held = 0u64;
     for (&offset, &length) in offsets.iter().zip(&lengths) {
         let data = usize::try_from(offset).ok().zip(usize::try_from(offset.saturating_add(length)).ok());
@@ -248,8 +286,8 @@ fn check_chunks(bytes: &[u8], first: &Directory, layout: &Layout) -> Result<(), 
 
 /// The pixels, and what their samples mean.
 pub(super) fn pixels(bytes: &[u8], container: &Container, limits: &Limits) -> Result<(Samples, Space), ImageError> {
-    let first = Directory::first(bytes).ok_or(ImageError::Truncated { format: FORMAT })?;
-    let layout = Layout::read(bytes, &first, limits)?;
+    let first = Directory::first(bytes)?;
+    let layout = Layout::read(&first, limits)?;
     let mut memory = tiff::decoder::Limits::unlimited();
     memory.ifd_value_size = bytes.len();
     let mut decoder = Decoder::new(Meaningless::new(bytes, &first)).map_err(told)?.with_limits(memory);
@@ -269,7 +307,7 @@ pub(super) fn pixels(bytes: &[u8], container: &Container, limits: &Limits) -> Re
         if layout.is_plain() {
             return Ok((Samples::U16(raw), space));
         }
-        let palette = first.numbers(bytes, PALETTE);
+        let palette = first.numbers(PALETTE);
         if layout.colours == Colours::Palette {
             return Ok((Samples::U8(layout.settle(&raw, row as usize / 2, &palette)?), space));
         }
@@ -281,7 +319,7 @@ pub(super) fn pixels(bytes: &[u8], container: &Container, limits: &Limits) -> Re
         return Ok((Samples::U8(raw), space));
     }
     debug_assert_eq!(container.bits, 8);
-    Ok((Samples::U8(layout.settle(&raw, row as usize, &first.numbers(bytes, PALETTE))?), space))
+    Ok((Samples::U8(layout.settle(&raw, row as usize, &first.numbers(PALETTE))?), space))
 }
 
 impl Layout {
@@ -391,9 +429,11 @@ struct Meaningless<'a> {
 }
 
 impl<'a> Meaningless<'a> {
-    fn new(bytes: &'a [u8], first: &Directory) -> Self {
-        let at = first.get(PHOTOMETRIC).map_or(u64::MAX, |e| e.value.start as u64);
-        Self { file: Cursor::new(bytes), at, value: first.order.bytes16(1) }
+    fn new(bytes: &'a [u8], first: &Directory<'_>) -> Self {
+        let place = first.bytes(PHOTOMETRIC).map(|data| data.as_ptr() as u64 - bytes.as_ptr() as u64);
+        let mut value = [0; 2];
+        first.structure.order.put_u16(&mut value, 0, 1);
+        Self { file: Cursor::new(bytes), at: place.unwrap_or(u64::MAX), value }
     }
 }
 

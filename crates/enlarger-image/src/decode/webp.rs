@@ -62,7 +62,17 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     let Size { width, height, alpha } = size;
     let channels = if alpha { Channels::Rgba } else { Channels::Rgb };
     let orientation = orientation(&metadata);
-    Ok(Container { format: FORMAT, width, height, channels, bits: 8, orientation, animated: frames > 1, metadata, notes })
+    Ok(Container {
+        format: FORMAT,
+        width,
+        height,
+        channels,
+        bits: 8,
+        orientation,
+        animated: frames > 1,
+        metadata,
+        notes,
+    })
 }
 
 pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, ImageError> {

@@ -2,9 +2,14 @@
 
 use std::io::Write;
 
-use jpeg_encoder::{Encoder, EncodingError, ImageBuffer, JpegColorType, SamplingFactor, rgb_to_ycbcr};
+use jpeg_encoder::{
+    Encoder, EncodingError, ImageBuffer, JpegColorType, PixelDensity, PixelDensityUnit, SamplingFactor, rgb_to_ycbcr,
+};
 
-use super::{EncodeOptions, failed};
+use super::{
+    EncodeOptions, failed,
+    metadata::{SOFTWARE, Written},
+};
 use crate::{Format, ImageError, Picture, Samples};
 
 /// What people keep photographs at: differences are hard to see, and colour is not yet subsampled.
@@ -13,15 +18,71 @@ const DEFAULT_QUALITY: u8 = 92;
 /// From here on colour keeps its full resolution.
 const FULL_COLOUR_QUALITY: u8 = 90;
 
+/// A segment's data; its length, which counts itself, has 16 bits.
+const MOST_SEGMENT: usize = 65_533;
+
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+
+/// Start of image, and the JFIF segment that the encoder always begins with and that must come first.
+const JFIF_END: usize = 2 + 18;
+
 pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
     let quality = options.quality.unwrap_or(DEFAULT_QUALITY).clamp(1, 100);
-    let mut encoder = Encoder::new(out, quality);
+    let written = Written::of(picture, options);
+    let comment = written.provenance.map_or(Vec::new(), |note| comment(&format!("{SOFTWARE}: {note}")));
+    let mut encoder = Encoder::new(Insert { out, pass: JFIF_END, insert: comment }, quality);
     encoder.set_sampling_factor(if quality >= FULL_COLOUR_QUALITY {
         SamplingFactor::R_4_4_4
     } else {
         SamplingFactor::R_4_2_0
     });
+    if let Some((across, down)) = written.dpi {
+        let whole = |dpi: f32| dpi.round().clamp(1.0, 65_535.0) as u16;
+        encoder.set_density(PixelDensity { density: (whole(across), whole(down)), unit: PixelDensityUnit::Inches });
+    }
+    // Blocks that fit into no segment are left out: there is no standard way to split them.
+    if let Some(exif) = written.exif.filter(|exif| exif.len() + 6 <= MOST_SEGMENT) {
+        encoder.add_exif_metadata(&exif).map_err(told)?;
+    }
+    if let Some(xmp) = written.xmp.filter(|xmp| xmp.len() + XMP.len() <= MOST_SEGMENT) {
+        encoder.add_app_segment(1, [XMP, xmp.as_bytes()].concat()).map_err(told)?;
+    }
+    if let Some(icc) = written.icc {
+        encoder.add_icc_profile(icc).map_err(told)?;
+    }
     encoder.encode_image(Rows(picture)).map_err(told)
+}
+
+/// A comment segment.
+fn comment(text: &str) -> Vec<u8> {
+    let text = &text.as_bytes()[..text.len().min(MOST_SEGMENT)];
+    let mut segment = vec![0xFF, 0xFE];
+    segment.extend((text.len() as u16 + 2).to_be_bytes());
+    segment.extend(text);
+    segment
+}
+
+/// Inserts bytes after the first `pass` that are written. The encoder has no comments of its own.
+struct Insert<W> {
+    out: W,
+    pass: usize,
+    insert: Vec<u8>,
+}
+
+impl<W: Write> Write for Insert<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.pass == 0 {
+            self.out.write_all(&std::mem::take(&mut self.insert))?;
+            return self.out.write(bytes);
+        }
+        let count = self.out.write(&bytes[..bytes.len().min(self.pass)])?;
+        self.pass -= count;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// A picture as the encoder wants it: planes of 8-bit luminance and colour, on white.

@@ -1,7 +1,13 @@
 //! From pixels to bytes.
 
+#[cfg(feature = "avif")]
+mod avif;
+mod eight;
 mod jpeg;
+mod metadata;
 mod png;
+mod tiff;
+mod webp;
 
 use std::io::{Seek, Write};
 
@@ -36,6 +42,10 @@ pub enum MetadataPolicy {
 
 /// Encodes a picture.
 ///
+/// Formats without alpha get the picture laid on white, formats without 16 bits get it rounded to 8. PNG, JPEG and TIFF are
+/// written row by row; WebP and AVIF take the whole picture at once and hold it again. What a format cannot hold of the metadata
+/// is left out: AVIF keeps EXIF only, JPEG neither EXIF nor XMP of more than 64 KB. An AVIF is always in sRGB.
+///
 /// # Errors
 /// If the format is only read, cannot hold the picture's size, or `out` fails.
 pub fn encode<W: Write + Seek>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
@@ -50,6 +60,10 @@ pub fn encode<W: Write + Seek>(picture: &Picture, options: &EncodeOptions, out: 
     match format {
         Format::Png => png::write(picture, options, out)?,
         Format::Jpeg => jpeg::write(picture, options, out)?,
+        Format::WebP => webp::write(picture, options, out)?,
+        Format::Tiff => tiff::write(picture, options, out)?,
+        #[cfg(feature = "avif")]
+        Format::Avif => avif::write(picture, options, out)?,
         _ => return Err(ImageError::CannotEncode { format }),
     }
     Ok(out.flush()?)

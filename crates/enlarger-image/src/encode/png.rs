@@ -2,20 +2,16 @@
 
 use std::io::Write;
 
-use png::{BitDepth, ColorType, Compression};
+use png::{BitDepth, ColorType, Compression, Info, PixelDimensions, Unit, text_metadata::ITXtChunk};
 
-use super::{EncodeOptions, failed};
+use super::{
+    EncodeOptions, failed,
+    metadata::{SOFTWARE, Written},
+};
 use crate::{Channels, Format, ImageError, Picture, Samples};
 
-pub(super) fn write<W: Write>(picture: &Picture, _options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
-    let mut encoder = png::Encoder::new(out, picture.width, picture.height);
-    encoder.set_color(match picture.channels {
-        Channels::Gray => ColorType::Grayscale,
-        Channels::GrayAlpha => ColorType::GrayscaleAlpha,
-        Channels::Rgb => ColorType::Rgb,
-        Channels::Rgba => ColorType::Rgba,
-    });
-    encoder.set_depth(if picture.samples.bits() == 8 { BitDepth::Eight } else { BitDepth::Sixteen });
+pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
+    let mut encoder = png::Encoder::with_info(out, info(picture, options)).map_err(told)?;
     // The next level is tens of times slower for a few percent.
     encoder.set_compression(Compression::Fast);
     let mut writer = encoder.write_header().map_err(told)?;
@@ -38,6 +34,30 @@ pub(super) fn write<W: Write>(picture: &Picture, _options: &EncodeOptions, out: 
     }
     rows.finish().map_err(told)?;
     writer.finish().map_err(told)
+}
+
+fn info<'a>(picture: &'a Picture, options: &'a EncodeOptions) -> Info<'a> {
+    let written = Written::of(picture, options);
+    let mut info = Info::with_size(picture.width, picture.height);
+    info.color_type = match picture.channels {
+        Channels::Gray => ColorType::Grayscale,
+        Channels::GrayAlpha => ColorType::GrayscaleAlpha,
+        Channels::Rgb => ColorType::Rgb,
+        Channels::Rgba => ColorType::Rgba,
+    };
+    info.bit_depth = if picture.samples.bits() == 8 { BitDepth::Eight } else { BitDepth::Sixteen };
+    info.icc_profile = written.icc.map(Into::into);
+    info.exif_metadata = written.exif.map(Into::into);
+    info.pixel_dims = written.dpi.map(|(across, down)| {
+        let per_metre = |dpi: f32| (f64::from(dpi) / 0.0254).round() as u32;
+        PixelDimensions { xppu: per_metre(across), yppu: per_metre(down), unit: Unit::Meter }
+    });
+    if let Some(note) = written.provenance {
+        info.utf8_text.push(ITXtChunk::new("Software", SOFTWARE));
+        info.utf8_text.push(ITXtChunk::new("Comment", note));
+    }
+    info.utf8_text.extend(written.xmp.map(|xmp| ITXtChunk::new("XML:com.adobe.xmp", xmp)));
+    info
 }
 
 fn told(error: png::EncodingError) -> ImageError {

@@ -1,0 +1,55 @@
+//! The two things that must change in an XMP packet: its orientation and where the picture was taken.
+//!
+//! Properties are attributes or elements under well-known prefixes (XMP specification, part 2). They are found by name, without an
+//! XML parser: a packet that is not even XML then passes unharmed.
+
+/// Says that the pixels are upright now.
+pub(crate) fn reset_orientation(xmp: &mut [u8]) {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let mut at = 0;
+    while let Some(found) = find(xmp, NAME, at) {
+        at = found + NAME.len();
+        // `="6"` or `>6<`: the one digit within the next few bytes.
+        let value = xmp[at..].iter().take(6).position(|b| (b'1'..=b'8').contains(b));
+        if let Some(digit) = value {
+            xmp[at + digit] = b'1';
+        }
+    }
+}
+
+/// Removes all properties that begin with `exif:GPS`.
+pub(crate) fn remove_gps(xmp: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"exif:GPS";
+    let mut out = Vec::with_capacity(xmp.len());
+    let mut at = 0;
+    while let Some(found) = find(xmp, NAME, at) {
+        let element = found > 0 && xmp[found - 1] == b'<';
+        let end = if element { end_of_element(xmp, found) } else { end_of_attribute(xmp, found) };
+        out.extend(&xmp[at..found - usize::from(element)]);
+        // Without an end the packet is damaged; what is left might be the place itself.
+        at = end.unwrap_or(xmp.len());
+    }
+    out.extend(&xmp[at..]);
+    out
+}
+
+fn end_of_attribute(xmp: &[u8], name: usize) -> Option<usize> {
+    let open = name + xmp[name..].iter().position(|b| matches!(b, b'"' | b'\''))?;
+    let close = open + 1 + xmp[open + 1..].iter().position(|&b| b == xmp[open])?;
+    Some(close + 1)
+}
+
+fn end_of_element(xmp: &[u8], name: usize) -> Option<usize> {
+    let length = xmp[name..].iter().position(|b| matches!(b, b'>' | b'/' | b' ' | b'\t' | b'\r' | b'\n'))?;
+    let start_tag = name + xmp[name..].iter().position(|&b| b == b'>')?;
+    if xmp[start_tag - 1] == b'/' {
+        return Some(start_tag + 1);
+    }
+    let closing = [b"</", &xmp[name..name + length]].concat();
+    let end = find(xmp, &closing, start_tag)?;
+    Some(end + 1 + xmp[end..].iter().position(|&b| b == b'>')?)
+}
+
+fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
+    memchr::memmem::find(bytes.get(from..)?, what).map(|at| from + at)
+}
