@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::{
     error::NnError,
+    map::BLOCK,
     network::{Network, Tile},
 };
 
@@ -31,6 +32,8 @@ pub struct RunOptions {
     pub threads: usize,
     /// Side of a tile in source pixels, without its halo; `None` lets the network choose.
     pub tile: Option<u32>,
+    /// Source pixels that a tile sees around itself; `None` is [`Network::halo`]. Less is faster, and seams may show.
+    pub halo: Option<u32>,
 }
 
 /// How far a run is.
@@ -59,8 +62,13 @@ pub fn upscale(
         .num_threads(options.threads.max(1))
         .build()
         .map_err(|e| NnError::Backend(format!("threads: {e}")))?;
-    let tile = options.tile.unwrap_or(network.default_tile());
-    let (columns, rows) = (cuts(source.width(), tile, network), cuts(source.height(), tile, network));
+    let unit = network.unshuffle() as u32;
+    let halo = options.halo.unwrap_or(network.halo()).next_multiple_of(unit);
+    let (across, down) = match options.tile {
+        Some(tile) => (source.width().div_ceil(tile.max(unit)), source.height().div_ceil(tile.max(unit))),
+        None => pieces(source.width(), source.height(), halo, network.tile_pixels()),
+    };
+    let (columns, rows) = (cuts(source.width(), across, halo, unit), cuts(source.height(), down, halo, unit));
     let total = columns.len() * rows.len();
     let cells = rows.iter().flat_map(|&row| columns.iter().map(move |&column| (column, row)));
     for (index, (column, row)) in cells.enumerate() {
@@ -81,11 +89,21 @@ struct Cut {
     seen_end: u32,
 }
 
-/// Cuts a side into pieces of nearly equal size, none larger than `tile`.
-fn cuts(side: u32, tile: u32, network: &Network) -> Vec<Cut> {
-    let unit = network.unshuffle() as u32;
-    let halo = network.halo().next_multiple_of(unit);
-    let pieces = side.div_ceil(tile.max(unit));
+/// Into how many columns and rows a picture is cut: as few pixels as possible are computed twice, while no tile sees
+/// more than `most` pixels.
+fn pieces(width: u32, height: u32, halo: u32, most: u64) -> (u32, u32) {
+    let seen = |side: u32, n: u32| u64::from((side.div_ceil(n) + 2 * halo).min(side));
+    // Kernels work on whole blocks of columns.
+    let columns = |n: u32| seen(width, n).next_multiple_of(BLOCK as u64);
+    let cost = |(across, down): (u32, u32)| columns(across) * u64::from(across) * seen(height, down) * u64::from(down);
+    let fits = |across: u32| (1..=height).find(|&down| columns(across) * seen(height, down) <= most).map(|d| (across, d));
+    let rough = u64::from(width) * u64::from(height) / most;
+    let candidates = (1..=width.min(rough as u32 + 16)).filter_map(fits);
+    candidates.min_by_key(|&piece| cost(piece)).unwrap_or((width, height))
+}
+
+/// Cuts a side into `pieces` of nearly equal size.
+fn cuts(side: u32, pieces: u32, halo: u32, unit: u32) -> Vec<Cut> {
     let step = side.div_ceil(pieces.max(1)).next_multiple_of(unit);
     (0..side)
         .step_by(step as usize)

@@ -68,7 +68,7 @@ fn run(network: &Network, photo: &Photo, threads: usize, tile: Option<u32>) -> V
     let width = photo.width * scale;
     let pixels = (width * photo.height * scale * 3) as usize;
     let canvas = Canvas { width, rgb: Mutex::new(vec![f32::NAN; pixels]) };
-    let options = RunOptions { threads, tile };
+    let options = RunOptions { threads, tile, halo: None };
     upscale(network, photo, &canvas, &options, &|_| ControlFlow::Continue(())).expect("it runs");
     let rgb = canvas.rgb.into_inner().expect("no panic under it");
     assert!(rgb.iter().all(|v| v.is_finite()), "every pixel is written, and finite");
@@ -285,7 +285,7 @@ fn cancelling_ends_the_run_at_the_next_tile() {
     let photo = Photo::new(64, 64);
     let canvas = Canvas { width: 128, rgb: Mutex::new(vec![f32::NAN; 128 * 128 * 3]) };
     let calls = Mutex::new(0);
-    let options = RunOptions { threads: 2, tile: Some(16) };
+    let options = RunOptions { threads: 2, tile: Some(16), halo: None };
     let result = upscale(&network, &photo, &canvas, &options, &|progress| {
         *calls.lock().expect("no panic under it") += 1;
         assert_eq!(progress.total, 16);

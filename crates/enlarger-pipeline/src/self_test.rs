@@ -46,7 +46,7 @@ pub fn self_test(backend: &Backend) -> Result<SelfTest, String> {
     let (architecture, weights) = catalogue.load("animevideo-v3").map_err(|e| e.to_string())?;
     let network = Network::build(&architecture, &weights, backend).map_err(|e| e.to_string())?;
     let canvas = Canvas(Mutex::new(vec![f32::NAN; (SIDE * SIDE * 16 * 3) as usize]));
-    let options = RunOptions { threads: 2, tile: None };
+    let options = RunOptions { threads: 2, tile: None, halo: None };
     upscale(&network, &Pattern, &canvas, &options, &|_| ControlFlow::Continue(())).map_err(|e| e.to_string())?;
     let result = canvas.0.into_inner().map_err(|e| e.to_string())?;
     let off = |&(x, y, c, value): &(u32, u32, u32, f32)| (result[((y * SIDE * 4 + x) * 3 + c) as usize] - value).abs();
