@@ -1,0 +1,153 @@
+/** The service, as functions. Addresses are relative to the page, whatever name the service gives itself. */
+
+import { signal } from '@preact/signals';
+import { EventParser, type ServerEvent } from './logic/sse.ts';
+import { S } from './strings.ts';
+import type {
+  ApiKey,
+  Estimate,
+  Model,
+  Output,
+  ServiceStatus,
+  Task,
+  UpscaleRequest,
+} from './types.ts';
+
+/** What went wrong, as a sentence, with what to do about it. */
+export class Problem extends Error {
+  constructor(
+    message: string,
+    readonly hint: string | null = null,
+    readonly status = 0,
+  ) {
+    super(message);
+  }
+}
+
+/** Whether the service wants a key that it has not got (`missing`) or does not know (`wrong`). */
+export const keyWanted = signal<'missing' | 'wrong' | null>(null);
+
+const KEY = 'enlarger.key';
+export const apiKey = signal<string>(localStorage.getItem(KEY) ?? '');
+
+export function setApiKey(key: string): void {
+  apiKey.value = key;
+  keyWanted.value = null;
+  if (key) localStorage.setItem(KEY, key);
+  else localStorage.removeItem(KEY);
+}
+
+const headers = (): Record<string, string> => (apiKey.value ? { 'X-API-KEY': apiKey.value } : {});
+
+/** An address of the service as seen from this page: it may name itself by another host. */
+export function local(url: string): string {
+  const { pathname, search } = new URL(url, location.href);
+  return pathname + search;
+}
+
+async function call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  const json = body !== undefined && !(body instanceof Blob);
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: { ...headers(), Accept: 'application/json', ...(json ? { 'Content-Type': 'application/json' } : {}) },
+      ...(body === undefined ? {} : { body: json ? JSON.stringify(body) : (body as Blob) }),
+      ...(signal ? { signal } : {}),
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem(S.errors.unreachable, S.errors.unreachableHint);
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+async function problemOf(response: Response): Promise<Problem> {
+  if (response.status === 401) keyWanted.value = apiKey.value ? 'wrong' : 'missing';
+  const body = await response.json().catch(() => null);
+  const message: string = body?.message ?? S.errors.status(response.status);
+  const retry = Number(response.headers.get('Retry-After'));
+  const hint = body?.hint ?? (response.status === 429 && retry ? S.errors.retryAfter(retry) : null);
+  return new Problem(message, hint, response.status);
+}
+
+async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  return (await call(method, path, body, signal)).json();
+}
+
+/** Stores a picture for a task to read; resolves to its address. `onProgress` hears shares, 0..1. */
+export async function upload(file: Blob, name: string, onProgress: (share: number) => void): Promise<string> {
+  const slot = await json<{ upload_url: string; download_url: string }>('POST', '/customers/storage', {
+    file_name: name,
+    ...(file.type ? { content_type: file.type } : {}),
+  });
+  await new Promise<void>((resolve, reject) => {
+    // fetch cannot tell how far an upload is.
+    const request = new XMLHttpRequest();
+    request.open('PUT', local(slot.upload_url));
+    request.upload.onprogress = (e) => e.lengthComputable && onProgress(e.loaded / e.total);
+    request.onerror = () => reject(new Problem(S.errors.uploadBroken(name), S.errors.unreachableHint));
+    request.onload = () => {
+      if (request.status < 300) return resolve();
+      const said = (() => {
+        try {
+          return JSON.parse(request.responseText);
+        } catch {
+          return null;
+        }
+      })();
+      reject(new Problem(said?.message ?? S.errors.status(request.status), said?.hint ?? null, request.status));
+    };
+    request.send(file);
+  });
+  return slot.download_url;
+}
+
+export interface Submission {
+  image: string;
+  name: string;
+  request: UpscaleRequest;
+  output: Output;
+}
+
+export const submit = (submission: Submission) => json<Task>('POST', '/api/tasks', submission);
+
+/** A small region, enlarged at once. */
+export async function preview(submission: Submission, signal: AbortSignal): Promise<Blob> {
+  return (await call('POST', '/api/preview', submission, signal)).blob();
+}
+
+export const estimate = (width: number, height: number, request: UpscaleRequest, signal?: AbortSignal) =>
+  json<Estimate>('POST', '/api/estimate', { width, height, request }, signal);
+
+export const task = (id: string) => json<Task>('GET', `/api/tasks/${id}`);
+export const tasks = (page: number, perPage: number) =>
+  json<{ tasks: Task[]; total: number }>('GET', `/api/tasks?page=${page}&per_page=${perPage}`);
+export const cancel = (id: string) => json<Task>('POST', `/api/tasks/${id}/cancel`);
+export const retry = (id: string) => json<Task>('POST', `/api/tasks/${id}/retry`);
+export const remove = async (id: string) => void (await call('DELETE', `/api/tasks/${id}`));
+
+export const models = async () => (await json<{ models: Model[] }>('GET', '/api/models')).models;
+export const addModel = (file: File) => json<Model>('PUT', `/api/models/${encodeURIComponent(file.name)}`, file);
+export const removeModel = async (name: string) => void (await call('DELETE', `/api/models/${encodeURIComponent(name)}`));
+
+export const keys = async () => (await json<{ keys: ApiKey[] }>('GET', '/api/keys')).keys;
+export const createKey = (name: string) => json<ApiKey>('POST', '/api/keys', { name });
+export const revokeKey = async (id: string) => void (await call('DELETE', `/api/keys/${id}`));
+
+export const status = () => json<ServiceStatus>('GET', '/api/status');
+
+/** Follows the events of all tasks until the connection breaks or `signal` fires. */
+export async function follow(onOpen: () => void, onEvent: (event: ServerEvent) => void, signal: AbortSignal): Promise<void> {
+  const response = await fetch('/api/events', { headers: { ...headers(), Accept: 'text/event-stream' }, signal });
+  if (!response.ok) throw await problemOf(response);
+  onOpen();
+  const parser = new EventParser();
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    parser.push(value).forEach(onEvent);
+  }
+}

@@ -1,0 +1,380 @@
+/** The panel of the desk: manner, size, knobs, presets, and what will come of it. */
+
+import { useSignal } from '@preact/signals';
+import { useEffect, useState } from 'preact/hooks';
+import * as api from '../api.ts';
+import * as desk from '../state/desk.ts';
+import { duration, megapixels, pixels } from '../logic/format.ts';
+import { FACTORS, fits, printSize, resultSize } from '../logic/sizes.ts';
+import * as snippets from '../logic/snippets.ts';
+import { S } from '../strings.ts';
+import { go } from '../state/route.ts';
+import { say } from '../state/store.ts';
+import type { Creative, Engine, Flavor, Model, OptimizedFor, OutputFormat, Precision } from '../types.ts';
+import { Choice, Dialog, Knob, Select, Trouble } from '../ui/controls.tsx';
+import { Cross } from '../ui/icons.tsx';
+
+const optionsOf = <T extends string>(words: Record<T, string | readonly [string, string]>) =>
+  (Object.entries(words) as [T, string | readonly [string, string]][]).map(([value, w]) => ({
+    value,
+    label: typeof w === 'string' ? w : `${w[0]}: ${w[1]}`,
+  }));
+
+export function Controls() {
+  useRunKey();
+  return (
+    <aside class="panel" aria-label={S.enlarge.title}>
+      <div class="panel-scroll">
+        <Manner />
+        <Size />
+        {desk.settings.value.mode === 'creative' ? <CreativeKnobs /> : <PrecisionKnobs />}
+        <More />
+        <Presets />
+      </div>
+      <Verdict />
+    </aside>
+  );
+}
+
+function useRunKey() {
+  useEffect(() => {
+    const onKey = (e: KeyboardEvent) => {
+      if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) runAll();
+    };
+    addEventListener('keydown', onKey);
+    return () => removeEventListener('keydown', onKey);
+  }, []);
+}
+
+async function runAll() {
+  const tasks = await desk.run();
+  if (tasks.length && desk.pictures.value.length === 0) go('queue');
+}
+
+function Manner() {
+  const { mode } = desk.settings.value;
+  return (
+    <Choice
+      label={S.enlarge.mode}
+      hideLabel
+      value={mode}
+      options={[
+        { value: 'creative', label: <Two title={S.enlarge.creative} text={S.enlarge.creativeHint} /> },
+        { value: 'precision', label: <Two title={S.enlarge.precision} text={S.enlarge.precisionHint} /> },
+      ]}
+      onChange={(next) => {
+        const factors = FACTORS[next];
+        const factor = factors.filter((f) => f <= desk.settings.value.factor).at(-1) ?? factors[0]!;
+        desk.change({ mode: next, factor });
+      }}
+    />
+  );
+}
+
+const Two = ({ title, text }: { title: string; text: string }) => (
+  <>
+    <b>{title}</b>
+    <small>{text}</small>
+  </>
+);
+
+function Size() {
+  const { mode, factor } = desk.settings.value;
+  const picture = desk.current.value!;
+  return (
+    <Choice
+      label={S.enlarge.size}
+      value={factor}
+      options={FACTORS[mode].map((f) => {
+        const ok = fits(picture.size, mode, f, desk.limits.value);
+        return { value: f, label: S.enlarge.factor(f), dimmed: !ok, ...(ok ? {} : { title: S.enlarge.factorTooLarge(f) }) };
+      })}
+      onChange={(f) => desk.change({ factor: f })}
+    />
+  );
+}
+
+function CreativeKnobs() {
+  const { creative } = desk.settings.value;
+  const set = (part: Partial<Omit<Creative, 'mode'>>) => desk.change({ creative: { ...creative, ...part } });
+  return (
+    <>
+      <div class="knobs">
+        {(['creativity', 'hdr', 'resemblance', 'fractality'] as const).map((name) => (
+          <Knob
+            key={name}
+            label={S.knobs[name][0]}
+            hint={S.knobs[name][1]}
+            value={creative[name]}
+            min={-10}
+            max={10}
+            neutral={0}
+            onChange={(value) => set({ [name]: value })}
+          />
+        ))}
+      </div>
+      <Select<Engine> label={S.enlarge.engine} value={creative.engine} options={optionsOf(S.engines)} onChange={(engine) => set({ engine })} />
+      <Select<OptimizedFor>
+        label={S.enlarge.optimizedFor}
+        value={creative.optimized_for}
+        options={optionsOf(S.optimizedFor)}
+        onChange={(optimized_for) => set({ optimized_for })}
+      />
+      <div class="field">
+        <label for="prompt">{S.enlarge.prompt}</label>
+        <textarea
+          id="prompt"
+          rows={2}
+          aria-describedby="prompt-hint"
+          value={creative.prompt ?? ''}
+          onInput={(e) => set({ prompt: e.currentTarget.value.trim() ? e.currentTarget.value : null })}
+        />
+        <p id="prompt-hint" class="hint">
+          {S.enlarge.promptHint}
+        </p>
+      </div>
+    </>
+  );
+}
+
+function PrecisionKnobs() {
+  const { precision } = desk.settings.value;
+  const set = (part: Partial<Omit<Precision, 'mode'>>) => desk.change({ precision: { ...precision, ...part } });
+  return (
+    <>
+      <div class="knobs">
+        {(['sharpen', 'smart_grain', 'ultra_detail'] as const).map((name) => (
+          <Knob
+            key={name}
+            label={S.knobs[name][0]}
+            hint={S.knobs[name][1]}
+            value={precision[name]}
+            min={0}
+            max={100}
+            neutral={desk.NEUTRAL.precision[name]}
+            onChange={(value) => set({ [name]: value })}
+          />
+        ))}
+      </div>
+      <Select<Flavor | ''>
+        label={S.enlarge.flavor}
+        value={precision.flavor ?? ''}
+        options={[{ value: '', label: S.enlarge.flavorNone }, ...optionsOf(S.flavors)]}
+        onChange={(flavor) => set({ flavor: flavor || null })}
+      />
+    </>
+  );
+}
+
+function More() {
+  const models = useSignal<Model[]>([]);
+  useEffect(() => {
+    api.models().then(
+      (list) => (models.value = list),
+      () => {}, // The choice is then only the automatic one; what is wrong is said elsewhere.
+    );
+  }, []);
+  const { model, output } = desk.settings.value;
+  const formats = (Object.keys(S.formats) as OutputFormat[]).map((value) => ({ value, label: S.formats[value] }));
+  return (
+    <div class="pair">
+      <Select
+        label={S.enlarge.model}
+        value={model ?? ''}
+        options={[
+          { value: '', label: S.enlarge.modelAutomatic },
+          ...models.value.map((m) => ({ value: m.name, label: m.title ?? m.name })),
+        ]}
+        onChange={(name) => desk.change({ model: name || null })}
+      />
+      <Select<OutputFormat>
+        label={S.enlarge.format}
+        value={output.format}
+        options={formats}
+        onChange={(format) => desk.change({ output: { format } })}
+      />
+    </div>
+  );
+}
+
+function Presets() {
+  const naming = useSignal<string | null>(null);
+  const { factor: _, ...present } = desk.settings.value;
+  const list = desk.presets.value;
+
+  function save(e: Event) {
+    e.preventDefault();
+    const name = naming.value?.trim();
+    if (!name) return;
+    desk.presets.value = [...list.filter((p) => p.name !== name), { name, settings: present }];
+    naming.value = null;
+    say(S.enlarge.presetSaved(name));
+  }
+
+  return (
+    <section class="presets" aria-labelledby="presets">
+      <div class="row between">
+        <h2 id="presets">{S.enlarge.presets}</h2>
+        <span class="row">
+          <button type="button" class="bare" onClick={() => desk.change({ ...desk.NEUTRAL, factor: desk.settings.value.factor, mode: present.mode })}>
+            {S.enlarge.reset}
+          </button>
+          <button type="button" class="bare" onClick={() => (naming.value = '')}>
+            {S.enlarge.presetSave}
+          </button>
+        </span>
+      </div>
+      {list.length > 0 && (
+        <ul class="chips">
+          {list.map((p) => (
+            <li key={p.name} class="chip">
+              <button type="button" onClick={() => desk.change(p.settings)}>
+                {p.name}
+              </button>
+              <button
+                type="button"
+                aria-label={S.enlarge.presetDelete(p.name)}
+                onClick={() => (desk.presets.value = list.filter((other) => other !== p))}
+              >
+                <Cross />
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      {naming.value !== null && (
+        <Dialog title={S.enlarge.presetSave} onClose={() => (naming.value = null)}>
+          <form class="stack" onSubmit={save}>
+            <div class="field">
+              <label for="preset-name">{S.enlarge.presetName}</label>
+              <input id="preset-name" value={naming.value} maxLength={60} required onInput={(e) => (naming.value = e.currentTarget.value)} />
+            </div>
+            <div class="row end">
+              <button class="primary">{S.enlarge.presetSave}</button>
+            </div>
+          </form>
+        </Dialog>
+      )}
+    </section>
+  );
+}
+
+/** What will come out, what stands in the way, and the button. */
+function Verdict() {
+  const picture = desk.current.value!;
+  const { factor } = desk.settings.value;
+  const list = desk.pictures.value;
+  const runnable = list.filter((p) => desk.factorFor(p) !== null);
+  const misfit = desk.fitEach.value ? null : list.map((p) => desk.misfit(p)).find((m) => m !== null);
+  const sending = list.map((p) => p.sending.value).find((share) => share !== null);
+
+  return (
+    <div class="verdict">
+      {misfit ? <MisfitNote misfit={misfit} many={list.length > 1} /> : <Numbers picture={picture} factor={desk.factorFor(picture) ?? factor} />}
+      <div class="row run">
+        <button type="button" class="primary large grow" disabled={!runnable.length || desk.running.value} onClick={runAll}>
+          {desk.running.value && sending !== undefined
+            ? S.enlarge.uploading(sending)
+            : list.length > 1
+              ? S.enlarge.runMany(runnable.length)
+              : S.enlarge.run}
+          <kbd aria-hidden="true">{S.enlarge.runKeys}</kbd>
+        </button>
+        <CopyAs />
+      </div>
+    </div>
+  );
+}
+
+function Numbers({ picture, factor }: { picture: desk.Picture; factor: number }) {
+  const result = resultSize(picture.size, factor);
+  const print = printSize(result);
+  const estimate = desk.estimated.value;
+  return (
+    <dl class="numbers">
+      <div>
+        <dt>{S.enlarge.resultSize}</dt>
+        <dd>
+          {pixels(result.width, result.height)} <small>{megapixels(result.width, result.height)}</small>
+        </dd>
+      </div>
+      <div>
+        <dt>{S.enlarge.print}</dt>
+        <dd>{S.enlarge.printSize(print.width, print.height)}</dd>
+      </div>
+      <div>
+        <dt>{S.enlarge.time}</dt>
+        <dd>{estimate ? S.enlarge.about(duration(estimate.seconds)) : S.enlarge.timeUnknown}</dd>
+      </div>
+    </dl>
+  );
+}
+
+function MisfitNote({ misfit, many }: { misfit: desk.Misfit; many: boolean }) {
+  const { factor, precisionFactor } = misfit;
+  return (
+    <Trouble message={misfit.text} hint={factor === null && precisionFactor === null ? S.errors.noneFits : null}>
+      {many && (
+        <button type="button" onClick={() => (desk.fitEach.value = true)}>
+          {S.errors.fitEach}
+        </button>
+      )}
+      {!many && factor !== null && (
+        <button type="button" onClick={() => desk.change({ factor })}>
+          {S.errors.useFactor(factor)}
+        </button>
+      )}
+      {!many && precisionFactor !== null && (
+        <button type="button" onClick={() => desk.change({ mode: 'precision', factor: precisionFactor })}>
+          {S.errors.usePrecision(precisionFactor)}
+        </button>
+      )}
+    </Trouble>
+  );
+}
+
+const COPIES = [
+  [S.enlarge.copyCurl, snippets.curl],
+  [S.enlarge.copyPython, snippets.python],
+  [S.enlarge.copyComfy, snippets.comfy],
+] as const;
+
+function CopyAs() {
+  const [open, setOpen] = useState(false);
+  const { name } = desk.current.value!;
+  const base = location.origin;
+  const snippet = { base, file: name, factor: desk.settings.value.factor, look: desk.look.value };
+  async function copy(what: string, text: string) {
+    try {
+      await navigator.clipboard.writeText(text);
+      say(S.enlarge.copied(what));
+      setOpen(false);
+    } catch {
+      say(S.enlarge.copyFailed, 'error', S.enlarge.copyFailedHint);
+    }
+  }
+  return (
+    <>
+      <button type="button" class="large" aria-haspopup="dialog" onClick={() => setOpen(true)}>
+        {S.enlarge.copy}
+      </button>
+      {open && (
+        <Dialog title={S.enlarge.copy} onClose={() => setOpen(false)}>
+          <div class="stack">
+            {COPIES.map(([what, write]) => (
+              <section key={what} class="copy">
+                <div class="row between">
+                  <h3>{what}</h3>
+                  <button type="button" onClick={() => copy(what, write(snippet))} aria-label={`${S.enlarge.copy} ${what}`}>
+                    {S.enlarge.copyThis}
+                  </button>
+                </div>
+                <pre tabIndex={0} aria-label={what}>{write(snippet)}</pre>
+              </section>
+            ))}
+          </div>
+        </Dialog>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,140 @@
+/** The tasks as the service tells them: one list, kept fresh by its events. */
+
+import { computed, effect, signal } from '@preact/signals';
+import * as api from '../api.ts';
+import { S } from '../strings.ts';
+import type { Task, TileEvent } from '../types.ts';
+import { complain, say } from './store.ts';
+
+const PER_PAGE = 50;
+
+export type Connection = 'connecting' | 'open' | 'lost';
+export const connection = signal<Connection>('connecting');
+
+const byId = signal<ReadonlyMap<string, Task>>(new Map());
+export const total = signal(0);
+export const loaded = signal(false);
+/** All that is known, newest first. */
+export const tasks = computed(() => [...byId.value.values()].sort((a, b) => b.created_at.localeCompare(a.created_at)));
+export const active = computed(() => tasks.value.filter(isActive));
+
+export const isActive = (task: Task) => task.status === 'CREATED' || task.status === 'IN_PROGRESS';
+export const find = (id: string) => byId.value.get(id) ?? null;
+
+/** Called with each finished tile of a running task. */
+export const tileListeners = new Set<(tile: TileEvent) => void>();
+
+export function put(...fresh: Task[]): void {
+  const next = new Map(byId.value);
+  for (const task of fresh) next.set(task.task_id, task);
+  byId.value = next;
+}
+
+function drop(id: string): void {
+  const next = new Map(byId.value);
+  next.delete(id);
+  byId.value = next;
+}
+
+/** Loads the next page of the history. */
+export async function loadMore(): Promise<void> {
+  const page = Math.floor(byId.value.size / PER_PAGE) + 1;
+  const answer = await api.tasks(page, PER_PAGE);
+  total.value = answer.total;
+  put(...answer.tasks);
+}
+
+async function reload(): Promise<void> {
+  const answer = await api.tasks(1, PER_PAGE);
+  total.value = answer.total;
+  byId.value = new Map(answer.tasks.map((t) => [t.task_id, t]));
+  loaded.value = true;
+}
+
+/** A task that may not be in the list yet. */
+export async function fetchTask(id: string): Promise<Task> {
+  const task = await api.task(id);
+  put(task);
+  return task;
+}
+
+function onEvent({ event, data }: { event: string; data: string }): void {
+  if (event === 'task') {
+    const task: Task = JSON.parse(data);
+    const before = find(task.task_id);
+    put(task);
+    if (!before) total.value += 1;
+    if (before && isActive(before)) announce(task);
+  } else if (event === 'deleted') {
+    drop(JSON.parse(data).task_id);
+  } else if (event === 'tile') {
+    const tile: TileEvent = JSON.parse(data);
+    tileListeners.forEach((listen) => listen(tile));
+  }
+}
+
+function announce(task: Task): void {
+  if (task.status === 'COMPLETED') say(S.queue.saidDone(task.name));
+  if (task.status === 'FAILED') say(S.queue.saidFailed(task.name, task.error?.message ?? ''), 'error', task.error?.hint ?? null);
+}
+
+/** How long to wait after the n-th broken connection, in milliseconds. */
+const pause = (n: number) => Math.min(500 * 2 ** n, 5000);
+
+/** Follows the service for as long as the page is open; a broken connection is taken up again. */
+export async function stayConnected(): Promise<never> {
+  for (let failures = 0; ; failures += 1) {
+    const attempt = new AbortController();
+    const key = api.apiKey.value;
+    const stopWatching = api.apiKey.subscribe((now) => now !== key && attempt.abort());
+    try {
+      await api.follow(
+        () => {
+          if (connection.value === 'lost') say(S.connection.back);
+          connection.value = 'open';
+          failures = 0;
+          // The stream tells what changes from now on; the list tells what changed before.
+          reload().catch(complain);
+        },
+        onEvent,
+        attempt.signal,
+      );
+    } catch {
+      // Said by the banner, or by the question for a key.
+    }
+    stopWatching();
+    if (attempt.signal.aborted) continue;
+    if (api.keyWanted.value) await keyGiven();
+    else {
+      connection.value = 'lost';
+      await new Promise((resolve) => setTimeout(resolve, pause(failures)));
+    }
+  }
+}
+
+function keyGiven(): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = effect(() => {
+      if (api.keyWanted.value) return;
+      resolve();
+      queueMicrotask(() => stop());
+    });
+  });
+}
+
+async function act(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+export const cancelTask = (id: string) => act(async () => put(await api.cancel(id)));
+export const retryTask = (id: string) => act(async () => put(await api.retry(id)));
+export const deleteTask = (id: string) =>
+  act(async () => {
+    await api.remove(id);
+    drop(id);
+    total.value = Math.max(0, total.value - 1);
+  });

@@ -1,0 +1,167 @@
+/** What goes over the wire, as the service's console routes speak it. */
+
+export type Engine = 'automatic' | 'magnific_illusio' | 'magnific_sharpy' | 'magnific_sparkle';
+
+export type OptimizedFor =
+  | 'standard'
+  | 'soft_portraits'
+  | 'hard_portraits'
+  | 'art_n_illustration'
+  | 'videogame_assets'
+  | 'nature_n_landscapes'
+  | 'films_n_photography'
+  | '3d_renders'
+  | 'science_fiction_n_horror';
+
+export type Flavor = 'sublime' | 'photo' | 'photo_denoiser';
+
+/** The creative knobs, each -10..=10 with 0 neutral. */
+export interface Creative {
+  mode: 'creative';
+  creativity: number;
+  hdr: number;
+  resemblance: number;
+  fractality: number;
+  engine: Engine;
+  optimized_for: OptimizedFor;
+  prompt: string | null;
+}
+
+/** The precision knobs, each 0..=100. */
+export interface Precision {
+  mode: 'precision';
+  sharpen: number;
+  smart_grain: number;
+  ultra_detail: number;
+  flavor: Flavor | null;
+}
+
+export type Look = Creative | Precision;
+
+/** A part of the upright source, in its pixels. */
+export interface Crop {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+export interface UpscaleRequest {
+  size: { factor: number } | { width: number } | { height: number };
+  look: Look;
+  model: string | null;
+  seed: number | null;
+  crop: Crop | null;
+}
+
+export type OutputFormat = 'png' | 'jpeg' | 'webp' | 'tiff' | 'avif';
+
+export interface Output {
+  format: OutputFormat;
+  /** 1..=100, for lossy formats. */
+  quality?: number;
+}
+
+export type Status = 'CREATED' | 'IN_PROGRESS' | 'COMPLETED' | 'FAILED' | 'CANCELLED';
+
+export interface PictureFile {
+  width: number;
+  height: number;
+  bytes: number;
+  media_type: string;
+  url: string;
+}
+
+export interface Progress {
+  stage: 'decode' | 'plan' | 'enlarge' | 'finish' | 'encode';
+  done: number;
+  total: number;
+  fraction: number;
+  eta_seconds: number | null;
+}
+
+export interface Task {
+  task_id: string;
+  status: Status;
+  name: string;
+  kind: string;
+  request: UpscaleRequest;
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  expires_at: string | null;
+  files: 'present' | 'gone';
+  source: PictureFile | null;
+  result: PictureFile | null;
+  thumb_url: string | null;
+  progress: Progress | null;
+  position: number | null;
+  wait_seconds: number | null;
+  estimate_seconds: number | null;
+  plan: { steps: unknown[]; notes: string[] } | null;
+  timings: Record<string, number> | null;
+  error: { code: string; message: string; hint?: string | null } | null;
+}
+
+/** A finished tile of a running task: where, as shares of the result, and what, as a small JPEG. */
+export interface TileEvent {
+  task_id: string;
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  jpeg: string;
+}
+
+export interface Estimate {
+  seconds: number;
+  bytes: number;
+  output_width: number;
+  output_height: number;
+}
+
+export interface Model {
+  name: string;
+  title?: string;
+  description?: string;
+  architecture: string;
+  scale: number;
+  parameters: number;
+  licence: string;
+  source?: string;
+  sha256: string;
+  bundled: boolean;
+  bytes?: number;
+}
+
+export interface ApiKey {
+  id: string;
+  name: string;
+  prefix: string;
+  created_at: string;
+  last_used_at: string | null;
+  revoked_at: string | null;
+  /** The whole key: only in the answer that made it. */
+  key?: string;
+}
+
+export interface ServiceStatus {
+  version: string;
+  auth: { required: boolean };
+  uptime_seconds?: number;
+  limits?: {
+    max_body_bytes: number;
+    max_source_pixels: number;
+    max_creative_pixels: number;
+    max_precision_side: number;
+    queue: number;
+  };
+  machine?: { backend: string; threads: number; cores: number; memory_total: number; memory_available: number };
+  storage?: { data_dir: string; used_bytes: number; free_bytes: number };
+  retention_seconds?: number;
+  history_seconds?: number;
+  queue?: { waiting: number; running: number; completed: number; failed: number; cancelled: number; seconds_waiting: number };
+  checks?: { name: string; ok: boolean; message: string }[];
+  listen?: string;
+  public_url?: string;
+}

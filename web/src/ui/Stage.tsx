@@ -1,0 +1,171 @@
+/** The viewer on the page: canvas, border handle, pointer, wheel and keys. */
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { S } from '../strings.ts';
+import { Viewer, type Scene, type View } from '../viewer/viewer.ts';
+
+interface StageProps {
+  label: string;
+  scene: Omit<Scene, 'border'> | null;
+  /** Raised when tiles have come in. */
+  tick: number;
+  onView?: (view: View, fitted: boolean) => void;
+  /** Receives the viewer once it is there, and `null` when it goes. */
+  onViewer?: (viewer: Viewer | null) => void;
+  leftLabel?: string | undefined;
+  rightLabel?: string | undefined;
+  /** Whether the wheel zooms, or is left to the page. */
+  zoomable?: boolean;
+}
+
+const PAN_STEP = 60;
+const ZOOM_STEP = 1.25;
+const BORDER_STEP = 0.02;
+
+export function Stage({ label, scene, tick, onView, onViewer, leftLabel, rightLabel, zoomable = true }: StageProps) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const viewer = useRef<Viewer | null>(null);
+  const [border, setBorder] = useState(0.5);
+
+  useEffect(() => {
+    const made = new Viewer(canvas.current!, (view, fitted) => onView?.(view, fitted));
+    viewer.current = made;
+    onViewer?.(made);
+    const observer = new ResizeObserver(() => made.resize());
+    observer.observe(canvas.current!);
+    return () => {
+      observer.disconnect();
+      made.close();
+      onViewer?.(null);
+    };
+  }, []);
+
+  useEffect(() => {
+    if (scene) viewer.current?.show({ ...scene, border });
+  }, [scene, border]);
+  useEffect(() => viewer.current?.redraw(), [tick]);
+
+  const clampBorder = (share: number) => setBorder(Math.min(1, Math.max(0, share)));
+  const split = scene?.layout === 'slider';
+
+  function onKeyDown(e: KeyboardEvent) {
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
+    const v = viewer.current;
+    const step = e.shiftKey ? PAN_STEP * 4 : PAN_STEP;
+    const pans: Record<string, [number, number]> = {
+      ArrowLeft: [step, 0],
+      ArrowRight: [-step, 0],
+      ArrowUp: [0, step],
+      ArrowDown: [0, -step],
+    };
+    const pan = pans[e.key];
+    if (pan) v?.panBy(...pan);
+    else if (e.key === '+' || e.key === '=') v?.zoomBy(ZOOM_STEP);
+    else if (e.key === '-') v?.zoomBy(1 / ZOOM_STEP);
+    else if (e.key === '0') v?.fit();
+    else if (e.key === 'f' || e.key === 'F') v?.actual();
+    else if (e.key === '[') clampBorder(border - BORDER_STEP);
+    else if (e.key === ']') clampBorder(border + BORDER_STEP);
+    else return;
+    e.preventDefault();
+  }
+
+  return (
+    <div class="stage">
+      <canvas
+        ref={canvas}
+        class="stage-canvas"
+        tabIndex={0}
+        role="img"
+        aria-label={label}
+        onKeyDown={onKeyDown}
+        {...usePointers(viewer, zoomable)}
+      />
+      {split && leftLabel && <span class="tag tag-left" aria-hidden="true">{leftLabel}</span>}
+      {split && rightLabel && <span class="tag tag-right" aria-hidden="true">{rightLabel}</span>}
+      {split && (
+        <div
+          class="border-handle"
+          role="slider"
+          tabIndex={0}
+          aria-label={S.compare.sliderHandle}
+          aria-valuemin={0}
+          aria-valuemax={100}
+          aria-valuenow={Math.round(border * 100)}
+          style={{ '--border': `${border * 100}%` }}
+          onKeyDown={(e) => {
+            const moves: Record<string, number> = {
+              ArrowLeft: border - BORDER_STEP,
+              ArrowDown: border - BORDER_STEP,
+              ArrowRight: border + BORDER_STEP,
+              ArrowUp: border + BORDER_STEP,
+              PageDown: border - 0.1,
+              PageUp: border + 0.1,
+              Home: 0,
+              End: 1,
+            };
+            const to = moves[e.key];
+            if (to === undefined) return;
+            clampBorder(to);
+            e.preventDefault();
+          }}
+          onPointerDown={(e) => {
+            e.currentTarget.setPointerCapture(e.pointerId);
+            e.preventDefault();
+            e.currentTarget.focus({ focusVisible: false } as FocusOptions);
+          }}
+          onPointerMove={(e) => {
+            if (!e.currentTarget.hasPointerCapture(e.pointerId)) return;
+            const box = canvas.current!.getBoundingClientRect();
+            clampBorder((e.clientX - box.left) / box.width);
+          }}
+        >
+          <span class="border-grip" />
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** Dragging with one pointer pans, two zoom, the wheel zooms. */
+function usePointers(viewer: { current: Viewer | null }, zoomable: boolean) {
+  const held = useRef(new Map<number, { x: number; y: number }>());
+  const spot = (e: MouseEvent) => {
+    const box = (e.currentTarget as Element).getBoundingClientRect();
+    return { x: e.clientX - box.left, y: e.clientY - box.top };
+  };
+  const spread = () => {
+    const [a, b] = [...held.current.values()];
+    return a && b ? Math.hypot(a.x - b.x, a.y - b.y) : 0;
+  };
+  return {
+    onPointerDown: (e: PointerEvent) => {
+      if (e.button !== 0) return;
+      (e.currentTarget as Element).setPointerCapture(e.pointerId);
+      held.current.set(e.pointerId, spot(e));
+    },
+    onPointerMove: (e: PointerEvent) => {
+      const now = spot(e);
+      const before = held.current.get(e.pointerId);
+      viewer.current?.point(now);
+      if (!before) return;
+      const wide = spread();
+      held.current.set(e.pointerId, now);
+      const share = 1 / held.current.size;
+      viewer.current?.panBy((now.x - before.x) * share, (now.y - before.y) * share);
+      if (wide) viewer.current?.zoomBy(spread() / wide, now);
+    },
+    onPointerUp: (e: PointerEvent) => held.current.delete(e.pointerId),
+    onPointerCancel: (e: PointerEvent) => held.current.delete(e.pointerId),
+    onPointerLeave: () => viewer.current?.point(null),
+    ...(zoomable
+      ? {
+          onWheel: (e: WheelEvent) => {
+            e.preventDefault();
+            viewer.current?.zoomBy(2 ** (-e.deltaY / 400), spot(e));
+          },
+          onDblClick: (e: MouseEvent) => viewer.current?.zoomBy(2, spot(e)),
+        }
+      : {}),
+  };
+}

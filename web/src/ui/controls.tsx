@@ -1,0 +1,196 @@
+/** The small controls that the screens share. */
+
+import { useEffect, useId, useRef } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
+import { S } from '../strings.ts';
+import { Alert, Cross } from './icons.tsx';
+import { dismiss, toasts } from '../state/store.ts';
+
+interface KnobProps {
+  label: string;
+  hint: string;
+  value: number;
+  min: number;
+  max: number;
+  neutral: number;
+  onChange: (value: number) => void;
+}
+
+/** A slider with a notch where it does nothing; double click or 0 goes back there. */
+export function Knob({ label, hint, value, min, max, neutral, onChange }: KnobProps) {
+  const id = useId();
+  const share = (v: number) => `${(v - min) / (max - min)}`;
+  const shown = min < 0 && value > 0 ? `+${value}` : String(value);
+  const low = Math.min(value, neutral);
+  const high = Math.max(value, neutral);
+  return (
+    <div class="knob" style={{ '--low': share(low), '--high': share(high), '--neutral': share(neutral) }}>
+      <div class="knob-head">
+        <label for={id}>{label}</label>
+        <output for={id} class={value === neutral ? 'at-neutral' : ''}>
+          {shown}
+        </output>
+      </div>
+      <div class="knob-track">
+        <input
+          id={id}
+          type="range"
+          min={min}
+          max={max}
+          step={1}
+          value={value}
+          aria-describedby={`${id}-hint`}
+          aria-valuetext={value === neutral ? `${shown}, ${S.enlarge.neutral}` : shown}
+          onInput={(e) => onChange(Number(e.currentTarget.value))}
+          onDblClick={() => onChange(neutral)}
+          onKeyDown={(e) => {
+            if (e.key === '0' || e.key === 'Backspace') onChange(neutral);
+          }}
+        />
+      </div>
+      <p id={`${id}-hint`} class="hint">
+        {hint}
+      </p>
+    </div>
+  );
+}
+
+interface ChoiceProps<T> {
+  label: string;
+  hideLabel?: boolean;
+  value: T;
+  options: readonly { value: T; label: ComponentChildren; title?: string; dimmed?: boolean }[];
+  onChange: (value: T) => void;
+}
+
+/** A few exclusive options in a row: radio buttons by nature, so arrow keys work. */
+export function Choice<T extends string | number>({ label, hideLabel, value, options, onChange }: ChoiceProps<T>) {
+  const name = useId();
+  return (
+    <fieldset class="choice">
+      <legend class={hideLabel ? 'sr' : ''}>{label}</legend>
+      <div class="choice-row">
+        {options.map((o) => (
+          <label key={o.value} title={o.title} class={o.dimmed ? 'dimmed' : ''}>
+            <input type="radio" name={name} checked={o.value === value} onChange={() => onChange(o.value)} />
+            <span>{o.label}</span>
+          </label>
+        ))}
+      </div>
+    </fieldset>
+  );
+}
+
+interface SelectProps<T> {
+  label: string;
+  value: T;
+  options: readonly { value: T; label: string }[];
+  onChange: (value: T) => void;
+}
+
+export function Select<T extends string>({ label, value, options, onChange }: SelectProps<T>) {
+  const id = useId();
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <select id={id} value={value} onChange={(e) => onChange(e.currentTarget.value as T)}>
+        {options.map((o) => (
+          <option key={o.value} value={o.value}>
+            {o.label}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
+interface DialogProps {
+  title: string;
+  onClose: () => void;
+  children: ComponentChildren;
+}
+
+/** A native modal dialog: it keeps the focus, and Escape closes it. */
+export function Dialog({ title, onClose, children }: DialogProps) {
+  const ref = useRef<HTMLDialogElement>(null);
+  const id = useId();
+  useEffect(() => {
+    ref.current?.showModal();
+  }, []);
+  return (
+    <dialog ref={ref} aria-labelledby={id} onClose={onClose}>
+      <div class="dialog-head">
+        <h2 id={id}>{title}</h2>
+        <button type="button" class="bare" aria-label={S.close} onClick={() => ref.current?.close()}>
+          <Cross />
+        </button>
+      </div>
+      {children}
+    </dialog>
+  );
+}
+
+/** Asks before something that cannot be undone. */
+export function Sure({ question, yes, onYes, onClose }: { question: string; yes: string; onYes: () => void; onClose: () => void }) {
+  return (
+    <Dialog title={question} onClose={onClose}>
+      <p class="muted">{S.queue.forGood}</p>
+      <div class="row end">
+        <button type="button" onClick={onClose}>
+          {S.queue.keep}
+        </button>
+        <button
+          type="button"
+          class="danger"
+          onClick={() => {
+            onYes();
+            onClose();
+          }}
+        >
+          {yes}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+/** A sentence about what is wrong, and what to do. */
+export function Trouble({ message, hint, children }: { message: string; hint?: string | null; children?: ComponentChildren }) {
+  return (
+    <div class="trouble" role="alert">
+      <Alert />
+      <div>
+        <p>{message}</p>
+        {hint && <p class="muted">{hint}</p>}
+        {children && <div class="row">{children}</div>}
+      </div>
+    </div>
+  );
+}
+
+export function Toasts() {
+  return (
+    <div class="toasts">
+      <div role="status" aria-live="polite">
+        {toasts.value.filter((t) => t.kind === 'info').map((t) => <ToastCard key={t.id} {...t} />)}
+      </div>
+      <div role="alert" aria-live="assertive">
+        {toasts.value.filter((t) => t.kind === 'error').map((t) => <ToastCard key={t.id} {...t} />)}
+      </div>
+    </div>
+  );
+}
+
+function ToastCard({ id, kind, text, hint }: { id: number; kind: string; text: string; hint?: string | null }) {
+  return (
+    <div class={`toast ${kind}`}>
+      <div>
+        <p>{text}</p>
+        {hint && <p class="muted">{hint}</p>}
+      </div>
+      <button type="button" class="bare" aria-label={S.dismiss} onClick={() => dismiss(id)}>
+        <Cross />
+      </button>
+    </div>
+  );
+}

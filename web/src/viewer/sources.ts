@@ -1,0 +1,158 @@
+/** Pictures as the viewer sees them: tiles of levels, made by a worker when they are needed. */
+
+import { levels, onLevel, TILE, type FromWorker, type ToWorker } from './protocol.ts';
+
+/** Tiles kept, in all pictures: 160 MB at most. */
+const KEPT_TILES = 160;
+/** Tiles asked for and not yet there. More would only queue up behind what is no longer seen. */
+const OUTSTANDING = 6;
+
+export interface Source {
+  readonly width: number;
+  readonly height: number;
+  readonly levels: number;
+  /** The tile if it is there; asks for it if not. */
+  tile(level: number, column: number, row: number): ImageBitmap | null;
+}
+
+/** A worker, the pictures it has open, and the tiles that came from it. */
+export class Pictures {
+  readonly #worker = new Worker(new URL('./picture.worker.ts', import.meta.url), { type: 'module' });
+  /** In order of use. */
+  readonly #tiles = new Map<string, ImageBitmap>();
+  readonly #asked = new Set<string>();
+  readonly #opening = new Map<number, { resolve: (source: Source) => void; reject: (error: Error) => void }>();
+  readonly #departures = new Map<number, (answer: { bitmap: ImageBitmap; rms: number }) => void>();
+  readonly #ids = new WeakMap<Source, number>();
+  #next = 1;
+
+  /** @param onTile called when there is something new to draw */
+  constructor(private readonly onTile: () => void) {
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
+  }
+
+  open(blob: Blob): Promise<Source> {
+    return this.#begin((picture) => ({ do: 'open', picture, blob }));
+  }
+
+  /** `source` resampled to another size by Lanczos. */
+  lanczos(source: Source, width: number, height: number): Promise<Source> {
+    return this.#begin((picture) => ({ do: 'lanczos', picture, from: this.#ids.get(source)!, width, height }));
+  }
+
+  /** Where `result`, reduced to the size of `original`, departs from it. */
+  departure(original: Source, result: Source): Promise<{ source: Source; rms: number }> {
+    const id = this.#id();
+    return new Promise((resolve) => {
+      this.#departures.set(id, ({ bitmap, rms }) => resolve({ source: single(bitmap), rms }));
+      this.#say({ do: 'departure', id, original: this.#ids.get(original)!, result: this.#ids.get(result)! });
+    });
+  }
+
+  /** Lets the worker forget a picture. */
+  release(source: Source): void {
+    this.#say({ do: 'close', picture: this.#ids.get(source)! });
+  }
+
+  /** Ends the worker and frees every tile. */
+  close(): void {
+    this.#worker.terminate();
+    this.#tiles.forEach((bitmap) => bitmap.close());
+    this.#tiles.clear();
+  }
+
+  #id(): number {
+    this.#next += 1;
+    return this.#next;
+  }
+
+  #say(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+
+  #begin(message: (picture: number) => ToWorker): Promise<Source> {
+    const picture = this.#id();
+    return new Promise((resolve, reject) => {
+      this.#opening.set(picture, { resolve, reject });
+      this.#say(message(picture));
+    });
+  }
+
+  #hear(data: FromWorker): void {
+    if (data.is === 'opened') {
+      const source = this.#source(data.picture, data.width, data.height);
+      this.#opening.get(data.picture)?.resolve(source);
+      this.#opening.delete(data.picture);
+    } else if (data.is === 'tile') {
+      const key = `${data.picture}/${data.level}/${data.column}/${data.row}`;
+      this.#asked.delete(key);
+      this.#tiles.set(key, data.bitmap);
+      this.#forget();
+      this.onTile();
+    } else if (data.is === 'departure') {
+      this.#departures.get(data.id)?.(data);
+      this.#departures.delete(data.id);
+    } else {
+      this.#opening.get(data.picture)?.reject(new Error(data.message));
+      this.#opening.delete(data.picture);
+    }
+  }
+
+  #forget(): void {
+    for (const [key, bitmap] of this.#tiles) {
+      if (this.#tiles.size <= KEPT_TILES) return;
+      bitmap.close();
+      this.#tiles.delete(key);
+    }
+  }
+
+  #source(picture: number, width: number, height: number): Source {
+    const source: Source = {
+      width,
+      height,
+      levels: levels(width, height),
+      tile: (level, column, row) => {
+        const key = `${picture}/${level}/${column}/${row}`;
+        const bitmap = this.#tiles.get(key);
+        if (bitmap) {
+          // Moved to the end: the most recently used.
+          this.#tiles.delete(key);
+          this.#tiles.set(key, bitmap);
+          return bitmap;
+        }
+        if (!this.#asked.has(key) && this.#asked.size < OUTSTANDING) {
+          this.#asked.add(key);
+          this.#say({ do: 'tile', picture, level, column, row });
+        }
+        return null;
+      },
+    };
+    this.#ids.set(source, picture);
+    return source;
+  }
+}
+
+/** A small bitmap as a source of its own: one level, however large its one tile. */
+function single(bitmap: ImageBitmap): Source {
+  return { width: bitmap.width, height: bitmap.height, levels: 1, tile: () => bitmap };
+}
+
+/** The tiles of a level that touch a window, given in pixels of that level. */
+export function* tilesIn(
+  source: Source,
+  level: number,
+  window: { left: number; top: number; right: number; bottom: number },
+): Generator<{ column: number; row: number; x: number; y: number; width: number; height: number }> {
+  const width = onLevel(source.width, level);
+  const height = onLevel(source.height, level);
+  const side = source.levels === 1 && Math.max(width, height) > TILE ? Math.max(width, height) : TILE;
+  const last = (length: number) => Math.ceil(length / side) - 1;
+  const from = (v: number) => Math.max(0, Math.floor(v / side));
+  for (let row = from(window.top); row <= Math.min(last(height), Math.floor(window.bottom / side)); row += 1) {
+    for (let column = from(window.left); column <= Math.min(last(width), Math.floor(window.right / side)); column += 1) {
+      const x = column * side;
+      const y = row * side;
+      yield { column, row, x, y, width: Math.min(side, width - x), height: Math.min(side, height - y) };
+    }
+  }
+}
