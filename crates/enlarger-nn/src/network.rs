@@ -1,5 +1,7 @@
 //! Networks ready to run: layers in the kernels' own packing, and their way through a tile.
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 
 use crate::{
@@ -32,6 +34,9 @@ pub(crate) struct Tile {
 
 /// Takes finished rows of a tile's result: first row, and `[rows][width * scale][3]`.
 pub(crate) type Emit<'a> = dyn FnMut(usize, &[f32]) + 'a;
+
+/// Hears the share of a tile that is done, many times per tile, and may end the run.
+pub(crate) type Step<'a> = dyn Fn(f64) -> ControlFlow<()> + 'a;
 
 impl Network {
     /// Packs weights for a backend.
@@ -95,13 +100,13 @@ impl Network {
         }
     }
 
-    pub(crate) fn run(&self, tile: &Tile, emit: &mut Emit<'_>) {
+    pub(crate) fn run(&self, tile: &Tile, step: &Step<'_>, emit: &mut Emit<'_>) -> ControlFlow<()> {
         let channels = match self.architecture {
             Architecture::RrdbNet { channels_in, .. } | Architecture::Compact { channels_in, .. } => channels_in,
         };
         match &self.layers {
-            Precise::F32(layers) => layers.run(self.backend.isa, tile, channels, emit),
-            Precise::Bf16(layers) => layers.run(self.backend.isa, tile, channels, emit),
+            Precise::F32(layers) => layers.run(self.backend.isa, tile, channels, step, emit),
+            Precise::Bf16(layers) => layers.run(self.backend.isa, tile, channels, step, emit),
         }
     }
 }
@@ -126,10 +131,10 @@ impl<T: Element> Layers<T> {
         }
     }
 
-    fn run(&self, isa: Isa, tile: &Tile, channels: usize, emit: &mut Emit<'_>) {
+    fn run(&self, isa: Isa, tile: &Tile, channels: usize, step: &Step<'_>, emit: &mut Emit<'_>) -> ControlFlow<()> {
         match self {
-            Self::Rrdb(net) => net.run(isa, tile, channels, emit),
-            Self::Compact(net) => net.run(isa, tile, channels, emit),
+            Self::Rrdb(net) => net.run(isa, tile, channels, step, emit),
+            Self::Compact(net) => net.run(isa, tile, channels, step, emit),
         }
     }
 }
@@ -196,7 +201,7 @@ impl<T: Element> Rrdb<T> {
         })
     }
 
-    fn run(&self, isa: Isa, tile: &Tile, channels: usize, emit: &mut Emit<'_>) {
+    fn run(&self, isa: Isa, tile: &Tile, channels: usize, step: &Step<'_>, emit: &mut Emit<'_>) -> ControlFlow<()> {
         let input = unshuffled::<T>(tile, channels, self.unshuffle);
         let (w, h) = (input.width, input.height);
         let map = |channels: usize| Map::<T>::new(w, h, channels.next_multiple_of(T::CHANNELS));
@@ -208,7 +213,9 @@ impl<T: Element> Rrdb<T> {
         let mut trunk = shallow.clone();
         let mut outer = shallow.clone();
         let mut grown: [Map<T>; 4] = std::array::from_fn(|_| map(self.growth));
-        for block in &self.blocks {
+        // The tail costs about as much as two blocks.
+        let total = self.blocks.len() as f64 + 2.0;
+        for (b, block) in self.blocks.iter().enumerate() {
             for (d, dense) in block.iter().enumerate() {
                 for k in 0..4 {
                     let (before, rest) = grown.split_at_mut(k);
@@ -233,6 +240,7 @@ impl<T: Element> Rrdb<T> {
                     outer.copy_from_slice(&trunk);
                 }
             }
+            step((b + 1) as f64 / total)?;
         }
         drop((grown, outer, trunk));
         let finish = Finish { accumulate: true, ..Finish::PLAIN };
@@ -241,8 +249,11 @@ impl<T: Element> Rrdb<T> {
         drop(shallow);
 
         for start in (0..h).step_by(BAND) {
-            self.tail(isa, &features, start, (start + BAND).min(h), emit);
+            let end = (start + BAND).min(h);
+            self.tail(isa, &features, start, end, emit);
+            step((total - 2.0 + 2.0 * end as f64 / h as f64) / total)?;
         }
+        ControlFlow::Continue(())
     }
 
     /// Upsamples feature rows `start..end` and everything after, seeing a halo of rows around them.
@@ -298,11 +309,13 @@ impl<T: Element> Compact<T> {
         Ok(Self { scale: scale as usize, features, convs: layers?, last })
     }
 
-    fn run(&self, isa: Isa, tile: &Tile, channels: usize, emit: &mut Emit<'_>) {
+    fn run(&self, isa: Isa, tile: &Tile, channels: usize, step: &Step<'_>, emit: &mut Emit<'_>) -> ControlFlow<()> {
         let (w, h, s) = (tile.width, tile.height, self.scale);
         let mut current = unshuffled::<T>(tile, channels, 1);
         let mut spare = Map::new(w, h, self.features.next_multiple_of(T::CHANNELS));
-        for conv in &self.convs {
+        let total = self.convs.len() as f64 + 2.0;
+        for (i, conv) in self.convs.iter().enumerate() {
+            step(i as f64 / total)?;
             apply(isa, conv, &[&current], Some(&mut spare), None, Finish::PLAIN);
             if current.channels == spare.channels {
                 std::mem::swap(&mut current, &mut spare);
@@ -332,6 +345,7 @@ impl<T: Element> Compact<T> {
             }
         });
         emit(0, &as_rgb(&result, colours));
+        step(1.0)
     }
 }
 

@@ -37,12 +37,14 @@ pub struct RunOptions {
 }
 
 /// How far a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// Tiles done.
     pub done: usize,
     /// Tiles in all.
     pub total: usize,
+    /// Share of the work that is done, 0.0 to 1.0; moves within tiles, too.
+    pub fraction: f64,
 }
 
 /// Enlarges a picture by the network's scale. Memory is bounded by the tile, whatever the picture's size.
@@ -50,7 +52,7 @@ pub struct Progress {
 /// The result does not depend on `threads`; it depends on the tile by less than 1/255.
 ///
 /// # Errors
-/// [`NnError::Cancelled`] if `progress` breaks, which is asked after each tile.
+/// [`NnError::Cancelled`] if `progress` breaks, which is asked some twenty times per tile.
 pub fn upscale(
     network: &Network,
     source: &dyn Source,
@@ -72,8 +74,11 @@ pub fn upscale(
     let total = columns.len() * rows.len();
     let cells = rows.iter().flat_map(|&row| columns.iter().map(move |&column| (column, row)));
     for (index, (column, row)) in cells.enumerate() {
-        pool.install(|| one(network, source, sink, column, row));
-        if progress(Progress { done: index + 1, total }).is_break() && index + 1 < total {
+        let step = |share: f64| {
+            let done = if share < 1.0 { index } else { index + 1 };
+            progress(Progress { done, total, fraction: (index as f64 + share) / total as f64 })
+        };
+        if pool.install(|| one(network, source, sink, column, row, &step)).is_break() {
             return Err(NnError::Cancelled);
         }
     }
@@ -114,7 +119,14 @@ fn cuts(side: u32, pieces: u32, halo: u32, unit: u32) -> Vec<Cut> {
         .collect()
 }
 
-fn one(network: &Network, source: &dyn Source, sink: &dyn Sink, column: Cut, row: Cut) {
+fn one(
+    network: &Network,
+    source: &dyn Source,
+    sink: &dyn Sink,
+    column: Cut,
+    row: Cut,
+    step: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
+) -> ControlFlow<()> {
     let (w, h) = (column.seen_end - column.seen_start, row.seen_end - row.seen_start);
     let mut rgb = vec![0.0; (w * h * 3) as usize];
     source.read(column.seen_start, row.seen_start, w, h, &mut rgb);
@@ -125,7 +137,7 @@ fn one(network: &Network, source: &dyn Source, sink: &dyn Sink, column: Cut, row
     let width = (column.end - column.start) as usize * scale;
     let stride = tile.width * scale * 3;
     let (first, last) = ((row.start - row.seen_start) as usize * scale, (row.end - row.seen_start) as usize * scale);
-    network.run(&tile, &mut |y, rows| {
+    network.run(&tile, step, &mut |y, rows| {
         let count = rows.len() / stride;
         let (from, to) = (y.max(first), (y + count).min(last));
         if from >= to {
@@ -137,7 +149,7 @@ fn one(network: &Network, source: &dyn Source, sink: &dyn Sink, column: Cut, row
         }
         let y = row.start as usize * scale + from - first;
         sink.write(column.start * network.scale(), y as u32, width as u32, (to - from) as u32, &part);
-    });
+    })
 }
 
 /// Repeats the last row and column until both sides are multiples of `unit`.

@@ -128,7 +128,7 @@ impl Pass<'_> {
             &PictureSource::new(from, plane),
             &canvas.sink(plane, halve),
             self.options,
-            &|p| part.tick(p.done as u64, p.total as u64),
+            &|p| part.tick(p),
         )?;
         self.networks.learn(model, pixels, started.elapsed());
         self.meter.end(part);
@@ -148,8 +148,6 @@ struct Meter<'a> {
 struct MeterState {
     /// Expected seconds of the passes that are done.
     before: f64,
-    done: u64,
-    total: u64,
 }
 
 struct MeterPart<'a> {
@@ -173,16 +171,16 @@ impl<'a> Meter<'a> {
 }
 
 impl MeterPart<'_> {
-    fn tick(&self, done: u64, total: u64) -> ControlFlow<()> {
+    fn tick(&self, tiles: enlarger_nn::Progress) -> ControlFlow<()> {
         let meter = self.meter;
         let progress = {
-            let mut state = meter.state.lock().expect("no observer panicked");
-            (state.done, state.total) = (done, total);
-            let seconds = state.before + self.seconds * done as f64 / total.max(1) as f64;
+            let state = meter.state.lock().expect("no observer panicked");
+            let seconds = state.before + self.seconds * tiles.fraction;
             let fraction = (seconds / meter.expected).clamp(0.0, 1.0);
             let elapsed = meter.started.elapsed();
             let known = fraction > 0.005 && elapsed > Duration::from_millis(200);
             let eta_seconds = known.then(|| elapsed.as_secs_f64() * (1.0 - fraction) / fraction);
+            let (done, total) = (tiles.done as u64, tiles.total as u64);
             Progress { stage: Stage::Enlarge, done, total, fraction, eta_seconds }
         };
         meter.watch.progress(&progress);

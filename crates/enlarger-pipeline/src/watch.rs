@@ -23,9 +23,9 @@ pub enum Stage {
 pub struct Progress {
     /// The current stage.
     pub stage: Stage,
-    /// Tiles done, over all passes.
+    /// Tiles done, of the present pass.
     pub done: u64,
-    /// Tiles in all; 0 while unknown.
+    /// Tiles of the present pass; 0 while unknown.
     pub total: u64,
     /// Share of the job that is done, 0.0 to 1.0, weighted by the cost of its passes.
     pub fraction: f64,
@@ -35,11 +35,11 @@ pub struct Progress {
 
 /// The observer of a job. Called from worker threads.
 pub trait Watch: Sync {
-    /// Something moved. Called at most once per tile and at each change of stage.
+    /// Something moved. Called some twenty times per tile and at each change of stage.
     fn progress(&self, progress: &Progress) {
         let _ = progress;
     }
-    /// Asked between tiles: `true` ends the job with [`crate::PipelineError::Cancelled`].
+    /// Asked as often: `true` ends the job with [`crate::PipelineError::Cancelled`].
     fn cancelled(&self) -> bool {
         false
     }
