@@ -270,7 +270,9 @@ fn a_compact_network_in_tiles_is_the_untiled_one_to_the_bit() {
 fn one_pixel_lines_and_odd_sizes_work() {
     for (w, h) in [(1, 1), (1, 40), (40, 1), (2, 3), (33, 31)] {
         let photo = Photo::new(w, h);
-        for architecture in [rrdb(4, 16, 8, 1), rrdb(2, 16, 8, 1), rrdb(1, 16, 8, 1), compact(4, 16, 1), compact(3, 8, 1)] {
+        for architecture in
+            [rrdb(4, 16, 8, 1), rrdb(2, 16, 8, 1), rrdb(1, 16, 8, 1), compact(4, 16, 1), compact(3, 8, 1)]
+        {
             let network = network(&architecture, Isa::Auto).expect("always there");
             let size = (w * h * network.scale() * network.scale() * 3) as usize;
             assert_eq!(run(&network, &photo, 2, None).len(), size);

@@ -1,6 +1,7 @@
 //! Files of weights: safetensors, ncnn, PyTorch. Told apart by their content, never by their name.
 
 pub mod ncnn;
+mod pickle;
 pub mod pytorch;
 pub mod safetensors;
 

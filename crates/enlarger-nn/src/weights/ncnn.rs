@@ -120,13 +120,16 @@ impl<'a> Values<'a> {
                 Ok(bytes.chunks_exact(2).take(n).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
             }
             0 => self.raw(n),
-            other => Err(NnError::Format(format!("the .bin file has values of kind {other:#x}; 16 and 32 bit floats are read"))),
+            other => Err(NnError::Format(format!(
+                "the .bin file has values of kind {other:#x}; 16 and 32 bit floats are read"
+            ))),
         }
     }
 
     /// 32-bit floats without a tag.
     fn raw(&mut self, n: usize) -> Result<Vec<f32>, NnError> {
-        let bytes = self.take(n.checked_mul(4).ok_or_else(|| NnError::Format("a layer is larger than any file".into()))?)?;
+        let bytes =
+            self.take(n.checked_mul(4).ok_or_else(|| NnError::Format("a layer is larger than any file".into()))?)?;
         Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 }

@@ -1,0 +1,69 @@
+//! The bundled networks compute what onnxruntime computes, on crops of three photos. `reference/make_parity.py` makes
+//! the references.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Photo, psnr, run, worst};
+use enlarger_nn::{Backend, Isa, Network, NnError, Precision, RunOptions, architecture, weights};
+
+const MODELS: [&str; 4] = ["realsr-df2k", "x4plus", "x4plus-anime-6b", "animevideo-v3"];
+const CROPS: [(&str, u32, u32); 3] = [("brushes", 32, 32), ("friends", 23, 37), ("stream", 40, 24)];
+
+fn reference(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
+}
+
+fn compare(isa: Isa, crops: &[(&str, u32, u32)], check: impl Fn(&str, &str, &[f32], &[f32])) {
+    for model in MODELS {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../models/weights/{model}.safetensors"));
+        let (kind, dict) = weights::read(&file).and_then(architecture::detect).expect("a bundled network");
+        let network = match Network::build(&kind, &dict, &Backend { isa, precision: Precision::Auto }) {
+            Ok(network) => network,
+            Err(NnError::Backend(what)) => return eprintln!("not tested here, the processor lacks {what}"),
+            Err(error) => panic!("{error}"),
+        };
+        for &(crop, width, height) in crops {
+            let bytes = std::fs::read(reference(&format!("{crop}.{width}x{height}.rgb"))).expect("a crop");
+            let photo = Photo { width, height, rgb: bytes.iter().map(|&v| f32::from(v) / 255.0).collect() };
+            let expected = std::fs::read(reference(&format!("{crop}.{model}.i16"))).expect("a reference");
+            let expected: Vec<f32> =
+                expected.chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 16384.0).collect();
+            check(model, crop, &run(&network, &photo, &RunOptions { threads: 2, ..Default::default() }), &expected);
+        }
+    }
+}
+
+/// 1e-4, and the half step of 1/16384 that the references are rounded by.
+fn exact(isa: Isa, crops: &[(&str, u32, u32)]) {
+    compare(isa, crops, |model, crop, result, expected| {
+        let off = worst(result, expected);
+        assert!(off <= 1e-4 + 0.5 / 16384.0, "{model} on {crop}: off by {off}");
+    });
+}
+
+#[test]
+fn avx2_is_onnxruntime_within_a_ten_thousandth() {
+    exact(Isa::Avx2, &CROPS);
+}
+
+#[test]
+fn avx512_is_onnxruntime_within_a_ten_thousandth() {
+    exact(Isa::Avx512, &CROPS);
+}
+
+#[test]
+fn portable_is_onnxruntime_within_a_ten_thousandth() {
+    // One crop: it is slow, and the property tests compare all kernels with each other.
+    exact(Isa::Portable, &CROPS[..1]);
+}
+
+#[test]
+fn bfloat16_is_onnxruntime_within_50_decibels() {
+    compare(Isa::Amx, &CROPS, |model, crop, result, expected| {
+        let db = psnr(result, expected);
+        println!("{model} on {crop}: {db:.1} dB");
+        assert!(db >= 50.0, "{model} on {crop}: {db} dB");
+    });
+}
