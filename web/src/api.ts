@@ -45,13 +45,24 @@ export function local(url: string): string {
   return pathname + search;
 }
 
-async function call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+interface CallOptions {
+  signal?: AbortSignal;
+  /** Requests with the same key and body are one, however often they are sent. */
+  idempotencyKey?: string;
+}
+
+async function call(method: string, path: string, body?: unknown, { signal, idempotencyKey }: CallOptions = {}): Promise<Response> {
   const json = body !== undefined && !(body instanceof Blob);
   let response: Response;
   try {
     response = await fetch(path, {
       method,
-      headers: { ...headers(), Accept: 'application/json', ...(json ? { 'Content-Type': 'application/json' } : {}) },
+      headers: {
+        ...headers(),
+        Accept: 'application/json',
+        ...(json ? { 'Content-Type': 'application/json' } : {}),
+        ...(idempotencyKey ? { 'Idempotency-Key': idempotencyKey } : {}),
+      },
       ...(body === undefined ? {} : { body: json ? JSON.stringify(body) : (body as Blob) }),
       ...(signal ? { signal } : {}),
     });
@@ -72,8 +83,8 @@ async function problemOf(response: Response): Promise<Problem> {
   return new Problem(message, hint, response.status);
 }
 
-async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  return (await call(method, path, body, signal)).json();
+async function json<T>(method: string, path: string, body?: unknown, options?: CallOptions): Promise<T> {
+  return (await call(method, path, body, options)).json();
 }
 
 /** Stores a picture for a task to read; resolves to its address. `onProgress` hears shares, 0..1. */
@@ -111,15 +122,16 @@ export interface Submission {
   output: Output;
 }
 
-export const submit = (submission: Submission) => json<Task>('POST', '/api/tasks', submission);
+export const submit = (submission: Submission, idempotencyKey: string) =>
+  json<Task>('POST', '/api/tasks', submission, { idempotencyKey });
 
 /** A small region, enlarged at once. */
 export async function preview(submission: Submission, signal: AbortSignal): Promise<Blob> {
-  return (await call('POST', '/api/preview', submission, signal)).blob();
+  return (await call('POST', '/api/preview', submission, { signal })).blob();
 }
 
-export const estimate = (width: number, height: number, request: UpscaleRequest, signal?: AbortSignal) =>
-  json<Estimate>('POST', '/api/estimate', { width, height, request }, signal);
+export const estimate = (width: number, height: number, request: UpscaleRequest, signal: AbortSignal) =>
+  json<Estimate>('POST', '/api/estimate', { width, height, request }, { signal });
 
 export const task = (id: string) => json<Task>('GET', `/api/tasks/${id}`);
 export const tasks = (page: number, perPage: number) =>

@@ -245,7 +245,7 @@ export const S = {
     architecture: 'Architecture',
     fingerprint: 'SHA-256',
     source: 'Source',
-    remove: (name: string) => `Remove ${name}`,
+    remove: 'Remove',
     removeSure: (name: string) => `Remove the network ${name}?`,
     millions: (n: number) => `${decimal(n / 1e6)} million`,
   },

@@ -266,10 +266,12 @@ function Verdict() {
   const list = desk.pictures.value;
   const runnable = list.filter((p) => desk.factorFor(p) !== null);
   const misfit = desk.fitEach.value ? null : list.map((p) => desk.misfit(p)).find((m) => m !== null);
+  const problem = desk.estimateProblem.value;
   const sending = list.map((p) => p.sending.value).find((share) => share !== null);
 
   return (
     <div class="verdict">
+      {!misfit && problem && <Trouble message={problem.message} hint={problem.hint} />}
       {misfit ? <MisfitNote misfit={misfit} many={list.length > 1} /> : <Numbers picture={picture} factor={desk.factorFor(picture) ?? factor} />}
       <div class="row run">
         <button type="button" class="primary large grow" disabled={!runnable.length || desk.running.value} onClick={runAll}>

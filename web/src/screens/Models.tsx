@@ -88,9 +88,9 @@ export function Models() {
               </Fact>
             </dl>
             {!m.bundled && (
-              <button type="button" aria-label={S.models.remove(m.name)} onClick={() => (removing.value = m)}>
+              <button type="button" aria-label={S.queue.of(S.models.remove, m.name)} onClick={() => (removing.value = m)}>
                 <Trash />
-                {S.queue.delete}
+                {S.models.remove}
               </button>
             )}
           </li>
@@ -99,7 +99,7 @@ export function Models() {
       {removing.value && (
         <Sure
           question={S.models.removeSure(removing.value.name)}
-          yes={S.queue.delete}
+          yes={S.models.remove}
           onYes={() => api.removeModel(removing.value!.name).then(load, complain)}
           onClose={() => (removing.value = null)}
         />

@@ -30,6 +30,8 @@ export interface Picture {
   file: Blob | null;
   /** Where the service finds it, once asked for. */
   stored: Promise<string> | null;
+  /** Under which key it was last submitted and how: the same again is the same task, should the answer have been lost. */
+  submitted: { as: string; key: string } | null;
   /** Share that has been sent, while it is being sent. */
   sending: Signal<number | null>;
   /** Centre of the test strip, as shares of width and height. */
@@ -159,10 +161,10 @@ async function measure(file: File, type: PictureType): Promise<{ size: Extent | 
   }
 }
 
-function place(picture: Omit<Picture, 'id' | 'sending' | 'focus'>): Picture {
+function place(picture: Omit<Picture, 'id' | 'submitted' | 'sending' | 'focus'>): Picture {
   const id = nextId;
   nextId += 1;
-  return { id, sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
+  return { id, submitted: null, sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
 }
 
 /** Puts the source of an older task back on the desk, with its knobs. */
@@ -208,6 +210,14 @@ function addressOf(picture: Picture): Promise<string> {
   return picture.stored;
 }
 
+/** What the service has refused may have expired there: the next attempt sends the file anew. */
+function sendAgain(picture: Picture, error: unknown): void {
+  if (picture.file && (error as api.Problem).status >= 400) picture.stored = null;
+}
+
+/** 128 random bits; `crypto.randomUUID` is only there on localhost and https. */
+const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('');
+
 // ---------------------------------------------------------------- what would come out
 
 /** What keeps a picture from being enlarged as set, and what would work instead. */
@@ -234,6 +244,8 @@ export function misfit(picture: Picture, { mode, factor } = settings.value): Mis
 
 /** The estimate for the current picture as set; `null` while it is not known. */
 export const estimated = signal<{ seconds: number; secondsPerSourcePixel: number } | null>(null);
+/** Why there is none, if the service said so. */
+export const estimateProblem = signal<api.Problem | null>(null);
 
 effect(() => {
   const picture = current.value;
@@ -248,8 +260,11 @@ effect(() => {
       const { width, height } = picture.size;
       const { seconds } = await api.estimate(width, height, request, stop.signal);
       estimated.value = { seconds, secondsPerSourcePixel: seconds / (width * height) };
-    } catch {
-      if (!stop.signal.aborted) estimated.value = null;
+      estimateProblem.value = null;
+    } catch (error) {
+      if (stop.signal.aborted) return;
+      estimated.value = null;
+      estimateProblem.value = error as api.Problem;
     }
   }, 150);
   return () => {
@@ -314,6 +329,7 @@ async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, st
     stripState.value = { working: false, error: null };
   } catch (error) {
     if (stop.aborted) return;
+    sendAgain(picture, error);
     const { message, hint } = error as api.Problem;
     stripState.value = { working: false, error: { message, hint: hint ?? null } };
   }
@@ -343,12 +359,15 @@ export async function run(): Promise<Task[]> {
       if (factor === null) continue;
       try {
         const image = await addressOf(picture);
-        const { name } = picture;
-        const task = await api.submit({ image, name, request: requestFor(factor), output: settings.value.output });
+        const submission = { image, name: picture.name, request: requestFor(factor), output: settings.value.output };
+        const as = JSON.stringify(submission);
+        if (picture.submitted?.as !== as) picture.submitted = { as, key: randomKey() };
+        const task = await api.submit(submission, picture.submitted.key);
         put(task);
         accepted.push(task);
         putAway(picture);
       } catch (error) {
+        sendAgain(picture, error);
         complain(error);
       }
     }

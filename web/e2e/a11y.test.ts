@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Page } from 'playwright-core';
+import { expect, test } from 'vitest';
+import { Browser, Service } from './harness.ts';
+import { tour } from './screens.ts';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** What axe calls serious or critical, as "rule: element". */
+async function seriousProblems(page: Page): Promise<string[]> {
+  await page.evaluate(AXE);
+  return page.evaluate(async () => {
+    const axe = (window as unknown as { axe: typeof import('axe-core') }).axe;
+    const { violations } = await axe.run(document);
+    return violations
+      .filter((v) => v.impact === 'serious' || v.impact === 'critical')
+      .flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.html.slice(0, 160)} ${n.any[0]?.message ?? ''}`));
+  });
+}
+
+test('axe finds no serious problem on any screen, dark, light and narrow', async () => {
+  const service = await Service.start();
+  const problems: Record<string, string[]> = {};
+  try {
+    for (const { theme, viewport } of [
+      { theme: 'dark', viewport: { width: 1440, height: 900 } },
+      { theme: 'light', viewport: { width: 390, height: 844 } },
+    ] as const) {
+      const browser = await Browser.start(service, { colorScheme: theme, viewport, reducedMotion: 'reduce' });
+      await tour(browser.page, service.url, async (screen) => {
+        const found = await seriousProblems(browser.page);
+        if (found.length) problems[`${screen}, ${theme}, ${viewport.width} px`] = found;
+      });
+      await browser.stop();
+    }
+  } finally {
+    await service.stop();
+  }
+  expect(problems).toEqual({});
+}, 300_000);

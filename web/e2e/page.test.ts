@@ -1,0 +1,191 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Browser, drop, pngSize, sample, Service, set } from './harness.ts';
+
+/** The smallest network: what these tests prove does not depend on which one runs. */
+const FAST = 'animevideo-v3';
+/** A network that needs many seconds for a sample, so that there is time to interfere. */
+const SLOW = 'x4plus';
+
+let service: Service;
+let browser: Browser;
+
+beforeEach(async () => {
+  // A short lease: a task whose worker was killed is taken up again after it.
+  service = await Service.start('--lease-seconds', '3');
+  browser = await Browser.start(service);
+  await browser.page.goto(service.url);
+});
+
+afterEach(async () => {
+  const { strangers, complaints } = browser;
+  await browser.stop();
+  await service.stop();
+  expect(strangers, 'requests to other hosts').toEqual([]);
+  expect(complaints, 'errors of the page').toEqual([]);
+});
+
+const past = (status: string) => browser.page.locator(`.past[data-status=${status}]`);
+const working = () => browser.page.locator('.work[data-status=IN_PROGRESS]');
+
+test('a dropped photo is enlarged, its slider moves, and the download is a picture of the right size', async () => {
+  const { page } = browser;
+  await drop(page, sample('friends.jpg'));
+  await set(page, { factor: 2, network: FAST });
+  await page.getByText('640 × 640', { exact: false }).waitFor();
+  await page.getByText('5.4 × 5.4 cm').waitFor();
+  await page.getByText(/about \d+ s|about under 1 s/).waitFor();
+  await page.getByRole('button', { name: 'Enlarge', exact: false }).last().click();
+
+  await page.getByRole('link', { name: 'Compare: friends.jpg' }).first().click();
+  const handle = page.getByRole('slider', { name: 'Border' });
+  await handle.waitFor();
+  const inkBefore = await leftOfStage();
+  const box = (await handle.boundingBox())!;
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 300, box.y + box.height / 2, { steps: 5 });
+  await page.mouse.up();
+  expect(Number(await handle.getAttribute('aria-valuenow'))).toBeGreaterThan(60);
+  await handle.press('Home');
+  expect(await handle.getAttribute('aria-valuenow')).toBe('0');
+  expect(await leftOfStage(), 'the left half shows the result now').not.toBe(inkBefore);
+
+  const download = page.waitForEvent('download');
+  await page.getByRole('link', { name: 'Download' }).click();
+  const path = await (await download).path();
+  expect((await download).suggestedFilename()).toBe('friends_2x.png');
+  expect(pngSize(path)).toEqual({ width: 640, height: 640 });
+  expect(await opened(path), 'another decoder opens it').toEqual({ width: 640, height: 640 });
+});
+
+/** The size of a file's picture, decoded whole by the browser. */
+function opened(path: string): Promise<{ width: number; height: number }> {
+  return browser.page.evaluate(async (base64) => {
+    const bitmap = await createImageBitmap(new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))]));
+    return { width: bitmap.width, height: bitmap.height };
+  }, readFileSync(path).toString('base64'));
+}
+
+/** The pixels left of the middle of the stage, once all tiles are drawn. */
+async function leftOfStage(): Promise<string> {
+  const canvas = browser.page.locator('.stage-canvas');
+  let last = '';
+  await expect
+    .poll(async () => {
+      const before = last;
+      last = await canvas.evaluate((c: HTMLCanvasElement) => {
+        const { data } = c.getContext('2d')!.getImageData(c.width * 0.3, c.height * 0.3, c.width * 0.19, c.height * 0.4);
+        return data.some((v) => v > 0) ? String(data.reduce((hash, v) => (Math.imul(hash, 31) + v) | 0, 7)) : '';
+      });
+      return last !== '' && last === before;
+    })
+    .toBe(true);
+  return last;
+}
+
+test('a knob renders the test strip anew', async () => {
+  const { page } = browser;
+  await drop(page, sample('friends.jpg'));
+  await set(page, { network: FAST });
+  await page.getByText(/made in/).waitFor();
+  const asked = page.waitForRequest((r) => r.url().endsWith('/api/preview') && r.postDataJSON().request.look.hdr === 10);
+  await page.getByLabel('HDR').fill('10');
+  const { request } = (await asked).postDataJSON();
+  expect(request.crop.width).toBeGreaterThanOrEqual(48);
+  const answer = await (await asked).response();
+  expect(answer?.status()).toBe(200);
+  await page.getByText(/made in/).waitFor();
+});
+
+test('a wrong file, a damaged file and a factor that is too large are answered with what to do', async () => {
+  const { page } = browser;
+  const text = join(service.dir, 'letter.png');
+  writeFileSync(text, 'Dear printer');
+  const torn = join(service.dir, 'torn.png');
+  writeFileSync(torn, Buffer.from('89504e470d0a1a0a0000000d', 'hex'));
+  await drop(page, text, torn);
+  await page.getByText('letter.png is not a picture that can be read.').waitFor();
+  await page.getByText('torn.png looks like a picture, but is damaged.').waitFor();
+  await page.getByText('Choose a PNG, JPEG, WebP, TIFF, GIF or BMP file.').waitFor();
+
+  await drop(page, sample('stream.jpg'));
+  await set(page, { factor: 16 });
+  await page.getByText('stream.jpg at 16× would have 28.3 MP; creative results go to 25.3 MP.').waitFor();
+  expect(await page.getByRole('button', { name: /^Enlarge/ }).last().isDisabled()).toBe(true);
+  await page.getByRole('button', { name: 'Use 8×', exact: true }).click();
+  await page.getByText('3,072 × 2,304', { exact: false }).waitFor();
+});
+
+test('a running task is cancelled, tried again and deleted', async () => {
+  const { page } = browser;
+  await drop(page, sample('stream.jpg'));
+  await set(page, { factor: 4, network: SLOW });
+  await page.keyboard.press('Control+Enter');
+  await working().waitFor();
+  await page.getByRole('button', { name: 'Cancel: stream.jpg' }).click();
+  await past('CANCELLED').waitFor();
+  await page.getByRole('button', { name: 'Try again: stream.jpg' }).click();
+  await working().waitFor();
+  await page.getByRole('button', { name: 'Cancel: stream.jpg' }).click();
+  await past('CANCELLED').waitFor();
+  await page.getByRole('button', { name: 'Delete: stream.jpg' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await page.getByText('Nothing here yet.').waitFor();
+});
+
+test('a reload in mid-run loses nothing', async () => {
+  const { page } = browser;
+  await drop(page, sample('friends.jpg'));
+  await set(page, { factor: 2, network: SLOW });
+  await page.keyboard.press('Control+Enter');
+  await working().waitFor();
+  await page.reload();
+  await working().waitFor();
+  await past('COMPLETED').waitFor({ timeout: 100_000 });
+});
+
+test('a service that is killed in mid-run is missed, found again, and finishes the task', async () => {
+  const { page } = browser;
+  await drop(page, sample('friends.jpg'));
+  await set(page, { factor: 2, network: SLOW });
+  await page.keyboard.press('Control+Enter');
+  await working().waitFor();
+  await service.kill();
+  await page.getByText('The connection to the service is lost.', { exact: false }).waitFor();
+  await service.start();
+  await page.getByText('Connected again.').waitFor();
+  await past('COMPLETED').waitFor({ timeout: 110_000 });
+  await page.getByText('The connection to the service is lost.', { exact: false }).waitFor({ state: 'detached' });
+});
+
+test('several pictures go through together and come back as one zip', async () => {
+  const { page } = browser;
+  await drop(page, sample('friends.jpg'), sample('brushes.png'));
+  await set(page, { factor: 2, network: FAST });
+  await page.getByRole('button', { name: 'Enlarge 2 pictures' }).click();
+  await expect.poll(() => past('COMPLETED').count(), { timeout: 60_000 }).toBe(2);
+  const download = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Download all as zip' }).click();
+  const path = await (await download).path();
+  const list = execFileSync('python3', ['-m', 'zipfile', '-l', path]).toString();
+  expect(list).toContain('friends_2x.png');
+  expect(list).toContain('brushes_2x.png');
+  execFileSync('python3', ['-m', 'zipfile', '-t', path]);
+});
+
+test('a task that fails says why and what to do', async () => {
+  const { page } = browser;
+  // Browsers show what there is of a picture that ends too soon; the service does not enlarge half a picture.
+  const torn = join(service.dir, 'half.png');
+  const whole = readFileSync(sample('brushes.png'));
+  writeFileSync(torn, whole.subarray(0, whole.length / 2));
+  await drop(page, torn);
+  await set(page, { factor: 2, network: FAST });
+  await page.keyboard.press('Control+Enter');
+  await past('FAILED').waitFor();
+  const trouble = past('FAILED').getByRole('alert');
+  expect(await trouble.innerText()).toMatch(/\w+ \w+ \w+/);
+});
