@@ -150,15 +150,22 @@ export const revokeKey = async (id: string) => void (await call('DELETE', `/api/
 
 export const status = () => json<ServiceStatus>('GET', '/api/status');
 
-/** Follows the events of all tasks until the connection breaks or `signal` fires. */
-export async function follow(onOpen: () => void, onEvent: (event: ServerEvent) => void, signal: AbortSignal): Promise<void> {
+/** The service says something at least every 15 s; after this many milliseconds of silence the connection is dead. */
+const SILENCE = 40_000;
+
+/** Follows the events of all tasks until the connection breaks or `stop` fires. */
+export async function follow(onOpen: () => void, onEvent: (event: ServerEvent) => void, stop: AbortSignal): Promise<void> {
+  const silent = new AbortController();
+  const signal = AbortSignal.any([stop, silent.signal]);
   const response = await fetch('/api/events', { headers: { ...headers(), Accept: 'text/event-stream' }, signal });
   if (!response.ok) throw await problemOf(response);
   onOpen();
   const parser = new EventParser();
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
+    const timer = setTimeout(() => silent.abort(), SILENCE);
     const { done, value } = await reader.read();
+    clearTimeout(timer);
     if (done) return;
     parser.push(value).forEach(onEvent);
   }

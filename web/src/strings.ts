@@ -50,6 +50,7 @@ export const S = {
     print: 'Print at 300 dpi',
     time: 'Time',
     timeUnknown: 'measuring…',
+    together: (text: string) => `${text} for all`,
     about: (text: string) => `about ${text}`,
     printSize: (w: number, h: number) => `${decimal(w)} × ${decimal(h)} cm`,
     run: 'Enlarge',

@@ -292,6 +292,9 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
   const result = resultSize(picture.size, factor);
   const print = printSize(result);
   const estimate = desk.estimated.value;
+  const runnable = desk.pictures.value.filter((p) => desk.factorFor(p) !== null);
+  const others = runnable.length - 1;
+  const all = runnable.reduce((sum, p) => sum + p.size.width * p.size.height, 0);
   return (
     <dl class="numbers">
       <div>
@@ -306,7 +309,10 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
       </div>
       <div>
         <dt>{S.enlarge.time}</dt>
-        <dd>{estimate ? S.enlarge.about(duration(estimate.seconds)) : S.enlarge.timeUnknown}</dd>
+        <dd>
+          {estimate ? S.enlarge.about(duration(estimate.seconds)) : S.enlarge.timeUnknown}
+          {estimate && others > 0 && <small>{S.enlarge.together(duration(estimate.secondsPerSourcePixel * all))}</small>}
+        </dd>
       </div>
     </dl>
   );

@@ -15,7 +15,14 @@ const ACCEPT = 'image/png,image/jpeg,image/webp,image/tiff,image/gif,image/bmp,.
 export function Enlarge() {
   const [camera, setCamera] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
+  const snap = useRef<HTMLInputElement>(null);
   const pick = () => picker.current?.click();
+  // Browsers open cameras for pages on localhost and https only; elsewhere a phone's own camera program can help.
+  const shoot = () => (navigator.mediaDevices ? setCamera(true) : snap.current?.click());
+  const takeFrom = (e: { currentTarget: HTMLInputElement }) => {
+    desk.take([...(e.currentTarget.files ?? [])]);
+    e.currentTarget.value = '';
+  };
   usePaste();
 
   return (
@@ -28,15 +35,22 @@ export function Enlarge() {
         accept={ACCEPT}
         tabIndex={-1}
         aria-label={S.enlarge.choose}
-        onChange={(e) => {
-          desk.take([...(e.currentTarget.files ?? [])]);
-          e.currentTarget.value = '';
-        }}
+        onChange={takeFrom}
+      />
+      <input
+        ref={snap}
+        class="sr"
+        type="file"
+        accept="image/*"
+        capture="environment"
+        tabIndex={-1}
+        aria-label={S.enlarge.camera}
+        onChange={takeFrom}
       />
       {desk.current.value ? (
-        <Desk onPick={pick} onCamera={() => setCamera(true)} />
+        <Desk onPick={pick} onCamera={shoot} />
       ) : (
-        <Empty onPick={pick} onCamera={() => setCamera(true)} />
+        <Empty onPick={pick} onCamera={shoot} />
       )}
       {camera && <CameraDialog onClose={() => setCamera(false)} />}
     </div>
