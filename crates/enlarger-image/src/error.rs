@@ -76,6 +76,12 @@ pub enum ImageError {
         /// [`crate::Limits::max_metadata`].
         limit: usize,
     },
+    /// Too many frames.
+    #[error("the animation has more frames than the limit of {limit}")]
+    TooManyFrames {
+        /// [`crate::Limits::max_frames`].
+        limit: u32,
+    },
     /// The machine has not enough memory for the pixels.
     #[error("there is not enough memory for a picture of {bytes} bytes")]
     OutOfMemory {
@@ -125,6 +131,7 @@ impl ImageError {
                 Some("make the picture smaller, or cut it into parts")
             }
             Self::MetadataTooLarge { .. } => Some("save the picture without its profile and metadata"),
+            Self::TooManyFrames { .. } => Some("save its first frame as a picture of its own"),
             Self::OutOfMemory { .. } => Some("use a smaller picture or a machine with more memory"),
             Self::CannotEncode { .. } => Some("ask for PNG, JPEG, WebP, TIFF or AVIF"),
             Self::TooLargeForFormat { .. } => Some("ask for PNG or TIFF, or for a smaller result"),
@@ -144,6 +151,7 @@ impl ImageError {
             Self::TooManyBytes { .. } => "image_too_many_bytes",
             Self::TooManyPixels { .. } | Self::SideTooLong { .. } => "image_too_many_pixels",
             Self::MetadataTooLarge { .. } => "image_metadata_too_large",
+            Self::TooManyFrames { .. } => "image_too_many_frames",
             Self::OutOfMemory { .. } => "image_out_of_memory",
             Self::CannotEncode { .. } => "format_not_written",
             Self::TooLargeForFormat { .. } => "format_too_small",

@@ -17,7 +17,7 @@ mod picture;
 mod xmp;
 
 pub use decode::{Decoded, Header, decode, probe};
-pub use encode::{EncodeOptions, MetadataPolicy, encode};
+pub use encode::{EncodeOptions, MetadataPolicy, encode, encode_notes};
 pub use error::ImageError;
 pub use format::Format;
 pub use limits::Limits;

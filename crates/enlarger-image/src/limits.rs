@@ -11,18 +11,32 @@ pub struct Limits {
     pub max_side: u32,
     /// Most bytes of each of ICC profile, EXIF and XMP, after inflation.
     pub max_metadata: usize,
+    /// Most frames of an animation, though only the first is decoded: more is a film or an attack.
+    pub max_frames: u32,
 }
 
 impl Default for Limits {
     /// For files that strangers send to a server.
     fn default() -> Self {
-        Self { max_bytes: 256 << 20, max_pixels: 64_000_000, max_side: 32_768, max_metadata: 8 << 20 }
+        Self {
+            max_bytes: 256 << 20,
+            max_pixels: 64_000_000,
+            max_side: 32_768,
+            max_metadata: 8 << 20,
+            max_frames: 10_000,
+        }
     }
 }
 
 impl Limits {
     /// For files that a person names on their own machine.
     pub fn for_own_files() -> Self {
-        Self { max_bytes: 2_000_000_000, max_pixels: 1_000_000_000, max_side: 300_000, max_metadata: 64 << 20 }
+        Self {
+            max_bytes: 2_000_000_000,
+            max_pixels: 1_000_000_000,
+            max_side: 300_000,
+            max_metadata: 64 << 20,
+            max_frames: 1_000_000,
+        }
     }
 }

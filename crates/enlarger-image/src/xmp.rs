@@ -17,12 +17,14 @@ pub(crate) fn reset_orientation(xmp: &mut [u8]) {
     }
 }
 
-/// Removes all properties that begin with `exif:GPS`.
+/// Removes all properties of any prefix that begin with `GPS`: `exif:GPSLatitude` by the book, but prefixes are free.
 pub(crate) fn remove_gps(xmp: &[u8]) -> Vec<u8> {
-    const NAME: &[u8] = b"exif:GPS";
+    const NAME: &[u8] = b":GPS";
     let mut out = Vec::with_capacity(xmp.len());
     let mut at = 0;
-    while let Some(found) = find(xmp, NAME, at) {
+    while let Some(colon) = find(xmp, NAME, at) {
+        let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') || *b >= 0x80;
+        let found = colon - xmp[at..colon].iter().rev().take_while(|b| is_name(b)).count();
         let element = found > 0 && xmp[found - 1] == b'<';
         let end = if element { end_of_element(xmp, found) } else { end_of_attribute(xmp, found) };
         out.extend(&xmp[at..found - usize::from(element)]);

@@ -45,6 +45,9 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
                     alpha = transparent || !covers;
                 }
                 frames += 1;
+                if frames > limits.max_frames {
+                    return Err(ImageError::TooManyFrames { limit: limits.max_frames });
+                }
             }
             Some(_) => return Err(broken(FORMAT, "it has a block of an unknown kind")),
         }

@@ -86,7 +86,8 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
 /// The pixels, and what their samples mean.
 pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<(Samples, Space), ImageError> {
     let told = |error| broken(Format::Jpeg, error);
-    let options = DecoderOptions::default().set_max_width(usize::MAX).set_max_height(usize::MAX).set_strict_mode(false);
+    // Not strict, the codec fills up with grey whatever the entropy-coded data does not hold.
+    let options = DecoderOptions::default().set_max_width(usize::MAX).set_max_height(usize::MAX).set_strict_mode(true);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(told)?;
     let stored = decoder.input_colorspace();

@@ -37,6 +37,9 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
                     check_frame(data, canvas)?;
                 }
                 frames += 1;
+                if frames > limits.max_frames {
+                    return Err(ImageError::TooManyFrames { limit: limits.max_frames });
+                }
             }
             b"ICCP" => metadata.icc = Some(metadata_block(data, "ICC profile", limits)?),
             b"EXIF" => {

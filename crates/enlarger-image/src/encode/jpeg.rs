@@ -19,9 +19,12 @@ const DEFAULT_QUALITY: u8 = 92;
 const FULL_COLOUR_QUALITY: u8 = 90;
 
 /// A segment's data; its length, which counts itself, has 16 bits.
-const MOST_SEGMENT: usize = 65_533;
+pub(super) const MOST_SEGMENT: usize = 65_533;
 
-const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+/// Length of `Exif\0\0`, which comes before a block.
+pub(super) const EXIF_PREFIX: usize = 6;
+
+pub(super) const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
 /// Start of image, and the JFIF segment that the encoder always begins with and that must come first.
 const JFIF_END: usize = 2 + 18;
@@ -41,7 +44,7 @@ pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &
         encoder.set_density(PixelDensity { density: (whole(across), whole(down)), unit: PixelDensityUnit::Inches });
     }
     // Blocks that fit into no segment are left out: there is no standard way to split them.
-    if let Some(exif) = written.exif.filter(|exif| exif.len() + 6 <= MOST_SEGMENT) {
+    if let Some(exif) = written.exif.filter(|exif| exif.len() + EXIF_PREFIX <= MOST_SEGMENT) {
         encoder.add_exif_metadata(&exif).map_err(told)?;
     }
     if let Some(xmp) = written.xmp.filter(|xmp| xmp.len() + XMP.len() <= MOST_SEGMENT) {

@@ -69,6 +69,37 @@ pub fn encode<W: Write + Seek>(picture: &Picture, options: &EncodeOptions, out: 
     Ok(out.flush()?)
 }
 
+/// What [`encode`] will change or leave out because the format cannot hold it, as sentences.
+pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
+    let format = options.format;
+    let name = format.name();
+    let written = metadata::Written::of(picture, options);
+    let too_long = |len: Option<usize>, prefix: usize| len.is_some_and(|len| len + prefix > jpeg::MOST_SEGMENT);
+    let (exif, xmp) = (written.exif.as_ref().map(Vec::len), written.xmp.as_ref().map(String::len));
+    let mut notes = Vec::new();
+    let mut note = |holds: bool, what: &str| {
+        if holds {
+            notes.push(format!("{name} {what}"));
+        }
+    };
+    note(picture.samples.bits() == 16 && !format.keeps_16_bits(), "has 8 bits: the picture's 16 were rounded");
+    note(picture.channels.has_alpha() && !format.has_alpha(), "has no transparency: the picture was laid on white");
+    note(
+        format == Format::Avif && written.icc.is_some(),
+        "is written without a profile: colours were converted to sRGB",
+    );
+    note(format == Format::Avif && xmp.is_some(), "is written without XMP: it was left out");
+    note(
+        format == Format::Jpeg && too_long(exif, jpeg::EXIF_PREFIX),
+        "holds 64 KB of EXIF: the picture has more, it was left out",
+    );
+    note(
+        format == Format::Jpeg && too_long(xmp, jpeg::XMP.len()),
+        "holds 64 KB of XMP: the picture has more, it was left out",
+    );
+    notes
+}
+
 fn failed(format: Format, reason: impl ToString) -> ImageError {
     ImageError::Encoder { format, reason: reason.to_string() }
 }
