@@ -25,7 +25,8 @@ pub fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// Reads a picture as 8-bit RGB.
 pub fn load(path: &Path) -> anyhow::Result<Picture> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let decoded = enlarger_image::decode(&bytes, &Limits::for_own_files()).with_context(|| path.display().to_string())?;
+    let decoded =
+        enlarger_image::decode(&bytes, &Limits::for_own_files()).with_context(|| path.display().to_string())?;
     Ok(rgb8(decoded.picture))
 }
 

@@ -54,14 +54,18 @@ pub enum ModelError {
 impl ModelError {
     pub(crate) fn unknown(name: &str, all: impl Iterator<Item = String>) -> Self {
         let all: Vec<String> = all.collect();
-        let near: Vec<String> = all.iter().filter(|known| distance(known, name) <= 2 + name.len() / 4).cloned().collect();
+        let near: Vec<String> =
+            all.iter().filter(|known| distance(known, name) <= 2 + name.len() / 4).cloned().collect();
         Self::Unknown { name: name.to_owned(), near: if near.is_empty() { all } else { near } }
     }
 
     /// The model it speaks of.
     pub(crate) fn model(&self) -> Option<&str> {
         match self {
-            Self::Unknown { name, .. } | Self::Damaged { name, .. } | Self::Taken { name, .. } | Self::Bundled(name) => Some(name),
+            Self::Unknown { name, .. }
+            | Self::Damaged { name, .. }
+            | Self::Taken { name, .. }
+            | Self::Bundled(name) => Some(name),
             _ => None,
         }
     }
@@ -72,8 +76,12 @@ impl ModelError {
             Self::Unknown { near, .. } => {
                 format!("did you mean {}? `enlarger models list` shows all", near.join(", "))
             }
-            Self::Damaged { .. } => "remove it and add it again; a bundled one comes whole with a new copy of enlarger".into(),
-            Self::Unreadable { .. } => "ESRGAN and Compact networks as safetensors, .pth or ncnn pairs can be added".into(),
+            Self::Damaged { .. } => {
+                "remove it and add it again; a bundled one comes whole with a new copy of enlarger".into()
+            }
+            Self::Unreadable { .. } => {
+                "ESRGAN and Compact networks as safetensors, .pth or ncnn pairs can be added".into()
+            }
             Self::Taken { bundled: true, .. } => "give another name with --name".into(),
             Self::Taken { .. } => "give another name with --name, or remove the old one first".into(),
             Self::Bundled(_) => "only models that you added can be removed".into(),

@@ -183,7 +183,8 @@ impl Catalogue {
         });
         let added = self.added().into_iter().map(|entry| match entry {
             Ok(m) => {
-                let found = self.file(&m.name, "safetensors").ok().and_then(|f| std::fs::read(f).ok()).map(|b| hash(&b));
+                let found =
+                    self.file(&m.name, "safetensors").ok().and_then(|f| std::fs::read(f).ok()).map(|b| hash(&b));
                 (m.name.clone(), same(&m.name, &m.sha256, found.as_deref()))
             }
             Err(error) => (error.model().unwrap_or_default().to_owned(), Err(error)),

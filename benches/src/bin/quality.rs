@@ -52,7 +52,11 @@ fn main() -> anyhow::Result<()> {
 
     let mut text = String::new();
     let backend = enlarger.backend();
-    writeln!(text, "{} photos, {SCALE}x, backend {backend}. Means; SSIMULACRA2 / Butteraugli 3-norm / PSNR.\n", photos.len())?;
+    writeln!(
+        text,
+        "{} photos, {SCALE}x, backend {backend}. Means; SSIMULACRA2 / Butteraugli 3-norm / PSNR.\n",
+        photos.len()
+    )?;
     writeln!(text, "| input | candidate | SSIMULACRA2 | Butteraugli | PSNR |\n|---|---|---|---|---|")?;
     for ((d, c), all) in &table {
         let name = match c {

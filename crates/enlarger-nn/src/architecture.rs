@@ -16,8 +16,7 @@ use crate::{
 /// supported one are missing.
 pub fn detect(raw: StateDict) -> Result<(Architecture, StateDict), NnError> {
     let named = canonical(raw)?;
-    let architecture =
-        if named.0.contains_key("conv_first.weight") { rrdbnet(&named)? } else { compact(&named)? };
+    let architecture = if named.0.contains_key("conv_first.weight") { rrdbnet(&named)? } else { compact(&named)? };
     Ok((architecture, named))
 }
 
@@ -114,7 +113,10 @@ fn from_esrgan(raw: StateDict) -> Result<StateDict, NnError> {
             if let Some(part) = rest.strip_prefix(&format!("{blocks}.")) {
                 return format!("conv_body.{part}");
             }
-            return format!("body.{}", rest.replace(".RDB", ".rdb").replace(".0.weight", ".weight").replace(".0.bias", ".bias"));
+            return format!(
+                "body.{}",
+                rest.replace(".RDB", ".rdb").replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+            );
         }
         let numbered = k.strip_prefix("model.").and_then(|rest| rest.split_once('.'));
         match numbered.and_then(|(n, part)| Some((n.parse::<usize>().ok()?, part))) {
@@ -166,11 +168,11 @@ fn rrdbnet(dict: &StateDict) -> Result<Architecture, NnError> {
     let ups = (1..=4).take_while(|i| dict.0.contains_key(&format!("conv_up{i}.weight"))).count();
     let (seen, channels_out) = (first[1], last[0]);
     // Unshuffling by r turns c channels into c * r * r. Colours in and out are equal in all networks of this kind.
-    let unshuffle = (1..=4)
-        .find(|r| channels_out * r * r == seen)
-        .ok_or_else(|| NnError::Weights(format!("the first layer reads {seen} channels and the last makes {channels_out}")))?;
+    let unshuffle = (1..=4).find(|r| channels_out * r * r == seen).ok_or_else(|| {
+        NnError::Weights(format!("the first layer reads {seen} channels and the last makes {channels_out}"))
+    })?;
     let up = 1usize << ups;
-    if !matches!(channels_out, 1 | 3) || up % unshuffle != 0 {
+    if !matches!(channels_out, 1 | 3) || !up.is_multiple_of(unshuffle) {
         return Err(NnError::Architecture(format!(
             "the ESRGAN network makes {channels_out} channels at {up}/{unshuffle} times the size; 1 or 3 channels at a whole factor are supported"
         )));

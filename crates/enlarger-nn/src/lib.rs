@@ -3,6 +3,9 @@
 //! [`weights`] reads files, [`architecture`] tells from keys and shapes what they are, [`Network`] packs them for a
 //! [`Backend`], and [`upscale`] runs a picture of any size through it, tile by tile.
 
+// Kernels index several arrays by one variable; iterators would hide which values belong together.
+#![allow(clippy::needless_range_loop)]
+
 pub mod architecture;
 mod error;
 mod finish;

@@ -112,14 +112,14 @@ impl Network {
 }
 
 enum Layers<T> {
-    Rrdb(Rrdb<T>),
+    Rrdb(Box<Rrdb<T>>),
     Compact(Compact<T>),
 }
 
 impl<T: Element> Layers<T> {
     fn build(architecture: &Architecture, weights: &StateDict, isa: Isa) -> Result<Self, NnError> {
         Ok(match architecture {
-            Architecture::RrdbNet { .. } => Self::Rrdb(Rrdb::build(architecture, weights, isa)?),
+            Architecture::RrdbNet { .. } => Self::Rrdb(Box::new(Rrdb::build(architecture, weights, isa)?)),
             Architecture::Compact { .. } => Self::Compact(Compact::build(architecture, weights, isa)?),
         })
     }
@@ -179,7 +179,13 @@ impl<T: Element> Rrdb<T> {
             conv(&format!("body.{block}.rdb{dense}.conv{k}"), &inputs, slope)
         };
         let five = |block, d| -> Result<[Conv<T>; 5], NnError> {
-            Ok([dense(block, d, 1)?, dense(block, d, 2)?, dense(block, d, 3)?, dense(block, d, 4)?, dense(block, d, 5)?])
+            Ok([
+                dense(block, d, 1)?,
+                dense(block, d, 2)?,
+                dense(block, d, 3)?,
+                dense(block, d, 4)?,
+                dense(block, d, 5)?,
+            ])
         };
         let blocks: Result<Vec<_>, NnError> =
             (0..blocks).map(|b| Ok([five(b, 1)?, five(b, 2)?, five(b, 3)?])).collect();
@@ -224,11 +230,8 @@ impl<T: Element> Rrdb<T> {
                     apply(isa, &dense[k], &sources, Some(&mut rest[0]), None, Finish::PLAIN);
                 }
                 let last_of_block = d == 2;
-                let finish = Finish {
-                    gain: RESIDUAL,
-                    accumulate: true,
-                    outer: last_of_block.then_some(outer.as_slice()),
-                };
+                let finish =
+                    Finish { gain: RESIDUAL, accumulate: true, outer: last_of_block.then_some(outer.as_slice()) };
                 // The convolution reads the features that it replaces, so its output goes into the trunk first.
                 {
                     let mut sources = vec![&features];
@@ -385,6 +388,9 @@ fn load<T: Element>(
     Ok(Conv::new(isa, &kernel.data, &bias.data, &slope, inputs))
 }
 
+/// Consecutive rows of what a convolution writes: of a map, and of the trunk.
+type Strip<'a, T> = (Option<&'a mut [T]>, Option<&'a mut [f32]>);
+
 /// Runs a convolution over all rows, in parallel, into a map, the trunk, or both.
 fn apply<T: Element>(
     isa: Isa,
@@ -398,7 +404,7 @@ fn apply<T: Element>(
     // A few strips per thread keep all busy to the end without paying for a task per row.
     let rows = h.div_ceil(rayon::current_num_threads() * 4).max(1);
     let (map_channels, map_stride) = map.as_ref().map_or((0, 0), |m| (m.channels, m.stride));
-    let mut strips: Vec<(Option<&mut [T]>, Option<&mut [f32]>)> = (0..h.div_ceil(rows)).map(|_| (None, None)).collect();
+    let mut strips: Vec<Strip<'_, T>> = (0..h.div_ceil(rows)).map(|_| (None, None)).collect();
     if let Some(map) = map {
         for (strip, chunk) in strips.iter_mut().zip(map.rows_mut().chunks_mut(rows * map_stride)) {
             strip.0 = Some(chunk);

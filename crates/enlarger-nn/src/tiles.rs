@@ -101,7 +101,8 @@ fn pieces(width: u32, height: u32, halo: u32, most: u64) -> (u32, u32) {
     // Kernels work on whole blocks of columns.
     let columns = |n: u32| seen(width, n).next_multiple_of(BLOCK as u64);
     let cost = |(across, down): (u32, u32)| columns(across) * u64::from(across) * seen(height, down) * u64::from(down);
-    let fits = |across: u32| (1..=height).find(|&down| columns(across) * seen(height, down) <= most).map(|d| (across, d));
+    let fits =
+        |across: u32| (1..=height).find(|&down| columns(across) * seen(height, down) <= most).map(|d| (across, d));
     let rough = u64::from(width) * u64::from(height) / most;
     let candidates = (1..=width.min(rough as u32 + 16)).filter_map(fits);
     candidates.min_by_key(|&piece| cost(piece)).unwrap_or((width, height))

@@ -134,7 +134,15 @@ impl Canvas {
         }
     }
 
-    fn copy<T: Copy>(&self, plane: Plane, x: u32, y: u32, w: u32, tile: &[T], of: impl Fn(&mut Samples) -> &mut Vec<T>) {
+    fn copy<T: Copy>(
+        &self,
+        plane: Plane,
+        x: u32,
+        y: u32,
+        w: u32,
+        tile: &[T],
+        of: impl Fn(&mut Samples) -> &mut Vec<T>,
+    ) {
         let (n, range) = (self.channels.count(), self.written(plane));
         let (w, m) = (w as usize, range.len());
         let mut picture = self.picture.lock().expect("no writer panicked");

@@ -108,7 +108,8 @@ impl Enlarger {
     /// # Errors
     /// If the models directory cannot be read.
     pub fn new(options: EnlargerOptions) -> Result<Self, PipelineError> {
-        let threads = options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let threads =
+            options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let run = RunOptions { threads, tile: options.tile, halo: None };
         let catalogue = Catalogue::open(options.models_dir)?;
         Ok(Self { networks: Networks::new(catalogue, options.backend, run.clone()), options: run })

@@ -158,7 +158,8 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
 fn cropped(facts: &Facts, crop: Option<Crop>) -> Result<Extent, PipelineError> {
     let whole = Extent { width: facts.width, height: facts.height };
     let Some(c) = crop else { return Ok(whole) };
-    let fits = |start: u32, length: u32, side: u32| length >= 1 && start.checked_add(length).is_some_and(|end| end <= side);
+    let fits =
+        |start: u32, length: u32, side: u32| length >= 1 && start.checked_add(length).is_some_and(|end| end <= side);
     if fits(c.x, c.width, whole.width) && fits(c.y, c.height, whole.height) {
         return Ok(Extent { width: c.width, height: c.height });
     }
@@ -240,7 +241,7 @@ fn passes(source: Extent, result: Extent, model: &ModelInfo) -> Vec<Step> {
     if model.scale == 1 {
         steps.push(network(here, false));
     }
-    while model.scale > 1 && !(covers(here) && !steps.is_empty()) {
+    while model.scale > 1 && (steps.is_empty() || !covers(here)) {
         if covers(here.times(model.scale)) {
             let halve = model.scale == 4 && covers(here.times(2));
             steps.push(network(here, halve));

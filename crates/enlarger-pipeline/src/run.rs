@@ -92,7 +92,7 @@ impl Pass<'_> {
         let (width, height) = (from.width * factor, from.height * factor);
         let canvas = Canvas::new(width, height, from, bits);
         self.plane(from, model, &canvas, Plane::Colour, halve)?;
-        let has_alpha = from.channels.count() % 2 == 0;
+        let has_alpha = from.channels.has_alpha();
         match self.alpha {
             AlphaWay::Network(alpha_model) if has_alpha => {
                 let alpha_network = self.networks.get(alpha_model)?;
@@ -118,7 +118,14 @@ impl Pass<'_> {
         }
     }
 
-    fn plane(&self, from: &Picture, model: &str, canvas: &Canvas, plane: Plane, halve: bool) -> Result<(), PipelineError> {
+    fn plane(
+        &self,
+        from: &Picture,
+        model: &str,
+        canvas: &Canvas,
+        plane: Plane,
+        halve: bool,
+    ) -> Result<(), PipelineError> {
         let network = self.networks.get(model)?;
         let pixels = u64::from(from.width) * u64::from(from.height);
         let started = Instant::now();

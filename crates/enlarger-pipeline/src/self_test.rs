@@ -1,10 +1,6 @@
 //! Whether this machine computes right: a known answer, made by another program.
 
-use std::{
-    ops::ControlFlow,
-    sync::Mutex,
-    time::Instant,
-};
+use std::{ops::ControlFlow, sync::Mutex, time::Instant};
 
 use enlarger_models::Catalogue;
 use enlarger_nn::{Backend, Network, Precision, RunOptions, Sink, Source, upscale};

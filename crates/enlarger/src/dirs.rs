@@ -9,7 +9,8 @@ pub fn data_dir() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os("ENLARGER_DATA_DIR") {
         return Some(dir.into());
     }
-    let app = AppStrategyArgs { top_level_domain: "org".into(), author: "enlarger".into(), app_name: "enlarger".into() };
+    let app =
+        AppStrategyArgs { top_level_domain: "org".into(), author: "enlarger".into(), app_name: "enlarger".into() };
     choose_app_strategy(app).ok().map(|strategy| strategy.data_dir())
 }
 

@@ -42,7 +42,7 @@ pub fn expand(words: &[String], recursive: bool) -> anyhow::Result<Vec<Input>> {
             let mut found = Vec::new();
             search(path, recursive, &mut found)?;
             if found.is_empty() {
-                return Err(Hinted::new(
+                return Err(Hinted::error(
                     format!("{word}: the folder holds no picture that enlarger reads"),
                     if recursive { "name the files one by one" } else { "add --recursive to look into its folders" },
                 ));
@@ -52,14 +52,14 @@ pub fn expand(words: &[String], recursive: bool) -> anyhow::Result<Vec<Input>> {
         } else if !path.exists() && word.contains(['*', '?', '[']) {
             // The shell has not expanded it: it was quoted, or the shell is Windows'.
             let before = inputs.len();
-            for found in glob::glob(word).map_err(|e| Hinted::new(format!("{word}: {e}"), "check the pattern"))? {
+            for found in glob::glob(word).map_err(|e| Hinted::error(format!("{word}: {e}"), "check the pattern"))? {
                 let found = found?;
                 if found.is_file() {
                     inputs.push(Input::File(found, None));
                 }
             }
             if inputs.len() == before {
-                return Err(Hinted::new(format!("{word}: no file matches"), "check the pattern and the folder"));
+                return Err(Hinted::error(format!("{word}: no file matches"), "check the pattern and the folder"));
             }
         } else {
             inputs.push(Input::File(path.to_owned(), None));
@@ -70,7 +70,7 @@ pub fn expand(words: &[String], recursive: bool) -> anyhow::Result<Vec<Input>> {
 
 fn search(folder: &Path, recursive: bool, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|e| {
-        Hinted::new(format!("{}: the folder cannot be read: {e}", folder.display()), "check its permissions")
+        Hinted::error(format!("{}: the folder cannot be read: {e}", folder.display()), "check its permissions")
     })?;
     for entry in entries {
         let path = entry?.path();
@@ -105,16 +105,21 @@ impl Target {
         Ok(match output {
             None if inputs == [Input::Stdin] => Self::Stdout,
             None if inputs.contains(&Input::Stdin) => {
-                return Err(Hinted::new("standard input has no folder to write beside", "add -o FOLDER"));
+                return Err(Hinted::error("standard input has no folder to write beside", "add -o FOLDER"));
             }
             None => Self::Beside,
             Some("-") if several => {
-                return Err(Hinted::new("several pictures cannot share standard output", "add -o FOLDER"));
+                return Err(Hinted::error("several pictures cannot share standard output", "add -o FOLDER"));
             }
             Some("-") => Self::Stdout,
-            Some(path) if several || path.ends_with(['/', '\\']) || Path::new(path).is_dir() => Self::Folder(path.into()),
+            Some(path) if several || path.ends_with(['/', '\\']) || Path::new(path).is_dir() => {
+                Self::Folder(path.into())
+            }
             Some(path) if several && Path::new(path).is_file() => {
-                return Err(Hinted::new(format!("{path} is a file, and several pictures are to be made"), "name a folder"));
+                return Err(Hinted::error(
+                    format!("{path} is a file, and several pictures are to be made"),
+                    "name a folder",
+                ));
             }
             Some(path) => Self::File(path.into()),
         })
@@ -129,7 +134,7 @@ impl Target {
         let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
         match Format::from_extension(extension).filter(|f| f.can_encode()) {
             Some(format) => Ok(Some(format)),
-            None => Err(Hinted::new(
+            None => Err(Hinted::error(
                 format!("{}: the name does not say a format that can be written", path.display()),
                 "end it in .png, .jpg, .webp, .tif or .avif, or give --format; a folder's name ends in /",
             )),

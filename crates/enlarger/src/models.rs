@@ -60,7 +60,10 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
         }
         Command::Add { files, name } => {
             if name.is_some() && files.len() > 1 {
-                return Err(crate::printer::Hinted::new("one name cannot serve several files", "add them one by one"));
+                return Err(crate::printer::Hinted::error(
+                    "one name cannot serve several files",
+                    "add them one by one",
+                ));
             }
             for file in files {
                 let model = catalogue.add(&file, name.as_deref())?;

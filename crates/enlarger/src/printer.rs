@@ -40,7 +40,7 @@ pub struct Hinted {
 
 impl Hinted {
     /// An error for `anyhow` from both.
-    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    pub fn error(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { what: what.into(), hint: hint.into() })
     }
 }

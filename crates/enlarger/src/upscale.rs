@@ -15,9 +15,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use enlarger_image::{Format, Limits, MetadataPolicy};
-use enlarger_pipeline::{
-    Enlarger, EnlargerOptions, Outcome, Output, PipelineError, Progress, Request, Size, Watch,
-};
+use enlarger_pipeline::{Enlarger, EnlargerOptions, Outcome, Output, PipelineError, Progress, Request, Size, Watch};
 use serde_json::json;
 
 use crate::{
@@ -181,10 +179,13 @@ fn check_stdout(target: &Target, args: &UpscaleArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     if args.json {
-        return Err(Hinted::new("the picture and --json cannot share standard output", "add -o FILE"));
+        return Err(Hinted::error("the picture and --json cannot share standard output", "add -o FILE"));
     }
     if std::io::stdout().is_terminal() {
-        return Err(Hinted::new("a picture cannot be shown in the terminal", "add -o FILE, or pipe it into a program"));
+        return Err(Hinted::error(
+            "a picture cannot be shown in the terminal",
+            "add -o FILE, or pipe it into a program",
+        ));
     }
     Ok(())
 }
@@ -245,7 +246,7 @@ impl Job<'_> {
     /// A panic is our mistake; it must not take the rest of the batch along.
     fn one_unwinding(&self, input: &Input, file: &File<'_>, written: &mut HashSet<PathBuf>) -> anyhow::Result<Done> {
         catch_unwind(AssertUnwindSafe(|| self.one(input, file, written)))
-            .unwrap_or_else(|_| Err(Hinted::new("an internal error, see above", "please report it")))
+            .unwrap_or_else(|_| Err(Hinted::error("an internal error, see above", "please report it")))
     }
 
     fn one(&self, input: &Input, file: &File<'_>, written: &mut HashSet<PathBuf>) -> anyhow::Result<Done> {
@@ -263,10 +264,10 @@ impl Job<'_> {
         if let Input::File(from, _) = input
             && same_file(from, &path)
         {
-            return Err(Hinted::new("the result would replace its own source", "name another file with -o"));
+            return Err(Hinted::error("the result would replace its own source", "name another file with -o"));
         }
         if !written.insert(path.clone()) {
-            return Err(Hinted::new(
+            return Err(Hinted::error(
                 format!("{} was just made from another picture of this batch", path.display()),
                 "enlarge pictures of the same name into different folders",
             ));
@@ -275,7 +276,7 @@ impl Job<'_> {
             return Ok(Done::Skipped(path));
         }
         if path.exists() && !self.args.overwrite {
-            return Err(Hinted::new(
+            return Err(Hinted::error(
                 format!("{} is there already", path.display()),
                 "add --overwrite to replace it, or --skip-existing to keep it",
             ));
@@ -323,7 +324,10 @@ impl Job<'_> {
     ) -> anyhow::Result<Outcome> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let told = |e: std::io::Error| {
-            Hinted::new(format!("{} cannot be written: {e}", path.display()), "check the folder, its space and permissions")
+            Hinted::error(
+                format!("{} cannot be written: {e}", path.display()),
+                "check the folder, its space and permissions",
+            )
         };
         std::fs::create_dir_all(folder).map_err(told)?;
         let temporary = tempfile::Builder::new()
@@ -409,15 +413,15 @@ fn read(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
         return Ok(bytes);
     };
     let told = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => Hinted::new("there is no such file", "check the name and the folder"),
-        std::io::ErrorKind::PermissionDenied => Hinted::new("the file may not be read", "check its permissions"),
-        _ => Hinted::new(format!("the file cannot be read: {e}"), "check the file and its disk"),
+        std::io::ErrorKind::NotFound => Hinted::error("there is no such file", "check the name and the folder"),
+        std::io::ErrorKind::PermissionDenied => Hinted::error("the file may not be read", "check its permissions"),
+        _ => Hinted::error(format!("the file cannot be read: {e}"), "check the file and its disk"),
     };
     let file = std::fs::File::open(path).map_err(told)?;
     let length = file.metadata().map_err(told)?.len();
     if length > limits.max_bytes {
         let most = limits.max_bytes >> 20;
-        return Err(Hinted::new(
+        return Err(Hinted::error(
             format!("the file has {} MB, and at most {most} MB are read", length >> 20),
             "is it a picture? If so, save it compressed",
         ));

@@ -181,7 +181,9 @@ fn the_result_says_who_made_it_and_by_what_plan() {
 
 #[test]
 fn wrong_words_are_refused_with_code_2_before_anything_runs() {
-    for args in [&["upscale"][..], &["upscale", "x.png", "-s", "17x"], &["upscale", "x.png", "--quality", "0"], &["nonsense"]] {
+    for args in
+        [&["upscale"][..], &["upscale", "x.png", "-s", "17x"], &["upscale", "x.png", "--quality", "0"], &["nonsense"]]
+    {
         assert_eq!(enlarger(args).status.code(), Some(2), "{args:?}");
     }
     let dir = folder();
@@ -195,7 +197,8 @@ fn wrong_words_are_refused_with_code_2_before_anything_runs() {
 fn an_unknown_model_names_the_ones_there_are() {
     let dir = folder();
     let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
-    let out = command.current_dir(dir.path()).args(["upscale", "photo.png", "--model", "x4pluss"]).output().expect("runs");
+    let out =
+        command.current_dir(dir.path()).args(["upscale", "photo.png", "--model", "x4pluss"]).output().expect("runs");
     assert_eq!(out.status.code(), Some(1));
     assert!(text(&out.stderr).contains("x4plus"), "{}", text(&out.stderr));
 }

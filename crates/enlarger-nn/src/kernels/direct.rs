@@ -58,7 +58,12 @@ fn row_avx512(conv: &Conv<f32>, sources: &[&Map<f32>], y: usize, out: &mut [f32]
 
 /// `P` pixels by `N` outputs are kept in registers.
 #[inline(always)]
-fn body<const P: usize, const N: usize, const FMA: bool>(conv: &Conv<f32>, sources: &[&Map<f32>], y: usize, out: &mut [f32]) {
+fn body<const P: usize, const N: usize, const FMA: bool>(
+    conv: &Conv<f32>,
+    sources: &[&Map<f32>],
+    y: usize,
+    out: &mut [f32],
+) {
     let blocks = sources[0].width.next_multiple_of(BLOCK) / P;
     let depth: usize = conv.inputs.iter().sum::<usize>() * 9;
     for group in (0..conv.padded_outputs).step_by(N) {

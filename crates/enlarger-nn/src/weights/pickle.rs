@@ -218,11 +218,11 @@ impl<'a> Machine<'a, '_> {
                 0x86 => self.tuple(2)?,
                 0x87 => self.tuple(3)?,
                 b't' | b'l' => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.push(Node::List(items));
                 }
                 b'd' => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.push(Node::Dict(pairs(&items)));
                 }
                 b'q' => self.put(1)?,
@@ -238,7 +238,7 @@ impl<'a> Machine<'a, '_> {
                     self.extend_dict(vec![(key, value)])?;
                 }
                 b'u' => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.extend_dict(pairs(&items))?;
                 }
                 b'a' => {
@@ -246,7 +246,7 @@ impl<'a> Machine<'a, '_> {
                     self.extend_list(vec![item])?;
                 }
                 b'e' => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.extend_list(items)?;
                 }
                 b'c' => {
@@ -327,7 +327,7 @@ impl<'a> Machine<'a, '_> {
         self.stack.last().copied().ok_or_else(broken)
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value>, NnError> {
+    fn pop_to_mark(&mut self) -> Result<Vec<Value>, NnError> {
         let mark = self.stack.iter().rposition(|v| *v == Value::Mark).ok_or_else(broken)?;
         let items = self.stack.split_off(mark + 1);
         self.stack.pop();
