@@ -93,8 +93,8 @@ impl Network {
     pub(crate) fn tile_pixels(&self) -> u64 {
         let square = (self.unshuffle() * self.unshuffle()) as u64;
         match (self.architecture, self.backend.precision) {
-            (Architecture::RrdbNet { .. }, Precision::Bf16) => square * (240 << 10),
-            (Architecture::RrdbNet { .. }, _) => square * (150 << 10),
+            (Architecture::RrdbNet { .. }, Precision::Bf16) => square * (190 << 10),
+            (Architecture::RrdbNet { .. }, _) => square * (130 << 10),
             (Architecture::Compact { .. }, Precision::Bf16) => 256 << 10,
             (Architecture::Compact { .. }, _) => 160 << 10,
         }
