@@ -206,6 +206,8 @@ impl Enlarger {
             ..EncodeOptions::default()
         };
         enlarger_image::encode(&picture, &encode, out)?;
+        let mut notes = decoded.notes;
+        notes.extend(enlarger_image::encode_notes(&picture, &encode));
         timings.encode = lap();
 
         Ok(Outcome {
@@ -216,7 +218,7 @@ impl Enlarger {
             facts,
             plan,
             timings,
-            notes: decoded.notes,
+            notes,
         })
     }
 

@@ -1,1 +1,1 @@
-//! See Cargo.toml.
+//! The HTTP service. Nothing is served yet: see `wip/README.md`.

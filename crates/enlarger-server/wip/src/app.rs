@@ -1,0 +1,71 @@
+//! What all handlers and workers share.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::http::HeaderMap;
+use enlarger_egress::Policy;
+use enlarger_pipeline::Enlarger;
+use enlarger_tasks::{Task, TaskStore};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::Authority,
+    body::Bodies,
+    config::Config,
+    error::{ApiError, ApiResult},
+    files::{
+        Files, Key,
+        signed::{Right, Signer},
+    },
+    http,
+};
+
+/// What all handlers and workers share.
+pub(crate) struct App {
+    pub config: Config,
+    pub store: Arc<dyn TaskStore>,
+    pub files: Files,
+    pub signer: Signer,
+    pub auth: Authority,
+    pub bodies: Bodies,
+    pub policy: Policy,
+    pub enlarger: Arc<Enlarger>,
+    /// One preview or thumbnail at a time, beside the jobs.
+    pub asides: Arc<Semaphore>,
+    pub metrics: PrometheusHandle,
+    pub started: Instant,
+    /// Cancelled when the process is to end.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// The address by which this client reaches us.
+    pub fn base(&self, headers: &HeaderMap) -> String {
+        http::base_url(&self.config, headers)
+    }
+
+    /// The address of a file of a finished task, good until the task's files go.
+    pub fn file_url(&self, base: &str, task: &Task, key: &Key) -> String {
+        let expires = task.expires_at.unwrap_or_else(|| self.retention_from_now());
+        format!("{base}{}", self.signer.path(key, Right::Read, expires))
+    }
+
+    /// When the files of a task that ended now would go. Rounded up to the hour, so that addresses do not change with every
+    /// answer.
+    fn retention_from_now(&self) -> jiff::Timestamp {
+        let hours = i64::try_from(self.config.retention_hours).unwrap_or(i64::MAX / 7200);
+        let second = (jiff::Timestamp::now().as_second() / 3600 + 1 + hours) * 3600;
+        jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX)
+    }
+
+    /// Runs something that waits for the disk or computes for a moment.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&App) -> ApiResult<T> + Send + 'static,
+    ) -> ApiResult<T> {
+        let app = self.clone();
+        tokio::task::spawn_blocking(move || work(&app)).await.map_err(ApiError::internal)?
+    }
+}

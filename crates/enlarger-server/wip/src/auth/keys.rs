@@ -1,0 +1,92 @@
+//! API keys: `enl_PREFIX_SECRETCHECKSUM`.
+//!
+//! The prefix finds the row, 32 random bytes are the secret, four bytes of checksum tell a mistyped key from a wrong one before
+//! any look-up. What is stored is the SHA-256 of the whole: with 256 random bits there is nothing to guess, so a slow hash
+//! would only slow requests down.
+
+use enlarger_tasks::{ApiKey, NewApiKey, StoreError, TaskStore};
+use ring::rand::{SecureRandom, SystemRandom};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// How every key begins.
+pub(crate) const START: &str = "enl";
+const PLAIN: &str = "enl_";
+const ADMIN: &str = "enladm_";
+
+/// A key just made. Only its hash is stored: this is the only time it can be shown.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// The whole key.
+    pub key: String,
+    /// What is stored of it.
+    pub stored: ApiKey,
+}
+
+/// Makes a key. An administrator's may also manage keys and models.
+///
+/// # Errors
+/// If the store fails.
+pub async fn create(store: &dyn TaskStore, name: &str, admin: bool) -> Result<NewKey, StoreError> {
+    loop {
+        let start = if admin { ADMIN } else { PLAIN };
+        let prefix = format!("{start}{}", hex::encode(random::<4>()));
+        let body = format!("{prefix}_{}", hex::encode(random::<32>()));
+        let key = format!("{body}{}", checksum(&body));
+        let new = NewApiKey { name: name.to_owned(), prefix, hash: Sha256::digest(&key).into() };
+        // A prefix that is taken is one in four billion, and no reason to fail.
+        if let Some(stored) = store.key_create(new).await? {
+            return Ok(NewKey { key, stored });
+        }
+    }
+}
+
+/// All keys, oldest first, revoked ones too.
+///
+/// # Errors
+/// If the store fails.
+pub async fn list(store: &dyn TaskStore) -> Result<Vec<ApiKey>, StoreError> {
+    store.key_list().await
+}
+
+/// Revokes the key with this prefix; `None` when there is none.
+///
+/// # Errors
+/// If the store fails.
+pub async fn revoke(store: &dyn TaskStore, prefix: &str) -> Result<Option<ApiKey>, StoreError> {
+    store.key_revoke(prefix).await
+}
+
+/// Whether this key may manage keys and models.
+pub fn is_admin(key: &ApiKey) -> bool {
+    key.prefix.starts_with(ADMIN)
+}
+
+/// The stored key that this text is, unless it is revoked or was never made.
+pub(crate) async fn verify(store: &dyn TaskStore, text: &str) -> Result<Option<ApiKey>, StoreError> {
+    let Some(prefix) = prefix_of(text) else { return Ok(None) };
+    let Some(stored) = store.key_find(prefix).await? else { return Ok(None) };
+    let hash: [u8; 32] = Sha256::digest(text).into();
+    let good = bool::from(hash.ct_eq(&stored.hash)) && stored.revoked_at.is_none();
+    Ok(good.then_some(stored))
+}
+
+/// The prefix of a text that has the form of a key and the right checksum.
+fn prefix_of(text: &str) -> Option<&str> {
+    let (body, sum) = text.split_at_checked(text.len().checked_sub(CHECKSUM_DIGITS)?)?;
+    let (prefix, secret) = body.rsplit_once('_')?;
+    (secret.len() == 64 && sum == checksum(body)).then_some(prefix)
+}
+
+const CHECKSUM_DIGITS: usize = 8;
+
+fn checksum(body: &str) -> String {
+    hex::encode(&Sha256::digest(body)[..CHECKSUM_DIGITS / 2])
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system has random numbers");
+    bytes
+}

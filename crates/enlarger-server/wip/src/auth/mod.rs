@@ -1,0 +1,155 @@
+//! Who is calling: nobody in particular, an API key, or the bearer of a token.
+
+mod jwt;
+pub mod keys;
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use enlarger_tasks::{Scope, TaskStore};
+use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::HashMapStateStore};
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    config::{Config, ConfigError},
+    error::{ApiError, ApiResult},
+};
+
+/// Headers that may carry a key, besides `Authorization`.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "x-freepik-api-key", "x-magnific-api-key"];
+/// The use of a key is written down this often.
+const NOTE_USE: Duration = Duration::from_secs(60);
+/// Owners whose rate is remembered before idle ones are forgotten.
+const REMEMBERED: usize = 10_000;
+
+/// Who is calling.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// Whom tasks will belong to; `None` when credentials are off.
+    pub owner: Option<String>,
+    /// Whether keys and models may be changed.
+    pub admin: bool,
+}
+
+impl Caller {
+    /// Whose tasks this caller may see.
+    pub fn scope(&self) -> Scope {
+        self.owner.clone().map_or(Scope::All, Scope::Owner)
+    }
+
+    /// # Errors
+    /// 403 unless this caller may change keys and models.
+    pub fn require_admin(&self) -> ApiResult<()> {
+        let refused = || {
+            ApiError::forbidden("this needs an administrator's key").hint("make one: enlarger keys create NAME --admin")
+        };
+        self.admin.then_some(()).ok_or_else(refused)
+    }
+}
+
+/// Checks credentials and rates.
+pub(crate) struct Authority {
+    required: bool,
+    store: Arc<dyn TaskStore>,
+    tokens: Option<jwt::Tokens>,
+    rates: RateLimiter<String, HashMapStateStore<String>, DefaultClock>,
+    noted: Mutex<HashMap<Uuid, Instant>>,
+}
+
+impl Authority {
+    pub fn new(config: &Config, store: Arc<dyn TaskStore>) -> Result<Self, ConfigError> {
+        let per_second = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(per_second).allow_burst(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
+        Ok(Self {
+            required: config.asks_for_credentials(),
+            store,
+            tokens: jwt::Tokens::new(config)?,
+            rates: RateLimiter::hashmap(quota),
+            noted: Mutex::default(),
+        })
+    }
+
+    /// Whether credentials are asked for.
+    pub fn required(&self) -> bool {
+        self.required
+    }
+
+    /// Whether bearer tokens are understood.
+    pub fn understands_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    async fn caller(&self, headers: &HeaderMap) -> ApiResult<Caller> {
+        if !self.required {
+            return Ok(Caller { owner: None, admin: true });
+        }
+        let credential = credential(headers).ok_or_else(|| ApiError::unauthorized("Missing API key"))?;
+        let invalid = || ApiError::unauthorized("Invalid API key");
+        let caller = if credential.starts_with(keys::START) {
+            let key = keys::verify(&*self.store, credential).await?.ok_or_else(invalid)?;
+            if self.should_note(key.id) {
+                self.store.key_used(key.id).await?;
+            }
+            Caller { owner: Some(key.id.to_string()), admin: keys::is_admin(&key) }
+        } else {
+            let tokens = self.tokens.as_ref().ok_or_else(invalid)?;
+            let subject = tokens.subject(credential).await.ok_or_else(invalid)?;
+            Caller { owner: Some(format!("jwt:{subject}")), admin: false }
+        };
+        self.check_rate(caller.owner.as_deref().unwrap_or_default())?;
+        Ok(caller)
+    }
+
+    fn should_note(&self, key: Uuid) -> bool {
+        let mut noted = self.noted.lock().expect("no panic under it");
+        let now = Instant::now();
+        let due = noted.get(&key).is_none_or(|at| now.duration_since(*at) > NOTE_USE);
+        if due {
+            noted.insert(key, now);
+        }
+        due
+    }
+
+    fn check_rate(&self, owner: &str) -> ApiResult<()> {
+        if self.rates.len() > REMEMBERED {
+            self.rates.retain_recent();
+        }
+        self.rates.check_key(&owner.to_owned()).map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
+            let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests with this key");
+            error.retry_after(wait)
+        })
+    }
+}
+
+/// The credential of a request, wherever it stands.
+fn credential(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
+    let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, rest) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(rest.trim()).filter(|rest| !rest.is_empty())
+    });
+    bearer.or_else(|| KEY_HEADERS.iter().find_map(|name| text(name)))
+}
+
+/// Lets only known callers through, and tells handlers who it is.
+pub(crate) async fn require(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    match app.auth.caller(request.headers()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    }
+}

@@ -1,0 +1,201 @@
+//! Uploads: an address to PUT the bytes to, and one to read them from.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, body::Body, extract::State, http::HeaderMap};
+use enlarger_tasks::{NewObject, Object};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    auth::Caller,
+    error::{ApiError, ApiResult, ErrorBody},
+    fields::Fields,
+    files::{Key, signed::Right},
+};
+
+/// Largest body of these requests, in MB.
+const BODY_MB: u64 = 1;
+const LONGEST_NAME: usize = 1024;
+/// Seconds until the bytes must be on their way, as the vendor has it.
+const UPLOAD_SECONDS: i64 = 120;
+/// The vendor's page has 1 to 14 files in one request.
+const MOST_FILES: usize = 14;
+
+/// Announces a file.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
+pub(crate) struct StorageRequest {
+    /// The file's name.
+    #[schema(min_length = 1, max_length = 1024)]
+    file_name: String,
+    /// What the file is. Not relied on.
+    #[schema(required = false)]
+    content_type: String,
+}
+
+/// Where the file goes, and where it is then.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StorageResponse {
+    /// PUT the bytes here, without any credential.
+    #[schema(format = Uri)]
+    upload_url: String,
+    /// Read them from here, or send it as `image`.
+    #[schema(format = Uri)]
+    download_url: String,
+    /// When the file is deleted, unless a task reads it.
+    #[schema(format = DateTime)]
+    expires_at: String,
+}
+
+#[utoipa::path(
+    post, path = "/customers/storage", operation_id = "createStorage", tag = "Files", summary = "Announce a file, and get addresses for it",
+    request_body(content = StorageRequest, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The addresses", body = StorageResponse),
+        (status = 400, description = "Bad Request", body = ErrorBody),
+        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
+        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
+        (status = 408, description = "The body came too slowly", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 429, description = "Too many requests with this key", body = ErrorBody),
+        (status = 500, description = "Internal Server Error", body = ErrorBody),
+        (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn create_storage(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Json<StorageResponse>> {
+    let body = app.bodies.spool(body, BODY_MB, &app.files.tmp()).await?;
+    let mut fields = Fields::parse(&body)?;
+    let file_name = fields.text("file_name", LONGEST_NAME).filter(|name| !name.is_empty());
+    if file_name.is_none() && fields.value("file_name").is_none_or(|name| name == "") {
+        fields.reject("file_name", "is required");
+    }
+    let content_type = fields.text("content_type", 255);
+    fields.done()?;
+    let object = announce(&app, &caller, file_name.unwrap_or_default(), content_type).await?;
+    let base = app.base(&headers);
+    let path = |right, expires| format!("{base}{}", app.signer.path(&Key::Object(object.id), right, expires));
+    Ok(Json(StorageResponse {
+        upload_url: path(Right::Write, object.expires_at),
+        download_url: path(Right::Read, object.expires_at),
+        expires_at: object.expires_at.to_string(),
+    }))
+}
+
+async fn announce(app: &App, caller: &Caller, file_name: String, content_type: Option<String>) -> ApiResult<Object> {
+    let hours = i64::try_from(app.config.upload_hours).unwrap_or(i64::MAX / 7200);
+    let expires_at = Timestamp::now().saturating_add(SignedDuration::from_hours(hours)).map_err(ApiError::internal)?;
+    // Random, since it stands in an address.
+    let id = Uuid::new_v4();
+    let new = NewObject { id, owner: caller.owner.clone(), file_name, content_type, expires_at };
+    Ok(app.store.object_create(new).await?)
+}
+
+/// Announces files.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
+pub(crate) struct UploadsRequest {
+    #[schema(min_items = 1, max_items = 14)]
+    files: Vec<UploadFile>,
+}
+
+/// One file to come.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
+pub(crate) struct UploadFile {
+    #[schema(example = "image/png")]
+    content_type: String,
+}
+
+/// Where the files go.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UploadsResponse {
+    data: Vec<Upload>,
+}
+
+/// Where a file goes, and where it is then.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Upload {
+    /// PUT the bytes here, with `headers`.
+    #[schema(format = Uri)]
+    upload_url: String,
+    /// Headers to send with the bytes.
+    headers: serde_json::Map<String, Value>,
+    /// The file's name here.
+    file_id: Uuid,
+    /// Send it as `image`.
+    #[schema(format = Uri)]
+    asset_url: String,
+    /// Seconds until `upload_url` expires.
+    expires_in: i64,
+    /// Seconds until `asset_url` expires.
+    asset_url_expires_in: i64,
+}
+
+#[utoipa::path(
+    post, path = "/v1/ai/uploads/request-url", operation_id = "requestUploadUrls", tag = "Files", summary = "Announce 1 to 14 files, and get addresses for them",
+    request_body(content = UploadsRequest, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The addresses, in the order of the files", body = UploadsResponse),
+        (status = 400, description = "Bad Request", body = ErrorBody),
+        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
+        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
+        (status = 408, description = "The body came too slowly", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 429, description = "Too many requests with this key", body = ErrorBody),
+        (status = 500, description = "Internal Server Error", body = ErrorBody),
+        (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn request_urls(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Json<UploadsResponse>> {
+    let body = app.bodies.spool(body, BODY_MB, &app.files.tmp()).await?;
+    let mut fields = Fields::parse(&body)?;
+    let files = match fields.value("files") {
+        Some(Value::Array(files)) if (1..=MOST_FILES).contains(&files.len()) => files,
+        _ => {
+            fields.reject("files", format!("must be a list of 1 to {MOST_FILES} files"));
+            Vec::new()
+        }
+    };
+    let types: Vec<Option<&str>> = files.iter().map(|file| file.get("content_type")?.as_str()).collect();
+    for index in types.iter().enumerate().filter(|(_, kind)| kind.is_none_or(|kind| !is_media_type(kind))).map(|(i, _)| i) {
+        fields.reject(&format!("files[{index}].content_type"), "must be a media type such as image/png");
+    }
+    fields.done()?;
+    let base = app.base(&headers);
+    let mut data = Vec::new();
+    for kind in types.into_iter().flatten() {
+        let object = announce(&app, &caller, "upload".to_owned(), Some(kind.to_owned())).await?;
+        let now = Timestamp::now();
+        let until = now.saturating_add(SignedDuration::from_secs(UPLOAD_SECONDS)).map_err(ApiError::internal)?;
+        let key = Key::Object(object.id);
+        data.push(Upload {
+            upload_url: format!("{base}{}", app.signer.path(&key, Right::Write, until)),
+            headers: [("Content-Type".to_owned(), Value::from(kind))].into_iter().collect(),
+            file_id: object.id,
+            asset_url: format!("{base}{}", app.signer.path(&key, Right::Read, object.expires_at)),
+            expires_in: UPLOAD_SECONDS,
+            asset_url_expires_in: object.expires_at.duration_since(object.created_at).as_secs(),
+        });
+    }
+    Ok(Json(UploadsResponse { data }))
+}
+
+fn is_media_type(text: &str) -> bool {
+    let token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    text.len() <= 255 && text.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+}

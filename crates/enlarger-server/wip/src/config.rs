@@ -1,0 +1,319 @@
+//! Settings: a file, below the environment, below flags. One table makes all three and their documentation.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use clap::{Args, Command, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// A setting that makes no sense, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct ConfigError {
+    /// What is wrong and why.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: hint.into() }
+    }
+}
+
+/// Declares every setting once: as a field of [`ConfigLayer`] (file, environment, flag) and of [`Config`] (resolved).
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $env:literal $({ $($arg:tt)* })?;)+) => {
+        /// Settings as far as one source names them.
+        #[derive(Debug, Clone, Default, Deserialize, Args)]
+        #[serde(deny_unknown_fields)]
+        #[group(skip)]
+        pub struct ConfigLayer {
+            $($(#[doc = $doc])+ #[arg(long, env = $env, hide_env_values = true $(, $($arg)*)?)] pub $name: Option<$type>,)+
+        }
+
+        /// All settings.
+        #[derive(Debug, Clone, Serialize)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl ConfigLayer {
+            /// These settings, and where they are silent those below.
+            fn over(self, below: Self) -> Self {
+                Self { $($name: self.$name.or(below.$name),)+ }
+            }
+
+            /// These settings, and where they are silent the defaults.
+            fn or_default(self) -> Config {
+                Config { $($name: self.$name.unwrap_or_else(|| $default),)+ }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Address and port to listen on.
+    listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7788), "ENLARGER_LISTEN" { value_name = "ADDRESS" };
+    /// Where tasks and files are kept. Empty: the platform's place for an application's data.
+    data_dir: PathBuf = PathBuf::new(), "ENLARGER_DATA_DIR" { value_name = "DIR" };
+    /// What this process does: `all`, `api` (no jobs are run) or `worker` (only health and metrics are served).
+    role: Role = Role::All, "ENLARGER_ROLE" { value_enum };
+    /// The address by which clients reach this server, for URLs in answers; a path prefix is allowed. Empty: as each
+    /// request's Host header says.
+    public_url: String = String::new(), "ENLARGER_PUBLIC_URL" { value_name = "URL" };
+    /// Believe X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-Prefix. Only behind a proxy that sets them.
+    trust_forwarded: bool = false, "ENLARGER_TRUST_FORWARDED" { num_args = 0..=1, default_missing_value = "true" };
+    /// Whether credentials are asked for. `auto`: on unless only this machine can connect (a loopback address).
+    auth: Auth = Auth::Auto, "ENLARGER_AUTH" { value_enum };
+    /// Listen on other than a loopback address without asking for credentials. Everybody who can connect can use it.
+    insecure_no_auth: bool = false, "ENLARGER_INSECURE_NO_AUTH" { num_args = 0..=1, default_missing_value = "true" };
+    /// Accept bearer tokens (JWT) signed with this HS256 secret, besides API keys.
+    jwt_secret: Hidden = Hidden::default(), "ENLARGER_JWT_SECRET" { value_name = "SECRET" };
+    /// Accept bearer tokens (JWT) signed with a key of the JSON Web Key Set at this https address.
+    jwks_url: String = String::new(), "ENLARGER_JWKS_URL" { value_name = "URL" };
+    /// The `aud` that bearer tokens must name. Empty: not looked at.
+    jwt_audience: String = String::new(), "ENLARGER_JWT_AUDIENCE" { value_name = "TEXT" };
+    /// The `iss` that bearer tokens must name. Empty: not looked at.
+    jwt_issuer: String = String::new(), "ENLARGER_JWT_ISSUER" { value_name = "TEXT" };
+    /// How many pictures are enlarged at once. One job already uses all threads; more only helps many small pictures.
+    jobs: usize = 1, "ENLARGER_JOBS" { value_name = "N" };
+    /// Threads that one job uses. 0: one per core.
+    threads: usize = 0, "ENLARGER_THREADS" { value_name = "N" };
+    /// Seconds after which a worker that is silent has lost its task.
+    lease_seconds: u64 = 30, "ENLARGER_LEASE_SECONDS" { value_name = "S" };
+    /// Seconds that running jobs are given to finish when the server is told to stop. Then they go back to the queue.
+    drain_seconds: u64 = 25, "ENLARGER_DRAIN_SECONDS" { value_name = "S" };
+    /// How many tasks may wait in all.
+    queue_limit: u64 = 10_000, "ENLARGER_QUEUE_LIMIT" { value_name = "N" };
+    /// How many tasks of one key may wait.
+    key_queue_limit: u64 = 1_000, "ENLARGER_KEY_QUEUE_LIMIT" { value_name = "N" };
+    /// Requests per second that one key may make; twice as many in one burst.
+    requests_per_second: u32 = 50, "ENLARGER_REQUESTS_PER_SECOND" { value_name = "N" };
+    /// Largest body of a request, in MB.
+    max_body_mb: u64 = 128, "ENLARGER_MAX_BODY_MB" { value_name = "MB" };
+    /// Largest uploaded file, in MB.
+    max_upload_mb: u64 = 256, "ENLARGER_MAX_UPLOAD_MB" { value_name = "MB" };
+    /// Largest source picture, in million pixels.
+    max_source_megapixels: u64 = 64, "ENLARGER_MAX_SOURCE_MEGAPIXELS" { value_name = "MP" };
+    /// How many large bodies are read at once; others wait a little, then are asked to come again.
+    bodies_at_once: usize = 64, "ENLARGER_BODIES_AT_ONCE" { value_name = "N" };
+    /// Hours that the files of a finished task are kept.
+    retention_hours: u64 = 24, "ENLARGER_RETENTION_HOURS" { value_name = "H" };
+    /// Days that a task is remembered after its files are gone.
+    history_days: u64 = 30, "ENLARGER_HISTORY_DAYS" { value_name = "D" };
+    /// Hours that an uploaded file is kept for tasks to come.
+    upload_hours: u64 = 24, "ENLARGER_UPLOAD_HOURS" { value_name = "H" };
+    /// Secrets that webhooks are signed with, separated by commas. While one is being changed, give both.
+    webhook_secret: Vec<Hidden> = Vec::new(), "ENLARGER_WEBHOOK_SECRET" { value_name = "SECRET", value_delimiter = ',' };
+    /// Networks that may be reached for pictures and webhooks although they are not public, e.g. `192.168.0.0/16`.
+    allow_net: Vec<ipnet::IpNet> = Vec::new(), "ENLARGER_ALLOW_NET" { value_name = "CIDR", value_delimiter = ',' };
+    /// Origins whose pages may call this server from a browser, e.g. `https://example.com`; `*` for all.
+    cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything.
+    All,
+    /// Answers requests.
+    Api,
+    /// Runs jobs and sends webhooks.
+    Worker,
+}
+
+/// Whether credentials are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// On unless listening on a loopback address.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// A secret: printed nowhere.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "set" })
+    }
+}
+
+impl Serialize for Hidden {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("")
+    }
+}
+
+impl FromStr for Hidden {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Config {
+    /// Flags and environment (which the command line parser has merged) over the file, over the defaults.
+    ///
+    /// # Errors
+    /// If the file cannot be read, names an unknown key, or settings contradict each other.
+    pub fn load(above: ConfigLayer, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let below = file.map(read).transpose()?.unwrap_or_default();
+        let config = above.over(below).or_default();
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Whether credentials are asked for.
+    pub fn asks_for_credentials(&self) -> bool {
+        match self.auth {
+            Auth::On => true,
+            Auth::Off => false,
+            Auth::Auto => !self.listen.ip().is_loopback() && !self.insecure_no_auth,
+        }
+    }
+
+    /// What can be judged without opening anything.
+    fn check(&self) -> Result<(), ConfigError> {
+        let fail = |what: &str, hint: &str| Err(ConfigError::new(what, hint));
+        if !self.listen.ip().is_loopback() && !self.asks_for_credentials() && !self.insecure_no_auth {
+            return fail(
+                "listening on other than a loopback address without credentials would let everybody in",
+                "leave `auth` at `auto`, or add --insecure-no-auth if the network is yours alone",
+            );
+        }
+        if self.auth == Auth::On && self.insecure_no_auth {
+            return fail("`auth` is on and `insecure_no_auth` is set", "choose one of them");
+        }
+        if !self.public_url.is_empty() {
+            let url = url::Url::parse(&self.public_url).ok();
+            let plain = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none();
+            if !url.is_some_and(|url| plain(&url) && url.has_host()) {
+                return fail("`public_url` is no http or https address", "for example https://pictures.example.com/enlarger");
+            }
+        }
+        if !self.jwks_url.is_empty() && !self.jwks_url.starts_with("https://") {
+            return fail("`jwks_url` is no https address", "keys that come unencrypted can be anybody's");
+        }
+        let positive = [
+            ("jobs", self.jobs as u64),
+            ("lease_seconds", self.lease_seconds),
+            ("queue_limit", self.queue_limit),
+            ("key_queue_limit", self.key_queue_limit),
+            ("requests_per_second", self.requests_per_second.into()),
+            ("max_body_mb", self.max_body_mb),
+            ("max_upload_mb", self.max_upload_mb),
+            ("max_source_megapixels", self.max_source_megapixels),
+            ("bodies_at_once", self.bodies_at_once as u64),
+            ("retention_hours", self.retention_hours),
+            ("upload_hours", self.upload_hours),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => fail(&format!("`{name}` is 0"), "give a number of at least 1, or leave it out"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<ConfigLayer, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError::new(format!("cannot read {}: {error}", path.display()), "check the path given to --config")
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        ConfigError::new(
+            format!("{}, line {line}: {}", path.display(), error.message()),
+            "`enlarger serve --print-config` lists every key",
+        )
+    })
+}
+
+/// The default settings as a commented file.
+pub fn print_config() -> String {
+    let mut text = String::from(
+        "# Settings of `enlarger serve`, with their defaults. Pass the file with --config FILE. The environment goes\n\
+         # before the file, flags go before both: `listen` is ENLARGER_LISTEN and --listen.\n",
+    );
+    for setting in describe() {
+        text += "\n";
+        for line in wrap(&setting.help, 100) {
+            text += &format!("# {line}\n");
+        }
+        text += &format!("#{} = {}\n", setting.name, setting.default);
+    }
+    text
+}
+
+/// One setting, for documentation.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The key in the file.
+    pub name: String,
+    /// The environment variable.
+    pub variable: String,
+    /// The flag.
+    pub flag: String,
+    /// The default, as TOML.
+    pub default: String,
+    /// What it does.
+    pub help: String,
+}
+
+/// Every setting, in order.
+pub fn describe() -> Vec<Setting> {
+    let defaults = toml::Table::try_from(Config::default()).expect("settings are plain values");
+    let command = ConfigLayer::augment_args(Command::new("serve"));
+    let setting = |arg: &clap::Arg| {
+        let name = arg.get_id().to_string();
+        let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+        Setting {
+            variable: arg.get_env().map(|variable| variable.to_string_lossy().into_owned()).unwrap_or_default(),
+            flag: format!("--{}", arg.get_long().unwrap_or_default()),
+            default: defaults.get(&name).map(ToString::to_string).unwrap_or_default(),
+            help: help.split_whitespace().collect::<Vec<_>>().join(" "),
+            name,
+        }
+    };
+    command.get_arguments().map(setting).collect()
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is always a last line");
+        if !line.is_empty() && line.len() + word.len() >= width {
+            lines.push(word.to_owned());
+        } else {
+            *line += if line.is_empty() { "" } else { " " };
+            *line += word;
+        }
+    }
+    lines
+}

@@ -1,0 +1,215 @@
+//! Errors on the wire: a superset of what the known clients read, so that each of them shows a sentence.
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use enlarger_pipeline::PipelineError;
+use enlarger_tasks::{QueueLimit, StoreError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Names the bucket of an error for clients of the queue dialect.
+pub(crate) const ERROR_TYPE: HeaderName = HeaderName::from_static("x-comfy-error-type");
+
+/// One field that cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InvalidParam {
+    /// The field.
+    pub name: String,
+    /// Why, without the field's name: "must be between -10 and 10".
+    pub reason: String,
+}
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FreepikErrorResponse)]
+pub struct ErrorBody {
+    /// A word for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+    /// A sentence for people.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub hint: Option<String>,
+    /// All fields that cannot be accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub invalid_params: Vec<InvalidParam>,
+    /// The same once more, where some clients look for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub problem: Option<Problem>,
+    /// What to quote when asking the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub request_id: Option<String>,
+}
+
+/// The error once more.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// A sentence for people.
+    pub message: String,
+    /// All fields that cannot be accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub invalid_params: Vec<InvalidParam>,
+}
+
+/// Why a request is not answered as hoped.
+#[derive(Debug)]
+pub struct ApiError {
+    pub(crate) status: StatusCode,
+    /// `None` for the two credentials errors and the internal one, whose bodies are only a message.
+    pub(crate) code: Option<&'static str>,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) invalid: Vec<InvalidParam>,
+    pub(crate) retry_after: Option<u64>,
+    /// The bucket, when it is not the code.
+    pub(crate) bucket: Option<&'static str>,
+}
+
+/// The result of a handler.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let (message, code) = (message.into(), Some(code));
+        Self { status, code, message, hint: None, invalid: Vec::new(), retry_after: None, bucket: None }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds.max(1)), ..self }
+    }
+
+    /// All bad fields at once. There must be at least one.
+    pub(crate) fn invalid(invalid: Vec<InvalidParam>) -> Self {
+        let sentences: Vec<String> = invalid.iter().map(|param| format!("{} {}", param.name, param.reason)).collect();
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_params", sentences.join("; "));
+        error.invalid = invalid;
+        error.bucket = Some("invalid_input");
+        error
+    }
+
+    pub(crate) fn field(name: &str, reason: impl Into<String>) -> Self {
+        Self::invalid(vec![InvalidParam { name: name.into(), reason: reason.into() }])
+    }
+
+    pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self { bucket: Some("invalid_input"), ..Self::new(StatusCode::BAD_REQUEST, code, message) }
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not Found")
+    }
+
+    pub(crate) fn no_task() -> Self {
+        Self { bucket: Some("request_not_found"), ..Self::new(StatusCode::NOT_FOUND, "not_found", "Task not found") }
+    }
+
+    pub(crate) fn unauthorized(message: &'static str) -> Self {
+        Self { code: None, bucket: Some("unauthorized"), ..Self::new(StatusCode::UNAUTHORIZED, "", message) }
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    pub(crate) fn too_large(megabytes: u64) -> Self {
+        let message = format!("the body is larger than {megabytes} MB");
+        Self { bucket: Some("invalid_input"), ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message) }
+            .hint("send a smaller file, or upload it first and send its address")
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", message);
+        error.retry_after(5)
+    }
+
+    /// Says nothing to the client and everything to the log.
+    #[track_caller]
+    pub(crate) fn internal(why: impl std::fmt::Display) -> Self {
+        let place = std::panic::Location::caller();
+        tracing::error!(%why, %place, "internal error");
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self { code: None, bucket: Some("internal_error"), ..Self::new(status, "", "Internal Server Error") }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = self.code.map(|_| Problem { message: self.message.clone(), invalid_params: self.invalid.clone() });
+        let body = ErrorBody {
+            error: self.code.map(str::to_owned),
+            message: self.message,
+            hint: self.hint,
+            invalid_params: self.invalid,
+            problem,
+            request_id: (self.status == StatusCode::INTERNAL_SERVER_ERROR).then(crate::http::request_id),
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(bucket) = self.bucket.or(self.code) {
+            response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(bucket));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    #[track_caller]
+    fn from(error: StoreError) -> Self {
+        if error.is_transient() {
+            tracing::warn!(%error, "the task store is not available");
+            return Self::unavailable("the server cannot store anything at the moment");
+        }
+        Self::internal(error)
+    }
+}
+
+impl From<std::io::Error> for ApiError {
+    #[track_caller]
+    fn from(error: std::io::Error) -> Self {
+        if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+            tracing::error!(%error, "the disk is full");
+            return Self::unavailable("the server cannot store anything at the moment");
+        }
+        Self::internal(error)
+    }
+}
+
+impl From<QueueLimit> for ApiError {
+    fn from(limit: QueueLimit) -> Self {
+        let whose = if limit.of_owner { "your queue" } else { "the queue" };
+        let message = format!("{whose} is full: {} tasks wait", limit.limit);
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message);
+        Self { bucket: Some("queue_backlog_full"), ..error }.retry_after(limit.retry_after.as_secs())
+    }
+}
+
+impl From<PipelineError> for ApiError {
+    fn from(error: PipelineError) -> Self {
+        let hint = error.hint();
+        let refused = Self::bad_request(error.code(), error.to_string());
+        Self { hint, ..refused }
+    }
+}

@@ -1,0 +1,225 @@
+//! Files: what clients upload, what tasks read, what comes out.
+//!
+//! A file appears under its name only when it is whole and durable (temporary file, fsync, rename, fsync of the folder), and
+//! never changes afterwards. Names:
+//!
+//! ```text
+//! tasks/3f/0198…3f/source        the picture a task reads
+//! tasks/3f/0198…3f/result-2.png  what attempt 2 made of it
+//! tasks/3f/0198…3f/thumb         a small JPEG of the source, made when first asked for
+//! objects/9a/5b…9a               an upload
+//! tmp/                           what is being written
+//! ```
+
+pub(crate) mod routes;
+pub(crate) mod signed;
+
+use std::{
+    fmt, fs,
+    io::{self, Seek, Write},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use memmap2::Mmap;
+use tempfile::NamedTempFile;
+use uuid::Uuid;
+
+/// The name of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The picture that a task reads.
+    Source(Uuid),
+    /// What came out of a task, by the file's name in its folder.
+    Result(Uuid, String),
+    /// A small JPEG of what a task reads.
+    Thumb(Uuid),
+    /// An upload.
+    Object(Uuid),
+}
+
+/// The folder of all files.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    root: PathBuf,
+}
+
+/// A file that is being written and has no name yet. Gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Draft(NamedTempFile);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(task) => write!(f, "tasks/{task}/source"),
+            Self::Result(task, name) => write!(f, "tasks/{task}/{name}"),
+            Self::Thumb(task) => write!(f, "tasks/{task}/thumb"),
+            Self::Object(id) => write!(f, "objects/{id}"),
+        }
+    }
+}
+
+impl Files {
+    /// Opens the folder, making it if needed.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        for folder in ["tasks", "objects", "tmp"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Where unfinished files are, on the same disk as the others.
+    pub fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// The folder of all files.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A new file without a name.
+    pub fn draft(&self) -> io::Result<Draft> {
+        NamedTempFile::new_in(self.tmp()).map(Draft)
+    }
+
+    /// Gives a draft its name, durably.
+    pub fn publish(&self, draft: Draft, key: &Key) -> io::Result<()> {
+        let path = self.path(key);
+        draft.0.as_file().sync_all()?;
+        let folder = self.folder(&path)?;
+        draft.0.persist(&path).map_err(|error| error.error)?;
+        sync(&folder)
+    }
+
+    /// Gives a file a second name. The two do not know of each other.
+    pub fn link(&self, from: &Key, to: &Key) -> io::Result<()> {
+        let path = self.path(to);
+        let folder = self.folder(&path)?;
+        match fs::hard_link(self.path(from), &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // Not every file system has links.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => fs::copy(self.path(from), &path).map(|_| ()),
+            other => other,
+        }?;
+        sync(&folder)
+    }
+
+    fn folder(&self, path: &Path) -> io::Result<PathBuf> {
+        let folder = path.parent().unwrap_or(&self.root).to_owned();
+        if !folder.exists() {
+            fs::create_dir_all(&folder)?;
+            // The new folder's own entry has to last as well.
+            folder.ancestors().skip(1).take(2).try_for_each(sync)?;
+        }
+        Ok(folder)
+    }
+
+    /// Where a file is, if it is there.
+    pub fn path(&self, key: &Key) -> PathBuf {
+        match key {
+            Key::Source(task) => self.task(*task).join("source"),
+            Key::Result(task, name) => self.task(*task).join(name),
+            Key::Thumb(task) => self.task(*task).join("thumb"),
+            Key::Object(id) => self.root.join("objects").join(shard(*id)).join(id.to_string()),
+        }
+    }
+
+    /// Maps a file into memory. It is only backed by the file itself, so that large pictures cost no memory.
+    pub fn map(&self, key: &Key) -> io::Result<Mmap> {
+        let file = fs::File::open(self.path(key))?;
+        // SAFETY: files never change after they have got their name (see the module's notes), and deletion only unlinks.
+        unsafe { Mmap::map(&file) }
+    }
+
+    /// Deletes a file, if it is there.
+    pub fn remove(&self, key: &Key) -> io::Result<()> {
+        ignore_missing(fs::remove_file(self.path(key)))
+    }
+
+    /// Deletes all files of a task, if there are any.
+    pub fn remove_task(&self, task: Uuid) -> io::Result<()> {
+        ignore_missing(fs::remove_dir_all(self.task(task)))
+    }
+
+    fn task(&self, task: Uuid) -> PathBuf {
+        self.root.join("tasks").join(shard(task)).join(task.to_string())
+    }
+
+    /// Tasks that have had a folder for longer than `age`.
+    pub fn tasks_older_than(&self, age: Duration) -> io::Result<Vec<Uuid>> {
+        let mut tasks = Vec::new();
+        for shard in fs::read_dir(self.root.join("tasks"))? {
+            for entry in fs::read_dir(shard?.path())? {
+                let entry = entry?;
+                let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                if let Some(id) = id.filter(|_| older(&entry, age)) {
+                    tasks.push(id);
+                }
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// Deletes unfinished files that nobody can be writing any more.
+    pub fn sweep_tmp(&self, age: Duration) -> io::Result<()> {
+        for entry in fs::read_dir(self.tmp())? {
+            let entry = entry?;
+            if older(&entry, age) {
+                ignore_missing(fs::remove_file(entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Draft {
+    /// The bytes written so far.
+    pub fn map(&self) -> io::Result<Mmap> {
+        // SAFETY: only this value can write to the file, and it is borrowed.
+        unsafe { Mmap::map(self.0.as_file()) }
+    }
+
+    /// A second handle, for writing without blocking.
+    pub fn reopen(&self) -> io::Result<tokio::fs::File> {
+        self.0.reopen().map(tokio::fs::File::from_std)
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Seek for Draft {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+/// The last two digits: those of a time-ordered id are random, the first ones are not.
+fn shard(id: Uuid) -> String {
+    format!("{:02x}", id.as_bytes()[15])
+}
+
+fn older(entry: &fs::DirEntry, age: Duration) -> bool {
+    let modified = entry.metadata().and_then(|data| data.modified());
+    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|passed| passed > age))
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the entries of a folder durable. Elsewhere than on Unix folders cannot be opened, and renames are durable enough.
+fn sync(folder: impl AsRef<Path>) -> io::Result<()> {
+    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
+}

@@ -1,0 +1,226 @@
+//! Reading and uploading files. The address is the right: no credential is asked for.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Path, Query, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use enlarger_image::{EncodeOptions, Format, MetadataPolicy};
+use enlarger_pipeline::{Kernel, Size, resize};
+use enlarger_tasks::Scope;
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+use tower_http::services::ServeFile;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use super::{
+    Key,
+    signed::{self, BadAddress, Right},
+};
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult, ErrorBody},
+    job::{bad_picture, limits},
+    submit::job_of,
+};
+
+/// Longest side of a thumbnail in pixels.
+const THUMB_SIDE: u32 = 512;
+
+/// The routes.
+pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(read_object, write_object)).routes(routes!(read_task_file))
+}
+
+/// The signed part of an address.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Signature {
+    /// Unix seconds after which the address is of no use.
+    #[serde(default)]
+    expires: String,
+    /// Over name, right and expiry.
+    #[serde(default)]
+    signature: String,
+    /// `1`: browsers save the file instead of showing it.
+    download: Option<String>,
+}
+
+#[utoipa::path(
+    get, path = "/files/objects/{id}", operation_id = "readObject", tag = "Files", summary = "Read an uploaded file",
+    params(("id" = Uuid, Path), Signature), security(()),
+    responses(
+        (status = 200, description = "The file", content_type = "application/octet-stream"),
+        (status = 206, description = "A part of the file", content_type = "application/octet-stream"),
+        (status = 403, description = "The address was not given out by this server", body = ErrorBody),
+        (status = 404, description = "There is no such file", body = ErrorBody),
+        (status = 410, description = "The address has expired", body = ErrorBody),
+        (status = 416, description = "The file has no such part"),
+    ),
+)]
+async fn read_object(app: State<Arc<App>>, Path(id): Path<String>, signature: Query<Signature>, request: Request) -> ApiResult<Response> {
+    read(app, &format!("objects/{id}"), &signature, request).await
+}
+
+#[utoipa::path(
+    get, path = "/files/tasks/{id}/{name}", operation_id = "readTaskFile", tag = "Files",
+    summary = "Read a task's result, source or thumbnail",
+    params(("id" = Uuid, Path), ("name" = String, Path), Signature), security(()),
+    responses(
+        (status = 200, description = "The file", content_type = "application/octet-stream"),
+        (status = 206, description = "A part of the file", content_type = "application/octet-stream"),
+        (status = 403, description = "The address was not given out by this server", body = ErrorBody),
+        (status = 404, description = "There is no such file", body = ErrorBody),
+        (status = 410, description = "The address has expired", body = ErrorBody),
+        (status = 416, description = "The file has no such part"),
+    ),
+)]
+async fn read_task_file(
+    app: State<Arc<App>>,
+    Path((id, name)): Path<(String, String)>,
+    signature: Query<Signature>,
+    request: Request,
+) -> ApiResult<Response> {
+    read(app, &format!("tasks/{id}/{name}"), &signature, request).await
+}
+
+async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, request: Request) -> ApiResult<Response> {
+    let key = permitted(&app, path, Right::Read, signature)?;
+    if let Key::Thumb(task) = key {
+        make_thumb(&app, task).await?;
+    }
+    let described = key.clone();
+    let media_type = app.blocking(move |app| media_type(app, &described)).await?;
+    let name = file_name(&app, &key, media_type).await;
+    let download = signature.download.as_deref() == Some("1");
+    let served = ServeFile::new(app.files.path(&key)).try_call(request).await.map_err(ApiError::from)?;
+    let mut response = served.map(Body::new);
+    let headers = response.headers_mut();
+    let kind = if download { "attachment" } else { "inline" };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
+    // What strangers upload is served from our own origin: it must never be run there.
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    if let Ok(value) = HeaderValue::from_str(&format!("{kind}; filename=\"{name}\"")) {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+/// # Errors
+/// 403 or 410 unless the address gives this right.
+fn permitted(app: &App, path: &str, right: Right, signature: &Signature) -> ApiResult<Key> {
+    let forged = || ApiError::forbidden("this address was not given out by this server, or was changed on the way");
+    let key = signed::parse(path).ok_or_else(forged)?;
+    match app.signer.check(&key, right, &signature.expires, &signature.signature) {
+        Ok(()) => Ok(key),
+        Err(BadAddress::Forged) => Err(forged()),
+        Err(BadAddress::Expired) => {
+            Err(ApiError::new(StatusCode::GONE, "expired", "this address has expired, and the file may be deleted"))
+        }
+    }
+}
+
+/// What a file really is, whatever its sender said.
+fn media_type(app: &App, key: &Key) -> ApiResult<&'static str> {
+    match app.files.map(key) {
+        // AVIF is written and not read back.
+        Ok(bytes) if bytes.get(4..12) == Some(b"ftypavif") => Ok(Format::Avif.media_type()),
+        Ok(bytes) => Ok(enlarger_image::probe(&bytes, &enlarger_image::Limits::for_own_files())
+            .map_or("application/octet-stream", |header| header.format.media_type())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ApiError::not_found()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The name that a browser saves the file under: ASCII letters, digits, `-`, `_` and `.` only.
+async fn file_name(app: &App, key: &Key, media_type: &str) -> String {
+    let extension = media_type.rsplit('/').next().map_or("bin", |subtype| match subtype {
+        "jpeg" => "jpg",
+        "tiff" => "tif",
+        "octet-stream" => "bin",
+        other => other,
+    });
+    let (id, result) = match key {
+        Key::Object(id) => return format!("{id}.{extension}"),
+        Key::Source(id) | Key::Thumb(id) => (*id, false),
+        Key::Result(id, _) => (*id, true),
+    };
+    let task = app.store.get(id, &Scope::All).await.ok().flatten();
+    let job = task.as_ref().and_then(|task| job_of(task).ok());
+    let name = job.as_ref().and_then(|job| job.name.clone()).unwrap_or_else(|| id.to_string());
+    let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let stem: String = stem.chars().map(safe).take(80).collect();
+    let factor = job.filter(|_| result).map(|job| match job.request.size {
+        Size::Factor(factor) => format!("_{factor}x"),
+        Size::Width(pixels) | Size::Height(pixels) => format!("_{pixels}px"),
+    });
+    format!("{stem}{}.{extension}", factor.unwrap_or_default())
+}
+
+/// Makes the thumbnail unless it is there.
+async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
+    if app.files.path(&Key::Thumb(task)).exists() {
+        return Ok(());
+    }
+    let _turn = app.asides.clone().acquire_owned().await.map_err(ApiError::internal)?;
+    app.blocking(move |app| {
+        let bytes = app.files.map(&Key::Source(task)).map_err(|_| ApiError::not_found())?;
+        let picture = enlarger_image::decode(&bytes, &limits(&app.config)).map_err(|error| bad_picture(&error))?.picture;
+        let shrink = f64::from(THUMB_SIDE) / f64::from(picture.width.max(picture.height));
+        let side = |pixels: u32| ((f64::from(pixels) * shrink.min(1.0)).round() as u32).max(1);
+        let small = resize(&picture, side(picture.width), side(picture.height), Kernel::Box);
+        let options = EncodeOptions { format: Format::Jpeg, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
+        let mut draft = app.files.draft()?;
+        enlarger_image::encode(&small, &options, &mut draft).map_err(|error| bad_picture(&error))?;
+        Ok(app.files.publish(draft, &Key::Thumb(task))?)
+    })
+    .await
+}
+
+#[utoipa::path(
+    put, path = "/files/objects/{id}", operation_id = "writeObject", tag = "Files", summary = "Upload the bytes of a file",
+    params(("id" = Uuid, Path), Signature), security(()),
+    request_body(content_type = "application/octet-stream", description = "The bytes as they are."),
+    responses(
+        (status = 200, description = "Stored"),
+        (status = 400, description = "The body ended too early", body = ErrorBody),
+        (status = 403, description = "The address was not given out by this server", body = ErrorBody),
+        (status = 404, description = "The upload has expired", body = ErrorBody),
+        (status = 408, description = "The body came too slowly", body = ErrorBody),
+        (status = 410, description = "The address has expired", body = ErrorBody),
+        (status = 413, description = "The file is too large", body = ErrorBody),
+        (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
+    ),
+)]
+async fn write_object(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Query(signature): Query<Signature>,
+    body: Body,
+) -> ApiResult<Response> {
+    let key = permitted(&app, &format!("objects/{id}"), Right::Write, &signature)?;
+    let Key::Object(id) = key else { return Err(ApiError::not_found()) };
+    let draft = app.blocking(|app| Ok(app.files.draft()?)).await?;
+    let mut file = draft.reopen()?;
+    let mut reader = app.bodies.reader(body, app.config.max_upload_mb);
+    let mut size = 0;
+    while let Some(chunk) = reader.next().await? {
+        size += chunk.len() as u64;
+        file.write_all(&chunk).await?;
+    }
+    file.flush().await?;
+    drop(reader);
+    app.blocking(move |app| Ok(app.files.publish(draft, &Key::Object(id))?)).await?;
+    if app.store.object_finish(id, size, None).await?.is_none() {
+        app.blocking(move |app| Ok(app.files.remove(&Key::Object(id))?)).await?;
+        return Err(ApiError::not_found());
+    }
+    Ok(StatusCode::OK.into_response())
+}

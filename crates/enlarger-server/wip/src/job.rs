@@ -1,0 +1,162 @@
+//! What is stored with a task: the request in our own terms, where its picture is, and what came out.
+
+use enlarger_image::{Format, Header, ImageError, Limits};
+use enlarger_pipeline::{Look, Request};
+use serde::{Deserialize, Serialize};
+
+use crate::{config::Config, error::ApiError};
+
+/// The endpoint a task came by; lists filter on it.
+pub(crate) mod kind {
+    pub const CREATIVE: &str = "creative";
+    pub const PRECISION_V1: &str = "precision-v1";
+    pub const PRECISION_V2: &str = "precision-v2";
+    pub const CONSOLE: &str = "console";
+}
+
+/// Creative: "the resulted image can't exceed maximum allowed size of 25.3 million pixels".
+pub(crate) const CREATIVE_PIXELS: u64 = 25_300_000;
+/// Precision: no side of the result is longer, in pixels.
+pub(crate) const PRECISION_SIDE: u32 = 10_060;
+
+/// A task's request as stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// What to do to the pixels.
+    pub request: Request,
+    /// The file to make of them.
+    #[serde(default)]
+    pub output: OutputFile,
+    /// The address by which the client reached us: addresses in webhooks begin with it.
+    pub base: String,
+    /// The picture's name, for file names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What is known of the source at submission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceFacts>,
+    /// Seconds that it was expected to take.
+    pub estimate_seconds: f64,
+    /// Asked for; there is no classifier to do it with.
+    #[serde(default)]
+    pub filter_nsfw: bool,
+}
+
+/// The file that is made.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct OutputFile {
+    /// PNG unless told otherwise.
+    pub format: Option<OutputFormat>,
+    /// 1..=100, for lossy formats.
+    pub quality: Option<u8>,
+}
+
+/// The formats that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OutputFormat {
+    Png,
+    Jpeg,
+    WebP,
+    Tiff,
+    Avif,
+}
+
+impl From<OutputFormat> for Format {
+    fn from(format: OutputFormat) -> Self {
+        match format {
+            OutputFormat::Png => Self::Png,
+            OutputFormat::Jpeg => Self::Jpeg,
+            OutputFormat::WebP => Self::WebP,
+            OutputFormat::Tiff => Self::Tiff,
+            OutputFormat::Avif => Self::Avif,
+        }
+    }
+}
+
+/// Where a task's picture is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Input {
+    /// In the task's own folder.
+    Stored,
+    /// To be fetched by the worker.
+    Url(String),
+}
+
+/// What a picture's header says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourceFacts {
+    pub width: u32,
+    pub height: u32,
+    pub media_type: String,
+    pub bytes: u64,
+}
+
+impl SourceFacts {
+    pub fn new(header: &Header, bytes: u64) -> Self {
+        let media_type = header.format.media_type().to_owned();
+        Self { width: header.width, height: header.height, media_type, bytes }
+    }
+}
+
+/// What came out of a task, as stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// The file's name in the task's folder.
+    pub file: String,
+    pub extension: String,
+    pub media_type: String,
+    pub width: u32,
+    pub height: u32,
+    pub bytes: u64,
+    pub source: SourceFacts,
+    /// Seconds by stage.
+    pub timings: serde_json::Value,
+    /// Sentences about the picture.
+    pub notes: Vec<String>,
+}
+
+/// Limits of source pictures.
+pub(crate) fn limits(config: &Config) -> Limits {
+    Limits { max_bytes: config.max_upload_mb << 20, max_pixels: config.max_source_megapixels * 1_000_000, ..Limits::default() }
+}
+
+/// Why a result would be too large, if it would.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TooLarge {
+    pub reason: String,
+    pub hint: String,
+}
+
+/// Holds the size of a result against what its mode permits. `source` is the size that is enlarged, crop included.
+pub(crate) fn check_result(look: &Look, source: (u32, u32), result: (u32, u32)) -> Result<(), TooLarge> {
+    let ((w, h), (width, height)) = (source, result);
+    let (fits, limit, largest) = match look {
+        Look::Creative(_) => {
+            let fits = u64::from(width) * u64::from(height) <= CREATIVE_PIXELS;
+            let largest = (CREATIVE_PIXELS as f64 / (f64::from(w) * f64::from(h))).sqrt();
+            (fits, "25.3 million pixels".to_owned(), largest)
+        }
+        Look::Precision(_) => {
+            let largest = f64::from(PRECISION_SIDE) / f64::from(w.max(h));
+            (width.max(height) <= PRECISION_SIDE, format!("{PRECISION_SIDE} pixels on a side"), largest)
+        }
+    };
+    if fits {
+        return Ok(());
+    }
+    let reason = format!("would give {width} x {height} pixels, more than the limit of {limit}");
+    let hint = if largest >= 2.0 {
+        format!("the largest whole factor for this picture is {}", largest.floor())
+    } else {
+        "make the picture smaller first".to_owned()
+    };
+    Err(TooLarge { reason, hint })
+}
+
+/// A picture that cannot be used, said of the field `image`.
+pub(crate) fn bad_picture(error: &ImageError) -> ApiError {
+    let refused = ApiError::field("image", format!("cannot be used: {error}"));
+    ApiError { hint: error.hint().map(Into::into), ..refused }
+}

@@ -1,0 +1,122 @@
+//! Tasks on the wire. Frozen: clients exist that nobody here can change.
+
+use enlarger_tasks::{Task, TaskState};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    error::ApiResult,
+    files::Key,
+    submit::{job_of, made_of},
+};
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(as = FreepikTaskStatus)]
+pub(crate) enum WireStatus {
+    Created,
+    InProgress,
+    Completed,
+    Failed,
+}
+
+impl From<TaskState> for WireStatus {
+    fn from(state: TaskState) -> Self {
+        match state {
+            TaskState::Created => Self::Created,
+            TaskState::InProgress => Self::InProgress,
+            TaskState::Completed => Self::Completed,
+            // The dialect knows no cancellation; clients stop at FAILED.
+            TaskState::Failed | TaskState::Cancelled => Self::Failed,
+        }
+    }
+}
+
+/// A task, wrapped as clients expect it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FreepikTaskResponse)]
+pub(crate) struct TaskResponse {
+    pub data: TaskData,
+}
+
+/// A task.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FreepikTaskData)]
+pub(crate) struct TaskData {
+    /// The task's name.
+    pub task_id: Uuid,
+    /// Where it stands.
+    #[schema(inline)]
+    pub status: WireStatus,
+    /// URLs to the generated images. Empty until COMPLETED.
+    #[schema(schema_with = urls)]
+    pub generated: Vec<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+    /// Why it failed, once more, where other clients look for it; or that the files are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub message: Option<String>,
+}
+
+fn urls() -> utoipa::openapi::schema::Array {
+    use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type, schema::ArrayBuilder};
+    let uri = SchemaFormat::KnownFormat(KnownFormat::Uri);
+    let item = ObjectBuilder::new().schema_type(Type::String).format(Some(uri));
+    ArrayBuilder::new().items(item).description(Some("URLs to the generated images.")).build()
+}
+
+impl TaskData {
+    /// As a submission is answered.
+    pub fn created(task_id: Uuid) -> Self {
+        Self { task_id, status: WireStatus::Created, generated: Vec::new(), error: None, message: None }
+    }
+
+    /// As it stands now, with addresses that begin with `base`.
+    pub fn of(app: &App, task: &Task, base: &str) -> ApiResult<Self> {
+        Self::at(app, task, task.state, base)
+    }
+
+    /// As it stood, or stands, at `state`.
+    pub fn at(app: &App, task: &Task, state: TaskState, base: &str) -> ApiResult<Self> {
+        let made = if state == TaskState::Completed { made_of(task)? } else { None };
+        let url = |made: crate::job::Made| app.file_url(base, task, &Key::Result(task.id, made.file));
+        // Clients crash on a COMPLETED task without addresses, so they stay when the files go; the address then says so.
+        let generated: Vec<String> = made.map(url).into_iter().collect();
+        let mut data = Self { status: state.into(), generated, ..Self::created(task.id) };
+        if data.status == WireStatus::Failed {
+            let reason = match &task.error {
+                Some(error) => error.hint.as_ref().map_or(error.message.clone(), |hint| format!("{}. Hint: {hint}", error.message)),
+                None => "the task failed".to_owned(),
+            };
+            (data.error, data.message) = (Some(reason.clone()), Some(reason));
+        } else if task.state == TaskState::Completed && task.files != enlarger_tasks::Files::Present {
+            data.message = Some("the files of this task have expired and are deleted".to_owned());
+        }
+        Ok(data)
+    }
+
+    /// As a webhook tells it, with addresses as the client that submitted it reached us.
+    pub fn for_webhook(app: &App, task: &Task, state: TaskState) -> ApiResult<Self> {
+        Self::at(app, task, state, &job_of(task)?.base)
+    }
+}
+
+/// A list of tasks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskList {
+    pub data: Vec<TaskSummary>,
+}
+
+/// A task in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskSummary {
+    pub task_id: Uuid,
+    #[schema(inline)]
+    pub status: WireStatus,
+}

@@ -1,0 +1,82 @@
+//! Deletes what has expired.
+
+use std::{sync::Arc, time::Duration};
+
+use enlarger_tasks::{Scope, StoreError};
+
+use crate::{app::App, files::Key};
+
+/// How often files are looked at: well below the five minutes within which they must be gone.
+const EVERY: Duration = Duration::from_secs(30);
+/// How many are deleted before others get a turn.
+const BATCH: u32 = 100;
+/// How often files that no task knows of are looked for.
+const ORPHANS_EVERY: u32 = 120;
+/// A submission that is still going on cannot be this old.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+
+/// Sweeps until told to stop.
+pub(crate) async fn run(app: Arc<App>) {
+    let mut round = 0u32;
+    while !app.stop.is_cancelled() {
+        if let Err(error) = sweep(&app).await {
+            tracing::warn!(%error, "cannot delete what has expired");
+        }
+        if round.is_multiple_of(ORPHANS_EVERY) {
+            if let Err(error) = orphans(&app).await {
+                tracing::warn!(%error, "cannot look for files without a task");
+            }
+        }
+        round = round.wrapping_add(1);
+        tokio::select! {
+            () = app.stop.cancelled() => {}
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Deletes all that is due now.
+pub(crate) async fn sweep(app: &Arc<App>) -> Result<(), StoreError> {
+    app.store.recover_expired_leases().await?;
+    loop {
+        let tasks = app.store.take_expired(BATCH).await?;
+        for task in &tasks {
+            let (files, id) = (app.files.clone(), task.id);
+            match tokio::task::spawn_blocking(move || files.remove_task(id)).await {
+                Ok(Ok(())) => app.store.files_deleted(id).await?,
+                failed => tracing::warn!(task = %id, ?failed, "files not deleted, trying again later"),
+            }
+        }
+        let objects = app.store.objects_take_expired(BATCH).await?;
+        for object in &objects {
+            let (files, id) = (app.files.clone(), object.id);
+            match tokio::task::spawn_blocking(move || files.remove(&Key::Object(id))).await {
+                Ok(Ok(())) => app.store.object_deleted(id).await?,
+                failed => tracing::warn!(object = %id, ?failed, "file not deleted, trying again later"),
+            }
+        }
+        if tasks.len() < BATCH as usize && objects.len() < BATCH as usize {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    app.store.prune().await?;
+    Ok(())
+}
+
+/// A process that died between storing a picture and accepting its task leaves a folder that no task knows of.
+async fn orphans(app: &Arc<App>) -> Result<(), StoreError> {
+    let files = app.files.clone();
+    let old = tokio::task::spawn_blocking(move || {
+        files.sweep_tmp(ORPHAN_AGE)?;
+        files.tasks_older_than(ORPHAN_AGE)
+    });
+    let Ok(Ok(old)) = old.await else { return Ok(()) };
+    for id in old {
+        if app.store.get(id, &Scope::All).await?.is_none() {
+            let files = app.files.clone();
+            let _ = tokio::task::spawn_blocking(move || files.remove_task(id)).await;
+        }
+    }
+    Ok(())
+}
