@@ -10,7 +10,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -78,7 +78,7 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut conn = options.connect().await.map_err(|error| cannot_open(path, &error))?;
+        let mut conn = connect(&options).await.map_err(|error| cannot_open(path, &error))?;
         migrate(&mut conn).await.map_err(|error| cannot_migrate(path, &error))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -119,6 +119,26 @@ impl MigrationSource<'static> for Embedded {
         };
         Box::pin(async move { Ok(MIGRATIONS.into_iter().map(migration).collect()) })
     }
+}
+
+/// Connects, waiting while another process turns the same new file into a WAL database: SQLite answers "locked" at once
+/// then, without the busy timeout (its documentation of `sqlite3_busy_handler` calls this the avoidance of a deadlock).
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match options.connect().await {
+            Err(sqlx::Error::Database(error)) if is_busy(&*error) && Instant::now() < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// SQLITE_BUSY with any of its extensions: the low byte is the primary code.
+fn is_busy(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xFF == 5)
 }
 
 fn cannot_open(path: &Path, error: &sqlx::Error) -> StoreError {
