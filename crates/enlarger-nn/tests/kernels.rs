@@ -1,5 +1,7 @@
 //! All kernels compute the same network, whatever its sizes; tiles, threads and odd sizes do not show.
 
+#![allow(clippy::needless_range_loop, reason = "a textbook convolution reads best with its indices")]
+
 use std::{ops::ControlFlow, sync::Mutex};
 
 use enlarger_nn::{
