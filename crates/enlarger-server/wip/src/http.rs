@@ -159,7 +159,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HEAD_SECONDS));
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        let connection = graceful.watch(connection.with_upgrades());
+        let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");

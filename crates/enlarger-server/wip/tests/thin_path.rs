@@ -1,0 +1,73 @@
+//! A photo goes in, a larger one comes out, over real HTTP with the real pipeline.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::Engine as _;
+use enlarger_pipeline::{Enlarger, EnlargerOptions};
+use enlarger_server::{Config, serve};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+fn photo() -> Vec<u8> {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/brushes.png");
+    let bytes = std::fs::read(sample).expect("the sample is there");
+    let picture = enlarger_image::decode(&bytes, &enlarger_image::Limits::default()).expect("a picture").picture;
+    let small = enlarger_pipeline::resize(&picture, 32, 24, enlarger_pipeline::Kernel::Box);
+    let mut out = std::io::Cursor::new(Vec::new());
+    enlarger_image::encode(&small, &enlarger_image::EncodeOptions::default(), &mut out).expect("it can be encoded");
+    out.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_is_enlarged_over_http() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+    let stop = CancellationToken::new();
+    let enlarger = Arc::new(Enlarger::new(EnlargerOptions::default()).unwrap());
+    let server = tokio::spawn(serve(config, enlarger, listener, stop.clone()));
+    let http = reqwest::Client::builder().tls_backend_preconfigured(rustls_none()).build().unwrap();
+
+    let image = base64::prelude::BASE64_STANDARD.encode(photo());
+    for prefix in ["/proxy/freepik/v1/ai", "/v1/ai"] {
+        let answer = http.post(format!("{base}{prefix}/image-upscaler")).json(&json!({ "image": image })).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!((&body["data"]["status"], &body["data"]["generated"]), (&json!("CREATED"), &json!([])));
+        let url = format!("{base}{prefix}/image-upscaler/{}", body["data"]["task_id"].as_str().unwrap());
+        let done = tokio::time::timeout(Duration::from_secs(120), async {
+            loop {
+                let task: Value = http.get(&url).send().await.unwrap().json().await.unwrap();
+                match task["data"]["status"].as_str() {
+                    Some("CREATED" | "IN_PROGRESS") => tokio::time::sleep(Duration::from_millis(50)).await,
+                    _ => break task,
+                }
+            }
+        });
+        let task = done.await.expect("it ends");
+        assert_eq!(task["data"]["status"], "COMPLETED", "{task}");
+        let file = http.get(task["data"]["generated"][0].as_str().unwrap()).send().await.unwrap();
+        assert_eq!(file.headers()["content-type"], "image/png");
+        let header = enlarger_image::probe(&file.bytes().await.unwrap(), &enlarger_image::Limits::default()).unwrap();
+        assert_eq!((header.width, header.height), (64, 48));
+    }
+
+    let bad = json!({ "image": image, "creativity": 11, "engine": "x", "scale_factor": "3x" });
+    let answer = http.post(format!("{base}/v1/ai/image-upscaler")).json(&bad).send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    let error: Value = answer.json().await.unwrap();
+    assert_eq!(error["invalid_params"].as_array().unwrap().len(), 3, "all at once: {error}");
+    let missing = http.get(format!("{base}/v1/ai/mystic/1")).send().await.unwrap();
+    assert_eq!(missing.status(), 404);
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}
+
+fn rustls_none() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}
