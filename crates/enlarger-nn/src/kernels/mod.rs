@@ -55,7 +55,7 @@ impl Backend {
         let isa = match (self.isa, self.precision) {
             (Isa::Auto, Precision::Auto | Precision::Bf16) if amx::available() => Isa::Amx,
             (Isa::Auto, Precision::Bf16) => return Err(NnError::Backend("a matrix unit for bfloat16".into())),
-            (Isa::Auto, _) if direct::has_avx512() => Isa::Avx512,
+            // AVX-512 only when named: its registers spill today, and it is slower than AVX2 (docs/performance.md).
             (Isa::Auto, _) if direct::has_avx2() => Isa::Avx2,
             (Isa::Auto, _) => Isa::Portable,
             (isa, _) => isa,
