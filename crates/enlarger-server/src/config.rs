@@ -216,7 +216,10 @@ impl Config {
             let url = url::Url::parse(&self.public_url).ok();
             let plain = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none();
             if !url.is_some_and(|url| plain(&url) && url.has_host()) {
-                return fail("`public_url` is no http or https address", "for example https://pictures.example.com/enlarger");
+                return fail(
+                    "`public_url` is no http or https address",
+                    "for example https://pictures.example.com/enlarger",
+                );
             }
         }
         if !self.jwks_url.is_empty() && !self.jwks_url.starts_with("https://") {

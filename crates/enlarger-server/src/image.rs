@@ -3,8 +3,7 @@
 use std::io::Write;
 
 use base64::{
-    Engine as _,
-    alphabet,
+    Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
@@ -53,7 +52,10 @@ pub(crate) fn read(fields: &mut Fields<'_>, app: &App, base: &str) -> ApiResult<
     let start: Vec<u8> = Unescaped(token.bytes()).take(256).collect();
     let start = String::from_utf8_lossy(&start).into_owned();
     let lower = start.to_ascii_lowercase();
-    if lower.starts_with("http://") || lower.starts_with("https://") || (lower.starts_with("/files/") && lower.contains('?')) {
+    if lower.starts_with("http://")
+        || lower.starts_with("https://")
+        || (lower.starts_with("/files/") && lower.contains('?'))
+    {
         return address(fields, app, base, raw);
     }
     let skip = match lower.starts_with("data:") {

@@ -70,7 +70,8 @@ pub(crate) struct Authority {
 impl Authority {
     pub fn new(config: &Config, store: Arc<dyn TaskStore>) -> Result<Self, ConfigError> {
         let per_second = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(per_second).allow_burst(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
+        let quota =
+            Quota::per_second(per_second).allow_burst(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
         Ok(Self {
             required: config.asks_for_credentials(),
             store,

@@ -38,7 +38,10 @@ impl Signer {
     /// Path and query of a file. Query values have only letters, digits, `-`, `.`, `_` and `~`, because a common client rewrites others.
     pub fn path(&self, key: &Key, right: Right, expires: Timestamp) -> String {
         let expires = expires.as_second().max(0).unsigned_abs();
-        format!("/files/{key}?expires={expires}&signature={}", BASE64_URL_SAFE_NO_PAD.encode(self.mac(key, right, expires)))
+        format!(
+            "/files/{key}?expires={expires}&signature={}",
+            BASE64_URL_SAFE_NO_PAD.encode(self.mac(key, right, expires))
+        )
     }
 
     /// # Errors

@@ -31,7 +31,8 @@ async fn a_photo_is_enlarged_over_http() {
 
     let image = base64::prelude::BASE64_STANDARD.encode(photo());
     for prefix in ["/proxy/freepik/v1/ai", "/v1/ai"] {
-        let answer = http.post(format!("{base}{prefix}/image-upscaler")).json(&json!({ "image": image })).send().await.unwrap();
+        let answer =
+            http.post(format!("{base}{prefix}/image-upscaler")).json(&json!({ "image": image })).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let body: Value = answer.json().await.unwrap();
         assert_eq!((&body["data"]["status"], &body["data"]["generated"]), (&json!("CREATED"), &json!([])));

@@ -114,10 +114,11 @@ async fn attempt(app: &Arc<App>, task: &Task, watch: &Arc<Watching>) -> End {
         tracing::error!(task = %task.id, why, "task cannot be read");
         End::Failed(TaskError::new("internal", "the task could not be read"), Retry::Never)
     };
-    let (job, input): (Job, Input) = match (serde_json::from_value(task.request.clone()), serde_json::from_value(task.input.clone())) {
-        (Ok(job), Ok(input)) => (job, input),
-        (job, input) => return broken(format!("{:?} {:?}", job.err(), input.err())),
-    };
+    let (job, input): (Job, Input) =
+        match (serde_json::from_value(task.request.clone()), serde_json::from_value(task.input.clone())) {
+            (Ok(job), Ok(input)) => (job, input),
+            (job, input) => return broken(format!("{:?} {:?}", job.err(), input.err())),
+        };
     if let Input::Url(url) = &input {
         if let Err(end) = fetch(app, task, url).await {
             return end;
@@ -134,13 +135,18 @@ async fn attempt(app: &Arc<App>, task: &Task, watch: &Arc<Watching>) -> End {
     });
     match spawned {
         Ok(_) => result.await.unwrap_or_else(|_| panicked()),
-        Err(error) => End::Failed(TaskError::new("busy", format!("no thread for the job: {}", error.kind())), Retry::After(PAUSE)),
+        Err(error) => {
+            End::Failed(TaskError::new("busy", format!("no thread for the job: {}", error.kind())), Retry::After(PAUSE))
+        }
     }
 }
 
 fn panicked() -> End {
     let error = TaskError::new("internal", "the picture could not be processed because of a mistake in this program");
-    End::Failed(error.with_hint("try another picture format or another model, and please report it"), Retry::After(PAUSE))
+    End::Failed(
+        error.with_hint("try another picture format or another model, and please report it"),
+        Retry::After(PAUSE),
+    )
 }
 
 /// Fetches the picture into the task's folder.
@@ -150,7 +156,12 @@ async fn fetch(app: &Arc<App>, task: &Task, url: &str) -> Result<(), End> {
     if app.files.path(&key).exists() {
         return Ok(());
     }
-    let disk = |error: std::io::Error| End::Failed(TaskError::new("storage", format!("the picture could not be stored: {}", error.kind())), Retry::After(PAUSE));
+    let disk = |error: std::io::Error| {
+        End::Failed(
+            TaskError::new("storage", format!("the picture could not be stored: {}", error.kind())),
+            Retry::After(PAUSE),
+        )
+    };
     let draft = app.files.draft().map_err(disk)?;
     let mut file = draft.reopen().map_err(disk)?;
     let fetcher = Fetcher::new(app.policy.clone());
@@ -198,7 +209,11 @@ fn pixels(app: &App, task: Uuid, job: &Job, watch: &Watching) -> End {
         }
     }
     // Results travel to others: where the picture was taken is nobody's business.
-    let output = Output { format: job.output.format.map(Into::into), quality: job.output.quality, metadata: MetadataPolicy::NoGps };
+    let output = Output {
+        format: job.output.format.map(Into::into),
+        quality: job.output.quality,
+        metadata: MetadataPolicy::NoGps,
+    };
     match app.enlarger.job(&bytes, &job.request, &output, &limits, &mut draft, watch) {
         Ok(outcome) => End::Done(Box::new(outcome), draft, header),
         Err(error) => failed(&error),
@@ -249,10 +264,21 @@ async fn hold(app: &Arc<App>, held: &Lease, watch: &Watching) -> End {
 }
 
 /// Publish, then commit. In between the file is there and nobody knows.
-async fn finish(app: &Arc<App>, held: &Lease, outcome: Outcome, draft: Draft, header: &Header) -> Result<&'static str, StoreError> {
+async fn finish(
+    app: &Arc<App>,
+    held: &Lease,
+    outcome: Outcome,
+    draft: Draft,
+    header: &Header,
+) -> Result<&'static str, StoreError> {
     let file = format!("result-{}.{}", held.attempt, outcome.extension);
     let key = Key::Result(held.task, file.clone());
-    let sizes = (|| Ok::<_, std::io::Error>((draft.map()?.len() as u64, std::fs::metadata(app.files.path(&Key::Source(held.task)))?.len())))();
+    let sizes = (|| {
+        Ok::<_, std::io::Error>((
+            draft.map()?.len() as u64,
+            std::fs::metadata(app.files.path(&Key::Source(held.task)))?.len(),
+        ))
+    })();
     let files = app.files.clone();
     let published = key.clone();
     let written = tokio::task::spawn_blocking(move || files.publish(draft, &published)).await;
@@ -260,7 +286,8 @@ async fn finish(app: &Arc<App>, held: &Lease, outcome: Outcome, draft: Draft, he
         (Ok(sizes), Ok(Ok(()))) => sizes,
         (sizes, written) => {
             tracing::error!(task = %held.task, ?sizes, ?written, "the result could not be stored");
-            let error = TaskError::new("storage", "the result could not be stored").with_hint("check the server's disk");
+            let error =
+                TaskError::new("storage", "the result could not be stored").with_hint("check the server's disk");
             return persist(app, || app.store.fail(held, error.clone(), Retry::After(PAUSE))).await.map(|_| "failed");
         }
     };
@@ -297,7 +324,10 @@ async fn discard(files: &Files, key: &Key) {
 }
 
 /// Repeats a write while the database is not available, for as long as the lease could last.
-async fn persist<T, F: Future<Output = Result<T, StoreError>>>(app: &App, write: impl Fn() -> F) -> Result<T, StoreError> {
+async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+    app: &App,
+    write: impl Fn() -> F,
+) -> Result<T, StoreError> {
     let deadline = Instant::now() + lease(app);
     loop {
         match write().await {

@@ -67,9 +67,11 @@ impl Paging {
     pub fn query(&self, kinds: Vec<String>) -> ApiResult<ListQuery> {
         let number = |name: &str, text: &Option<String>, largest: u64, default: u64| match text {
             None => Ok(default),
-            Some(text) => text.parse().ok().filter(|number| (1..=largest).contains(number)).ok_or_else(|| {
-                ApiError::field(name, format!("must be between 1 and {largest}"))
-            }),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|number| (1..=largest).contains(number))
+                .ok_or_else(|| ApiError::field(name, format!("must be between 1 and {largest}"))),
         };
         Ok(ListQuery {
             kinds,
@@ -83,7 +85,12 @@ impl Paging {
 /// Everything that belongs to a request besides its body.
 pub(crate) type Parts = (State<Arc<App>>, Extension<Caller>, HeaderMap);
 
-async fn create((State(app), Extension(caller), headers): Parts, body: Body, read: Read, endpoint: &'static str) -> ApiResult<Response> {
+async fn create(
+    (State(app), Extension(caller), headers): Parts,
+    body: Body,
+    read: Read,
+    endpoint: &'static str,
+) -> ApiResult<Response> {
     let accepted = submit(&app, &caller, &headers, body, read, endpoint).await?;
     // A replay answers as the first time did, whatever has become of the task since.
     let data = TaskData::created(accepted.task.id);

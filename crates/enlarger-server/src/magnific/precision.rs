@@ -106,5 +106,9 @@ pub(crate) struct PrecisionV2Request {
 fn flavor() -> utoipa::openapi::schema::Object {
     use utoipa::openapi::{ObjectBuilder, Type};
     let words: Vec<serde_json::Value> = FLAVORS.iter().map(|(word, _)| (*word).into()).collect();
-    ObjectBuilder::new().schema_type(Type::String).description(Some("What kind of picture it is.")).enum_values(Some(words)).build()
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("What kind of picture it is."))
+        .enum_values(Some(words))
+        .build()
 }

@@ -106,7 +106,8 @@ pub(crate) async fn run(
         }
         TaskState::Failed | TaskState::Cancelled => return Err(failure(&task).into()),
         TaskState::Created | TaskState::InProgress => {
-            let message = "the result is not ready yet; send the same request with the same Idempotency-Key to collect it";
+            let message =
+                "the result is not ready yet; send the same request with the same Idempotency-Key to collect it";
             let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message);
             return Err(error.retry_after(10).into());
         }
@@ -152,7 +153,9 @@ fn failure(task: &Task) -> ApiError {
 fn error_type(task: &Task) -> Option<&'static str> {
     match (task.state, task.error.as_ref().map(|error| error.code.as_str())) {
         (TaskState::Cancelled, _) => Some("cancelled"),
-        (TaskState::Failed, Some("internal" | "worker_died" | "storage" | "busy" | "network" | "model" | "memory")) => Some("provider_error"),
+        (TaskState::Failed, Some("internal" | "worker_died" | "storage" | "busy" | "network" | "model" | "memory")) => {
+            Some("provider_error")
+        }
         (TaskState::Failed, _) => Some("invalid_input"),
         _ => None,
     }
@@ -213,7 +216,13 @@ async fn queued(app: &App, task: &Task) -> ApiResult<QueuedRequest> {
     let place = if status == QueueStatus::InQueue { app.store.queue_place(task.id).await? } else { None };
     let error_type = error_type(task);
     let detail = task.error.as_ref().filter(|_| error_type.is_some()).map(|error| error.message.clone());
-    Ok(QueuedRequest { request_id: task.id, status, queue_position: place.map(|place| place.ahead), error_type, detail })
+    Ok(QueuedRequest {
+        request_id: task.id,
+        status,
+        queue_position: place.map(|place| place.ahead),
+        error_type,
+        detail,
+    })
 }
 
 #[utoipa::path(

@@ -14,7 +14,11 @@ use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{MODEL, OWNER, RouterError, known};
-use crate::{app::App, error::{ApiError, ErrorBody}, openapi};
+use crate::{
+    app::App,
+    error::{ApiError, ErrorBody},
+    openapi,
+};
 
 /// A page of the catalogue.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -60,7 +64,11 @@ pub(crate) struct CatalogueModel {
 pub(crate) async fn list_models(Query(paging): Query<CataloguePaging>) -> Result<Json<Catalogue>, RouterError> {
     let limit: u32 = match paging.limit {
         None => 20,
-        Some(text) => text.parse().ok().filter(|limit| *limit >= 1).ok_or_else(|| ApiError::field("limit", "must be at least 1"))?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| *limit >= 1)
+            .ok_or_else(|| ApiError::field("limit", "must be at least 1"))?,
     };
     // There is one page: whoever has a cursor is past it.
     let only = CatalogueModel {
@@ -96,7 +104,8 @@ pub(crate) async fn model_schema(
     let body = serde_json::to_vec(&document).map_err(ApiError::internal)?;
     let tag = format!("\"{}\"", hex::encode(&Sha256::digest(&body)[..8]));
     let unchanged = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let unchanged = unchanged.is_some_and(|tags| tags.split(',').any(|given| given.trim().trim_start_matches("W/") == tag));
+    let unchanged =
+        unchanged.is_some_and(|tags| tags.split(',').any(|given| given.trim().trim_start_matches("W/") == tag));
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

@@ -91,7 +91,9 @@ impl TaskData {
         let mut data = Self { status: state.into(), generated, ..Self::created(task.id) };
         if data.status == WireStatus::Failed {
             let reason = match &task.error {
-                Some(error) => error.hint.as_ref().map_or(error.message.clone(), |hint| format!("{}. Hint: {hint}", error.message)),
+                Some(error) => {
+                    error.hint.as_ref().map_or(error.message.clone(), |hint| format!("{}. Hint: {hint}", error.message))
+                }
                 None => "the task failed".to_owned(),
             };
             (data.error, data.message) = (Some(reason.clone()), Some(reason));

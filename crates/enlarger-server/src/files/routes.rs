@@ -63,7 +63,12 @@ struct Signature {
         (status = 416, description = "The file has no such part"),
     ),
 )]
-async fn read_object(app: State<Arc<App>>, Path(id): Path<String>, signature: Query<Signature>, request: Request) -> ApiResult<Response> {
+async fn read_object(
+    app: State<Arc<App>>,
+    Path(id): Path<String>,
+    signature: Query<Signature>,
+    request: Request,
+) -> ApiResult<Response> {
     read(app, &format!("objects/{id}"), &signature, request).await
 }
 
@@ -172,11 +177,13 @@ async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
     let _turn = app.asides.clone().acquire_owned().await.map_err(ApiError::internal)?;
     app.blocking(move |app| {
         let bytes = app.files.map(&Key::Source(task)).map_err(|_| ApiError::not_found())?;
-        let picture = enlarger_image::decode(&bytes, &limits(&app.config)).map_err(|error| bad_picture(&error))?.picture;
+        let picture =
+            enlarger_image::decode(&bytes, &limits(&app.config)).map_err(|error| bad_picture(&error))?.picture;
         let shrink = f64::from(THUMB_SIDE) / f64::from(picture.width.max(picture.height));
         let side = |pixels: u32| ((f64::from(pixels) * shrink.min(1.0)).round() as u32).max(1);
         let small = resize(&picture, side(picture.width), side(picture.height), Kernel::Box);
-        let options = EncodeOptions { format: Format::Jpeg, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
+        let options =
+            EncodeOptions { format: Format::Jpeg, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
         let mut draft = app.files.draft()?;
         enlarger_image::encode(&small, &options, &mut draft).map_err(|error| bad_picture(&error))?;
         Ok(app.files.publish(draft, &Key::Thumb(task))?)

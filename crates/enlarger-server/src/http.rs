@@ -88,7 +88,8 @@ pub(crate) fn base_url(config: &Config, headers: &HeaderMap) -> String {
     let host = forwarded("x-forwarded-host").or(text("host")).and_then(|host| host.parse::<Authority>().ok());
     let host = host.filter(|host| !host.as_str().contains('@')).map(|host| host.to_string());
     let scheme = forwarded("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https")).unwrap_or("http");
-    let plain = |path: &&str| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b));
+    let plain =
+        |path: &&str| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b));
     let prefix = forwarded("x-forwarded-prefix").filter(plain).unwrap_or("").trim_end_matches('/');
     format!("{scheme}://{}{prefix}", host.unwrap_or_else(|| config.listen.to_string()))
 }
@@ -111,7 +112,10 @@ fn foreign_host(config: &Config, headers: &HeaderMap) -> Option<ApiError> {
     }
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let name = host.parse::<Authority>().ok()?.host().trim_matches(['[', ']']).to_ascii_lowercase();
-    let ours = name == "localhost" || name.ends_with(".localhost") || !name.contains('.') || name.parse::<std::net::IpAddr>().is_ok();
+    let ours = name == "localhost"
+        || name.ends_with(".localhost")
+        || !name.contains('.')
+        || name.parse::<std::net::IpAddr>().is_ok();
     (!ours).then(|| {
         ApiError::forbidden("this server is not known by that name")
             .hint("call it by its address, or start it with --public-url")

@@ -96,7 +96,10 @@ pub(crate) struct CreativeRequest {
 }
 
 fn scale_factor() -> utoipa::openapi::schema::Object {
-    words("Configure scale factor of the image. For higher scales, the image will take longer to process.", &["2x", "4x", "8x", "16x"])
+    words(
+        "Configure scale factor of the image. For higher scales, the image will take longer to process.",
+        &["2x", "4x", "8x", "16x"],
+    )
 }
 
 fn engine() -> utoipa::openapi::schema::Object {

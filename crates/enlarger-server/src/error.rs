@@ -152,7 +152,8 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let problem = self.code.map(|_| Problem { message: self.message.clone(), invalid_params: self.invalid.clone() });
+        let problem =
+            self.code.map(|_| Problem { message: self.message.clone(), invalid_params: self.invalid.clone() });
         let body = ErrorBody {
             error: self.code.map(str::to_owned),
             message: self.message,

@@ -119,7 +119,11 @@ pub(crate) struct Made {
 
 /// Limits of source pictures.
 pub(crate) fn limits(config: &Config) -> Limits {
-    Limits { max_bytes: config.max_upload_mb << 20, max_pixels: config.max_source_megapixels * 1_000_000, ..Limits::default() }
+    Limits {
+        max_bytes: config.max_upload_mb << 20,
+        max_pixels: config.max_source_megapixels * 1_000_000,
+        ..Limits::default()
+    }
 }
 
 /// Why a result would be too large, if it would.

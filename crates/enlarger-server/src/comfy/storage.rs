@@ -172,7 +172,9 @@ pub(crate) async fn request_urls(
         }
     };
     let types: Vec<Option<&str>> = files.iter().map(|file| file.get("content_type")?.as_str()).collect();
-    for index in types.iter().enumerate().filter(|(_, kind)| kind.is_none_or(|kind| !is_media_type(kind))).map(|(i, _)| i) {
+    for index in
+        types.iter().enumerate().filter(|(_, kind)| kind.is_none_or(|kind| !is_media_type(kind))).map(|(i, _)| i)
+    {
         fields.reject(&format!("files[{index}].content_type"), "must be a media type such as image/png");
     }
     fields.done()?;
@@ -196,6 +198,7 @@ pub(crate) async fn request_urls(
 }
 
 fn is_media_type(text: &str) -> bool {
-    let token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    let token =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     text.len() <= 255 && text.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
 }
