@@ -3,8 +3,10 @@
 mod dirs;
 mod doctor;
 mod inputs;
+mod keys;
 mod models;
 mod printer;
+mod serve;
 mod upscale;
 
 use std::process::ExitCode;
@@ -26,6 +28,10 @@ struct Cli {
 enum Command {
     /// Make pictures larger.
     Upscale(upscale::UpscaleArgs),
+    /// Answer the API, run the tasks and show the page.
+    Serve(Box<serve::ServeArgs>),
+    /// Make, list and revoke API keys.
+    Keys(keys::KeysArgs),
     /// List, add and check networks.
     Models(models::ModelsArgs),
     /// Tell what this machine offers, and test that it computes right.
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
     quiet_broken_pipes();
     let result = match Cli::parse().command {
         Command::Upscale(args) => upscale::run(args),
+        Command::Serve(args) => serve::run(*args),
+        Command::Keys(args) => keys::run(args),
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

@@ -4,10 +4,15 @@
 //! any look-up. What is stored is the SHA-256 of the whole: with 256 random bits there is nothing to guess, so a slow hash
 //! would only slow requests down.
 
-use enlarger_tasks::{ApiKey, NewApiKey, StoreError, TaskStore};
+pub use enlarger_tasks::ApiKey;
+use enlarger_tasks::{NewApiKey, StoreError, TaskStore};
+use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// How every key begins.
 pub(crate) const START: &str = "enl";
@@ -55,6 +60,41 @@ pub async fn list(store: &dyn TaskStore) -> Result<Vec<ApiKey>, StoreError> {
 /// If the store fails.
 pub async fn revoke(store: &dyn TaskStore, prefix: &str) -> Result<Option<ApiKey>, StoreError> {
     store.key_revoke(prefix).await
+}
+
+/// All that may be told of a key.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct KeyInfo {
+    /// Stable id: what tasks carry as their owner.
+    pub id: Uuid,
+    /// What it is for.
+    pub name: String,
+    /// The key's beginning.
+    pub prefix: String,
+    /// Whether it may manage keys and models.
+    pub admin: bool,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// All that may be told of a key.
+pub fn describe(key: &ApiKey) -> KeyInfo {
+    KeyInfo {
+        id: key.id,
+        name: key.name.clone(),
+        prefix: key.prefix.clone(),
+        admin: is_admin(key),
+        created_at: key.created_at,
+        last_used_at: key.last_used_at,
+        revoked_at: key.revoked_at,
+    }
 }
 
 /// Whether this key may manage keys and models.
