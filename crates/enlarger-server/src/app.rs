@@ -7,8 +7,9 @@ use enlarger_egress::Policy;
 use enlarger_pipeline::Enlarger;
 use enlarger_tasks::{Task, TaskStore};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     auth::Authority,
@@ -35,6 +36,8 @@ pub(crate) struct App {
     /// One preview or thumbnail at a time, beside the jobs.
     pub asides: Arc<Semaphore>,
     pub metrics: PrometheusHandle,
+    /// Tasks that were deleted, and whose they were.
+    pub deleted: broadcast::Sender<(Uuid, Option<String>)>,
     pub started: Instant,
     /// Cancelled when the process is to end.
     pub stop: CancellationToken,

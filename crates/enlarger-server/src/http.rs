@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::Authority},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -17,6 +17,7 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
 
 use crate::{app::App, config::Config, error::ApiError};
@@ -42,7 +43,13 @@ pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
     // The path only: queries of file addresses carry signatures.
-    tracing::info!(%method, path, status = response.status().as_u16(), ms = started.elapsed().as_millis() as u64, id);
+    let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis() as u64);
+    if method == Method::GET && response.status().is_success() {
+        // Clients poll.
+        tracing::debug!(%method, path, status, ms, id);
+    } else {
+        tracing::info!(%method, path, status, ms, id);
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         for name in ["x-request-id", "x-comfy-request-id"] {
             response.headers_mut().insert(HeaderName::from_static(name), value.clone());
@@ -103,6 +110,23 @@ pub(crate) async fn guard_browsers(State(app): State<Arc<App>>, request: Request
         }
     }
     next.run(request).await
+}
+
+/// Lets pages of the configured sites call us from a browser. Credentials travel in headers, never in cookies.
+pub(crate) fn cors(config: &Config) -> CorsLayer {
+    let origins = &config.cors_origin;
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
+    };
+    let told = ["retry-after", "idempotent-replayed", "x-comfy-estimated-duration-seconds", "x-request-id"];
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(told.map(HeaderName::from_static))
+        .max_age(Duration::from_secs(3600))
 }
 
 /// A name that an attacker's DNS points at us would make his page our own ("DNS rebinding").

@@ -1,13 +1,14 @@
 //! The HTTP service: routes by dialect, credentials, files with signed addresses, the worker loop.
 //!
 //! [`serve`] is the whole of it. A request goes through a request id, the guard against other sites' pages, credentials, and
-//! into a dialect: `magnific`, `comfy` or `files`. What it submits goes through `submit`, the one way into the queue.
+//! into a dialect: `magnific`, `comfy`, `console` or `files`. What it submits goes through `submit`, the one way into the queue.
 
 mod app;
 pub mod auth;
 mod body;
 mod comfy;
 pub mod config;
+mod console;
 mod error;
 mod fields;
 mod files;
@@ -17,6 +18,7 @@ mod job;
 mod magnific;
 pub mod openapi;
 mod outbox;
+mod page;
 mod submit;
 mod sweeper;
 mod worker;
@@ -112,6 +114,7 @@ pub async fn serve(
         policy: enlarger_egress::Policy { allow: config.allow_net.clone() },
         signer: files::signed::Signer::new(secret),
         asides: Arc::new(Semaphore::new(1)),
+        deleted: tokio::sync::broadcast::channel(256).0,
         started: std::time::Instant::now(),
         stop: stop.clone(),
         store,
@@ -141,7 +144,10 @@ fn router(app: &Arc<App>) -> Router {
     if app.config.role != Role::Worker {
         let (public, _) = openapi::public().split_for_parts();
         let (guarded, _) = openapi::guarded().split_for_parts();
-        routes = guarded.route_layer(middleware::from_fn_with_state(app.clone(), auth::require)).merge(public);
+        routes = guarded
+            .route_layer(middleware::from_fn_with_state(app.clone(), auth::require))
+            .merge(public)
+            .merge(page::routes());
     }
     let state = app.clone();
     let inner = routes
@@ -154,6 +160,7 @@ fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(magnific::wrong_method)
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(app.clone(), http::guard_browsers))
+        .layer(http::cors(&app.config))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(http::with_request_id))
         .with_state(app.clone());

@@ -9,7 +9,7 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{app::App, comfy, files, magnific};
+use crate::{app::App, comfy, console, files, magnific};
 
 /// Routes that ask for credentials.
 pub(crate) fn guarded() -> OpenApiRouter<Arc<App>> {
@@ -19,11 +19,12 @@ pub(crate) fn guarded() -> OpenApiRouter<Arc<App>> {
         .nest(second, magnific::routes())
         .nest("/v1/ai", magnific::alias_routes())
         .merge(comfy::routes())
+        .merge(console::routes())
 }
 
-/// Routes whose address is the right.
+/// Routes that judge for themselves: the address is the right, or everybody may know.
 pub(crate) fn public() -> OpenApiRouter<Arc<App>> {
-    files::routes::routes()
+    files::routes::routes().merge(console::public_routes())
 }
 
 /// The whole specification.

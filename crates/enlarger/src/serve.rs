@@ -1,6 +1,6 @@
 //! `enlarger serve` and `enlarger worker`.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::IsTerminal, net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -64,7 +64,10 @@ fn hinted(error: enlarger_server::ConfigError) -> anyhow::Error {
 fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level)
         .map_err(|e| Hinted::error(format!("`--log {level}` cannot be understood: {e}"), "for example `--log info`"))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     if json {
         subscriber.json().flatten_event(true).init();
     } else {

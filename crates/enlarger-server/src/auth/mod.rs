@@ -86,12 +86,11 @@ impl Authority {
         self.required
     }
 
-    /// Whether bearer tokens are understood.
-    pub fn understands_tokens(&self) -> bool {
-        self.tokens.is_some()
-    }
-
-    async fn caller(&self, headers: &HeaderMap) -> ApiResult<Caller> {
+    /// Who sent these headers.
+    ///
+    /// # Errors
+    /// 401 without a good credential where one is asked for, 429 above the key's rate.
+    pub async fn caller(&self, headers: &HeaderMap) -> ApiResult<Caller> {
         if !self.required {
             return Ok(Caller { owner: None, admin: true });
         }

@@ -19,6 +19,7 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
+pub(crate) use creative::LONGEST_PROMPT;
 pub(crate) use precision::{PrecisionV2Request, read_v2};
 
 use crate::{

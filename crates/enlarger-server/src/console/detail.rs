@@ -1,0 +1,162 @@
+//! A task, with all that is known of it.
+
+use enlarger_pipeline::Request;
+use enlarger_tasks::{Files, Task, TaskError, TaskState};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    error::ApiResult,
+    files::Key,
+    job::{Made, SourceFacts},
+    submit::{job_of, made_of},
+};
+
+/// A task, with all that is known of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskDetail {
+    task_id: Uuid,
+    #[schema(inline)]
+    status: DetailStatus,
+    /// The picture's name.
+    name: String,
+    /// The endpoint it came by: creative, precision-v1, precision-v2, console.
+    kind: String,
+    /// Size, look, model, seed and crop.
+    #[schema(value_type = Object)]
+    request: Request,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+    /// When its files are deleted.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    #[schema(inline)]
+    files: FilesNow,
+    source: Option<PictureFile>,
+    result: Option<PictureFile>,
+    /// A JPEG of the source, at most 512 pixels on a side.
+    #[schema(value_type = Option<String>, format = Uri)]
+    thumb_url: Option<String>,
+    /// While it runs: stage, done and total (tiles), fraction, eta_seconds.
+    #[schema(value_type = Option<Object>)]
+    progress: Option<Value>,
+    /// How many tasks are ahead of it, while it waits.
+    position: Option<u64>,
+    /// Seconds until it will begin, while it waits.
+    wait_seconds: Option<f64>,
+    /// Seconds that it was expected to take.
+    estimate_seconds: f64,
+    /// What was, or will be, done: steps, facts and notes.
+    #[schema(value_type = Option<Object>)]
+    plan: Option<Value>,
+    /// Seconds by stage.
+    #[schema(value_type = Option<Object>)]
+    timings: Option<Value>,
+    /// Why it failed: code, message and hint.
+    #[schema(value_type = Option<Object>)]
+    error: Option<TaskError>,
+}
+
+/// Where a task stands, cancellation included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum DetailStatus {
+    Created,
+    InProgress,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum FilesNow {
+    Present,
+    Gone,
+}
+
+/// A picture that can be read.
+#[derive(Debug, Serialize, ToSchema)]
+struct PictureFile {
+    width: u32,
+    height: u32,
+    bytes: u64,
+    media_type: String,
+    #[schema(format = Uri)]
+    url: String,
+}
+
+impl TaskDetail {
+    /// As it stands now, with addresses that begin with `base`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn of(app: &App, task: &Task, base: &str) -> ApiResult<Self> {
+        let place = if task.state == TaskState::Created { app.store.queue_place(task.id).await? } else { None };
+        let (job, made) = (job_of(task)?, made_of(task)?);
+        let present = task.files == Files::Present;
+        let url = |key: Key| app.file_url(base, task, &key);
+        let source = made.as_ref().map(|made| &made.source).or(job.source.as_ref()).filter(|_| present);
+        let source = source.map(|facts| PictureFile::source(facts, url(Key::Source(task.id))));
+        let result = made.as_ref().filter(|_| present);
+        let result = result.map(|made| PictureFile::result(made, url(Key::Result(task.id, made.file.clone()))));
+        let mut plan = task.plan.clone();
+        if let (Some(Value::Object(plan)), Some(made)) = (&mut plan, &made) {
+            plan.insert("notes".into(), made.notes.clone().into());
+        }
+        Ok(Self {
+            task_id: task.id,
+            status: task.state.into(),
+            name: job.name.unwrap_or_else(|| task.id.to_string()),
+            kind: task.kind.clone(),
+            request: job.request,
+            created_at: task.created_at,
+            started_at: task.started_at,
+            finished_at: task.finished_at,
+            expires_at: task.expires_at,
+            files: if present { FilesNow::Present } else { FilesNow::Gone },
+            thumb_url: source.as_ref().map(|_| url(Key::Thumb(task.id))),
+            source,
+            result,
+            progress: task.progress.clone().filter(|_| task.state == TaskState::InProgress),
+            position: place.map(|place| place.ahead),
+            wait_seconds: place.map(|place| place.cost_ahead / app.config.jobs as f64),
+            estimate_seconds: job.estimate_seconds,
+            plan,
+            timings: made.map(|made| made.timings),
+            error: task.error.clone(),
+        })
+    }
+}
+
+impl PictureFile {
+    fn source(facts: &SourceFacts, url: String) -> Self {
+        let SourceFacts { width, height, media_type, bytes } = facts.clone();
+        Self { width, height, bytes, media_type, url }
+    }
+
+    fn result(made: &Made, url: String) -> Self {
+        let (width, height, bytes) = (made.width, made.height, made.bytes);
+        Self { width, height, bytes, media_type: made.media_type.clone(), url }
+    }
+}
+
+impl From<TaskState> for DetailStatus {
+    fn from(state: TaskState) -> Self {
+        match state {
+            TaskState::Created => Self::Created,
+            TaskState::InProgress => Self::InProgress,
+            TaskState::Completed => Self::Completed,
+            TaskState::Failed => Self::Failed,
+            TaskState::Cancelled => Self::Cancelled,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Our own routes under `/api/`: what the page needs beyond the dialects, for anybody to use.
+
+mod ask;
+mod detail;
+mod events;
+mod keys;
+mod models;
+mod preview;
+mod status;
+mod tasks;
+
+use std::sync::Arc;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::app::App;
+
+/// Routes that ask for credentials.
+pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(tasks::create, tasks::list))
+        .routes(routes!(tasks::get, tasks::delete))
+        .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::retry))
+        .routes(routes!(events::task_events))
+        .routes(routes!(events::all_events))
+        .routes(routes!(preview::preview))
+        .routes(routes!(preview::estimate))
+        .routes(routes!(models::list))
+        .routes(routes!(models::add))
+        .routes(routes!(models::remove))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
+}
+
+/// Routes that answer everybody, and more to those who have a key.
+pub(crate) fn public_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(status::status))
+}

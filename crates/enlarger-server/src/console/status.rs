@@ -1,0 +1,189 @@
+//! How the service is: one call for the page's settings and health.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::HeaderMap};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    error::{ApiResult, ErrorBody},
+    job::{CREATIVE_PIXELS, PRECISION_SIDE},
+};
+
+/// How the service is. Without a key, where one is asked for, only `version` and `auth`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    version: &'static str,
+    auth: AuthStatus,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    inside: Option<Inside>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AuthStatus {
+    /// Whether credentials are asked for.
+    required: bool,
+    /// Whether this caller may manage keys and models.
+    admin: bool,
+}
+
+/// What is for callers only.
+#[derive(Debug, Serialize, ToSchema)]
+struct Inside {
+    uptime_seconds: u64,
+    limits: LimitStatus,
+    machine: Machine,
+    storage: Storage,
+    retention_seconds: u64,
+    history_seconds: u64,
+    queue: Queue,
+    checks: Vec<Check>,
+    listen: String,
+    public_url: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct LimitStatus {
+    max_body_bytes: u64,
+    max_upload_bytes: u64,
+    max_source_pixels: u64,
+    max_creative_pixels: u64,
+    max_precision_side: u32,
+    queue: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Machine {
+    backend: String,
+    threads: usize,
+    cores: usize,
+    memory_total: u64,
+    memory_available: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Storage {
+    data_dir: String,
+    used_bytes: u64,
+    free_bytes: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Queue {
+    waiting: u64,
+    running: u64,
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
+    seconds_waiting: f64,
+    webhooks_pending: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    message: String,
+}
+
+#[utoipa::path(
+    get, path = "/api/status", operation_id = "getStatus", tag = "Console", summary = "Tell how the service is",
+    responses(
+        (status = 200, description = "How it is", body = Status),
+        (status = "default", description = "What went wrong", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn status(State(app): State<Arc<App>>, headers: HeaderMap) -> ApiResult<Json<Status>> {
+    let required = app.auth.required();
+    let caller = app.auth.caller(&headers).await.ok();
+    let admin = caller.as_ref().is_some_and(|caller| caller.admin);
+    let inside = if caller.is_some() { Some(inside(&app).await?) } else { None };
+    Ok(Json(Status { version: env!("CARGO_PKG_VERSION"), auth: AuthStatus { required, admin }, inside }))
+}
+
+async fn inside(app: &Arc<App>) -> ApiResult<Inside> {
+    let config = &app.config;
+    let counts = app.store.counts().await?;
+    let written = app.store.ping().await;
+    let (machine, storage, disk) = app.blocking(|app| Ok((machine(app), storage(app), disk(app)))).await?;
+    let database = Check {
+        name: "database",
+        ok: written.is_ok(),
+        message: written.map_or_else(|error| error.to_string(), |()| "can be written".into()),
+    };
+    Ok(Inside {
+        uptime_seconds: app.started.elapsed().as_secs(),
+        limits: LimitStatus {
+            max_body_bytes: config.max_body_mb << 20,
+            max_upload_bytes: config.max_upload_mb << 20,
+            max_source_pixels: config.max_source_megapixels * 1_000_000,
+            max_creative_pixels: CREATIVE_PIXELS,
+            max_precision_side: PRECISION_SIDE,
+            queue: config.queue_limit,
+        },
+        machine,
+        storage,
+        retention_seconds: config.retention_hours.saturating_mul(3600),
+        history_seconds: config.history_days.saturating_mul(86_400),
+        queue: Queue {
+            waiting: counts.created,
+            running: counts.in_progress,
+            completed: counts.completed,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            seconds_waiting: counts.queued_cost,
+            webhooks_pending: counts.outbox_pending,
+        },
+        checks: vec![database, disk],
+        listen: config.listen.to_string(),
+        public_url: config.public_url.clone(),
+    })
+}
+
+fn machine(app: &App) -> Machine {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let (total, available) = (system.total_memory(), system.available_memory());
+    let group = system.cgroup_limits();
+    Machine {
+        backend: app.enlarger.backend().to_string(),
+        threads: app.enlarger.threads(),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_total: group.as_ref().map_or(total, |group| total.min(group.total_memory)),
+        memory_available: group.map_or(available, |group| available.min(group.free_memory)),
+    }
+}
+
+fn storage(app: &App) -> Storage {
+    let root = app.files.root();
+    let disks = sysinfo::Disks::new_with_refreshed_list();
+    let absolute = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    // The disk with the longest mount point that the folder lies under.
+    let disk = disks.iter().filter(|disk| absolute.starts_with(disk.mount_point()));
+    let disk = disk.max_by_key(|disk| disk.mount_point().as_os_str().len());
+    Storage {
+        data_dir: app.config.data_dir.display().to_string(),
+        used_bytes: size_of_folder(root),
+        free_bytes: disk.map_or(0, sysinfo::Disk::available_space),
+    }
+}
+
+fn disk(app: &App) -> Check {
+    match app.files.draft() {
+        Ok(_) => Check { name: "files", ok: true, message: "can be written".into() },
+        Err(error) => Check { name: "files", ok: false, message: error.to_string() },
+    }
+}
+
+fn size_of_folder(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => size_of_folder(&entry.path()),
+        Ok(data) => data.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
+}
