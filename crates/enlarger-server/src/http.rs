@@ -113,20 +113,21 @@ pub(crate) async fn guard_browsers(State(app): State<Arc<App>>, request: Request
 }
 
 /// Lets pages of the configured sites call us from a browser. Credentials travel in headers, never in cookies.
-pub(crate) fn cors(config: &Config) -> CorsLayer {
-    let origins = &config.cors_origin;
+pub(crate) fn cors(config: &Config) -> Option<CorsLayer> {
+    let origins = Some(&config.cors_origin).filter(|origins| !origins.is_empty())?;
     let origin = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
         AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
     };
     let told = ["retry-after", "idempotent-replayed", "x-comfy-estimated-duration-seconds", "x-request-id"];
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(told.map(HeaderName::from_static))
-        .max_age(Duration::from_secs(3600))
+        .max_age(Duration::from_secs(3600));
+    Some(layer)
 }
 
 /// A name that an attacker's DNS points at us would make his page our own ("DNS rebinding").

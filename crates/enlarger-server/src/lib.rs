@@ -160,7 +160,7 @@ fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(magnific::wrong_method)
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(app.clone(), http::guard_browsers))
-        .layer(http::cors(&app.config))
+        .layer(tower::util::option_layer(http::cors(&app.config)))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(http::with_request_id))
         .with_state(app.clone());

@@ -20,7 +20,7 @@ use crate::{
 
 /// What `npm run build` made of `web/`. Empty when the binary was built without it.
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../../web/dist"]
+#[folder = "../../web/dist"]
 #[allow_missing = true]
 struct Dist;
 
@@ -29,7 +29,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     font-src 'self'; connect-src 'self' blob:; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 /// The page about the API is not ours, and writes styles into itself.
-const DOCS_POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; \
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 /// Names of files under `assets/` change with what is in them.
@@ -39,7 +39,7 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 pub(crate) fn routes() -> Router<Arc<App>> {
     let page = Router::new()
         .route("/", get(|| async { file("index.html") }))
-        .route("/{file}", get(|Path(name): Path<String>| async move { file(&name) }))
+        .route("/icon.svg", get(|| async { file("icon.svg") }))
         .route("/assets/{file}", get(|Path(name): Path<String>| async move { file(&format!("assets/{name}")) }))
         .route("/samples/{file}", get(|Path(name): Path<String>| async move { file(&format!("samples/{name}")) }))
         .layer(header(header::CONTENT_SECURITY_POLICY, PAGE_POLICY))

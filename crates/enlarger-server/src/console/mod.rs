@@ -27,8 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(preview::preview))
         .routes(routes!(preview::estimate))
         .routes(routes!(models::list))
-        .routes(routes!(models::add))
-        .routes(routes!(models::remove))
+        .routes(routes!(models::add, models::remove))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
 }

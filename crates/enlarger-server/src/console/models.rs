@@ -35,9 +35,9 @@ pub(crate) async fn list((State(app), ..): Parts) -> Json<ModelList> {
 }
 
 #[utoipa::path(
-    put, path = "/api/models/{file_name}", operation_id = "addModel", tag = "Console",
+    put, path = "/api/models/{name}", operation_id = "addModel", tag = "Console",
     summary = "Add a network from a .safetensors or .pth file",
-    params(("file_name" = String, Path, description = "The file's name; without its ending it becomes the network's.")),
+    params(("name" = String, Path, description = "The file's name; without its ending it becomes the network's.")),
     request_body(content_type = "application/octet-stream", description = "The file as it is."),
     responses(
         (status = 201, description = "The network", body = Object),
