@@ -58,9 +58,9 @@ export class Service {
     }
   }
 
-  /** Makes an API key on the command line. */
+  /** Makes an administrator's key on the command line. */
   createKey(name: string): string {
-    const said = execFileSync(BINARY, ['keys', 'create', name, '--data-dir', this.dir]).toString();
+    const said = execFileSync(BINARY, ['keys', 'create', name, '--admin', '--data-dir', this.dir]).toString();
     return said.trim().split(/\s+/).at(-1)!;
   }
 

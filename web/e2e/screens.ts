@@ -25,7 +25,7 @@ export async function tour(page: Page, url: string, visit: (screen: string) => P
 
   await set(page, { manner: 'Creative', factor: 4, network: 'x4plus' });
   await page.keyboard.press('Control+Enter');
-  await page.locator('.work[data-status=IN_PROGRESS]').getByText(/tile [1-9]\d* of/).first().waitFor();
+  await page.locator('.work[data-status=IN_PROGRESS]').getByText(/tile \d+ of/).first().waitFor();
   await visit('pictures-working');
   for (const name of ['stream.jpg', 'brushes.png', 'friends.jpg']) {
     await page.getByRole('link', { name: `Compare: ${name}` }).first().waitFor({ timeout: 120_000 });
