@@ -32,6 +32,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Make, list and revoke API keys.
     Keys(keys::KeysArgs),
+    /// Print the specification of the API (OpenAPI 3.1).
+    Openapi,
     /// List, add and check networks.
     Models(models::ModelsArgs),
     /// Tell what this machine offers, and test that it computes right.
@@ -44,6 +46,10 @@ fn main() -> ExitCode {
         Command::Upscale(args) => upscale::run(args),
         Command::Serve(args) => serve::run(*args),
         Command::Keys(args) => keys::run(args),
+        Command::Openapi => {
+            println!("{:#}", enlarger_server::openapi::document());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

@@ -95,8 +95,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 fn announce(config: &Config, address: SocketAddr) {
-    let url = if config.public_url.is_empty() { format!("http://{address}") } else { config.public_url.clone() };
+    let local = format!("http://{address}");
+    let url = if config.public_url.is_empty() { local.as_str() } else { config.public_url.trim_end_matches('/') };
     eprintln!("enlarger {} keeps its tasks and files in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    if url != local {
+        eprintln!("Listening on {local}");
+    }
     match config.role {
         Role::Worker => eprintln!("Working; health and metrics at {url}"),
         Role::All | Role::Api => {

@@ -1,0 +1,352 @@
+//! The real binary on a free port, and a client for it.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Long enough for the slowest machine; nothing is asserted about how long things take.
+pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const CREATIVE: &str = "/v1/ai/image-upscaler";
+pub const V2: &str = "/v1/ai/image-upscaler-precision-v2";
+
+/// A running server. Killed when dropped.
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    args: Vec<String>,
+    dir: Arc<TempDir>,
+    said: Arc<Mutex<String>>,
+    /// Sent as X-API-KEY.
+    pub key: Option<String>,
+}
+
+impl Server {
+    pub fn start(args: &[&str]) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        let args = args.iter().map(ToString::to_string).collect();
+        Self::spawn(dir, args, 0, Arc::default())
+    }
+
+    fn spawn(dir: Arc<TempDir>, args: Vec<String>, port: u16, said: Arc<Mutex<String>>) -> Self {
+        let mut child = binary()
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+            .arg(dir.path())
+            .args(&args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut port = None;
+        while port.is_none() {
+            let mut line = String::new();
+            let read = lines.read_line(&mut line).expect("it can be read");
+            assert!(read > 0, "the server ended: {}", said.lock().unwrap());
+            port = line.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.trim().parse().ok());
+            said.lock().unwrap().push_str(&line);
+        }
+        let log = said.clone();
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut log = log.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let server = Self { child, port: port.unwrap(), args, dir, said, key: None };
+        let patience = Instant::now() + PATIENCE;
+        while server.get("/readyz").status != 200 {
+            assert!(Instant::now() < patience, "it never gets ready: {}", server.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server
+    }
+
+    /// A second process on the same data.
+    pub fn another(&self, args: &[&str]) -> Self {
+        let args = args.iter().map(ToString::to_string).collect();
+        Self::spawn(self.dir.clone(), args, 0, self.said.clone())
+    }
+
+    /// Ends without a warning.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Starts again on the same address and data.
+    pub fn start_again(&mut self) {
+        let key = self.key.take();
+        let mut next = Self::spawn(self.dir.clone(), self.args.clone(), self.port, self.said.clone());
+        next.key = key;
+        *self = next;
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        assert!(sent.success());
+        self.child.wait().expect("it ends")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// All that was logged so far.
+    pub fn log(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        if path.starts_with("http") { path.to_owned() } else { format!("http://127.0.0.1:{}{path}", self.port) }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], &[])
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[], body.to_string().as_bytes())
+    }
+
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_send(method, path, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
+    }
+
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, ureq::Error> {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key);
+        }
+        let request = request.body(body.to_vec()).expect("a request");
+        let mut response = config.new_agent().run(request)?;
+        let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+        let headers = response.headers().clone();
+        Ok(Answer { status: response.status().as_u16(), headers, bytes })
+    }
+
+    /// Submits a task and returns its id.
+    pub fn submit(&self, path: &str, body: &Value) -> String {
+        let answer = self.post(path, body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let id = if path == "/api/tasks" {
+            answer.json()["task_id"].clone()
+        } else {
+            answer.json()["data"]["task_id"].clone()
+        };
+        id.as_str().expect("an id").to_owned()
+    }
+
+    /// All that is known of a task.
+    pub fn task(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/api/tasks/{id}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Waits until a task stands in one of these states.
+    pub fn wait(&self, id: &str, states: &[&str]) -> Value {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let task = self.task(id);
+            if states.contains(&task["status"].as_str().unwrap()) {
+                return task;
+            }
+            assert!(Instant::now() < patience, "{task}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn wait_done(&self, id: &str) -> Value {
+        let task = self.wait(id, &["COMPLETED", "FAILED", "CANCELLED"]);
+        assert_eq!(task["status"], "COMPLETED", "{task}\n{}", self.log());
+        task
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: ureq::http::HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(2000)]).into_owned()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+}
+
+/// The binary, without settings from the environment.
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENLARGER_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+pub fn sample(name: &str) -> Vec<u8> {
+    std::fs::read(root().join("samples").join(name)).expect("the sample is there")
+}
+
+/// A real photo of this size, as PNG.
+pub fn photo(width: u32, height: u32) -> Vec<u8> {
+    let limits = enlarger_image::Limits::default();
+    let picture = enlarger_image::decode(&sample("brushes.png"), &limits).expect("a picture").picture;
+    let small = enlarger_pipeline::resize(&picture, width, height, enlarger_pipeline::Kernel::Box);
+    let mut out = std::io::Cursor::new(Vec::new());
+    enlarger_image::encode(&small, &enlarger_image::EncodeOptions::default(), &mut out).expect("it can be encoded");
+    out.into_inner()
+}
+
+pub fn base64(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
+
+/// A task that is done in a moment.
+pub fn quick() -> Value {
+    json!({ "image": base64(&photo(32, 24)), "name": "quick.png", "request": { "model": "animevideo-v3" } })
+}
+
+/// A task that takes a second or many, depending on the machine.
+pub fn slow() -> Value {
+    json!({ "image": base64(&photo(192, 144)), "name": "slow.png", "request": { "model": "x4plus", "size": { "factor": 4.0 } } })
+}
+
+/// A task that takes long enough to be interfered with on any machine.
+pub fn endless() -> Value {
+    json!({ "image": base64(&sample("stream.jpg")), "name": "long.jpg", "request": { "model": "x4plus", "size": { "factor": 15.0 } } })
+}
+
+/// Width and height in the header of a PNG (ISO 15948, section 11.2.1).
+pub fn png_size(bytes: &[u8]) -> (u32, u32) {
+    assert_eq!(&bytes[1..4], b"PNG");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    (number(16), number(20))
+}
+
+/// One HTTP request as it came to a [`Receiver`].
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
+
+/// A web server that answers every request with one status, and remembers what came.
+pub struct Receiver {
+    pub url: String,
+    got: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Receiver {
+    /// `status` of the n-th request, from 0. 0 never answers.
+    pub fn start(status: impl Fn(usize) -> u16 + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+        let got: Arc<Mutex<Vec<Received>>> = Arc::default();
+        let kept = got.clone();
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for (n, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+                let Some(received) = receive(&stream) else { continue };
+                kept.lock().unwrap().push(received);
+                match status(n) {
+                    0 => open.push(stream),
+                    code => {
+                        let answer = format!("HTTP/1.1 {code} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                        let _ = (&stream).write_all(answer.as_bytes());
+                    }
+                }
+            }
+        });
+        Self { url, got }
+    }
+
+    pub fn got(&self) -> Vec<Received> {
+        self.got.lock().unwrap().clone()
+    }
+
+    /// Waits until so many requests have come.
+    pub fn wait(&self, count: usize) -> Vec<Received> {
+        let patience = Instant::now() + PATIENCE;
+        while self.got().len() < count {
+            assert!(Instant::now() < patience, "{:?}", self.got());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.got()
+    }
+}
+
+fn receive(stream: &TcpStream) -> Option<Received> {
+    let mut reader = BufReader::new(stream);
+    let mut headers = Vec::new();
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    loop {
+        line.clear();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.push((name.to_owned(), value.trim().to_owned()));
+    }
+    let mut received = Received { headers, body: Vec::new() };
+    let length: usize = received.header("content-length").parse().ok()?;
+    received.body.resize(length, 0);
+    reader.read_exact(&mut received.body).ok()?;
+    Some(received)
+}

@@ -1,0 +1,12 @@
+//! What `enlarger serve` promises, proven on the real binary over real HTTP.
+
+mod clients;
+mod comfyui;
+mod crashes;
+mod credentials;
+mod harness;
+mod hostile;
+mod queue;
+mod specification;
+mod webhooks;
+mod wire;
