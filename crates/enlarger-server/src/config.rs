@@ -250,7 +250,7 @@ fn read(path: &Path) -> Result<ConfigLayer, ConfigError> {
         ConfigError::new(format!("cannot read {}: {error}", path.display()), "check the path given to --config")
     })?;
     toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         ConfigError::new(
             format!("{}, line {line}: {}", path.display(), error.message()),
             "`enlarger serve --print-config` lists every key",

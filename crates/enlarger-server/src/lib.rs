@@ -10,6 +10,7 @@ mod comfy;
 pub mod config;
 mod console;
 mod error;
+mod extract;
 mod fields;
 mod files;
 mod http;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::Path,
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -16,6 +15,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
+    extract::Path,
 };
 
 /// What `npm run build` made of `web/`. Empty when the binary was built without it.

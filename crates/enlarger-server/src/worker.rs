@@ -27,7 +27,7 @@ use crate::{
 /// How often an idle worker looks, besides being told.
 const IDLE: Duration = Duration::from_secs(1);
 /// How often a running task reports progress and hears of cancellation, besides being told.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = Duration::from_millis(500);
 /// Of the time to drain, how much is kept for stopping jobs that do not finish. A job stops within one tile.
 const STOPPING: Duration = Duration::from_secs(5);
 /// Pause before an attempt that broke is repeated.

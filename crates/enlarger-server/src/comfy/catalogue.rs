@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -17,6 +17,7 @@ use super::{MODEL, OWNER, RouterError, known};
 use crate::{
     app::App,
     error::{ApiError, ErrorBody},
+    extract::{Path, Query},
     openapi,
 };
 

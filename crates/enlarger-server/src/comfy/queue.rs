@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -23,6 +23,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::{ApiError, ApiResult, ErrorBody},
+    extract::Path,
     job::kind,
     magnific::{
         read_v2,

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
 use enlarger_tasks::{ListQuery, Scope, Task, TaskState};
@@ -19,6 +19,7 @@ use super::{detail::TaskDetail, tasks::find};
 use crate::{
     app::App,
     error::{ApiResult, ErrorBody},
+    extract::Path,
     magnific::Parts,
 };
 

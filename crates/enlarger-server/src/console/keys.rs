@@ -1,11 +1,6 @@
 //! API keys, for administrators.
 
-use axum::{
-    Json,
-    body::Body,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, body::Body, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -13,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     auth::keys::{self, KeyInfo},
     error::{ApiError, ApiResult, ErrorBody},
+    extract::Path,
     fields::Fields,
     magnific::Parts,
 };

@@ -1,17 +1,13 @@
 //! The networks at hand.
 
-use axum::{
-    Json,
-    body::Body,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, body::Body, extract::State, http::StatusCode};
 use enlarger_models::{ModelError, ModelInfo};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     error::{ApiError, ApiResult, ErrorBody},
+    extract::Path,
     magnific::Parts,
 };
 

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -20,6 +20,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::{ApiError, ApiResult, ErrorBody},
+    extract::{Path, Query},
     magnific::{Paging, Parts},
     submit::{self, submit},
 };

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Path, Query, Request, State},
+    extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     app::App,
     error::{ApiError, ApiResult, ErrorBody},
+    extract::{Path, Query},
     job::{bad_picture, limits},
     submit::job_of,
 };
@@ -69,7 +70,7 @@ async fn read_object(
     signature: Query<Signature>,
     request: Request,
 ) -> ApiResult<Response> {
-    read(app, &format!("objects/{id}"), &signature, request).await
+    read(app, &format!("objects/{id}"), &signature.0, request).await
 }
 
 #[utoipa::path(
@@ -91,7 +92,7 @@ async fn read_task_file(
     signature: Query<Signature>,
     request: Request,
 ) -> ApiResult<Response> {
-    read(app, &format!("tasks/{id}/{name}"), &signature, request).await
+    read(app, &format!("tasks/{id}/{name}"), &signature.0, request).await
 }
 
 async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, request: Request) -> ApiResult<Response> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -26,6 +26,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::{ApiError, ApiResult, ErrorBody},
+    extract::{Path, Query},
     job::kind,
     submit::{self, Read, submit},
 };

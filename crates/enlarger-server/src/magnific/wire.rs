@@ -48,7 +48,6 @@ pub(crate) struct TaskResponse {
 pub(crate) struct TaskData {
     /// The task's name.
     pub task_id: Uuid,
-    /// Where it stands.
     #[schema(inline)]
     pub status: WireStatus,
     /// URLs to the generated images. Empty until COMPLETED.

@@ -143,9 +143,9 @@ fn promise_12_what_is_too_large_is_refused_with_the_limit() {
         assert_eq!(answer.status, 400, "{}", answer.text());
         assert!(answer.text().contains(says), "{says}: {}", answer.text());
     };
-    refused(CREATIVE, &png(9000, 8000, &[]), json!({}), "64 million");
-    refused(CREATIVE, &png(2000, 2000, &[]), json!({ "scale_factor": "4x" }), "25.3 million pixels");
-    refused(V2, &png(4000, 100, &[]), json!({ "scale_factor": 3 }), "10060");
+    refused(CREATIVE, &png(9000, 8000, &[]), json!({}), "64000000");
+    refused(CREATIVE, &photo(2000, 1600), json!({ "scale_factor": "4x" }), "25.3 million pixels");
+    refused(V2, &photo(4000, 100), json!({ "scale_factor": 3 }), "10060");
     assert_eq!(server.get("/api/tasks").json()["total"], 0);
     assert_eq!(std::fs::read_dir(server.dir().join("files/tmp")).unwrap().count(), 0, "nothing is left lying about");
 }

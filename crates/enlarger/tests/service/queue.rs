@@ -104,19 +104,31 @@ fn a_thumbnail_does_not_wait_behind_a_poster() {
 #[test]
 fn events_tell_a_task_from_its_place_in_the_queue_to_its_end() {
     let server = Server::start(&[]);
-    let first = server.submit("/api/tasks", &slow());
+    let follow = |id: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        write!(stream, "GET /api/tasks/{id}/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+    };
+    let first = server.submit("/api/tasks", &endless());
     let second = server.submit("/api/tasks", &quick());
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    write!(stream, "GET /api/tasks/{first}/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
-    let lines = BufReader::new(stream).lines().map_while(Result::ok);
-    // The stream ends with the task.
-    let told: Vec<Value> = lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
-    assert!(told.iter().all(|task| task["task_id"] == first.as_str()));
-    let progress: Vec<f64> = told.iter().filter_map(|task| task["progress"]["fraction"].as_f64()).collect();
-    assert!(!progress.is_empty() && progress.is_sorted(), "{progress:?}");
-    assert!(told.iter().any(|task| task["progress"]["total"].as_u64().is_some_and(|tiles| tiles > 0)));
-    assert_eq!(told.last().unwrap()["status"], "COMPLETED");
-    server.wait_done(&second);
+    let mut waiting = follow(&second);
+    assert_eq!(waiting.next().expect("at once")["status"], "CREATED");
+    let mut told = follow(&first);
+    let mut fractions = Vec::new();
+    while fractions.len() < 3 {
+        let task = told.next().expect("it is still running");
+        assert_eq!(task["task_id"], first.as_str());
+        let progress = &task["progress"];
+        if progress["total"].as_u64().is_some_and(|tiles| tiles > 0) {
+            fractions.push(progress["fraction"].as_f64().unwrap());
+        }
+    }
+    assert!(fractions.is_sorted() && fractions[0] < fractions[2], "{fractions:?}");
+    server.post(&format!("/api/tasks/{first}/cancel"), &json!({}));
+    // Both streams end with their tasks.
+    assert_eq!(told.last().unwrap()["status"], "CANCELLED");
+    assert_eq!(waiting.last().unwrap()["status"], "COMPLETED");
 }
 
 #[test]
