@@ -69,6 +69,7 @@ $(VENV)/.tests-ready: tests/requirements.txt
 lint: ## Format, lints and licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fetch --locked
 	$(TOOLS)/bin/cargo-deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root $(TOOLS) --profile dev --no-default-features --version 0.20.2 cargo-deny
 	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
 

@@ -104,10 +104,10 @@ pub(crate) fn base_url(config: &Config, headers: &HeaderMap) -> String {
 /// Refuses what a web page on another site might make a browser send to a server that asks for no credentials.
 pub(crate) async fn guard_browsers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if !app.auth.required() {
-        if let Some(refused) = foreign_host(&app.config, headers).or_else(|| foreign_origin(&app.config, headers)) {
-            return refused.into_response();
-        }
+    if !app.auth.required()
+        && let Some(refused) = foreign_host(&app.config, headers).or_else(|| foreign_origin(&app.config, headers))
+    {
+        return refused.into_response();
     }
     next.run(request).await
 }

@@ -3,6 +3,8 @@
 //! [`serve`] is the whole of it. A request goes through a request id, the guard against other sites' pages, credentials, and
 //! into a dialect: `magnific`, `comfy`, `console` or `files`. What it submits goes through `submit`, the one way into the queue.
 
+#![allow(clippy::result_large_err, reason = "an error is made once per refused request, and moved twice")]
+
 mod app;
 pub mod auth;
 mod body;
@@ -81,7 +83,8 @@ pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     let limits = StoreConfig {
         queue_limit: config.queue_limit,
         owner_queue_limit: if config.asks_for_credentials() { config.key_queue_limit } else { config.queue_limit },
-        reservation_ttl: Duration::from_secs(30),
+        // Longer than storing a picture takes; a client whose server died in between is kept waiting no longer.
+        reservation_ttl: Duration::from_secs(5),
         retention: Duration::from_secs(config.retention_hours.saturating_mul(3600)),
         history: Duration::from_secs(config.history_days.saturating_mul(86_400)),
         ..StoreConfig::default()

@@ -22,10 +22,10 @@ pub(crate) async fn run(app: Arc<App>) {
         if let Err(error) = sweep(&app).await {
             tracing::warn!(%error, "cannot delete what has expired");
         }
-        if round.is_multiple_of(ORPHANS_EVERY) {
-            if let Err(error) = orphans(&app).await {
-                tracing::warn!(%error, "cannot look for files without a task");
-            }
+        if round.is_multiple_of(ORPHANS_EVERY)
+            && let Err(error) = orphans(&app).await
+        {
+            tracing::warn!(%error, "cannot look for files without a task");
         }
         round = round.wrapping_add(1);
         tokio::select! {

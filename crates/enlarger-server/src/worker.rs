@@ -119,10 +119,10 @@ async fn attempt(app: &Arc<App>, task: &Task, watch: &Arc<Watching>) -> End {
             (Ok(job), Ok(input)) => (job, input),
             (job, input) => return broken(format!("{:?} {:?}", job.err(), input.err())),
         };
-    if let Input::Url(url) = &input {
-        if let Err(end) = fetch(app, task, url).await {
-            return end;
-        }
+    if let Input::Url(url) = &input
+        && let Err(end) = fetch(app, task, url).await
+    {
+        return end;
     }
     let (done, result) = oneshot::channel();
     let busy = watch.running.clone().write_owned().await;

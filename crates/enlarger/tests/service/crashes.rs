@@ -36,13 +36,13 @@ fn promise_2_a_server_killed_between_accept_and_reply_made_one_task_per_key() {
             let _ = client.join();
         });
         server.start_again();
-        // A reservation whose maker died holds for half a minute; a client is told to come again.
+        // A reservation whose maker died holds for some seconds; a client is told to come again.
         let headers = [("idempotency-key", key.as_str())];
         loop {
             let answer = server.send("POST", CREATIVE, &headers, body.as_bytes());
             match answer.status {
                 200 => break,
-                409 => thread::sleep(Duration::from_secs(1)),
+                409 => thread::sleep(Duration::from_millis(200)),
                 other => panic!("{other}: {}", answer.text()),
             }
         }
@@ -60,7 +60,7 @@ fn promise_3_another_worker_picks_up_what_a_killed_one_held() {
     let _second = api.another(&["--role", "worker", "--lease-seconds", "2"]);
     let task = api.wait_done(&id);
     assert!(task["result"]["url"].as_str().unwrap().contains("result-2"), "the second attempt: {task}");
-    assert_eq!(worker.try_send("GET", "/v1/ai/image-upscaler", &[], &[]).is_ok(), false);
+    assert!(worker.try_send("GET", "/health", &[], &[]).is_err(), "the first one is dead");
 }
 
 #[test]
