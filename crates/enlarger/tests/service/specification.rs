@@ -97,3 +97,10 @@ fn the_creative_operation_is_compatible_with_the_one_that_clients_were_made_for_
     let bearer = json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" });
     says_all(&document["components"]["securitySchemes"]["BearerAuth"], &bearer, "BearerAuth");
 }
+
+#[test]
+fn the_documented_settings_are_the_ones_there_are() {
+    let said = binary().args(["serve", "--print-config"]).output().unwrap();
+    let page = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    assert!(page.contains(&String::from_utf8(said.stdout).unwrap()), "print them into docs/configuration.md again");
+}
