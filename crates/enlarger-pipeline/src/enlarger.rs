@@ -250,6 +250,8 @@ fn memory(plan: &Plan, channels: u64) -> u64 {
                 bytes(Extent { width: from.width * factor, height: from.height * factor }, bits)
             }
             Step::Resample { to, .. } => bytes(*to, 16),
+            // In place.
+            Step::Look(_) => continue,
         };
         peak = peak.max(here + after);
         here = after;

@@ -38,6 +38,17 @@ pub enum Content {
     Art,
 }
 
+impl Content {
+    /// In words for a plan.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::CleanPhoto => "a clean photograph",
+            Self::DamagedPhoto => "a photograph with noise or compression blocks",
+            Self::Art => "flat art",
+        }
+    }
+}
+
 /// Above these a picture is what they say. Set on twelve photos reduced 4x, with `facts` in `benches/`: as they were,
 /// their blockiness is at most 0.21 and their noise at most 1.1 (one forest, all texture, has 4.3); as JPEG 75 their
 /// blockiness is at least 0.42; with noise of 5/255 their noise is 1.8 to 5.8; their flatness is at most 0.58.

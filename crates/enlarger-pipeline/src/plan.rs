@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::PipelineError,
     facts::{Content, Facts},
-    request::{Crop, Request, Size},
+    look::{self, Filter, Recipe},
+    request::{Crop, Engine, Look, OptimizedFor, Request, Size},
 };
 
 /// The largest factor there is.
@@ -75,7 +76,12 @@ pub enum Step {
         from: Extent,
         /// Whether its result is halved at once, tile by tile, by area averaging.
         halve: bool,
+        /// A second network whose weights are mixed in. Costs no more than one network.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blend: Option<Blend>,
     },
+    /// A filter at the present size.
+    Look(Filter),
     /// Classic resampling to a size.
     Resample {
         /// The size after it.
@@ -83,6 +89,18 @@ pub enum Step {
         /// The kernel.
         kernel: Kernel,
     },
+}
+
+/// A network between two of one architecture: `(1 - share)` of the first's weights and `share` of this one's (network
+/// interpolation, Wang et al. 2018, section 3.4).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Blend {
+    /// The second model's name in the catalogue.
+    pub model: String,
+    /// SHA-256 of its weights.
+    pub sha256: String,
+    /// Its share, 0..=1.
+    pub share: f32,
 }
 
 /// What will be done. Two equal plans on the same pixels and backend give the same bytes.
@@ -119,10 +137,12 @@ impl Plan {
     pub fn models(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for step in &self.steps {
-            if let Step::Network { model, .. } = step
-                && !names.contains(&model.as_str())
-            {
-                names.push(model);
+            if let Step::Network { model, blend, .. } = step {
+                for name in std::iter::once(model).chain(blend.as_ref().map(|b| &b.model)) {
+                    if !names.contains(&name.as_str()) {
+                        names.push(name);
+                    }
+                }
             }
         }
         names
@@ -145,8 +165,10 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let source = cropped(facts, request.crop)?;
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
-    let model = choose_model(facts, request, models, &mut notes)?;
-    let steps = passes(source, result, model);
+    let look = with_prompt(&request.look, &mut notes);
+    let network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
+    let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
+    let steps = steps(source, result, &network, look::recipe(&look, factor));
     let alpha = match facts.transparent {
         true => AlphaWay::Network(ALPHA_MODEL.into()),
         false => AlphaWay::Opaque,
@@ -196,43 +218,133 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
     })
 }
 
-fn choose_model<'a>(
-    facts: &Facts,
-    request: &Request,
-    models: &'a [ModelInfo],
-    notes: &mut Vec<String>,
-) -> Result<&'a ModelInfo, PipelineError> {
-    let find = |name: &str| models.iter().find(|m| m.name == name);
-    if let Some(name) = &request.model {
-        return find(name).ok_or_else(|| {
+/// A prompt cannot guide these networks. It may choose a preset where none was named; the plan says so.
+fn with_prompt(look: &Look, notes: &mut Vec<String>) -> Look {
+    let mut look = look.clone();
+    if let Look::Creative(knobs) = &mut look
+        && let Some(prompt) = knobs.prompt.as_deref().filter(|p| !p.trim().is_empty())
+    {
+        match look::of_prompt(prompt).filter(|_| knobs.optimized_for == OptimizedFor::Standard) {
+            Some((preset, word)) => {
+                let name = serde_json::to_value(preset).expect("a preset is a word");
+                let name = name.as_str().unwrap_or_default();
+                notes.push(format!("optimized for {name}: the prompt says {word:?}; pixels are not guided by it"));
+                knobs.optimized_for = preset;
+            }
+            None => notes.push("the prompt is used by the diffusion engine only".into()),
+        }
+    }
+    look
+}
+
+/// A network, or two mixed.
+struct Choice<'a> {
+    model: &'a ModelInfo,
+    blend: Option<Blend>,
+}
+
+/// Finds `MODEL`, or `MODEL+OTHER@SHARE`.
+fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineError> {
+    let find = |name: &str| {
+        models.iter().find(|m| m.name == name).ok_or_else(|| {
             let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
             PipelineError::Request {
                 what: format!("there is no model named {name:?}"),
                 hint: format!("there are: {}; add your own with `enlarger models add FILE`", names.join(", ")),
             }
+        })
+    };
+    let Some((first, rest)) = name.split_once('+') else { return Ok(Choice { model: find(name)?, blend: None }) };
+    let share = rest.split_once('@').and_then(|(other, share)| Some((other, share.parse::<f32>().ok()?)));
+    let Some((other, share)) = share.filter(|(_, share)| (0.0..=1.0).contains(share)) else {
+        return Err(PipelineError::Request {
+            what: format!("{name:?} is no mixture of networks"),
+            hint: "name it as MODEL+OTHER@SHARE, such as realsr-df2k+x4plus@0.5; a share is 0 to 1".into(),
+        });
+    };
+    let (model, other) = (find(first)?, find(other)?);
+    if model.architecture != other.architecture {
+        return Err(PipelineError::Request {
+            what: format!("{} and {} are built differently and cannot be mixed", model.name, other.name),
+            hint: "mix networks whose architecture is the same in `enlarger models show`".into(),
         });
     }
-    let (name, why) = match facts.content {
-        Content::CleanPhoto => ("realsr-df2k", "a clean photograph"),
-        Content::DamagedPhoto => ("x4plus", "a photograph with noise or compression blocks"),
-        Content::Art => ("x4plus-anime-6b", "flat art"),
+    Ok(Choice { model, blend: Some(Blend { model: other.name.clone(), sha256: other.sha256.clone(), share }) })
+}
+
+/// The network that was named, or else by engine, preset and facts.
+fn choose_network<'a>(
+    facts: &Facts,
+    look: &Look,
+    named: Option<&str>,
+    models: &'a [ModelInfo],
+    notes: &mut Vec<String>,
+) -> Result<Choice<'a>, PipelineError> {
+    if let Some(name) = named {
+        return find(name, models);
+    }
+    let (name, why) = match look {
+        Look::Creative(knobs) => {
+            let (preset, engine) = (look::preset(knobs.optimized_for), look::engine(knobs.engine));
+            let (clean, damaged) = engine.photo.unwrap_or((preset.clean, preset.damaged));
+            // A preset that names the subject is believed over the measurement.
+            let art = if knobs.optimized_for == OptimizedFor::Standard { engine.art } else { clean };
+            let name = match facts.content {
+                Content::CleanPhoto => clean,
+                Content::DamagedPhoto => damaged,
+                Content::Art => art,
+            };
+            let who = match knobs.engine {
+                Engine::Automatic => "",
+                Engine::MagnificIllusio => ", engine illusio",
+                Engine::MagnificSharpy => ", engine sharpy",
+                Engine::MagnificSparkle => ", engine sparkle",
+            };
+            (name, format!("the picture looks like {}{who}", facts.content.words()))
+        }
+        Look::Precision(knobs) => match knobs.flavor {
+            Some(flavor) => look::flavor(flavor),
+            None => {
+                let preset = look::preset(OptimizedFor::Standard);
+                let name = match facts.content {
+                    Content::CleanPhoto => preset.clean,
+                    Content::DamagedPhoto => preset.damaged,
+                    Content::Art => look::engine(Engine::Automatic).art,
+                };
+                (name, format!("the picture looks like {}", facts.content.words()))
+            }
+        },
     };
-    notes.push(format!("{name}: the picture looks like {why}"));
-    find(name).ok_or_else(|| PipelineError::Request {
-        what: format!("the bundled model {name:?} is missing"),
-        hint: "name another one with --model".into(),
-    })
+    notes.push(format!("{name}: {why}"));
+    find(name, models)
+}
+
+/// All that is done, in order.
+fn steps(source: Extent, result: Extent, network: &Choice, recipe: Recipe) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if recipe.redraw > 0.0 {
+        let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
+        steps.push(Step::Resample { to: half, kernel: Kernel::Mitchell });
+        steps.extend(passes(half, source, network));
+        steps.push(Step::Look(Filter::Keep { share: 1.0 - recipe.redraw }));
+    }
+    steps.extend(recipe.before.into_iter().map(Step::Look));
+    steps.extend(passes(source, result, network));
+    steps.extend(recipe.after.into_iter().map(Step::Look));
+    steps
 }
 
 /// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that
 /// nothing is enlarged by a filter; what comes before is kept as small as that allows, since cost goes with pixels.
-fn passes(source: Extent, result: Extent, model: &ModelInfo) -> Vec<Step> {
+fn passes(source: Extent, result: Extent, choice: &Choice) -> Vec<Step> {
+    let model = choice.model;
     let network = |from: Extent, halve: bool| Step::Network {
         model: model.name.clone(),
         sha256: model.sha256.clone(),
         scale: model.scale,
         from,
         halve,
+        blend: choice.blend.clone(),
     };
     let mut steps = Vec::new();
     let mut here = source;

@@ -13,7 +13,7 @@ use enlarger_nn::RunOptions;
 use crate::{
     canvas::{Canvas, PictureSource, Plane},
     error::PipelineError,
-    plan::{AlphaWay, Kernel, Plan, Step},
+    plan::{AlphaWay, Blend, Kernel, Plan, Step},
     request::Crop,
     resize::{resize, to_depth},
     speed::Networks,
@@ -32,17 +32,23 @@ pub(crate) fn run(
     watch: &dyn Watch,
 ) -> Result<Picture, PipelineError> {
     let meter = Meter::new(plan, networks, watch);
-    let mut current = prepared(plan, picture);
+    let source = prepared(plan, picture);
+    let mut current = Cow::Borrowed(&*source);
     let last = plan.steps.len().saturating_sub(1);
     for (index, step) in plan.steps.iter().enumerate() {
-        // 8 bits between passes would show as bands in skies; only the last step may round to them.
+        // 8 bits between steps would show as bands in skies; only the last step may round to them.
         let bits = if index == last { plan.bits } else { 16 };
         current = Cow::Owned(match step {
-            Step::Network { model, halve, .. } => {
+            Step::Network { model, halve, blend, .. } => {
                 let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha };
-                pass.run(&current, model, *halve, bits)?
+                pass.run(&current, (model, blend.as_ref()), *halve, bits)?
             }
             Step::Resample { to, kernel } => resize(&to_depth(current.into_owned(), 16), to.width, to.height, *kernel),
+            Step::Look(filter) => {
+                let mut picture = to_depth(current.into_owned(), 16);
+                filter.apply(&mut picture, &source, plan.seed.wrapping_add(index as u64));
+                picture
+            }
         });
         if watch.cancelled() {
             return Err(PipelineError::Cancelled);
@@ -86,8 +92,14 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn run(&self, from: &Picture, model: &str, halve: bool, bits: u8) -> Result<Picture, PipelineError> {
-        let network = self.networks.get(model)?;
+    fn run(
+        &self,
+        from: &Picture,
+        model: (&str, Option<&Blend>),
+        halve: bool,
+        bits: u8,
+    ) -> Result<Picture, PipelineError> {
+        let network = self.networks.get(model.0, model.1)?;
         let factor = if halve { network.scale() / 2 } else { network.scale() };
         let (width, height) = (from.width * factor, from.height * factor);
         let canvas = Canvas::new(width, height, from, bits);
@@ -95,9 +107,9 @@ impl Pass<'_> {
         let has_alpha = from.channels.has_alpha();
         match self.alpha {
             AlphaWay::Network(alpha_model) if has_alpha => {
-                let alpha_network = self.networks.get(alpha_model)?;
+                let alpha_network = self.networks.get(alpha_model, None)?;
                 if alpha_network.scale() == network.scale() {
-                    self.plane(from, alpha_model, &canvas, Plane::Alpha, halve)?;
+                    self.plane(from, (alpha_model, None), &canvas, Plane::Alpha, halve)?;
                     let mut picture = canvas.into_picture();
                     settle_alpha(&mut picture, from, factor);
                     return Ok(picture);
@@ -121,12 +133,12 @@ impl Pass<'_> {
     fn plane(
         &self,
         from: &Picture,
-        model: &str,
+        (model, blend): (&str, Option<&Blend>),
         canvas: &Canvas,
         plane: Plane,
         halve: bool,
     ) -> Result<(), PipelineError> {
-        let network = self.networks.get(model)?;
+        let network = self.networks.get(model, blend)?;
         let pixels = u64::from(from.width) * u64::from(from.height);
         let started = Instant::now();
         let part = self.meter.begin(pixels as f64 * self.networks.seconds_per_pixel(model));

@@ -1,0 +1,93 @@
+//! Closeness to the source.
+
+use enlarger_image::Picture;
+use rayon::prelude::*;
+
+use crate::{plan::Kernel, resize::resize};
+
+use super::band::{change_rows, read_rgb};
+
+/// See [`Filter::Keep`](super::Filter::Keep).
+pub(super) fn keep(picture: &mut Picture, source: &Picture, share: f32) {
+    let row = |y: usize| read_rgb(source, y);
+    enlarged_rows(picture, source.width, source.height, row, |colour, from| {
+        colour.iter_mut().zip(from).for_each(|(c, s)| *c += share * (s - *c));
+    });
+}
+
+/// See [`Filter::Match`](super::Filter::Match).
+pub(super) fn back_project(picture: &mut Picture, source: &Picture, rounds: u32, strength: f32) {
+    for _ in 0..rounds {
+        let small = resize(picture, source.width, source.height, Kernel::CatmullRom);
+        let row = |y: usize| {
+            let (mut wanted, have) = (read_rgb(source, y), read_rgb(&small, y));
+            wanted.iter_mut().zip(have).for_each(|(w, h)| *w -= h);
+            wanted
+        };
+        enlarged_rows(picture, source.width, source.height, row, |colour, missing| {
+            colour.iter_mut().zip(missing).for_each(|(c, m)| *c += strength * m);
+        });
+    }
+}
+
+/// Changes a picture by a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of rows. `row` gives a row
+/// of the smaller one as interleaved RGB.
+fn enlarged_rows(
+    picture: &mut Picture,
+    width: u32,
+    height: u32,
+    row: impl Fn(usize) -> Vec<f32> + Sync,
+    change: impl Fn(&mut [f32], &[f32]) + Sync,
+) {
+    let columns = taps(width, picture.width);
+    let lines = taps(height, picture.height);
+    let rows = ((1 << 20) / columns.len().max(1)).max(1);
+    for (index, band) in lines.chunks(rows).enumerate() {
+        let first = band.iter().flat_map(|t| t.at).min().unwrap_or(0);
+        let last = band.iter().flat_map(|t| t.at).max().unwrap_or(0);
+        let wide: Vec<Vec<f32>> = (first..=last)
+            .into_par_iter()
+            .map(|y| {
+                let from = row(y);
+                let value = |t: &Tap, c: usize| (0..4).map(|i| t.weight[i] * from[3 * t.at[i] + c]).sum::<f32>();
+                columns.iter().flat_map(|t| [value(t, 0), value(t, 1), value(t, 2)]).collect()
+            })
+            .collect();
+        let n = columns.len() * 3;
+        let mut values = vec![0.0; band.len() * n];
+        values.par_chunks_mut(n).zip(band).for_each(|(out, tap)| {
+            for i in 0..4 {
+                for (o, v) in out.iter_mut().zip(&wide[tap.at[i] - first]) {
+                    *o += tap.weight[i] * v;
+                }
+            }
+        });
+        change_rows(picture, index * rows, &values, 3, &change);
+    }
+}
+
+/// Which four pixels make one of an enlarged line, and their shares.
+struct Tap {
+    at: [usize; 4],
+    weight: [f32; 4],
+}
+
+fn taps(from: u32, to: u32) -> Vec<Tap> {
+    let (step, last) = (f64::from(from) / f64::from(to), i64::from(from) - 1);
+    (0..to)
+        .map(|i| {
+            let place = (f64::from(i) + 0.5) * step - 0.5;
+            let start = place.floor();
+            let t = (place - start) as f32;
+            // Catmull-Rom: cubic convolution with a = -0.5 (Keys 1981).
+            let weight = [
+                ((-0.5 * t + 1.0) * t - 0.5) * t,
+                (1.5 * t - 2.5) * t * t + 1.0,
+                ((-1.5 * t + 2.0) * t + 0.5) * t,
+                (0.5 * t - 0.5) * t * t,
+            ];
+            let at = [-1, 0, 1, 2].map(|o| (start as i64 + o).clamp(0, last) as usize);
+            Tap { at, weight }
+        })
+        .collect()
+}

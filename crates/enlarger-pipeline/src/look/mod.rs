@@ -1,0 +1,113 @@
+//! Filters that give a result its look. Each is plain numbers in a [`Plan`](crate::Plan), deterministic, linear in
+//! pixels, and works in bands of rows.
+//!
+//! All but two change luminance only, by adding the same to red, green and blue, so that hue stays. Lengths are in
+//! pixels of the picture that the filter gets.
+
+mod band;
+mod blur;
+mod detail;
+mod echo;
+mod grain;
+mod keep;
+mod noise;
+mod presets;
+mod recipe;
+mod texture;
+mod tone;
+
+use enlarger_image::Picture;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use presets::{engine, flavor, of_prompt, preset};
+pub(crate) use recipe::{Recipe, recipe};
+
+/// One filter and its numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "filter", rename_all = "snake_case")]
+pub enum Filter {
+    /// Random luminance for the network to make texture of.
+    Noise {
+        /// Standard deviation, 0..=1 being black to white.
+        deviation: f32,
+    },
+    /// Moves towards the source, enlarged by a cubic to this size.
+    Keep {
+        /// The source's share, 0..=1.
+        share: f32,
+    },
+    /// Back-projection (Irani and Peleg 1991): what the reduced result lacks of the source is added to the result.
+    Match {
+        /// How often.
+        rounds: u32,
+        /// Share of the difference that is corrected each time, 0..=1.
+        strength: f32,
+    },
+    /// Local contrast: gains of detail at two radii, halo-free by guided filters.
+    Tone {
+        /// Gain of what is smaller than `radius`; -1 removes it.
+        fine: f32,
+        /// Gain of what is smaller than four times `radius`.
+        broad: f32,
+        /// Radius in pixels.
+        radius: f32,
+    },
+    /// Gain of detail finer than `radius`.
+    Detail {
+        /// The gain; -1 removes it.
+        gain: f32,
+        /// Standard deviation of the Gaussian that parts fine from coarse, in pixels.
+        radius: f32,
+        /// Amplitude above which detail counts as an edge and is left alone, 0..=1 being black to white.
+        edge: f32,
+    },
+    /// Edge sharpening by a limited unsharp mask: no pixel leaves the range of its neighbours by more than `overshoot`.
+    Sharpen {
+        /// Gain of the mask.
+        amount: f32,
+        /// Standard deviation of the mask's Gaussian in pixels.
+        radius: f32,
+        /// How far beyond its neighbours a pixel may go, as a share of their range.
+        overshoot: f32,
+    },
+    /// The picture's own texture at half its size, laid over itself where there is texture.
+    Echo {
+        /// Gain of the first octave; each further one has this share of the one before.
+        gain: f32,
+        /// How many octaves, 1..=2.
+        octaves: u32,
+        /// Radius in pixels below which structure counts as texture.
+        radius: f32,
+    },
+    /// Random texture as strong as the texture around it.
+    Texture {
+        /// Its deviation as a share of the local one.
+        gain: f32,
+        /// Radius in pixels below which structure counts as texture.
+        radius: f32,
+    },
+    /// Photographic grain: strongest in the middle tones.
+    Grain {
+        /// Standard deviation in the middle tones, 0..=1 being black to white.
+        deviation: f32,
+        /// Standard deviation of a grain's blur in pixels.
+        size: f32,
+    },
+}
+
+impl Filter {
+    /// Changes a picture. `source` is what the plan starts from; `seed` belongs to this filter's place in the plan.
+    pub(crate) fn apply(&self, picture: &mut Picture, source: &Picture, seed: u64) {
+        match *self {
+            Self::Noise { deviation } => grain::noise(picture, deviation, seed),
+            Self::Keep { share } => keep::keep(picture, source, share),
+            Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength),
+            Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),
+            Self::Detail { gain, radius, edge } => detail::gain(picture, gain, radius, edge),
+            Self::Sharpen { amount, radius, overshoot } => detail::sharpen(picture, amount, radius, overshoot),
+            Self::Echo { gain, octaves, radius } => echo::echo(picture, gain, octaves, radius, seed),
+            Self::Texture { gain, radius } => texture::texture(picture, gain, radius, seed),
+            Self::Grain { deviation, size } => grain::grain(picture, deviation, size, seed),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What `optimized_for` and `engine` mean, as data.
+
+use crate::request::{Engine, Flavor, OptimizedFor};
+
+/// Networks for a kind of picture, and how much of each treatment it bears.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Preset {
+    /// What it is for.
+    pub of: OptimizedFor,
+    /// Network for pictures without visible damage: `MODEL` or `MODEL+OTHER@SHARE`.
+    pub clean: &'static str,
+    /// Network for pictures with noise or compression blocks.
+    pub damaged: &'static str,
+    /// Gain of the finest detail, whatever the knobs say.
+    pub crisp: f32,
+    /// Local contrast, whatever the knobs say.
+    pub contrast: f32,
+    /// Factor on what creativity and fractality invent.
+    pub invent: f32,
+    /// Factor on what hdr does.
+    pub dynamic: f32,
+    /// Words of a prompt that choose it.
+    pub words: &'static [&'static str],
+}
+
+const DF2K: &str = "realsr-df2k";
+const X4PLUS: &str = "x4plus";
+const ANIME: &str = "x4plus-anime-6b";
+/// Half-way between the photo networks: natural texture, with the artefacts of neither.
+pub(crate) const MIDDLE: &str = "realsr-df2k+x4plus@0.5";
+const MILD: &str = "realsr-df2k+x4plus@0.25";
+
+/// Skin bears little invention and less contrast: pores become warts. Foliage and rock bear most.
+#[rustfmt::skip]
+const PRESETS: [Preset; 9] = {
+    use OptimizedFor::*;
+    [
+        Preset { of: Standard,              clean: DF2K,   damaged: X4PLUS, crisp: 0.0,  contrast: 0.0,  invent: 1.0, dynamic: 1.0, words: &[] },
+        Preset { of: SoftPortraits,         clean: MIDDLE, damaged: X4PLUS, crisp: -0.2, contrast: -0.1, invent: 0.4, dynamic: 0.5, words: &["portrait", "face", "woman", "man", "girl", "boy", "baby", "child", "bride", "selfie", "person", "people"] },
+        Preset { of: HardPortraits,         clean: DF2K,   damaged: X4PLUS, crisp: 0.3,  contrast: 0.2,  invent: 0.7, dynamic: 0.9, words: &["wrinkles", "beard", "weathered", "rugged", "warrior", "old man", "old woman"] },
+        Preset { of: ArtNIllustration,      clean: ANIME,  damaged: ANIME,  crisp: 0.0,  contrast: 0.0,  invent: 0.7, dynamic: 0.8, words: &["illustration", "drawing", "painting", "anime", "manga", "cartoon", "comic", "watercolor", "sketch", "art"] },
+        Preset { of: VideogameAssets,       clean: ANIME,  damaged: ANIME,  crisp: 0.3,  contrast: 0.1,  invent: 0.6, dynamic: 0.8, words: &["videogame", "game", "sprite", "pixel art", "texture", "asset", "icon"] },
+        Preset { of: NatureNLandscapes,     clean: DF2K,   damaged: MIDDLE, crisp: 0.2,  contrast: 0.15, invent: 1.3, dynamic: 1.1, words: &["landscape", "forest", "mountain", "mountains", "tree", "trees", "flower", "flowers", "sea", "beach", "river", "lake", "nature", "garden", "sky", "animal", "bird"] },
+        Preset { of: FilmsNPhotography,     clean: MILD,   damaged: MIDDLE, crisp: 0.1,  contrast: 0.1,  invent: 0.8, dynamic: 0.9, words: &["photo", "photograph", "photography", "film", "cinematic", "movie", "35mm", "street"] },
+        Preset { of: ThreeDRenders,         clean: MILD,   damaged: X4PLUS, crisp: 0.3,  contrast: 0.1,  invent: 0.5, dynamic: 1.0, words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"] },
+        Preset { of: ScienceFictionNHorror, clean: DF2K,   damaged: X4PLUS, crisp: 0.3,  contrast: 0.35, invent: 1.3, dynamic: 1.3, words: &["science fiction", "sci-fi", "scifi", "horror", "cyberpunk", "alien", "spaceship", "robot", "monster", "zombie", "dystopian"] },
+    ]
+};
+
+/// A preset's row.
+pub(crate) fn preset(of: OptimizedFor) -> &'static Preset {
+    PRESETS.iter().find(|p| p.of == of).expect("each has a row")
+}
+
+/// The preset that most words of a prompt speak for, and the first of these words. Of equals the earlier row wins.
+pub(crate) fn of_prompt(prompt: &str) -> Option<(OptimizedFor, &'static str)> {
+    let letters: String =
+        prompt.chars().map(|c| if c.is_alphanumeric() || c == '-' { c.to_ascii_lowercase() } else { ' ' }).collect();
+    // Padded, so that "art" is not found in "party".
+    let text = format!(" {} ", letters.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut best: Option<(usize, OptimizedFor, &'static str)> = None;
+    for preset in &PRESETS {
+        let found: Vec<&'static str> =
+            preset.words.iter().copied().filter(|w| text.contains(&format!(" {w} "))).collect();
+        if let Some(&first) = found.first()
+            && best.is_none_or(|(most, ..)| found.len() > most)
+        {
+            best = Some((found.len(), preset.of, first));
+        }
+    }
+    best.map(|(_, of, word)| (of, word))
+}
+
+/// What an engine does to a picture: its networks instead of the preset's, and a gain of the finest detail.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct EngineRow {
+    /// Which one.
+    pub engine: Engine,
+    /// Networks for clean and for damaged photos; `None` leaves the choice to the preset.
+    pub photo: Option<(&'static str, &'static str)>,
+    /// Network for flat art.
+    pub art: &'static str,
+    /// Gain of the finest detail.
+    pub crisp: f32,
+}
+
+#[rustfmt::skip]
+const ENGINES: [EngineRow; 4] = [
+    EngineRow { engine: Engine::Automatic,       photo: None,                   art: ANIME,  crisp: 0.0 },
+    EngineRow { engine: Engine::MagnificIllusio, photo: Some((X4PLUS, X4PLUS)), art: ANIME,  crisp: -0.3 },
+    EngineRow { engine: Engine::MagnificSharpy,  photo: Some((DF2K, DF2K)),     art: DF2K,   crisp: 0.5 },
+    EngineRow { engine: Engine::MagnificSparkle, photo: Some((MIDDLE, MIDDLE)), art: X4PLUS, crisp: 0.0 },
+];
+
+/// An engine's row.
+pub(crate) fn engine(of: Engine) -> &'static EngineRow {
+    ENGINES.iter().find(|e| e.engine == of).expect("each has a row")
+}
+
+/// The network of a precision flavour, and why.
+pub(crate) fn flavor(of: Flavor) -> (&'static str, String) {
+    let (name, what) = match of {
+        Flavor::Sublime => (ANIME, "art and illustration"),
+        Flavor::Photo => (DF2K, "photographs"),
+        Flavor::PhotoDenoiser => (X4PLUS, "noisy photographs"),
+    };
+    (name, format!("the flavour is for {what}"))
+}

@@ -1,0 +1,64 @@
+//! Texture that was never there, as strong as what is around it.
+
+use enlarger_image::Picture;
+use rayon::prelude::*;
+
+use super::{
+    band::{Band, add_to_luma},
+    blur, noise,
+};
+
+/// See [`Filter::Texture`](super::Filter::Texture).
+pub(super) fn texture(picture: &mut Picture, gain: f32, radius: f32, seed: u64) {
+    // Two octaves below the radius, the finer one weaker: amplitudes of natural pictures fall as 1/frequency.
+    let octaves = [(0.5 * radius, 0.8), (0.25 * radius, 0.6)].map(|(sigma, share)| (sigma.max(0.35), share));
+    let reach = strength_reach(radius);
+    add_to_luma(picture, reach, |band| {
+        let strength = strength(band, radius);
+        let mut field = vec![0.0; strength.len()];
+        for (octave, (sigma, share)) in octaves.into_iter().enumerate() {
+            let rows = band.rows + 2 * reach;
+            let white = noise::white(seed ^ (octave as u64) << 32, band.width, band.y as i64 - reach as i64, rows);
+            let (fine, coarse) =
+                (blur::gaussian(&white, band.width, sigma), blur::gaussian(&white, band.width, 2.0 * sigma));
+            let scale = share * noise::band_gain(sigma, 2.0 * sigma);
+            for (f, (a, b)) in field.iter_mut().zip(band.inner(&fine).iter().zip(band.inner(&coarse))) {
+                *f += scale * (a - b);
+            }
+        }
+        field.par_iter().zip(&strength).map(|(f, s)| gain * f * s).collect()
+    });
+}
+
+/// Rows that [`strength`] looks at.
+pub(super) fn strength_reach(radius: f32) -> usize {
+    let window = window(radius);
+    blur::reach(radius) + 2 * window + 2 * window
+}
+
+fn window(radius: f32) -> usize {
+    (2.0 * radius).ceil() as usize
+}
+
+/// How strong the texture around each pixel of a band's inner rows is: the deviation of what is finer than `radius`, in
+/// the calmest of the four squares that meet at the pixel. So a smooth sky has none up to the roof's very edge, and a lone
+/// edge is no texture (the squares are those of Kuwahara et al. 1976).
+pub(super) fn strength(band: &Band, radius: f32) -> Vec<f32> {
+    let (w, r) = (band.width, window(radius));
+    let coarse = blur::gaussian(band.luma, w, radius);
+    let detail: Vec<f32> = band.luma.par_iter().zip(&coarse).map(|(y, c)| (y - c).abs()).collect();
+    let local = blur::mean(&detail, w, r);
+    let height = local.len() / w;
+    let mut calmest = vec![0.0; local.len()];
+    calmest.par_chunks_mut(w).enumerate().for_each(|(y, line)| {
+        let (above, below) = (y.saturating_sub(r), (y + r).min(height - 1));
+        for (x, o) in line.iter_mut().enumerate() {
+            let (left, right) = (x.saturating_sub(r), (x + r).min(w - 1));
+            let at = |x: usize, y: usize| local[y * w + x];
+            *o = at(left, above).min(at(right, above)).min(at(left, below)).min(at(right, below));
+        }
+    });
+    // Squares have edges; their mean over a square has none. 1.25: a normal number's deviation over its mean magnitude.
+    let smooth = blur::mean(&calmest, w, r);
+    band.inner(&smooth).iter().map(|v| 1.25 * v).collect()
+}
