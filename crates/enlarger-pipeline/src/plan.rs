@@ -328,7 +328,6 @@ fn steps(source: Extent, result: Extent, network: &Choice, recipe: Recipe) -> Ve
         steps.extend(passes(half, source, network));
         steps.push(Step::Look(Filter::Keep { share: 1.0 - recipe.redraw }));
     }
-    steps.extend(recipe.before.into_iter().map(Step::Look));
     steps.extend(passes(source, result, network));
     steps.extend(recipe.after.into_iter().map(Step::Look));
     steps

@@ -1,4 +1,4 @@
-//! Grain and noise.
+//! Grain.
 
 use enlarger_image::Picture;
 use rayon::prelude::*;
@@ -17,14 +17,5 @@ pub(super) fn grain(picture: &mut Picture, deviation: f32, size: f32, seed: u64)
         // Film has most grain in the middle tones and none in its black and white; 4 y (1 - y) is 1 in the middle. A
         // quarter stays at the ends, else deep shadows look painted.
         field.zip(band.inner(band.luma)).map(|((a, b), y)| scale * (a - b) * (0.25 + 3.0 * y * (1.0 - y))).collect()
-    });
-}
-
-/// See [`Filter::Noise`](super::Filter::Noise).
-pub(super) fn noise(picture: &mut Picture, deviation: f32, seed: u64) {
-    add_to_luma(picture, 0, |band| {
-        let mut white = noise::white(seed, band.width, band.y as i64, band.rows);
-        white.iter_mut().for_each(|v| *v *= deviation);
-        white
     });
 }

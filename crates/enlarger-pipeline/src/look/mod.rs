@@ -26,11 +26,6 @@ pub(crate) use recipe::{Recipe, recipe};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "filter", rename_all = "snake_case")]
 pub enum Filter {
-    /// Random luminance for the network to make texture of.
-    Noise {
-        /// Standard deviation, 0..=1 being black to white.
-        deviation: f32,
-    },
     /// Moves towards the source, enlarged by a cubic to this size.
     Keep {
         /// The source's share, 0..=1.
@@ -99,7 +94,6 @@ impl Filter {
     /// Changes a picture. `source` is what the plan starts from; `seed` belongs to this filter's place in the plan.
     pub(crate) fn apply(&self, picture: &mut Picture, source: &Picture, seed: u64) {
         match *self {
-            Self::Noise { deviation } => grain::noise(picture, deviation, seed),
             Self::Keep { share } => keep::keep(picture, source, share),
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength),
             Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),

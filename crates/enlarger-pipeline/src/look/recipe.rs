@@ -9,8 +9,6 @@ use super::{Filter, presets};
 pub(crate) struct Recipe {
     /// Share of the source that is drawn anew from half its size before anything else; 0 for none.
     pub redraw: f32,
-    /// Filters before the first pass.
-    pub before: Vec<Filter>,
     /// Filters on the result.
     pub after: Vec<Filter>,
 }
@@ -40,8 +38,7 @@ fn creative(knobs: &Creative, factor: f32) -> Recipe {
 
     let invent = up(knobs.creativity) * preset.invent;
     if invent > 0.0 {
-        recipe.before.push(Filter::Noise { deviation: 0.02 * invent });
-        recipe.after.push(Filter::Texture { gain: invent, radius: factor });
+        recipe.after.push(Filter::Texture { gain: 1.5 * invent, radius: factor });
     }
     if knobs.creativity < 0 {
         recipe.after.push(Filter::Detail { gain: -0.9 * down(knobs.creativity), radius: factor, edge: 0.08 });
@@ -59,7 +56,7 @@ fn creative(knobs: &Creative, factor: f32) -> Recipe {
 
     let hdr = unit(knobs.hdr) * preset.dynamic + preset.contrast;
     if hdr != 0.0 {
-        let (fine, broad) = if hdr > 0.0 { (0.8 * hdr, 0.4 * hdr) } else { (0.7 * hdr, 0.4 * hdr) };
+        let (fine, broad) = if hdr > 0.0 { (0.8 * hdr, 0.4 * hdr) } else { (0.5 * hdr, 0.25 * hdr) };
         recipe.after.push(Filter::Tone { fine, broad, radius: 6.0 * factor });
     }
 

@@ -1,0 +1,202 @@
+//! Every knob does what its name says, on crops of real photos, clean and damaged.
+
+use std::{io::Cursor, path::Path, sync::LazyLock};
+
+use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
+use enlarger_pipeline::{
+    Creative, Crop, Engine, Enlarger, EnlargerOptions, Flavor, Kernel, Look, OptimizedFor, Output, Precision, Request,
+    Size, Unwatched, resize,
+};
+
+static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
+
+const CROP: u32 = 64;
+const FACTOR: f64 = 4.0;
+
+fn encode(picture: &Picture, format: Format, quality: Option<u8>) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    let options = EncodeOptions { format, quality, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
+    enlarger_image::encode(picture, &options, &mut out).expect("it can be encoded");
+    out.into_inner()
+}
+
+fn decode(bytes: &[u8]) -> Picture {
+    enlarger_image::decode(bytes, &Limits::default()).expect("a picture").picture
+}
+
+/// Runs a job; the fast network, so that the filters are what is tested.
+fn enlarge(bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture {
+    let request = Request { size, look, model: Some("animevideo-v3".into()), seed: None, crop };
+    let mut out = Cursor::new(Vec::new());
+    ENLARGER
+        .job(bytes, &request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
+        .unwrap_or_else(|error| panic!("{request:?}: {error}"));
+    decode(&out.into_inner())
+}
+
+/// Bytes of twelve pictures: four places of three photos, clean, as JPEG of quality 60, and with noise.
+fn crops() -> Vec<(String, Vec<u8>)> {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
+    let mut crops = Vec::new();
+    for (file, x, y) in
+        [("stream.jpg", 120, 80), ("friends.jpg", 96, 80), ("brushes.png", 150, 100), ("stream.jpg", 230, 180)]
+    {
+        let whole = decode(&std::fs::read(samples.join(file)).expect("the sample is there"));
+        let clean = cut(&whole, x, y);
+        crops.push((format!("{file} {x},{y} clean"), encode(&clean, Format::Png, None)));
+        crops.push((format!("{file} {x},{y} JPEG 60"), encode(&clean, Format::Jpeg, Some(60))));
+        crops.push((format!("{file} {x},{y} noise"), encode(&noisy(&clean), Format::Png, None)));
+    }
+    crops
+}
+
+fn cut(picture: &Picture, x: u32, y: u32) -> Picture {
+    let Samples::U8(samples) = &picture.samples else { panic!("the samples have 8 bits") };
+    let channels = picture.channels.count();
+    let row = |row: u32| {
+        let start = (row * picture.width + x) as usize * channels;
+        &samples[start..start + CROP as usize * channels]
+    };
+    let samples = (y..y + CROP).flat_map(|r| row(r).iter().copied()).collect();
+    Picture { width: CROP, height: CROP, samples: Samples::U8(samples), ..picture.clone() }
+}
+
+fn noisy(picture: &Picture) -> Picture {
+    let Samples::U8(samples) = &picture.samples else { panic!("the samples have 8 bits") };
+    let mut state = 1u32;
+    let mut random = || {
+        // Numerical Recipes' linear congruential generator; the sum of four is near enough to a Gaussian.
+        let mut sum = 0.0;
+        for _ in 0..4 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            sum += f32::from((state >> 24) as u8) - 127.5;
+        }
+        sum / 18.0
+    };
+    let samples = samples.iter().map(|s| (f32::from(*s) + random()).round().clamp(0.0, 255.0) as u8).collect();
+    Picture { samples: Samples::U8(samples), ..picture.clone() }
+}
+
+fn luminance(picture: &Picture) -> Vec<f64> {
+    let Samples::U8(samples) = &picture.samples else { panic!("8 bits went in") };
+    let channels = picture.channels.count();
+    let luma = |p: &[u8]| 0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2]);
+    samples.chunks_exact(channels).map(luma).collect()
+}
+
+/// Root mean square of what is smaller than `side` pixels: the picture less its reduced and enlarged self.
+fn energy_below(picture: &Picture, side: u32) -> f64 {
+    let small = resize(picture, picture.width / side, picture.height / side, Kernel::Box);
+    let coarse = resize(&small, picture.width, picture.height, Kernel::Mitchell);
+    let (fine, coarse) = (luminance(picture), luminance(&coarse));
+    (fine.iter().zip(&coarse).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / fine.len() as f64).sqrt()
+}
+
+/// Mean absolute distance of luminance, as a share of white.
+fn distance(a: &Picture, b: &Picture) -> f64 {
+    let (a, b) = (luminance(a), luminance(b));
+    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len() as f64 / 255.0
+}
+
+fn creative(knob: &str, value: i8) -> Look {
+    let mut creative = Creative::default();
+    match knob {
+        "creativity" => creative.creativity = value,
+        "hdr" => creative.hdr = value,
+        "resemblance" => creative.resemblance = value,
+        _ => creative.fractality = value,
+    }
+    Look::Creative(creative)
+}
+
+#[test]
+fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
+    for (name, bytes) in crops() {
+        let source = decode(&bytes);
+        let plain = enlarge(&bytes, Look::default(), Size::Factor(FACTOR), None);
+        // Creativity: energy of high bands. Hdr: local contrast. Resemblance: distance to the source. Fractality: finest bands.
+        for knob in ["creativity", "hdr", "resemblance", "fractality"] {
+            let results =
+                [-10, -5, 0, 5, 10].map(|value| enlarge(&bytes, creative(knob, value), Size::Factor(FACTOR), None));
+            assert!(results[2].samples == plain.samples, "{name}: {knob} at 0 is no knob at all");
+            let measure = |result: &Picture| match knob {
+                "creativity" => energy_below(result, 8),
+                "hdr" => energy_below(result, 64),
+                "resemblance" => -distance(&resize(result, source.width, source.height, Kernel::Box), &source),
+                _ => energy_below(result, 2),
+            };
+            let measured: Vec<f64> = results.iter().map(measure).collect();
+            assert!(measured.is_sorted_by(|a, b| a < b), "{name}: {knob} {measured:?}");
+            let ends = [&results[0], &results[4]].map(|end| distance(end, &plain));
+            println!(
+                "{name}: {knob} {measured:.2?}, ends differ by {:.2} % and {:.2} %",
+                100.0 * ends[0],
+                100.0 * ends[1]
+            );
+            assert!(ends.iter().all(|end| *end > 0.001), "{name}: {knob} {ends:?}");
+        }
+    }
+}
+
+#[test]
+fn each_precision_knob_sharpens_more_the_further_it_is_turned() {
+    for (name, bytes) in crops().into_iter().step_by(3) {
+        for knob in ["sharpen", "smart_grain", "ultra_detail"] {
+            let energy = [0, 50, 100].map(|value| {
+                let mut precision = Precision { sharpen: 0, smart_grain: 0, ultra_detail: 0, flavor: None };
+                match knob {
+                    "sharpen" => precision.sharpen = value,
+                    "smart_grain" => precision.smart_grain = value,
+                    _ => precision.ultra_detail = value,
+                }
+                energy_below(&enlarge(&bytes, Look::Precision(precision), Size::Factor(FACTOR), None), 4)
+            });
+            assert!(energy.is_sorted_by(|a, b| a < b), "{name}: {knob} {energy:?}");
+        }
+    }
+}
+
+#[test]
+fn any_knobs_on_any_picture_give_the_right_size_and_the_same_bytes_again() {
+    let odd = [(1, 1), (16, 16), (1, 400), (37, 5)];
+    let mut state = 7u32;
+    let mut random = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % below
+    };
+    let photo = decode(&crops()[0].1);
+    for round in 0..40 {
+        let (width, height) = odd[round % odd.len()];
+        let mut picture = resize(&photo, width, height, Kernel::Box);
+        let Samples::U8(samples) = &mut picture.samples else { panic!("the samples have 8 bits") };
+        match round / odd.len() % 4 {
+            0 => samples.fill(0),
+            1 => samples.fill(255),
+            _ => {}
+        }
+        let bytes = encode(&picture, Format::Png, None);
+        let mut knob = || i8::try_from(random(21)).unwrap() - 10;
+        let look = if round % 3 == 0 {
+            let percent = |n: u32| u8::try_from(n).unwrap();
+            let flavor =
+                [None, Some(Flavor::Sublime), Some(Flavor::Photo), Some(Flavor::PhotoDenoiser)][random(4) as usize];
+            Look::Precision(Precision {
+                sharpen: percent(random(101)),
+                smart_grain: percent(random(101)),
+                ultra_detail: percent(random(101)),
+                flavor,
+            })
+        } else {
+            let (creativity, hdr, resemblance, fractality) = (knob(), knob(), knob(), knob());
+            let engines = [Engine::Automatic, Engine::MagnificIllusio, Engine::MagnificSharpy, Engine::MagnificSparkle];
+            let presets = [OptimizedFor::Standard, OptimizedFor::SoftPortraits, OptimizedFor::ScienceFictionNHorror];
+            let (engine, optimized_for) = (engines[random(4) as usize], presets[random(3) as usize]);
+            Look::Creative(Creative { creativity, hdr, resemblance, fractality, engine, optimized_for, prompt: None })
+        };
+        let factor = f64::from(2 + random(4));
+        let first = enlarge(&bytes, look.clone(), Size::Factor(factor), None);
+        assert_eq!((first.width, first.height), (width * factor as u32, height * factor as u32), "{look:?}");
+        let second = enlarge(&bytes, look.clone(), Size::Factor(factor), None);
+        assert!(first.samples == second.samples, "{look:?}");
+    }
+}
