@@ -7,11 +7,12 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod architecture;
+mod compact;
 mod error;
-mod finish;
 mod kernels;
 mod map;
 mod network;
+mod rrdb;
 mod spec;
 mod tensor;
 mod tiles;

@@ -3,21 +3,20 @@
 //! A tile holds 16 pixels of 32 channels; a tap's shift is only another start address, so nothing is gathered. Two
 //! pixel tiles by two output tiles are summed over sources, taps and channels before anything is stored.
 
-use super::{Bf16, Conv, Element, Layer};
-use crate::map::Map;
+use super::{Bf16, Layer};
 
 /// `[group of 32 outputs][source][tap][chunk of 32 channels][2 tiles][16 pairs][16 outputs][2]`.
 pub fn pack(layer: &Layer<'_>) -> Vec<Bf16> {
     let mut packed = Vec::new();
     for group in (0..layer.padded_outputs).step_by(32) {
-        for (source, &channels) in layer.inputs.iter().enumerate() {
+        for (source, &channels) in layer.padded_inputs.iter().enumerate() {
             for tap in 0..9 {
                 for chunk in (0..channels).step_by(32) {
                     for tile in [group, group + 16] {
                         for pair in 0..16 {
                             for output in tile..tile + 16 {
                                 for channel in [chunk + 2 * pair, chunk + 2 * pair + 1] {
-                                    packed.push(Bf16::from_f32(layer.at(output, source, channel, tap)));
+                                    packed.push(Bf16::nearest(layer.at(output, source, channel, tap)));
                                 }
                             }
                         }
@@ -30,7 +29,7 @@ pub fn pack(layer: &Layer<'_>) -> Vec<Bf16> {
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub use linux::{available, row};
+pub use linux::{available, convolve};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub fn available() -> bool {
@@ -38,19 +37,32 @@ pub fn available() -> bool {
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub fn row(_: &Conv<Bf16>, _: &[&Map<Bf16>], _: usize, _: &mut [f32]) {
+pub fn convolve(_: &super::Conv<Bf16>, _: &[crate::map::View<'_, Bf16>], _: &super::Target<'_, Bf16>) {
     unreachable!("the backend is resolved only where it is available")
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod linux {
     use std::{
-        arch::{asm, x86_64::__cpuid_count},
+        arch::{
+            asm,
+            x86_64::{__cpuid_count, __m512},
+        },
         sync::OnceLock,
     };
 
-    use super::{Bf16, Conv, Map};
-    use crate::map::BLOCK;
+    use rayon::prelude::*;
+
+    use super::Bf16;
+    use crate::{
+        kernels::{Conv, Target, Vector},
+        map::{BLOCK, View},
+    };
+
+    /// Pixels of a row that are one task.
+    const TASK: usize = 8 * BLOCK;
+    /// Maps that a convolution may read.
+    const SOURCES: usize = 8;
 
     /// Whether the processor has the unit and the kernel lets this process use it (asked for once).
     pub fn available() -> bool {
@@ -61,6 +73,8 @@ mod linux {
             features & (1 << 22) != 0
                 && features & (1 << 24) != 0
                 && std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+                && std::arch::is_x86_feature_detected!("avx512vl")
                 && permitted()
         })
     }
@@ -93,32 +107,56 @@ mod linux {
         Config(bytes)
     };
 
-    pub fn row(conv: &Conv<Bf16>, sources: &[&Map<Bf16>], y: usize, out: &mut [f32]) {
-        let width = sources[0].width.next_multiple_of(BLOCK);
+    /// Computes the target's rows, in parallel.
+    pub fn convolve(conv: &Conv<Bf16>, sources: &[View<'_, Bf16>], target: &Target<'_, Bf16>) {
         let depth: usize = conv.inputs.iter().sum::<usize>() * 9;
-        assert!(out.len() >= width * conv.padded_outputs);
+        assert!(sources.len() <= SOURCES && depth.is_multiple_of(32) && conv.padded_outputs.is_multiple_of(32));
         assert_eq!(conv.weights.len(), depth * conv.padded_outputs);
-        for (source, &channels) in sources.iter().zip(&conv.inputs) {
-            assert!(source.channels == channels && source.stride == (width + 2) * channels);
-            assert!(y + 2 < source.data.len() / source.stride);
+        let across = target.width.div_ceil(TASK);
+        (0..across * target.height).into_par_iter().for_each(|i| {
+            let (y, x) = (i / across, i % across * TASK);
+            // SAFETY: the backend is resolved only where the processor has the instructions; sizes are checked above
+            // and by `Conv::run`, and each call writes other pixels.
+            unsafe { pixels(conv, sources, target, y, x, (x + TASK).min(target.width)) };
+        });
+    }
+
+    /// Computes pixels `x..end` of a row.
+    ///
+    /// # Safety
+    /// The processor has the instructions, the weights are as `pack` left them for these sources, and no one else
+    /// writes the same pixels.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+    unsafe fn pixels(
+        conv: &Conv<Bf16>,
+        sources: &[View<'_, Bf16>],
+        target: &Target<'_, Bf16>,
+        y: usize,
+        x: usize,
+        end: usize,
+    ) {
+        let depth: usize = conv.inputs.iter().sum::<usize>() * 9;
+        let mut rows = [[std::ptr::null::<Bf16>(); 3]; SOURCES];
+        for (rows, source) in rows.iter_mut().zip(sources) {
+            *rows = std::array::from_fn(|i| source.row((target.start + y + i) as isize - 1).as_ptr());
         }
-        let out_stride = conv.padded_outputs * 4;
-        // SAFETY: tiles are configured before use and released after; nothing else in this process uses them. The
-        // asserts above keep every load and store inside its slice: a tile reads 16 pixels by 32 channels at most 2
-        // pixels and 2 rows from (x, y), which the map's border and padding cover; weights advance by 2 KB per step,
-        // `depth / 32` steps per group of 32 outputs; sums are stored for 32 pixels by 32 outputs inside `out`.
+        let row = target.row(y);
+        let mut sums = Sums([[0.0; 32]; BLOCK]);
+        // SAFETY: tiles are configured before use and released after; nothing else in this process uses them. Every
+        // load is inside its slice: a tile reads 16 pixels by 32 channels at most 2 pixels from x, which the row's
+        // border and padding cover; weights advance by 2 KB per step, `depth / 32` steps per group of 32 outputs.
+        // Sums are stored for 32 pixels by 32 outputs.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly));
-            for group in 0..conv.padded_outputs / 32 {
-                for x in (0..width).step_by(BLOCK) {
-                    let mut weights = conv.weights.as_ptr().add(group * depth * 32);
+            for x in (x..end).step_by(BLOCK) {
+                for group in (0..target.outputs).step_by(32) {
+                    let mut weights = conv.weights.as_ptr().add(group * depth);
                     asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
-                    for source in sources {
+                    for (source, rows) in sources.iter().zip(&rows) {
                         let c = source.channels;
+                        let below = 16 * c * 2;
                         for tap in 0..9 {
-                            let start = (y + tap / 3) * source.stride + (x + tap % 3) * c;
-                            let mut pixels = source.data.as_ptr().add(start);
-                            let below = 16 * c * 2;
+                            let mut pixels = rows[tap / 3].add((x + tap % 3) * c);
                             for _ in 0..c / 32 {
                                 asm!(
                                     "tileloadd tmm4, [{a} + {s}*1]",
@@ -138,18 +176,26 @@ mod linux {
                             }
                         }
                     }
-                    let sums = out.as_mut_ptr().add(x * conv.padded_outputs + group * 32);
                     asm!(
                         "tilestored [{o} + {s}*1], tmm0",
                         "tilestored [{o} + {s}*1 + 64], tmm1",
                         "tilestored [{p} + {s}*1], tmm2",
                         "tilestored [{p} + {s}*1 + 64], tmm3",
-                        o = in(reg) sums, p = in(reg) sums.byte_add(16 * out_stride), s = in(reg) out_stride,
+                        o = in(reg) sums.0.as_mut_ptr(), p = in(reg) sums.0[16..].as_mut_ptr(), s = in(reg) 128usize,
                         options(nostack),
                     );
+                    for lane in (0..32.min(target.outputs - group)).step_by(__m512::LANES) {
+                        for (p, sums) in sums.0.iter().enumerate().take(target.width - x) {
+                            target.put(&row, x + p, group + lane, __m512::load(sums[lane..].as_ptr()));
+                        }
+                    }
                 }
             }
             asm!("tilerelease", options(nostack, nomem));
         }
     }
+
+    /// Sums of 32 pixels and 32 outputs.
+    #[repr(C, align(64))]
+    struct Sums([[f32; 32]; BLOCK]);
 }
