@@ -83,11 +83,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let started = Instant::now();
         upscale(&network, &photo, &sink, &options, &|_| ControlFlow::Continue(()))?;
         let time: Duration = started.elapsed();
-        println!("{:.6}", time.as_secs_f64());
         if *result != "-" {
             let rgb = sink.rgb.into_inner().map_err(|_| "a thread died")?;
             std::fs::write(result, rgb.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
         }
+        println!("{:.6}", time.as_secs_f64());
     }
     Ok(())
 }
