@@ -97,7 +97,7 @@ pub struct View<'a, T> {
 
 impl<'a, T> View<'a, T> {
     /// One row, beginning with the left border pixel.
-    #[inline]
+    #[inline(always)]
     pub fn row(&self, y: isize) -> &'a [T] {
         let stride = self.zero.len();
         let keep = self.history.keep;

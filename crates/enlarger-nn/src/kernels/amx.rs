@@ -185,8 +185,9 @@ mod linux {
                         options(nostack),
                     );
                     for lane in (0..32.min(target.outputs - group)).step_by(__m512::LANES) {
+                        let finish = target.finish::<__m512>(group + lane);
                         for (p, sums) in sums.0.iter().enumerate().take(target.width - x) {
-                            target.put(&row, x + p, group + lane, __m512::load(sums[lane..].as_ptr()));
+                            target.put(&row, x + p, &finish, __m512::load(sums[lane..].as_ptr()));
                         }
                     }
                 }

@@ -15,11 +15,12 @@ pub fn convolve(conv: &Conv<f32>, sources: &[View<'_, f32>], target: &Target<'_,
         let at = (target.start + y) as isize;
         for x in (0..target.width.next_multiple_of(BLOCK)).step_by(PIXELS) {
             for output in (0..target.outputs).step_by(OUTPUTS) {
+                // SAFETY: outputs are a multiple of `OUTPUTS`.
+                let finish = unsafe { target.finish::<[f32; OUTPUTS]>(output) };
                 let sums = sums(conv, sources, at, x, output);
                 for (p, &sums) in sums.iter().enumerate().take(target.width.saturating_sub(x)) {
-                    // SAFETY: the pixel is inside the row, the outputs are a multiple of `OUTPUTS`, and each row
-                    // belongs to one task.
-                    unsafe { target.put(&row, x + p, output, sums) };
+                    // SAFETY: the pixel is inside the row, and each row belongs to one task.
+                    unsafe { target.put(&row, x + p, &finish, sums) };
                 }
             }
         }

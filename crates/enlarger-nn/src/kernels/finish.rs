@@ -113,27 +113,51 @@ impl<'a, T: Element> Target<'a, T> {
     }
 
     /// The `y`th of the rows to compute.
+    #[inline(always)]
     pub fn row(&self, y: usize) -> Row<T> {
         assert!(y < self.height);
-        let read = |view: &Option<View<'_, f32>>| {
-            view.as_ref().map_or(std::ptr::null(), |v| v.row((self.start + y) as isize)[v.channels..].as_ptr())
+        let at = (self.start + y) as isize;
+        let residual = match &self.residual {
+            Some(view) => view.row(at)[view.channels..].as_ptr(),
+            None => std::ptr::null(),
         };
-        Row { map: self.map.row(y), wide: self.wide.row(y), residual: read(&self.residual), outer: read(&self.outer) }
+        let outer = match &self.outer {
+            Some(view) => view.row(at)[view.channels..].as_ptr(),
+            None => std::ptr::null(),
+        };
+        Row { map: self.map.row(y), wide: self.wide.row(y), residual, outer }
     }
 
-    /// Finishes sums of outputs `output..output + V::LANES` at one pixel.
+    /// What finishes outputs `output..output + V::LANES`.
     ///
     /// # Safety
-    /// `x < width`, `output + V::LANES <= outputs`, the processor has V's instructions, the row is this target's, and
-    /// no one else writes the same pixel and outputs meanwhile.
+    /// `output + V::LANES <= outputs`, and the processor has V's instructions.
     #[inline(always)]
-    pub unsafe fn put<V: Vector>(&self, row: &Row<T>, x: usize, output: usize, sums: V) {
-        // SAFETY: `new` checked that all maps have this width and as many channels, and bias and slope as many values.
+    pub unsafe fn finish<V: Vector>(&self, output: usize) -> Finish<V> {
+        // SAFETY: `new` checked that there are as many values.
+        unsafe {
+            Finish {
+                output,
+                bias: V::load(self.conv.bias.as_ptr().add(output)),
+                slope: V::load(self.conv.slope.as_ptr().add(output)),
+                gain: V::splat(self.gain),
+            }
+        }
+    }
+
+    /// Finishes sums at one pixel.
+    ///
+    /// # Safety
+    /// `x < width`, the row and `finish` are this target's, the processor has V's instructions, and no one else writes
+    /// the same pixel and outputs meanwhile.
+    #[inline(always)]
+    pub unsafe fn put<V: Vector>(&self, row: &Row<T>, x: usize, finish: &Finish<V>, sums: V) {
+        let &Finish { output, bias, slope, gain } = finish;
+        // SAFETY: `new` checked that all maps have this width and as many channels.
         unsafe {
             let zero = V::splat(0.0);
-            let v = sums.add(V::load(self.conv.bias.as_ptr().add(output)));
-            let mut v = v.max(zero).fma(V::load(self.conv.slope.as_ptr().add(output)), v.min(zero));
-            let gain = V::splat(self.gain);
+            let v = sums.add(bias);
+            let mut v = v.max(zero).fma(slope, v.min(zero));
             for (base, view) in [(row.residual, &self.residual), (row.outer, &self.outer)] {
                 if let Some(view) = view {
                     v = V::load(base.add(x * view.channels + output)).fma(v, gain);
@@ -147,4 +171,12 @@ impl<'a, T: Element> Target<'a, T> {
             }
         }
     }
+}
+
+/// What is done with the sums of some outputs.
+pub struct Finish<V> {
+    output: usize,
+    bias: V,
+    slope: V,
+    gain: V,
 }

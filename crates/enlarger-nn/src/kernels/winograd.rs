@@ -15,13 +15,12 @@ use crate::map::View;
 
 /// Tiles of a task: a multiple of the tiles that any kernel keeps in registers.
 const TILES: usize = 24;
-/// Channels are cut into pieces of this many, so that the distance between tiles in V is a constant.
-const PIECE: usize = 64;
-/// The 36 matrices of a task do not begin at multiples of 4 KB from each other, which first-level caches could not
-/// tell apart.
-const PAD: usize = 16;
+/// Channels are cut into pieces of this many, so that what one transform writes is within a few pages of memory.
+const PIECE: usize = 16;
 /// Outputs are packed in groups of this many.
 const GROUP: usize = 16;
+/// Channels of a task that makes U.
+const PART: usize = 32;
 
 /// The functions compiled for one instruction set.
 pub struct Kernel {
@@ -90,10 +89,10 @@ pub unsafe fn convolve(
     let u = memory.as_mut_ptr().cast::<f32>();
     let job = Weights { conv, width: kernel.outputs, outputs: target.outputs, u };
     let groups = target.outputs / GROUP;
-    let pieces = conv.depth.div_ceil(PIECE);
-    (0..groups * pieces).into_par_iter().for_each(|i| {
+    let parts = conv.depth.div_ceil(PART);
+    (0..groups * parts).into_par_iter().for_each(|i| {
         // SAFETY: the processor has the instructions, U was made large enough, and each call writes other parts of it.
-        unsafe { (kernel.weights)(&job, i % groups, i / groups * PIECE) }
+        unsafe { (kernel.weights)(&job, i % groups, i / groups * PART) }
     });
     let across = target.width.div_ceil(4);
     let job = Tiles { conv, sources, target, u, across, count: across * target.height.div_ceil(4) };
@@ -121,7 +120,7 @@ struct Weights<'a> {
 // SAFETY: threads write different parts of `u`, see `weights`.
 unsafe impl Sync for Weights<'_> {}
 
-/// Transforms weights of a group of outputs and the piece of channels from `channel` on.
+/// Transforms weights of a group of outputs and the part of the channels from `channel` on.
 ///
 /// # Safety
 /// `u` holds `36 * depth * outputs` floats, and no one else uses those of the same group and channels.
@@ -135,13 +134,19 @@ unsafe fn weights<V: Vector>(job: &Weights<'_>, group: usize, channel: usize) {
     // `36 * depth * width` floats.
     unsafe {
         let u = job.u.add(36 * depth * start + group * GROUP - start);
-        for c in channel..(channel + PIECE).min(depth) {
+        for c in channel..(channel + PART).min(depth) {
             for lane in (0..GROUP).step_by(V::LANES) {
                 let at = packed.as_ptr().add(c * 9 * GROUP + lane);
-                let columns: [[V; 6]; 3] =
-                    std::array::from_fn(|x| filter(std::array::from_fn(|y| V::load(at.add((y * 3 + x) * GROUP)))));
+                let mut half = [[V::splat(0.0); 3]; 6];
+                for j in 0..3 {
+                    let tap = |i: usize| V::load(at.add((i * 3 + j) * GROUP));
+                    let column = filter([tap(0), tap(1), tap(2)]);
+                    for i in 0..6 {
+                        half[i][j] = column[i];
+                    }
+                }
                 for i in 0..6 {
-                    let row = filter(columns.map(|column| column[i]));
+                    let row = filter(half[i]);
                     for j in 0..6 {
                         row[j].store(u.add(((i * 6 + j) * depth + c) * width + lane));
                     }
@@ -175,43 +180,63 @@ unsafe fn tiles<V: Vector, const TALL: usize>(job: &Tiles<'_>, first: usize, scr
     let depth = job.conv.depth;
     let count = TILES.min(job.count - first);
     let pieces = depth.div_ceil(PIECE);
-    let v_stride = pieces * TILES * PIECE + PAD;
-    let m_stride = TILES * 2 * V::LANES + PAD;
-    let lines = 36 * (v_stride + m_stride) / Line::FLOATS;
+    let v_floats = 36 * pieces * TILES * PIECE;
+    let lines = (v_floats + 36 * TILES * 2 * V::LANES) / Line::FLOATS;
     if scratch.len() < lines {
         scratch.resize(lines, Line::ZERO);
     }
     let v = scratch.as_mut_ptr().cast::<f32>();
-    // SAFETY: V is `[36][pieces][TILES][PIECE]` and M `[36][TILES][at most 2 vectors]`, and the scratch memory holds
-    // both. U's blocks are as `weights` wrote them.
+    // SAFETY: with `TALL` tiles to a team, V is `[teams][pieces][36][TALL][PIECE]` and M `[teams][36][TALL][at most 2
+    // vectors]`, and the scratch memory holds both. U's blocks are as `weights` wrote them.
     unsafe {
-        let m = v.add(36 * v_stride);
+        let m = v.add(v_floats);
         let mut channel = 0;
         for source in job.sources {
             for t in 0..count {
-                inputs::<V>(job, source, first + t, v.add(t * PIECE), v_stride, channel);
+                let v = v.add((t / TALL * pieces * 36 * TALL + t % TALL) * PIECE);
+                inputs::<V, TALL>(job, source, first + t, v, channel);
             }
             channel += source.channels;
         }
         let mut output = 0;
         while output < job.target.outputs {
             let (start, width) = block(output, 2 * V::LANES, job.target.outputs);
-            let u = job.u.add(36 * depth * start);
-            for k in 0..36 {
-                let (v, u, m) = (v.add(k * v_stride), u.add(k * depth * width), m.add(k * m_stride));
-                for t in (0..count).step_by(TALL) {
-                    match width / V::LANES {
-                        1 => products::<V, TALL, 1>(v.add(t * PIECE), u, depth, m.add(t * width)),
-                        _ => products::<V, TALL, 2>(v.add(t * PIECE), u, depth, m.add(t * width)),
-                    }
-                }
-            }
-            for t in 0..count {
-                for lane in (0..width).step_by(V::LANES) {
-                    outputs::<V>(job, first + t, m.add(t * width + lane), m_stride, start + lane);
-                }
+            match width / V::LANES {
+                1 => multiplied::<V, TALL, 1>(job, first, count, start, v, m),
+                _ => multiplied::<V, TALL, 2>(job, first, count, start, v, m),
             }
             output += width;
+        }
+    }
+}
+
+/// Computes a block of `WIDE` vectors of outputs, from `output` on, of `count` tiles.
+///
+/// # Safety
+/// V is there, and M has room.
+#[inline(always)]
+unsafe fn multiplied<V: Vector, const TALL: usize, const WIDE: usize>(
+    job: &Tiles<'_>,
+    first: usize,
+    count: usize,
+    output: usize,
+    v: *const f32,
+    m: *mut f32,
+) {
+    let depth = job.conv.depth;
+    let pieces = depth.div_ceil(PIECE);
+    let width = WIDE * V::LANES;
+    // SAFETY: the blocks of U are as `weights` wrote them; for V and M see `tiles`.
+    unsafe {
+        for k in 0..36 {
+            let u = job.u.add((36 * output + k * width) * depth);
+            for team in 0..count.div_ceil(TALL) {
+                let v = v.add((team * pieces * 36 + k) * TALL * PIECE);
+                products::<V, TALL, WIDE>(v, u, depth, m.add((team * 36 + k) * TALL * width));
+            }
+        }
+        for t in 0..count {
+            outputs::<V, TALL, WIDE>(job, first + t, m.add((t / TALL * 36 * TALL + t % TALL) * width), output);
         }
     }
 }
@@ -219,34 +244,40 @@ unsafe fn tiles<V: Vector, const TALL: usize>(job: &Tiles<'_>, first: usize, scr
 /// Transforms a tile's inputs.
 ///
 /// # Safety
-/// `v` is the tile's place in the first of the 36 matrices.
+/// `v` is the tile's place in its team's V.
 #[inline(always)]
-unsafe fn inputs<V: Vector>(
+unsafe fn inputs<V: Vector, const TALL: usize>(
     job: &Tiles<'_>,
     source: &View<'_, f32>,
     tile: usize,
     v: *mut f32,
-    v_stride: usize,
     channel: usize,
 ) {
     let (y, x) = (tile / job.across * 4, tile % job.across * 4);
     let channels = source.channels;
     let top = (job.target.start + y) as isize - 1;
     // Six pixels from x - 1 on; the border makes it x.
-    let rows: [&[f32]; 6] = std::array::from_fn(|i| &source.row(top + i as isize)[x * channels..][..6 * channels]);
+    let row = |i: isize| source.row(top + i)[x * channels..][..6 * channels].as_ptr();
+    let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
     for c in (0..channels).step_by(V::LANES) {
         if channel + c >= job.conv.depth {
             break;
         }
         // SAFETY: channels are a multiple of 16, so the vectors are inside the six pixels.
         unsafe {
-            let columns: [[V; 6]; 6] =
-                std::array::from_fn(|j| data(std::array::from_fn(|i| V::load(rows[i].as_ptr().add(j * channels + c)))));
-            let at = v.add((channel + c) / PIECE * TILES * PIECE + (channel + c) % PIECE);
+            let mut half = [[V::splat(0.0); 6]; 6];
+            for j in 0..6 {
+                let pixel = |i: usize| V::load(rows[i].add(j * channels + c));
+                let column = data([pixel(0), pixel(1), pixel(2), pixel(3), pixel(4), pixel(5)]);
+                for i in 0..6 {
+                    half[i][j] = column[i];
+                }
+            }
+            let at = v.add((channel + c) / PIECE * 36 * TALL * PIECE + (channel + c) % PIECE);
             for i in 0..6 {
-                let row = data(columns.map(|column| column[i]));
+                let row = data(half[i]);
                 for j in 0..6 {
-                    row[j].store(at.add((i * 6 + j) * v_stride));
+                    row[j].store(at.add((i * 6 + j) * TALL * PIECE));
                 }
             }
         }
@@ -256,7 +287,8 @@ unsafe fn inputs<V: Vector>(
 /// `TALL` rows of M by `WIDE` vectors: rows of V times U.
 ///
 /// # Safety
-/// V has `TALL` tiles, U `depth` rows of `WIDE` vectors, and M room for `TALL` rows as long.
+/// V has `TALL` tiles by `PIECE` channels, and again for each piece of the channels, 36 such matrices further on; U
+/// has `depth` rows of `WIDE` vectors, and M room for `TALL` rows as long.
 #[inline(always)]
 unsafe fn products<V: Vector, const TALL: usize, const WIDE: usize>(
     v: *const f32,
@@ -264,11 +296,11 @@ unsafe fn products<V: Vector, const TALL: usize, const WIDE: usize>(
     depth: usize,
     m: *mut f32,
 ) {
-    // SAFETY: the caller's promise; pieces of V are `TILES * PIECE` floats from each other.
+    // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); WIDE]; TALL];
         for piece in 0..depth.div_ceil(PIECE) {
-            let v = v.add(piece * TILES * PIECE);
+            let v = v.add(piece * 36 * TALL * PIECE);
             for c in 0..PIECE.min(depth - piece * PIECE) {
                 let weights: [V; WIDE] = std::array::from_fn(|i| V::load(u.add(i * V::LANES)));
                 for t in 0..TALL {
@@ -288,23 +320,41 @@ unsafe fn products<V: Vector, const TALL: usize, const WIDE: usize>(
     }
 }
 
-/// Transforms a tile's products back, and finishes its outputs `output..output + V::LANES`.
+/// Transforms a tile's products back, and finishes outputs from `output` on.
 ///
 /// # Safety
-/// `m` is the place of the tile's outputs in the first of the 36 matrices.
+/// `m` is the tile's place in its team's M.
 #[inline(always)]
-unsafe fn outputs<V: Vector>(job: &Tiles<'_>, tile: usize, m: *const f32, m_stride: usize, output: usize) {
+unsafe fn outputs<V: Vector, const TALL: usize, const WIDE: usize>(
+    job: &Tiles<'_>,
+    tile: usize,
+    m: *const f32,
+    output: usize,
+) {
     let target = job.target;
     let (y, x) = (tile / job.across * 4, tile % job.across * 4);
-    // SAFETY: the caller's promise; the pixels are inside the target, whose outputs are a multiple of 16.
-    unsafe {
-        let columns: [[V; 4]; 6] =
-            std::array::from_fn(|j| result(std::array::from_fn(|i| V::load(m.add((i * 6 + j) * m_stride)))));
-        for i in 0..4.min(target.height - y) {
-            let row = target.row(y + i);
-            let values = result(columns.map(|column| column[i]));
-            for j in 0..4.min(target.width - x) {
-                target.put(&row, x + j, output, values[j]);
+    for lane in (0..WIDE * V::LANES).step_by(V::LANES) {
+        // SAFETY: the caller's promise; the pixels are inside the target, whose outputs are a multiple of 16.
+        unsafe {
+            let mut half = [[V::splat(0.0); 6]; 4];
+            for j in 0..6 {
+                let product = |i: usize| V::load(m.add((i * 6 + j) * TALL * WIDE * V::LANES + lane));
+                let column = result([product(0), product(1), product(2), product(3), product(4), product(5)]);
+                for i in 0..4 {
+                    half[i][j] = column[i];
+                }
+            }
+            let finish = target.finish::<V>(output + lane);
+            for i in 0..4 {
+                let values = result(half[i]);
+                if y + i < target.height {
+                    let row = target.row(y + i);
+                    for j in 0..4 {
+                        if x + j < target.width {
+                            target.put(&row, x + j, &finish, values[j]);
+                        }
+                    }
+                }
             }
         }
     }
