@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use crate::{
+    aligned::zeroed,
     error::NnError,
     kernels::{Conv, Element, Memory, Output},
-    map::{BLOCK, History, Map, zeroed},
+    map::{BLOCK, History, Map},
     network::{Emit, Job, Schedule, Slope, input, load, tensor},
     spec::{Activation, Architecture},
     tensor::StateDict,

@@ -6,6 +6,7 @@
 // Kernels index several arrays by one variable; iterators would hide which values belong together.
 #![allow(clippy::needless_range_loop)]
 
+mod aligned;
 pub mod architecture;
 mod compact;
 mod error;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::error::NnError;
+use crate::{aligned::Aligned, error::NnError};
 
 /// Columns are padded to a multiple of this, so that kernels may always work on whole blocks.
 pub const BLOCK: usize = 32;
@@ -17,13 +17,13 @@ pub struct Map<T> {
     /// Which of the whole map's rows are held now.
     pub rows: Range<usize>,
     /// One row of zeros, then room for rows of `stride` values.
-    data: Vec<T>,
+    data: Aligned<T>,
 }
 
 impl<T: Copy + Default> Map<T> {
     /// Room for `rows` rows, none of them held yet.
     pub fn new(width: usize, rows: usize, channels: usize) -> Result<Self, NnError> {
-        let data = zeroed((rows + 1) * stride(width, channels))?;
+        let data = Aligned::zeroed((rows + 1) * stride(width, channels))?;
         Ok(Self { width, channels, rows: 0..0, data })
     }
 
@@ -53,7 +53,7 @@ impl<T: Copy + Default> Map<T> {
 
     /// A view of the held rows alone.
     pub fn alone(&self) -> View<'_, T> {
-        self.view(const { &History { keep: 0, data: Vec::new() } })
+        self.view(const { &History { keep: 0, data: Aligned::empty() } })
     }
 }
 
@@ -61,13 +61,13 @@ impl<T: Copy + Default> Map<T> {
 pub struct History<T> {
     keep: usize,
     /// Row y is at `y % keep`.
-    data: Vec<T>,
+    data: Aligned<T>,
 }
 
 impl<T: Copy + Default + Send + Sync> History<T> {
     /// Remembers `keep` rows.
     pub fn new(width: usize, channels: usize, keep: usize) -> Result<Self, NnError> {
-        Ok(Self { keep, data: zeroed(keep * stride(width, channels))? })
+        Ok(Self { keep, data: Aligned::zeroed(keep * stride(width, channels))? })
     }
 
     /// Remembers the map's last rows.
@@ -113,12 +113,4 @@ impl<'a, T> View<'a, T> {
 
 fn stride(width: usize, channels: usize) -> usize {
     (width.next_multiple_of(BLOCK) + 2) * channels
-}
-
-/// Zeros, or an error where there is no memory for them.
-pub fn zeroed<T: Copy + Default>(count: usize) -> Result<Vec<T>, NnError> {
-    let mut data = Vec::new();
-    data.try_reserve_exact(count).map_err(|_| NnError::Memory { bytes: count * size_of::<T>() })?;
-    data.resize(count, T::default());
-    Ok(data)
 }

@@ -246,7 +246,7 @@ pub(crate) fn load<T: Element>(
             return Err(NnError::Weights(format!("{name} has {outputs} outputs and {} slopes", slopes.len())));
         }
     };
-    Ok(Conv::new(&kernel.data, &bias.data, &slope, inputs))
+    Conv::new(&kernel.data, &bias.data, &slope, inputs)
 }
 
 /// The network's input around some rows, one more on each side; with `r` > 1, blocks of `r` x `r` pixels become
@@ -255,7 +255,7 @@ pub(crate) fn input<T: Element>(job: &Job<'_>, rows: &Range<usize>, r: usize) ->
     let Strip { width, height, read, .. } = *job.strip;
     let (w, h, colours) = (width / r, height / r, job.colours);
     let rows = rows.start.saturating_sub(1)..(rows.end + 1).min(h);
-    let mut rgb = crate::map::zeroed(rows.len() * r * width * 3)?;
+    let mut rgb = crate::aligned::zeroed(rows.len() * r * width * 3)?;
     read(rows.start * r..rows.end * r, &mut rgb);
     let mut map = Map::<T>::new(w, rows.len(), (colours * r * r).next_multiple_of(T::CHANNELS))?;
     map.hold(rows);

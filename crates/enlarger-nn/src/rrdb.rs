@@ -5,9 +5,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::{
+    aligned::zeroed,
     error::NnError,
     kernels::{Conv, Element, Memory, Output},
-    map::{BLOCK, History, Map, View, zeroed},
+    map::{BLOCK, History, Map, View},
     network::{Emit, Job, Schedule, Slope, input, load, tensor},
     spec::Architecture,
     tensor::StateDict,

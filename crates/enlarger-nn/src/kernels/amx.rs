@@ -1,24 +1,21 @@
 //! Direct convolution on Intel's matrix unit: bfloat16 products, f32 sums.
 //!
-//! A tile holds 16 pixels of 32 channels; a tap's shift is only another start address, so nothing is gathered. Two
-//! pixel tiles by two output tiles are summed over sources, taps and channels before anything is stored.
+//! A tile holds 16 pixels of 32 channels; a tap's shift is only another start address, so nothing is gathered. Four
+//! tiles of pixels are multiplied by one of weights, which mostly comes from the second-level cache, and summed over
+//! sources, taps and channels before anything is stored.
 
 use super::{Bf16, Layer};
 
-/// `[group of 32 outputs][source][tap][chunk of 32 channels][2 tiles][16 pairs][16 outputs][2]`.
+/// `[group of 16 outputs][source][tap][chunk of 32 channels][16 pairs][16 outputs][2]`.
 pub fn pack(layer: &Layer<'_>) -> Vec<Bf16> {
-    let mut packed = Vec::new();
-    for group in (0..layer.padded_outputs).step_by(32) {
+    let mut packed = Vec::with_capacity(layer.padded_outputs * layer.padded_inputs.iter().sum::<usize>() * 9);
+    for group in (0..layer.padded_outputs).step_by(16) {
         for (source, &channels) in layer.padded_inputs.iter().enumerate() {
             for tap in 0..9 {
-                for chunk in (0..channels).step_by(32) {
-                    for tile in [group, group + 16] {
-                        for pair in 0..16 {
-                            for output in tile..tile + 16 {
-                                for channel in [chunk + 2 * pair, chunk + 2 * pair + 1] {
-                                    packed.push(Bf16::nearest(layer.at(output, source, channel, tap)));
-                                }
-                            }
+                for pair in (0..channels).step_by(2) {
+                    for output in group..group + 16 {
+                        for channel in [pair, pair + 1] {
+                            packed.push(Bf16::nearest(layer.at(output, source, channel, tap)));
                         }
                     }
                 }
@@ -60,7 +57,9 @@ mod linux {
     };
 
     /// Pixels of a row that are one task.
-    const TASK: usize = 8 * BLOCK;
+    const TASK: usize = 256;
+    /// Pixels that are summed at once: four tiles, or two at the end of a row.
+    const WIDE: usize = 64;
     /// Maps that a convolution may read.
     const SOURCES: usize = 8;
 
@@ -141,62 +140,79 @@ mod linux {
             *rows = std::array::from_fn(|i| source.row((target.start + y + i) as isize - 1).as_ptr());
         }
         let row = target.row(y);
-        let mut sums = Sums([[0.0; 32]; BLOCK]);
+        let mut sums = Sums([[0.0; 16]; WIDE]);
         // SAFETY: tiles are configured before use and released after; nothing else in this process uses them. Every
         // load is inside its slice: a tile reads 16 pixels by 32 channels at most 2 pixels from x, which the row's
-        // border and padding cover; weights advance by 2 KB per step, `depth / 32` steps per group of 32 outputs.
-        // Sums are stored for 32 pixels by 32 outputs.
+        // border and padding to whole blocks cover; weights advance by 1 KB per step, `depth / 32` steps per group of
+        // 16 outputs. Sums are stored for as many pixels.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly));
-            for x in (x..end).step_by(BLOCK) {
-                for group in (0..target.outputs).step_by(32) {
+            let mut x = x;
+            while x < end {
+                // Rows are padded to whole blocks.
+                let wide = x + WIDE <= target.width.next_multiple_of(BLOCK);
+                for group in (0..target.outputs).step_by(16) {
                     let mut weights = conv.weights.as_ptr().add(group * depth);
                     asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
                     for (source, rows) in sources.iter().zip(&rows) {
                         let c = source.channels;
-                        let below = 16 * c * 2;
                         for tap in 0..9 {
                             let mut pixels = rows[tap / 3].add((x + tap % 3) * c);
                             for _ in 0..c / 32 {
-                                asm!(
-                                    "tileloadd tmm4, [{a} + {s}*1]",
-                                    "tileloadd tmm6, [{b} + {t}*1]",
-                                    "tileloadd tmm7, [{b} + {t}*1 + 1024]",
-                                    "tdpbf16ps tmm0, tmm4, tmm6",
-                                    "tileloadd tmm5, [{a2} + {s}*1]",
-                                    "tdpbf16ps tmm1, tmm4, tmm7",
-                                    "tdpbf16ps tmm2, tmm5, tmm6",
-                                    "tdpbf16ps tmm3, tmm5, tmm7",
-                                    a = in(reg) pixels, a2 = in(reg) pixels.byte_add(below), s = in(reg) c * 2,
-                                    b = in(reg) weights, t = in(reg) 64usize,
-                                    options(nostack, readonly),
-                                );
+                                if wide {
+                                    asm!(
+                                        "tileloadd tmm4, [{b} + {t}*1]",
+                                        "tileloadd tmm5, [{a0} + {s}*1]",
+                                        "tdpbf16ps tmm0, tmm5, tmm4",
+                                        "tileloadd tmm6, [{a1} + {s}*1]",
+                                        "tdpbf16ps tmm1, tmm6, tmm4",
+                                        "tileloadd tmm7, [{a2} + {s}*1]",
+                                        "tdpbf16ps tmm2, tmm7, tmm4",
+                                        "tileloadd tmm5, [{a3} + {s}*1]",
+                                        "tdpbf16ps tmm3, tmm5, tmm4",
+                                        a0 = in(reg) pixels, a1 = in(reg) pixels.add(16 * c),
+                                        a2 = in(reg) pixels.add(32 * c), a3 = in(reg) pixels.add(48 * c),
+                                        s = in(reg) c * 2, b = in(reg) weights, t = in(reg) 64usize,
+                                        options(nostack, readonly),
+                                    );
+                                } else {
+                                    asm!(
+                                        "tileloadd tmm4, [{b} + {t}*1]",
+                                        "tileloadd tmm5, [{a0} + {s}*1]",
+                                        "tdpbf16ps tmm0, tmm5, tmm4",
+                                        "tileloadd tmm6, [{a1} + {s}*1]",
+                                        "tdpbf16ps tmm1, tmm6, tmm4",
+                                        a0 = in(reg) pixels, a1 = in(reg) pixels.add(16 * c),
+                                        s = in(reg) c * 2, b = in(reg) weights, t = in(reg) 64usize,
+                                        options(nostack, readonly),
+                                    );
+                                }
                                 pixels = pixels.add(32);
-                                weights = weights.add(1024);
+                                weights = weights.add(512);
                             }
                         }
                     }
                     asm!(
                         "tilestored [{o} + {s}*1], tmm0",
-                        "tilestored [{o} + {s}*1 + 64], tmm1",
-                        "tilestored [{p} + {s}*1], tmm2",
-                        "tilestored [{p} + {s}*1 + 64], tmm3",
-                        o = in(reg) sums.0.as_mut_ptr(), p = in(reg) sums.0[16..].as_mut_ptr(), s = in(reg) 128usize,
+                        "tilestored [{o} + {s}*1 + 1024], tmm1",
+                        "tilestored [{o} + {s}*1 + 2048], tmm2",
+                        "tilestored [{o} + {s}*1 + 3072], tmm3",
+                        o = in(reg) sums.0.as_mut_ptr(), s = in(reg) 64usize,
                         options(nostack),
                     );
-                    for lane in (0..32.min(target.outputs - group)).step_by(__m512::LANES) {
-                        let finish = target.finish::<__m512>(group + lane);
-                        for (p, sums) in sums.0.iter().enumerate().take(target.width - x) {
-                            target.put(&row, x + p, &finish, __m512::load(sums[lane..].as_ptr()));
-                        }
+                    let finish = target.finish::<__m512>(group);
+                    let count = if wide { WIDE } else { BLOCK }.min(target.width - x);
+                    for (p, sums) in sums.0.iter().enumerate().take(count) {
+                        target.put(&row, x + p, &finish, __m512::load(sums.as_ptr()));
                     }
                 }
+                x += if wide { WIDE } else { BLOCK };
             }
             asm!("tilerelease", options(nostack, nomem));
         }
     }
 
-    /// Sums of 32 pixels and 32 outputs.
+    /// Sums of 64 pixels and 16 outputs.
     #[repr(C, align(64))]
-    struct Sums([[f32; 32]; BLOCK]);
+    struct Sums([[f32; 16]; WIDE]);
 }

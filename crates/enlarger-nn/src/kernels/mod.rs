@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use finish::{Output, Target};
 use vector::Vector;
 
-use crate::{error::NnError, map::View};
+use crate::{aligned::Aligned, error::NnError, map::View};
 
 /// The instruction sets there are kernels for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,14 +253,14 @@ pub struct Conv<T> {
     pub inputs: Vec<usize>,
     /// All of them, without the padding of the last.
     pub depth: usize,
-    pub weights: Vec<T>,
+    pub weights: Aligned<T>,
     pub bias: Vec<f32>,
     /// Slope below zero, per output; 1 is no activation.
     pub slope: Vec<f32>,
 }
 
 impl<T: Element> Conv<T> {
-    pub fn new(weights: &[f32], bias: &[f32], slope: &[f32], inputs: &[usize]) -> Self {
+    pub fn new(weights: &[f32], bias: &[f32], slope: &[f32], inputs: &[usize]) -> Result<Self, NnError> {
         let outputs = bias.len();
         let padded_outputs = outputs.next_multiple_of(T::CHANNELS);
         let padded_inputs: Vec<usize> = inputs.iter().map(|c| c.next_multiple_of(T::CHANNELS)).collect();
@@ -271,15 +271,15 @@ impl<T: Element> Conv<T> {
             all
         };
         let before_last: usize = padded_inputs.iter().rev().skip(1).sum();
-        Self {
+        Ok(Self {
             outputs,
             padded_outputs,
             depth: before_last + inputs.last().copied().unwrap_or_default(),
-            weights: T::pack(&layer),
+            weights: Aligned::copy(&T::pack(&layer))?,
             bias: pad(bias, 0.0),
             slope: pad(slope, 1.0),
             inputs: padded_inputs,
-        }
+        })
     }
 
     /// Computes the rows that the output's maps hold, in parallel. Rows of the sources that are not held count as
