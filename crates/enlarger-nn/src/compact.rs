@@ -7,13 +7,10 @@ use crate::{
     error::NnError,
     kernels::{Conv, Element, Memory, Output},
     map::{BLOCK, History, Map},
-    network::{Emit, Job, Schedule, Slope, input, load, tensor},
+    network::{Emit, Input, Job, Schedule, Slope, load, tensor},
     spec::{Activation, Architecture},
     tensor::StateDict,
 };
-
-/// Pixels of a band: few enough that its two feature maps stay in a large last-level cache.
-const PIXELS: usize = 32 << 10;
 
 pub(crate) struct Compact<T> {
     scale: usize,
@@ -57,12 +54,15 @@ impl<T: Element> Compact<T> {
     pub fn run(&self, job: &Job<'_>, emit: &mut Emit<'_>) -> Result<(), NnError> {
         let (w, h) = (job.strip.width, job.strip.height);
         let depth = self.convs.len() + 1;
-        let schedule = Schedule::new(job.strip, 1, PIXELS);
+        let schedule = Schedule::new(job.strip, 1, T::BAND);
         let history = || History::<T>::new(w, self.channels(), schedule.keep(2));
         let mut histories = self.convs.iter().map(|_| history()).collect::<Result<Vec<_>, _>>()?;
         let mut current = Map::<T>::new(w, schedule.room(), self.channels())?;
         let mut next = Map::<T>::new(w, schedule.room(), self.channels())?;
         let mut shuffled = Map::<f32>::new(w, schedule.room(), self.last.outputs.next_multiple_of(BLOCK))?;
+        let mut input = Input::<T>::new(job, 1, &schedule)?;
+        let mut rgb = zeroed(schedule.room() * w * 3)?;
+        let mut result = zeroed(rgb.len() * self.scale * self.scale)?;
         let mut memory = Memory::new();
         let mut done = 0;
         let share = |done: usize| done as f64 / (depth * h) as f64;
@@ -73,8 +73,7 @@ impl<T: Element> Compact<T> {
                 done += rows.len();
                 next.hold(rows.clone());
                 if i == 0 {
-                    let input = input::<T>(job, &rows, 1)?;
-                    conv.run(job.isa, &[input.alone()], Output::map(&mut next), &mut memory);
+                    conv.run(job.isa, &[input.read(job, &rows)], Output::map(&mut next), &mut memory);
                 } else {
                     conv.run(job.isa, &[current.view(&histories[i - 1])], Output::map(&mut next), &mut memory);
                     histories[i - 1].remember(&current);
@@ -88,21 +87,22 @@ impl<T: Element> Compact<T> {
             self.last.run(job.isa, &[current.view(history)], Output::wide(&mut shuffled), &mut memory);
             history.remember(&current);
             if !rows.is_empty() {
-                emit(rows.start * self.scale, &self.result(job, &mut shuffled)?);
+                let rgb = &mut rgb[..rows.len() * w * 3];
+                (job.strip.read)(rows.clone(), rgb);
+                let result = &mut result[..rgb.len() * self.scale * self.scale];
+                self.unshuffle(&mut shuffled, rgb, result);
+                emit(rows.start * self.scale, result);
             }
         }
         job.step(1.0)
     }
 
     /// Pixel shuffle, plus the input enlarged by repetition.
-    fn result(&self, job: &Job<'_>, shuffled: &mut Map<f32>) -> Result<Vec<f32>, NnError> {
-        let (w, s, rows) = (job.strip.width, self.scale, shuffled.rows.clone());
-        let mut rgb = zeroed(rows.len() * w * 3)?;
-        (job.strip.read)(rows, &mut rgb);
+    fn unshuffle(&self, shuffled: &mut Map<f32>, rgb: &[f32], result: &mut [f32]) {
+        let (w, s) = (shuffled.width, self.scale);
         let (channels, stride) = (shuffled.channels, shuffled.stride());
         let shuffled = &*shuffled.rows_mut();
         let colours = self.last.outputs / (s * s);
-        let mut result = zeroed(rgb.len() * s * s)?;
         result.par_chunks_mut(w * s * 3).enumerate().for_each(|(row, out)| {
             let (y, dy) = (row / s, row % s);
             for x in 0..w {
@@ -120,6 +120,5 @@ impl<T: Element> Compact<T> {
                 }
             }
         });
-        Ok(result)
     }
 }

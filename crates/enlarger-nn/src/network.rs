@@ -2,11 +2,14 @@
 
 use std::ops::{ControlFlow, Range};
 
+use rayon::prelude::*;
+
 use crate::{
+    aligned::zeroed,
     compact::Compact,
     error::NnError,
     kernels::{Backend, Bf16, Conv, Element, Isa, Precision},
-    map::Map,
+    map::{Map, View},
     rrdb::Rrdb,
     spec::Architecture,
     tensor::{StateDict, Tensor},
@@ -35,7 +38,7 @@ pub(crate) struct Strip<'a> {
     pub read: &'a (dyn Fn(Range<usize>, &mut [f32]) + Sync),
 }
 
-/// Takes finished rows of a strip's result: first row, and `[rows][width * scale][3]`.
+/// Takes finished rows of a strip's result: which of them is the first, and `[rows][width * scale][3]`.
 pub(crate) type Emit<'a> = dyn FnMut(usize, &[f32]) + 'a;
 
 /// Hears the share of a strip that is done, many times per band, and may end the run.
@@ -249,29 +252,48 @@ pub(crate) fn load<T: Element>(
     Conv::new(&kernel.data, &bias.data, &slope, inputs)
 }
 
-/// The network's input around some rows, one more on each side; with `r` > 1, blocks of `r` x `r` pixels become
-/// channels (`c * r * r + dy * r + dx`). The strip's sides are multiples of `r`.
-pub(crate) fn input<T: Element>(job: &Job<'_>, rows: &Range<usize>, r: usize) -> Result<Map<T>, NnError> {
-    let Strip { width, height, read, .. } = *job.strip;
-    let (w, h, colours) = (width / r, height / r, job.colours);
-    let rows = rows.start.saturating_sub(1)..(rows.end + 1).min(h);
-    let mut rgb = crate::aligned::zeroed(rows.len() * r * width * 3)?;
-    read(rows.start * r..rows.end * r, &mut rgb);
-    let mut map = Map::<T>::new(w, rows.len(), (colours * r * r).next_multiple_of(T::CHANNELS))?;
-    map.hold(rows);
-    let (c, stride) = (map.channels, map.stride());
-    for (y, row) in map.rows_mut().chunks_exact_mut(stride).enumerate() {
-        for (x, pixel) in row[c..].chunks_exact_mut(c).take(w).enumerate() {
-            for dy in 0..r {
-                for dx in 0..r {
-                    let rgb = &rgb[((y * r + dy) * width + x * r + dx) * 3..][..3];
-                    for colour in 0..colours {
-                        let value = if colours == 1 { (rgb[0] + rgb[1] + rgb[2]) / 3.0 } else { rgb[colour] };
-                        pixel[colour * r * r + dy * r + dx] = T::from_f32(value);
+/// The network's input; with `r` > 1, blocks of `r` x `r` pixels become channels (`c * r * r + dy * r + dx`). The
+/// strip's sides are multiples of `r`.
+pub(crate) struct Input<T> {
+    r: usize,
+    map: Map<T>,
+    rgb: Vec<f32>,
+}
+
+impl<T: Element> Input<T> {
+    pub fn new(job: &Job<'_>, r: usize, schedule: &Schedule) -> Result<Self, NnError> {
+        // One more row above, and one below.
+        let rows = schedule.room() + 2;
+        Ok(Self {
+            r,
+            map: Map::new(job.strip.width / r, rows, (job.colours * r * r).next_multiple_of(T::CHANNELS))?,
+            rgb: zeroed(rows * r * job.strip.width * 3)?,
+        })
+    }
+
+    /// What a convolution that computes some rows reads.
+    pub fn read(&mut self, job: &Job<'_>, rows: &Range<usize>) -> View<'_, T> {
+        let Strip { width, height, read, .. } = *job.strip;
+        let (r, colours) = (self.r, job.colours);
+        let rows = rows.start.saturating_sub(1)..(rows.end + 1).min(height / r);
+        let rgb = &mut self.rgb[..rows.len() * r * width * 3];
+        read(rows.start * r..rows.end * r, rgb);
+        self.map.hold(rows);
+        let (w, c, stride) = (self.map.width, self.map.channels, self.map.stride());
+        let rows = self.map.rows_mut().par_chunks_exact_mut(stride);
+        rows.zip(rgb.par_chunks_exact(r * width * 3)).for_each(|(row, rgb)| {
+            for (x, pixel) in row[c..].chunks_exact_mut(c).take(w).enumerate() {
+                for dy in 0..r {
+                    for dx in 0..r {
+                        let rgb = &rgb[(dy * width + x * r + dx) * 3..][..3];
+                        for colour in 0..colours {
+                            let value = if colours == 1 { (rgb[0] + rgb[1] + rgb[2]) / 3.0 } else { rgb[colour] };
+                            pixel[colour * r * r + dy * r + dx] = T::from_f32(value);
+                        }
                     }
                 }
             }
-        }
+        });
+        self.map.alone()
     }
-    Ok(map)
 }

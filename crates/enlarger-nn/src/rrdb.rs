@@ -9,7 +9,7 @@ use crate::{
     error::NnError,
     kernels::{Conv, Element, Memory, Output},
     map::{BLOCK, History, Map, View},
-    network::{Emit, Job, Schedule, Slope, input, load, tensor},
+    network::{Emit, Input, Job, Schedule, Slope, load, tensor},
     spec::Architecture,
     tensor::StateDict,
 };
@@ -17,8 +17,6 @@ use crate::{
 /// Slope below zero of ESRGAN's activations, and the gain of its residuals (Wang et al. 2018, section 3.1).
 const SLOPE: f32 = 0.2;
 const RESIDUAL: f32 = 0.2;
-/// Pixels of a band.
-const PIXELS: usize = 32 << 10;
 /// Pixels of a band that the upsampling tail takes at once: less, since it works at 16 times the pixels.
 const TAIL_PIXELS: usize = 4 << 10;
 /// Depth of a dense block: its convolutions.
@@ -103,10 +101,11 @@ impl<T: Element> Rrdb<T> {
 
     pub fn run(&self, job: &Job<'_>, emit: &mut Emit<'_>) -> Result<(), NnError> {
         let (w, h) = (job.strip.width / self.unshuffle, job.strip.height / self.unshuffle);
-        let schedule = Schedule::new(job.strip, self.unshuffle, PIXELS);
+        let schedule = Schedule::new(job.strip, self.unshuffle, T::BAND);
         let (features, growth) = (self.channels(self.features), self.channels(self.growth));
         let room = schedule.room();
         let mut memory = Memory::new();
+        let mut input = Input::<T>::new(job, self.unshuffle, &schedule)?;
         let trunk = || Trunk::<T>::new(w, room, features);
         let mut trunks = [trunk()?, trunk()?, trunk()?];
         let mut shallow = Map::<f32>::new(w, room, self.features.next_multiple_of(f32::CHANNELS))?;
@@ -128,12 +127,8 @@ impl<T: Element> Rrdb<T> {
         let mut at = 0;
         for step in 0..schedule.steps(depth) {
             let rows = schedule.rows(step, 1);
-            self.first.run(
-                job.isa,
-                &[input(job, &rows, self.unshuffle)?.alone()],
-                trunks[at].output(rows.clone()),
-                &mut memory,
-            );
+            let output = trunks[at].output(rows.clone());
+            self.first.run(job.isa, &[input.read(job, &rows)], output, &mut memory);
             for (b, (block, history)) in self.blocks.iter().zip(&mut histories).enumerate() {
                 let depth = 1 + 3 * DENSE * b;
                 let mut dense = |d: usize, history: &mut DenseHistory<T>, from: &Trunk<T>, to: &mut Trunk<T>, outer| {
@@ -169,8 +164,7 @@ impl<T: Element> Rrdb<T> {
             let rows = schedule.rows(step, depth);
             // Computed again: to remember it all the way would take as much memory as a block does.
             shallow.hold(rows.clone());
-            let input = input(job, &rows, self.unshuffle)?;
-            self.first.run(job.isa, &[input.alone()], Output::wide(&mut shallow), &mut memory);
+            self.first.run(job.isa, &[input.read(job, &rows)], Output::wide(&mut shallow), &mut memory);
             body.hold(rows.clone());
             let output = Output { residual: Some(shallow.alone()), ..Output::map(&mut body) };
             self.body.run(job.isa, &[trunks[at].map.view(&tail.trunk)], output, &mut memory);
@@ -278,6 +272,7 @@ struct Tail<'a, T> {
     high: Map<T>,
     high_history: History<T>,
     result: Map<f32>,
+    rgb: Vec<f32>,
 }
 
 struct Doubling<T> {
@@ -319,6 +314,7 @@ impl<'a, T: Element> Tail<'a, T> {
             high: map(scale)?,
             high_history: history(scale)?,
             result: Map::new(width * scale, (band + 2) * scale + BEHIND, colours)?,
+            rgb: zeroed(((band + 2) * scale + BEHIND) * width * scale * 3)?,
         })
     }
 
@@ -364,7 +360,9 @@ impl<'a, T: Element> Tail<'a, T> {
             net.last.run(job.isa, &[self.high.view(&self.high_history)], Output::wide(&mut self.result), memory);
             self.high_history.remember(&self.high);
             if !rows.is_empty() {
-                emit(rows.start, &rgb(&mut self.result, net.last.outputs)?);
+                let rgb = &mut self.rgb[..rows.len() * self.result.width * 3];
+                to_rgb(&mut self.result, net.last.outputs, rgb);
+                emit(rows.start, rgb);
             }
             from = to;
         }
@@ -388,9 +386,8 @@ fn double<T: Element>(map: &Map<T>, rows: &Range<usize>, out: &mut Map<T>) {
 }
 
 /// Interleaved RGB of a result of one or three colours.
-fn rgb(map: &mut Map<f32>, colours: usize) -> Result<Vec<f32>, NnError> {
+fn to_rgb(map: &mut Map<f32>, colours: usize, rgb: &mut [f32]) {
     let (c, stride, width) = (map.channels, map.stride(), map.width);
-    let mut rgb = zeroed(map.rows.len() * width * 3)?;
     let rows = map.rows_mut();
     rgb.par_chunks_mut(width * 3).zip(rows.par_chunks(stride)).for_each(|(rgb, row)| {
         for (rgb, pixel) in rgb.chunks_exact_mut(3).zip(row[c..].chunks_exact(c)) {
@@ -399,5 +396,4 @@ fn rgb(map: &mut Map<f32>, colours: usize) -> Result<Vec<f32>, NnError> {
             }
         }
     });
-    Ok(rgb)
 }

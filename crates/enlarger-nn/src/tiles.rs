@@ -133,9 +133,10 @@ fn one(
     let left = (column.start - column.seen_start) as usize * scale;
     let width = (column.end - column.start) as usize * scale;
     let (stride, height) = (strip.width * scale * 3, source.height() as usize * scale);
+    let mut part = Vec::new();
     network.run(&strip, step, &mut |y, rows| {
         let count = (rows.len() / stride).min(height.saturating_sub(y));
-        let mut part = Vec::with_capacity(count * width * 3);
+        part.clear();
         for line in rows.chunks_exact(stride).take(count) {
             part.extend_from_slice(&line[left * 3..(left + width) * 3]);
         }

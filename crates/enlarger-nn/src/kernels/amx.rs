@@ -52,7 +52,7 @@ mod linux {
 
     use super::Bf16;
     use crate::{
-        kernels::{Conv, Target, Vector},
+        kernels::{Conv, Finish, Row, Target, Vector},
         map::{BLOCK, View},
     };
 
@@ -74,6 +74,7 @@ mod linux {
                 && std::arch::is_x86_feature_detected!("avx512f")
                 && std::arch::is_x86_feature_detected!("avx512bw")
                 && std::arch::is_x86_feature_detected!("avx512vl")
+                && std::arch::is_x86_feature_detected!("avx512bf16")
                 && permitted()
         })
     }
@@ -125,7 +126,7 @@ mod linux {
     /// # Safety
     /// The processor has the instructions, the weights are as `pack` left them for these sources, and no one else
     /// writes the same pixels.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
     unsafe fn pixels(
         conv: &Conv<Bf16>,
         sources: &[View<'_, Bf16>],
@@ -148,6 +149,8 @@ mod linux {
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly));
             let mut x = x;
+            // Sums are finished while the next ones are computed, so that the matrix unit never waits.
+            let mut done = Pending { first: x, x, end: x, finish: target.finish::<__m512>(0) };
             while x < end {
                 // Rows are padded to whole blocks.
                 let wide = x + WIDE <= target.width.next_multiple_of(BLOCK);
@@ -187,10 +190,16 @@ mod linux {
                                         options(nostack, readonly),
                                     );
                                 }
+                                for _ in 0..4.min(done.end - done.x) {
+                                    done.put(target, &row, &sums);
+                                }
                                 pixels = pixels.add(32);
                                 weights = weights.add(512);
                             }
                         }
+                    }
+                    while done.x < done.end {
+                        done.put(target, &row, &sums);
                     }
                     asm!(
                         "tilestored [{o} + {s}*1], tmm0",
@@ -200,19 +209,43 @@ mod linux {
                         o = in(reg) sums.0.as_mut_ptr(), s = in(reg) 64usize,
                         options(nostack),
                     );
-                    let finish = target.finish::<__m512>(group);
                     let count = if wide { WIDE } else { BLOCK }.min(target.width - x);
-                    for (p, sums) in sums.0.iter().enumerate().take(count) {
-                        target.put(&row, x + p, &finish, __m512::load(sums.as_ptr()));
-                    }
+                    done = Pending { first: x, x, end: x + count, finish: target.finish::<__m512>(group) };
                 }
                 x += if wide { WIDE } else { BLOCK };
             }
             asm!("tilerelease", options(nostack, nomem));
+            while done.x < done.end {
+                done.put(target, &row, &sums);
+            }
         }
     }
 
     /// Sums of 64 pixels and 16 outputs.
     #[repr(C, align(64))]
     struct Sums([[f32; 16]; WIDE]);
+
+    /// Pixels `x..end` whose sums are not finished yet; the first of all sums are those of pixel `first`.
+    struct Pending {
+        first: usize,
+        x: usize,
+        end: usize,
+        finish: Finish<__m512>,
+    }
+
+    impl Pending {
+        /// Finishes the next pixel.
+        ///
+        /// # Safety
+        /// As [`Target::put`]; there is a next pixel.
+        #[inline(always)]
+        unsafe fn put(&mut self, target: &Target<'_, Bf16>, row: &Row<Bf16>, sums: &Sums) {
+            // SAFETY: the caller's promise; there are sums of at most `WIDE` pixels.
+            unsafe {
+                let sums = __m512::load(sums.0.as_ptr().add(self.x - self.first).cast());
+                target.put(row, self.x, &self.finish, sums);
+            }
+            self.x += 1;
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod winograd;
 
 use serde::{Deserialize, Serialize};
 
+use finish::{Finish, Row};
 pub use finish::{Output, Target};
 use vector::Vector;
 
@@ -100,6 +101,9 @@ impl std::fmt::Display for Backend {
 pub trait Element: Copy + Default + Send + Sync + 'static {
     /// Channels of a map are padded to a multiple of this, with zeros.
     const CHANNELS: usize;
+    /// Pixels of a band of rows that networks are best run in (measured with 64 channels): so many that threads share
+    /// them well, and so few that its maps stay in large second-level or in last-level caches.
+    const BAND: usize;
     /// Whether this is full precision.
     const WIDE: bool;
     /// The view itself if this is full precision.
@@ -147,6 +151,7 @@ pub type Memory = Vec<Line>;
 
 impl Element for f32 {
     const CHANNELS: usize = 16;
+    const BAND: usize = 32 << 10;
     const WIDE: bool = true;
     fn wide(view: View<'_, Self>) -> Option<View<'_, f32>> {
         Some(view)
@@ -185,6 +190,7 @@ impl Element for f32 {
 
 impl Element for Bf16 {
     const CHANNELS: usize = 32;
+    const BAND: usize = 16 << 10;
     const WIDE: bool = false;
     fn wide(_: View<'_, Self>) -> Option<View<'_, f32>> {
         None

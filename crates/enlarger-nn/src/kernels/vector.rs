@@ -167,11 +167,9 @@ mod x86 {
         _mm512_max_ps,
         _mm512_min_ps,
         |value, to| {
-            // The rounding of `Bf16::nearest` on integers: the instruction for it is in fewer processors.
-            let bits = _mm512_castps_si512(value);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
-            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded)))
+            // Needs AVX-512 BF16, which only the kernels that store bfloat16 ask for.
+            let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(value));
+            _mm256_storeu_si256(to.cast(), rounded)
         }
     );
 }
