@@ -40,17 +40,14 @@ impl Source for Photo {
     }
 }
 
-struct Result32 {
-    width: u32,
-    rgb: Mutex<Vec<f32>>,
-}
+/// Rows of the result, each with a lock of its own, so that threads do not wait for each other.
+struct Rows(Vec<Mutex<Vec<f32>>>);
 
-impl Sink for Result32 {
+impl Sink for Rows {
     fn write(&self, x: u32, y: u32, w: u32, _: u32, rgb: &[f32]) {
-        let mut all = self.rgb.lock().expect("no panic under it");
-        for (row, line) in rgb.chunks_exact(w as usize * 3).enumerate() {
-            let start = ((y as usize + row) * self.width as usize + x as usize) * 3;
-            all[start..start + line.len()].copy_from_slice(line);
+        for (row, line) in self.0[y as usize..].iter().zip(rgb.chunks_exact(w as usize * 3)) {
+            let mut row = row.lock().expect("no panic under it");
+            row[x as usize * 3..][..line.len()].copy_from_slice(line);
         }
     }
 }
@@ -76,16 +73,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Err("THREADS WIDTH HEIGHT PICTURE RESULT [TILE]".into());
         };
         let photo = Photo { width: width.parse()?, height: height.parse()?, rgb: std::fs::read(picture)? };
-        let size = photo.rgb.len() * (network.scale() * network.scale()) as usize;
-        let sink = Result32 { width: photo.width * network.scale(), rgb: Mutex::new(vec![0.0; size]) };
+        let (across, down) = (photo.width * network.scale(), photo.height * network.scale());
+        let sink = Rows((0..down).map(|_| Mutex::new(vec![0.0; across as usize * 3])).collect());
         let tile = tile.first().map(|tile| tile.parse()).transpose()?;
         let options = RunOptions { threads: threads.parse()?, tile, halo: None };
         let started = Instant::now();
         upscale(&network, &photo, &sink, &options, &|_| ControlFlow::Continue(()))?;
         let time: Duration = started.elapsed();
         if *result != "-" {
-            let rgb = sink.rgb.into_inner().map_err(|_| "a thread died")?;
-            std::fs::write(result, rgb.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
+            let rows = sink.0.into_iter().flat_map(|row| row.into_inner().expect("no panic under it"));
+            std::fs::write(result, rows.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())?;
         }
         println!("{:.6}", time.as_secs_f64());
     }

@@ -289,7 +289,7 @@ impl<'a, T: Element> Tail<'a, T> {
     fn new(net: &'a Rrdb<T>, width: usize, height: usize) -> Result<Self, NnError> {
         let band = (TAIL_PIXELS / width).next_multiple_of(4).max(4);
         let channels = net.channels(net.features);
-        // The last band flushes up to two rows of features that were held back.
+        // The last band flushes what was held back: less than two rows of features.
         let map = |scale: usize| Map::<T>::new(width * scale, (band + 2) * scale + BEHIND, channels);
         let history = |scale: usize| History::<T>::new(width * scale, channels, BEHIND);
         let mut doublings = Vec::new();
@@ -312,7 +312,8 @@ impl<'a, T: Element> Tail<'a, T> {
             features: history(1)?,
             doublings,
             high: map(scale)?,
-            high_history: history(scale)?,
+            // Rows that do not make a multiple of the scale are left for the next band.
+            high_history: History::new(width * scale, channels, BEHIND + scale - 1)?,
             result: Map::new(width * scale, (band + 2) * scale + BEHIND, colours)?,
             rgb: zeroed(((band + 2) * scale + BEHIND) * width * scale * 3)?,
         })
@@ -355,7 +356,10 @@ impl<'a, T: Element> Tail<'a, T> {
             if let Some(last) = self.doublings.last_mut() {
                 last.result_history.remember(&last.result);
             }
+            // Results are handed over in multiples of the scale.
+            let whole = |row: usize| row / scale * scale;
             let rows = span(scale, depth + 2);
+            let rows = whole(rows.start)..whole(rows.end);
             self.result.hold(rows.clone());
             net.last.run(job.isa, &[self.high.view(&self.high_history)], Output::wide(&mut self.result), memory);
             self.high_history.remember(&self.high);

@@ -2,6 +2,8 @@
 
 use std::ops::{ControlFlow, Range};
 
+use rayon::prelude::*;
+
 use crate::{
     error::NnError,
     network::{Network, Strip},
@@ -19,8 +21,8 @@ pub trait Source: Sync {
 
 /// Where pixels go.
 pub trait Sink: Sync {
-    /// Takes a rectangle of the result, interleaved RGB, not clamped. Rectangles do not overlap, come in any order,
-    /// and start and end at multiples of the network's scale.
+    /// Takes a rectangle of the result, interleaved RGB, not clamped. Rectangles do not overlap, come in any order and
+    /// from several threads, and start and end at multiples of the network's scale.
     fn write(&self, x: u32, y: u32, w: u32, h: u32, rgb: &[f32]);
 }
 
@@ -133,18 +135,31 @@ fn one(
     let left = (column.start - column.seen_start) as usize * scale;
     let width = (column.end - column.start) as usize * scale;
     let (stride, height) = (strip.width * scale * 3, source.height() as usize * scale);
-    let mut part = Vec::new();
     network.run(&strip, step, &mut |y, rows| {
-        let count = (rows.len() / stride).min(height.saturating_sub(y));
-        part.clear();
-        for line in rows.chunks_exact(stride).take(count) {
-            part.extend_from_slice(&line[left * 3..(left + width) * 3]);
-        }
-        if count > 0 {
-            sink.write(column.start * network.scale(), y as u32, width as u32, count as u32, &part);
-        }
+        // Converting and storing take a while, too: all threads do it.
+        rows.par_chunks(PIECE * scale * stride).enumerate().for_each(|(piece, rows)| {
+            let y = y + piece * PIECE * scale;
+            let count = (rows.len() / stride).min(height.saturating_sub(y));
+            let write = |part: &[f32]| {
+                sink.write(column.start * network.scale(), y as u32, width as u32, count as u32, part);
+            };
+            if count == 0 {
+                // Padding below the picture.
+            } else if width * 3 == stride {
+                write(&rows[..count * stride]);
+            } else {
+                let mut part = Vec::with_capacity(count * width * 3);
+                for line in rows.chunks_exact(stride).take(count) {
+                    part.extend_from_slice(&line[left * 3..(left + width) * 3]);
+                }
+                write(&part);
+            }
+        });
     })
 }
+
+/// Source rows whose result is handed over at once.
+const PIECE: usize = 4;
 
 /// Rows of a strip; past the picture, its last row and column are repeated.
 fn read(source: &dyn Source, column: Cut, rows: Range<usize>, rgb: &mut [f32]) {

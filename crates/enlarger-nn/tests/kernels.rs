@@ -49,11 +49,13 @@ impl Source for Photo {
 
 struct Canvas {
     width: u32,
+    scale: u32,
     rgb: Mutex<Vec<f32>>,
 }
 
 impl Sink for Canvas {
     fn write(&self, x: u32, y: u32, w: u32, h: u32, rgb: &[f32]) {
+        assert!([x, y, w, h].iter().all(|v| v % self.scale == 0), "{x} {y} {w} {h} in multiples of {}", self.scale);
         let mut all = self.rgb.lock().expect("no panic under it");
         for row in 0..h {
             let start = (((y + row) * self.width + x) * 3) as usize;
@@ -69,7 +71,7 @@ fn run(network: &Network, photo: &Photo, threads: usize, tile: Option<u32>) -> V
     let scale = network.scale();
     let width = photo.width * scale;
     let pixels = (width * photo.height * scale * 3) as usize;
-    let canvas = Canvas { width, rgb: Mutex::new(vec![f32::NAN; pixels]) };
+    let canvas = Canvas { width, scale, rgb: Mutex::new(vec![f32::NAN; pixels]) };
     let options = RunOptions { threads, tile, halo: None };
     upscale(network, photo, &canvas, &options, &|_| ControlFlow::Continue(())).expect("it runs");
     let rgb = canvas.rgb.into_inner().expect("no panic under it");
@@ -316,7 +318,7 @@ fn one_pixel_lines_and_odd_sizes_work() {
 fn cancelling_ends_the_run_within_a_strip() {
     let network = network(&compact(2, 8, 1), Isa::Auto).expect("always there");
     let photo = Photo::new(64, 64);
-    let canvas = Canvas { width: 128, rgb: Mutex::new(vec![f32::NAN; 128 * 128 * 3]) };
+    let canvas = Canvas { width: 128, scale: 2, rgb: Mutex::new(vec![f32::NAN; 128 * 128 * 3]) };
     let calls = Mutex::new(0);
     let options = RunOptions { threads: 2, tile: Some(16), halo: None };
     let result = upscale(&network, &photo, &canvas, &options, &|progress| {
