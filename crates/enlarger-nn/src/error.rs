@@ -15,6 +15,12 @@ pub enum NnError {
     /// The tensor processing kernels asked for are not there.
     #[error("this processor does not offer {0}")]
     Backend(String),
+    /// There is no memory for a tile.
+    #[error("out of memory: {} MB more are needed; a smaller tile needs less", bytes >> 20)]
+    Memory {
+        /// What could not be had.
+        bytes: usize,
+    },
     /// Stopped from outside, between tiles.
     #[error("cancelled")]
     Cancelled,

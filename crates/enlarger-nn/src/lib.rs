@@ -6,12 +6,14 @@
 // Kernels index several arrays by one variable; iterators would hide which values belong together.
 #![allow(clippy::needless_range_loop)]
 
+mod aligned;
 pub mod architecture;
+mod compact;
 mod error;
-mod finish;
 mod kernels;
 mod map;
 mod network;
+mod rrdb;
 mod spec;
 mod tensor;
 mod tiles;

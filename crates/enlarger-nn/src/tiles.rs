@@ -1,11 +1,12 @@
 //! A picture of any size through a network, tile by tile.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+
+use rayon::prelude::*;
 
 use crate::{
     error::NnError,
-    map::BLOCK,
-    network::{Network, Tile},
+    network::{Network, Strip},
 };
 
 /// Where pixels come from.
@@ -20,39 +21,43 @@ pub trait Source: Sync {
 
 /// Where pixels go.
 pub trait Sink: Sync {
-    /// Takes a rectangle of the result, interleaved RGB, not clamped. Rectangles do not overlap, come in any order,
-    /// and start and end at multiples of the network's scale.
+    /// Takes a rectangle of the result, interleaved RGB, not clamped. Rectangles do not overlap, come in any order and
+    /// from several threads, and start and end at multiples of the network's scale.
     fn write(&self, x: u32, y: u32, w: u32, h: u32, rgb: &[f32]);
 }
 
 /// How a network runs.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Threads; 0 is one.
+    /// Threads; 0 is one, and more than there are processors only take turns.
     pub threads: usize,
-    /// Side of a tile in source pixels, without its halo; `None` lets the network choose.
+    /// Side of a tile in source pixels, without its halo, 1 to any number; `None` lets the network choose. The picture
+    /// is cut into strips of this width, and a network runs down a strip in bands of this height (but at least 16).
     pub tile: Option<u32>,
-    /// Source pixels that a tile sees around itself; `None` is [`Network::halo`]. Less is faster, and seams may show.
+    /// Source pixels that a strip sees to its left and right; `None` is [`Network::halo`]. Less is faster, and seams
+    /// may show. There are no seams between bands.
     pub halo: Option<u32>,
 }
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Tiles done.
+    /// Strips done.
     pub done: usize,
-    /// Tiles in all.
+    /// Strips in all; see [`RunOptions::tile`].
     pub total: usize,
-    /// Share of the work that is done, 0.0 to 1.0; moves within tiles, too.
+    /// Share of the work that is done, 0.0 to 1.0; moves within strips, too.
     pub fraction: f64,
 }
 
-/// Enlarges a picture by the network's scale. Memory is bounded by the tile, whatever the picture's size.
+/// Enlarges a picture by the network's scale. Memory is bounded, whatever the picture's size: each convolution keeps
+/// the few rows that the next band needs, so that nothing is computed twice but the halos of strips.
 ///
 /// The result does not depend on `threads`; it depends on the tile by less than 1/255.
 ///
 /// # Errors
-/// [`NnError::Cancelled`] if `progress` breaks, which is asked some twenty times per tile.
+/// [`NnError::Cancelled`] if `progress` breaks, which is asked some twenty times per band; [`NnError::Memory`] if
+/// feature maps find no room; [`NnError::Backend`] if no threads can be had.
 pub fn upscale(
     network: &Network,
     source: &dyn Source,
@@ -66,26 +71,23 @@ pub fn upscale(
         .map_err(|e| NnError::Backend(format!("threads: {e}")))?;
     let unit = network.unshuffle() as u32;
     let halo = options.halo.unwrap_or(network.halo()).next_multiple_of(unit);
-    let (across, down) = match options.tile {
-        Some(tile) => (source.width().div_ceil(tile.max(unit)), source.height().div_ceil(tile.max(unit))),
-        None => pieces(source.width(), source.height(), halo, network.tile_pixels()),
+    let count = match options.tile {
+        Some(tile) => source.width().div_ceil(tile.max(unit)),
+        None => pieces(source.width(), halo, network.widest()),
     };
-    let (columns, rows) = (cuts(source.width(), across, halo, unit), cuts(source.height(), down, halo, unit));
-    let total = columns.len() * rows.len();
-    let cells = rows.iter().flat_map(|&row| columns.iter().map(move |&column| (column, row)));
-    for (index, (column, row)) in cells.enumerate() {
+    let columns = cuts(source.width(), count, halo, unit);
+    let total = columns.len();
+    for (index, &column) in columns.iter().enumerate() {
         let step = |share: f64| {
             let done = if share < 1.0 { index } else { index + 1 };
             progress(Progress { done, total, fraction: (index as f64 + share) / total as f64 })
         };
-        if pool.install(|| one(network, source, sink, column, row, &step)).is_break() {
-            return Err(NnError::Cancelled);
-        }
+        pool.install(|| one(network, source, sink, column, options.tile, &step))?;
     }
     Ok(())
 }
 
-/// A tile's extent along one side: what it makes, and what it sees.
+/// A strip's extent: what it makes, and what it sees.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     start: u32,
@@ -94,18 +96,11 @@ struct Cut {
     seen_end: u32,
 }
 
-/// Into how many columns and rows a picture is cut: as few pixels as possible are computed twice, while no tile sees
-/// more than `most` pixels.
-fn pieces(width: u32, height: u32, halo: u32, most: u64) -> (u32, u32) {
-    let seen = |side: u32, n: u32| u64::from((side.div_ceil(n) + 2 * halo).min(side));
-    // Kernels work on whole blocks of columns.
-    let columns = |n: u32| seen(width, n).next_multiple_of(BLOCK as u64);
-    let cost = |(across, down): (u32, u32)| columns(across) * u64::from(across) * seen(height, down) * u64::from(down);
-    let fits =
-        |across: u32| (1..=height).find(|&down| columns(across) * seen(height, down) <= most).map(|d| (across, d));
-    let rough = u64::from(width) * u64::from(height) / most;
-    let candidates = (1..=width.min(rough as u32 + 16)).filter_map(fits);
-    candidates.min_by_key(|&piece| cost(piece)).unwrap_or((width, height))
+/// Into how many strips a picture is cut: few, since halos are computed twice, but none sees more than `widest`
+/// columns.
+fn pieces(width: u32, halo: u32, widest: u32) -> u32 {
+    let useful = widest.saturating_sub(2 * halo).max(1);
+    if width <= widest { 1 } else { width.div_ceil(useful) }
 }
 
 /// Cuts a side into `pieces` of nearly equal size.
@@ -125,47 +120,62 @@ fn one(
     source: &dyn Source,
     sink: &dyn Sink,
     column: Cut,
-    row: Cut,
+    tile: Option<u32>,
     step: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
-) -> ControlFlow<()> {
-    let (w, h) = (column.seen_end - column.seen_start, row.seen_end - row.seen_start);
-    let mut rgb = vec![0.0; (w * h * 3) as usize];
-    source.read(column.seen_start, row.seen_start, w, h, &mut rgb);
-    let tile = padded(Tile { width: w as usize, height: h as usize, rgb }, network.unshuffle());
-
+) -> Result<(), NnError> {
+    let seen = column.seen_end - column.seen_start;
+    let unit = network.unshuffle();
+    let strip = Strip {
+        width: (seen as usize).next_multiple_of(unit),
+        height: (source.height() as usize).next_multiple_of(unit),
+        band: tile.map(|tile| tile as usize),
+        read: &|rows, rgb| read(source, column, rows, rgb),
+    };
     let scale = network.scale() as usize;
     let left = (column.start - column.seen_start) as usize * scale;
     let width = (column.end - column.start) as usize * scale;
-    let stride = tile.width * scale * 3;
-    let (first, last) = ((row.start - row.seen_start) as usize * scale, (row.end - row.seen_start) as usize * scale);
-    network.run(&tile, step, &mut |y, rows| {
-        let count = rows.len() / stride;
-        let (from, to) = (y.max(first), (y + count).min(last));
-        if from >= to {
-            return;
-        }
-        let mut part = Vec::with_capacity((to - from) * width * 3);
-        for line in rows.chunks_exact(stride).skip(from - y).take(to - from) {
-            part.extend_from_slice(&line[left * 3..(left + width) * 3]);
-        }
-        let y = row.start as usize * scale + from - first;
-        sink.write(column.start * network.scale(), y as u32, width as u32, (to - from) as u32, &part);
+    let (stride, height) = (strip.width * scale * 3, source.height() as usize * scale);
+    network.run(&strip, step, &mut |y, rows| {
+        // Converting and storing take a while, too: all threads do it.
+        rows.par_chunks(PIECE * scale * stride).enumerate().for_each(|(piece, rows)| {
+            let y = y + piece * PIECE * scale;
+            let count = (rows.len() / stride).min(height.saturating_sub(y));
+            let write = |part: &[f32]| {
+                sink.write(column.start * network.scale(), y as u32, width as u32, count as u32, part);
+            };
+            if count == 0 {
+                // Padding below the picture.
+            } else if width * 3 == stride {
+                write(&rows[..count * stride]);
+            } else {
+                let mut part = Vec::with_capacity(count * width * 3);
+                for line in rows.chunks_exact(stride).take(count) {
+                    part.extend_from_slice(&line[left * 3..(left + width) * 3]);
+                }
+                write(&part);
+            }
+        });
     })
 }
 
-/// Repeats the last row and column until both sides are multiples of `unit`.
-fn padded(tile: Tile, unit: usize) -> Tile {
-    let (width, height) = (tile.width.next_multiple_of(unit), tile.height.next_multiple_of(unit));
-    if (width, height) == (tile.width, tile.height) {
-        return tile;
+/// Source rows whose result is handed over at once.
+const PIECE: usize = 4;
+
+/// Rows of a strip; past the picture, its last row and column are repeated.
+fn read(source: &dyn Source, column: Cut, rows: Range<usize>, rgb: &mut [f32]) {
+    let seen = column.seen_end - column.seen_start;
+    let (stride, line) = (rgb.len() / rows.len().max(1), seen as usize * 3);
+    let there = rows.len().min(source.height() as usize - rows.start);
+    if there > 0 {
+        source.read(column.seen_start, rows.start as u32, seen, there as u32, &mut rgb[..there * line]);
     }
-    let mut rgb = Vec::with_capacity(width * height * 3);
-    for y in 0..height {
-        let line = &tile.rgb[y.min(tile.height - 1) * tile.width * 3..][..tile.width * 3];
-        rgb.extend_from_slice(line);
-        for _ in tile.width..width {
-            rgb.extend_from_slice(&line[line.len() - 3..]);
+    if stride > line || rows.len() > there {
+        for y in (0..rows.len()).rev() {
+            let from = y.min(there - 1) * line;
+            rgb.copy_within(from..from + line, y * stride);
+            for x in line..stride {
+                rgb[y * stride + x] = rgb[y * stride + x - 3];
+            }
         }
     }
-    Tile { width, height, rgb }
 }

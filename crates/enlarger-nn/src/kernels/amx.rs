@@ -1,25 +1,21 @@
 //! Direct convolution on Intel's matrix unit: bfloat16 products, f32 sums.
 //!
-//! A tile holds 16 pixels of 32 channels; a tap's shift is only another start address, so nothing is gathered. Two
-//! pixel tiles by two output tiles are summed over sources, taps and channels before anything is stored.
+//! A tile holds 16 pixels of 32 channels; a tap's shift is only another start address, so nothing is gathered. Four
+//! tiles of pixels are multiplied by one of weights, which mostly comes from the second-level cache, and summed over
+//! sources, taps and channels before anything is stored.
 
-use super::{Bf16, Conv, Element, Layer};
-use crate::map::Map;
+use super::{Bf16, Layer};
 
-/// `[group of 32 outputs][source][tap][chunk of 32 channels][2 tiles][16 pairs][16 outputs][2]`.
+/// `[group of 16 outputs][source][tap][chunk of 32 channels][16 pairs][16 outputs][2]`.
 pub fn pack(layer: &Layer<'_>) -> Vec<Bf16> {
-    let mut packed = Vec::new();
-    for group in (0..layer.padded_outputs).step_by(32) {
-        for (source, &channels) in layer.inputs.iter().enumerate() {
+    let mut packed = Vec::with_capacity(layer.padded_outputs * layer.padded_inputs.iter().sum::<usize>() * 9);
+    for group in (0..layer.padded_outputs).step_by(16) {
+        for (source, &channels) in layer.padded_inputs.iter().enumerate() {
             for tap in 0..9 {
-                for chunk in (0..channels).step_by(32) {
-                    for tile in [group, group + 16] {
-                        for pair in 0..16 {
-                            for output in tile..tile + 16 {
-                                for channel in [chunk + 2 * pair, chunk + 2 * pair + 1] {
-                                    packed.push(Bf16::from_f32(layer.at(output, source, channel, tap)));
-                                }
-                            }
+                for pair in (0..channels).step_by(2) {
+                    for output in group..group + 16 {
+                        for channel in [pair, pair + 1] {
+                            packed.push(Bf16::nearest(layer.at(output, source, channel, tap)));
                         }
                     }
                 }
@@ -30,7 +26,7 @@ pub fn pack(layer: &Layer<'_>) -> Vec<Bf16> {
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub use linux::{available, row};
+pub use linux::{available, convolve};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub fn available() -> bool {
@@ -38,19 +34,34 @@ pub fn available() -> bool {
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub fn row(_: &Conv<Bf16>, _: &[&Map<Bf16>], _: usize, _: &mut [f32]) {
+pub fn convolve(_: &super::Conv<Bf16>, _: &[crate::map::View<'_, Bf16>], _: &super::Target<'_, Bf16>) {
     unreachable!("the backend is resolved only where it is available")
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod linux {
     use std::{
-        arch::{asm, x86_64::__cpuid_count},
+        arch::{
+            asm,
+            x86_64::{__cpuid_count, __m512},
+        },
         sync::OnceLock,
     };
 
-    use super::{Bf16, Conv, Map};
-    use crate::map::BLOCK;
+    use rayon::prelude::*;
+
+    use super::Bf16;
+    use crate::{
+        kernels::{Conv, Finish, Row, Target, Vector},
+        map::{BLOCK, View},
+    };
+
+    /// Pixels of a row that are one task.
+    const TASK: usize = 256;
+    /// Pixels that are summed at once: four tiles, or two at the end of a row.
+    const WIDE: usize = 64;
+    /// Maps that a convolution may read.
+    const SOURCES: usize = 8;
 
     /// Whether the processor has the unit and the kernel lets this process use it (asked for once).
     pub fn available() -> bool {
@@ -61,6 +72,9 @@ mod linux {
             features & (1 << 22) != 0
                 && features & (1 << 24) != 0
                 && std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+                && std::arch::is_x86_feature_detected!("avx512vl")
+                && std::arch::is_x86_feature_detected!("avx512bf16")
                 && permitted()
         })
     }
@@ -93,63 +107,145 @@ mod linux {
         Config(bytes)
     };
 
-    pub fn row(conv: &Conv<Bf16>, sources: &[&Map<Bf16>], y: usize, out: &mut [f32]) {
-        let width = sources[0].width.next_multiple_of(BLOCK);
+    /// Computes the target's rows, in parallel.
+    pub fn convolve(conv: &Conv<Bf16>, sources: &[View<'_, Bf16>], target: &Target<'_, Bf16>) {
         let depth: usize = conv.inputs.iter().sum::<usize>() * 9;
-        assert!(out.len() >= width * conv.padded_outputs);
+        assert!(sources.len() <= SOURCES && depth.is_multiple_of(32) && conv.padded_outputs.is_multiple_of(32));
         assert_eq!(conv.weights.len(), depth * conv.padded_outputs);
-        for (source, &channels) in sources.iter().zip(&conv.inputs) {
-            assert!(source.channels == channels && source.stride == (width + 2) * channels);
-            assert!(y + 2 < source.data.len() / source.stride);
+        let across = target.width.div_ceil(TASK);
+        (0..across * target.height).into_par_iter().for_each(|i| {
+            let (y, x) = (i / across, i % across * TASK);
+            // SAFETY: the backend is resolved only where the processor has the instructions; sizes are checked above
+            // and by `Conv::run`, and each call writes other pixels.
+            unsafe { pixels(conv, sources, target, y, x, (x + TASK).min(target.width)) };
+        });
+    }
+
+    /// Computes pixels `x..end` of a row.
+    ///
+    /// # Safety
+    /// The processor has the instructions, the weights are as `pack` left them for these sources, and no one else
+    /// writes the same pixels.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
+    unsafe fn pixels(
+        conv: &Conv<Bf16>,
+        sources: &[View<'_, Bf16>],
+        target: &Target<'_, Bf16>,
+        y: usize,
+        x: usize,
+        end: usize,
+    ) {
+        let depth: usize = conv.inputs.iter().sum::<usize>() * 9;
+        let mut rows = [[std::ptr::null::<Bf16>(); 3]; SOURCES];
+        for (rows, source) in rows.iter_mut().zip(sources) {
+            *rows = std::array::from_fn(|i| source.row((target.start + y + i) as isize - 1).as_ptr());
         }
-        let out_stride = conv.padded_outputs * 4;
-        // SAFETY: tiles are configured before use and released after; nothing else in this process uses them. The
-        // asserts above keep every load and store inside its slice: a tile reads 16 pixels by 32 channels at most 2
-        // pixels and 2 rows from (x, y), which the map's border and padding cover; weights advance by 2 KB per step,
-        // `depth / 32` steps per group of 32 outputs; sums are stored for 32 pixels by 32 outputs inside `out`.
+        let row = target.row(y);
+        let mut sums = Sums([[0.0; 16]; WIDE]);
+        // SAFETY: tiles are configured before use and released after; nothing else in this process uses them. Every
+        // load is inside its slice: a tile reads 16 pixels by 32 channels at most 2 pixels from x, which the row's
+        // border and padding to whole blocks cover; weights advance by 1 KB per step, `depth / 32` steps per group of
+        // 16 outputs. Sums are stored for as many pixels.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly));
-            for group in 0..conv.padded_outputs / 32 {
-                for x in (0..width).step_by(BLOCK) {
-                    let mut weights = conv.weights.as_ptr().add(group * depth * 32);
+            let mut x = x;
+            // Sums are finished while the next ones are computed, so that the matrix unit never waits.
+            let mut done = Pending { first: x, x, end: x, finish: target.finish::<__m512>(0) };
+            while x < end {
+                // Rows are padded to whole blocks.
+                let wide = x + WIDE <= target.width.next_multiple_of(BLOCK);
+                for group in (0..target.outputs).step_by(16) {
+                    let mut weights = conv.weights.as_ptr().add(group * depth);
                     asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
-                    for source in sources {
+                    for (source, rows) in sources.iter().zip(&rows) {
                         let c = source.channels;
                         for tap in 0..9 {
-                            let start = (y + tap / 3) * source.stride + (x + tap % 3) * c;
-                            let mut pixels = source.data.as_ptr().add(start);
-                            let below = 16 * c * 2;
+                            let mut pixels = rows[tap / 3].add((x + tap % 3) * c);
                             for _ in 0..c / 32 {
-                                asm!(
-                                    "tileloadd tmm4, [{a} + {s}*1]",
-                                    "tileloadd tmm6, [{b} + {t}*1]",
-                                    "tileloadd tmm7, [{b} + {t}*1 + 1024]",
-                                    "tdpbf16ps tmm0, tmm4, tmm6",
-                                    "tileloadd tmm5, [{a2} + {s}*1]",
-                                    "tdpbf16ps tmm1, tmm4, tmm7",
-                                    "tdpbf16ps tmm2, tmm5, tmm6",
-                                    "tdpbf16ps tmm3, tmm5, tmm7",
-                                    a = in(reg) pixels, a2 = in(reg) pixels.byte_add(below), s = in(reg) c * 2,
-                                    b = in(reg) weights, t = in(reg) 64usize,
-                                    options(nostack, readonly),
-                                );
+                                if wide {
+                                    asm!(
+                                        "tileloadd tmm4, [{b} + {t}*1]",
+                                        "tileloadd tmm5, [{a0} + {s}*1]",
+                                        "tdpbf16ps tmm0, tmm5, tmm4",
+                                        "tileloadd tmm6, [{a1} + {s}*1]",
+                                        "tdpbf16ps tmm1, tmm6, tmm4",
+                                        "tileloadd tmm7, [{a2} + {s}*1]",
+                                        "tdpbf16ps tmm2, tmm7, tmm4",
+                                        "tileloadd tmm5, [{a3} + {s}*1]",
+                                        "tdpbf16ps tmm3, tmm5, tmm4",
+                                        a0 = in(reg) pixels, a1 = in(reg) pixels.add(16 * c),
+                                        a2 = in(reg) pixels.add(32 * c), a3 = in(reg) pixels.add(48 * c),
+                                        s = in(reg) c * 2, b = in(reg) weights, t = in(reg) 64usize,
+                                        options(nostack, readonly),
+                                    );
+                                } else {
+                                    asm!(
+                                        "tileloadd tmm4, [{b} + {t}*1]",
+                                        "tileloadd tmm5, [{a0} + {s}*1]",
+                                        "tdpbf16ps tmm0, tmm5, tmm4",
+                                        "tileloadd tmm6, [{a1} + {s}*1]",
+                                        "tdpbf16ps tmm1, tmm6, tmm4",
+                                        a0 = in(reg) pixels, a1 = in(reg) pixels.add(16 * c),
+                                        s = in(reg) c * 2, b = in(reg) weights, t = in(reg) 64usize,
+                                        options(nostack, readonly),
+                                    );
+                                }
+                                for _ in 0..4.min(done.end - done.x) {
+                                    done.put(target, &row, &sums);
+                                }
                                 pixels = pixels.add(32);
-                                weights = weights.add(1024);
+                                weights = weights.add(512);
                             }
                         }
                     }
-                    let sums = out.as_mut_ptr().add(x * conv.padded_outputs + group * 32);
+                    while done.x < done.end {
+                        done.put(target, &row, &sums);
+                    }
                     asm!(
                         "tilestored [{o} + {s}*1], tmm0",
-                        "tilestored [{o} + {s}*1 + 64], tmm1",
-                        "tilestored [{p} + {s}*1], tmm2",
-                        "tilestored [{p} + {s}*1 + 64], tmm3",
-                        o = in(reg) sums, p = in(reg) sums.byte_add(16 * out_stride), s = in(reg) out_stride,
+                        "tilestored [{o} + {s}*1 + 1024], tmm1",
+                        "tilestored [{o} + {s}*1 + 2048], tmm2",
+                        "tilestored [{o} + {s}*1 + 3072], tmm3",
+                        o = in(reg) sums.0.as_mut_ptr(), s = in(reg) 64usize,
                         options(nostack),
                     );
+                    let count = if wide { WIDE } else { BLOCK }.min(target.width - x);
+                    done = Pending { first: x, x, end: x + count, finish: target.finish::<__m512>(group) };
                 }
+                x += if wide { WIDE } else { BLOCK };
             }
             asm!("tilerelease", options(nostack, nomem));
+            while done.x < done.end {
+                done.put(target, &row, &sums);
+            }
+        }
+    }
+
+    /// Sums of 64 pixels and 16 outputs.
+    #[repr(C, align(64))]
+    struct Sums([[f32; 16]; WIDE]);
+
+    /// Pixels `x..end` whose sums are not finished yet; the first of all sums are those of pixel `first`.
+    struct Pending {
+        first: usize,
+        x: usize,
+        end: usize,
+        finish: Finish<__m512>,
+    }
+
+    impl Pending {
+        /// Finishes the next pixel.
+        ///
+        /// # Safety
+        /// As [`Target::put`]; there is a next pixel.
+        #[inline(always)]
+        unsafe fn put(&mut self, target: &Target<'_, Bf16>, row: &Row<Bf16>, sums: &Sums) {
+            // SAFETY: the caller's promise; there are sums of at most `WIDE` pixels.
+            unsafe {
+                let sums = __m512::load(sums.0.as_ptr().add(self.x - self.first).cast());
+                target.put(row, self.x, &self.finish, sums);
+            }
+            self.x += 1;
         }
     }
 }

@@ -1,98 +1,52 @@
-//! Direct convolution in f32: one body, compiled for each instruction set.
+//! Direct convolution in plain Rust, for any processor; what the other kernels are compared with.
 
-use super::{Conv, Isa, Layer};
-use crate::map::{BLOCK, Map};
+use rayon::prelude::*;
 
-pub fn has_avx2() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
+use super::{Conv, finish::Target};
+use crate::map::{BLOCK, View};
 
-pub fn has_avx512() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return has_avx2() && std::arch::is_x86_feature_detected!("avx512f");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
+/// Pixels and outputs whose sums are kept in registers.
+const PIXELS: usize = 4;
+const OUTPUTS: usize = 8;
 
-/// `[group of 32 outputs][source][tap][channel][32]`.
-pub fn pack(layer: &Layer<'_>) -> Vec<f32> {
-    let mut packed = Vec::new();
-    for group in (0..layer.padded_outputs).step_by(32) {
-        for (source, &channels) in layer.inputs.iter().enumerate() {
-            for tap in 0..9 {
-                for channel in 0..channels {
-                    packed.extend((group..group + 32).map(|o| layer.at(o, source, channel, tap)));
+pub fn convolve(conv: &Conv<f32>, sources: &[View<'_, f32>], target: &Target<'_, f32>) {
+    (0..target.height).into_par_iter().for_each(|y| {
+        let row = target.row(y);
+        let at = (target.start + y) as isize;
+        for x in (0..target.width.next_multiple_of(BLOCK)).step_by(PIXELS) {
+            for output in (0..target.outputs).step_by(OUTPUTS) {
+                // SAFETY: outputs are a multiple of `OUTPUTS`.
+                let finish = unsafe { target.finish::<[f32; OUTPUTS]>(output) };
+                let sums = sums(conv, sources, at, x, output);
+                for (p, &sums) in sums.iter().enumerate().take(target.width.saturating_sub(x)) {
+                    // SAFETY: the pixel is inside the row, and each row belongs to one task.
+                    unsafe { target.put(&row, x + p, &finish, sums) };
                 }
             }
         }
-    }
-    packed
+    });
 }
 
-pub fn row(isa: Isa, conv: &Conv<f32>, sources: &[&Map<f32>], y: usize, out: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    match isa {
-        // SAFETY: a backend is resolved only if the processor has its instruction set.
-        Isa::Avx512 => return unsafe { row_avx512(conv, sources, y, out) },
-        // SAFETY: as above.
-        Isa::Avx2 => return unsafe { row_avx2(conv, sources, y, out) },
-        _ => {}
-    }
-    body::<4, 8, false>(conv, sources, y, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn row_avx2(conv: &Conv<f32>, sources: &[&Map<f32>], y: usize, out: &mut [f32]) {
-    body::<4, 16, true>(conv, sources, y, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx2,fma")]
-fn row_avx512(conv: &Conv<f32>, sources: &[&Map<f32>], y: usize, out: &mut [f32]) {
-    body::<8, 32, true>(conv, sources, y, out);
-}
-
-/// `P` pixels by `N` outputs are kept in registers.
-#[inline(always)]
-fn body<const P: usize, const N: usize, const FMA: bool>(
-    conv: &Conv<f32>,
-    sources: &[&Map<f32>],
-    y: usize,
-    out: &mut [f32],
-) {
-    let blocks = sources[0].width.next_multiple_of(BLOCK) / P;
-    let depth: usize = conv.inputs.iter().sum::<usize>() * 9;
-    for group in (0..conv.padded_outputs).step_by(N) {
-        let lane = group % 32;
-        let weights = &conv.weights[group / 32 * depth * 32..][..depth * 32];
-        for block in 0..blocks {
-            let x = block * P;
-            let mut sums = [[0.0f32; N]; P];
-            let mut weights = weights.chunks_exact(32);
-            for source in sources {
-                let c = source.channels;
-                for tap in 0..9 {
-                    let start = (y + tap / 3) * source.stride + (x + tap % 3) * c;
-                    let pixels: [&[f32]; P] = std::array::from_fn(|p| &source.data[start + p * c..][..c]);
-                    for i in 0..c {
-                        let line = weights.next().expect("as many weights as channels and taps");
-                        let w: &[f32; N] = line[lane..lane + N].try_into().expect("N divides 32");
-                        for p in 0..P {
-                            let a = pixels[p][i];
-                            for n in 0..N {
-                                sums[p][n] = if FMA { a.mul_add(w[n], sums[p][n]) } else { sums[p][n] + a * w[n] };
-                            }
-                        }
+fn sums(conv: &Conv<f32>, sources: &[View<'_, f32>], y: isize, x: usize, output: usize) -> [[f32; OUTPUTS]; PIXELS] {
+    let channels: usize = conv.inputs.iter().sum();
+    let group = &conv.weights[output / 16 * channels * 9 * 16..][..channels * 9 * 16];
+    let lane = output % 16;
+    let mut sums = [[0.0; OUTPUTS]; PIXELS];
+    let mut weights = group.chunks_exact(9 * 16);
+    for source in sources {
+        let c = source.channels;
+        let rows: [&[f32]; 3] = std::array::from_fn(|i| &source.row(y + i as isize - 1)[x * c..][..(PIXELS + 2) * c]);
+        for (channel, weights) in (0..c).zip(&mut weights) {
+            for tap in 0..9 {
+                let w: &[f32; OUTPUTS] = weights[tap * 16 + lane..][..OUTPUTS].try_into().expect("as many");
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let a = rows[tap / 3][(p + tap % 3) * c + channel];
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum += a * w;
                     }
                 }
             }
-            for (p, sums) in sums.iter().enumerate() {
-                out[(x + p) * conv.padded_outputs + group..][..N].copy_from_slice(sums);
-            }
         }
     }
+    sums
 }

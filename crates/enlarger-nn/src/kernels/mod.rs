@@ -2,10 +2,18 @@
 
 mod amx;
 mod direct;
+mod finish;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod winograd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::NnError, map::Map};
+use finish::{Finish, Row};
+pub use finish::{Output, Target};
+use vector::Vector;
+
+use crate::{aligned::Aligned, error::NnError, map::View};
 
 /// The instruction sets there are kernels for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,15 +63,15 @@ impl Backend {
         let isa = match (self.isa, self.precision) {
             (Isa::Auto, Precision::Auto | Precision::Bf16) if amx::available() => Isa::Amx,
             (Isa::Auto, Precision::Bf16) => return Err(NnError::Backend("a matrix unit for bfloat16".into())),
-            // AVX-512 only when named: its registers spill today, and it is slower than AVX2 (docs/performance.md).
-            (Isa::Auto, _) if direct::has_avx2() => Isa::Avx2,
+            (Isa::Auto, _) if has_avx512() => Isa::Avx512,
+            (Isa::Auto, _) if has_avx2() => Isa::Avx2,
             (Isa::Auto, _) => Isa::Portable,
             (isa, _) => isa,
         };
         let there = match isa {
             Isa::Auto | Isa::Portable => true,
-            Isa::Avx2 => direct::has_avx2(),
-            Isa::Avx512 => direct::has_avx512(),
+            Isa::Avx2 => has_avx2(),
+            Isa::Avx512 => has_avx512(),
             Isa::Amx => amx::available(),
         };
         let precision = if isa == Isa::Amx { Precision::Bf16 } else { Precision::F32 };
@@ -91,13 +99,27 @@ impl std::fmt::Display for Backend {
 
 /// A value that feature maps are stored in.
 pub trait Element: Copy + Default + Send + Sync + 'static {
-    fn from_f32(value: f32) -> Self;
-    /// Channels of a map are padded to a multiple of this.
+    /// Channels of a map are padded to a multiple of this, with zeros.
     const CHANNELS: usize;
-    fn pack(kernel: Isa, layer: &Layer<'_>) -> Vec<Self>;
-    /// One output row: sums over all sources, taps and channels, without bias. `out` is `[x][channels_out]`, with
-    /// x padded to whole blocks and channels to a multiple of 32.
-    fn row(isa: Isa, conv: &Conv<Self>, sources: &[&Map<Self>], y: usize, out: &mut [f32]);
+    /// Pixels of a band of rows that networks are best run in (measured with 64 channels): so many that threads share
+    /// them well, and so few that its maps stay in large second-level or in last-level caches.
+    const BAND: usize;
+    /// Whether this is full precision.
+    const WIDE: bool;
+    /// The view itself if this is full precision.
+    fn wide(view: View<'_, Self>) -> Option<View<'_, f32>>;
+    fn from_f32(value: f32) -> Self;
+    /// # Safety
+    /// As [`Vector::store`].
+    unsafe fn store<V: Vector>(values: V, to: *mut Self);
+    fn pack(layer: &Layer<'_>) -> Vec<Self>;
+    fn convolve(
+        isa: Isa,
+        conv: &Conv<Self>,
+        sources: &[View<'_, Self>],
+        target: &Target<'_, Self>,
+        memory: &mut Memory,
+    );
 }
 
 /// A bfloat16: the upper half of an f32.
@@ -105,33 +127,88 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 #[repr(transparent)]
 pub struct Bf16(pub u16);
 
+impl Bf16 {
+    /// Rounds to nearest, ties to even.
+    #[inline(always)]
+    pub fn nearest(value: f32) -> Self {
+        let bits = value.to_bits();
+        Self(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) as u16)
+    }
+}
+
+/// A cache line: the unit of scratch memory.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub struct Line(#[allow(dead_code, reason = "read through pointers")] [f32; Self::FLOATS]);
+
+impl Line {
+    pub const FLOATS: usize = 16;
+    pub const ZERO: Self = Self([0.0; Self::FLOATS]);
+}
+
+/// Scratch memory that convolutions share, one after the other.
+pub type Memory = Vec<Line>;
+
 impl Element for f32 {
-    const CHANNELS: usize = 1;
+    const CHANNELS: usize = 16;
+    const BAND: usize = 32 << 10;
+    const WIDE: bool = true;
+    fn wide(view: View<'_, Self>) -> Option<View<'_, f32>> {
+        Some(view)
+    }
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
         value
     }
-    fn pack(_: Isa, layer: &Layer<'_>) -> Vec<Self> {
-        direct::pack(layer)
+    #[inline(always)]
+    unsafe fn store<V: Vector>(values: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { values.store(to) }
     }
-    fn row(isa: Isa, conv: &Conv<Self>, sources: &[&Map<Self>], y: usize, out: &mut [f32]) {
-        direct::row(isa, conv, sources, y, out);
+    fn pack(layer: &Layer<'_>) -> Vec<Self> {
+        layer.pack_f32()
+    }
+    fn convolve(
+        isa: Isa,
+        conv: &Conv<Self>,
+        sources: &[View<'_, Self>],
+        target: &Target<'_, Self>,
+        memory: &mut Memory,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        match isa {
+            // SAFETY: a backend is resolved only if the processor has its instruction set.
+            Isa::Avx512 => return unsafe { winograd::convolve(&winograd::AVX512, conv, sources, target, memory) },
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { winograd::convolve(&winograd::AVX2, conv, sources, target, memory) },
+            _ => {}
+        }
+        let _ = (isa, memory);
+        direct::convolve(conv, sources, target);
     }
 }
 
 impl Element for Bf16 {
     const CHANNELS: usize = 32;
-    /// Rounds to nearest, ties to even.
+    const BAND: usize = 16 << 10;
+    const WIDE: bool = false;
+    fn wide(_: View<'_, Self>) -> Option<View<'_, f32>> {
+        None
+    }
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
-        let bits = value.to_bits();
-        Self(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) as u16)
+        Self::nearest(value)
     }
-    fn pack(_: Isa, layer: &Layer<'_>) -> Vec<Self> {
+    #[inline(always)]
+    unsafe fn store<V: Vector>(values: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { values.store_bf16(to) }
+    }
+    fn pack(layer: &Layer<'_>) -> Vec<Self> {
         amx::pack(layer)
     }
-    fn row(_: Isa, conv: &Conv<Self>, sources: &[&Map<Self>], y: usize, out: &mut [f32]) {
-        amx::row(conv, sources, y, out);
+    fn convolve(_: Isa, conv: &Conv<Self>, sources: &[View<'_, Self>], target: &Target<'_, Self>, _: &mut Memory) {
+        amx::convolve(conv, sources, target);
     }
 }
 
@@ -141,7 +218,8 @@ pub struct Layer<'a> {
     pub outputs: usize,
     /// Channels of each source map, without padding.
     pub inputs: &'a [usize],
-    /// Outputs padded to a multiple of 32.
+    /// The same, with padding.
+    pub padded_inputs: &'a [usize],
     pub padded_outputs: usize,
 }
 
@@ -155,37 +233,83 @@ impl Layer<'_> {
         let input = self.inputs[..source].iter().sum::<usize>() + channel;
         self.weights[(output * all + input) * 9 + tap]
     }
+
+    /// `[group of 16 outputs][source][channel][tap][16]`.
+    fn pack_f32(&self) -> Vec<f32> {
+        let mut packed = Vec::with_capacity(self.padded_outputs * self.padded_inputs.iter().sum::<usize>() * 9);
+        for group in (0..self.padded_outputs).step_by(16) {
+            for (source, &channels) in self.padded_inputs.iter().enumerate() {
+                for channel in 0..channels {
+                    for tap in 0..9 {
+                        packed.extend((group..group + 16).map(|o| self.at(o, source, channel, tap)));
+                    }
+                }
+            }
+        }
+        packed
+    }
 }
 
 /// A convolution ready to run.
 pub struct Conv<T> {
     pub outputs: usize,
+    /// Outputs in the weights, a multiple of [`Element::CHANNELS`].
     pub padded_outputs: usize,
     /// Channels of each source map, with padding.
     pub inputs: Vec<usize>,
-    pub weights: Vec<T>,
+    /// All of them, without the padding of the last.
+    pub depth: usize,
+    pub weights: Aligned<T>,
     pub bias: Vec<f32>,
     /// Slope below zero, per output; 1 is no activation.
     pub slope: Vec<f32>,
 }
 
 impl<T: Element> Conv<T> {
-    pub fn new(isa: Isa, weights: &[f32], bias: &[f32], slope: &[f32], inputs: &[usize]) -> Self {
+    pub fn new(weights: &[f32], bias: &[f32], slope: &[f32], inputs: &[usize]) -> Result<Self, NnError> {
         let outputs = bias.len();
-        let padded_outputs = outputs.next_multiple_of(32);
-        let layer = Layer { weights, outputs, inputs, padded_outputs };
+        let padded_outputs = outputs.next_multiple_of(T::CHANNELS);
+        let padded_inputs: Vec<usize> = inputs.iter().map(|c| c.next_multiple_of(T::CHANNELS)).collect();
+        let layer = Layer { weights, outputs, inputs, padded_inputs: &padded_inputs, padded_outputs };
         let pad = |values: &[f32], fill: f32| {
             let mut all = values.to_vec();
             all.resize(padded_outputs, fill);
             all
         };
-        Self {
+        let before_last: usize = padded_inputs.iter().rev().skip(1).sum();
+        Ok(Self {
             outputs,
             padded_outputs,
-            inputs: inputs.iter().map(|c| c.next_multiple_of(T::CHANNELS)).collect(),
-            weights: T::pack(isa, &layer),
+            depth: before_last + inputs.last().copied().unwrap_or_default(),
+            weights: Aligned::copy(&T::pack(&layer))?,
             bias: pad(bias, 0.0),
             slope: pad(slope, 1.0),
-        }
+            inputs: padded_inputs,
+        })
     }
+
+    /// Computes the rows that the output's maps hold, in parallel. Rows of the sources that are not held count as
+    /// zero.
+    pub fn run(&self, isa: Isa, sources: &[View<'_, T>], output: Output<'_, T>, memory: &mut Memory) {
+        assert_eq!(sources.len(), self.inputs.len());
+        let target = Target::new(self, output);
+        for (source, &channels) in sources.iter().zip(&self.inputs) {
+            assert!(source.channels == channels && source.width == target.width);
+        }
+        T::convolve(isa, self, sources, &target, memory);
+    }
+}
+
+fn has_avx2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+fn has_avx512() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return has_avx2() && std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
