@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     error::NnError,
     spec::{Activation, Architecture},
-    tensor::{StateDict, Tensor},
+    tensor::StateDict,
 };
 
 /// Names the architecture and gives the arrays its canonical names (those of BasicSR).
@@ -18,27 +18,6 @@ pub fn detect(raw: StateDict) -> Result<(Architecture, StateDict), NnError> {
     let named = canonical(raw)?;
     let architecture = if named.0.contains_key("conv_first.weight") { rrdbnet(&named)? } else { compact(&named)? };
     Ok((architecture, named))
-}
-
-impl StateDict {
-    /// A network between two of one architecture: `(1 - t) * self + t * other`, array by array (network
-    /// interpolation, Wang et al. 2018, section 3.4).
-    ///
-    /// # Errors
-    /// [`NnError::Weights`] if names or shapes differ.
-    pub fn blend(&self, other: &Self, t: f32) -> Result<Self, NnError> {
-        if self.0.len() != other.0.len() {
-            return Err(NnError::Weights("the two have different numbers of arrays".into()));
-        }
-        let blended = self.0.iter().map(|(name, a)| match other.0.get(name) {
-            Some(b) if a.shape == b.shape => {
-                let data = a.data.iter().zip(&b.data).map(|(a, b)| a + t * (b - a)).collect();
-                Ok((name.clone(), Tensor { shape: a.shape.clone(), data }))
-            }
-            _ => Err(NnError::Weights(format!("{name} differs in shape between the two"))),
-        });
-        Ok(Self(blended.collect::<Result<_, _>>()?))
-    }
 }
 
 /// Renames whatever naming the file came with.

@@ -95,21 +95,24 @@ impl Canvas {
 
     /// A sink for one plane, reducing each tile by 2 if `halve`.
     pub fn sink(&self, plane: Plane, halve: bool) -> CanvasSink<'_> {
-        CanvasSink { canvas: self, plane, halve }
+        CanvasSink { canvas: self, plane, halve, share: 1.0 }
     }
 
-    /// Lays a tile of RGB floats down: converts outside the lock, copies inside.
-    fn lay(&self, plane: Plane, x: u32, y: u32, w: u32, rgb: &[f32]) {
+    /// Lays a tile of RGB floats down: converts outside the lock, copies inside. Below a share of 1, what is there already
+    /// keeps the rest.
+    fn lay(&self, plane: Plane, share: f32, x: u32, y: u32, w: u32, rgb: &[f32]) {
         let eight = matches!(self.picture.lock().expect("no writer panicked").samples, Samples::U8(_));
         if eight {
             let tile = self.quantise(plane, rgb, |v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8);
-            self.copy(plane, x, y, w, &tile, |samples| match samples {
+            let mix = |old: u8, new: u8| (f32::from(old) + share * (f32::from(new) - f32::from(old)) + 0.5) as u8;
+            self.copy(plane, x, y, w, &tile, (share < 1.0).then_some(mix), |samples| match samples {
                 Samples::U8(s) => s,
                 Samples::U16(_) => unreachable!("a canvas keeps its depth"),
             });
         } else {
             let tile = self.quantise(plane, rgb, |v| (v.clamp(0.0, 1.0) * 65535.0 + 0.5) as u16);
-            self.copy(plane, x, y, w, &tile, |samples| match samples {
+            let mix = |old: u16, new: u16| (f32::from(old) + share * (f32::from(new) - f32::from(old)) + 0.5) as u16;
+            self.copy(plane, x, y, w, &tile, (share < 1.0).then_some(mix), |samples| match samples {
                 Samples::U16(s) => s,
                 Samples::U8(_) => unreachable!("a canvas keeps its depth"),
             });
@@ -141,6 +144,7 @@ impl Canvas {
         y: u32,
         w: u32,
         tile: &[T],
+        mix: Option<impl Fn(T, T) -> T>,
         of: impl Fn(&mut Samples) -> &mut Vec<T>,
     ) {
         let (n, range) = (self.channels.count(), self.written(plane));
@@ -150,11 +154,13 @@ impl Canvas {
         for (row, values) in tile.chunks_exact(w * m).enumerate() {
             let start = ((y as usize + row) * self.width as usize + x as usize) * n;
             let line = &mut samples[start..start + w * n];
-            if m == n {
+            if m == n && mix.is_none() {
                 line.copy_from_slice(values);
-            } else {
-                for (pixel, value) in line.chunks_exact_mut(n).zip(values.chunks_exact(m)) {
-                    pixel[range.clone()].copy_from_slice(value);
+                continue;
+            }
+            for (pixel, value) in line.chunks_exact_mut(n).zip(values.chunks_exact(m)) {
+                for (old, &new) in pixel[range.clone()].iter_mut().zip(value) {
+                    *old = mix.as_ref().map_or(new, |mix| mix(*old, new));
                 }
             }
         }
@@ -166,15 +172,28 @@ pub struct CanvasSink<'a> {
     canvas: &'a Canvas,
     plane: Plane,
     halve: bool,
+    share: f32,
+}
+
+impl CanvasSink<'_> {
+    /// Mixes into what is there: this share of what comes, 0..=1.
+    pub fn mixing(self, share: f32) -> Self {
+        Self { share, ..self }
+    }
+
+    /// The plane that it fills.
+    pub fn plane(&self) -> Plane {
+        self.plane
+    }
 }
 
 impl Sink for CanvasSink<'_> {
     fn write(&self, x: u32, y: u32, w: u32, h: u32, rgb: &[f32]) {
         if self.halve {
             // Tiles of a 4x network start and end at multiples of 4, so halving needs no neighbours.
-            self.canvas.lay(self.plane, x / 2, y / 2, w / 2, &halved(rgb, w as usize, h as usize));
+            self.canvas.lay(self.plane, self.share, x / 2, y / 2, w / 2, &halved(rgb, w as usize, h as usize));
         } else {
-            self.canvas.lay(self.plane, x, y, w, rgb);
+            self.canvas.lay(self.plane, self.share, x, y, w, rgb);
         }
     }
 }

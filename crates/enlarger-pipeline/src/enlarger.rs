@@ -241,9 +241,8 @@ impl Enlarger {
 fn memory(plan: &Plan, channels: u64) -> u64 {
     let bytes = |e: Extent, bits: u8| e.pixels() * channels * u64::from(bits / 8);
     let (mut here, mut peak) = (bytes(plan.source, plan.bits), 0);
-    let last = plan.steps.len().saturating_sub(1);
     for (i, step) in plan.steps.iter().enumerate() {
-        let bits = if i == last { plan.bits } else { 16 };
+        let bits = plan.bits_after(i);
         let after = match step {
             Step::Network { scale, from, halve, .. } => {
                 let factor = if *halve { scale / 2 } else { *scale };

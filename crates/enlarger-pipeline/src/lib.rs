@@ -24,7 +24,7 @@ pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings
 pub use error::PipelineError;
 pub use facts::{Content, Facts};
 pub use look::Filter;
-pub use plan::{AlphaWay, Blend, Extent, Kernel, Plan, Step, plan};
+pub use plan::{AlphaWay, Extent, Kernel, Mix, Plan, Step, plan};
 pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Request, Size};
 pub use resize::{resize, to_depth};
 pub use self_test::{SelfTest, self_test};

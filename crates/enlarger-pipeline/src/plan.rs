@@ -13,6 +13,9 @@ use crate::{
 
 /// The largest factor there is.
 pub const MAX_FACTOR: f64 = 16.0;
+/// Beyond what distance colour may not drift, in pixels of the source: well above what networks draw, well below what one
+/// sees as one surface.
+const LOCK_RADIUS: f32 = 8.0;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
 const ALPHA_MODEL: &str = "animevideo-v3";
 
@@ -76,9 +79,9 @@ pub enum Step {
         from: Extent,
         /// Whether its result is halved at once, tile by tile, by area averaging.
         halve: bool,
-        /// A second network whose weights are mixed in. Costs no more than one network.
+        /// A second network whose result is mixed in. Costs a pass of its own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        blend: Option<Blend>,
+        mix: Option<Mix>,
     },
     /// A filter at the present size.
     Look(Filter),
@@ -91,10 +94,11 @@ pub enum Step {
     },
 }
 
-/// A network between two of one architecture: `(1 - share)` of the first's weights and `share` of this one's (network
-/// interpolation, Wang et al. 2018, section 3.4).
+/// The mean of two networks' results: `(1 - share)` of the first's and `share` of this one's. What only one of them
+/// invents is weaker then. (Their weights are not mixed: between networks that were not trained one from the other, such
+/// as realsr-df2k and x4plus, colours are off by up to 20/255.)
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Blend {
+pub struct Mix {
     /// The second model's name in the catalogue.
     pub model: String,
     /// SHA-256 of its weights.
@@ -133,12 +137,19 @@ impl Plan {
         Sha256::digest(json).iter().take(6).map(|b| format!("{b:02x}")).collect()
     }
 
+    /// Bits per sample between a step and the next. 8 bits would show as bands in skies once a filter works on them; only
+    /// what is the result, but for the lock of slow colour, has the result's own.
+    pub(crate) fn bits_after(&self, step: usize) -> u8 {
+        let locks = |step: &Step| matches!(step, Step::Look(Filter::Lock { .. }));
+        if self.steps[step + 1..].iter().all(locks) { self.bits } else { 16 }
+    }
+
     /// Names of the models it needs, each once.
     pub fn models(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for step in &self.steps {
-            if let Step::Network { model, blend, .. } = step {
-                for name in std::iter::once(model).chain(blend.as_ref().map(|b| &b.model)) {
+            if let Step::Network { model, mix, .. } = step {
+                for name in std::iter::once(model).chain(mix.as_ref().map(|m| &m.model)) {
                     if !names.contains(&name.as_str()) {
                         names.push(name);
                     }
@@ -168,7 +179,7 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let look = with_prompt(&request.look, &mut notes);
     let network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
-    let steps = steps(source, result, &network, look::recipe(&look, factor));
+    let steps = steps(source, result, &network, look::recipe(&look, &network.model.name, factor));
     let alpha = match facts.transparent {
         true => AlphaWay::Network(ALPHA_MODEL.into()),
         false => AlphaWay::Opaque,
@@ -237,13 +248,15 @@ fn with_prompt(look: &Look, notes: &mut Vec<String>) -> Look {
     look
 }
 
-/// A network, or two mixed.
+/// What enlarges.
 struct Choice<'a> {
+    /// Cleans the source first.
+    restore: Option<&'a ModelInfo>,
     model: &'a ModelInfo,
-    blend: Option<Blend>,
+    mix: Option<Mix>,
 }
 
-/// Finds `MODEL`, or `MODEL+OTHER@SHARE`.
+/// Finds `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans what the second enlarges).
 fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineError> {
     let find = |name: &str| {
         models.iter().find(|m| m.name == name).ok_or_else(|| {
@@ -254,7 +267,12 @@ fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineE
             }
         })
     };
-    let Some((first, rest)) = name.split_once('+') else { return Ok(Choice { model: find(name)?, blend: None }) };
+    if let Some((first, model)) = name.split_once('/') {
+        return Ok(Choice { restore: Some(find(first)?), model: find(model)?, mix: None });
+    }
+    let Some((first, rest)) = name.split_once('+') else {
+        return Ok(Choice { restore: None, model: find(name)?, mix: None });
+    };
     let share = rest.split_once('@').and_then(|(other, share)| Some((other, share.parse::<f32>().ok()?)));
     let Some((other, share)) = share.filter(|(_, share)| (0.0..=1.0).contains(share)) else {
         return Err(PipelineError::Request {
@@ -263,13 +281,13 @@ fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineE
         });
     };
     let (model, other) = (find(first)?, find(other)?);
-    if model.architecture != other.architecture {
+    if model.scale != other.scale {
         return Err(PipelineError::Request {
-            what: format!("{} and {} are built differently and cannot be mixed", model.name, other.name),
-            hint: "mix networks whose architecture is the same in `enlarger models show`".into(),
+            what: format!("{} makes {}x and {} makes {}x: they cannot be mixed", model.name, model.scale, other.name, other.scale),
+            hint: "mix networks of one scale, see `enlarger models list`".into(),
         });
     }
-    Ok(Choice { model, blend: Some(Blend { model: other.name.clone(), sha256: other.sha256.clone(), share }) })
+    Ok(Choice { restore: None, model, mix: Some(Mix { model: other.name.clone(), sha256: other.sha256.clone(), share }) })
 }
 
 /// The network that was named, or else by engine, preset and facts.
@@ -291,6 +309,8 @@ fn choose_network<'a>(
             let art = if knobs.optimized_for == OptimizedFor::Standard { engine.art } else { clean };
             let name = match facts.content {
                 Content::CleanPhoto => clean,
+                // What is invented must not grow out of noise and compression blocks.
+                Content::DamagedPhoto if knobs.creativity > 0 && knobs.engine == Engine::Automatic => look::RESTORED,
                 Content::DamagedPhoto => damaged,
                 Content::Art => art,
             };
@@ -322,13 +342,24 @@ fn choose_network<'a>(
 /// All that is done, in order.
 fn steps(source: Extent, result: Extent, network: &Choice, recipe: Recipe) -> Vec<Step> {
     let mut steps = Vec::new();
+    if let Some(restore) = network.restore {
+        let choice = Choice { restore: None, model: restore, mix: None };
+        let enlarged = source.times(restore.scale);
+        steps.extend(passes(source, enlarged, &choice));
+        steps.push(Step::Resample { to: source, kernel: Kernel::CatmullRom });
+    }
     if recipe.redraw > 0.0 {
         let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
         steps.push(Step::Resample { to: half, kernel: Kernel::Mitchell });
         steps.extend(passes(half, source, network));
         steps.push(Step::Look(Filter::Keep { share: 1.0 - recipe.redraw }));
     }
+    steps.extend(recipe.before.into_iter().map(Step::Look));
     steps.extend(passes(source, result, network));
+    // A network of scale 1 may be meant to change colours.
+    if network.model.scale > 1 {
+        steps.push(Step::Look(Filter::Lock { radius: LOCK_RADIUS }));
+    }
     steps.extend(recipe.after.into_iter().map(Step::Look));
     steps
 }
@@ -343,7 +374,7 @@ fn passes(source: Extent, result: Extent, choice: &Choice) -> Vec<Step> {
         scale: model.scale,
         from,
         halve,
-        blend: choice.blend.clone(),
+        mix: choice.mix.clone(),
     };
     let mut steps = Vec::new();
     let mut here = source;

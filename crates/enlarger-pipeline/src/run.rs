@@ -11,9 +11,10 @@ use enlarger_image::{Picture, Samples};
 use enlarger_nn::RunOptions;
 
 use crate::{
-    canvas::{Canvas, PictureSource, Plane},
+    canvas::{Canvas, CanvasSink, PictureSource, Plane},
     error::PipelineError,
-    plan::{AlphaWay, Blend, Kernel, Plan, Step},
+    look::Filter,
+    plan::{AlphaWay, Kernel, Mix, Plan, Step},
     request::Crop,
     resize::{resize, to_depth},
     speed::Networks,
@@ -34,18 +35,18 @@ pub(crate) fn run(
     let meter = Meter::new(plan, networks, watch);
     let source = prepared(plan, picture);
     let mut current = Cow::Borrowed(&*source);
-    let last = plan.steps.len().saturating_sub(1);
     for (index, step) in plan.steps.iter().enumerate() {
-        // 8 bits between steps would show as bands in skies; only the last step may round to them.
-        let bits = if index == last { plan.bits } else { 16 };
         current = Cow::Owned(match step {
-            Step::Network { model, halve, blend, .. } => {
+            Step::Network { model, halve, mix, .. } => {
                 let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha };
-                pass.run(&current, (model, blend.as_ref()), *halve, bits)?
+                pass.run(&current, model, mix.as_ref(), *halve, plan.bits_after(index))?
             }
             Step::Resample { to, kernel } => resize(&to_depth(current.into_owned(), 16), to.width, to.height, *kernel),
             Step::Look(filter) => {
-                let mut picture = to_depth(current.into_owned(), 16);
+                let mut picture = match filter {
+                    Filter::Lock { .. } => current.into_owned(),
+                    _ => to_depth(current.into_owned(), 16),
+                };
                 filter.apply(&mut picture, &source, plan.seed.wrapping_add(index as u64));
                 picture
             }
@@ -95,21 +96,25 @@ impl Pass<'_> {
     fn run(
         &self,
         from: &Picture,
-        model: (&str, Option<&Blend>),
+        model: &str,
+        mix: Option<&Mix>,
         halve: bool,
         bits: u8,
     ) -> Result<Picture, PipelineError> {
-        let network = self.networks.get(model.0, model.1)?;
+        let network = self.networks.get(model)?;
         let factor = if halve { network.scale() / 2 } else { network.scale() };
         let (width, height) = (from.width * factor, from.height * factor);
         let canvas = Canvas::new(width, height, from, bits);
-        self.plane(from, model, &canvas, Plane::Colour, halve)?;
+        self.plane(from, model, &canvas.sink(Plane::Colour, halve))?;
+        if let Some(mix) = mix {
+            self.plane(from, &mix.model, &canvas.sink(Plane::Colour, halve).mixing(mix.share))?;
+        }
         let has_alpha = from.channels.has_alpha();
         match self.alpha {
             AlphaWay::Network(alpha_model) if has_alpha => {
-                let alpha_network = self.networks.get(alpha_model, None)?;
+                let alpha_network = self.networks.get(alpha_model)?;
                 if alpha_network.scale() == network.scale() {
-                    self.plane(from, (alpha_model, None), &canvas, Plane::Alpha, halve)?;
+                    self.plane(from, alpha_model, &canvas.sink(Plane::Alpha, halve))?;
                     let mut picture = canvas.into_picture();
                     settle_alpha(&mut picture, from, factor);
                     return Ok(picture);
@@ -130,25 +135,13 @@ impl Pass<'_> {
         }
     }
 
-    fn plane(
-        &self,
-        from: &Picture,
-        (model, blend): (&str, Option<&Blend>),
-        canvas: &Canvas,
-        plane: Plane,
-        halve: bool,
-    ) -> Result<(), PipelineError> {
-        let network = self.networks.get(model, blend)?;
+    fn plane(&self, from: &Picture, model: &str, sink: &CanvasSink<'_>) -> Result<(), PipelineError> {
+        let network = self.networks.get(model)?;
         let pixels = u64::from(from.width) * u64::from(from.height);
         let started = Instant::now();
         let part = self.meter.begin(pixels as f64 * self.networks.seconds_per_pixel(model));
-        enlarger_nn::upscale(
-            &network,
-            &PictureSource::new(from, plane),
-            &canvas.sink(plane, halve),
-            self.options,
-            &|p| part.tick(p),
-        )?;
+        let source = PictureSource::new(from, sink.plane());
+        enlarger_nn::upscale(&network, &source, sink, self.options, &|p| part.tick(p))?;
         self.networks.learn(model, pixels, started.elapsed());
         self.meter.end(part);
         Ok(())

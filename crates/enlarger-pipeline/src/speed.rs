@@ -11,7 +11,7 @@ use enlarger_nn::{Backend, Network, RunOptions, Sink, Source};
 
 use crate::{
     error::PipelineError,
-    plan::{AlphaWay, Blend, Plan, Step},
+    plan::{AlphaWay, Plan, Step},
 };
 
 /// The network that calibrates the machine: the smallest bundled one.
@@ -54,15 +54,11 @@ impl Networks {
         &self.backend
     }
 
-    /// The network of this name, with its share of another mixed in, ready to run.
-    pub fn get(&self, model: &str, blend: Option<&Blend>) -> Result<Arc<Network>, PipelineError> {
-        let name = match blend {
-            Some(b) => format!("{model} with {} of {}", b.share, b.model),
-            None => model.to_owned(),
-        };
+    /// The network of this name, ready to run.
+    pub fn get(&self, model: &str) -> Result<Arc<Network>, PipelineError> {
         // Held while loading, so that two jobs never load the same weights at once.
         let mut loaded = self.loaded.lock().expect("loading does not panic");
-        if let Some(at) = loaded.iter().position(|(n, _)| *n == name) {
+        if let Some(at) = loaded.iter().position(|(n, _)| n == model) {
             let entry = loaded.remove(at);
             let network = entry.1.clone();
             loaded.push(entry);
@@ -71,12 +67,9 @@ impl Networks {
         if loaded.len() >= KEPT {
             loaded.remove(0);
         }
-        let (architecture, mut weights) = self.catalogue.load(model)?;
-        if let Some(b) = blend {
-            weights = weights.blend(&self.catalogue.load(&b.model)?.1, b.share)?;
-        }
+        let (architecture, weights) = self.catalogue.load(model)?;
         let network = Arc::new(Network::build(&architecture, &weights, &self.backend)?);
-        loaded.push((name, network.clone()));
+        loaded.push((model.to_owned(), network.clone()));
         Ok(network)
     }
 
@@ -89,7 +82,10 @@ impl Networks {
         plan.steps
             .iter()
             .map(|step| match step {
-                Step::Network { model, from, .. } => from.pixels() as f64 * (self.seconds_per_pixel(model) + alpha),
+                Step::Network { model, from, mix, .. } => {
+                    let mixed = mix.as_ref().map_or(0.0, |m| self.seconds_per_pixel(&m.model));
+                    from.pixels() as f64 * (self.seconds_per_pixel(model) + mixed + alpha)
+                }
                 Step::Resample { .. } | Step::Look(_) => 0.0,
             })
             .sum()
@@ -119,7 +115,7 @@ impl Networks {
     fn calibrate(&self) -> f64 {
         const FALLBACK: f64 = 5e9;
         let Ok(info) = self.catalogue.get(PROBE_MODEL) else { return FALLBACK };
-        let Ok(network) = self.get(PROBE_MODEL, None) else { return FALLBACK };
+        let Ok(network) = self.get(PROBE_MODEL) else { return FALLBACK };
         let started = Instant::now();
         match enlarger_nn::upscale(&network, &Grey, &Nowhere, &self.options, &|_| std::ops::ControlFlow::Continue(())) {
             Ok(()) => {

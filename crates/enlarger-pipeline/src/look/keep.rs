@@ -5,7 +5,10 @@ use rayon::prelude::*;
 
 use crate::{plan::Kernel, resize::resize};
 
-use super::band::{change_rows, read_rgb};
+use super::{
+    band::{change_rows, read_rgb},
+    blur,
+};
 
 /// See [`Filter::Keep`](super::Filter::Keep).
 pub(super) fn keep(picture: &mut Picture, source: &Picture, share: f32) {
@@ -28,6 +31,31 @@ pub(super) fn back_project(picture: &mut Picture, source: &Picture, rounds: u32,
             colour.iter_mut().zip(missing).for_each(|(c, m)| *c += strength * m);
         });
     }
+}
+
+/// See [`Filter::Lock`](super::Filter::Lock). Works on both reduced to squares of half the radius, so that it takes little
+/// time and memory.
+pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) {
+    let cell = (0.5 * radius).max(1.0);
+    let side = |length: u32| (length as f32 / cell).round().max(1.0) as u32;
+    let (width, height) = (side(source.width), side(source.height));
+    let (wanted, have) = (resize(source, width, height, Kernel::Box), resize(picture, width, height, Kernel::Box));
+    let missing: Vec<f32> = (0..height as usize)
+        .flat_map(|y| {
+            let (mut wanted, have) = (read_rgb(&wanted, y), read_rgb(&have, y));
+            wanted.iter_mut().zip(have).for_each(|(w, h)| *w -= h);
+            wanted
+        })
+        .collect();
+    let planes = [0, 1, 2].map(|c| {
+        let plane: Vec<f32> = missing.iter().skip(c).step_by(3).copied().collect();
+        blur::gaussian(&plane, width as usize, radius / cell)
+    });
+    let w = width as usize;
+    let row = |y: usize| (y * w..(y + 1) * w).flat_map(|i| [planes[0][i], planes[1][i], planes[2][i]]).collect();
+    enlarged_rows(picture, width, height, row, |colour, missing| {
+        colour.iter_mut().zip(missing).for_each(|(c, m)| *c += m);
+    });
 }
 
 /// Changes a picture by a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of rows. `row` gives a row

@@ -19,7 +19,7 @@ mod tone;
 use enlarger_image::Picture;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use presets::{engine, flavor, of_prompt, preset};
+pub(crate) use presets::{RESTORED, engine, flavor, of_prompt, preset};
 pub(crate) use recipe::{Recipe, recipe};
 
 /// One filter and its numbers.
@@ -37,6 +37,12 @@ pub enum Filter {
         rounds: u32,
         /// Share of the difference that is corrected each time, 0..=1.
         strength: f32,
+    },
+    /// Takes slow differences from the source out, so that colour does not drift: networks shift means by up to 5/255.
+    /// The one filter that works at the result's own depth.
+    Lock {
+        /// Standard deviation of what counts as slow, in pixels of the source.
+        radius: f32,
     },
     /// Local contrast: gains of detail at two radii, halo-free by guided filters.
     Tone {
@@ -74,6 +80,13 @@ pub enum Filter {
         /// Radius in pixels below which structure counts as texture.
         radius: f32,
     },
+    /// Noise before a network that makes texture of noise: fur, leaves and stone grow where there is texture already.
+    Renoise {
+        /// Its deviation as a share of the local one.
+        gain: f32,
+        /// The most it may be, 0..=1 being black to white: above some 12/255 networks draw worms.
+        most: f32,
+    },
     /// Random texture as strong as the texture around it.
     Texture {
         /// Its deviation as a share of the local one.
@@ -96,10 +109,12 @@ impl Filter {
         match *self {
             Self::Keep { share } => keep::keep(picture, source, share),
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength),
+            Self::Lock { radius } => keep::lock(picture, source, radius),
             Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),
             Self::Detail { gain, radius, edge } => detail::gain(picture, gain, radius, edge),
             Self::Sharpen { amount, radius, overshoot } => detail::sharpen(picture, amount, radius, overshoot),
             Self::Echo { gain, octaves, radius } => echo::echo(picture, gain, octaves, radius, seed),
+            Self::Renoise { gain, most } => texture::renoise(picture, gain, most, seed),
             Self::Texture { gain, radius } => texture::texture(picture, gain, radius, seed),
             Self::Grain { deviation, size } => grain::grain(picture, deviation, size, seed),
         }

@@ -7,7 +7,7 @@ use crate::request::{Engine, Flavor, OptimizedFor};
 pub(crate) struct Preset {
     /// What it is for.
     pub of: OptimizedFor,
-    /// Network for pictures without visible damage: `MODEL` or `MODEL+OTHER@SHARE`.
+    /// Network for pictures without visible damage: `MODEL`, `MODEL+OTHER@SHARE` or `FIRST/MODEL`.
     pub clean: &'static str,
     /// Network for pictures with noise or compression blocks.
     pub damaged: &'static str,
@@ -26,9 +26,17 @@ pub(crate) struct Preset {
 const DF2K: &str = "realsr-df2k";
 const X4PLUS: &str = "x4plus";
 const ANIME: &str = "x4plus-anime-6b";
-/// Half-way between the photo networks: natural texture, with the artefacts of neither.
-pub(crate) const MIDDLE: &str = "realsr-df2k+x4plus@0.5";
-const MILD: &str = "realsr-df2k+x4plus@0.25";
+/// Half-way between the photo networks: natural texture, with half the artefacts of each.
+const MIDDLE: &str = "realsr-df2k+x4plus@0.5";
+/// Like it, with more of the grain.
+const GRAINY: &str = "realsr-df2k+x4plus@0.35";
+/// Cleaned by one network, enlarged by the other: crisper than the first alone, and the second has no damage to draw.
+pub(crate) const RESTORED: &str = "x4plus/realsr-df2k";
+
+/// Whether a network makes texture of noise. The others take noise away.
+pub(crate) fn makes_texture(network: &str) -> bool {
+    network == DF2K
+}
 
 /// Skin bears little invention and less contrast: pores become warts. Foliage and rock bear most.
 #[rustfmt::skip]
@@ -40,9 +48,9 @@ const PRESETS: [Preset; 9] = {
         Preset { of: HardPortraits,         clean: DF2K,   damaged: X4PLUS, crisp: 0.3,  contrast: 0.2,  invent: 0.7, dynamic: 0.9, words: &["wrinkles", "beard", "weathered", "rugged", "warrior", "old man", "old woman"] },
         Preset { of: ArtNIllustration,      clean: ANIME,  damaged: ANIME,  crisp: 0.0,  contrast: 0.0,  invent: 0.7, dynamic: 0.8, words: &["illustration", "drawing", "painting", "anime", "manga", "cartoon", "comic", "watercolor", "sketch", "art"] },
         Preset { of: VideogameAssets,       clean: ANIME,  damaged: ANIME,  crisp: 0.3,  contrast: 0.1,  invent: 0.6, dynamic: 0.8, words: &["videogame", "game", "sprite", "pixel art", "texture", "asset", "icon"] },
-        Preset { of: NatureNLandscapes,     clean: DF2K,   damaged: MIDDLE, crisp: 0.2,  contrast: 0.15, invent: 1.3, dynamic: 1.1, words: &["landscape", "forest", "mountain", "mountains", "tree", "trees", "flower", "flowers", "sea", "beach", "river", "lake", "nature", "garden", "sky", "animal", "bird"] },
-        Preset { of: FilmsNPhotography,     clean: MILD,   damaged: MIDDLE, crisp: 0.1,  contrast: 0.1,  invent: 0.8, dynamic: 0.9, words: &["photo", "photograph", "photography", "film", "cinematic", "movie", "35mm", "street"] },
-        Preset { of: ThreeDRenders,         clean: MILD,   damaged: X4PLUS, crisp: 0.3,  contrast: 0.1,  invent: 0.5, dynamic: 1.0, words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"] },
+        Preset { of: NatureNLandscapes,     clean: DF2K,   damaged: RESTORED, crisp: 0.2,  contrast: 0.15, invent: 1.3, dynamic: 1.1, words: &["landscape", "forest", "mountain", "mountains", "tree", "trees", "flower", "flowers", "sea", "beach", "river", "lake", "nature", "garden", "sky", "animal", "bird"] },
+        Preset { of: FilmsNPhotography,     clean: DF2K,   damaged: GRAINY, crisp: 0.1,  contrast: 0.1,  invent: 0.8, dynamic: 0.9, words: &["photo", "photograph", "photography", "film", "cinematic", "movie", "35mm", "street"] },
+        Preset { of: ThreeDRenders,         clean: DF2K,   damaged: X4PLUS, crisp: 0.3,  contrast: 0.1,  invent: 0.5, dynamic: 1.0, words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"] },
         Preset { of: ScienceFictionNHorror, clean: DF2K,   damaged: X4PLUS, crisp: 0.3,  contrast: 0.35, invent: 1.3, dynamic: 1.3, words: &["science fiction", "sci-fi", "scifi", "horror", "cyberpunk", "alien", "spaceship", "robot", "monster", "zombie", "dystopian"] },
     ]
 };
@@ -89,7 +97,7 @@ const ENGINES: [EngineRow; 4] = [
     EngineRow { engine: Engine::Automatic,       photo: None,                   art: ANIME,  crisp: 0.0 },
     EngineRow { engine: Engine::MagnificIllusio, photo: Some((X4PLUS, X4PLUS)), art: ANIME,  crisp: -0.3 },
     EngineRow { engine: Engine::MagnificSharpy,  photo: Some((DF2K, DF2K)),     art: DF2K,   crisp: 0.5 },
-    EngineRow { engine: Engine::MagnificSparkle, photo: Some((MIDDLE, MIDDLE)), art: X4PLUS, crisp: 0.0 },
+    EngineRow { engine: Engine::MagnificSparkle, photo: Some((MIDDLE, RESTORED)), art: X4PLUS, crisp: 0.0 },
 ];
 
 /// An engine's row.

@@ -9,21 +9,23 @@ use super::{Filter, presets};
 pub(crate) struct Recipe {
     /// Share of the source that is drawn anew from half its size before anything else; 0 for none.
     pub redraw: f32,
+    /// Filters on the source, before the network.
+    pub before: Vec<Filter>,
     /// Filters on the result.
     pub after: Vec<Filter>,
 }
 
-/// What a look means at this factor. At neutral knobs and the standard preset there is nothing to do.
-pub(crate) fn recipe(look: &Look, factor: f32) -> Recipe {
+/// What a look means at this factor, where `network` is the one that makes the result. At neutral knobs and the standard preset there is nothing to do.
+pub(crate) fn recipe(look: &Look, network: &str, factor: f32) -> Recipe {
     match look {
-        Look::Creative(knobs) => creative(knobs, factor),
+        Look::Creative(knobs) => creative(knobs, network, factor),
         Look::Precision(knobs) => precision(knobs, factor),
     }
 }
 
 /// Lengths are in pixels of the source, times the factor: what is seen as texture does not change with the size of the
 /// result.
-fn creative(knobs: &Creative, factor: f32) -> Recipe {
+fn creative(knobs: &Creative, network: &str, factor: f32) -> Recipe {
     let preset = presets::preset(knobs.optimized_for);
     let unit = |knob: i8| f32::from(knob.clamp(-10, 10)) / 10.0;
     let up = |knob: i8| unit(knob).max(0.0);
@@ -38,7 +40,12 @@ fn creative(knobs: &Creative, factor: f32) -> Recipe {
 
     let invent = up(knobs.creativity) * preset.invent;
     if invent > 0.0 {
-        recipe.after.push(Filter::Texture { gain: 1.5 * invent, radius: factor });
+        // What a network makes of noise looks like what is there; random texture on the result looks like grain.
+        let inventive = presets::makes_texture(network);
+        if inventive {
+            recipe.before.push(Filter::Renoise { gain: 0.8 * invent, most: 12.0 / 255.0 });
+        }
+        recipe.after.push(Filter::Texture { gain: if inventive { 0.3 } else { 1.0 } * invent, radius: factor });
     }
     if knobs.creativity < 0 {
         recipe.after.push(Filter::Detail { gain: -0.9 * down(knobs.creativity), radius: factor, edge: 0.08 });

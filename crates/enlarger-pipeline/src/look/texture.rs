@@ -30,6 +30,17 @@ pub(super) fn texture(picture: &mut Picture, gain: f32, radius: f32, seed: u64) 
     });
 }
 
+/// See [`Filter::Renoise`](super::Filter::Renoise).
+pub(super) fn renoise(picture: &mut Picture, gain: f32, most: f32, seed: u64) {
+    // A network sees single pixels, so its noise has no blur, and texture is what is finer than one.
+    let radius = 1.0;
+    let reach = strength_reach(radius);
+    add_to_luma(picture, reach, |band| {
+        let noise = noise::white(seed, band.width, band.y as i64, band.rows);
+        noise.par_iter().zip(strength(band, radius)).map(|(n, s)| n * (gain * s).min(most)).collect()
+    });
+}
+
 /// Rows that [`strength`] looks at.
 pub(super) fn strength_reach(radius: f32) -> usize {
     let window = window(radius);
