@@ -15,7 +15,7 @@ use enlarger_image::{EncodeOptions, Format, Limits, Picture};
 use enlarger_pipeline::{Enlarger, EnlargerOptions, Kernel, Output, Request, Size, Unwatched, resize};
 
 const SCALE: u32 = 4;
-const DAMAGES: [Damage; 3] = [Damage::Clean, Damage::Jpeg(75), Damage::Hard];
+const DAMAGES: [Damage; 5] = [Damage::Clean, Damage::Jpeg(90), Damage::Jpeg(75), Damage::Noise(8), Damage::Hard];
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -29,6 +29,16 @@ fn main() -> anyhow::Result<()> {
     let mut candidates: Vec<Option<String>> = vec![None];
     candidates.extend(enlarger.models().list().into_iter().map(|m| Some(m.name)));
 
+    candidates.extend(
+        [
+            "realsr-df2k+x4plus@0.5",
+            "x4plus/realsr-df2k",
+            "x4plus+animevideo-v3@0.3",
+            "x4plus+animevideo-v3@0.5",
+            "realsr-df2k+animevideo-v3@0.3",
+        ]
+        .map(|m| Some(m.to_string())),
+    );
     let mut table: BTreeMap<(usize, usize), Vec<Scores>> = BTreeMap::new();
     let mut chosen: BTreeMap<(usize, String), usize> = BTreeMap::new();
     let photos = list(&folder)?;

@@ -16,9 +16,11 @@ pub struct Facts {
     pub transparent: bool,
     /// 8 or 16.
     pub bits: u8,
-    /// Noise, standard deviation of luminance in 1/255, from the finest diagonal Haar band of the calmest blocks.
+    /// Noise, standard deviation of luminance in 1/255, from the finest diagonal Haar band of the calmest blocks: what
+    /// luminance has of it and, in colour pictures, no more than colour differences show.
     pub noise: f32,
-    /// How much luminance jumps more at multiples of 8 pixels than elsewhere, in 1/255: 0 is none, 1 is JPEG 75.
+    /// How much more luminance jumps at multiples of 8 pixels than beside them, relative to what changes around, -1..=1:
+    /// 0 is none, 0.1 is JPEG 75.
     pub blockiness: f32,
     /// Share of neighbouring pixels that are equal, 0..=1: high in drawings, low in photographs.
     pub flatness: f32,
@@ -50,10 +52,11 @@ impl Content {
 }
 
 /// Above these a picture is what they say. Set on twelve photos reduced 4x, with `facts` in `benches/`: as they were,
-/// their blockiness is at most 0.21 and their noise at most 1.1 (one forest, all texture, has 4.3); as JPEG 75 their
-/// blockiness is at least 0.42; with noise of 5/255 their noise is 1.8 to 5.8; their flatness is at most 0.58.
-const DAMAGED_BLOCKINESS: f32 = 0.4;
-const DAMAGED_NOISE: f32 = 2.4;
+/// their blockiness is at most 0.009, their noise at most 1.05 and their flatness at most 0.58; as JPEG 75 the blockiness
+/// of eleven is at least 0.054 (of a forest 0.019), as JPEG 90 it is up to 0.10; with noise of 5/255 their noise is 1.75
+/// to 3.85.
+const DAMAGED_BLOCKINESS: f32 = 0.05;
+const DAMAGED_NOISE: f32 = 1.4;
 const ART_FLATNESS: f32 = 0.7;
 
 /// Windows of this size are measured, spread evenly; enough for stable medians, independent of the picture's size.
@@ -67,10 +70,16 @@ impl Facts {
         let mut measure = Measure::default();
         for y in starts(picture.height as usize) {
             for x in starts(picture.width as usize) {
-                measure.window(&luminance(picture, x, y), x, y);
+                measure.window(
+                    &plane(picture, x, y, [0.299, 0.587, 0.114]),
+                    &plane(picture, x, y, [1.0, -1.0, 0.0]),
+                    x,
+                    y,
+                );
             }
         }
-        let (noise, blockiness, flatness) = (measure.noise(), measure.blockiness(), measure.flatness());
+        let colours = if picture.channels.count() < 3 { 1 } else { 3 };
+        let (noise, blockiness, flatness) = (measure.noise(colours), measure.blockiness(), measure.flatness());
         let content = match (flatness, noise, blockiness) {
             (f, n, b) if f > ART_FLATNESS && n < DAMAGED_NOISE && b < DAMAGED_BLOCKINESS => Content::Art,
             (_, n, b) if n > DAMAGED_NOISE || b > DAMAGED_BLOCKINESS => Content::DamagedPhoto,
@@ -79,7 +88,7 @@ impl Facts {
         Self {
             width: picture.width,
             height: picture.height,
-            colours: if picture.channels.count() < 3 { 1 } else { 3 },
+            colours,
             transparent: is_transparent(picture),
             bits: picture.samples.bits(),
             noise,
@@ -111,14 +120,15 @@ fn is_transparent(picture: &Picture) -> bool {
     }
 }
 
-/// A plane of luminance (BT.601 weights on encoded values) in 0..=255.
+/// A weighted sum of the colours, which are 0..=255; grey counts as three equal ones. Luminance has BT.601's weights, on
+/// encoded values.
 struct Plane {
     width: usize,
     height: usize,
     values: Vec<f32>,
 }
 
-fn luminance(picture: &Picture, x0: usize, y0: usize) -> Plane {
+fn plane(picture: &Picture, x0: usize, y0: usize, weights: [f32; 3]) -> Plane {
     let n = picture.channels.count();
     let (width, height) = (picture.width as usize, picture.height as usize);
     let (w, h) = (WINDOW.min(width - x0), WINDOW.min(height - y0));
@@ -130,11 +140,8 @@ fn luminance(picture: &Picture, x0: usize, y0: usize) -> Plane {
     for y in y0..y0 + h {
         for x in x0..x0 + w {
             let i = (y * width + x) * n;
-            values.push(if n < 3 {
-                sample(i)
-            } else {
-                0.299 * sample(i) + 0.587 * sample(i + 1) + 0.114 * sample(i + 2)
-            });
+            let colours = if n < 3 { [sample(i); 3] } else { [sample(i), sample(i + 1), sample(i + 2)] };
+            values.push(colours.iter().zip(weights).map(|(c, weight)| c * weight).sum());
         }
     }
     Plane { width: w, height: h, values }
@@ -142,8 +149,9 @@ fn luminance(picture: &Picture, x0: usize, y0: usize) -> Plane {
 
 #[derive(Default)]
 struct Measure {
-    /// Per 16x16 block: (mean absolute first difference, median absolute diagonal Haar coefficient).
-    blocks: Vec<(f32, f32)>,
+    /// Per 16x16 block: sum of absolute first differences, and the median absolute diagonal Haar coefficients of
+    /// luminance and of red less green.
+    blocks: Vec<(f32, f32, f32)>,
     /// Sum and count of excess jumps across columns, by column modulo 8; and across rows.
     columns: [(f64, u64); 8],
     rows: [(f64, u64); 8],
@@ -152,7 +160,7 @@ struct Measure {
 }
 
 impl Measure {
-    fn window(&mut self, p: &Plane, x0: usize, y0: usize) {
+    fn window(&mut self, p: &Plane, opponent: &Plane, x0: usize, y0: usize) {
         for y in 0..p.height {
             let row = &p.values[y * p.width..(y + 1) * p.width];
             for x in 1..p.width {
@@ -173,33 +181,44 @@ impl Measure {
         const B: usize = 16;
         for by in (0..p.height.saturating_sub(B - 1)).step_by(B) {
             for bx in (0..p.width.saturating_sub(B - 1)).step_by(B) {
-                let at = |x: usize, y: usize| p.values[(by + y) * p.width + bx + x];
                 let mut activity = 0.0;
-                let mut diagonal = Vec::with_capacity(B * B / 4);
-                for y in (0..B).step_by(2) {
-                    for x in (0..B).step_by(2) {
-                        let (a, b, c, d) = (at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1));
-                        activity += (a - b).abs() + (a - c).abs();
-                        diagonal.push((a - b - c + d).abs() * 0.5);
+                let median_diagonal = |plane: &Plane, activity: &mut f32| {
+                    let at = |x: usize, y: usize| plane.values[(by + y) * plane.width + bx + x];
+                    let mut diagonal = Vec::with_capacity(B * B / 4);
+                    for y in (0..B).step_by(2) {
+                        for x in (0..B).step_by(2) {
+                            let (a, b, c, d) = (at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1));
+                            *activity += (a - b).abs() + (a - c).abs();
+                            diagonal.push((a - b - c + d).abs() * 0.5);
+                        }
                     }
-                }
-                diagonal.sort_by(f32::total_cmp);
-                self.blocks.push((activity, diagonal[diagonal.len() / 2]));
+                    diagonal.sort_by(f32::total_cmp);
+                    diagonal[diagonal.len() / 2]
+                };
+                let luminance = median_diagonal(p, &mut activity);
+                let opponent = median_diagonal(opponent, &mut 0.0);
+                self.blocks.push((activity, luminance, opponent));
             }
         }
     }
 
     /// Median absolute deviation / 0.6745 is the standard deviation of Gaussian noise (Donoho and Johnstone 1994);
-    /// the calmest twentieth of the blocks keeps texture out of it.
-    fn noise(&mut self) -> f32 {
+    /// the calmest twentieth of the blocks keeps texture out of it. What is left of it in foliage is told by its colour:
+    /// texture changes red and green together, a sensor's noise does not. Of noise of deviation s in each colour,
+    /// luminance has 0.668 s and red less green has 1.414 s. Grey pictures have luminance only.
+    fn noise(&mut self, colours: u8) -> f32 {
         if self.blocks.is_empty() {
             return 0.0;
         }
         self.blocks.sort_by(|a, b| a.0.total_cmp(&b.0));
         let calm = &self.blocks[..self.blocks.len().div_ceil(20)];
-        let mut deviations: Vec<f32> = calm.iter().map(|b| b.1).collect();
-        deviations.sort_by(f32::total_cmp);
-        deviations[deviations.len() / 2] / 0.6745
+        let median = |of: fn(&(f32, f32, f32)) -> f32| {
+            let mut deviations: Vec<f32> = calm.iter().map(of).collect();
+            deviations.sort_by(f32::total_cmp);
+            deviations[deviations.len() / 2] / 0.6745
+        };
+        let luminance = median(|b| b.1);
+        if colours < 3 { luminance } else { luminance.min(median(|b| b.2) * (0.668 / 1.414)) }
     }
 
     /// The smaller of both directions: a fence has edges in one, a codec's blocks in both.
@@ -221,8 +240,9 @@ impl Measure {
 /// before the edge.
 fn jump(slot: &mut (f64, u64), values: &[f32], step: usize) {
     let difference = |i: usize| (values[(i + 1) * step] - values[i * step]).abs();
-    let excess = difference(1) - 0.5 * (difference(0) + difference(2));
-    // Strong edges are the picture's own, not the codec's.
-    slot.0 += f64::from(excess.clamp(-12.0, 12.0));
+    let [before, here, after] = [0, 1, 2].map(difference);
+    // Relative to what changes around: a jump that hides in texture is no block that one sees, and a strong edge is the
+    // picture's own.
+    slot.0 += f64::from((here - 0.5 * (before + after)) / (before + here + after + 1.0));
     slot.1 += 1;
 }

@@ -283,11 +283,18 @@ fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineE
     let (model, other) = (find(first)?, find(other)?);
     if model.scale != other.scale {
         return Err(PipelineError::Request {
-            what: format!("{} makes {}x and {} makes {}x: they cannot be mixed", model.name, model.scale, other.name, other.scale),
+            what: format!(
+                "{} makes {}x and {} makes {}x: they cannot be mixed",
+                model.name, model.scale, other.name, other.scale
+            ),
             hint: "mix networks of one scale, see `enlarger models list`".into(),
         });
     }
-    Ok(Choice { restore: None, model, mix: Some(Mix { model: other.name.clone(), sha256: other.sha256.clone(), share }) })
+    Ok(Choice {
+        restore: None,
+        model,
+        mix: Some(Mix { model: other.name.clone(), sha256: other.sha256.clone(), share }),
+    })
 }
 
 /// The network that was named, or else by engine, preset and facts.

@@ -43,7 +43,7 @@ fn creative(knobs: &Creative, network: &str, factor: f32) -> Recipe {
         // What a network makes of noise looks like what is there; random texture on the result looks like grain.
         let inventive = presets::makes_texture(network);
         if inventive {
-            recipe.before.push(Filter::Renoise { gain: 0.8 * invent, most: 12.0 / 255.0 });
+            recipe.before.push(Filter::Renoise { gain: 0.6 * invent, most: 9.0 / 255.0 });
         }
         recipe.after.push(Filter::Texture { gain: if inventive { 0.3 } else { 1.0 } * invent, radius: factor });
     }
