@@ -29,16 +29,6 @@ fn main() -> anyhow::Result<()> {
     let mut candidates: Vec<Option<String>> = vec![None];
     candidates.extend(enlarger.models().list().into_iter().map(|m| Some(m.name)));
 
-    candidates.extend(
-        [
-            "realsr-df2k+x4plus@0.5",
-            "x4plus/realsr-df2k",
-            "x4plus+animevideo-v3@0.3",
-            "x4plus+animevideo-v3@0.5",
-            "realsr-df2k+animevideo-v3@0.3",
-        ]
-        .map(|m| Some(m.to_string())),
-    );
     let mut table: BTreeMap<(usize, usize), Vec<Scores>> = BTreeMap::new();
     let mut chosen: BTreeMap<(usize, String), usize> = BTreeMap::new();
     let photos = list(&folder)?;

@@ -105,14 +105,14 @@ impl Canvas {
         if eight {
             let tile = self.quantise(plane, rgb, |v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8);
             let mix = |old: u8, new: u8| (f32::from(old) + share * (f32::from(new) - f32::from(old)) + 0.5) as u8;
-            self.copy(plane, x, y, w, &tile, (share < 1.0).then_some(mix), |samples| match samples {
+            self.copy(plane, (x, y), w, &tile, (share < 1.0).then_some(mix), |samples| match samples {
                 Samples::U8(s) => s,
                 Samples::U16(_) => unreachable!("a canvas keeps its depth"),
             });
         } else {
             let tile = self.quantise(plane, rgb, |v| (v.clamp(0.0, 1.0) * 65535.0 + 0.5) as u16);
             let mix = |old: u16, new: u16| (f32::from(old) + share * (f32::from(new) - f32::from(old)) + 0.5) as u16;
-            self.copy(plane, x, y, w, &tile, (share < 1.0).then_some(mix), |samples| match samples {
+            self.copy(plane, (x, y), w, &tile, (share < 1.0).then_some(mix), |samples| match samples {
                 Samples::U16(s) => s,
                 Samples::U8(_) => unreachable!("a canvas keeps its depth"),
             });
@@ -140,8 +140,7 @@ impl Canvas {
     fn copy<T: Copy>(
         &self,
         plane: Plane,
-        x: u32,
-        y: u32,
+        (x, y): (u32, u32),
         w: u32,
         tile: &[T],
         mix: Option<impl Fn(T, T) -> T>,

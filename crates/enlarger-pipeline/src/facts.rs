@@ -55,7 +55,7 @@ impl Content {
 /// their blockiness is at most 0.009, their noise at most 1.05 and their flatness at most 0.58; as JPEG 75 the blockiness
 /// of eleven is at least 0.054 (of a forest 0.019), as JPEG 90 it is up to 0.10; with noise of 5/255 their noise is 1.75
 /// to 3.85.
-const DAMAGED_BLOCKINESS: f32 = 0.05;
+const DAMAGED_BLOCKINESS: f32 = 0.04;
 const DAMAGED_NOISE: f32 = 1.4;
 const ART_FLATNESS: f32 = 0.7;
 

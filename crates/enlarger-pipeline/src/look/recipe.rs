@@ -34,7 +34,7 @@ fn creative(knobs: &Creative, network: &str, factor: f32) -> Recipe {
 
     let resemblance = up(knobs.resemblance);
     if resemblance > 0.0 {
-        recipe.after.push(Filter::Keep { share: 0.3 * resemblance });
+        recipe.after.push(Filter::Keep { share: 0.6 * resemblance });
         recipe.after.push(Filter::Match { rounds: 2, strength: resemblance });
     }
 
