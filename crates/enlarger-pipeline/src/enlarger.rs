@@ -158,12 +158,32 @@ impl Enlarger {
             content: Content::CleanPhoto,
         };
         let plan = plan(&facts, request, &self.models().list())?;
-        Ok(Estimate {
-            seconds: self.networks.seconds(&plan),
-            bytes: memory(&plan, 3),
+        Ok(self.cost(&plan, 3))
+    }
+
+    /// What [`Self::job`] would do with a picture, and what that costs, without doing it.
+    ///
+    /// # Errors
+    /// As [`Self::job`], but for what only running can raise.
+    pub fn dry_run(
+        &self,
+        bytes: &[u8],
+        request: &Request,
+        limits: &Limits,
+    ) -> Result<(Facts, Plan, Estimate), PipelineError> {
+        let picture = enlarger_image::decode(bytes, limits)?.picture;
+        let (facts, plan) = self.plan(&picture, request)?;
+        let estimate = self.cost(&plan, picture.channels.count() as u64);
+        Ok((facts, plan, estimate))
+    }
+
+    fn cost(&self, plan: &Plan, channels: u64) -> Estimate {
+        Estimate {
+            seconds: self.networks.seconds(plan),
+            bytes: memory(plan, channels),
             output_width: plan.result.width,
             output_height: plan.result.height,
-        })
+        }
     }
 
     /// The whole way: decode, plan, run, encode. Blocks, and uses all the threads it was given.

@@ -10,6 +10,7 @@
 mod canvas;
 mod enlarger;
 mod error;
+mod explain;
 mod facts;
 mod look;
 mod plan;
@@ -22,6 +23,7 @@ mod watch;
 
 pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings};
 pub use error::PipelineError;
+pub use explain::explain;
 pub use facts::{Content, Facts};
 pub use look::Filter;
 pub use plan::{AlphaWay, Extent, Kernel, Mix, Plan, Step, plan};

@@ -4,6 +4,7 @@ mod dirs;
 mod doctor;
 mod inputs;
 mod keys;
+mod look;
 mod models;
 mod printer;
 mod serve;

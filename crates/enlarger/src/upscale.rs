@@ -15,12 +15,16 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use enlarger_image::{Format, Limits, MetadataPolicy};
-use enlarger_pipeline::{Enlarger, EnlargerOptions, Outcome, Output, PipelineError, Progress, Request, Size, Watch};
+use enlarger_pipeline::{
+    Enlarger, EnlargerOptions, Estimate, Facts, Outcome, Output, PipelineError, Plan, Progress, Request, Size, Watch,
+    explain,
+};
 use serde_json::json;
 
 use crate::{
     dirs,
     inputs::{Input, Target, expand},
+    look::LookArgs,
     printer::{self, Batch, File, Hinted, human_seconds},
 };
 
@@ -48,9 +52,13 @@ pub struct UpscaleArgs {
     /// Reduce the scale until the result has at most this many pixels; 25M is 25 million.
     #[arg(long, value_name = "PIXELS")]
     max_pixels: Option<Count>,
-    /// A model's name, see `enlarger models list`; chosen by the picture if not given.
+    /// A model's name, see `enlarger models list`; chosen by the picture if not given. A+B@0.3 is the mean of two, with 0.3
+    /// of the second; A/B cleans by the first and enlarges by the second.
     #[arg(short, long, env = "ENLARGER_MODEL")]
     model: Option<String>,
+    /// Tell what would be done and what it would cost, and do nothing.
+    #[arg(long)]
+    explain: bool,
     /// png, jpeg, webp, tiff or avif.
     #[arg(short, long, value_parser = format)]
     format: Option<Format>,
@@ -84,6 +92,8 @@ pub struct UpscaleArgs {
     /// Only errors.
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    look: LookArgs,
 }
 
 /// A factor, with or without its x.
@@ -131,6 +141,7 @@ enum Done {
     Made(PathBuf, Box<Outcome>),
     Printed(Box<Outcome>),
     Skipped(PathBuf),
+    Explained(Box<(Facts, Plan, Estimate)>),
 }
 
 /// Set by Ctrl-C.
@@ -175,7 +186,7 @@ fn metadata(args: &UpscaleArgs) -> MetadataPolicy {
 }
 
 fn check_stdout(target: &Target, args: &UpscaleArgs) -> anyhow::Result<()> {
-    if *target != Target::Stdout {
+    if *target != Target::Stdout || args.explain {
         return Ok(());
     }
     if args.json {
@@ -201,7 +212,7 @@ struct Job<'a> {
 impl Job<'_> {
     fn all(&self, inputs: &[Input]) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
-        let batch = Batch::new(inputs.len(), self.args.quiet);
+        let batch = Batch::new(inputs.len(), self.args.quiet || self.args.explain);
         let (mut made, mut skipped, mut failed) = (0, 0, 0);
         let mut written = HashSet::new();
         for (index, input) in inputs.iter().enumerate() {
@@ -215,7 +226,7 @@ impl Job<'_> {
                     made += 1;
                     batch.line(&self.sentence(input, &path, &outcome));
                 }
-                Ok(Done::Printed(_)) => made += 1,
+                Ok(Done::Printed(_) | Done::Explained(_)) => made += 1,
                 Ok(Done::Skipped(path)) => {
                     skipped += 1;
                     batch.line(&format!("{}: kept, {} is there already", input.name(), path.display()));
@@ -230,7 +241,8 @@ impl Job<'_> {
         batch.finish();
         let interrupted = STOP.load(Ordering::SeqCst);
         if inputs.len() > 1 || interrupted {
-            let parts = [(made, "enlarged"), (skipped, "kept"), (failed, "failed")];
+            let done = if self.args.explain { "explained" } else { "enlarged" };
+            let parts = [(made, done), (skipped, "kept"), (failed, "failed")];
             let parts: Vec<String> = parts.iter().filter(|p| p.0 > 0).map(|(n, what)| format!("{n} {what}")).collect();
             let parts = if parts.is_empty() { "nothing done".into() } else { parts.join(", ") };
             let stopped = if interrupted { ", then interrupted" } else { "" };
@@ -253,6 +265,13 @@ impl Job<'_> {
         let bytes = read(input, &self.limits)?;
         let header = enlarger_image::probe(&bytes, &self.limits).map_err(PipelineError::from)?;
         let request = self.request(header.width, header.height);
+        if self.args.explain {
+            let (facts, plan, estimate) = self.enlarger.dry_run(&bytes, &request, &self.limits)?;
+            if !self.args.json {
+                println!("{}\n{}", input.name(), explain(&facts, &plan, &estimate));
+            }
+            return Ok(Done::Explained(Box::new((facts, plan, estimate))));
+        }
         let factor = (request.size.factor(header.width, header.height) * 100.0).round() / 100.0;
         let extension = self.output.format.unwrap_or(Format::Png).extension();
         let Some(path) = self.target.path(input, &format!("_{factor}x"), extension) else {
@@ -303,7 +322,7 @@ impl Job<'_> {
             }
             _ => asked,
         };
-        Request { size, model: args.model.clone(), ..Request::default() }
+        Request { size, model: args.model.clone(), look: args.look.look(), seed: args.look.seed, crop: None }
     }
 
     fn work<W: Write + std::io::Seek>(
@@ -377,6 +396,10 @@ impl Job<'_> {
                 json!({ "input": input.name(), "status": "done", "output": path.display().to_string(), "result": **outcome })
             }
             Ok(Done::Printed(outcome)) => json!({ "input": input.name(), "status": "done", "result": **outcome }),
+            Ok(Done::Explained(explained)) => {
+                let (facts, plan, estimate) = &**explained;
+                json!({ "input": input.name(), "status": "explained", "facts": facts, "plan": plan, "estimate": estimate })
+            }
             Ok(Done::Skipped(path)) => {
                 json!({ "input": input.name(), "status": "skipped", "output": path.display().to_string() })
             }

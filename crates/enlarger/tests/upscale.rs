@@ -194,6 +194,38 @@ fn wrong_words_are_refused_with_code_2_before_anything_runs() {
 }
 
 #[test]
+fn explain_tells_each_step_and_makes_nothing() {
+    let dir = folder();
+    let told = upscale(dir.path(), &["photo.png", "--explain", "-s", "16x", "--creativity", "-5", "--hdr", "3"]);
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
+    let words = text(&told.stdout);
+    for part in ["96x72", "animevideo-v3: 384x288 to 1536x1152", "filter detail", "filter tone", "result    1536x1152"]
+    {
+        assert!(words.contains(part), "{part} is missing:\n{words}");
+    }
+    assert_eq!(files(dir.path()), ["photo.jpg", "photo.png"]);
+}
+
+#[test]
+fn knobs_change_the_result_and_the_two_families_exclude_each_other() {
+    let dir = folder();
+    for (name, flags) in
+        [("plain.png", vec![]), ("hdr.png", vec!["--hdr", "8"]), ("sharp.png", vec!["--sharpen", "60"])]
+    {
+        let made = upscale(dir.path(), &[&["photo.png", "-s", "2x", "-o", name], &flags[..]].concat());
+        assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    }
+    let bytes = |name: &str| fs::read(dir.path().join(name)).expect("it was made");
+    assert_ne!(bytes("plain.png"), bytes("hdr.png"));
+    assert_ne!(bytes("plain.png"), bytes("sharp.png"));
+    let both = upscale(dir.path(), &["photo.png", "--hdr", "8", "--sharpen", "60"]);
+    assert_eq!(both.status.code(), Some(2));
+    let unknown = upscale(dir.path(), &["photo.png", "--engine", "fancy"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("magnific_sparkle"), "{}", text(&unknown.stderr));
+}
+
+#[test]
 fn an_unknown_model_names_the_ones_there_are() {
     let dir = folder();
     let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
