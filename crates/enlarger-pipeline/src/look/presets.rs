@@ -47,15 +47,15 @@ pub(crate) fn makes_texture(network: &str) -> bool {
 const PRESETS: [Preset; 9] = {
     use OptimizedFor::*;
     [
-        Preset { of: Standard,              clean: CLEAN,  damaged: DAMAGED, crisp: 0.0,  contrast: 0.0,  invent: 1.0, dynamic: 1.0, words: &[] },
-        Preset { of: SoftPortraits,         clean: MIDDLE, damaged: DAMAGED, crisp: -0.2, contrast: -0.1, invent: 0.4, dynamic: 0.5, words: &["portrait", "face", "woman", "man", "girl", "boy", "baby", "child", "bride", "selfie", "person", "people"] },
-        Preset { of: HardPortraits,         clean: CLEAN,  damaged: DAMAGED, crisp: 0.3,  contrast: 0.2,  invent: 0.7, dynamic: 0.9, words: &["wrinkles", "beard", "weathered", "rugged", "warrior", "old man", "old woman"] },
-        Preset { of: ArtNIllustration,      clean: ANIME,  damaged: ANIME,  crisp: 0.0,  contrast: 0.0,  invent: 0.7, dynamic: 0.8, words: &["illustration", "drawing", "painting", "anime", "manga", "cartoon", "comic", "watercolor", "sketch", "art"] },
-        Preset { of: VideogameAssets,       clean: ANIME,  damaged: ANIME,  crisp: 0.3,  contrast: 0.1,  invent: 0.6, dynamic: 0.8, words: &["videogame", "game", "sprite", "pixel art", "texture", "asset", "icon"] },
+        Preset { of: Standard,              clean: CLEAN,  damaged: DAMAGED,  crisp: 0.0,  contrast: 0.0,  invent: 1.0, dynamic: 1.0, words: &[] },
+        Preset { of: SoftPortraits,         clean: MIDDLE, damaged: DAMAGED,  crisp: -0.2, contrast: -0.1, invent: 0.4, dynamic: 0.5, words: &["portrait", "face", "woman", "man", "girl", "boy", "baby", "child", "bride", "selfie", "person", "people"] },
+        Preset { of: HardPortraits,         clean: CLEAN,  damaged: DAMAGED,  crisp: 0.3,  contrast: 0.2,  invent: 0.7, dynamic: 0.9, words: &["wrinkles", "beard", "weathered", "rugged", "warrior", "old man", "old woman"] },
+        Preset { of: ArtNIllustration,      clean: ANIME,  damaged: ANIME,    crisp: 0.0,  contrast: 0.0,  invent: 0.7, dynamic: 0.8, words: &["illustration", "drawing", "painting", "anime", "manga", "cartoon", "comic", "watercolor", "sketch", "art"] },
+        Preset { of: VideogameAssets,       clean: ANIME,  damaged: ANIME,    crisp: 0.3,  contrast: 0.1,  invent: 0.6, dynamic: 0.8, words: &["videogame", "game", "sprite", "pixel art", "texture", "asset", "icon"] },
         Preset { of: NatureNLandscapes,     clean: CLEAN,  damaged: RESTORED, crisp: 0.2,  contrast: 0.15, invent: 1.3, dynamic: 1.1, words: &["landscape", "forest", "mountain", "mountains", "tree", "trees", "flower", "flowers", "sea", "beach", "river", "lake", "nature", "garden", "sky", "animal", "bird"] },
-        Preset { of: FilmsNPhotography,     clean: CLEAN,  damaged: GRAINY, crisp: 0.1,  contrast: 0.1,  invent: 0.8, dynamic: 0.9, words: &["photo", "photograph", "photography", "film", "cinematic", "movie", "35mm", "street"] },
-        Preset { of: ThreeDRenders,         clean: CLEAN,  damaged: DAMAGED, crisp: 0.3,  contrast: 0.1,  invent: 0.5, dynamic: 1.0, words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"] },
-        Preset { of: ScienceFictionNHorror, clean: CLEAN,  damaged: DAMAGED, crisp: 0.3,  contrast: 0.35, invent: 1.3, dynamic: 1.3, words: &["science fiction", "sci-fi", "scifi", "horror", "cyberpunk", "alien", "spaceship", "robot", "monster", "zombie", "dystopian"] },
+        Preset { of: FilmsNPhotography,     clean: CLEAN,  damaged: GRAINY,   crisp: 0.1,  contrast: 0.1,  invent: 0.8, dynamic: 0.9, words: &["photo", "photograph", "photography", "film", "cinematic", "movie", "35mm", "street"] },
+        Preset { of: ThreeDRenders,         clean: CLEAN,  damaged: DAMAGED,  crisp: 0.3,  contrast: 0.1,  invent: 0.5, dynamic: 1.0, words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"] },
+        Preset { of: ScienceFictionNHorror, clean: CLEAN,  damaged: DAMAGED,  crisp: 0.3,  contrast: 0.35, invent: 1.3, dynamic: 1.3, words: &["science fiction", "sci-fi", "scifi", "horror", "cyberpunk", "alien", "spaceship", "robot", "monster", "zombie", "dystopian"] },
     ]
 };
 
