@@ -171,6 +171,7 @@ impl Enlarger {
         request: &Request,
         limits: &Limits,
     ) -> Result<(Facts, Plan, Estimate), PipelineError> {
+        self.check_memory(&enlarger_image::probe(bytes, limits)?, request)?;
         let picture = enlarger_image::decode(bytes, limits)?.picture;
         let (facts, plan) = self.plan(&picture, request)?;
         let estimate = self.cost(&plan, picture.channels.count() as u64);

@@ -248,10 +248,12 @@ fn what_cannot_fit_in_memory_is_refused_before_it_is_decoded() {
     png.extend(crc32(b"IHDR", &ihdr).to_be_bytes());
     png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
     fs::write(dir.path().join("bomb.png"), png).expect("written");
-    let out = upscale(dir.path(), &["bomb.png", "-s", "16x"]);
-    let told = text(&out.stderr);
-    assert_eq!(out.status.code(), Some(1), "{told}");
-    assert!(told.contains("hint:") && !told.contains("panicked"), "{told}");
+    for flags in [&["bomb.png", "-s", "16x"][..], &["bomb.png", "-s", "16x", "--explain"]] {
+        let out = upscale(dir.path(), flags);
+        let told = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{told}");
+        assert!(told.contains("hint:") && !told.contains("panicked"), "{told}");
+    }
     assert!(!dir.path().join("bomb_16x.png").exists());
 }
 
