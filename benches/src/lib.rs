@@ -1,5 +1,6 @@
-//! What measurements share: test pictures, known damage, and metrics.
+//! What measurements share: test pictures, known damage, the way through an enlarger, and metrics.
 
 pub mod damage;
 pub mod metric;
 pub mod photos;
+pub mod run;

@@ -3,16 +3,17 @@
 //! Every photo is halved and its centre taken as the truth; that is reduced 4x (antialiased cubic), damaged, enlarged
 //! 4x by each candidate and compared with the truth.
 
-use std::{collections::BTreeMap, fmt::Write as _, io::Cursor, path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Instant};
 
 use anyhow::{Context, bail};
 use enlarger_benches::{
     damage::{Damage, reduce},
     metric::{Scores, scores},
-    photos::{ground_truth, list, load, rgb8},
+    photos::{ground_truth, list, load},
+    run::run,
 };
-use enlarger_image::{EncodeOptions, Format, Limits, Picture};
-use enlarger_pipeline::{Enlarger, EnlargerOptions, Kernel, Output, Request, Size, Unwatched, resize};
+use enlarger_image::Picture;
+use enlarger_pipeline::{Enlarger, EnlargerOptions, Kernel, Request, Size, resize};
 
 const SCALE: u32 = 4;
 const DAMAGES: [Damage; 5] = [Damage::Clean, Damage::Jpeg(90), Damage::Jpeg(75), Damage::Noise(8), Damage::Hard];
@@ -86,15 +87,9 @@ fn enlarge(
     scale: u32,
     model: Option<String>,
 ) -> anyhow::Result<(Picture, String)> {
-    let mut bytes = Cursor::new(Vec::new());
-    let options = EncodeOptions { format: Format::Png, ..EncodeOptions::default() };
-    enlarger_image::encode(input, &options, &mut bytes)?;
     let request = Request { size: Size::Factor(f64::from(scale)), model, ..Request::default() };
-    let mut out = Cursor::new(Vec::new());
-    let limits = Limits::default();
-    let outcome = enlarger.job(bytes.get_ref(), &request, &Output::default(), &limits, &mut out, &Unwatched)?;
-    let picture = enlarger_image::decode(out.get_ref(), &limits)?.picture;
-    Ok((rgb8(picture), outcome.plan.models().join("+")))
+    let (picture, outcome) = run(enlarger, input, &request)?;
+    Ok((picture, outcome.plan.models().join("+")))
 }
 
 /// The two ways to 2x with a 4x network, on clean photos: its result halved, or the picture halved before it.

@@ -1,12 +1,15 @@
 //! `sheets OUT PICTURE...`: contact sheets of what the knobs do. Of each picture's centre, 4x, one row; one column for
 //! each value of a knob. One JPEG file per knob, and one of the engines.
 
-use std::{io::Cursor, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
-use enlarger_benches::photos::{cut, load, rgb8};
-use enlarger_image::{Channels, EncodeOptions, Format, Limits, Picture, Samples};
-use enlarger_pipeline::{Creative, Crop, Engine, Enlarger, EnlargerOptions, Look, Output, Request, Size, Unwatched};
+use enlarger_benches::{
+    photos::{cut, load},
+    run::run,
+};
+use enlarger_image::{Channels, EncodeOptions, Format, Picture, Samples};
+use enlarger_pipeline::{Creative, Crop, Engine, Enlarger, EnlargerOptions, Look, Request, Size};
 
 /// Pixels of a picture that are enlarged, and of the result that are shown.
 const SEEN: u32 = 96;
@@ -43,7 +46,9 @@ fn main() -> anyhow::Result<()> {
         };
         for (row, source) in sources.iter().enumerate() {
             for (column, knobs) in columns.iter().enumerate() {
-                let result = enlarge(&enlarger, source, knobs)?;
+                let look = Look::Creative(knobs.clone());
+                let request = Request { size: Size::Factor(4.0), look, ..Request::default() };
+                let (result, _) = run(&enlarger, source, &request)?;
                 let side = |length: u32| (length - SHOWN) / 2;
                 let crop = Crop { x: side(result.width), y: side(result.height), width: SHOWN, height: SHOWN };
                 paste(&mut sheet, &cut(&result, crop), column as u32 * SHOWN, row as u32 * SHOWN);
@@ -58,16 +63,6 @@ fn main() -> anyhow::Result<()> {
 fn centre(picture: &Picture) -> Picture {
     let (w, h) = (SEEN.min(picture.width), SEEN.min(picture.height));
     cut(picture, Crop { x: (picture.width - w) / 2, y: (picture.height - h) / 2, width: w, height: h })
-}
-
-fn enlarge(enlarger: &Enlarger, source: &Picture, knobs: &Creative) -> anyhow::Result<Picture> {
-    let mut bytes = Cursor::new(Vec::new());
-    enlarger_image::encode(source, &EncodeOptions { format: Format::Png, ..EncodeOptions::default() }, &mut bytes)?;
-    let request = Request { size: Size::Factor(4.0), look: Look::Creative(knobs.clone()), ..Request::default() };
-    let mut out = Cursor::new(Vec::new());
-    let limits = Limits::default();
-    enlarger.job(bytes.get_ref(), &request, &Output::default(), &limits, &mut out, &Unwatched)?;
-    Ok(rgb8(enlarger_image::decode(out.get_ref(), &limits)?.picture))
 }
 
 fn paste(sheet: &mut Picture, part: &Picture, x: u32, y: u32) {

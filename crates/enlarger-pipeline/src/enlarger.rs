@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use enlarger_image::{EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
+use enlarger_image::{Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
 use enlarger_models::Catalogue;
 use enlarger_nn::{Backend, RunOptions};
 use serde::Serialize;
@@ -171,8 +171,7 @@ impl Enlarger {
         request: &Request,
         limits: &Limits,
     ) -> Result<(Facts, Plan, Estimate), PipelineError> {
-        self.check_memory(&enlarger_image::probe(bytes, limits)?, request)?;
-        let picture = enlarger_image::decode(bytes, limits)?.picture;
+        let picture = self.decode(bytes, request, limits)?.picture;
         let (facts, plan) = self.plan(&picture, request)?;
         let estimate = self.cost(&plan, picture.channels.count() as u64);
         Ok((facts, plan, estimate))
@@ -205,8 +204,7 @@ impl Enlarger {
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
 
         stage(watch, Stage::Decode, 0.0)?;
-        self.check_memory(&enlarger_image::probe(bytes, limits)?, request)?;
-        let decoded = enlarger_image::decode(bytes, limits)?;
+        let decoded = self.decode(bytes, request, limits)?;
         timings.decode = lap();
 
         stage(watch, Stage::Plan, 0.0)?;
@@ -243,6 +241,12 @@ impl Enlarger {
         })
     }
 
+    /// A job's pixels, unless the job cannot fit into memory.
+    fn decode(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Decoded, PipelineError> {
+        self.check_memory(&enlarger_image::probe(bytes, limits)?, request)?;
+        Ok(enlarger_image::decode(bytes, limits)?)
+    }
+
     /// Refuses what cannot fit, before any pixel is decoded.
     fn check_memory(&self, header: &Header, request: &Request) -> Result<(), PipelineError> {
         let samples = header.channels.count() as u64 * u64::from(header.bits / 8);
@@ -263,12 +267,8 @@ fn memory(plan: &Plan, channels: u64) -> u64 {
     let bytes = |e: Extent, bits: u8| e.pixels() * channels * u64::from(bits / 8);
     let (mut here, mut peak) = (bytes(plan.source, plan.bits), 0);
     for (i, step) in plan.steps.iter().enumerate() {
-        let bits = plan.bits_after(i);
         let after = match step {
-            Step::Network { scale, from, halve, .. } => {
-                let factor = if *halve { scale / 2 } else { *scale };
-                bytes(Extent { width: from.width * factor, height: from.height * factor }, bits)
-            }
+            Step::Network { from, .. } => bytes(step.ends_at(*from), plan.bits_after(i)),
             Step::Resample { to, .. } => bytes(*to, 16),
             // In place.
             Step::Look(_) => continue,

@@ -45,12 +45,10 @@ fn size(extent: Extent) -> String {
 
 fn words(step: &Step) -> String {
     match step {
-        Step::Network { model, scale, from, halve, mix, .. } => {
+        Step::Network { model, from, halve, mix, .. } => {
             let mixed = mix.as_ref().map_or(String::new(), |m| format!(", with {} of {}", m.share, m.model));
-            let factor = if *halve { scale / 2 } else { *scale };
-            let to = Extent { width: from.width * factor, height: from.height * factor };
             let halved = if *halve { ", its result halved" } else { "" };
-            format!("network {model}{mixed}: {} to {}{halved}", size(*from), size(to))
+            format!("network {model}{mixed}: {} to {}{halved}", size(*from), size(step.ends_at(*from)))
         }
         Step::Resample { to, kernel } => format!("resample to {} ({kernel:?})", size(*to)),
         Step::Look(filter) => {

@@ -67,19 +67,15 @@ const WINDOWS: usize = 5;
 impl Facts {
     /// Measures a picture. Deterministic; about 1.6 million pixels are looked at, at most.
     pub fn of(picture: &Picture) -> Self {
+        let colours = if picture.channels.count() < 3 { 1 } else { 3 };
         let mut measure = Measure::default();
         for y in starts(picture.height as usize) {
             for x in starts(picture.width as usize) {
-                measure.window(
-                    &plane(picture, x, y, [0.299, 0.587, 0.114]),
-                    &plane(picture, x, y, [1.0, -1.0, 0.0]),
-                    x,
-                    y,
-                );
+                let opponent = (colours == 3).then(|| plane(picture, x, y, [1.0, -1.0, 0.0]));
+                measure.window(&plane(picture, x, y, [0.299, 0.587, 0.114]), opponent.as_ref(), x, y);
             }
         }
-        let colours = if picture.channels.count() < 3 { 1 } else { 3 };
-        let (noise, blockiness, flatness) = (measure.noise(colours), measure.blockiness(), measure.flatness());
+        let (noise, blockiness, flatness) = (measure.noise(), measure.blockiness(), measure.flatness());
         let content = match (flatness, noise, blockiness) {
             (f, n, b) if f > ART_FLATNESS && n < DAMAGED_NOISE && b < DAMAGED_BLOCKINESS => Content::Art,
             (_, n, b) if n > DAMAGED_NOISE || b > DAMAGED_BLOCKINESS => Content::DamagedPhoto,
@@ -128,6 +124,15 @@ struct Plane {
     values: Vec<f32>,
 }
 
+impl Plane {
+    /// The 2x2 squares of a block: top left, top right, bottom left, bottom right.
+    fn quads(&self, x: usize, y: usize) -> impl Iterator<Item = [f32; 4]> {
+        let at = move |x: usize, y: usize| self.values[y * self.width + x];
+        let corners = (y..y + BLOCK).step_by(2).flat_map(move |y| (x..x + BLOCK).step_by(2).map(move |x| (x, y)));
+        corners.map(move |(x, y)| [at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)])
+    }
+}
+
 fn plane(picture: &Picture, x0: usize, y0: usize, weights: [f32; 3]) -> Plane {
     let n = picture.channels.count();
     let (width, height) = (picture.width as usize, picture.height as usize);
@@ -147,11 +152,37 @@ fn plane(picture: &Picture, x0: usize, y0: usize, weights: [f32; 3]) -> Plane {
     Plane { width: w, height: h, values }
 }
 
+/// Side of a [`Block`].
+const BLOCK: usize = 16;
+
+/// What is measured of 16x16 pixels.
+struct Block {
+    /// Sum of absolute first differences of luminance.
+    activity: f32,
+    /// Median absolute diagonal Haar coefficient of luminance.
+    luminance: f32,
+    /// The same of red less green; infinite for grey, which has none to compare with.
+    opponent: f32,
+}
+
+impl Block {
+    fn of(luminance: &Plane, opponent: Option<&Plane>, x: usize, y: usize) -> Self {
+        let activity = luminance.quads(x, y).map(|[a, b, c, _]| (a - b).abs() + (a - c).abs()).sum();
+        let median =
+            |plane: &Plane| median(plane.quads(x, y).map(|[a, b, c, d]| (a - b - c + d).abs() * 0.5).collect());
+        Self { activity, luminance: median(luminance), opponent: opponent.map_or(f32::INFINITY, median) }
+    }
+}
+
+/// Of at least one value; of an even number the larger middle one.
+fn median(mut values: Vec<f32>) -> f32 {
+    values.sort_by(f32::total_cmp);
+    values[values.len() / 2]
+}
+
 #[derive(Default)]
 struct Measure {
-    /// Per 16x16 block: sum of absolute first differences, and the median absolute diagonal Haar coefficients of
-    /// luminance and of red less green.
-    blocks: Vec<(f32, f32, f32)>,
+    blocks: Vec<Block>,
     /// Sum and count of excess jumps across columns, by column modulo 8; and across rows.
     columns: [(f64, u64); 8],
     rows: [(f64, u64); 8],
@@ -160,7 +191,7 @@ struct Measure {
 }
 
 impl Measure {
-    fn window(&mut self, p: &Plane, opponent: &Plane, x0: usize, y0: usize) {
+    fn window(&mut self, p: &Plane, opponent: Option<&Plane>, x0: usize, y0: usize) {
         for y in 0..p.height {
             let row = &p.values[y * p.width..(y + 1) * p.width];
             for x in 1..p.width {
@@ -178,26 +209,9 @@ impl Measure {
                 }
             }
         }
-        const B: usize = 16;
-        for by in (0..p.height.saturating_sub(B - 1)).step_by(B) {
-            for bx in (0..p.width.saturating_sub(B - 1)).step_by(B) {
-                let mut activity = 0.0;
-                let median_diagonal = |plane: &Plane, activity: &mut f32| {
-                    let at = |x: usize, y: usize| plane.values[(by + y) * plane.width + bx + x];
-                    let mut diagonal = Vec::with_capacity(B * B / 4);
-                    for y in (0..B).step_by(2) {
-                        for x in (0..B).step_by(2) {
-                            let (a, b, c, d) = (at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1));
-                            *activity += (a - b).abs() + (a - c).abs();
-                            diagonal.push((a - b - c + d).abs() * 0.5);
-                        }
-                    }
-                    diagonal.sort_by(f32::total_cmp);
-                    diagonal[diagonal.len() / 2]
-                };
-                let luminance = median_diagonal(p, &mut activity);
-                let opponent = median_diagonal(opponent, &mut 0.0);
-                self.blocks.push((activity, luminance, opponent));
+        for y in (0..p.height.saturating_sub(BLOCK - 1)).step_by(BLOCK) {
+            for x in (0..p.width.saturating_sub(BLOCK - 1)).step_by(BLOCK) {
+                self.blocks.push(Block::of(p, opponent, x, y));
             }
         }
     }
@@ -206,19 +220,14 @@ impl Measure {
     /// the calmest twentieth of the blocks keeps texture out of it. What is left of it in foliage is told by its colour:
     /// texture changes red and green together, a sensor's noise does not. Of noise of deviation s in each colour,
     /// luminance has 0.668 s and red less green has 1.414 s. Grey pictures have luminance only.
-    fn noise(&mut self, colours: u8) -> f32 {
+    fn noise(&mut self) -> f32 {
         if self.blocks.is_empty() {
             return 0.0;
         }
-        self.blocks.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self.blocks.sort_by(|a, b| a.activity.total_cmp(&b.activity));
         let calm = &self.blocks[..self.blocks.len().div_ceil(20)];
-        let median = |of: fn(&(f32, f32, f32)) -> f32| {
-            let mut deviations: Vec<f32> = calm.iter().map(of).collect();
-            deviations.sort_by(f32::total_cmp);
-            deviations[deviations.len() / 2] / 0.6745
-        };
-        let luminance = median(|b| b.1);
-        if colours < 3 { luminance } else { luminance.min(median(|b| b.2) * (0.668 / 1.414)) }
+        let deviation = |of: fn(&Block) -> f32| median(calm.iter().map(of).collect()) / 0.6745;
+        deviation(|b| b.luminance).min(deviation(|b| b.opponent) * (0.668 / 1.414))
     }
 
     /// The smaller of both directions: a fence has edges in one, a codec's blocks in both.

@@ -94,6 +94,17 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The picture's size after it.
+    pub(crate) fn ends_at(&self, before: Extent) -> Extent {
+        match self {
+            Self::Network { scale, from, halve, .. } => from.times(if *halve { scale / 2 } else { *scale }),
+            Self::Resample { to, .. } => *to,
+            Self::Look(_) => before,
+        }
+    }
+}
+
 /// The mean of two networks' results: `(1 - share)` of the first's and `share` of this one's. What only one of them
 /// invents is weaker then. (Their weights are not mixed: between networks that were not trained one from the other, such
 /// as realsr-df2k and x4plus, colours are off by up to 20/255.)
@@ -137,11 +148,11 @@ impl Plan {
         Sha256::digest(json).iter().take(6).map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Bits per sample between a step and the next. 8 bits would show as bands in skies once a filter works on them; only
-    /// what is the result, but for the lock of slow colour, has the result's own.
+    /// Bits per sample between a step and the next. 8 bits would show as bands in skies once a filter works on them, so
+    /// only what is the result, but for filters that keep its depth, has the result's own.
     pub(crate) fn bits_after(&self, step: usize) -> u8 {
-        let locks = |step: &Step| matches!(step, Step::Look(Filter::Lock { .. }));
-        if self.steps[step + 1..].iter().all(locks) { self.bits } else { 16 }
+        let keeps = |step: &Step| matches!(step, Step::Look(filter) if filter.keeps_depth());
+        if self.steps[step + 1..].iter().all(keeps) { self.bits } else { 16 }
     }
 
     /// Names of the models it needs, each once.
@@ -256,6 +267,13 @@ struct Choice<'a> {
     mix: Option<Mix>,
 }
 
+impl<'a> Choice<'a> {
+    /// One network alone.
+    fn of(model: &'a ModelInfo) -> Self {
+        Self { restore: None, model, mix: None }
+    }
+}
+
 /// Finds `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans what the second enlarges).
 fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineError> {
     let find = |name: &str| {
@@ -268,11 +286,9 @@ fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineE
         })
     };
     if let Some((first, model)) = name.split_once('/') {
-        return Ok(Choice { restore: Some(find(first)?), model: find(model)?, mix: None });
+        return Ok(Choice { restore: Some(find(first)?), ..Choice::of(find(model)?) });
     }
-    let Some((first, rest)) = name.split_once('+') else {
-        return Ok(Choice { restore: None, model: find(name)?, mix: None });
-    };
+    let Some((first, rest)) = name.split_once('+') else { return Ok(Choice::of(find(name)?)) };
     let share = rest.split_once('@').and_then(|(other, share)| Some((other, share.parse::<f32>().ok()?)));
     let Some((other, share)) = share.filter(|(_, share)| (0.0..=1.0).contains(share)) else {
         return Err(PipelineError::Request {
@@ -290,11 +306,8 @@ fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineE
             hint: "mix networks of one scale, see `enlarger models list`".into(),
         });
     }
-    Ok(Choice {
-        restore: None,
-        model,
-        mix: Some(Mix { model: other.name.clone(), sha256: other.sha256.clone(), share }),
-    })
+    let mix = Mix { model: other.name.clone(), sha256: other.sha256.clone(), share };
+    Ok(Choice { mix: Some(mix), ..Choice::of(model) })
 }
 
 /// The network that was named, or else by engine, preset and facts.
@@ -350,9 +363,7 @@ fn choose_network<'a>(
 fn steps(source: Extent, result: Extent, network: &Choice, recipe: Recipe) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(restore) = network.restore {
-        let choice = Choice { restore: None, model: restore, mix: None };
-        let enlarged = source.times(restore.scale);
-        steps.extend(passes(source, enlarged, &choice));
+        steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore)));
         steps.push(Step::Resample { to: source, kernel: Kernel::CatmullRom });
     }
     if recipe.redraw > 0.0 {

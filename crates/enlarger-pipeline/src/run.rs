@@ -13,7 +13,6 @@ use enlarger_nn::RunOptions;
 use crate::{
     canvas::{Canvas, CanvasSink, PictureSource, Plane},
     error::PipelineError,
-    look::Filter,
     plan::{AlphaWay, Kernel, Mix, Plan, Step},
     request::Crop,
     resize::{resize, to_depth},
@@ -43,10 +42,10 @@ pub(crate) fn run(
             }
             Step::Resample { to, kernel } => resize(&to_depth(current.into_owned(), 16), to.width, to.height, *kernel),
             Step::Look(filter) => {
-                let mut picture = match filter {
-                    Filter::Lock { .. } => current.into_owned(),
-                    _ => to_depth(current.into_owned(), 16),
-                };
+                let mut picture = current.into_owned();
+                if !filter.keeps_depth() {
+                    picture = to_depth(picture, 16);
+                }
                 filter.apply(&mut picture, &source, plan.seed.wrapping_add(index as u64));
                 picture
             }

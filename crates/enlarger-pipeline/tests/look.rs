@@ -38,15 +38,18 @@ fn enlarge_by(model: Option<&str>, bytes: &[u8], look: Look, size: Size, crop: O
     decode(&out.into_inner())
 }
 
+fn sample(file: &str) -> Picture {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples").join(file);
+    decode(&std::fs::read(path).expect("the sample is there"))
+}
+
 /// Bytes of twelve pictures: four places of two photos, clean, as JPEG of quality 60, and with noise.
 fn crops() -> Vec<(String, Vec<u8>)> {
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
     let mut crops = Vec::new();
     for (file, x, y) in
         [("stream.jpg", 120, 80), ("friends.jpg", 96, 80), ("stream.jpg", 20, 20), ("stream.jpg", 230, 180)]
     {
-        let whole = decode(&std::fs::read(samples.join(file)).expect("the sample is there"));
-        let clean = cut(&whole, x, y);
+        let clean = cut(&sample(file), x, y);
         crops.push((format!("{file} {x},{y} clean"), encode(&clean, Format::Png, None)));
         crops.push((format!("{file} {x},{y} JPEG 60"), encode(&clean, Format::Jpeg, Some(60))));
         crops.push((format!("{file} {x},{y} noise"), encode(&noisy(&clean), Format::Png, None)));
@@ -145,9 +148,8 @@ fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
 
 #[test]
 fn damage_is_seen() {
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
     for file in ["stream.jpg", "friends.jpg"] {
-        let clean = decode(&std::fs::read(samples.join(file)).expect("the sample is there"));
+        let clean = sample(file);
         let jpeg = decode(&encode(&clean, Format::Jpeg, Some(50)));
         for (picture, expected) in
             [(noisy(&clean), Content::DamagedPhoto), (jpeg, Content::DamagedPhoto), (clean, Content::CleanPhoto)]

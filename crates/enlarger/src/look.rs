@@ -1,6 +1,6 @@
 //! The knobs as flags.
 
-use clap::Args;
+use clap::{Args, builder::RangedI64ValueParser};
 use enlarger_pipeline::{Creative, Engine, Flavor, Look, OptimizedFor, Precision};
 use serde::de::DeserializeOwned;
 
@@ -9,16 +9,16 @@ use serde::de::DeserializeOwned;
 #[command(next_help_heading = "Look (what each does: docs/look.md)")]
 pub struct LookArgs {
     /// Invent detail (up to 10) or restrain (down to -10).
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i8).range(-10..=10))]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = signed())]
     creativity: Option<i8>,
     /// Local contrast, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i8).range(-10..=10))]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = signed())]
     hdr: Option<i8>,
     /// Closeness to the original, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i8).range(-10..=10))]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = signed())]
     resemblance: Option<i8>,
     /// Detail within detail, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i8).range(-10..=10))]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = signed())]
     fractality: Option<i8>,
     /// automatic, illusio (smooth), sharpy (crisp) or sparkle (between).
     #[arg(long, value_parser = engine)]
@@ -31,13 +31,13 @@ pub struct LookArgs {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Sharpen edges, 0 to 100. With any of the flags from here on nothing is invented, and the others are 7, 7 and 30.
-    #[arg(long, value_name = "N", conflicts_with_all = CREATIVE, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "N", conflicts_with_all = CREATIVE, value_parser = percent())]
     sharpen: Option<u8>,
     /// Photographic grain against a plastic look, 0 to 100.
-    #[arg(long, value_name = "N", conflicts_with_all = CREATIVE, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "N", conflicts_with_all = CREATIVE, value_parser = percent())]
     smart_grain: Option<u8>,
     /// Gain of the finest detail, 0 to 100.
-    #[arg(long, value_name = "N", conflicts_with_all = CREATIVE, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "N", conflicts_with_all = CREATIVE, value_parser = percent())]
     ultra_detail: Option<u8>,
     /// sublime (art), photo or photo_denoiser.
     #[arg(long, conflicts_with_all = CREATIVE, value_parser = word::<Flavor>)]
@@ -52,8 +52,8 @@ const CREATIVE: [&str; 7] = ["creativity", "hdr", "resemblance", "fractality", "
 impl LookArgs {
     /// What a request says of it.
     pub fn look(&self) -> Look {
-        let of_precision = self.sharpen.is_some() || self.smart_grain.is_some() || self.ultra_detail.is_some();
-        if of_precision || self.flavor.is_some() {
+        let numbers = [self.sharpen, self.smart_grain, self.ultra_detail];
+        if numbers.iter().any(Option::is_some) || self.flavor.is_some() {
             let usual = Precision::default();
             return Look::Precision(Precision {
                 sharpen: self.sharpen.unwrap_or(usual.sharpen),
@@ -72,6 +72,14 @@ impl LookArgs {
             prompt: self.prompt.clone(),
         })
     }
+}
+
+fn signed() -> RangedI64ValueParser<i8> {
+    RangedI64ValueParser::new().range(-10..=10)
+}
+
+fn percent() -> RangedI64ValueParser<u8> {
+    RangedI64ValueParser::new().range(0..=100)
 }
 
 /// A word as the API spells it.

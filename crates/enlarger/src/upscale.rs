@@ -226,7 +226,14 @@ impl Job<'_> {
                     made += 1;
                     batch.line(&self.sentence(input, &path, &outcome));
                 }
-                Ok(Done::Printed(_) | Done::Explained(_)) => made += 1,
+                Ok(Done::Printed(_)) => made += 1,
+                Ok(Done::Explained(explained)) => {
+                    made += 1;
+                    let (facts, plan, estimate) = &*explained;
+                    if !self.args.json {
+                        println!("{}\n{}", input.name(), explain(facts, plan, estimate));
+                    }
+                }
                 Ok(Done::Skipped(path)) => {
                     skipped += 1;
                     batch.line(&format!("{}: kept, {} is there already", input.name(), path.display()));
@@ -266,11 +273,7 @@ impl Job<'_> {
         let header = enlarger_image::probe(&bytes, &self.limits).map_err(PipelineError::from)?;
         let request = self.request(header.width, header.height);
         if self.args.explain {
-            let (facts, plan, estimate) = self.enlarger.dry_run(&bytes, &request, &self.limits)?;
-            if !self.args.json {
-                println!("{}\n{}", input.name(), explain(&facts, &plan, &estimate));
-            }
-            return Ok(Done::Explained(Box::new((facts, plan, estimate))));
+            return Ok(Done::Explained(Box::new(self.enlarger.dry_run(&bytes, &request, &self.limits)?)));
         }
         let factor = (request.size.factor(header.width, header.height) * 100.0).round() / 100.0;
         let extension = self.output.format.unwrap_or(Format::Png).extension();

@@ -22,11 +22,7 @@ pub(super) fn keep(picture: &mut Picture, source: &Picture, share: f32) {
 pub(super) fn back_project(picture: &mut Picture, source: &Picture, rounds: u32, strength: f32) {
     for _ in 0..rounds {
         let small = resize(picture, source.width, source.height, Kernel::CatmullRom);
-        let row = |y: usize| {
-            let (mut wanted, have) = (read_rgb(source, y), read_rgb(&small, y));
-            wanted.iter_mut().zip(have).for_each(|(w, h)| *w -= h);
-            wanted
-        };
+        let row = |y: usize| missing_row(source, &small, y);
         enlarged_rows(picture, source.width, source.height, row, |colour, missing| {
             colour.iter_mut().zip(missing).for_each(|(c, m)| *c += strength * m);
         });
@@ -40,13 +36,7 @@ pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) {
     let side = |length: u32| (length as f32 / cell).round().max(1.0) as u32;
     let (width, height) = (side(source.width), side(source.height));
     let (wanted, have) = (resize(source, width, height, Kernel::Box), resize(picture, width, height, Kernel::Box));
-    let missing: Vec<f32> = (0..height as usize)
-        .flat_map(|y| {
-            let (mut wanted, have) = (read_rgb(&wanted, y), read_rgb(&have, y));
-            wanted.iter_mut().zip(have).for_each(|(w, h)| *w -= h);
-            wanted
-        })
-        .collect();
+    let missing: Vec<f32> = (0..height as usize).flat_map(|y| missing_row(&wanted, &have, y)).collect();
     let planes = [0, 1, 2].map(|c| {
         let plane: Vec<f32> = missing.iter().skip(c).step_by(3).copied().collect();
         blur::gaussian(&plane, width as usize, radius / cell)
@@ -56,6 +46,13 @@ pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) {
     enlarged_rows(picture, width, height, row, |colour, missing| {
         colour.iter_mut().zip(missing).for_each(|(c, m)| *c += m);
     });
+}
+
+/// A row of what one picture has more than another of its size, interleaved RGB.
+fn missing_row(wanted: &Picture, have: &Picture, y: usize) -> Vec<f32> {
+    let mut missing = read_rgb(wanted, y);
+    missing.iter_mut().zip(read_rgb(have, y)).for_each(|(m, h)| *m -= h);
+    missing
 }
 
 /// Changes a picture by a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of rows. `row` gives a row

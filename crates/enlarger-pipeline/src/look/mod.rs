@@ -39,7 +39,6 @@ pub enum Filter {
         strength: f32,
     },
     /// Takes slow differences from the source out, so that colour does not drift: networks shift means by up to 5/255.
-    /// The one filter that works at the result's own depth.
     Lock {
         /// Standard deviation of what counts as slow, in pixels of the source.
         radius: f32,
@@ -104,6 +103,11 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// Whether it works at the depth that the picture has: slow changes need no finer steps. The others get 16 bits.
+    pub(crate) fn keeps_depth(&self) -> bool {
+        matches!(self, Self::Lock { .. })
+    }
+
     /// Changes a picture. `source` is what the plan starts from; `seed` belongs to this filter's place in the plan.
     pub(crate) fn apply(&self, picture: &mut Picture, source: &Picture, seed: u64) {
         match *self {

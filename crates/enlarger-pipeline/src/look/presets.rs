@@ -38,7 +38,7 @@ const GRAINY: &str = "realsr-df2k+x4plus@0.35";
 pub(crate) const RESTORED: &str = "x4plus/realsr-df2k";
 
 /// Whether a network makes texture of noise. The others take noise away.
-pub(crate) fn makes_texture(network: &str) -> bool {
+pub(super) fn makes_texture(network: &str) -> bool {
     network == DF2K
 }
 
@@ -98,9 +98,9 @@ pub(crate) struct EngineRow {
 
 #[rustfmt::skip]
 const ENGINES: [EngineRow; 4] = [
-    EngineRow { engine: Engine::Automatic,       photo: None,                   art: ANIME,  crisp: 0.0 },
-    EngineRow { engine: Engine::MagnificIllusio, photo: Some((X4PLUS, X4PLUS)), art: ANIME,  crisp: -0.3 },
-    EngineRow { engine: Engine::MagnificSharpy,  photo: Some((DF2K, DF2K)),     art: DF2K,   crisp: 0.5 },
+    EngineRow { engine: Engine::Automatic,       photo: None,                     art: ANIME,  crisp: 0.0 },
+    EngineRow { engine: Engine::MagnificIllusio, photo: Some((X4PLUS, X4PLUS)),   art: ANIME,  crisp: -0.3 },
+    EngineRow { engine: Engine::MagnificSharpy,  photo: Some((DF2K, DF2K)),       art: DF2K,   crisp: 0.5 },
     EngineRow { engine: Engine::MagnificSparkle, photo: Some((MIDDLE, RESTORED)), art: X4PLUS, crisp: 0.0 },
 ];
 

@@ -15,7 +15,8 @@ pub(crate) struct Recipe {
     pub after: Vec<Filter>,
 }
 
-/// What a look means at this factor, where `network` is the one that makes the result. At neutral knobs and the standard preset there is nothing to do.
+/// What a look means at this factor, where `network` is the one that makes the result. At neutral knobs and the standard
+/// preset there is nothing to do.
 pub(crate) fn recipe(look: &Look, network: &str, factor: f32) -> Recipe {
     match look {
         Look::Creative(knobs) => creative(knobs, network, factor),
