@@ -1,6 +1,6 @@
 //! Times a network, for comparisons with other programs in one run: it is loaded once, and pictures come one by one.
 //!
-//! Usage: `time_network MODEL.safetensors [auto|portable|avx2|avx512|amx]`, then a line per run on standard input:
+//! Usage: `time_network MODEL.safetensors [auto|portable|avx2|avx512|amx [auto|f32|int16|bf16]]`, then a line per run on standard input:
 //! `THREADS WIDTH HEIGHT PICTURE RESULT [TILE]`. PICTURE is raw 8-bit RGB; RESULT takes raw 32-bit floats, or is `-`.
 //! Seconds are answered.
 
@@ -55,16 +55,11 @@ impl Sink for Rows {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let model = arguments.next().ok_or("which network?")?;
-    let isa = match arguments.next().as_deref() {
-        None | Some("auto") => Isa::Auto,
-        Some("portable") => Isa::Portable,
-        Some("avx2") => Isa::Avx2,
-        Some("avx512") => Isa::Avx512,
-        Some("amx") => Isa::Amx,
-        Some(other) => return Err(format!("no instruction set is called {other}").into()),
-    };
+    let mut word = || serde_json::Value::from(arguments.next().unwrap_or_else(|| "auto".into()));
+    let isa: Isa = serde_json::from_value(word())?;
+    let precision: Precision = serde_json::from_value(word())?;
     let (architecture, weights) = read(Path::new(&model)).and_then(detect)?;
-    let network = Network::build(&architecture, &weights, &Backend { isa, precision: Precision::Auto })?;
+    let network = Network::build(&architecture, &weights, &Backend { isa, precision })?;
     drop(weights);
     for line in std::io::stdin().lock().lines() {
         let line = line?;

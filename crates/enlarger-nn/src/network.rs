@@ -2,6 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
+use half::f16;
 use rayon::prelude::*;
 
 use crate::{
@@ -25,6 +26,7 @@ pub struct Network {
 enum Precise {
     F32(Layers<f32>),
     Bf16(Layers<Bf16>),
+    Int16(Layers<f16>),
 }
 
 /// A part of a picture as wide as its feature maps can be, and as high as the picture: a network runs down it in
@@ -71,7 +73,8 @@ impl Network {
         let backend = backend.resolve()?;
         let layers = match backend.precision {
             Precision::Bf16 => Precise::Bf16(Layers::build(architecture, weights)?),
-            _ => Precise::F32(Layers::build(architecture, weights)?),
+            Precision::Int16 => Precise::Int16(Layers::build(architecture, weights)?),
+            Precision::Auto | Precision::F32 => Precise::F32(Layers::build(architecture, weights)?),
         };
         Ok(Self { architecture: *architecture, backend, layers })
     }
@@ -109,6 +112,7 @@ impl Network {
         match &self.layers {
             Precise::F32(layers) => layers.unshuffle(),
             Precise::Bf16(layers) => layers.unshuffle(),
+            Precise::Int16(layers) => layers.unshuffle(),
         }
     }
 
@@ -117,6 +121,7 @@ impl Network {
         match &self.layers {
             Precise::F32(layers) => layers.widest(),
             Precise::Bf16(layers) => layers.widest(),
+            Precise::Int16(layers) => layers.widest(),
         }
     }
 
@@ -130,6 +135,7 @@ impl Network {
         match &self.layers {
             Precise::F32(layers) => layers.run(&job, emit),
             Precise::Bf16(layers) => layers.run(&job, emit),
+            Precise::Int16(layers) => layers.run(&job, emit),
         }
     }
 }

@@ -15,11 +15,11 @@ fn reference(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
 }
 
-fn compare(isa: Isa, crops: &[(&str, u32, u32)], check: impl Fn(&str, &str, &[f32], &[f32])) {
+fn compare(isa: Isa, precision: Precision, crops: &[(&str, u32, u32)], check: impl Fn(&str, &str, &[f32], &[f32])) {
     for model in MODELS {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../models/weights/{model}.safetensors"));
         let (kind, dict) = weights::read(&file).and_then(architecture::detect).expect("a bundled network");
-        let network = match Network::build(&kind, &dict, &Backend { isa, precision: Precision::Auto }) {
+        let network = match Network::build(&kind, &dict, &Backend { isa, precision }) {
             Ok(network) => network,
             Err(NnError::Backend(what)) => return eprintln!("not tested here, the processor lacks {what}"),
             Err(error) => panic!("{error}"),
@@ -37,7 +37,7 @@ fn compare(isa: Isa, crops: &[(&str, u32, u32)], check: impl Fn(&str, &str, &[f3
 
 /// 1e-4, and the half step of 1/16384 that the references are rounded by.
 fn exact(isa: Isa, crops: &[(&str, u32, u32)]) {
-    compare(isa, crops, |model, crop, result, expected| {
+    compare(isa, Precision::F32, crops, |model, crop, result, expected| {
         let off = worst(result, expected);
         assert!(off <= 1e-4 + 0.5 / 16384.0, "{model} on {crop}: off by {off}");
     });
@@ -59,11 +59,25 @@ fn portable_is_onnxruntime_within_a_ten_thousandth() {
     exact(Isa::Portable, &CROPS[..1]);
 }
 
-#[test]
-fn bfloat16_is_onnxruntime_within_50_decibels() {
-    compare(Isa::Amx, &CROPS, |model, crop, result, expected| {
+fn close(isa: Isa, precision: Precision) {
+    compare(isa, precision, &CROPS, |model, crop, result, expected| {
         let db = psnr(result, expected);
         println!("{model} on {crop}: {db:.1} dB");
         assert!(db >= 50.0, "{model} on {crop}: {db} dB");
     });
+}
+
+#[test]
+fn bfloat16_is_onnxruntime_within_50_decibels() {
+    close(Isa::Amx, Precision::Bf16);
+}
+
+#[test]
+fn integers_on_avx2_are_onnxruntime_within_50_decibels() {
+    close(Isa::Avx2, Precision::Int16);
+}
+
+#[test]
+fn integers_on_avx512_are_onnxruntime_within_50_decibels() {
+    close(Isa::Avx512, Precision::Int16);
 }

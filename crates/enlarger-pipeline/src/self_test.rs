@@ -47,7 +47,7 @@ pub fn self_test(backend: &Backend) -> Result<SelfTest, String> {
     let result = canvas.0.into_inner().map_err(|e| e.to_string())?;
     let off = |&(x, y, c, value): &(u32, u32, u32, f32)| (result[((y * SIDE * 4 + x) * 3 + c) as usize] - value).abs();
     let worst = EXPECTED.iter().map(off).fold(0.0, |a: f32, b| if b.is_nan() { f32::INFINITY } else { a.max(b) });
-    let allowed = if network.backend().precision == Precision::Bf16 { 0.02 } else { 1e-4 };
+    let allowed = if network.backend().precision == Precision::F32 { 1e-4 } else { 0.02 };
     if worst > allowed {
         return Err(format!("the result is off by {worst}, and at most {allowed} is right for {backend}"));
     }

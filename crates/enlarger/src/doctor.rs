@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Isa};
+use enlarger_nn::Backend;
 use enlarger_pipeline::self_test;
 use serde_json::json;
 
@@ -24,12 +24,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let (free, total) = (system.available_memory() >> 20, system.total_memory() >> 20);
-    let kernels: Vec<String> = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx]
-        .into_iter()
-        .map(|isa| Backend { isa, ..Backend::default() })
-        .filter(|backend| backend.resolve().is_ok())
-        .map(|backend| backend.to_string())
-        .collect();
+    let kernels: Vec<String> = Backend::available().map(|backend| backend.to_string()).collect();
     let catalogue = Catalogue::open(dirs::models_dir())?;
     let damaged: Vec<String> =
         catalogue.verify().into_iter().filter_map(|(_, result)| result.err().map(|e| e.to_string())).collect();

@@ -4,9 +4,9 @@ mod amx;
 mod direct;
 mod finish;
 mod vector;
-#[cfg(target_arch = "x86_64")]
 mod winograd;
 
+use half::f16;
 use serde::{Deserialize, Serialize};
 
 use finish::{Finish, Row};
@@ -36,13 +36,16 @@ pub enum Isa {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// bfloat16 where the processor has a matrix unit for it (at least 50 dB from f32), else 32 bits.
+    /// The fastest that the processor has, at least 50 dB from f32: bfloat16 on a matrix unit, else 16-bit integers, else
+    /// 32 bits.
     #[default]
     Auto,
     /// 32 bits.
     F32,
     /// bfloat16 products, 32-bit sums and trunk.
     Bf16,
+    /// Products of 16-bit integers, scaled tile by tile; 32-bit sums and trunk, other maps in 16-bit floats.
+    Int16,
 }
 
 /// How networks run.
@@ -55,45 +58,73 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// What this processor can run, the fastest first; the portable one is always there.
+    pub fn available() -> impl Iterator<Item = Self> {
+        KERNELS.into_iter().filter(|kernel| kernel.is_there())
+    }
+
     /// What [`Isa::Auto`] and [`Precision::Auto`] mean on this processor.
     ///
     /// # Errors
-    /// [`NnError::Backend`] if a named instruction set is not there.
+    /// [`NnError::Backend`] if there is no kernel for what was named, or the processor cannot run it.
     pub fn resolve(self) -> Result<Self, NnError> {
-        let isa = match (self.isa, self.precision) {
-            (Isa::Auto, Precision::Auto | Precision::Bf16) if amx::available() => Isa::Amx,
-            (Isa::Auto, Precision::Bf16) => return Err(NnError::Backend("a matrix unit for bfloat16".into())),
-            (Isa::Auto, _) if has_avx512() => Isa::Avx512,
-            (Isa::Auto, _) if has_avx2() => Isa::Avx2,
-            (Isa::Auto, _) => Isa::Portable,
-            (isa, _) => isa,
+        let fits = |kernel: &Self| {
+            (self.isa == Isa::Auto || self.isa == kernel.isa)
+                && (self.precision == Precision::Auto || self.precision == kernel.precision)
         };
-        let there = match isa {
-            Isa::Auto | Isa::Portable => true,
-            Isa::Avx2 => has_avx2(),
-            Isa::Avx512 => has_avx512(),
-            Isa::Amx => amx::available(),
-        };
-        let precision = if isa == Isa::Amx { Precision::Bf16 } else { Precision::F32 };
-        if !there {
-            return Err(NnError::Backend(format!("{isa:?}")));
+        Self::available().find(fits).ok_or_else(|| {
+            NnError::Backend(match (self.isa, self.precision) {
+                (isa, Precision::Auto) => format!("{isa:?}"),
+                (Isa::Auto, precision) => format!("{precision:?}"),
+                (isa, precision) => format!("{isa:?} with {precision:?}"),
+            })
+        })
+    }
+
+    fn is_there(self) -> bool {
+        match (self.isa, self.precision) {
+            (Isa::Amx, _) => amx::available(),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, precision) => {
+                use std::arch::is_x86_feature_detected as has;
+                let integers = has!("avx512bw") && has!("avx512dq") && has!("avx512vnni") && has!("f16c");
+                has!("avx2") && has!("fma") && has!("avx512f") && (precision == Precision::F32 || integers)
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, precision) => {
+                use std::arch::is_x86_feature_detected as has;
+                has!("avx2") && has!("fma") && (precision == Precision::F32 || has!("f16c"))
+            }
+            (isa, _) => isa == Isa::Portable,
         }
-        if self.precision != Precision::Auto && self.precision != precision {
-            return Err(NnError::Backend(format!("{:?} on {isa:?}", self.precision)));
-        }
-        Ok(Self { isa, precision })
     }
 }
+
+/// What there are kernels for, the fastest first.
+const KERNELS: [Backend; 6] = [
+    Backend { isa: Isa::Amx, precision: Precision::Bf16 },
+    Backend { isa: Isa::Avx512, precision: Precision::Int16 },
+    Backend { isa: Isa::Avx2, precision: Precision::Int16 },
+    Backend { isa: Isa::Avx512, precision: Precision::F32 },
+    Backend { isa: Isa::Avx2, precision: Precision::F32 },
+    Backend { isa: Isa::Portable, precision: Precision::F32 },
+];
 
 impl std::fmt::Display for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Ok(resolved) = self.resolve() else { return write!(f, "unavailable") };
-        f.write_str(match resolved.isa {
-            Isa::Auto | Isa::Portable => "portable f32",
-            Isa::Avx2 => "AVX2 f32",
-            Isa::Avx512 => "AVX-512 f32",
-            Isa::Amx => "AMX bf16",
-        })
+        let isa = match resolved.isa {
+            Isa::Auto | Isa::Portable => "portable",
+            Isa::Avx2 => "AVX2",
+            Isa::Avx512 => "AVX-512",
+            Isa::Amx => "AMX",
+        };
+        let precision = match resolved.precision {
+            Precision::Auto | Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Int16 => "int16",
+        };
+        write!(f, "{isa} {precision}")
     }
 }
 
@@ -112,7 +143,8 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     /// # Safety
     /// As [`Vector::store`].
     unsafe fn store<V: Vector>(values: V, to: *mut Self);
-    fn pack(layer: &Layer<'_>) -> Vec<Self>;
+    /// Weights as the kernels want them, and what else they want to know of them: see [`Conv::scales`].
+    fn pack(layer: &Layer<'_>) -> (Vec<Self>, Vec<f32>);
     fn convolve(
         isa: Isa,
         conv: &Conv<Self>,
@@ -120,6 +152,29 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
         target: &Target<'_, Self>,
         memory: &mut Memory,
     );
+}
+
+/// An [`Element`] that kernels compute with in f32.
+pub trait Float: Element {
+    /// # Safety
+    /// As [`Vector::load`].
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+}
+
+impl Float for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(from) }
+    }
+}
+
+impl Float for f16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load_f16(from) }
+    }
 }
 
 /// A bfloat16: the upper half of an f32.
@@ -165,8 +220,8 @@ impl Element for f32 {
         // SAFETY: the caller's promise.
         unsafe { values.store(to) }
     }
-    fn pack(layer: &Layer<'_>) -> Vec<Self> {
-        layer.pack_f32()
+    fn pack(layer: &Layer<'_>) -> (Vec<Self>, Vec<f32>) {
+        (layer.by_channel(), Vec::new())
     }
     fn convolve(
         isa: Isa,
@@ -178,13 +233,48 @@ impl Element for f32 {
         #[cfg(target_arch = "x86_64")]
         match isa {
             // SAFETY: a backend is resolved only if the processor has its instruction set.
-            Isa::Avx512 => return unsafe { winograd::convolve(&winograd::AVX512, conv, sources, target, memory) },
+            Isa::Avx512 => {
+                return unsafe { winograd::convolve(&winograd::floats::AVX512, conv, sources, target, memory) };
+            }
             // SAFETY: as above.
-            Isa::Avx2 => return unsafe { winograd::convolve(&winograd::AVX2, conv, sources, target, memory) },
+            Isa::Avx2 => return unsafe { winograd::convolve(&winograd::floats::AVX2, conv, sources, target, memory) },
             _ => {}
         }
         let _ = (isa, memory);
         direct::convolve(conv, sources, target);
+    }
+}
+
+impl Element for f16 {
+    const CHANNELS: usize = 32;
+    const BAND: usize = 32 << 10;
+    const WIDE: bool = false;
+    fn wide(_: View<'_, Self>) -> Option<View<'_, f32>> {
+        None
+    }
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+    #[inline(always)]
+    unsafe fn store<V: Vector>(values: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { values.store_f16(to) }
+    }
+    fn pack(layer: &Layer<'_>) -> (Vec<Self>, Vec<f32>) {
+        let packed = layer.by_channel();
+        let scales = winograd::integers::scales(layer, &packed);
+        (packed, scales)
+    }
+    fn convolve(
+        isa: Isa,
+        conv: &Conv<Self>,
+        sources: &[View<'_, Self>],
+        target: &Target<'_, Self>,
+        memory: &mut Memory,
+    ) {
+        let kernel = if isa == Isa::Avx512 { &winograd::integers::AVX512 } else { &winograd::integers::AVX2 };
+        // SAFETY: a backend is resolved only if the processor has its instruction set.
+        unsafe { winograd::convolve(kernel, conv, sources, target, memory) }
     }
 }
 
@@ -204,8 +294,8 @@ impl Element for Bf16 {
         // SAFETY: the caller's promise.
         unsafe { values.store_bf16(to) }
     }
-    fn pack(layer: &Layer<'_>) -> Vec<Self> {
-        amx::pack(layer)
+    fn pack(layer: &Layer<'_>) -> (Vec<Self>, Vec<f32>) {
+        (amx::pack(layer), Vec::new())
     }
     fn convolve(_: Isa, conv: &Conv<Self>, sources: &[View<'_, Self>], target: &Target<'_, Self>, _: &mut Memory) {
         amx::convolve(conv, sources, target);
@@ -235,13 +325,13 @@ impl Layer<'_> {
     }
 
     /// `[group of 16 outputs][source][channel][tap][16]`.
-    fn pack_f32(&self) -> Vec<f32> {
+    fn by_channel<T: Element>(&self) -> Vec<T> {
         let mut packed = Vec::with_capacity(self.padded_outputs * self.padded_inputs.iter().sum::<usize>() * 9);
         for group in (0..self.padded_outputs).step_by(16) {
             for (source, &channels) in self.padded_inputs.iter().enumerate() {
                 for channel in 0..channels {
                     for tap in 0..9 {
-                        packed.extend((group..group + 16).map(|o| self.at(o, source, channel, tap)));
+                        packed.extend((group..group + 16).map(|o| T::from_f32(self.at(o, source, channel, tap))));
                     }
                 }
             }
@@ -260,6 +350,8 @@ pub struct Conv<T> {
     /// All of them, without the padding of the last.
     pub depth: usize,
     pub weights: Aligned<T>,
+    /// `[point][padded output]`: what an integer of a transformed weight is worth, if those are integers.
+    pub scales: Vec<f32>,
     pub bias: Vec<f32>,
     /// Slope below zero, per output; 1 is no activation.
     pub slope: Vec<f32>,
@@ -276,12 +368,14 @@ impl<T: Element> Conv<T> {
             all.resize(padded_outputs, fill);
             all
         };
+        let (weights, scales) = T::pack(&layer);
         let before_last: usize = padded_inputs.iter().rev().skip(1).sum();
         Ok(Self {
             outputs,
             padded_outputs,
             depth: before_last + inputs.last().copied().unwrap_or_default(),
-            weights: Aligned::copy(&T::pack(&layer))?,
+            weights: Aligned::copy(&weights)?,
+            scales,
             bias: pad(bias, 0.0),
             slope: pad(slope, 1.0),
             inputs: padded_inputs,
@@ -298,18 +392,4 @@ impl<T: Element> Conv<T> {
         }
         T::convolve(isa, self, sources, &target, memory);
     }
-}
-
-fn has_avx2() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-fn has_avx512() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return has_avx2() && std::arch::is_x86_feature_detected!("avx512f");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
 }

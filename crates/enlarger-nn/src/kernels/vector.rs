@@ -1,5 +1,7 @@
 //! One set of operations for all vector widths, so that each kernel is written once.
 
+use half::f16;
+
 use super::Bf16;
 
 /// Some f32 side by side.
@@ -11,17 +13,49 @@ pub trait Vector: Copy {
     const LANES: usize;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    unsafe fn load_f16(from: *const f16) -> Self;
+    /// Rounds to nearest, and what is too large to the largest.
+    unsafe fn store_f16(self, to: *mut f16);
     /// Rounds to nearest, ties to even.
     unsafe fn store_bf16(self, to: *mut Bf16);
     unsafe fn splat(value: f32) -> Self;
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
     /// `self + a * b`.
     unsafe fn fma(self, a: Self, b: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn min(self, other: Self) -> Self;
 }
+
+/// Vectors that multiply 16-bit integers, too.
+///
+/// # Safety
+/// As for [`Vector`].
+pub trait Integers: Vector {
+    /// As many 32-bit integers, or pairs of 16-bit ones.
+    type Sums: Copy;
+    unsafe fn zeros() -> Self::Sums;
+    unsafe fn load_pairs(from: *const i32) -> Self::Sums;
+    /// The same two in every lane.
+    unsafe fn splat_pair(from: *const i16) -> Self::Sums;
+    /// Adds both products of each pair.
+    unsafe fn dot(sums: Self::Sums, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+    unsafe fn store_integers(values: Self::Sums, to: *mut i32);
+    unsafe fn load_integers(from: *const i32) -> Self;
+    /// Rounds to 16 bits.
+    unsafe fn narrow(self, to: *mut i16);
+    /// Rounds to 16 bits: one of `low`, one of `high`, and so on.
+    unsafe fn pairs(low: Self, high: Self) -> Self::Sums;
+    /// The larger of this and the other's absolute values.
+    unsafe fn max_abs(self, other: Self) -> Self;
+    /// The largest lane.
+    unsafe fn largest(self) -> f32;
+}
+
+/// The largest finite 16-bit float.
+const MOST: f32 = 65504.0;
 
 impl<const N: usize> Vector for [f32; N] {
     const LANES: usize = N;
@@ -34,6 +68,17 @@ impl<const N: usize> Vector for [f32; N] {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { to.cast::<Self>().write_unaligned(self) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const f16) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[f16; N]>().read_unaligned().map(f16::to_f32) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(self, to: *mut f16) {
+        let rounded = self.map(|v| f16::from_f32(v.clamp(-MOST, MOST)));
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[f16; N]>().write_unaligned(rounded) }
     }
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut Bf16) {
@@ -57,6 +102,10 @@ impl<const N: usize> Vector for [f32; N] {
         std::array::from_fn(|i| self[i] * other[i])
     }
     #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] / other[i])
+    }
+    #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
         std::array::from_fn(|i| self[i] + a[i] * b[i])
     }
@@ -74,11 +123,13 @@ impl<const N: usize> Vector for [f32; N] {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Bf16, Vector};
+    use half::f16;
+
+    use super::{Bf16, Integers, MOST, Vector};
 
     macro_rules! vector {
-        ($type:ty, $lanes:expr, $load:ident, $store:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident,
-         $min:ident, |$value:ident, $to:ident| $bf16:expr) => {
+        ($type:ty, $lanes:expr, $load:ident, $store:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $fma:ident,
+         $max:ident, $min:ident, $from_f16:expr, $to_f16:expr, |$value:ident, $to:ident| $bf16:expr) => {
             impl Vector for $type {
                 const LANES: usize = $lanes;
                 #[inline(always)]
@@ -90,6 +141,16 @@ mod x86 {
                 unsafe fn store(self, to: *mut f32) {
                     // SAFETY: as above.
                     unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn load_f16(from: *const f16) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $from_f16(from) }
+                }
+                #[inline(always)]
+                unsafe fn store_f16(self, to: *mut f16) {
+                    // SAFETY: as above.
+                    unsafe { $to_f16(self.max(Self::splat(-MOST)).min(Self::splat(MOST)), to) }
                 }
                 #[inline(always)]
                 unsafe fn store_bf16(self, $to: *mut Bf16) {
@@ -116,6 +177,11 @@ mod x86 {
                 unsafe fn mul(self, other: Self) -> Self {
                     // SAFETY: as above.
                     unsafe { $mul(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn div(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $div(self, other) }
                 }
                 #[inline(always)]
                 unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -145,9 +211,12 @@ mod x86 {
         _mm256_add_ps,
         _mm256_sub_ps,
         _mm256_mul_ps,
+        _mm256_div_ps,
         _mm256_fmadd_ps,
         _mm256_max_ps,
         _mm256_min_ps,
+        |from: *const f16| _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+        |value, to: *mut f16| _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(value)),
         |value, to| {
             let mut values = [0.0; 8];
             _mm256_storeu_ps(values.as_mut_ptr(), value);
@@ -163,13 +232,138 @@ mod x86 {
         _mm512_add_ps,
         _mm512_sub_ps,
         _mm512_mul_ps,
+        _mm512_div_ps,
         _mm512_fmadd_ps,
         _mm512_max_ps,
         _mm512_min_ps,
+        |from: *const f16| _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())),
+        |value, to: *mut f16| _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(value)),
         |value, to| {
             // Needs AVX-512 BF16, which only the kernels that store bfloat16 ask for.
             let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(value));
             _mm256_storeu_si256(to.cast(), rounded)
         }
     );
+
+    impl Integers for __m256 {
+        type Sums = __m256i;
+        #[inline(always)]
+        unsafe fn zeros() -> __m256i {
+            // SAFETY: the caller's promise, here and below.
+            unsafe { _mm256_setzero_si256() }
+        }
+        #[inline(always)]
+        unsafe fn load_pairs(from: *const i32) -> __m256i {
+            // SAFETY: as above.
+            unsafe { _mm256_loadu_si256(from.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn splat_pair(from: *const i16) -> __m256i {
+            // SAFETY: as above.
+            unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+        }
+        #[inline(always)]
+        unsafe fn dot(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+            // SAFETY: as above.
+            unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)) }
+        }
+        #[inline(always)]
+        unsafe fn store_integers(values: __m256i, to: *mut i32) {
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_si256(to.cast(), values) }
+        }
+        #[inline(always)]
+        unsafe fn load_integers(from: *const i32) -> Self {
+            // SAFETY: as above.
+            unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn narrow(self, to: *mut i16) {
+            // SAFETY: as above.
+            unsafe {
+                let wide = _mm256_cvtps_epi32(self);
+                let low = _mm256_castsi256_si128(wide);
+                _mm_storeu_si128(to.cast(), _mm_packs_epi32(low, _mm256_extracti128_si256::<1>(wide)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn pairs(low: Self, high: Self) -> __m256i {
+            // SAFETY: as above.
+            unsafe {
+                let (low, high) = (_mm256_cvtps_epi32(low), _mm256_cvtps_epi32(high));
+                _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(0xFFFF)), _mm256_slli_epi32::<16>(high))
+            }
+        }
+        #[inline(always)]
+        unsafe fn max_abs(self, other: Self) -> Self {
+            // SAFETY: as above.
+            unsafe { _mm256_max_ps(self, _mm256_andnot_ps(_mm256_set1_ps(-0.0), other)) }
+        }
+        #[inline(always)]
+        unsafe fn largest(self) -> f32 {
+            // SAFETY: as above.
+            unsafe {
+                let four = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+                let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+            }
+        }
+    }
+
+    impl Integers for __m512 {
+        type Sums = __m512i;
+        #[inline(always)]
+        unsafe fn zeros() -> __m512i {
+            // SAFETY: the caller's promise, here and below.
+            unsafe { _mm512_setzero_si512() }
+        }
+        #[inline(always)]
+        unsafe fn load_pairs(from: *const i32) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_loadu_si512(from.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn splat_pair(from: *const i16) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+        }
+        #[inline(always)]
+        unsafe fn dot(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_dpwssd_epi32(sums, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn store_integers(values: __m512i, to: *mut i32) {
+            // SAFETY: as above.
+            unsafe { _mm512_storeu_si512(to.cast(), values) }
+        }
+        #[inline(always)]
+        unsafe fn load_integers(from: *const i32) -> Self {
+            // SAFETY: as above.
+            unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn narrow(self, to: *mut i16) {
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(self))) }
+        }
+        #[inline(always)]
+        unsafe fn pairs(low: Self, high: Self) -> __m512i {
+            // SAFETY: as above.
+            unsafe {
+                let (low, high) = (_mm512_cvtps_epi32(low), _mm512_cvtps_epi32(high));
+                _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(0xFFFF)), _mm512_slli_epi32::<16>(high))
+            }
+        }
+        #[inline(always)]
+        unsafe fn max_abs(self, other: Self) -> Self {
+            // SAFETY: as above; the larger of both absolute values, without its sign.
+            unsafe { _mm512_range_ps::<0b1011>(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn largest(self) -> f32 {
+            // SAFETY: as above.
+            unsafe { _mm256_max_ps(_mm512_castps512_ps256(self), _mm512_extractf32x8_ps::<1>(self)).largest() }
+        }
+    }
 }
