@@ -23,15 +23,21 @@ from peers import peers
 # Side of the square that each network gets: RRDBNet takes some seconds for 256 pixels.
 SIDES = {"animevideo-v3": 512, "x4plus": 256}
 NAMES = {"animevideo-v3": "Compact 64x16 (animevideo-v3)", "x4plus": "RRDBNet-23 (x4plus)"}
-LABELS = {"avx2": "AVX2 f32", "avx512": "AVX-512 f32", "amx": "AMX bf16"}
-FLAGS = ["avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"]
+LABELS = {
+    "avx2-f32": "AVX2 f32",
+    "avx2-int16": "AVX2 int16",
+    "avx512-f32": "AVX-512 f32",
+    "avx512-int16": "AVX-512 int16",
+    "amx-bf16": "AMX bf16",
+}
+FLAGS = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"]
 
 
 class Ours:
-    """enlarger's kernels, one process per instruction set."""
+    """One of enlarger's kernels, in a process of its own."""
 
-    def __init__(self, binary, model, isa, threads, pixels, folder):
-        self.child = subprocess.Popen([binary, model, isa], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, binary, model, kernel, threads, pixels, folder):
+        self.child = subprocess.Popen([binary, model, *kernel.split("-")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.picture, self.result = os.path.join(folder, "in.rgb"), os.path.join(folder, "out.f32")
         pixels.tofile(self.picture)
         self.shape, self.threads = pixels.shape, threads
@@ -66,14 +72,14 @@ def timed(function, x):
     return time.perf_counter() - started
 
 
-def measure(arguments, name, threads, image, folder):
+def measure(arguments, kernels, name, threads, image, folder):
     side = SIDES[name]
     pixels = np.ascontiguousarray(np.asarray(image.crop((100, 100, 100 + side, 100 + side))))
     x = np.ascontiguousarray((pixels.astype(np.float32) / 255).transpose(2, 0, 1)[None])
     model = os.path.join(arguments.models, f"{name}.safetensors")
     ours = {
-        f"enlarger, {LABELS[isa]}": Ours(arguments.time_network, model, isa, threads, pixels, folder)
-        for isa in arguments.kernels.split(",")
+        f"enlarger, {LABELS[kernel]}": Ours(arguments.time_network, model, kernel, threads, pixels, folder)
+        for kernel in kernels
     }
     others = dict(peers(arguments.packages, name, threads, x.shape))
     results = {label: one.output() for label, one in ours.items()} | {label: run(x) for label, run in others.items()}
@@ -101,7 +107,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only")
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--kernels", default="avx2,avx512,amx")
+    parser.add_argument("--kernels", help="such as avx2-f32,avx512-int16; all that the processor has if not given")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     threads = [int(n) for n in arguments.threads.split(",")]
@@ -109,13 +115,15 @@ def main():
     cpu = dict(line.split(":", 1) for line in open("/proc/cpuinfo").read().split("\n\n")[0].split("\n"))
     cpu = {key.strip(): value.strip() for key, value in cpu.items()}
     flags = [flag for flag in FLAGS if flag in cpu["flags"].split()]
+    has = {"avx2": "avx2", "avx512": "avx512_vnni", "amx": "amx_bf16"}
+    kernels = arguments.kernels.split(",") if arguments.kernels else [k for k in LABELS if has[k.split("-")[0]] in flags]
     lines = [
         f"{cpu['model name']}, family {cpu['cpu family']}, model {cpu['model']}; of {', '.join(FLAGS)} it has "
         f"{', '.join(flags)}. Best of {arguments.rounds} rounds, all in turn, on cores that other programs shared.\n"
     ]
     with tempfile.TemporaryDirectory() as folder:
         for name in [arguments.only] if arguments.only else SIDES:
-            found = [measure(arguments, name, n, image, folder) for n in threads]
+            found = [measure(arguments, kernels, name, n, image, folder) for n in threads]
             mine = [label for label in found[0] if label.startswith("enlarger")]
             lines.append(f"**{NAMES[name]}**, {SIDES[name]}x{SIDES[name]} photo at 4x. Megapixels of the result per second:\n")
             lines.append("| program | dB from onnxruntime | " + " | ".join(f"{n} thread{'s'[:n > 1]}" for n in threads) + " |")

@@ -1,7 +1,6 @@
 //! 3x3 convolutions, one file per instruction set, chosen at run time.
 
 mod amx;
-mod direct;
 mod finish;
 mod vector;
 mod winograd;
@@ -22,7 +21,7 @@ pub enum Isa {
     /// The best that this processor has and that passes the precision asked for.
     #[default]
     Auto,
-    /// Plain Rust, any processor.
+    /// Plain Rust, any processor; the compiler finds its vectors.
     Portable,
     /// 256-bit vectors with fused multiply-add.
     Avx2,
@@ -230,24 +229,21 @@ impl Element for f32 {
         target: &Target<'_, Self>,
         memory: &mut Memory,
     ) {
-        #[cfg(target_arch = "x86_64")]
-        match isa {
-            // SAFETY: a backend is resolved only if the processor has its instruction set.
-            Isa::Avx512 => {
-                return unsafe { winograd::convolve(&winograd::floats::AVX512, conv, sources, target, memory) };
-            }
-            // SAFETY: as above.
-            Isa::Avx2 => return unsafe { winograd::convolve(&winograd::floats::AVX2, conv, sources, target, memory) },
-            _ => {}
-        }
-        let _ = (isa, memory);
-        direct::convolve(conv, sources, target);
+        let kernel = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &winograd::floats::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &winograd::floats::AVX2,
+            _ => &winograd::floats::PORTABLE,
+        };
+        // SAFETY: a backend is resolved only if the processor has its instruction set.
+        unsafe { winograd::convolve(kernel, conv, sources, target, memory) }
     }
 }
 
 impl Element for f16 {
     const CHANNELS: usize = 32;
-    const BAND: usize = 32 << 10;
+    const BAND: usize = 16 << 10;
     const WIDE: bool = false;
     fn wide(_: View<'_, Self>) -> Option<View<'_, f32>> {
         None
@@ -272,9 +268,19 @@ impl Element for f16 {
         target: &Target<'_, Self>,
         memory: &mut Memory,
     ) {
-        let kernel = if isa == Isa::Avx512 { &winograd::integers::AVX512 } else { &winograd::integers::AVX2 };
-        // SAFETY: a backend is resolved only if the processor has its instruction set.
-        unsafe { winograd::convolve(kernel, conv, sources, target, memory) }
+        #[cfg(target_arch = "x86_64")]
+        {
+            let kernel = if isa == Isa::Avx512 { &winograd::integers::AVX512 } else { &winograd::integers::AVX2 };
+            // SAFETY: a backend is resolved only if the processor has its instruction set.
+            unsafe { winograd::convolve(kernel, conv, sources, target, memory) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        unreachable!(
+            "there is no such backend: {isa:?} {} {} {}",
+            conv.outputs,
+            sources.len(),
+            target.width + memory.len()
+        )
     }
 }
 

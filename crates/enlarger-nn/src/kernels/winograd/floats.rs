@@ -7,6 +7,17 @@ use crate::kernels::{Line, vector::Vector};
 const PIECE: usize = 16;
 /// Tiles of a task.
 const TILES: usize = 24;
+/// The most outputs of a block of U.
+const WIDEST: usize = 32;
+
+/// For any processor: the compiler finds its vectors (all 64-bit Arm processors have some of four).
+pub static PORTABLE: Kernel<f32> = Kernel {
+    outputs: 16,
+    tiles: TILES,
+    rows: |depth| depth,
+    weights: weights::<[f32; 4]>,
+    compute: compute::<[f32; 4], 2>,
+};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -75,9 +86,9 @@ unsafe fn compute<V: Vector, const TALL: usize>(job: &Tiles<'_, f32>, first: usi
     let count = job.of_task(first);
     let pieces = depth.div_ceil(PIECE);
     let v_floats = POINTS * pieces * job.task * PIECE;
-    let v = room(scratch, v_floats + POINTS * job.task * 2 * V::LANES);
-    // SAFETY: with `TALL` tiles to a team, V is `[teams][pieces][36][TALL][PIECE]` and M `[teams][36][TALL][at most 2
-    // vectors]`, and the scratch memory holds both. U's blocks are as `weights` wrote them.
+    let v = room(scratch, v_floats + POINTS * job.task * WIDEST);
+    // SAFETY: with `TALL` tiles to a team, V is `[teams][pieces][36][TALL][PIECE]` and M `[teams][36][TALL][at most
+    // WIDEST]`, and the scratch memory holds both. U's blocks are as `weights` wrote them.
     unsafe {
         let m = v.add(v_floats);
         let mut channel = 0;
@@ -98,9 +109,10 @@ unsafe fn compute<V: Vector, const TALL: usize>(job: &Tiles<'_, f32>, first: usi
         }
         let mut output = 0;
         while output < job.target.outputs {
-            let (start, width) = block(output, 2 * V::LANES, job.target.outputs);
+            let (start, width) = block(output, job.width, job.target.outputs);
             match width / V::LANES {
                 1 => multiplied::<V, TALL, 1>(job, first, count, start, v, m),
+                4 => multiplied::<V, TALL, 4>(job, first, count, start, v, m),
                 _ => multiplied::<V, TALL, 2>(job, first, count, start, v, m),
             }
             output += width;

@@ -25,6 +25,7 @@ const APART: usize = 16;
 /// Floats between what the integers of two tiles are worth.
 const WORTHS: usize = 8;
 
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{__m256, __m512};
 
@@ -69,6 +70,7 @@ mod x86 {
         unsafe { compute::<__m512, 12>(job, first, scratch) }
     }
 }
+#[cfg(target_arch = "x86_64")]
 pub use x86::{AVX2, AVX512};
 
 /// Channels whose integers are stored together.
@@ -182,7 +184,7 @@ unsafe fn compute<V: Integers, const TALL: usize>(job: &Tiles<'_, f16>, first: u
         }
         let mut output = 0;
         while output < job.target.outputs {
-            let (start, width) = block(output, 2 * V::LANES, job.target.outputs);
+            let (start, width) = block(output, job.width, job.target.outputs);
             match width / V::LANES {
                 1 => multiplied::<V, TALL, 1>(job, first, count, start, v, m, worth),
                 _ => multiplied::<V, TALL, 2>(job, first, count, start, v, m, worth),

@@ -9,7 +9,6 @@
 //! Transforms are in f32 always. Products are in f32 ([`floats`]) or of 16-bit integers ([`integers`]).
 
 pub mod floats;
-#[cfg(target_arch = "x86_64")]
 pub mod integers;
 
 use std::cell::RefCell;
@@ -71,7 +70,7 @@ pub unsafe fn convolve<T: Float>(
     });
     let across = target.width.div_ceil(4);
     let count = across * target.height.div_ceil(4);
-    let job = Tiles { conv, sources, target, u, across, count, task: kernel.tiles };
+    let job = Tiles { conv, sources, target, u, width: kernel.outputs, across, count, task: kernel.tiles };
     (0..count.div_ceil(kernel.tiles)).into_par_iter().with_max_len(1).for_each(|i| {
         // SAFETY: the processor has the instructions, and each call writes other pixels of the target.
         SCRATCH.with_borrow_mut(|scratch| unsafe { (kernel.compute)(&job, i * kernel.tiles, scratch) });
@@ -127,6 +126,8 @@ struct Tiles<'a, T> {
     sources: &'a [View<'a, T>],
     target: &'a Target<'a, T>,
     u: *const f32,
+    /// Outputs of a block of U.
+    width: usize,
     /// Tiles side by side.
     across: usize,
     /// Tiles in all.
