@@ -3,6 +3,7 @@
 mod amx;
 mod direct;
 mod finish;
+mod peak;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod winograd;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use finish::{Finish, Row};
 pub use finish::{Output, Target};
+pub use peak::peak_flops;
 use vector::Vector;
 
 use crate::{aligned::Aligned, error::NnError, map::View};
@@ -298,6 +300,21 @@ impl<T: Element> Conv<T> {
         }
         T::convolve(isa, self, sources, &target, memory);
     }
+}
+
+/// Which of the instruction sets that kernels make use of this processor has.
+pub fn cpu_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let all = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512_bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
+        ("amx_bf16", amx::available()),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let all = [("", false)];
+    all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
 }
 
 fn has_avx2() -> bool {
