@@ -44,7 +44,7 @@ impl Damage {
 
 /// Reduces by a whole factor with an antialiased cubic, as benchmarks of super-resolution do.
 pub fn reduce(picture: &Picture, factor: u32) -> Picture {
-    resize(picture, picture.width / factor, picture.height / factor, Kernel::CatmullRom)
+    resize(picture, picture.width / factor, picture.height / factor, Kernel::CatmullRom).expect("there is room")
 }
 
 fn jpeg(picture: &Picture, quality: u8) -> anyhow::Result<Picture> {

@@ -32,7 +32,7 @@ pub fn load(path: &Path) -> anyhow::Result<Picture> {
 
 /// Any picture as opaque 8-bit RGB without metadata.
 pub fn rgb8(picture: Picture) -> Picture {
-    let picture = to_depth(picture, 8);
+    let picture = to_depth(picture, 8).expect("there is room");
     let Samples::U8(samples) = &picture.samples else { unreachable!("just made 8 bits deep") };
     let n = picture.channels.count();
     let rgb = samples.chunks_exact(n).flat_map(|p| if n < 3 { [p[0]; 3] } else { [p[0], p[1], p[2]] }).collect();
@@ -48,7 +48,7 @@ pub fn rgb8(picture: Picture) -> Picture {
 /// The centre of the photo after halving: halving hides the sensor's and the codec's own damage, so that what is
 /// left is sharp to the last pixel.
 pub fn ground_truth(photo: &Picture, width: u32, height: u32) -> Picture {
-    let half = resize(photo, photo.width / 2, photo.height / 2, Kernel::Lanczos3);
+    let half = resize(photo, photo.width / 2, photo.height / 2, Kernel::Lanczos3).expect("there is room");
     let (w, h) = (width.min(half.width) / 16 * 16, height.min(half.height) / 16 * 16);
     cut(&half, Crop { x: (half.width - w) / 2, y: (half.height - h) / 2, width: w, height: h })
 }

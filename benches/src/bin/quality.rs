@@ -38,7 +38,7 @@ fn main() -> anyhow::Result<()> {
         let small = reduce(&truth, SCALE);
         for (d, damage) in DAMAGES.into_iter().enumerate() {
             let input = damage.apply(&small)?;
-            let cubic = resize(&input, truth.width, truth.height, Kernel::CatmullRom);
+            let cubic = resize(&input, truth.width, truth.height, Kernel::CatmullRom).expect("there is room");
             table.entry((d, 0)).or_default().push(scores(&truth, &cubic)?);
             for (c, model) in candidates.iter().enumerate() {
                 let (result, models) = enlarge(&enlarger, &input, SCALE, model.clone())?;
@@ -98,7 +98,7 @@ fn twice(enlarger: &Enlarger, photos: &[PathBuf]) -> anyhow::Result<String> {
     for path in photos {
         let truth = ground_truth(&load(path)?, 768, 512);
         let small = reduce(&truth, 2);
-        let cubic = |p: &Picture| resize(p, truth.width, truth.height, Kernel::CatmullRom);
+        let cubic = |p: &Picture| resize(p, truth.width, truth.height, Kernel::CatmullRom).expect("there is room");
         let model = || Some("realsr-df2k".to_owned());
         let ways: [&dyn Fn() -> anyhow::Result<Picture>; 3] =
             [&|| Ok(cubic(&small)), &|| Ok(enlarge(enlarger, &small, 2, model())?.0), &|| {

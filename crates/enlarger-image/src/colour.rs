@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformExecutor, TransformOptions};
 
-use crate::{Channels, Format, ImageError, Metadata, Samples};
+use crate::{Channels, Format, ImageError, Metadata, Samples, picture::zeroed};
 
 /// What stored samples mean.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,23 +137,26 @@ pub(crate) fn settle(
 }
 
 /// Grey or RGB of 8 bits as sRGB, RGB in any case. `None` if the profile does not fit or cannot be used.
-pub(crate) fn to_srgb(samples: &[u8], channels: Channels, icc: &[u8]) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// [`ImageError::OutOfMemory`] if there is no room for the result.
+pub(crate) fn to_srgb(samples: &[u8], channels: Channels, icc: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
     let (from, to) = match channels {
         Channels::Gray => (Layout::Gray, Layout::Rgb),
         Channels::GrayAlpha => (Layout::GrayAlpha, Layout::Rgba),
         Channels::Rgb => (Layout::Rgb, Layout::Rgb),
         Channels::Rgba => (Layout::Rgba, Layout::Rgba),
     };
-    guarded(|| {
+    let mut converted = zeroed((samples.len() / from.channels() * to.channels()) as u64)?;
+    Ok(guarded(|| {
         let profile = ColorProfile::new_from_slice(icc).ok()?;
         let transform = u8::transform(&profile, from, to).ok()?;
-        let mut converted = vec![0; samples.len() / from.channels() * to.channels()];
         let chunks = samples.chunks(CHUNK * from.channels()).zip(converted.chunks_mut(CHUNK * to.channels()));
         for (from, to) in chunks {
             transform.transform(from, to).ok()?;
         }
         Some(converted)
-    })
+    }))
 }
 
 /// A profile is bytes from outside: should the library panic on a crooked one, that counts as "cannot be used".

@@ -83,7 +83,7 @@ pub enum ImageError {
         limit: u32,
     },
     /// The machine has not enough memory for the pixels.
-    #[error("there is not enough memory for a picture of {bytes} bytes")]
+    #[error("there is not enough memory for a picture: {} MB more are needed", bytes.div_ceil(1 << 20))]
     OutOfMemory {
         /// Bytes asked for.
         bytes: u64,

@@ -1,21 +1,35 @@
 //! Turning stored pixels upright.
 
-use crate::Samples;
+use bytemuck::Zeroable;
+
+use crate::{ImageError, Samples, picture::zeroed};
 
 /// Side of the squares in which a picture is turned: what a square touches fits into the first-level cache.
 const SQUARE: usize = 32;
 
 /// Turns pixels upright. `width` and `height` are those stored, `n` is samples per pixel, `orientation` is EXIF's, 1..=8.
 /// 5..=8 swap width and height, and take a second buffer.
-pub(crate) fn upright(samples: Samples, width: u32, height: u32, n: usize, orientation: u8) -> Samples {
+pub(crate) fn upright(
+    samples: Samples,
+    width: u32,
+    height: u32,
+    n: usize,
+    orientation: u8,
+) -> Result<Samples, ImageError> {
     let (w, h) = (width as usize, height as usize);
-    match samples {
-        Samples::U8(s) => Samples::U8(by_count(s, w, h, n, orientation)),
-        Samples::U16(s) => Samples::U16(by_count(s, w, h, n, orientation)),
-    }
+    Ok(match samples {
+        Samples::U8(s) => Samples::U8(by_count(s, w, h, n, orientation)?),
+        Samples::U16(s) => Samples::U16(by_count(s, w, h, n, orientation)?),
+    })
 }
 
-fn by_count<T: Copy + Default>(samples: Vec<T>, w: usize, h: usize, n: usize, orientation: u8) -> Vec<T> {
+fn by_count<T: Copy + Zeroable>(
+    samples: Vec<T>,
+    w: usize,
+    h: usize,
+    n: usize,
+    orientation: u8,
+) -> Result<Vec<T>, ImageError> {
     match n {
         1 => turn::<T, 1>(samples, w, h, orientation),
         2 => turn::<T, 2>(samples, w, h, orientation),
@@ -24,7 +38,12 @@ fn by_count<T: Copy + Default>(samples: Vec<T>, w: usize, h: usize, n: usize, or
     }
 }
 
-fn turn<T: Copy + Default, const N: usize>(mut samples: Vec<T>, w: usize, h: usize, orientation: u8) -> Vec<T> {
+fn turn<T: Copy + Zeroable, const N: usize>(
+    mut samples: Vec<T>,
+    w: usize,
+    h: usize,
+    orientation: u8,
+) -> Result<Vec<T>, ImageError> {
     let (pixels, _) = samples.as_chunks_mut::<N>();
     match orientation {
         2 => pixels.chunks_exact_mut(w).for_each(<[_]>::reverse),
@@ -42,16 +61,16 @@ fn turn<T: Copy + Default, const N: usize>(mut samples: Vec<T>, w: usize, h: usi
         8 => return transpose::<T, N>(pixels, w, h, |x, y| (w - 1 - y, x)),
         _ => {}
     }
-    samples
+    Ok(samples)
 }
 
-fn transpose<T: Copy + Default, const N: usize>(
+fn transpose<T: Copy + Zeroable, const N: usize>(
     stored: &[[T; N]],
     w: usize,
     h: usize,
     from: impl Fn(usize, usize) -> (usize, usize),
-) -> Vec<T> {
-    let mut out = vec![T::default(); stored.len() * N];
+) -> Result<Vec<T>, ImageError> {
+    let mut out = zeroed((stored.len() * N) as u64)?;
     let (upright, _) = out.as_chunks_mut::<N>();
     for top in (0..w).step_by(SQUARE) {
         for left in (0..h).step_by(SQUARE) {
@@ -63,5 +82,5 @@ fn transpose<T: Copy + Default, const N: usize>(
             }
         }
     }
-    out
+    Ok(out)
 }

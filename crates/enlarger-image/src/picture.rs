@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::ImageError;
+
 /// A picture in memory: upright, one frame, in the colour space that `metadata.icc` names (sRGB if none).
 #[derive(Debug, Clone)]
 pub struct Picture {
@@ -79,10 +81,28 @@ impl Samples {
         }
     }
 
+    /// `count` zeros.
+    ///
+    /// # Errors
+    /// [`ImageError::OutOfMemory`] where `vec!` would end the process.
+    pub fn zeroed(bits: u8, count: u64) -> Result<Self, ImageError> {
+        Ok(match bits {
+            8 => Self::U8(zeroed(count)?),
+            _ => Self::U16(zeroed(count)?),
+        })
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// A buffer of zeros, or an error where `vec!` would end the process. Its pages are touched only when they are written.
+pub(crate) fn zeroed<T: bytemuck::Zeroable>(len: u64) -> Result<Vec<T>, ImageError> {
+    let refused = || ImageError::OutOfMemory { bytes: len.saturating_mul(size_of::<T>() as u64) };
+    let len = usize::try_from(len).map_err(|_| refused())?;
+    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| refused())
 }
 
 /// What a file says besides its pixels.

@@ -15,8 +15,8 @@ pub enum NnError {
     /// The tensor processing kernels asked for are not there.
     #[error("this processor does not offer {0}")]
     Backend(String),
-    /// There is no memory for a tile.
-    #[error("out of memory: {} MB more are needed; a smaller tile needs less", bytes >> 20)]
+    /// There is no memory for a band of rows.
+    #[error("there is not enough memory for the network's maps: {} MB more are needed", bytes.div_ceil(1 << 20))]
     Memory {
         /// What could not be had.
         bytes: usize,

@@ -20,7 +20,7 @@ mod tiles;
 pub mod weights;
 
 pub use error::NnError;
-pub use kernels::{Backend, Isa, Precision};
+pub use kernels::{Backend, Isa, Precision, cpu_features, peak_flops};
 pub use network::Network;
 pub use spec::{Activation, Architecture};
 pub use tensor::{StateDict, Tensor};

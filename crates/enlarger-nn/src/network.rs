@@ -107,6 +107,31 @@ impl Network {
         }
     }
 
+    /// Operations per source pixel if all convolutions were computed directly, a multiplication and an addition each
+    /// being one. Biases, activations and sums of residuals do not count.
+    pub fn flops_per_pixel(&self) -> f64 {
+        let conv = |inputs: usize, outputs: usize| (2 * 9 * inputs * outputs) as f64;
+        match self.architecture {
+            Architecture::Compact { scale, channels_in, channels_out, features, convs, .. } => {
+                let last = conv(features, channels_out * (scale * scale) as usize);
+                conv(channels_in, features) + convs as f64 * conv(features, features) + last
+            }
+            Architecture::RrdbNet { scale, channels_in, channels_out, features, blocks, growth } => {
+                let unshuffle = self.unshuffle();
+                let grown: f64 = (0..4).map(|k| conv(features + k * growth, growth)).sum();
+                let dense = grown + conv(features + 4 * growth, features);
+                let trunk = conv(channels_in * unshuffle * unshuffle, features)
+                    + (3 * blocks) as f64 * dense
+                    + conv(features, features);
+                // One convolution after each doubling, then two more.
+                let doublings = (scale as usize * unshuffle).ilog2();
+                let ups: f64 = (1..=doublings).map(|d| f64::from(1 << (2 * d)) * conv(features, features)).sum();
+                let end = f64::from(1 << (2 * doublings)) * (conv(features, features) + conv(features, channels_out));
+                (trunk + ups + end) / (unshuffle * unshuffle) as f64
+            }
+        }
+    }
+
     /// Sides of strips are multiples of this.
     pub(crate) fn unshuffle(&self) -> usize {
         match &self.layers {
@@ -196,7 +221,8 @@ impl Schedule {
     pub fn new(strip: &Strip<'_>, unshuffle: usize, pixels: usize) -> Self {
         let (width, height) = (strip.width / unshuffle, strip.height / unshuffle);
         // Winograd works on four rows at once; bands of fewer than 16 would mostly shuffle memory.
-        let band = strip.band.map_or(pixels / width, |band| band / unshuffle).next_multiple_of(4).max(16);
+        let band = strip.band.map_or(usize::MAX, |band| band / unshuffle).min(pixels / width);
+        let band = band.next_multiple_of(4).max(16);
         // What does not fill two bands is done in one.
         if height < 2 * band { Self { height, band: height, skew: 0 } } else { Self { height, band, skew: 1 } }
     }

@@ -31,8 +31,9 @@ pub trait Sink: Sync {
 pub struct RunOptions {
     /// Threads; 0 is one, and more than there are processors only take turns.
     pub threads: usize,
-    /// Side of a tile in source pixels, without its halo, 1 to any number; `None` lets the network choose. The picture
-    /// is cut into strips of this width, and a network runs down a strip in bands of this height (but at least 16).
+    /// Side of a tile in source pixels, without its halo, 1 to any number; `None` lets the network choose, and more than
+    /// it would choose changes nothing. The picture is cut into strips of this width, and a network runs down a strip in
+    /// bands of this height (but at least 16).
     pub tile: Option<u32>,
     /// Source pixels that a strip sees to its left and right; `None` is [`Network::halo`]. Less is faster, and seams
     /// may show. There are no seams between bands.
@@ -73,8 +74,9 @@ pub fn upscale(
     let halo = options.halo.unwrap_or(network.halo()).next_multiple_of(unit);
     let count = match options.tile {
         Some(tile) => source.width().div_ceil(tile.max(unit)),
-        None => pieces(source.width(), halo, network.widest()),
+        None => 1,
     };
+    let count = count.max(pieces(source.width(), halo, network.widest()));
     let columns = cuts(source.width(), count, halo, unit);
     let total = columns.len();
     for (index, &column) in columns.iter().enumerate() {

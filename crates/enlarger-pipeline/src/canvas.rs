@@ -1,9 +1,11 @@
 //! Between a [`Picture`]'s interleaved samples and a network's RGB floats, tile by tile.
 
-use std::sync::Mutex;
+use std::{ops::Range, sync::Mutex};
 
 use enlarger_image::{Channels, Picture, Samples};
 use enlarger_nn::{Sink, Source};
+
+use crate::sample::Sample;
 
 /// Which of a picture's channels a network sees and makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +46,8 @@ impl Source for PictureSource<'_> {
             let start = (y as usize + row) * stride + x as usize * n;
             let range = start..start + w as usize * n;
             match &self.picture.samples {
-                Samples::U8(s) => spread(&s[range], n, channels, out, |v| f32::from(v) * (1.0 / 255.0)),
-                Samples::U16(s) => spread(&s[range], n, channels, out, |v| f32::from(v) * (1.0 / 65535.0)),
+                Samples::U8(s) => spread(&s[range], n, channels, out),
+                Samples::U16(s) => spread(&s[range], n, channels, out),
             }
         }
     }
@@ -60,106 +62,91 @@ fn channel_map(channels: Channels, plane: Plane) -> [usize; 3] {
     }
 }
 
-fn spread<T: Copy>(samples: &[T], n: usize, map: [usize; 3], out: &mut [f32], to_float: impl Fn(T) -> f32) {
+fn spread<T: Sample>(samples: &[T], n: usize, map: [usize; 3], out: &mut [f32]) {
     for (pixel, rgb) in samples.chunks_exact(n).zip(out.chunks_exact_mut(3)) {
         for (value, &channel) in rgb.iter_mut().zip(&map) {
-            *value = to_float(pixel[channel]);
+            *value = pixel[channel].to_float();
         }
     }
 }
 
-/// A picture in the making: tiles arrive in any order, from any thread.
-pub struct Canvas {
-    width: u32,
+/// A picture in the making: parts of it arrive in any order, from any thread. Each row has a lock of its own, so that
+/// threads do not wait for each other.
+pub struct Canvas<'a> {
     channels: Channels,
-    picture: Mutex<Picture>,
+    rows: Rows<'a>,
 }
 
-impl Canvas {
-    /// A black canvas, opaque until alpha is written.
-    pub fn new(width: u32, height: u32, like: &Picture, bits: u8) -> Self {
-        let channels = like.channels;
-        let count = width as usize * height as usize * channels.count();
-        let samples = match bits {
-            8 => Samples::U8(vec![0; count]),
-            _ => Samples::U16(vec![0; count]),
-        };
-        let picture = Picture { width, height, channels, samples, metadata: like.metadata.clone() };
-        Self { width, channels, picture: Mutex::new(picture) }
-    }
+enum Rows<'a> {
+    U8(Vec<Mutex<&'a mut [u8]>>),
+    U16(Vec<Mutex<&'a mut [u16]>>),
+}
 
-    /// The finished picture.
-    pub fn into_picture(self) -> Picture {
-        self.picture.into_inner().expect("no writer panicked")
+impl<'a> Canvas<'a> {
+    /// Paints on a picture.
+    pub fn new(picture: &'a mut Picture) -> Self {
+        fn rows<T>(samples: &mut [T], row: usize) -> Vec<Mutex<&mut [T]>> {
+            samples.chunks_exact_mut(row).map(Mutex::new).collect()
+        }
+        let channels = picture.channels;
+        let row = picture.width as usize * channels.count();
+        let rows = match &mut picture.samples {
+            Samples::U8(s) => Rows::U8(rows(s, row)),
+            Samples::U16(s) => Rows::U16(rows(s, row)),
+        };
+        Self { channels, rows }
     }
 
     /// A sink for one plane, reducing each tile by 2 if `halve`.
-    pub fn sink(&self, plane: Plane, halve: bool) -> CanvasSink<'_> {
+    pub fn sink(&self, plane: Plane, halve: bool) -> CanvasSink<'_, 'a> {
         CanvasSink { canvas: self, plane, halve, share: 1.0 }
     }
 
-    /// Lays a tile of RGB floats down: converts outside the lock, copies inside. Below a share of 1, what is there already
-    /// keeps the rest.
+    /// Lays `w` columns of RGB floats down. Below a share of 1, what is there already keeps the rest.
     fn lay(&self, plane: Plane, share: f32, x: u32, y: u32, w: u32, rgb: &[f32]) {
-        let eight = matches!(self.picture.lock().expect("no writer panicked").samples, Samples::U8(_));
-        if eight {
-            let tile = self.quantise(plane, rgb, |v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8);
-            let mix = |old: u8, new: u8| (f32::from(old) + share * (f32::from(new) - f32::from(old)) + 0.5) as u8;
-            self.copy(plane, (x, y), w, &tile, (share < 1.0).then_some(mix), |samples| match samples {
-                Samples::U8(s) => s,
-                Samples::U16(_) => unreachable!("a canvas keeps its depth"),
-            });
-        } else {
-            let tile = self.quantise(plane, rgb, |v| (v.clamp(0.0, 1.0) * 65535.0 + 0.5) as u16);
-            let mix = |old: u16, new: u16| (f32::from(old) + share * (f32::from(new) - f32::from(old)) + 0.5) as u16;
-            self.copy(plane, (x, y), w, &tile, (share < 1.0).then_some(mix), |samples| match samples {
-                Samples::U16(s) => s,
-                Samples::U8(_) => unreachable!("a canvas keeps its depth"),
-            });
-        }
-    }
-
-    /// Samples of one plane, interleaved: three for colour, one for grey and alpha. NaN becomes 0.
-    fn quantise<T>(&self, plane: Plane, rgb: &[f32], to_sample: impl Fn(f32) -> T) -> Vec<T> {
-        if self.written(plane).len() == 3 {
-            return rgb.iter().map(|&v| to_sample(v)).collect();
-        }
-        // The three are one grey value seen three times; their mean has the least of the network's colour error.
-        rgb.chunks_exact(3).map(|p| to_sample((p[0] + p[1] + p[2]) * (1.0 / 3.0))).collect()
-    }
-
-    /// Which samples of a pixel this plane writes.
-    fn written(&self, plane: Plane) -> std::ops::Range<usize> {
         let n = self.channels.count();
-        match plane {
+        let written = match plane {
             Plane::Colour => 0..if n >= 3 { 3 } else { 1 },
             Plane::Alpha => n - 1..n,
+        };
+        let place = Place { n, written, share, x: x as usize, w: w as usize };
+        match &self.rows {
+            Rows::U8(rows) => place.lay(&rows[y as usize..], rgb),
+            Rows::U16(rows) => place.lay(&rows[y as usize..], rgb),
         }
     }
+}
 
-    fn copy<T: Copy>(
-        &self,
-        plane: Plane,
-        (x, y): (u32, u32),
-        w: u32,
-        tile: &[T],
-        mix: Option<impl Fn(T, T) -> T>,
-        of: impl Fn(&mut Samples) -> &mut Vec<T>,
-    ) {
-        let (n, range) = (self.channels.count(), self.written(plane));
-        let (w, m) = (w as usize, range.len());
-        let mut picture = self.picture.lock().expect("no writer panicked");
-        let samples = of(&mut picture.samples);
-        for (row, values) in tile.chunks_exact(w * m).enumerate() {
-            let start = ((y as usize + row) * self.width as usize + x as usize) * n;
-            let line = &mut samples[start..start + w * n];
-            if m == n && mix.is_none() {
-                line.copy_from_slice(values);
+/// Where in some rows a plane's values go.
+struct Place {
+    /// Samples per pixel.
+    n: usize,
+    /// Those of them that are written.
+    written: Range<usize>,
+    share: f32,
+    x: usize,
+    w: usize,
+}
+
+impl Place {
+    fn lay<T: Sample>(&self, rows: &[Mutex<&mut [T]>], rgb: &[f32]) {
+        for (row, rgb) in rows.iter().zip(rgb.chunks_exact(self.w * 3)) {
+            let mut row = row.lock().expect("no writer panicked");
+            let row = &mut row[self.x * self.n..(self.x + self.w) * self.n];
+            if self.n == 3 && self.share == 1.0 {
+                row.iter_mut().zip(rgb).for_each(|(sample, &value)| *sample = T::from_float(value));
                 continue;
             }
-            for (pixel, value) in line.chunks_exact_mut(n).zip(values.chunks_exact(m)) {
-                for (old, &new) in pixel[range.clone()].iter_mut().zip(value) {
-                    *old = mix.as_ref().map_or(new, |mix| mix(*old, new));
+            let put = |sample: &mut T, value: f32| {
+                let new = T::from_float(value);
+                *sample = if self.share < 1.0 { sample.mixed(new, self.share) } else { new };
+            };
+            for (pixel, rgb) in row.chunks_exact_mut(self.n).zip(rgb.chunks_exact(3)) {
+                match &mut pixel[self.written.clone()] {
+                    // The three are one grey value seen three times; their mean has the least of the network's colour
+                    // error.
+                    [grey] => put(grey, (rgb[0] + rgb[1] + rgb[2]) * (1.0 / 3.0)),
+                    colours => colours.iter_mut().zip(rgb).for_each(|(sample, &value)| put(sample, value)),
                 }
             }
         }
@@ -167,14 +154,14 @@ impl Canvas {
 }
 
 /// The door through which a network fills one plane of a [`Canvas`].
-pub struct CanvasSink<'a> {
-    canvas: &'a Canvas,
+pub struct CanvasSink<'a, 'p> {
+    canvas: &'a Canvas<'p>,
     plane: Plane,
     halve: bool,
     share: f32,
 }
 
-impl CanvasSink<'_> {
+impl CanvasSink<'_, '_> {
     /// Mixes into what is there: this share of what comes, 0..=1.
     pub fn mixing(self, share: f32) -> Self {
         Self { share, ..self }
@@ -186,7 +173,7 @@ impl CanvasSink<'_> {
     }
 }
 
-impl Sink for CanvasSink<'_> {
+impl Sink for CanvasSink<'_, '_> {
     fn write(&self, x: u32, y: u32, w: u32, h: u32, rgb: &[f32]) {
         if self.halve {
             // Tiles of a 4x network start and end at multiples of 4, so halving needs no neighbours.

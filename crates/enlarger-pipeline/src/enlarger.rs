@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     error::PipelineError,
     facts::{Content, Facts},
+    memory,
     plan::{Extent, Plan, Step, plan, result_size},
     request::{Request, Size},
     run::run,
@@ -28,7 +29,7 @@ const WORKING_BYTES: u64 = 400 << 20;
 /// How the machine is to be used.
 #[derive(Debug, Clone, Default)]
 pub struct EnlargerOptions {
-    /// Threads for networks; `None` is one per core.
+    /// Threads that a job uses; `None` is one per core, and more than that are not used.
     pub threads: Option<NonZeroUsize>,
     /// Side of a tile in input pixels; `None` lets the network choose.
     pub tile: Option<u32>,
@@ -108,8 +109,8 @@ impl Enlarger {
     /// # Errors
     /// If the models directory cannot be read.
     pub fn new(options: EnlargerOptions) -> Result<Self, PipelineError> {
-        let threads =
-            options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = options.threads.map_or(cores, |asked| asked.min(cores)).get();
         let run = RunOptions { threads, tile: options.tile, halo: None };
         let catalogue = Catalogue::open(options.models_dir)?;
         Ok(Self { networks: Networks::new(catalogue, options.backend, run.clone()), options: run })
@@ -180,7 +181,7 @@ impl Enlarger {
     fn cost(&self, plan: &Plan, channels: u64) -> Estimate {
         Estimate {
             seconds: self.networks.seconds(plan),
-            bytes: memory(plan, channels),
+            bytes: peak_bytes(plan, channels),
             output_width: plan.result.width,
             output_height: plan.result.height,
         }
@@ -254,7 +255,7 @@ impl Enlarger {
         let source = request.crop.map_or(source, |c| Extent { width: c.width, height: c.height });
         let result = result_size(source, request.size)?;
         let need = WORKING_BYTES + (source.pixels() + result.pixels()) * samples;
-        let have = available_memory();
+        let have = memory::available();
         if need > have {
             return Err(PipelineError::Memory { need_mb: need >> 20, have_mb: have >> 20 });
         }
@@ -263,7 +264,7 @@ impl Enlarger {
 }
 
 /// Peak bytes of a plan: the source, and the largest pair of neighbouring sizes on the way.
-fn memory(plan: &Plan, channels: u64) -> u64 {
+fn peak_bytes(plan: &Plan, channels: u64) -> u64 {
     let bytes = |e: Extent, bits: u8| e.pixels() * channels * u64::from(bits / 8);
     let (mut here, mut peak) = (bytes(plan.source, plan.bits), 0);
     for (i, step) in plan.steps.iter().enumerate() {
@@ -277,14 +278,6 @@ fn memory(plan: &Plan, channels: u64) -> u64 {
         here = after;
     }
     WORKING_BYTES + bytes(plan.source, plan.bits) + peak
-}
-
-/// Bytes that this process may still take: the machine's, or its container's if that is less.
-pub(crate) fn available_memory() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let free = system.available_memory();
-    system.cgroup_limits().map_or(free, |group| free.min(group.free_memory))
 }
 
 fn stage(watch: &dyn Watch, stage: Stage, fraction: f64) -> Result<(), PipelineError> {

@@ -54,6 +54,9 @@ impl PipelineError {
             Self::Model(error) => error.hint(),
             Self::Request { hint, .. } => Some(hint.clone()),
             Self::Memory { .. } => Some("choose a smaller scale, or a smaller picture, or close other programs".into()),
+            Self::Network(NnError::Memory { .. }) => {
+                Some("close other programs; on the command line, a smaller --tile needs less".into())
+            }
             Self::Network(_) | Self::Cancelled => None,
         }
     }
@@ -77,6 +80,9 @@ impl PipelineError {
 
     /// Whether the same job may succeed on another try or machine.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Memory { .. })
+        matches!(
+            self,
+            Self::Memory { .. } | Self::Network(NnError::Memory { .. }) | Self::Image(ImageError::OutOfMemory { .. })
+        )
     }
 }

@@ -1,6 +1,7 @@
 //! What is measured of a picture, once, before planning.
 
 use enlarger_image::{Picture, Samples};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Everything that a plan may depend on besides the request.
@@ -68,12 +69,22 @@ impl Facts {
     /// Measures a picture. Deterministic; about 1.6 million pixels are looked at, at most.
     pub fn of(picture: &Picture) -> Self {
         let colours = if picture.channels.count() < 3 { 1 } else { 3 };
-        let mut measure = Measure::default();
-        for y in starts(picture.height as usize) {
-            for x in starts(picture.width as usize) {
+        let (across, down) = (starts(picture.width as usize), starts(picture.height as usize));
+        let places: Vec<_> = down.iter().flat_map(|&y| across.iter().map(move |&x| (x, y))).collect();
+        let windows: Vec<_> = places
+            .into_par_iter()
+            .map(|(x, y)| {
+                let luminance = plane(picture, x, y, [0.299, 0.587, 0.114]);
                 let opponent = (colours == 3).then(|| plane(picture, x, y, [1.0, -1.0, 0.0]));
-                measure.window(&plane(picture, x, y, [0.299, 0.587, 0.114]), opponent.as_ref(), x, y);
-            }
+                let blocks = blocks(&luminance, opponent.as_ref());
+                (luminance, blocks, x, y)
+            })
+            .collect();
+        let mut measure = Measure::default();
+        // One after the other: sums depend on the order of what is added.
+        for (luminance, blocks, x, y) in windows {
+            measure.window(&luminance, x, y);
+            measure.blocks.extend(blocks);
         }
         let (noise, blockiness, flatness) = (measure.noise(), measure.blockiness(), measure.flatness());
         let content = match (flatness, noise, blockiness) {
@@ -174,10 +185,17 @@ impl Block {
     }
 }
 
+/// All whole blocks of a window, row by row.
+fn blocks(luminance: &Plane, opponent: Option<&Plane>) -> Vec<Block> {
+    let starts = |side: usize| (0..side.saturating_sub(BLOCK - 1)).step_by(BLOCK);
+    let places = starts(luminance.height).flat_map(|y| starts(luminance.width).map(move |x| (x, y)));
+    places.map(|(x, y)| Block::of(luminance, opponent, x, y)).collect()
+}
+
 /// Of at least one value; of an even number the larger middle one.
 fn median(mut values: Vec<f32>) -> f32 {
-    values.sort_by(f32::total_cmp);
-    values[values.len() / 2]
+    let middle = values.len() / 2;
+    *values.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
 #[derive(Default)]
@@ -191,7 +209,7 @@ struct Measure {
 }
 
 impl Measure {
-    fn window(&mut self, p: &Plane, opponent: Option<&Plane>, x0: usize, y0: usize) {
+    fn window(&mut self, p: &Plane, x0: usize, y0: usize) {
         for y in 0..p.height {
             let row = &p.values[y * p.width..(y + 1) * p.width];
             for x in 1..p.width {
@@ -207,11 +225,6 @@ impl Measure {
                 if (2..p.height.saturating_sub(1)).contains(&y) {
                     jump(&mut self.rows[(y0 + y) % 8], &p.values[(y - 2) * p.width + x..], p.width);
                 }
-            }
-        }
-        for y in (0..p.height.saturating_sub(BLOCK - 1)).step_by(BLOCK) {
-            for x in (0..p.width.saturating_sub(BLOCK - 1)).step_by(BLOCK) {
-                self.blocks.push(Block::of(p, opponent, x, y));
             }
         }
     }

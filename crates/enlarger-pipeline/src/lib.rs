@@ -7,20 +7,24 @@
 //! [`plan()`] is a pure function of facts, request and the models at hand; its result is plain data. Nothing after it
 //! looks at a knob again. [`Enlarger::job`] is the whole way, shared to the letter by the command line and the service.
 
+mod bench;
 mod canvas;
 mod enlarger;
 mod error;
 mod explain;
 mod facts;
 mod look;
+mod memory;
 mod plan;
 mod request;
 mod resize;
 mod run;
+mod sample;
 mod self_test;
 mod speed;
 mod watch;
 
+pub use bench::{Speed, bench};
 pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings};
 pub use error::PipelineError;
 pub use explain::explain;

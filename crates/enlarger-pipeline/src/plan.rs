@@ -16,6 +16,8 @@ pub const MAX_FACTOR: f64 = 16.0;
 /// Beyond what distance colour may not drift, in pixels of the source: well above what networks draw, well below what one
 /// sees as one surface.
 const LOCK_RADIUS: f32 = 8.0;
+/// The halo of a draft: seams may be seen where a picture is cut into strips, which only very wide ones are.
+const DRAFT_HALO: u32 = 8;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
 const ALPHA_MODEL: &str = "animevideo-v3";
 
@@ -135,6 +137,9 @@ pub struct Plan {
     pub alpha: AlphaWay,
     /// Seed of everything random.
     pub seed: u64,
+    /// Source pixels that networks see beside a strip of a wide picture; `None` is as many as the network needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halo: Option<u32>,
     /// The steps, in order.
     pub steps: Vec<Step>,
     /// Sentences for people about choices made.
@@ -188,7 +193,11 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
     let look = with_prompt(&request.look, &mut notes);
-    let network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
+    let mut network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
+    if request.draft {
+        network = Choice::of(drafting(network.model, models));
+        notes.push(format!("a draft: {} is the smallest {}x network", network.model.name, network.model.scale));
+    }
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
     let steps = steps(source, result, &network, look::recipe(&look, &network.model.name, factor));
     let alpha = match facts.transparent {
@@ -196,7 +205,14 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
         false => AlphaWay::Opaque,
     };
     let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
-    Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, steps, notes })
+    let halo = request.draft.then_some(DRAFT_HALO);
+    Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, halo, steps, notes })
+}
+
+/// The smallest network of a network's scale.
+fn drafting<'a>(model: &'a ModelInfo, models: &'a [ModelInfo]) -> &'a ModelInfo {
+    let same = models.iter().filter(|other| other.scale == model.scale);
+    same.min_by_key(|other| other.parameters).unwrap_or(model)
 }
 
 fn cropped(facts: &Facts, crop: Option<Crop>) -> Result<Extent, PipelineError> {

@@ -18,11 +18,14 @@ pub struct Request {
     pub seed: Option<u64>,
     /// Only this part of the source, for a preview. `None` is all of it.
     pub crop: Option<Crop>,
+    /// Quickly rather than well: by the smallest network, whatever `model` says. The knobs apply.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub draft: bool,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { size: Size::Factor(2.0), look: Look::default(), model: None, seed: None, crop: None }
+        Self { size: Size::Factor(2.0), look: Look::default(), model: None, seed: None, crop: None, draft: false }
     }
 }
 

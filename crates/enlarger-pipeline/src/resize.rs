@@ -1,14 +1,18 @@
 //! Classic resampling, for reductions, for exact sizes and as the yardstick.
 
-use enlarger_image::{Channels, Picture, Samples};
+use enlarger_image::{Channels, ImageError, Picture, Samples};
 use fast_image_resize as fir;
+use rayon::prelude::*;
 
 use crate::plan::Kernel;
 
 /// Resamples to `width` x `height` pixels. Colour is weighted by alpha, so that transparent pixels do not bleed.
-pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Kernel) -> Picture {
+///
+/// # Errors
+/// [`ImageError::OutOfMemory`] if there is no room for the result.
+pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Kernel) -> Result<Picture, ImageError> {
     if (picture.width, picture.height) == (width, height) {
-        return picture.clone();
+        return copy(picture);
     }
     let algorithm = fir::ResizeAlg::Convolution(match kernel {
         Kernel::Box => fir::FilterType::Box,
@@ -27,29 +31,53 @@ pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Kernel) -> Pic
         (Samples::U16(_), Channels::Rgb) => fir::PixelType::U16x3,
         (Samples::U16(_), Channels::Rgba) => fir::PixelType::U16x4,
     };
-    let count = width as usize * height as usize * picture.channels.count();
-    let mut samples = match &picture.samples {
-        Samples::U8(_) => Samples::U8(vec![0; count]),
-        Samples::U16(_) => Samples::U16(vec![0; count]),
-    };
+    let mut result = blank(width, height, picture, picture.samples.bits())?;
     {
         let source = fir::images::ImageRef::new(picture.width, picture.height, bytes(&picture.samples), pixel_type)
             .expect("a picture's buffer has its picture's size");
-        let mut target = fir::images::Image::from_slice_u8(width, height, bytes_mut(&mut samples), pixel_type)
+        let mut target = fir::images::Image::from_slice_u8(width, height, bytes_mut(&mut result.samples), pixel_type)
             .expect("the buffer was made for this size");
         fir::Resizer::new().resize(&source, &mut target, Some(&options)).expect("both sides have the same pixel type");
     }
-    Picture { width, height, channels: picture.channels, samples, metadata: picture.metadata.clone() }
+    Ok(result)
 }
 
 /// The same pixels at another depth, rounded to the nearest.
-pub fn to_depth(picture: Picture, bits: u8) -> Picture {
-    let samples = match (picture.samples, bits) {
-        (Samples::U8(s), 16) => Samples::U16(s.into_iter().map(|v| u16::from(v) * 257).collect()),
-        (Samples::U16(s), 8) => Samples::U8(s.into_iter().map(|v| ((u32::from(v) + 128) / 257) as u8).collect()),
-        (same, _) => same,
-    };
-    Picture { samples, ..picture }
+///
+/// # Errors
+/// [`ImageError::OutOfMemory`] if there is no room for the result.
+pub fn to_depth(picture: Picture, bits: u8) -> Result<Picture, ImageError> {
+    if picture.samples.bits() == bits {
+        return Ok(picture);
+    }
+    let mut result = blank(picture.width, picture.height, &picture, bits)?;
+    match (&picture.samples, &mut result.samples) {
+        (Samples::U8(from), Samples::U16(to)) => convert(from, to, |v| u16::from(v) * 257),
+        (Samples::U16(from), Samples::U8(to)) => convert(from, to, |v| ((u32::from(v) + 128) / 257) as u8),
+        _ => unreachable!("the depths differ"),
+    }
+    Ok(result)
+}
+
+fn convert<T: Copy + Sync, U: Send>(from: &[T], to: &mut [U], change: impl Fn(T) -> U + Sync) {
+    const PIECE: usize = 1 << 16;
+    to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(to, from)| {
+        to.iter_mut().zip(from).for_each(|(to, &from)| *to = change(from));
+    });
+}
+
+/// A black picture with the channels and metadata of another.
+pub(crate) fn blank(width: u32, height: u32, like: &Picture, bits: u8) -> Result<Picture, ImageError> {
+    let count = u64::from(width) * u64::from(height) * like.channels.count() as u64;
+    let samples = Samples::zeroed(bits, count)?;
+    Ok(Picture { width, height, channels: like.channels, samples, metadata: like.metadata.clone() })
+}
+
+/// A copy, where `clone` would end the process if there is no room for it.
+pub(crate) fn copy(picture: &Picture) -> Result<Picture, ImageError> {
+    let mut result = blank(picture.width, picture.height, picture, picture.samples.bits())?;
+    bytes_mut(&mut result.samples).copy_from_slice(bytes(&picture.samples));
+    Ok(result)
 }
 
 fn bytes(samples: &Samples) -> &[u8] {

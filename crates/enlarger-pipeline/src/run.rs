@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{ImageError, Picture, Samples};
 use enlarger_nn::RunOptions;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     error::PipelineError,
     plan::{AlphaWay, Kernel, Mix, Plan, Step},
     request::Crop,
-    resize::{resize, to_depth},
+    resize::{blank, copy, resize, to_depth},
     speed::Networks,
     watch::{Progress, Stage, Watch},
 };
@@ -31,8 +31,9 @@ pub(crate) fn run(
     options: &RunOptions,
     watch: &dyn Watch,
 ) -> Result<Picture, PipelineError> {
+    let options = &RunOptions { halo: plan.halo, ..options.clone() };
     let meter = Meter::new(plan, networks, watch);
-    let source = prepared(plan, picture);
+    let source = prepared(plan, picture)?;
     let mut current = Cow::Borrowed(&*source);
     for (index, step) in plan.steps.iter().enumerate() {
         current = Cow::Owned(match step {
@@ -40,13 +41,15 @@ pub(crate) fn run(
                 let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha };
                 pass.run(&current, model, mix.as_ref(), *halve, plan.bits_after(index))?
             }
-            Step::Resample { to, kernel } => resize(&to_depth(current.into_owned(), 16), to.width, to.height, *kernel),
+            Step::Resample { to, kernel } => {
+                resize(&to_depth(current.into_owned(), 16)?, to.width, to.height, *kernel)?
+            }
             Step::Look(filter) => {
                 let mut picture = current.into_owned();
                 if !filter.keeps_depth() {
-                    picture = to_depth(picture, 16);
+                    picture = to_depth(picture, 16)?;
                 }
-                filter.apply(&mut picture, &source, plan.seed.wrapping_add(index as u64));
+                filter.apply(&mut picture, &source, plan.seed.wrapping_add(index as u64))?;
                 picture
             }
         });
@@ -54,34 +57,40 @@ pub(crate) fn run(
             return Err(PipelineError::Cancelled);
         }
     }
-    Ok(to_depth(current.into_owned(), plan.bits))
+    Ok(to_depth(current.into_owned(), plan.bits)?)
 }
 
 /// The planned part of the picture, with colour under transparency made harmless.
-fn prepared<'a>(plan: &Plan, picture: &'a Picture) -> Cow<'a, Picture> {
-    let mut part = match plan.crop {
-        Some(c) => Cow::Owned(cropped(picture, c)),
+fn prepared<'a>(plan: &Plan, picture: &'a Picture) -> Result<Cow<'a, Picture>, PipelineError> {
+    let part = match plan.crop {
+        Some(c) => Cow::Owned(cropped(picture, c)?),
         None => Cow::Borrowed(picture),
     };
-    if plan.alpha != AlphaWay::Opaque {
-        bleed(part.to_mut());
+    if plan.alpha == AlphaWay::Opaque {
+        return Ok(part);
     }
-    part
+    let mut part = match part {
+        Cow::Owned(part) => part,
+        Cow::Borrowed(picture) => copy(picture)?,
+    };
+    bleed(&mut part);
+    Ok(Cow::Owned(part))
 }
 
-fn cropped(picture: &Picture, crop: Crop) -> Picture {
-    fn rows<T: Copy>(samples: &[T], width: usize, n: usize, c: Crop) -> Vec<T> {
+fn cropped(picture: &Picture, crop: Crop) -> Result<Picture, ImageError> {
+    fn rows<T: Copy>(from: &[T], to: &mut [T], width: usize, n: usize, c: Crop) {
         let (x, w) = (c.x as usize * n, c.width as usize * n);
-        let lines = samples.chunks_exact(width * n).skip(c.y as usize).take(c.height as usize);
-        lines.flat_map(|line| line[x..x + w].iter().copied()).collect()
+        let lines = from.chunks_exact(width * n).skip(c.y as usize);
+        to.chunks_exact_mut(w).zip(lines).for_each(|(to, line)| to.copy_from_slice(&line[x..x + w]));
     }
     let (width, n) = (picture.width as usize, picture.channels.count());
-    let samples = match &picture.samples {
-        Samples::U8(s) => Samples::U8(rows(s, width, n, crop)),
-        Samples::U16(s) => Samples::U16(rows(s, width, n, crop)),
-    };
-    let metadata = picture.metadata.clone();
-    Picture { width: crop.width, height: crop.height, channels: picture.channels, samples, metadata }
+    let mut part = blank(crop.width, crop.height, picture, picture.samples.bits())?;
+    match (&picture.samples, &mut part.samples) {
+        (Samples::U8(from), Samples::U8(to)) => rows(from, to, width, n, crop),
+        (Samples::U16(from), Samples::U16(to)) => rows(from, to, width, n, crop),
+        _ => unreachable!("both have one depth"),
+    }
+    Ok(part)
 }
 
 struct Pass<'a> {
@@ -103,7 +112,8 @@ impl Pass<'_> {
         let network = self.networks.get(model)?;
         let factor = if halve { network.scale() / 2 } else { network.scale() };
         let (width, height) = (from.width * factor, from.height * factor);
-        let canvas = Canvas::new(width, height, from, bits);
+        let mut picture = blank(width, height, from, bits)?;
+        let canvas = Canvas::new(&mut picture);
         self.plane(from, model, &canvas.sink(Plane::Colour, halve))?;
         if let Some(mix) = mix {
             self.plane(from, &mix.model, &canvas.sink(Plane::Colour, halve).mixing(mix.share))?;
@@ -114,27 +124,20 @@ impl Pass<'_> {
                 let alpha_network = self.networks.get(alpha_model)?;
                 if alpha_network.scale() == network.scale() {
                     self.plane(from, alpha_model, &canvas.sink(Plane::Alpha, halve))?;
-                    let mut picture = canvas.into_picture();
                     settle_alpha(&mut picture, from, factor);
-                    return Ok(picture);
+                } else {
+                    // A network of another scale cannot meet the colour's grid; a cubic does.
+                    let alpha = resize(from, width, height, Kernel::CatmullRom)?;
+                    copy_alpha(&mut picture, &to_depth(alpha, bits)?);
                 }
-                // A network of another scale cannot meet the colour's grid; a cubic does.
-                let mut picture = canvas.into_picture();
-                let alpha = resize(from, width, height, Kernel::CatmullRom);
-                copy_alpha(&mut picture, &to_depth(alpha, bits));
-                Ok(picture)
             }
-            _ => {
-                let mut picture = canvas.into_picture();
-                if has_alpha {
-                    fill_alpha(&mut picture);
-                }
-                Ok(picture)
-            }
+            _ if has_alpha => fill_alpha(&mut picture),
+            _ => {}
         }
+        Ok(picture)
     }
 
-    fn plane(&self, from: &Picture, model: &str, sink: &CanvasSink<'_>) -> Result<(), PipelineError> {
+    fn plane(&self, from: &Picture, model: &str, sink: &CanvasSink<'_, '_>) -> Result<(), PipelineError> {
         let network = self.networks.get(model)?;
         let pixels = u64::from(from.width) * u64::from(from.height);
         let started = Instant::now();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Network, RunOptions, Sink, Source};
+use enlarger_nn::{Backend, Network, NnError, RunOptions, Sink, Source};
 
 use crate::{
     error::PipelineError,
@@ -117,7 +117,7 @@ impl Networks {
         let Ok(info) = self.catalogue.get(PROBE_MODEL) else { return FALLBACK };
         let Ok(network) = self.get(PROBE_MODEL) else { return FALLBACK };
         let started = Instant::now();
-        match enlarger_nn::upscale(&network, &Grey, &Nowhere, &self.options, &|_| std::ops::ControlFlow::Continue(())) {
+        match grey(&network, PROBE_SIDE, &self.options) {
             Ok(()) => {
                 let pixels = f64::from(PROBE_SIDE * PROBE_SIDE);
                 info.parameters as f64 * pixels / started.elapsed().as_secs_f64().max(1e-6)
@@ -127,14 +127,19 @@ impl Networks {
     }
 }
 
-struct Grey;
+/// Enlarges a grey square of this side, and drops the result.
+pub(crate) fn grey(network: &Network, side: u32, options: &RunOptions) -> Result<(), NnError> {
+    enlarger_nn::upscale(network, &Grey(side), &Nowhere, options, &|_| std::ops::ControlFlow::Continue(()))
+}
+
+struct Grey(u32);
 
 impl Source for Grey {
     fn width(&self) -> u32 {
-        PROBE_SIDE
+        self.0
     }
     fn height(&self) -> u32 {
-        PROBE_SIDE
+        self.0
     }
     fn read(&self, _: u32, _: u32, _: u32, _: u32, rgb: &mut [f32]) {
         rgb.fill(0.5);

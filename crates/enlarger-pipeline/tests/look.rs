@@ -30,7 +30,7 @@ fn enlarge(bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture 
 }
 
 fn enlarge_by(model: Option<&str>, bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture {
-    let request = Request { size, look, model: model.map(Into::into), seed: None, crop };
+    let request = Request { size, look, model: model.map(Into::into), seed: None, crop, draft: false };
     let mut out = Cursor::new(Vec::new());
     ENLARGER
         .job(bytes, &request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
@@ -93,8 +93,8 @@ fn luminance(picture: &Picture) -> Vec<f64> {
 
 /// Root mean square of what is smaller than `side` pixels: the picture less its reduced and enlarged self.
 fn energy_below(picture: &Picture, side: u32) -> f64 {
-    let small = resize(picture, picture.width / side, picture.height / side, Kernel::Box);
-    let coarse = resize(&small, picture.width, picture.height, Kernel::Mitchell);
+    let small = resize(picture, picture.width / side, picture.height / side, Kernel::Box).expect("there is room");
+    let coarse = resize(&small, picture.width, picture.height, Kernel::Mitchell).expect("there is room");
     let (fine, coarse) = (luminance(picture), luminance(&coarse));
     (fine.iter().zip(&coarse).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / fine.len() as f64).sqrt()
 }
@@ -129,7 +129,10 @@ fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
             let measure = |result: &Picture| match knob {
                 "creativity" => energy_below(result, 8),
                 "hdr" => energy_below(result, 64),
-                "resemblance" => -distance(&resize(result, source.width, source.height, Kernel::Box), &source),
+                "resemblance" => -distance(
+                    &resize(result, source.width, source.height, Kernel::Box).expect("there is room"),
+                    &source,
+                ),
                 _ => energy_below(result, 2),
             };
             let measured: Vec<f64> = results.iter().map(measure).collect();
@@ -210,7 +213,7 @@ fn any_knobs_on_any_picture_give_the_right_size_and_the_same_bytes_again() {
     let photo = decode(&crops()[0].1);
     for round in 0..40 {
         let (width, height) = odd[round % odd.len()];
-        let mut picture = resize(&photo, width, height, Kernel::Box);
+        let mut picture = resize(&photo, width, height, Kernel::Box).expect("there is room");
         let Samples::U8(samples) = &mut picture.samples else { panic!("the samples have 8 bits") };
         match round / odd.len() % 4 {
             0 => samples.fill(0),

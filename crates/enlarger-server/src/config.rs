@@ -8,7 +8,8 @@ use std::{
 };
 
 use clap::{Args, Command, ValueEnum};
-use serde::{Deserialize, Serialize};
+use enlarger_nn::Precision;
+use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
 /// A setting that makes no sense, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,8 @@ settings! {
     jobs: usize = 1, "ENLARGER_JOBS" { value_name = "N" };
     /// Threads that one job uses. 0: one per core.
     threads: usize = 0, "ENLARGER_THREADS" { value_name = "N" };
+    /// What values are multiplied in: `auto`, `f32`, or `bf16` where the processor has it.
+    precision: Precision = Precision::Auto, "ENLARGER_PRECISION" { value_parser = precision };
     /// Seconds after which a worker that is silent has lost its task.
     lease_seconds: u64 = 30, "ENLARGER_LEASE_SECONDS" { value_name = "S" };
     /// Seconds that running jobs are given to finish when the server is told to stop. Then they go back to the queue.
@@ -121,6 +124,11 @@ settings! {
     allow_net: Vec<ipnet::IpNet> = Vec::new(), "ENLARGER_ALLOW_NET" { value_name = "CIDR", value_delimiter = ',' };
     /// Origins whose pages may call this server from a browser, e.g. `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
+}
+
+/// A precision as the file spells it.
+fn precision(word: &str) -> Result<Precision, serde::de::value::Error> {
+    Precision::deserialize(word.into_deserializer())
 }
 
 /// What a process does.

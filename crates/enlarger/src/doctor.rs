@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use enlarger_models::Catalogue;
-use enlarger_nn::Backend;
+use enlarger_nn::{Backend, Precision};
 use enlarger_pipeline::self_test;
 use serde_json::json;
 
-use crate::dirs;
+use crate::{dirs, machine::IsaArgs};
 
 /// Tell what this machine offers, and test that it computes right.
 #[derive(Debug, Args)]
@@ -16,10 +16,13 @@ pub struct DoctorArgs {
     /// A JSON object on standard output.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    isa: IsaArgs,
 }
 
 /// Runs the command. Code 1 if anything is wrong.
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let backend = args.isa.backend(Precision::Auto)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut system = sysinfo::System::new();
     system.refresh_memory();
@@ -29,9 +32,9 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let damaged: Vec<String> =
         catalogue.verify().into_iter().filter_map(|(_, result)| result.err().map(|e| e.to_string())).collect();
     let models = catalogue.list().len();
-    let test = self_test(&Backend::default());
+    let test = self_test(&backend);
     let well = damaged.is_empty() && test.is_ok();
-    let in_use = Backend::default().to_string();
+    let in_use = backend.to_string();
 
     if args.json {
         let report = json!({
@@ -53,8 +56,8 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     } else {
         println!("enlarger   {}", env!("CARGO_PKG_VERSION"));
         println!("kernels    {}; in use: {in_use}", kernels.join(", "));
-        if kernels.len() == 1 {
-            println!("           this processor has no AVX2: all works, slowly");
+        if backend.isa == Isa::Portable {
+            println!("           no vector instructions are in use (AVX2 or newer): all works, slowly");
         }
         println!("threads    {threads}");
         println!("memory     {free} MB available of {total} MB");

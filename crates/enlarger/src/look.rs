@@ -2,7 +2,8 @@
 
 use clap::{Args, builder::RangedI64ValueParser};
 use enlarger_pipeline::{Creative, Engine, Flavor, Look, OptimizedFor, Precision};
-use serde::de::DeserializeOwned;
+
+use crate::machine::word;
 
 /// The creative knobs, or those of precision; not both.
 #[derive(Debug, Args)]
@@ -80,11 +81,6 @@ fn signed() -> RangedI64ValueParser<i8> {
 
 fn percent() -> RangedI64ValueParser<u8> {
     RangedI64ValueParser::new().range(0..=100)
-}
-
-/// A word as the API spells it.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 /// As the API spells it, or without the maker's name.

@@ -1,10 +1,12 @@
 //! `enlarger`: pictures made larger, on the command line and as a service.
 
+mod bench;
 mod dirs;
 mod doctor;
 mod inputs;
 mod keys;
 mod look;
+mod machine;
 mod models;
 mod printer;
 mod serve;
@@ -39,6 +41,8 @@ enum Command {
     Models(models::ModelsArgs),
     /// Tell what this machine offers, and test that it computes right.
     Doctor(doctor::DoctorArgs),
+    /// Measure how fast this machine runs each network.
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -53,10 +57,11 @@ fn main() -> ExitCode {
         }
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     result.unwrap_or_else(|error| {
         printer::error(&error);
-        ExitCode::from(1)
+        ExitCode::from(printer::code_of(&error))
     })
 }
 

@@ -31,17 +31,28 @@ pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     })
 }
 
+/// The exit code that an error ends a command with: 2 if the command line was wrong, else 1.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<Hinted>().is_some_and(|hinted| hinted.usage) { 2 } else { 1 }
+}
+
 /// A sentence and what to do about it.
 #[derive(Debug)]
 pub struct Hinted {
     what: String,
     hint: String,
+    usage: bool,
 }
 
 impl Hinted {
     /// An error for `anyhow` from both.
     pub fn error(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Self { what: what.into(), hint: hint.into() })
+        anyhow::Error::new(Self { what: what.into(), hint: hint.into(), usage: false })
+    }
+
+    /// The same for what is wrong with the command line itself.
+    pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self { what: what.into(), hint: hint.into(), usage: true })
     }
 }
 

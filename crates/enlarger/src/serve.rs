@@ -4,13 +4,18 @@ use std::{io::IsTerminal, net::SocketAddr, num::NonZeroUsize, path::PathBuf, pro
 
 use anyhow::Context as _;
 use clap::Args;
+use enlarger_nn::Backend;
 use enlarger_pipeline::{Enlarger, EnlargerOptions};
 use enlarger_server::{Config, ConfigLayer, config::Role};
 use tokio::{net::TcpListener, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::{dirs, printer::Hinted};
+use crate::{
+    dirs,
+    machine::{IsaArgs, warn_of_threads},
+    printer::Hinted,
+};
 
 /// Answer the API, run the tasks and show the page.
 ///
@@ -30,6 +35,8 @@ pub struct ServeArgs {
     #[arg(long, env = "ENLARGER_LOG_JSON")]
     log_json: bool,
     #[command(flatten)]
+    isa: IsaArgs,
+    #[command(flatten)]
     settings: ConfigLayer,
 }
 
@@ -40,9 +47,10 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let config = load(args.settings, args.config)?;
+    let backend = args.isa.backend(config.precision)?;
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))?;
+    runtime.block_on(serve(config, backend))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,7 +84,7 @@ fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, backend: Backend) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(on_signal(stop.clone()));
     let listener = TcpListener::bind(config.listen).await.map_err(|error| in_use(config.listen, &error))?;
@@ -84,8 +92,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let options = EnlargerOptions {
         threads: NonZeroUsize::new(config.threads),
         models_dir: Some(config.data_dir.join("models")),
-        ..EnlargerOptions::default()
+        tile: None,
+        backend,
     };
+    warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);
     announce(&config, address);
     enlarger_server::serve(config, enlarger, listener, stop).await.map_err(|error| match error {

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     io::{Cursor, IsTerminal, Read, Write},
-    num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -25,6 +24,7 @@ use crate::{
     dirs,
     inputs::{Input, Target, expand},
     look::LookArgs,
+    machine::{MachineArgs, warn_of_threads},
     printer::{self, Batch, File, Hinted, human_seconds},
 };
 
@@ -56,6 +56,9 @@ pub struct UpscaleArgs {
     /// of the second; A/B cleans by the first and enlarges by the second.
     #[arg(short, long, env = "ENLARGER_MODEL")]
     model: Option<String>,
+    /// Quickly rather than well, for a first look: by the smallest network, whatever --model says.
+    #[arg(long)]
+    draft: bool,
     /// Tell what would be done and what it would cost, and do nothing.
     #[arg(long)]
     explain: bool,
@@ -68,9 +71,8 @@ pub struct UpscaleArgs {
     /// Side of a tile in input pixels: smaller takes less memory.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=4096))]
     tile: Option<u32>,
-    /// Threads; all cores if not given.
-    #[arg(short, long, env = "ENLARGER_THREADS")]
-    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    machine: MachineArgs,
     /// Look into the folders of folders.
     #[arg(short, long)]
     recursive: bool,
@@ -162,12 +164,15 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         Some(format) => format,
         None => target.format()?.unwrap_or(Format::Png),
     };
+    if !args.quiet {
+        warn_of_threads(args.machine.threads);
+    }
     let job = Job {
         enlarger: Enlarger::new(EnlargerOptions {
-            threads: args.threads,
+            threads: args.machine.threads,
             tile: args.tile,
             models_dir: dirs::models_dir(),
-            ..EnlargerOptions::default()
+            backend: args.machine.backend()?,
         })?,
         output: Output { format: Some(format), quality: args.quality, metadata: metadata(&args) },
         limits: Limits::for_own_files(),
@@ -325,7 +330,14 @@ impl Job<'_> {
             }
             _ => asked,
         };
-        Request { size, model: args.model.clone(), look: args.look.look(), seed: args.look.seed, crop: None }
+        Request {
+            size,
+            model: args.model.clone(),
+            look: args.look.look(),
+            seed: args.look.seed,
+            draft: args.draft,
+            ..Request::default()
+        }
     }
 
     fn work<W: Write + std::io::Seek>(

@@ -1,12 +1,14 @@
 //! What `enlarger upscale` promises, seen from outside: files, words, exit codes.
 
+mod common;
+
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
-use tempfile::TempDir;
+use common::{folder, sample, text};
 
 /// The fast network keeps these tests short; what they prove does not depend on the network.
 const FAST: [&str; 2] = ["--model", "animevideo-v3"];
@@ -21,34 +23,11 @@ fn upscale(folder: &Path, args: &[&str]) -> Output {
     command.output().expect("the binary runs")
 }
 
-fn sample(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples").join(name)
-}
-
-/// A folder with a small real photo, 96x72, as PNG and JPEG.
-fn folder() -> TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let bytes = fs::read(sample("brushes.png")).expect("the sample is there");
-    let limits = enlarger_image::Limits::default();
-    let picture = enlarger_image::decode(&bytes, &limits).expect("the sample is a picture").picture;
-    let small = enlarger_pipeline::resize(&picture, 96, 72, enlarger_pipeline::Kernel::Box);
-    for (name, format) in [("photo.png", enlarger_image::Format::Png), ("photo.jpg", enlarger_image::Format::Jpeg)] {
-        let mut file = fs::File::create(folder.path().join(name)).expect("the folder can be written");
-        let options = enlarger_image::EncodeOptions { format, ..Default::default() };
-        enlarger_image::encode(&small, &options, &mut file).expect("it can be encoded");
-    }
-    folder
-}
-
 /// Width and height as ffprobe-like tools see them: read from the bytes by the image crate's header parser.
 fn size(path: &Path) -> (u32, u32) {
     let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let header = enlarger_image::probe(&bytes, &enlarger_image::Limits::default()).expect("a readable picture");
     (header.width, header.height)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn files(folder: &Path) -> Vec<String> {

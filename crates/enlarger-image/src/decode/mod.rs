@@ -19,6 +19,7 @@ use crate::{
     colour::{self, Space},
     exif,
     orient::upright,
+    picture::zeroed,
     xmp,
 };
 
@@ -107,7 +108,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
         .unwrap_or_else(|_| Err(broken(header.format, "its decoder gave up")))?;
     let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;
     let samples = colour::settle(format, samples, space, channels, metadata, notes)?;
-    let samples = upright(samples, width, height, channels.count(), orientation);
+    let samples = upright(samples, width, height, channels.count(), orientation)?;
     if let Some(exif) = &mut metadata.exif {
         exif::set_upright(exif);
     }
@@ -161,16 +162,6 @@ fn check_size(format: Format, width: u32, height: u32, limits: &Limits) -> Resul
         return Err(ImageError::TooManyPixels { width, height, limit: limits.max_pixels });
     }
     Ok(())
-}
-
-/// A buffer of zeros, or an error where `vec!` would end the process.
-fn zeroed<T: Clone + Default>(len: u64) -> Result<Vec<T>, ImageError> {
-    let refused = || ImageError::OutOfMemory { bytes: len.saturating_mul(size_of::<T>() as u64) };
-    let len = usize::try_from(len).map_err(|_| refused())?;
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(len).map_err(|_| refused())?;
-    buffer.resize(len, T::default());
-    Ok(buffer)
 }
 
 /// A copy of a block of metadata that is within the limits.

@@ -391,7 +391,7 @@ impl Layout {
 }
 
 /// A stored or decoded sample.
-trait Level: Copy + Default {
+trait Level: Copy + bytemuck::Zeroable {
     /// The `i`th sample of a row.
     fn level(row: &[Self], i: usize, bits: u8) -> u32;
     /// A value of `0..=most` over this type's range.

@@ -17,7 +17,7 @@ const SPEED: u8 = 9;
 
 pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
     let mut written = Written::of(picture, options);
-    let eight = Eight::of(picture, written.icc, false);
+    let eight = Eight::of(picture, written.icc, false)?;
     let quality = options.quality.unwrap_or(DEFAULT_QUALITY).clamp(1, 100).into();
     let mut encoder = Encoder::new()
         .with_quality(quality)

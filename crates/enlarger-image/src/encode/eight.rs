@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Channels, Picture, Samples, colour};
+use crate::{Channels, ImageError, Picture, Samples, colour, picture::zeroed};
 
 /// A whole picture as RGB or RGBA of 8 bits. Borrowed where it is that already; else a copy, since the encoders in question want
 /// the whole picture at once.
@@ -15,25 +15,38 @@ pub(super) struct Eight<'a> {
 
 impl<'a> Eight<'a> {
     /// With `keep_icc` RGB keeps its profile; without, and always if grey has one, colours are converted to sRGB.
-    pub fn of(picture: &'a Picture, icc: Option<&'a [u8]>, keep_icc: bool) -> Self {
+    ///
+    /// # Errors
+    /// [`ImageError::OutOfMemory`] if there is no room for a copy that is needed.
+    pub fn of(picture: &'a Picture, icc: Option<&'a [u8]>, keep_icc: bool) -> Result<Self, ImageError> {
         let alpha = picture.channels.has_alpha();
         let samples = match &picture.samples {
             Samples::U8(samples) => Cow::Borrowed(samples.as_slice()),
-            Samples::U16(samples) => Cow::Owned(samples.iter().map(|&s| rounded(s)).collect()),
+            Samples::U16(samples) => Cow::Owned(each(samples, 1, 1, |from, to| to[0] = rounded(from[0]))?),
         };
         if let Some(profile) = icc
             && (!keep_icc || picture.channels.is_gray())
-            && let Some(samples) = colour::to_srgb(&samples, picture.channels, profile)
+            && let Some(samples) = colour::to_srgb(&samples, picture.channels, profile)?
         {
-            return Self { samples: Cow::Owned(samples), alpha, icc: None };
+            return Ok(Self { samples: Cow::Owned(samples), alpha, icc: None });
         }
         let samples = match picture.channels {
-            Channels::Gray => Cow::Owned(samples.iter().flat_map(|&v| [v; 3]).collect()),
-            Channels::GrayAlpha => Cow::Owned(samples.chunks_exact(2).flat_map(|p| [p[0], p[0], p[0], p[1]]).collect()),
+            Channels::Gray => Cow::Owned(each(&samples, 1, 3, |from, to| to.fill(from[0]))?),
+            Channels::GrayAlpha => Cow::Owned(each(&samples, 2, 4, |from, to| {
+                to[..3].fill(from[0]);
+                to[3] = from[1];
+            })?),
             Channels::Rgb | Channels::Rgba => samples,
         };
-        Self { samples, alpha, icc: icc.filter(|_| keep_icc && !picture.channels.is_gray()) }
+        Ok(Self { samples, alpha, icc: icc.filter(|_| keep_icc && !picture.channels.is_gray()) })
     }
+}
+
+/// Makes `m` samples of each `n`.
+fn each<T>(from: &[T], n: usize, m: usize, make: impl Fn(&[T], &mut [u8])) -> Result<Vec<u8>, ImageError> {
+    let mut to = zeroed((from.len() / n * m) as u64)?;
+    from.chunks_exact(n).zip(to.chunks_exact_mut(m)).for_each(|(from, to)| make(from, to));
+    Ok(to)
 }
 
 /// 65535 is 255 * 257, so this is the nearest.

@@ -17,7 +17,7 @@ const XMP: u8 = 0x04;
 
 pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
     let mut written = Written::of(picture, options);
-    let eight = Eight::of(picture, written.icc, true);
+    let eight = Eight::of(picture, written.icc, true)?;
     let mut config = WebPConfig::new().map_err(|()| failed(Format::WebP, "libwebp does not match its headers"))?;
     config.lossless = options.lossless.into();
     // In a lossless file this is the effort.

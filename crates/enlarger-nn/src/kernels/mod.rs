@@ -2,6 +2,7 @@
 
 mod amx;
 mod finish;
+mod peak;
 mod vector;
 mod winograd;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use finish::{Finish, Row};
 pub use finish::{Output, Target};
+pub use peak::peak_flops;
 use vector::Vector;
 
 use crate::{aligned::Aligned, error::NnError, map::View};
@@ -275,12 +277,10 @@ impl Element for f16 {
             unsafe { winograd::convolve(kernel, conv, sources, target, memory) }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        unreachable!(
-            "there is no such backend: {isa:?} {} {} {}",
-            conv.outputs,
-            sources.len(),
-            target.width + memory.len()
-        )
+        {
+            let _ = (isa, conv, sources, target, memory);
+            unreachable!("the backend is resolved only where it is available")
+        }
     }
 }
 
@@ -398,4 +398,20 @@ impl<T: Element> Conv<T> {
         }
         T::convolve(isa, self, sources, &target, memory);
     }
+}
+
+/// Which of the instruction sets that kernels make use of this processor has.
+pub fn cpu_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let all = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512_vnni", std::arch::is_x86_feature_detected!("avx512vnni")),
+        ("avx512_bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
+        ("amx_bf16", amx::available()),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let all: [(&str, bool); 0] = [];
+    all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
 }

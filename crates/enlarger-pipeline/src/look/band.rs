@@ -1,8 +1,12 @@
 //! A filter sees a picture in bands of rows: bounded memory whatever the picture's size, and one result whatever the
 //! bands.
 
+use std::ops::Range;
+
 use enlarger_image::{Picture, Samples};
 use rayon::prelude::*;
+
+use crate::sample::Sample;
 
 /// Luminance values held at once per buffer; a filter holds about ten such buffers.
 const BAND_VALUES: usize = 1 << 20;
@@ -47,63 +51,74 @@ pub(super) fn add_to_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&B
         luma[start..].par_chunks_mut(width).zip(more).for_each(|(line, row)| read_luma(source, row, line));
         last = end;
         let deltas = delta(&Band { width, y, rows, reach, luma: &luma });
-        change_rows(picture, y, &deltas, 1, add_within_range);
+        change_rows(picture, y..y + rows, |row, line, _| {
+            let deltas = &deltas[(row - y) * width..][..width];
+            for (pixel, &delta) in line.chunks_exact_mut(line.len() / width).zip(deltas) {
+                add_within_range(pixel, delta);
+            }
+        });
         // What the next band still needs: its own margin above.
         let keep = 2 * reach * width;
         luma.drain(..luma.len() - keep);
     }
 }
 
-/// Changes the colours of whole rows from `y` on. `values` has `per_pixel` values for each pixel; `change` gets them and
-/// the pixel's red, green and blue (or grey, alone) in 0..=1.
+/// Colours of a pixel: 1 or 3.
+pub(super) fn colours(picture: &Picture) -> usize {
+    if picture.channels.is_gray() { 1 } else { 3 }
+}
+
+/// Changes the colours of whole rows, in parallel. `change` gets a row's number, its colours in 0..=1 and an empty buffer
+/// for what it needs besides.
 pub(super) fn change_rows(
     picture: &mut Picture,
-    y: usize,
-    values: &[f32],
-    per_pixel: usize,
-    change: impl Fn(&mut [f32], &[f32]) + Sync,
+    rows: Range<usize>,
+    change: impl Fn(usize, &mut [f32], &mut Vec<f32>) + Sync,
 ) {
-    let (width, n) = (picture.width as usize, picture.channels.count());
-    let colours = if n < 3 { 1 } else { 3 };
-    let line = width * n;
+    fn all<T: Sample>(
+        samples: &mut [T],
+        line: usize,
+        [n, colours]: [usize; 2],
+        top: usize,
+        change: impl Fn(usize, &mut [f32], &mut Vec<f32>) + Sync,
+    ) {
+        samples.par_chunks_exact_mut(line).enumerate().for_each_init(
+            || (vec![0.0; line / n * colours], Vec::new()),
+            |(values, more), (row, samples)| {
+                if n == colours {
+                    values.iter_mut().zip(&*samples).for_each(|(value, sample)| *value = sample.to_float());
+                    change(top + row, values, more);
+                    samples.iter_mut().zip(&*values).for_each(|(sample, &value)| *sample = T::from_float(value));
+                } else {
+                    let pixels = samples.chunks_exact(n).flat_map(|pixel| &pixel[..colours]);
+                    values.iter_mut().zip(pixels).for_each(|(value, sample)| *value = sample.to_float());
+                    change(top + row, values, more);
+                    let pixels = samples.chunks_exact_mut(n).flat_map(|pixel| &mut pixel[..colours]);
+                    pixels.zip(&*values).for_each(|(sample, &value)| *sample = T::from_float(value));
+                }
+            },
+        );
+    }
+    let (n, colours) = (picture.channels.count(), colours(picture));
+    let line = picture.width as usize * n;
+    let range = rows.start * line..rows.end * line;
     match &mut picture.samples {
-        Samples::U8(s) => s[y * line..]
-            .par_chunks_exact_mut(line)
-            .zip(values.par_chunks_exact(width * per_pixel))
-            .for_each(|(row, values)| {
-                for (pixel, v) in row.chunks_exact_mut(n).zip(values.chunks_exact(per_pixel)) {
-                    let mut colour = [0.0; 3];
-                    (0..colours).for_each(|c| colour[c] = f32::from(pixel[c]) * (1.0 / 255.0));
-                    change(&mut colour[..colours], v);
-                    (0..colours).for_each(|c| pixel[c] = (colour[c].clamp(0.0, 1.0) * 255.0 + 0.5) as u8);
-                }
-            }),
-        Samples::U16(s) => s[y * line..]
-            .par_chunks_exact_mut(line)
-            .zip(values.par_chunks_exact(width * per_pixel))
-            .for_each(|(row, values)| {
-                for (pixel, v) in row.chunks_exact_mut(n).zip(values.chunks_exact(per_pixel)) {
-                    let mut colour = [0.0; 3];
-                    (0..colours).for_each(|c| colour[c] = f32::from(pixel[c]) * (1.0 / 65535.0));
-                    change(&mut colour[..colours], v);
-                    (0..colours).for_each(|c| pixel[c] = (colour[c].clamp(0.0, 1.0) * 65535.0 + 0.5) as u16);
-                }
-            }),
+        Samples::U8(s) => all(&mut s[range], line, [n, colours], rows.start, change),
+        Samples::U16(s) => all(&mut s[range], line, [n, colours], rows.start, change),
     }
 }
 
 /// Adds to all colours alike, slowing down where one of them comes near its end: clipping one colour shifts hue, and a
 /// hard stop shows as a flat patch.
-fn add_within_range(colour: &mut [f32], delta: &[f32]) {
-    let d = delta[0];
-    let room = if d > 0.0 {
+fn add_within_range(colour: &mut [f32], delta: f32) {
+    let room = if delta > 0.0 {
         1.0 - colour.iter().fold(0.0f32, |a, &b| a.max(b))
     } else {
         colour.iter().fold(1.0f32, |a, &b| a.min(b))
     };
     if room > 0.0 {
-        let d = room * (d / room).tanh();
-        colour.iter_mut().for_each(|c| *c += d);
+        let delta = room * (delta / room).tanh();
+        colour.iter_mut().for_each(|c| *c += delta);
     }
 }
 
@@ -112,31 +127,29 @@ pub(super) fn read_luma(picture: &Picture, row: usize, line: &mut [f32]) {
     let n = picture.channels.count();
     let range = row * picture.width as usize * n..(row + 1) * picture.width as usize * n;
     match &picture.samples {
-        Samples::U8(s) => weigh(&s[range], n, line, |v| f32::from(v) * (1.0 / 255.0)),
-        Samples::U16(s) => weigh(&s[range], n, line, |v| f32::from(v) * (1.0 / 65535.0)),
+        Samples::U8(s) => weigh(&s[range], n, line),
+        Samples::U16(s) => weigh(&s[range], n, line),
     }
 }
 
-fn weigh<T: Copy>(samples: &[T], n: usize, line: &mut [f32], float: impl Fn(T) -> f32) {
+fn weigh<T: Sample>(samples: &[T], n: usize, line: &mut [f32]) {
     for (pixel, value) in samples.chunks_exact(n).zip(line) {
-        *value = match n {
-            1 | 2 => float(pixel[0]),
-            _ => 0.299 * float(pixel[0]) + 0.587 * float(pixel[1]) + 0.114 * float(pixel[2]),
+        *value = match pixel {
+            [r, g, b, ..] => 0.299 * r.to_float() + 0.587 * g.to_float() + 0.114 * b.to_float(),
+            _ => pixel[0].to_float(),
         };
     }
 }
 
-/// One row of colours as RGB (grey thrice), 0..=1, interleaved.
-pub(super) fn read_rgb(picture: &Picture, row: usize) -> Vec<f32> {
+/// One row of colours, 0..=1, interleaved.
+pub(super) fn read_colours(picture: &Picture, row: usize) -> Vec<f32> {
+    fn read<T: Sample>(samples: &[T], n: usize, colours: usize) -> Vec<f32> {
+        samples.chunks_exact(n).flat_map(|pixel| pixel[..colours].iter().map(|c| c.to_float())).collect()
+    }
     let n = picture.channels.count();
     let range = row * picture.width as usize * n..(row + 1) * picture.width as usize * n;
     match &picture.samples {
-        Samples::U8(s) => spread(&s[range], n, |v| f32::from(v) * (1.0 / 255.0)),
-        Samples::U16(s) => spread(&s[range], n, |v| f32::from(v) * (1.0 / 65535.0)),
+        Samples::U8(s) => read(&s[range], n, colours(picture)),
+        Samples::U16(s) => read(&s[range], n, colours(picture)),
     }
-}
-
-fn spread<T: Copy>(samples: &[T], n: usize, float: impl Fn(T) -> f32) -> Vec<f32> {
-    let pick = if n < 3 { [0; 3] } else { [0, 1, 2] };
-    samples.chunks_exact(n).flat_map(|p| pick.map(|c| float(p[c]))).collect()
 }

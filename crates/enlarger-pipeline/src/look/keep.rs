@@ -1,62 +1,71 @@
 //! Closeness to the source.
 
-use enlarger_image::Picture;
+use enlarger_image::{ImageError, Picture};
 use rayon::prelude::*;
 
 use crate::{plan::Kernel, resize::resize};
 
 use super::{
-    band::{change_rows, read_rgb},
+    band::{change_rows, colours, read_colours},
     blur,
 };
 
 /// See [`Filter::Keep`](super::Filter::Keep).
 pub(super) fn keep(picture: &mut Picture, source: &Picture, share: f32) {
-    let row = |y: usize| read_rgb(source, y);
-    enlarged_rows(picture, source.width, source.height, row, |colour, from| {
-        colour.iter_mut().zip(from).for_each(|(c, s)| *c += share * (s - *c));
+    let row = |y: usize| read_colours(source, y);
+    enlarged_rows(picture, source.width, source.height, row, |colours, from| {
+        colours.iter_mut().zip(from).for_each(|(c, s)| *c += share * (s - *c));
     });
 }
 
 /// See [`Filter::Match`](super::Filter::Match).
-pub(super) fn back_project(picture: &mut Picture, source: &Picture, rounds: u32, strength: f32) {
+pub(super) fn back_project(
+    picture: &mut Picture,
+    source: &Picture,
+    rounds: u32,
+    strength: f32,
+) -> Result<(), ImageError> {
     for _ in 0..rounds {
-        let small = resize(picture, source.width, source.height, Kernel::CatmullRom);
+        let small = resize(picture, source.width, source.height, Kernel::CatmullRom)?;
         let row = |y: usize| missing_row(source, &small, y);
-        enlarged_rows(picture, source.width, source.height, row, |colour, missing| {
-            colour.iter_mut().zip(missing).for_each(|(c, m)| *c += strength * m);
+        enlarged_rows(picture, source.width, source.height, row, |colours, missing| {
+            colours.iter_mut().zip(missing).for_each(|(c, m)| *c += strength * m);
         });
     }
+    Ok(())
 }
 
 /// See [`Filter::Lock`](super::Filter::Lock). Works on both reduced to squares of half the radius, so that it takes little
 /// time and memory.
-pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) {
+pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) -> Result<(), ImageError> {
     let cell = (0.5 * radius).max(1.0);
     let side = |length: u32| (length as f32 / cell).round().max(1.0) as u32;
     let (width, height) = (side(source.width), side(source.height));
-    let (wanted, have) = (resize(source, width, height, Kernel::Box), resize(picture, width, height, Kernel::Box));
+    let (wanted, have) = (resize(source, width, height, Kernel::Box)?, resize(picture, width, height, Kernel::Box)?);
     let missing: Vec<f32> = (0..height as usize).flat_map(|y| missing_row(&wanted, &have, y)).collect();
-    let planes = [0, 1, 2].map(|c| {
-        let plane: Vec<f32> = missing.iter().skip(c).step_by(3).copied().collect();
-        blur::gaussian(&plane, width as usize, radius / cell)
+    let (w, n) = (width as usize, colours(picture));
+    let planes: Vec<Vec<f32>> = (0..n)
+        .map(|c| {
+            let plane: Vec<f32> = missing.iter().skip(c).step_by(n).copied().collect();
+            blur::gaussian(&plane, w, radius / cell)
+        })
+        .collect();
+    let row = |y: usize| (y * w..(y + 1) * w).flat_map(|i| planes.iter().map(move |plane| plane[i])).collect();
+    enlarged_rows(picture, width, height, row, |colours, missing| {
+        colours.iter_mut().zip(missing).for_each(|(c, m)| *c += m);
     });
-    let w = width as usize;
-    let row = |y: usize| (y * w..(y + 1) * w).flat_map(|i| [planes[0][i], planes[1][i], planes[2][i]]).collect();
-    enlarged_rows(picture, width, height, row, |colour, missing| {
-        colour.iter_mut().zip(missing).for_each(|(c, m)| *c += m);
-    });
+    Ok(())
 }
 
-/// A row of what one picture has more than another of its size, interleaved RGB.
+/// A row of what one picture has more than another of its size.
 fn missing_row(wanted: &Picture, have: &Picture, y: usize) -> Vec<f32> {
-    let mut missing = read_rgb(wanted, y);
-    missing.iter_mut().zip(read_rgb(have, y)).for_each(|(m, h)| *m -= h);
+    let mut missing = read_colours(wanted, y);
+    missing.iter_mut().zip(read_colours(have, y)).for_each(|(m, h)| *m -= h);
     missing
 }
 
 /// Changes a picture by a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of rows. `row` gives a row
-/// of the smaller one as interleaved RGB.
+/// of the smaller one's colours; `change` gets whole rows of both.
 fn enlarged_rows(
     picture: &mut Picture,
     width: u32,
@@ -64,6 +73,7 @@ fn enlarged_rows(
     row: impl Fn(usize) -> Vec<f32> + Sync,
     change: impl Fn(&mut [f32], &[f32]) + Sync,
 ) {
+    let n = colours(picture);
     let columns = taps(width, picture.width);
     let lines = taps(height, picture.height);
     let rows = ((1 << 20) / columns.len().max(1)).max(1);
@@ -74,20 +84,22 @@ fn enlarged_rows(
             .into_par_iter()
             .map(|y| {
                 let from = row(y);
-                let value = |t: &Tap, c: usize| (0..4).map(|i| t.weight[i] * from[3 * t.at[i] + c]).sum::<f32>();
-                columns.iter().flat_map(|t| [value(t, 0), value(t, 1), value(t, 2)]).collect()
+                let value = |t: &Tap, c: usize| (0..4).map(|i| t.weight[i] * from[n * t.at[i] + c]).sum::<f32>();
+                columns.iter().flat_map(|t| (0..n).map(move |c| value(t, c))).collect()
             })
             .collect();
-        let n = columns.len() * 3;
-        let mut values = vec![0.0; band.len() * n];
-        values.par_chunks_mut(n).zip(band).for_each(|(out, tap)| {
+        let top = index * rows;
+        change_rows(picture, top..top + band.len(), |y, colours, line| {
+            let tap = &band[y - top];
+            line.clear();
+            line.resize(columns.len() * n, 0.0);
             for i in 0..4 {
-                for (o, v) in out.iter_mut().zip(&wide[tap.at[i] - first]) {
-                    *o += tap.weight[i] * v;
+                for (l, v) in line.iter_mut().zip(&wide[tap.at[i] - first]) {
+                    *l += tap.weight[i] * v;
                 }
             }
+            change(colours, line);
         });
-        change_rows(picture, index * rows, &values, 3, &change);
     }
 }
 

@@ -16,7 +16,7 @@ mod recipe;
 mod texture;
 mod tone;
 
-use enlarger_image::Picture;
+use enlarger_image::{ImageError, Picture};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use presets::{RESTORED, engine, flavor, of_prompt, preset};
@@ -109,11 +109,14 @@ impl Filter {
     }
 
     /// Changes a picture. `source` is what the plan starts from; `seed` belongs to this filter's place in the plan.
-    pub(crate) fn apply(&self, picture: &mut Picture, source: &Picture, seed: u64) {
+    ///
+    /// # Errors
+    /// [`ImageError::OutOfMemory`] if there is no room for a reduced picture.
+    pub(crate) fn apply(&self, picture: &mut Picture, source: &Picture, seed: u64) -> Result<(), ImageError> {
         match *self {
             Self::Keep { share } => keep::keep(picture, source, share),
-            Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength),
-            Self::Lock { radius } => keep::lock(picture, source, radius),
+            Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
+            Self::Lock { radius } => keep::lock(picture, source, radius)?,
             Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),
             Self::Detail { gain, radius, edge } => detail::gain(picture, gain, radius, edge),
             Self::Sharpen { amount, radius, overshoot } => detail::sharpen(picture, amount, radius, overshoot),
@@ -122,5 +125,6 @@ impl Filter {
             Self::Texture { gain, radius } => texture::texture(picture, gain, radius, seed),
             Self::Grain { deviation, size } => grain::grain(picture, deviation, size, seed),
         }
+        Ok(())
     }
 }

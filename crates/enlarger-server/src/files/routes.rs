@@ -182,7 +182,8 @@ async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
             enlarger_image::decode(&bytes, &limits(&app.config)).map_err(|error| bad_picture(&error))?.picture;
         let shrink = f64::from(THUMB_SIDE) / f64::from(picture.width.max(picture.height));
         let side = |pixels: u32| ((f64::from(pixels) * shrink.min(1.0)).round() as u32).max(1);
-        let small = resize(&picture, side(picture.width), side(picture.height), Kernel::Box);
+        let small = resize(&picture, side(picture.width), side(picture.height), Kernel::Box)
+            .map_err(|error| bad_picture(&error))?;
         let options =
             EncodeOptions { format: Format::Jpeg, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
         let mut draft = app.files.draft()?;

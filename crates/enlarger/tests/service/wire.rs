@@ -169,3 +169,19 @@ fn a_public_url_under_a_path_is_what_clients_are_told() {
     // Our own address is never fetched over the network, by whatever name.
     server.wait_done(&server.submit(CREATIVE, &json!({ "image": url })));
 }
+
+#[test]
+fn a_preview_that_asks_for_a_draft_is_made_by_the_smallest_network() {
+    let server = Server::start(&[]);
+    let image = base64(&photo(64, 48));
+    let preview = |model: &str, draft: bool| {
+        let crop = json!({ "x": 8, "y": 8, "width": 24, "height": 16 });
+        let request = json!({ "size": { "factor": 4.0 }, "model": model, "crop": crop, "draft": draft });
+        let answer = server.post("/api/preview", &json!({ "image": image, "request": request }));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(png_size(&answer.bytes), (96, 64));
+        enlarger_image::decode(&answer.bytes, &enlarger_image::Limits::default()).expect("a picture").picture.samples
+    };
+    let draft = preview("x4plus-anime-6b", true);
+    assert!(draft == preview("animevideo-v3", false) && draft != preview("x4plus-anime-6b", false));
+}

@@ -1,0 +1,165 @@
+//! `enlarger bench`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use enlarger_models::Catalogue;
+use enlarger_nn::{cpu_features, peak_flops};
+use enlarger_pipeline::{Speed, bench};
+use serde_json::json;
+
+use crate::{
+    dirs,
+    machine::{MachineArgs, cores, warn_of_threads},
+    printer::Hinted,
+};
+
+/// Seconds that a run would take at the machine's peak on one thread; Winograd's way takes half of it.
+const WORK: f64 = 3.0;
+
+/// Measure how fast this machine runs each network.
+///
+/// From memory to memory, on a grey square: the networks alone. GFLOP/s count the arithmetic of direct convolutions,
+/// of which Winograd's way does a quarter, and bfloat16 has a higher peak than f32: more than 100 % of the f32 peak is
+/// possible.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// A model's name, see `enlarger models list`; may be given several times. All bundled ones if not given.
+    #[arg(short, long, value_name = "NAME")]
+    model: Vec<String>,
+    /// Side of the square in pixels; by default as many as take some seconds.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=8192))]
+    size: Option<u32>,
+    /// A JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+    /// No progress.
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+struct Row {
+    model: String,
+    threads: usize,
+    speed: Speed,
+    /// Of the f32 peak on as many threads.
+    share: f64,
+}
+
+/// Runs the command.
+pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    let backend = args.machine.backend()?;
+    let catalogue = Catalogue::open(dirs::models_dir())?;
+    let bundled = || catalogue.list().into_iter().filter(|model| model.bundled).map(|model| model.name).collect();
+    let models: Vec<String> = if args.model.is_empty() { bundled() } else { args.model.clone() };
+    for name in &models {
+        if catalogue.get(name).is_err() {
+            let names: Vec<String> = catalogue.list().into_iter().map(|model| model.name).collect();
+            let there = format!("there are: {}", names.join(", "));
+            return Err(Hinted::usage(format!("there is no model named {name:?}"), there));
+        }
+    }
+    let say = |words: &str| {
+        if !args.quiet {
+            eprintln!("{words}");
+        }
+    };
+    if !args.quiet {
+        warn_of_threads(args.machine.threads);
+    }
+    let mut counts = match args.machine.threads {
+        Some(asked) => vec![asked.get().min(cores())],
+        None => vec![1, cores()],
+    };
+    counts.dedup();
+    say("measuring the processor");
+    let peaks: Vec<f64> = counts.iter().map(|&threads| peak_flops(backend.isa, threads)).collect();
+    let work = WORK * peaks[0] / counts[0] as f64;
+    let total = models.len() * counts.len();
+    let mut rows = Vec::new();
+    for model in &models {
+        for (&threads, peak) in counts.iter().zip(&peaks) {
+            say(&format!("[{}/{total}] {model}, {}", rows.len() + 1, count(threads)));
+            let speed = bench(&catalogue, model, &backend, threads, args.size, work)?;
+            let share = speed.flops / speed.seconds / peak;
+            rows.push(Row { model: model.clone(), threads, speed, share });
+        }
+    }
+    let cpu = cpu_name();
+    if args.json {
+        let peaks =
+            counts.iter().zip(&peaks).map(|(threads, peak)| json!({ "threads": threads, "gflops": peak / 1e9 }));
+        let report = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "cpu": cpu,
+            "features": cpu_features(),
+            "kernel": backend.to_string(),
+            "f32_peak": peaks.collect::<Vec<_>>(),
+            "runs": rows.iter().map(Row::json).collect::<Vec<_>>(),
+        });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("processor  {cpu}: {}", cpu_features().join(", "));
+    println!("kernel     {backend}");
+    let peaks = counts.iter().zip(&peaks).map(|(&threads, peak)| format!("{:.1} on {}", peak / 1e9, count(threads)));
+    println!("f32 peak   {} GFLOP/s\n", peaks.collect::<Vec<_>>().join(", "));
+    let widest = models.iter().map(String::len).max().unwrap_or_default();
+    println!("{:widest$}      input  threads  MP/s out  GFLOP/s  of f32 peak  memory, MB", "model");
+    for row in &rows {
+        println!("{}", row.line(widest));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Row {
+    /// Megapixels of the result per second.
+    fn megapixels(&self) -> f64 {
+        self.speed.pixels / self.speed.seconds / 1e6
+    }
+
+    fn gflops(&self) -> f64 {
+        self.speed.flops / self.speed.seconds / 1e9
+    }
+
+    fn line(&self, widest: usize) -> String {
+        let side = self.speed.side;
+        let memory = self.speed.peak_memory.map_or("-".into(), |bytes| (bytes >> 20).to_string());
+        format!(
+            "{:widest$}  {:>9}  {:>7}  {:>8.3}  {:>7.0}  {:>9.0} %  {memory:>10}",
+            self.model,
+            format!("{side}x{side}"),
+            self.threads,
+            self.megapixels(),
+            self.gflops(),
+            100.0 * self.share,
+        )
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "model": self.model,
+            "side": self.speed.side,
+            "threads": self.threads,
+            "seconds": self.speed.seconds,
+            "megapixels_per_second": self.megapixels(),
+            "gflop_per_megapixel": self.speed.flops / self.speed.pixels / 1e3,
+            "gflops": self.gflops(),
+            "share_of_f32_peak": self.share,
+            "peak_memory_mb": self.speed.peak_memory.map(|bytes| bytes >> 20),
+        })
+    }
+}
+
+fn count(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}
+
+/// As the system names it.
+fn cpu_name() -> String {
+    let mut system = sysinfo::System::new();
+    system.refresh_cpu_all();
+    system.cpus().first().map_or("unknown", |cpu| cpu.brand().trim()).to_owned()
+}

@@ -1,0 +1,78 @@
+//! How the machine is used: instruction set, precision and threads.
+
+use std::num::NonZeroUsize;
+
+use clap::Args;
+use enlarger_nn::{Backend, Isa, Precision};
+use serde::de::DeserializeOwned;
+
+use crate::printer::Hinted;
+
+/// For diagnosis, and so for every command and in no help: docs/configuration.md has it.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct IsaArgs {
+    /// auto, portable, avx2, avx512 or amx.
+    #[arg(long, env = "ENLARGER_ISA", hide = true, default_value = "auto", value_parser = word::<Isa>)]
+    isa: Isa,
+}
+
+impl IsaArgs {
+    /// The kernels of this instruction set and precision, resolved.
+    ///
+    /// # Errors
+    /// A sentence with a hint, and exit code 2, if this processor does not offer them.
+    pub fn backend(self, precision: Precision) -> anyhow::Result<Backend> {
+        Backend { isa: self.isa, precision }.resolve().map_err(|error| {
+            Hinted::usage(
+                error.to_string(),
+                "leave --precision and ENLARGER_ISA out, or choose what `enlarger doctor` lists under kernels",
+            )
+        })
+    }
+}
+
+/// What the commands share that compute.
+#[derive(Debug, Clone, Args)]
+pub struct MachineArgs {
+    /// Threads; all cores if not given, and never more than these.
+    #[arg(short, long, env = "ENLARGER_THREADS", value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroUsize>,
+    /// What values are multiplied in: auto (the fastest), f32, int16 (x86 processors of the last ten years), or bf16 (with a
+    /// matrix unit).
+    #[arg(long, env = "ENLARGER_PRECISION", default_value = "auto", value_parser = word::<Precision>)]
+    precision: Precision,
+    #[command(flatten)]
+    isa: IsaArgs,
+}
+
+impl MachineArgs {
+    /// The kernels asked for.
+    ///
+    /// # Errors
+    /// As [`IsaArgs::backend`].
+    pub fn backend(&self) -> anyhow::Result<Backend> {
+        self.isa.backend(self.precision)
+    }
+}
+
+/// Threads that this machine runs at once.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Says so if fewer threads are used than were asked for.
+pub fn warn_of_threads(asked: Option<NonZeroUsize>) {
+    let cores = cores();
+    if let Some(asked) = asked.filter(|asked| asked.get() > cores) {
+        eprintln!("warning: {asked} threads were asked for; this machine runs {cores} at once, so {cores} are used");
+    }
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a number of at least 1 is needed\nhint: leave it out for one thread per core".into())
+}
+
+/// A word as configuration files and the API spell it.
+pub fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
