@@ -23,7 +23,7 @@ mod watch;
 
 pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings};
 pub use error::PipelineError;
-pub use explain::explain;
+pub use explain::Explanation;
 pub use facts::{Content, Facts};
 pub use look::Filter;
 pub use plan::{AlphaWay, Extent, Kernel, Mix, Plan, Step, plan};

@@ -32,6 +32,7 @@ pub(crate) fn run(
     watch: &dyn Watch,
 ) -> Result<Picture, PipelineError> {
     let meter = Meter::new(plan, networks, watch);
+    let _held = networks.hold(plan);
     let source = prepared(plan, picture);
     let mut current = Cow::Borrowed(&*source);
     for (index, step) in plan.steps.iter().enumerate() {
@@ -41,7 +42,7 @@ pub(crate) fn run(
                 pass.run(&current, model, mix.as_ref(), *halve, plan.bits_after(index))?
             }
             Step::Resample { to, kernel } => resize(&to_depth(current.into_owned(), 16), to.width, to.height, *kernel),
-            Step::Look(filter) => {
+            Step::Look { filter, .. } => {
                 let mut picture = current.into_owned();
                 if !filter.keeps_depth() {
                     picture = to_depth(picture, 16);
@@ -108,30 +109,21 @@ impl Pass<'_> {
         if let Some(mix) = mix {
             self.plane(from, &mix.model, &canvas.sink(Plane::Colour, halve).mixing(mix.share))?;
         }
-        let has_alpha = from.channels.has_alpha();
-        match self.alpha {
-            AlphaWay::Network(alpha_model) if has_alpha => {
-                let alpha_network = self.networks.get(alpha_model)?;
-                if alpha_network.scale() == network.scale() {
-                    self.plane(from, alpha_model, &canvas.sink(Plane::Alpha, halve))?;
-                    let mut picture = canvas.into_picture();
-                    settle_alpha(&mut picture, from, factor);
-                    return Ok(picture);
+        if let AlphaWay::Network(alpha) = self.alpha {
+            self.plane(from, alpha, &canvas.sink(Plane::Alpha, halve))?;
+        }
+        let mut picture = canvas.into_picture();
+        if from.channels.has_alpha() {
+            match self.alpha {
+                AlphaWay::Network(_) => settle_alpha(&mut picture, from, factor),
+                AlphaWay::Cubic => {
+                    let alpha = resize(from, width, height, Kernel::CatmullRom);
+                    copy_alpha(&mut picture, &to_depth(alpha, bits));
                 }
-                // A network of another scale cannot meet the colour's grid; a cubic does.
-                let mut picture = canvas.into_picture();
-                let alpha = resize(from, width, height, Kernel::CatmullRom);
-                copy_alpha(&mut picture, &to_depth(alpha, bits));
-                Ok(picture)
-            }
-            _ => {
-                let mut picture = canvas.into_picture();
-                if has_alpha {
-                    fill_alpha(&mut picture);
-                }
-                Ok(picture)
+                AlphaWay::Opaque => fill_alpha(&mut picture),
             }
         }
+        Ok(picture)
     }
 
     fn plane(&self, from: &Picture, model: &str, sink: &CanvasSink<'_>) -> Result<(), PipelineError> {

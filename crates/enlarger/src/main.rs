@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         printer::error(&error);
-        ExitCode::from(1)
+        ExitCode::from(printer::code_of(&error))
     })
 }
 

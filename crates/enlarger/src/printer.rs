@@ -17,6 +17,11 @@ pub fn error(error: &anyhow::Error) {
     }
 }
 
+/// The code that a program ends with after an error.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Hinted>().map_or(1, |hinted| hinted.code)
+}
+
 /// The hint that the innermost known error gives.
 pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     use enlarger_pipeline::PipelineError;
@@ -36,12 +41,18 @@ pub fn hint_of(error: &anyhow::Error) -> Option<String> {
 pub struct Hinted {
     what: String,
     hint: String,
+    code: u8,
 }
 
 impl Hinted {
     /// An error for `anyhow` from both.
     pub fn error(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Self { what: what.into(), hint: hint.into() })
+        anyhow::Error::new(Self { what: what.into(), hint: hint.into(), code: 1 })
+    }
+
+    /// The same of a command line that is wrong.
+    pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self { what: what.into(), hint: hint.into(), code: 2 })
     }
 }
 

@@ -16,8 +16,7 @@ use anyhow::Context;
 use clap::Args;
 use enlarger_image::{Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{
-    Enlarger, EnlargerOptions, Estimate, Facts, Outcome, Output, PipelineError, Plan, Progress, Request, Size, Watch,
-    explain,
+    Enlarger, EnlargerOptions, Explanation, Look, Outcome, Output, PipelineError, Progress, Request, Size, Watch,
 };
 use serde_json::json;
 
@@ -141,7 +140,7 @@ enum Done {
     Made(PathBuf, Box<Outcome>),
     Printed(Box<Outcome>),
     Skipped(PathBuf),
-    Explained(Box<(Facts, Plan, Estimate)>),
+    Explained(Box<Explanation>),
 }
 
 /// Set by Ctrl-C.
@@ -163,6 +162,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         None => target.format()?.unwrap_or(Format::Png),
     };
     let job = Job {
+        look: args.look.look()?,
         enlarger: Enlarger::new(EnlargerOptions {
             threads: args.threads,
             tile: args.tile,
@@ -206,6 +206,7 @@ struct Job<'a> {
     output: Output,
     limits: Limits,
     target: Target,
+    look: Look,
     args: &'a UpscaleArgs,
 }
 
@@ -229,9 +230,8 @@ impl Job<'_> {
                 Ok(Done::Printed(_)) => made += 1,
                 Ok(Done::Explained(explained)) => {
                     made += 1;
-                    let (facts, plan, estimate) = &*explained;
                     if !self.args.json {
-                        println!("{}\n{}", input.name(), explain(facts, plan, estimate));
+                        println!("{}\n{explained}", input.name());
                     }
                 }
                 Ok(Done::Skipped(path)) => {
@@ -325,7 +325,7 @@ impl Job<'_> {
             }
             _ => asked,
         };
-        Request { size, model: args.model.clone(), look: args.look.look(), seed: args.look.seed, crop: None }
+        Request { size, model: args.model.clone(), look: self.look.clone(), seed: args.look.seed, crop: None }
     }
 
     fn work<W: Write + std::io::Seek>(
@@ -400,8 +400,10 @@ impl Job<'_> {
             }
             Ok(Done::Printed(outcome)) => json!({ "input": input.name(), "status": "done", "result": **outcome }),
             Ok(Done::Explained(explained)) => {
-                let (facts, plan, estimate) = &**explained;
-                json!({ "input": input.name(), "status": "explained", "facts": facts, "plan": plan, "estimate": estimate })
+                let mut line = json!(**explained);
+                line["input"] = input.name().into();
+                line["status"] = "explained".into();
+                line
             }
             Ok(Done::Skipped(path)) => {
                 json!({ "input": input.name(), "status": "skipped", "output": path.display().to_string() })

@@ -199,9 +199,28 @@ fn explain_tells_each_step_and_makes_nothing() {
     let told = upscale(dir.path(), &["photo.png", "--explain", "-s", "16x", "--creativity", "-5", "--hdr", "3"]);
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
     let words = text(&told.stdout);
-    for part in ["96x72", "animevideo-v3: 384x288 to 1536x1152", "filter detail", "filter tone", "result    1536x1152"]
-    {
+    for part in [
+        "96x72",
+        "animevideo-v3: 384x288 to 1536x1152",
+        "filter lock: radius 8 (colours stay)",
+        "(creativity -5)",
+        "(hdr 3)",
+        "result    1536x1152",
+    ] {
         assert!(words.contains(part), "{part} is missing:\n{words}");
+    }
+    // What the decoder has to say, and what becomes of alpha.
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../enlarger-image/tests/golden");
+    for (name, part) in [
+        ("gif_animated.gif", "note      the picture is animated"),
+        ("png_rgba8.png", "alpha     network animevideo-v3"),
+    ] {
+        let told = upscale(&golden, &[name, "--explain"]);
+        let words = text(&told.stdout);
+        assert!(words.contains(part), "{name}: {part} is missing:\n{words}");
+        let json = upscale(&golden, &[name, "--explain", "--json"]);
+        let line: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one object");
+        assert_eq!((&line["input"], &line["status"]), (&name.into(), &"explained".into()), "{line}");
     }
     assert_eq!(files(dir.path()), ["photo.jpg", "photo.png"]);
 }
@@ -218,11 +237,17 @@ fn knobs_change_the_result_and_the_two_families_exclude_each_other() {
     let bytes = |name: &str| fs::read(dir.path().join(name)).expect("it was made");
     assert_ne!(bytes("plain.png"), bytes("hdr.png"));
     assert_ne!(bytes("plain.png"), bytes("sharp.png"));
-    let both = upscale(dir.path(), &["photo.png", "--hdr", "8", "--sharpen", "60"]);
-    assert_eq!(both.status.code(), Some(2));
+    for other in [["--sharpen", "60"], ["--flavor", "photo"]] {
+        let both = upscale(dir.path(), &[&["photo.png", "--engine", "sharpy"], &other[..]].concat());
+        assert_eq!(both.status.code(), Some(2));
+        let told = text(&both.stderr);
+        assert!(["--engine", other[0], "one manner", "hint: "].iter().all(|part| told.contains(part)), "{told}");
+    }
+    let short = upscale(dir.path(), &["photo.png", "--explain", "--engine", "magnific_sharpy"]);
+    assert_eq!(short.status.code(), Some(0), "the API's own spelling: {}", text(&short.stderr));
     let unknown = upscale(dir.path(), &["photo.png", "--engine", "fancy"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(text(&unknown.stderr).contains("magnific_sparkle"), "{}", text(&unknown.stderr));
+    assert!(text(&unknown.stderr).contains("sparkle"), "{}", text(&unknown.stderr));
 }
 
 #[test]
