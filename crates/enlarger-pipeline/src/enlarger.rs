@@ -16,6 +16,7 @@ use crate::{
     error::PipelineError,
     explain::Explanation,
     facts::{Content, Facts},
+    invention::Invention,
     plan::{AlphaWay, Extent, Plan, Step, plan},
     request::{Request, Size},
     run::run,
@@ -57,7 +58,7 @@ pub struct Timings {
     pub decode: f64,
     /// Facts and plan.
     pub plan: f64,
-    /// Networks and filters.
+    /// Networks and filters, and the measure of what they invented.
     pub enlarge: f64,
     /// Pixels to bytes.
     pub encode: f64,
@@ -78,6 +79,8 @@ pub struct Outcome {
     pub facts: Facts,
     /// What was done.
     pub plan: Plan,
+    /// How far the result departs from the source.
+    pub invention: Invention,
     /// How long it took.
     pub timings: Timings,
     /// Sentences about the picture: first frame only, colours converted, and so on.
@@ -198,6 +201,7 @@ impl Enlarger {
 
         stage(watch, Stage::Enlarge, 0.0)?;
         let picture = run(&plan, &decoded.picture, &self.networks, &self.options, watch)?;
+        let invention = Invention::of(&picture, &decoded.picture, plan.crop);
         timings.enlarge = lap();
 
         stage(watch, Stage::Encode, 1.0)?;
@@ -221,6 +225,7 @@ impl Enlarger {
             height: picture.height,
             facts,
             plan,
+            invention,
             timings,
             notes,
         })

@@ -12,6 +12,7 @@ mod enlarger;
 mod error;
 mod explain;
 mod facts;
+mod invention;
 mod look;
 mod plan;
 mod request;
@@ -25,6 +26,7 @@ pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings
 pub use error::PipelineError;
 pub use explain::Explanation;
 pub use facts::{Content, Facts};
+pub use invention::Invention;
 pub use look::Filter;
 pub use plan::{AlphaWay, Extent, Kernel, Mix, Plan, Step, plan};
 pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Request, Size};

@@ -164,6 +164,8 @@ fn json_has_one_object_per_picture_with_its_plan_or_its_error() {
         text(&out.stdout).lines().map(|l| serde_json::from_str(l).expect("one JSON object per line")).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["status"], "done");
+    let share = lines[0]["result"]["invention"]["share"].as_f64();
+    assert!(share.is_some_and(|share| 0.0 < share && share < 0.1), "what was invented: {share:?}");
     assert_eq!(lines[0]["result"]["width"], 192);
     assert_eq!(lines[0]["result"]["plan"]["steps"][0]["model"], "animevideo-v3");
     assert_eq!(lines[1]["status"], "failed");
