@@ -149,9 +149,8 @@ export const S = {
     lens: 'Lens 1:1',
     invented: 'What was invented',
     inventedNumber: (share: string) => `${share} departs`,
-    inventedWorking: 'Comparing…',
     inventedExplain:
-      'The result, reduced to the original’s size, against the original: the brighter, the further off. The number is the root mean square of the difference; 0 % means that nothing visible at the original’s size was changed.',
+      'The result, reduced to the original’s size, against the original: the brighter, the further off. The number is the mean difference; 0 % means that nothing visible at the original’s size was changed.',
     fit: 'Fit',
     actual: '1:1',
     zoomIn: 'Zoom in',

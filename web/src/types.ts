@@ -80,6 +80,14 @@ export interface Progress {
   eta_seconds: number | null;
 }
 
+/** The result, reduced to the source's size, against the source. */
+export interface Invention {
+  /** Mean absolute difference, as a share of white, 0..=1. */
+  share: number;
+  /** Where: grey, black where nothing departs, white from a quarter of white on. */
+  map_url: string | null;
+}
+
 export interface Task {
   task_id: string;
   status: Status;
@@ -93,6 +101,7 @@ export interface Task {
   files: 'present' | 'gone';
   source: PictureFile | null;
   result: PictureFile | null;
+  invention: Invention | null;
   thumb_url: string | null;
   progress: Progress | null;
   position: number | null;

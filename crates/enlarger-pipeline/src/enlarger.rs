@@ -7,16 +7,18 @@ use std::{
     time::Instant,
 };
 
-use enlarger_image::{Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
+use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
 use enlarger_models::Catalogue;
 use enlarger_nn::{Backend, RunOptions};
 use serde::Serialize;
 
 use crate::{
     error::PipelineError,
+    explain::Explanation,
     facts::{Content, Facts},
+    invention::Invention,
     memory,
-    plan::{Extent, Plan, Step, plan, result_size},
+    plan::{AlphaWay, Extent, Plan, Step, plan},
     request::{Request, Size},
     run::run,
     speed::Networks,
@@ -57,7 +59,7 @@ pub struct Timings {
     pub decode: f64,
     /// Facts and plan.
     pub plan: f64,
-    /// Networks and filters.
+    /// Networks and filters, and the measure of what they invented.
     pub enlarge: f64,
     /// Pixels to bytes.
     pub encode: f64,
@@ -78,6 +80,8 @@ pub struct Outcome {
     pub facts: Facts,
     /// What was done.
     pub plan: Plan,
+    /// How far the result departs from the source.
+    pub invention: Invention,
     /// How long it took.
     pub timings: Timings,
     /// Sentences about the picture: first frame only, colours converted, and so on.
@@ -144,44 +148,28 @@ impl Enlarger {
     /// Cost of enlarging a picture of this size, from the speed measured on this machine so far.
     ///
     /// # Errors
-    /// If the size of the result is out of range or the model is unknown.
+    /// If the size of the result is out of range or a model is not there.
     pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
-        // The dearest content, so that the estimate errs on the long side.
-        let facts = Facts {
-            width,
-            height,
-            colours: 3,
-            transparent: false,
-            bits: 8,
-            noise: 0.0,
-            blockiness: 0.0,
-            flatness: 0.0,
-            content: Content::CleanPhoto,
-        };
+        let facts = unseen(width, height, Channels::Rgb, 8);
         let plan = plan(&facts, request, &self.models().list())?;
-        Ok(self.cost(&plan, 3))
+        Ok(self.cost(&plan, Extent { width, height }, Channels::Rgb))
     }
 
     /// What [`Self::job`] would do with a picture, and what that costs, without doing it.
     ///
     /// # Errors
     /// As [`Self::job`], but for what only running can raise.
-    pub fn dry_run(
-        &self,
-        bytes: &[u8],
-        request: &Request,
-        limits: &Limits,
-    ) -> Result<(Facts, Plan, Estimate), PipelineError> {
-        let picture = self.decode(bytes, request, limits)?.picture;
+    pub fn dry_run(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Explanation, PipelineError> {
+        let Decoded { picture, notes, .. } = self.decode(bytes, request, limits)?;
         let (facts, plan) = self.plan(&picture, request)?;
-        let estimate = self.cost(&plan, picture.channels.count() as u64);
-        Ok((facts, plan, estimate))
+        let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels);
+        Ok(Explanation { facts, plan, estimate, notes })
     }
 
-    fn cost(&self, plan: &Plan, channels: u64) -> Estimate {
+    fn cost(&self, plan: &Plan, whole: Extent, channels: Channels) -> Estimate {
         Estimate {
             seconds: self.networks.seconds(plan),
-            bytes: peak_bytes(plan, channels),
+            bytes: peak_bytes(plan, whole, channels),
             output_width: plan.result.width,
             output_height: plan.result.height,
         }
@@ -214,6 +202,7 @@ impl Enlarger {
 
         stage(watch, Stage::Enlarge, 0.0)?;
         let picture = run(&plan, &decoded.picture, &self.networks, &self.options, watch)?;
+        let invention = Invention::of(&picture, &decoded.picture, plan.crop);
         timings.enlarge = lap();
 
         stage(watch, Stage::Encode, 1.0)?;
@@ -237,6 +226,7 @@ impl Enlarger {
             height: picture.height,
             facts,
             plan,
+            invention,
             timings,
             notes,
         })
@@ -250,11 +240,9 @@ impl Enlarger {
 
     /// Refuses what cannot fit, before any pixel is decoded.
     fn check_memory(&self, header: &Header, request: &Request) -> Result<(), PipelineError> {
-        let samples = header.channels.count() as u64 * u64::from(header.bits / 8);
-        let source = Extent { width: header.width, height: header.height };
-        let source = request.crop.map_or(source, |c| Extent { width: c.width, height: c.height });
-        let result = result_size(source, request.size)?;
-        let need = WORKING_BYTES + (source.pixels() + result.pixels()) * samples;
+        let facts = unseen(header.width, header.height, header.channels, header.bits);
+        let plan = plan(&facts, request, &self.models().list())?;
+        let need = peak_bytes(&plan, Extent { width: header.width, height: header.height }, header.channels);
         let have = memory::available();
         if need > have {
             return Err(PipelineError::Memory { need_mb: need >> 20, have_mb: have >> 20 });
@@ -263,21 +251,47 @@ impl Enlarger {
     }
 }
 
-/// Peak bytes of a plan: the source, and the largest pair of neighbouring sizes on the way.
-fn peak_bytes(plan: &Plan, channels: u64) -> u64 {
-    let bytes = |e: Extent, bits: u8| e.pixels() * channels * u64::from(bits / 8);
-    let (mut here, mut peak) = (bytes(plan.source, plan.bits), 0);
+/// What is assumed of a picture before its pixels are seen: a clean photograph, which is as dear as any, and
+/// transparent if it can be.
+fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Facts {
+    Facts {
+        width,
+        height,
+        colours: if channels.is_gray() { 1 } else { 3 },
+        transparent: channels.has_alpha(),
+        bits,
+        noise: 0.0,
+        blockiness: 0.0,
+        flatness: 0.0,
+        content: Content::CleanPhoto,
+    }
+}
+
+/// Peak bytes of a plan: the whole picture that was read, its part that is used if that is a copy, and the largest pair
+/// of neighbouring pictures on the way to the result.
+fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
+    let bytes = |e: Extent, bits: u8| e.pixels() * channels.count() as u64 * u64::from(bits / 8);
+    let copied = plan.crop.is_some() || plan.alpha != AlphaWay::Opaque;
+    let source = bytes(whole, plan.bits) + if copied { bytes(plan.source, plan.bits) } else { 0 };
+    // The first step reads the source, which is counted already.
+    let (mut here, mut size, mut depth, mut peak) = (0, plan.source, plan.bits, 0);
     for (i, step) in plan.steps.iter().enumerate() {
-        let after = match step {
-            Step::Network { from, .. } => bytes(step.ends_at(*from), plan.bits_after(i)),
-            Step::Resample { to, .. } => bytes(*to, 16),
-            // In place.
-            Step::Look(_) => continue,
+        let before = depth;
+        (size, depth) = match step {
+            Step::Network { from, .. } => (step.ends_at(*from), plan.bits_after(i)),
+            Step::Resample { to, .. } => (*to, 16),
+            Step::Look { filter, .. } => (size, if filter.keeps_depth() { depth } else { 16 }),
         };
+        // Filters work in place, unless on the source or at another depth.
+        if matches!(step, Step::Look { .. }) && here > 0 && depth == before {
+            continue;
+        }
+        let after = bytes(size, depth);
         peak = peak.max(here + after);
         here = after;
     }
-    WORKING_BYTES + bytes(plan.source, plan.bits) + peak
+    let last = if depth == plan.bits { 0 } else { bytes(size, plan.bits) };
+    WORKING_BYTES + source + peak.max(here + last)
 }
 
 fn stage(watch: &dyn Watch, stage: Stage, fraction: f64) -> Result<(), PipelineError> {

@@ -1,62 +1,101 @@
 //! A plan in words.
 
-use std::fmt::Write;
+use std::fmt;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     enlarger::Estimate,
     facts::Facts,
-    plan::{Extent, Plan, Step},
+    plan::{AlphaWay, Extent, Plan, Step},
 };
 
-/// What was measured of a picture, what will be done to it and what that costs; some ten lines for people.
-pub fn explain(facts: &Facts, plan: &Plan, estimate: &Estimate) -> String {
-    let mut text = String::new();
-    let mut line = |words: String| writeln!(text, "{words}").expect("a string takes all");
-    line(format!(
-        "measured  {}x{}, {} bits: {} (noise {:.1}/255, blocks {:.3}, flatness {:.2})",
-        facts.width,
-        facts.height,
-        facts.bits,
-        facts.content.words(),
-        facts.noise,
-        facts.blockiness,
-        facts.flatness
-    ));
-    for (index, step) in plan.steps.iter().enumerate() {
-        line(format!("{:8}  {}", format!("step {}", index + 1), words(step)));
-    }
-    for note in &plan.notes {
-        line(format!("note      {note}"));
-    }
-    line(format!("result    {}, {} bits, seed {}", size(plan.result), plan.bits, plan.seed));
-    line(format!(
-        "cost      about {:.1} s here if nothing else runs, at most {} MB",
-        estimate.seconds,
-        estimate.bytes >> 20
-    ));
-    text
+/// What a job would do, without doing it. In words it is some ten lines for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// What was measured of the picture.
+    pub facts: Facts,
+    /// What would be done to it.
+    pub plan: Plan,
+    /// What that would cost.
+    pub estimate: Estimate,
+    /// Sentences about the picture: first frame only, colours converted, and so on.
+    pub notes: Vec<String>,
 }
 
-fn size(extent: Extent) -> String {
-    format!("{}x{}", extent.width, extent.height)
-}
-
-fn words(step: &Step) -> String {
-    match step {
-        Step::Network { model, from, halve, mix, .. } => {
-            let mixed = mix.as_ref().map_or(String::new(), |m| format!(", with {} of {}", m.share, m.model));
-            let halved = if *halve { ", its result halved" } else { "" };
-            format!("network {model}{mixed}: {} to {}{halved}", size(*from), size(step.ends_at(*from)))
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { facts, plan, estimate, notes } = self;
+        writeln!(
+            f,
+            "measured  {}x{}, {} bits: {} (noise {:.1}/255, blocks {:.3}, flatness {:.2})",
+            facts.width,
+            facts.height,
+            facts.bits,
+            facts.content.words(),
+            facts.noise,
+            facts.blockiness,
+            facts.flatness
+        )?;
+        write!(f, "{plan}")?;
+        for note in notes {
+            writeln!(f, "note      {note}")?;
         }
-        Step::Resample { to, kernel } => format!("resample to {} ({kernel:?})", size(*to)),
-        Step::Look(filter) => {
-            let Ok(Value::Object(fields)) = serde_json::to_value(filter) else { unreachable!("a filter has fields") };
-            let numbers = fields.iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
-            let numbers: Vec<String> =
-                numbers.map(|(name, value)| format!("{name} {}", (value * 1000.0).round() / 1000.0)).collect();
-            format!("filter {}: {}", fields["filter"].as_str().unwrap_or_default(), numbers.join(", "))
+        let megabytes = estimate.bytes >> 20;
+        writeln!(f, "cost      about {:.1} s here if nothing else runs, at most {megabytes} MB", estimate.seconds)
+    }
+}
+
+/// A line for each step, and for what else there is.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(crop) = self.crop {
+            writeln!(f, "crop      {}x{} at {},{}", crop.width, crop.height, crop.x, crop.y)?;
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            writeln!(f, "{:8}  {step}", format!("step {}", index + 1))?;
+        }
+        match &self.alpha {
+            AlphaWay::Opaque => {}
+            AlphaWay::Network(model) => writeln!(f, "alpha     network {model}, in each pass")?,
+            AlphaWay::Cubic => writeln!(f, "alpha     a cubic, in each pass")?,
+        }
+        for note in &self.notes {
+            writeln!(f, "note      {note}")?;
+        }
+        writeln!(f, "result    {}, {} bits, seed {}", self.result, self.bits, self.seed)
+    }
+}
+
+impl fmt::Display for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network { model, from, halve, mix, .. } => {
+                write!(f, "network {model}")?;
+                if let Some(mix) = mix {
+                    write!(f, ", with {} of {}", mix.share, mix.model)?;
+                }
+                write!(f, ": {from} to {}", self.ends_at(*from))?;
+                if *halve { write!(f, ", its result halved") } else { Ok(()) }
+            }
+            Self::Resample { to, kernel } => write!(f, "resample to {to} ({kernel:?})"),
+            Self::Look { filter, why } => {
+                let Ok(Value::Object(fields)) = serde_json::to_value(filter) else {
+                    unreachable!("a filter has fields")
+                };
+                let numbers = fields.iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
+                let numbers: Vec<String> =
+                    numbers.map(|(name, value)| format!("{name} {}", (value * 1000.0).round() / 1000.0)).collect();
+                let name = fields["filter"].as_str().unwrap_or_default();
+                write!(f, "filter {name}: {} ({why})", numbers.join(", "))
+            }
         }
     }
 }

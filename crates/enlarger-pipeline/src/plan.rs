@@ -63,6 +63,8 @@ pub enum AlphaWay {
     Opaque,
     /// By this network, with untouched areas kept exactly opaque or exactly transparent.
     Network(String),
+    /// By a cubic, because that network is not there or does not enlarge as the others do. The plan's notes say so.
+    Cubic,
 }
 
 /// One thing done to the whole picture.
@@ -86,7 +88,13 @@ pub enum Step {
         mix: Option<Mix>,
     },
     /// A filter at the present size.
-    Look(Filter),
+    Look {
+        /// The filter.
+        #[serde(flatten)]
+        filter: Filter,
+        /// What asks for it: knobs, preset, engine.
+        why: String,
+    },
     /// Classic resampling to a size.
     Resample {
         /// The size after it.
@@ -102,7 +110,7 @@ impl Step {
         match self {
             Self::Network { scale, from, halve, .. } => from.times(if *halve { scale / 2 } else { *scale }),
             Self::Resample { to, .. } => *to,
-            Self::Look(_) => before,
+            Self::Look { .. } => before,
         }
     }
 }
@@ -156,7 +164,7 @@ impl Plan {
     /// Bits per sample between a step and the next. 8 bits would show as bands in skies once a filter works on them, so
     /// only what is the result, but for filters that keep its depth, has the result's own.
     pub(crate) fn bits_after(&self, step: usize) -> u8 {
-        let keeps = |step: &Step| matches!(step, Step::Look(filter) if filter.keeps_depth());
+        let keeps = |step: &Step| matches!(step, Step::Look { filter, .. } if filter.keeps_depth());
         if self.steps[step + 1..].iter().all(keeps) { self.bits } else { 16 }
     }
 
@@ -187,7 +195,7 @@ impl Plan {
 /// Decides what to do. Pure: the same facts, request and models give the same plan.
 ///
 /// # Errors
-/// [`PipelineError::Request`] if the size is out of range, [`PipelineError::Model`] if a named model is not there.
+/// [`PipelineError::Request`] if the size is out of range, or a network is not there that was named or is needed.
 pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Plan, PipelineError> {
     let source = cropped(facts, request.crop)?;
     let result = result_size(source, request.size)?;
@@ -200,10 +208,7 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     }
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
     let steps = steps(source, result, &network, look::recipe(&look, &network.model.name, factor));
-    let alpha = match facts.transparent {
-        true => AlphaWay::Network(ALPHA_MODEL.into()),
-        false => AlphaWay::Opaque,
-    };
+    let alpha = if facts.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
     let halo = request.draft.then_some(DRAFT_HALO);
     Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, halo, steps, notes })
@@ -213,6 +218,20 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
 fn drafting<'a>(model: &'a ModelInfo, models: &'a [ModelInfo]) -> &'a ModelInfo {
     let same = models.iter().filter(|other| other.scale == model.scale);
     same.min_by_key(|other| other.parameters).unwrap_or(model)
+}
+
+/// By a network, unless its result cannot meet the colour's grid.
+fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> AlphaWay {
+    let Some(model) = models.iter().find(|m| m.name == ALPHA_MODEL) else {
+        notes.push(format!("alpha is enlarged by a cubic: the network {ALPHA_MODEL} is not there"));
+        return AlphaWay::Cubic;
+    };
+    let fits = |step: &Step| !matches!(step, Step::Network { scale, .. } if *scale != model.scale);
+    if steps.iter().all(fits) {
+        return AlphaWay::Network(ALPHA_MODEL.into());
+    }
+    notes.push(format!("alpha is enlarged by a cubic: {ALPHA_MODEL} makes {}x only", model.scale));
+    AlphaWay::Cubic
 }
 
 fn cropped(facts: &Facts, crop: Option<Crop>) -> Result<Extent, PipelineError> {
@@ -264,8 +283,7 @@ fn with_prompt(look: &Look, notes: &mut Vec<String>) -> Look {
     {
         match look::of_prompt(prompt).filter(|_| knobs.optimized_for == OptimizedFor::Standard) {
             Some((preset, word)) => {
-                let name = serde_json::to_value(preset).expect("a preset is a word");
-                let name = name.as_str().unwrap_or_default();
+                let name = preset.name();
                 notes.push(format!("optimized for {name}: the prompt says {word:?}; pixels are not guided by it"));
                 knobs.optimized_for = preset;
             }
@@ -290,14 +308,24 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// Finds `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans what the second enlarges).
-fn find<'a>(name: &str, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineError> {
+/// Finds `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans what the second enlarges),
+/// which a person has named or the plan has chosen.
+fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineError> {
     let find = |name: &str| {
         models.iter().find(|m| m.name == name).ok_or_else(|| {
             let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
+            let names = names.join(", ");
+            if named {
+                return PipelineError::Request {
+                    what: format!("there is no model named {name:?}"),
+                    hint: format!("there are: {names}; add your own with `enlarger models add FILE`"),
+                };
+            }
             PipelineError::Request {
-                what: format!("there is no model named {name:?}"),
-                hint: format!("there are: {}; add your own with `enlarger models add FILE`", names.join(", ")),
+                what: format!("the network {name} is needed for this picture and these knobs, and it is not there"),
+                hint: format!(
+                    "add it with `enlarger models add FILE --name {name}`, or choose one of {names} by --model"
+                ),
             }
         })
     };
@@ -335,7 +363,7 @@ fn choose_network<'a>(
     notes: &mut Vec<String>,
 ) -> Result<Choice<'a>, PipelineError> {
     if let Some(name) = named {
-        return find(name, models);
+        return find(name, true, models);
     }
     let (name, why) = match look {
         Look::Creative(knobs) => {
@@ -345,21 +373,18 @@ fn choose_network<'a>(
             let art = if knobs.optimized_for == OptimizedFor::Standard { engine.art } else { clean };
             let name = match facts.content {
                 Content::CleanPhoto => clean,
-                // What is invented must not grow out of noise and compression blocks.
-                Content::DamagedPhoto if knobs.creativity > 0 && knobs.engine == Engine::Automatic => look::RESTORED,
+                Content::DamagedPhoto if knobs.creativity > 0 && knobs.engine == Engine::Automatic => preset.restored,
                 Content::DamagedPhoto => damaged,
                 Content::Art => art,
             };
             let who = match knobs.engine {
-                Engine::Automatic => "",
-                Engine::MagnificIllusio => ", engine illusio",
-                Engine::MagnificSharpy => ", engine sharpy",
-                Engine::MagnificSparkle => ", engine sparkle",
+                Engine::Automatic => String::new(),
+                engine => format!(", engine {}", engine.short()),
             };
             (name, format!("the picture looks like {}{who}", facts.content.words()))
         }
         Look::Precision(knobs) => match knobs.flavor {
-            Some(flavor) => look::flavor(flavor),
+            Some(flavor) => (look::flavor(flavor), format!("the flavour is for {}", flavor.what())),
             None => {
                 let preset = look::preset(OptimizedFor::Standard);
                 let name = match facts.content {
@@ -372,7 +397,7 @@ fn choose_network<'a>(
         },
     };
     notes.push(format!("{name}: {why}"));
-    find(name, models)
+    find(name, false, models)
 }
 
 /// All that is done, in order.
@@ -382,19 +407,20 @@ fn steps(source: Extent, result: Extent, network: &Choice, recipe: Recipe) -> Ve
         steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore)));
         steps.push(Step::Resample { to: source, kernel: Kernel::CatmullRom });
     }
-    if recipe.redraw > 0.0 {
+    let look = |(filter, why)| Step::Look { filter, why };
+    if let Some((share, why)) = recipe.redraw {
         let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
         steps.push(Step::Resample { to: half, kernel: Kernel::Mitchell });
         steps.extend(passes(half, source, network));
-        steps.push(Step::Look(Filter::Keep { share: 1.0 - recipe.redraw }));
+        steps.push(look((Filter::Keep { share: 1.0 - share }, why)));
     }
-    steps.extend(recipe.before.into_iter().map(Step::Look));
+    steps.extend(recipe.before.into_iter().map(look));
     steps.extend(passes(source, result, network));
     // A network of scale 1 may be meant to change colours.
     if network.model.scale > 1 {
-        steps.push(Step::Look(Filter::Lock { radius: LOCK_RADIUS }));
+        steps.push(look((Filter::Lock { radius: LOCK_RADIUS }, "colours stay".into())));
     }
-    steps.extend(recipe.after.into_iter().map(Step::Look));
+    steps.extend(recipe.after.into_iter().map(look));
     steps
 }
 

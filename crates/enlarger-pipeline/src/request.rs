@@ -90,41 +90,66 @@ pub struct Creative {
     pub prompt: Option<String>,
 }
 
-/// Magnific's engines. The wire names are the contract's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Engine {
-    /// Chosen from the picture's facts.
-    #[default]
-    Automatic,
-    /// Smooth; cleans JPEG.
-    MagnificIllusio,
-    /// Sharpest; keeps grain.
-    MagnificSharpy,
-    /// The natural middle.
-    MagnificSparkle,
+/// Declares choices by their names on the wire, which are the contract's, and what each is: the one list that JSON, the
+/// tables of what is accepted and help texts are made of.
+macro_rules! choices {
+    ($(#[$about:meta])* $choices:ident { $($(#[$extra:meta])* $choice:ident = $name:literal, $what:literal;)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $choices {
+            $(#[doc = $what] $(#[$extra])* #[serde(rename = $name)] $choice,)+
+        }
+
+        impl $choices {
+            /// All there are, in the order in which they are offered.
+            pub const ALL: &[Self] = &[$(Self::$choice),+];
+
+            /// The name on the wire.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$choice => $name),+ }
+            }
+
+            /// What it is, in a few words.
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$choice => $what),+ }
+            }
+        }
+    };
 }
 
-/// What the picture shows. The wire names are the contract's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum OptimizedFor {
-    #[default]
-    Standard,
-    SoftPortraits,
-    HardPortraits,
-    #[serde(rename = "art_n_illustration")]
-    ArtNIllustration,
-    VideogameAssets,
-    #[serde(rename = "nature_n_landscapes")]
-    NatureNLandscapes,
-    #[serde(rename = "films_n_photography")]
-    FilmsNPhotography,
-    #[serde(rename = "3d_renders")]
-    ThreeDRenders,
-    #[serde(rename = "science_fiction_n_horror")]
-    ScienceFictionNHorror,
+choices! {
+    /// Magnific's engines.
+    #[derive(Default)]
+    Engine {
+        #[default] Automatic = "automatic", "by what is measured of the picture";
+        MagnificIllusio = "magnific_illusio", "smooth, cleans JPEG";
+        MagnificSharpy = "magnific_sharpy", "crisp, keeps grain";
+        MagnificSparkle = "magnific_sparkle", "natural, between the two";
+    }
+}
+
+impl Engine {
+    /// The name without its maker's.
+    pub fn short(self) -> &'static str {
+        let name = self.name();
+        name.strip_prefix("magnific_").unwrap_or(name)
+    }
+}
+
+choices! {
+    /// What the picture shows.
+    #[derive(Default)]
+    OptimizedFor {
+        #[default] Standard = "standard", "anything";
+        SoftPortraits = "soft_portraits", "people, soft";
+        HardPortraits = "hard_portraits", "people, with every pore";
+        ArtNIllustration = "art_n_illustration", "drawings and paintings";
+        VideogameAssets = "videogame_assets", "sprites and textures";
+        NatureNLandscapes = "nature_n_landscapes", "foliage, rock, animals";
+        FilmsNPhotography = "films_n_photography", "photographs with grain";
+        ThreeDRenders = "3d_renders", "computer graphics";
+        ScienceFictionNHorror = "science_fiction_n_horror", "metal, light and dread";
+    }
 }
 
 /// The precision knobs; each is 0..=100.
@@ -147,14 +172,11 @@ impl Default for Precision {
     }
 }
 
-/// Precision V2's flavours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Flavor {
-    /// Art and illustration.
-    Sublime,
-    /// Photographs.
-    Photo,
-    /// Noisy photographs.
-    PhotoDenoiser,
+choices! {
+    /// Precision V2's flavours.
+    Flavor {
+        Sublime = "sublime", "art and illustration";
+        Photo = "photo", "photographs";
+        PhotoDenoiser = "photo_denoiser", "noisy photographs";
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) fn run(
 ) -> Result<Picture, PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
     let meter = Meter::new(plan, networks, watch);
+    let _held = networks.hold(plan);
     let source = prepared(plan, picture)?;
     let mut current = Cow::Borrowed(&*source);
     for (index, step) in plan.steps.iter().enumerate() {
@@ -44,7 +45,7 @@ pub(crate) fn run(
             Step::Resample { to, kernel } => {
                 resize(&to_depth(current.into_owned(), 16)?, to.width, to.height, *kernel)?
             }
-            Step::Look(filter) => {
+            Step::Look { filter, .. } => {
                 let mut picture = current.into_owned();
                 if !filter.keeps_depth() {
                     picture = to_depth(picture, 16)?;
@@ -118,21 +119,18 @@ impl Pass<'_> {
         if let Some(mix) = mix {
             self.plane(from, &mix.model, &canvas.sink(Plane::Colour, halve).mixing(mix.share))?;
         }
-        let has_alpha = from.channels.has_alpha();
-        match self.alpha {
-            AlphaWay::Network(alpha_model) if has_alpha => {
-                let alpha_network = self.networks.get(alpha_model)?;
-                if alpha_network.scale() == network.scale() {
-                    self.plane(from, alpha_model, &canvas.sink(Plane::Alpha, halve))?;
-                    settle_alpha(&mut picture, from, factor);
-                } else {
-                    // A network of another scale cannot meet the colour's grid; a cubic does.
+        if let AlphaWay::Network(alpha) = self.alpha {
+            self.plane(from, alpha, &canvas.sink(Plane::Alpha, halve))?;
+        }
+        if from.channels.has_alpha() {
+            match self.alpha {
+                AlphaWay::Network(_) => settle_alpha(&mut picture, from, factor),
+                AlphaWay::Cubic => {
                     let alpha = resize(from, width, height, Kernel::CatmullRom)?;
                     copy_alpha(&mut picture, &to_depth(alpha, bits)?);
                 }
+                AlphaWay::Opaque => fill_alpha(&mut picture),
             }
-            _ if has_alpha => fill_alpha(&mut picture),
-            _ => {}
         }
         Ok(picture)
     }

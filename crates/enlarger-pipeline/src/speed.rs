@@ -18,7 +18,7 @@ use crate::{
 const PROBE_MODEL: &str = "animevideo-v3";
 /// Side of the calibration's picture in pixels: some ten milliseconds of work.
 const PROBE_SIDE: u32 = 96;
-/// Networks kept in memory at once: one for colour, one for alpha or the next job.
+/// Networks kept in memory when no plan needs more: those of the default.
 const KEPT: usize = 2;
 
 /// Loads networks once and remembers their speed.
@@ -26,24 +26,54 @@ pub(crate) struct Networks {
     catalogue: Catalogue,
     backend: Backend,
     options: RunOptions,
-    /// The most recently used last.
-    loaded: Mutex<Vec<(String, Arc<Network>)>>,
+    shelf: Mutex<Shelf>,
     /// Seconds per input pixel, as measured by jobs.
     measured: Mutex<HashMap<String, f64>>,
     /// Parameters times pixels per second, from the calibration.
     rate: OnceLock<f64>,
 }
 
+/// What is in memory.
+#[derive(Default)]
+struct Shelf {
+    /// The most recently used last.
+    loaded: Vec<(String, Arc<Network>)>,
+    /// What running plans need, once for each.
+    needed: Vec<String>,
+}
+
+impl Shelf {
+    /// Drops what was not used for longest and no running plan needs, until there are at most `most`.
+    fn trim(&mut self, most: usize) {
+        while self.loaded.len() > most
+            && let Some(at) = self.loaded.iter().position(|(name, _)| !self.needed.contains(name))
+        {
+            self.loaded.remove(at);
+        }
+    }
+}
+
+/// While it lives a plan's networks stay in memory once they are there, so that no pass loads them again.
+pub(crate) struct Held<'a> {
+    networks: &'a Networks,
+    names: Vec<String>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut shelf = self.networks.shelf.lock().expect("loading does not panic");
+        for name in &self.names {
+            if let Some(at) = shelf.needed.iter().position(|needed| needed == name) {
+                shelf.needed.swap_remove(at);
+            }
+        }
+        shelf.trim(KEPT);
+    }
+}
+
 impl Networks {
     pub fn new(catalogue: Catalogue, backend: Backend, options: RunOptions) -> Self {
-        Self {
-            catalogue,
-            backend,
-            options,
-            loaded: Mutex::default(),
-            measured: Mutex::default(),
-            rate: OnceLock::new(),
-        }
+        Self { catalogue, backend, options, shelf: Mutex::default(), measured: Mutex::default(), rate: OnceLock::new() }
     }
 
     pub fn catalogue(&self) -> &Catalogue {
@@ -54,22 +84,32 @@ impl Networks {
         &self.backend
     }
 
+    /// Keeps the networks of a plan until it has run.
+    pub fn hold(&self, plan: &Plan) -> Held<'_> {
+        let alpha = match &plan.alpha {
+            AlphaWay::Network(name) => Some(name.as_str()),
+            AlphaWay::Opaque | AlphaWay::Cubic => None,
+        };
+        let names: Vec<String> = plan.models().into_iter().chain(alpha).map(Into::into).collect();
+        self.shelf.lock().expect("loading does not panic").needed.extend(names.iter().cloned());
+        Held { networks: self, names }
+    }
+
     /// The network of this name, ready to run.
     pub fn get(&self, model: &str) -> Result<Arc<Network>, PipelineError> {
         // Held while loading, so that two jobs never load the same weights at once.
-        let mut loaded = self.loaded.lock().expect("loading does not panic");
-        if let Some(at) = loaded.iter().position(|(n, _)| n == model) {
-            let entry = loaded.remove(at);
+        let mut shelf = self.shelf.lock().expect("loading does not panic");
+        if let Some(at) = shelf.loaded.iter().position(|(n, _)| n == model) {
+            let entry = shelf.loaded.remove(at);
             let network = entry.1.clone();
-            loaded.push(entry);
+            shelf.loaded.push(entry);
             return Ok(network);
         }
-        if loaded.len() >= KEPT {
-            loaded.remove(0);
-        }
+        // Before the next one comes.
+        shelf.trim(KEPT - 1);
         let (architecture, weights) = self.catalogue.load(model)?;
         let network = Arc::new(Network::build(&architecture, &weights, &self.backend)?);
-        loaded.push((model.to_owned(), network.clone()));
+        shelf.loaded.push((model.to_owned(), network.clone()));
         Ok(network)
     }
 
@@ -77,7 +117,7 @@ impl Networks {
     pub fn seconds(&self, plan: &Plan) -> f64 {
         let alpha = match &plan.alpha {
             AlphaWay::Network(name) => self.seconds_per_pixel(name),
-            AlphaWay::Opaque => 0.0,
+            AlphaWay::Opaque | AlphaWay::Cubic => 0.0,
         };
         plan.steps
             .iter()
@@ -86,7 +126,7 @@ impl Networks {
                     let mixed = mix.as_ref().map_or(0.0, |m| self.seconds_per_pixel(&m.model));
                     from.pixels() as f64 * (self.seconds_per_pixel(model) + mixed + alpha)
                 }
-                Step::Resample { .. } | Step::Look(_) => 0.0,
+                Step::Resample { .. } | Step::Look { .. } => 0.0,
             })
             .sum()
     }

@@ -75,18 +75,15 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// One of some words.
-    pub fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)], default: T) -> T {
-        let Some(value) = self.value(name) else { return default };
-        let found = value.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
-        found.map_or_else(
-            || {
-                let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                self.reject(name, format!("must be one of {}", all.join(", ")));
-                default
-            },
-            |(_, meaning)| *meaning,
-        )
+    /// One of some choices, by its name.
+    pub fn choice<T: Copy>(&mut self, field: &str, choices: &[T], name: impl Fn(T) -> &'static str) -> Option<T> {
+        let value = self.value(field)?;
+        let found = value.as_str().and_then(|text| choices.iter().find(|choice| name(**choice) == text));
+        if found.is_none() {
+            let all: Vec<&str> = choices.iter().map(|choice| name(*choice)).collect();
+            self.reject(field, format!("must be one of {}", all.join(", ")));
+        }
+        found.copied()
     }
 
     /// A text of at most so many characters.

@@ -111,10 +111,22 @@ pub(crate) struct Made {
     pub height: u32,
     pub bytes: u64,
     pub source: SourceFacts,
+    /// What was invented; tasks of earlier versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invention: Option<Invented>,
     /// Seconds by stage.
     pub timings: serde_json::Value,
     /// Sentences about the picture.
     pub notes: Vec<String>,
+}
+
+/// How far a result departs from its source, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Invented {
+    /// Mean absolute difference, 0..=1.
+    pub share: f64,
+    /// The attempt whose map is kept.
+    pub attempt: u32,
 }
 
 /// Limits of source pictures.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use enlarger_egress::Fetcher;
-use enlarger_image::{Header, MetadataPolicy};
+use enlarger_image::{EncodeOptions, Header, MetadataPolicy};
 use enlarger_pipeline::{Outcome, Output, PipelineError, Progress, Watch};
 use enlarger_tasks::{Beat, Lease, Report, Retry, StoreError, Task, TaskError, TaskState};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     files::{Draft, Files, Key},
-    job::{Input, Job, Made, SourceFacts, check_result, limits},
+    job::{Input, Invented, Job, Made, SourceFacts, check_result, limits},
 };
 
 /// How often an idle worker looks, besides being told.
@@ -71,12 +71,20 @@ fn lease(app: &App) -> Duration {
 
 /// How a task ended here.
 enum End {
-    Done(Box<Outcome>, Draft, Header),
+    Done(Box<Done>),
     Failed(TaskError, Retry),
     /// Told to stop: give it back.
     Interrupted,
     /// Cancelled, or taken over by another worker.
     Lost,
+}
+
+/// What an attempt made.
+struct Done {
+    outcome: Outcome,
+    header: Header,
+    result: Draft,
+    map: Draft,
 }
 
 async fn work(app: &Arc<App>, task: Task) {
@@ -94,7 +102,7 @@ async fn work(app: &Arc<App>, task: Task) {
     // A job that was told to stop still uses the machine until it does.
     watch.idle().await;
     let outcome = match end {
-        End::Done(outcome, draft, header) => finish(app, &held, *outcome, draft, &header).await,
+        End::Done(done) => finish(app, &held, *done).await,
         End::Failed(error, retry) => {
             tracing::info!(task = %held.task, code = error.code, message = error.message, "task failed");
             persist(app, || app.store.fail(&held, error.clone(), retry)).await.map(|_| "failed")
@@ -185,8 +193,8 @@ fn pixels(app: &App, task: Uuid, job: &Job, watch: &Watching) -> End {
         Ok(bytes) => bytes,
         Err(error) => return disk(error),
     };
-    let mut draft = match app.files.draft() {
-        Ok(draft) => draft,
+    let (mut result, mut map) = match app.files.draft().and_then(|result| Ok((result, app.files.draft()?))) {
+        Ok(drafts) => drafts,
         Err(error) => return disk(error),
     };
     let limits = limits(&app.config);
@@ -214,8 +222,12 @@ fn pixels(app: &App, task: Uuid, job: &Job, watch: &Watching) -> End {
         quality: job.output.quality,
         metadata: MetadataPolicy::NoGps,
     };
-    match app.enlarger.job(&bytes, &job.request, &output, &limits, &mut draft, watch) {
-        Ok(outcome) => End::Done(Box::new(outcome), draft, header),
+    let made = app.enlarger.job(&bytes, &job.request, &output, &limits, &mut result, watch).and_then(|outcome| {
+        enlarger_image::encode(&outcome.invention.map, &EncodeOptions::default(), &mut map)?;
+        Ok(outcome)
+    });
+    match made {
+        Ok(outcome) => End::Done(Box::new(Done { outcome, header, result, map })),
         Err(error) => failed(&error),
     }
 }
@@ -267,25 +279,28 @@ async fn hold(app: &Arc<App>, held: &Lease, watch: &Watching) -> End {
 async fn finish(
     app: &Arc<App>,
     held: &Lease,
-    outcome: Outcome,
-    draft: Draft,
-    header: &Header,
+    Done { outcome, header, result, map }: Done,
 ) -> Result<&'static str, StoreError> {
     let file = format!("result-{}.{}", held.attempt, outcome.extension);
-    let key = Key::Result(held.task, file.clone());
+    let keys = [Key::Result(held.task, file.clone()), Key::Map(held.task, held.attempt)];
     let sizes = (|| {
         Ok::<_, std::io::Error>((
-            draft.map()?.len() as u64,
+            result.map()?.len() as u64,
             std::fs::metadata(app.files.path(&Key::Source(held.task)))?.len(),
         ))
     })();
     let files = app.files.clone();
-    let published = key.clone();
-    let written = tokio::task::spawn_blocking(move || files.publish(draft, &published)).await;
+    let names = keys.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        files.publish(result, &names[0])?;
+        files.publish(map, &names[1])
+    })
+    .await;
     let (bytes, source_bytes) = match (sizes, written) {
         (Ok(sizes), Ok(Ok(()))) => sizes,
         (sizes, written) => {
             tracing::error!(task = %held.task, ?sizes, ?written, "the result could not be stored");
+            discard(&app.files, &keys).await;
             let error =
                 TaskError::new("storage", "the result could not be stored").with_hint("check the server's disk");
             return persist(app, || app.store.fail(held, error.clone(), Retry::After(PAUSE))).await.map(|_| "failed");
@@ -299,7 +314,8 @@ async fn finish(
         width: outcome.width,
         height: outcome.height,
         bytes,
-        source: SourceFacts::new(header, source_bytes),
+        source: SourceFacts::new(&header, source_bytes),
+        invention: Some(Invented { share: outcome.invention.share, attempt: held.attempt }),
         timings: json!(outcome.timings),
         notes: outcome.plan.notes.iter().chain(&outcome.notes).cloned().collect(),
     };
@@ -313,14 +329,14 @@ async fn finish(
     };
     let committed = committed.await;
     if committed.is_err() {
-        discard(&app.files, &key).await;
+        discard(&app.files, &keys).await;
     }
     committed.map(|_| "completed")
 }
 
-async fn discard(files: &Files, key: &Key) {
-    let (files, key) = (files.clone(), key.clone());
-    let _ = tokio::task::spawn_blocking(move || files.remove(&key)).await;
+async fn discard(files: &Files, keys: &[Key]) {
+    let (files, keys) = (files.clone(), keys.to_vec());
+    let _ = tokio::task::spawn_blocking(move || keys.iter().try_for_each(|key| files.remove(key))).await;
 }
 
 /// Repeats a write while the database is not available, for as long as the lease could last.

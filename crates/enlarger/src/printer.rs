@@ -17,6 +17,11 @@ pub fn error(error: &anyhow::Error) {
     }
 }
 
+/// The code that a program ends with after an error.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Hinted>().map_or(1, |hinted| hinted.code)
+}
+
 /// The hint that the innermost known error gives.
 pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     use enlarger_pipeline::PipelineError;
@@ -31,28 +36,23 @@ pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     })
 }
 
-/// The exit code that an error ends a command with: 2 if the command line was wrong, else 1.
-pub fn code_of(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<Hinted>().is_some_and(|hinted| hinted.usage) { 2 } else { 1 }
-}
-
 /// A sentence and what to do about it.
 #[derive(Debug)]
 pub struct Hinted {
     what: String,
     hint: String,
-    usage: bool,
+    code: u8,
 }
 
 impl Hinted {
     /// An error for `anyhow` from both.
     pub fn error(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Self { what: what.into(), hint: hint.into(), usage: false })
+        anyhow::Error::new(Self { what: what.into(), hint: hint.into(), code: 1 })
     }
 
-    /// The same for what is wrong with the command line itself.
+    /// The same of a command line that is wrong.
     pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Self { what: what.into(), hint: hint.into(), usage: true })
+        anyhow::Error::new(Self { what: what.into(), hint: hint.into(), code: 2 })
     }
 }
 

@@ -15,8 +15,7 @@ use anyhow::Context;
 use clap::Args;
 use enlarger_image::{Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{
-    Enlarger, EnlargerOptions, Estimate, Facts, Outcome, Output, PipelineError, Plan, Progress, Request, Size, Watch,
-    explain,
+    Enlarger, EnlargerOptions, Explanation, Look, Outcome, Output, PipelineError, Progress, Request, Size, Watch,
 };
 use serde_json::json;
 
@@ -143,7 +142,7 @@ enum Done {
     Made(PathBuf, Box<Outcome>),
     Printed(Box<Outcome>),
     Skipped(PathBuf),
-    Explained(Box<(Facts, Plan, Estimate)>),
+    Explained(Box<Explanation>),
 }
 
 /// Set by Ctrl-C.
@@ -168,6 +167,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         warn_of_threads(args.machine.threads);
     }
     let job = Job {
+        look: args.look.look()?,
         enlarger: Enlarger::new(EnlargerOptions {
             threads: args.machine.threads,
             tile: args.tile,
@@ -211,6 +211,7 @@ struct Job<'a> {
     output: Output,
     limits: Limits,
     target: Target,
+    look: Look,
     args: &'a UpscaleArgs,
 }
 
@@ -234,9 +235,8 @@ impl Job<'_> {
                 Ok(Done::Printed(_)) => made += 1,
                 Ok(Done::Explained(explained)) => {
                     made += 1;
-                    let (facts, plan, estimate) = &*explained;
                     if !self.args.json {
-                        println!("{}\n{}", input.name(), explain(facts, plan, estimate));
+                        println!("{}\n{explained}", input.name());
                     }
                 }
                 Ok(Done::Skipped(path)) => {
@@ -333,7 +333,7 @@ impl Job<'_> {
         Request {
             size,
             model: args.model.clone(),
-            look: args.look.look(),
+            look: self.look.clone(),
             seed: args.look.seed,
             draft: args.draft,
             ..Request::default()
@@ -412,8 +412,10 @@ impl Job<'_> {
             }
             Ok(Done::Printed(outcome)) => json!({ "input": input.name(), "status": "done", "result": **outcome }),
             Ok(Done::Explained(explained)) => {
-                let (facts, plan, estimate) = &**explained;
-                json!({ "input": input.name(), "status": "explained", "facts": facts, "plan": plan, "estimate": estimate })
+                let mut line = json!(**explained);
+                line["input"] = input.name().into();
+                line["status"] = "explained".into();
+                line
             }
             Ok(Done::Skipped(path)) => {
                 json!({ "input": input.name(), "status": "skipped", "output": path.display().to_string() })

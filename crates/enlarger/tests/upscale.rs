@@ -143,6 +143,8 @@ fn json_has_one_object_per_picture_with_its_plan_or_its_error() {
         text(&out.stdout).lines().map(|l| serde_json::from_str(l).expect("one JSON object per line")).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["status"], "done");
+    let share = lines[0]["result"]["invention"]["share"].as_f64();
+    assert!(share.is_some_and(|share| 0.0 < share && share < 0.1), "what was invented: {share:?}");
     assert_eq!(lines[0]["result"]["width"], 192);
     assert_eq!(lines[0]["result"]["plan"]["steps"][0]["model"], "animevideo-v3");
     assert_eq!(lines[1]["status"], "failed");
@@ -178,9 +180,28 @@ fn explain_tells_each_step_and_makes_nothing() {
     let told = upscale(dir.path(), &["photo.png", "--explain", "-s", "16x", "--creativity", "-5", "--hdr", "3"]);
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
     let words = text(&told.stdout);
-    for part in ["96x72", "animevideo-v3: 384x288 to 1536x1152", "filter detail", "filter tone", "result    1536x1152"]
-    {
+    for part in [
+        "96x72",
+        "animevideo-v3: 384x288 to 1536x1152",
+        "filter lock: radius 8 (colours stay)",
+        "(creativity -5)",
+        "(hdr 3)",
+        "result    1536x1152",
+    ] {
         assert!(words.contains(part), "{part} is missing:\n{words}");
+    }
+    // What the decoder has to say, and what becomes of alpha.
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../enlarger-image/tests/golden");
+    for (name, part) in [
+        ("gif_animated.gif", "note      the picture is animated"),
+        ("png_rgba8.png", "alpha     network animevideo-v3"),
+    ] {
+        let told = upscale(&golden, &[name, "--explain"]);
+        let words = text(&told.stdout);
+        assert!(words.contains(part), "{name}: {part} is missing:\n{words}");
+        let json = upscale(&golden, &[name, "--explain", "--json"]);
+        let line: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one object");
+        assert_eq!((&line["input"], &line["status"]), (&name.into(), &"explained".into()), "{line}");
     }
     assert_eq!(files(dir.path()), ["photo.jpg", "photo.png"]);
 }
@@ -197,11 +218,17 @@ fn knobs_change_the_result_and_the_two_families_exclude_each_other() {
     let bytes = |name: &str| fs::read(dir.path().join(name)).expect("it was made");
     assert_ne!(bytes("plain.png"), bytes("hdr.png"));
     assert_ne!(bytes("plain.png"), bytes("sharp.png"));
-    let both = upscale(dir.path(), &["photo.png", "--hdr", "8", "--sharpen", "60"]);
-    assert_eq!(both.status.code(), Some(2));
+    for other in [["--sharpen", "60"], ["--flavor", "photo"]] {
+        let both = upscale(dir.path(), &[&["photo.png", "--engine", "sharpy"], &other[..]].concat());
+        assert_eq!(both.status.code(), Some(2));
+        let told = text(&both.stderr);
+        assert!(["--engine", other[0], "one manner", "hint: "].iter().all(|part| told.contains(part)), "{told}");
+    }
+    let short = upscale(dir.path(), &["photo.png", "--explain", "--engine", "magnific_sharpy"]);
+    assert_eq!(short.status.code(), Some(0), "the API's own spelling: {}", text(&short.stderr));
     let unknown = upscale(dir.path(), &["photo.png", "--engine", "fancy"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(text(&unknown.stderr).contains("magnific_sparkle"), "{}", text(&unknown.stderr));
+    assert!(text(&unknown.stderr).contains("sparkle"), "{}", text(&unknown.stderr));
 }
 
 #[test]

@@ -62,18 +62,18 @@ function Table({ task }: { task: Task }) {
   const [invented, setInvented] = useState(false);
   const zoom = useSignal(1);
   const viewer = useRef<Viewer | null>(null);
-  const { sources, error, tick, departure } = useSources(task, {
+  const { sources, map, error, tick } = useSources(task, {
     lanczos: left === 'lanczos' || (layout === 'single' && one === 'lanczos'),
-    departure: invented,
+    map: invented,
   });
 
   const scene = useMemo<Omit<Scene, 'border'> | null>(() => {
     const right = layout === 'single' ? sources[one] : sources.result;
     if (!right) return null;
     const { width, height } = task.result!;
-    const overlay = invented && (layout !== 'single' || one === 'result') ? (departure?.source ?? null) : null;
+    const overlay = invented && (layout !== 'single' || one === 'result') ? map : null;
     return { world: { width, height }, left: layout === 'single' ? null : (sources[left] ?? sources.original), right, layout, overlay, lens };
-  }, [sources, layout, left, one, lens, invented, departure, task.task_id]);
+  }, [sources, layout, left, one, lens, invented, map, task.task_id]);
 
   const variants = store.tasks.value.filter((t) => t.status === 'COMPLETED' && t.files === 'present' && sameSource(t, task));
   const show = (which: Shown) => {
@@ -179,13 +179,19 @@ function Table({ task }: { task: Task }) {
             <Lens />
             {S.compare.lens}
           </button>
-          <button type="button" aria-pressed={invented} aria-describedby="invented-explain" onClick={() => setInvented(!invented)}>
+          <button
+            type="button"
+            aria-pressed={invented}
+            aria-describedby="invented-explain"
+            disabled={!task.invention?.map_url}
+            onClick={() => setInvented(!invented)}
+          >
             <Glow />
             {S.compare.invented}
           </button>
-          {invented && (
+          {task.invention && (
             <output class="departs" title={S.compare.inventedExplain}>
-              {departure ? S.compare.inventedNumber(`${(departure.rms * 100).toFixed(1)} %`) : S.compare.inventedWorking}
+              {S.compare.inventedNumber(`${(task.invention.share * 100).toFixed(1)} %`)}
             </output>
           )}
         </span>
@@ -296,11 +302,11 @@ interface Sources {
 const KEPT = 3;
 
 /** The pictures of a task, opened by a worker that lives as long as the screen; what is not wanted is not made. */
-function useSources(task: Task, want: { lanczos: boolean; departure: boolean }) {
+function useSources(task: Task, want: { lanczos: boolean; map: boolean }) {
   const [tick, setTick] = useState(0);
   const [sources, setSources] = useState<Sources>({ original: null, lanczos: null, result: null });
   const [error, setError] = useState<string | null>(null);
-  const [departure, setDeparture] = useState<{ source: Source; rms: number; of: Source } | null>(null);
+  const [map, setMap] = useState<{ source: Source; of: string } | null>(null);
   const worker = useRef<Pictures | null>(null);
   const open = useRef(new Map<string, Promise<Source>>());
 
@@ -313,11 +319,7 @@ function useSources(task: Task, want: { lanczos: boolean; departure: boolean }) 
     const path = api.local(url);
     const known = open.current.get(path);
     open.current.delete(path);
-    const opening = known ?? (async () => {
-      const response = await fetch(path);
-      if (!response.ok) throw new Error(S.errors.status(response.status));
-      return worker.current!.open(await response.blob());
-    })();
+    const opening = known ?? load(path).then((blob) => worker.current!.open(blob));
     open.current.set(path, opening);
     while (open.current.size > KEPT) {
       const [oldest, source] = open.current.entries().next().value!;
@@ -353,15 +355,28 @@ function useSources(task: Task, want: { lanczos: boolean; departure: boolean }) 
     };
   }, [want.lanczos, lanczos, original, result]);
 
+  const url = task.invention?.map_url;
   useEffect(() => {
-    if (!want.departure || !original || !result || departure?.of === result) return;
+    if (!want.map || !url || map?.of === url) return;
     let stale = false;
-    setDeparture(null);
-    worker.current!.departure(original, result).then((made) => !stale && setDeparture({ ...made, of: result }));
+    load(api.local(url))
+      .then((blob) => worker.current!.glow(blob))
+      .then((source) => {
+        if (stale) return worker.current?.release(source);
+        if (map) worker.current!.release(map.source);
+        setMap({ source, of: url });
+      })
+      .catch(() => !stale && setError(S.compare.tooHeavy(task.name)));
     return () => {
       stale = true;
     };
-  }, [want.departure, original, result]);
+  }, [want.map, url]);
 
-  return { sources, error, tick, departure: departure?.of === result ? departure : null };
+  return { sources, map: map && map.of === url ? map.source : null, error, tick };
+}
+
+async function load(path: string): Promise<Blob> {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(S.errors.status(response.status));
+  return response.blob();
 }

@@ -1,8 +1,8 @@
 /** Decodes, cuts and resamples pictures away from the page's own thread. */
 
-import { departure } from './departure.ts';
+import { glow } from './glow.ts';
 import { onLevel, TILE, type FromWorker, type ToWorker } from './protocol.ts';
-import { AreaReducer, lanczosWindow, type Pixels } from './resample.ts';
+import { lanczosWindow, type Pixels } from './resample.ts';
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -34,11 +34,10 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
 
 async function handle(message: ToWorker): Promise<void> {
   switch (message.do) {
-    case 'open': {
-      const bitmap = await createImageBitmap(message.blob);
-      opened.set(message.picture, { width: bitmap.width, height: bitmap.height, levels: [bitmap] });
-      return answer({ is: 'opened', picture: message.picture, width: bitmap.width, height: bitmap.height });
-    }
+    case 'open':
+      return open(message.picture, await createImageBitmap(message.blob));
+    case 'glow':
+      return open(message.picture, await bitmapOf(glow(pixelsOf(await createImageBitmap(message.blob)))));
     case 'lanczos': {
       const from = opened.get(message.from);
       if (!from) return;
@@ -51,20 +50,18 @@ async function handle(message: ToWorker): Promise<void> {
       if (bitmap) answer({ is: 'tile', picture: message.picture, level: message.level, column: message.column, row: message.row, bitmap }, bitmap);
       return;
     }
-    case 'departure': {
-      const original = opened.get(message.original);
-      const result = opened.get(message.result);
-      if (!original || !result) return;
-      const { map, rms } = departure(pixelsOf(original.levels[0]!), reduced(result, original));
-      const bitmap = await bitmapOf(map);
-      return answer({ is: 'departure', id: message.id, bitmap, rms }, bitmap);
-    }
     case 'close': {
       opened.get(message.picture)?.levels.forEach((b) => b.close());
       opened.delete(message.picture);
       resampled.delete(message.picture);
     }
   }
+}
+
+function open(picture: number, bitmap: ImageBitmap): void {
+  const { width, height } = bitmap;
+  opened.set(picture, { width, height, levels: [bitmap] });
+  answer({ is: 'opened', picture, width, height });
 }
 
 async function tile({ picture, level, column, row }: { picture: number; level: number; column: number; row: number }): Promise<ImageBitmap | null> {
@@ -106,16 +103,3 @@ function pixelsOf(bitmap: ImageBitmap): Pixels {
 }
 
 const bitmapOf = ({ data, width, height }: Pixels) => createImageBitmap(new ImageData(data as Uint8ClampedArray<ArrayBuffer>, width, height));
-
-function reduced(result: Opened, to: { width: number; height: number }): Float64Array {
-  const ROWS = 256;
-  const reducer = new AreaReducer(result, to);
-  const strip = context(result.width, ROWS);
-  for (let y = 0; y < result.height; y += ROWS) {
-    const rows = Math.min(ROWS, result.height - y);
-    strip.clearRect(0, 0, result.width, ROWS);
-    strip.drawImage(result.levels[0]!, 0, y, result.width, rows, 0, 0, result.width, rows);
-    reducer.feed(strip.getImageData(0, 0, result.width, rows).data);
-  }
-  return reducer.finish();
-}

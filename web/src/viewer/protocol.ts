@@ -6,16 +6,16 @@ export const TILE = 512;
 /** Levels are numbered from 0, the full size; each next one is half as wide and high. */
 export type ToWorker =
   | { do: 'open'; picture: number; blob: Blob }
+  /** A grey map, as light to lay over a picture. */
+  | { do: 'glow'; picture: number; blob: Blob }
   /** A picture of the given size, resampled from another by Lanczos, tile by tile as they are asked for. */
   | { do: 'lanczos'; picture: number; from: number; width: number; height: number }
   | { do: 'tile'; picture: number; level: number; column: number; row: number }
-  | { do: 'departure'; id: number; original: number; result: number }
   | { do: 'close'; picture: number };
 
 export type FromWorker =
   | { is: 'opened'; picture: number; width: number; height: number }
   | { is: 'tile'; picture: number; level: number; column: number; row: number; bitmap: ImageBitmap }
-  | { is: 'departure'; id: number; bitmap: ImageBitmap; rms: number }
   | { is: 'failed'; picture: number; message: string };
 
 /** How many levels a picture has: the last fits into one tile. */

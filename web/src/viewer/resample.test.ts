@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { departure } from './departure.ts';
-import { AreaReducer, lanczosWindow, type Pixels } from './resample.ts';
+import { glow } from './glow.ts';
+import { lanczosWindow, type Pixels } from './resample.ts';
 
 /** A picture from a function of x and y, the same in all channels, opaque. */
 function draw(width: number, height: number, value: (x: number, y: number) => number): Pixels {
@@ -27,44 +27,10 @@ test('Lanczos keeps a flat picture flat and a slope a slope, and its windows mee
   }
 });
 
-test('reducing averages areas exactly, in strips, for whole and for broken ratios', () => {
-  for (const [from, to] of [
-    [{ width: 12, height: 8 }, { width: 3, height: 2 }],
-    [{ width: 10, height: 9 }, { width: 4, height: 4 }],
-  ] as const) {
-    const picture = draw(from.width, from.height, (x, y) => (x * 37 + y * 91) % 256);
-    const reducer = new AreaReducer(from, to);
-    for (let y = 0; y < from.height; y += 3) reducer.feed(picture.data.subarray(y * from.width * 4, (y + 3) * from.width * 4));
-    const reduced = reducer.finish();
-    for (let cell = 0; cell < to.width * to.height; cell += 1) {
-      expect(reduced[cell * 3]).toBeCloseTo(integral(picture, to, cell % to.width, Math.floor(cell / to.width)), 6);
-    }
-  }
-});
-
-/** The mean under a cell, from the overlap of every pixel with it: a slower way to the same number. */
-function integral(picture: Pixels, to: { width: number; height: number }, column: number, row: number): number {
-  const overlap = (pixel: number, cell: number, from: number, cells: number) =>
-    Math.max(0, Math.min(pixel + 1, ((cell + 1) * from) / cells) - Math.max(pixel, (cell * from) / cells));
-  let sum = 0;
-  let area = 0;
-  for (let y = 0; y < picture.height; y += 1) {
-    for (let x = 0; x < picture.width; x += 1) {
-      const share = overlap(x, column, picture.width, to.width) * overlap(y, row, picture.height, to.height);
-      sum += share * picture.data[(y * picture.width + x) * 4]!;
-      area += share;
-    }
-  }
-  return sum / area;
-}
-
-test('what is unchanged departs by nothing; a known change departs by its root mean square', () => {
-  const original = draw(4, 4, (x) => x * 60);
-  const same = Float64Array.from({ length: 48 }, (_, i) => original.data[Math.floor(i / 3) * 4]!);
-  const nothing = departure(original, same);
-  expect(nothing.rms).toBe(0);
-  expect(nothing.map.data.every((v, i) => i % 4 !== 3 || v === 0)).toBe(true);
-
-  const changed = same.map((v, i) => (i < 12 ? v + 51 : v)); // a quarter of the pixels by a fifth of full scale
-  expect(departure(original, changed).rms).toBeCloseTo(0.1, 9);
+test('a map of what was invented glows brighter the further off, and not at all where nothing is', () => {
+  const { data } = glow(draw(256, 1, (x) => x));
+  const alpha = [...data].filter((_, i) => i % 4 === 3);
+  expect(alpha.slice(0, 7)).toEqual(Array(7).fill(0)); // rounding of a source's 8 bits
+  expect(alpha.slice(7, 154).every((a, i, all) => a > 0 && (i === 0 || a >= all[i - 1]!))).toBe(true);
+  expect(new Set(alpha.slice(153))).toEqual(new Set([240]));
 });

@@ -22,7 +22,6 @@ export class Pictures {
   readonly #tiles = new Map<string, ImageBitmap>();
   readonly #asked = new Set<string>();
   readonly #opening = new Map<number, { resolve: (source: Source) => void; reject: (error: Error) => void }>();
-  readonly #departures = new Map<number, (answer: { bitmap: ImageBitmap; rms: number }) => void>();
   readonly #ids = new WeakMap<Source, number>();
   #next = 1;
 
@@ -40,13 +39,9 @@ export class Pictures {
     return this.#begin((picture) => ({ do: 'lanczos', picture, from: this.#ids.get(source)!, width, height }));
   }
 
-  /** Where `result`, reduced to the size of `original`, departs from it. */
-  departure(original: Source, result: Source): Promise<{ source: Source; rms: number }> {
-    const id = this.#id();
-    return new Promise((resolve) => {
-      this.#departures.set(id, ({ bitmap, rms }) => resolve({ source: single(bitmap), rms }));
-      this.#say({ do: 'departure', id, original: this.#ids.get(original)!, result: this.#ids.get(result)! });
-    });
+  /** A grey map as light to lay over a picture. */
+  glow(blob: Blob): Promise<Source> {
+    return this.#begin((picture) => ({ do: 'glow', picture, blob }));
   }
 
   /** Lets the worker forget a picture. */
@@ -89,9 +84,6 @@ export class Pictures {
       this.#tiles.set(key, data.bitmap);
       this.#forget();
       this.onTile();
-    } else if (data.is === 'departure') {
-      this.#departures.get(data.id)?.(data);
-      this.#departures.delete(data.id);
     } else {
       this.#opening.get(data.picture)?.reject(new Error(data.message));
       this.#opening.delete(data.picture);
@@ -132,11 +124,6 @@ export class Pictures {
   }
 }
 
-/** A small bitmap as a source of its own: one level, however large its one tile. */
-function single(bitmap: ImageBitmap): Source {
-  return { width: bitmap.width, height: bitmap.height, levels: 1, tile: () => bitmap };
-}
-
 /** The tiles of a level that touch a window, given in pixels of that level. */
 export function* tilesIn(
   source: Source,
@@ -145,14 +132,13 @@ export function* tilesIn(
 ): Generator<{ column: number; row: number; x: number; y: number; width: number; height: number }> {
   const width = onLevel(source.width, level);
   const height = onLevel(source.height, level);
-  const side = source.levels === 1 && Math.max(width, height) > TILE ? Math.max(width, height) : TILE;
-  const last = (length: number) => Math.ceil(length / side) - 1;
-  const from = (v: number) => Math.max(0, Math.floor(v / side));
-  for (let row = from(window.top); row <= Math.min(last(height), Math.floor(window.bottom / side)); row += 1) {
-    for (let column = from(window.left); column <= Math.min(last(width), Math.floor(window.right / side)); column += 1) {
-      const x = column * side;
-      const y = row * side;
-      yield { column, row, x, y, width: Math.min(side, width - x), height: Math.min(side, height - y) };
+  const last = (length: number) => Math.ceil(length / TILE) - 1;
+  const from = (v: number) => Math.max(0, Math.floor(v / TILE));
+  for (let row = from(window.top); row <= Math.min(last(height), Math.floor(window.bottom / TILE)); row += 1) {
+    for (let column = from(window.left); column <= Math.min(last(width), Math.floor(window.right / TILE)); column += 1) {
+      const x = column * TILE;
+      const y = row * TILE;
+      yield { column, row, x, y, width: Math.min(TILE, width - x), height: Math.min(TILE, height - y) };
     }
   }
 }

@@ -19,7 +19,7 @@ mod tone;
 use enlarger_image::{ImageError, Picture};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use presets::{RESTORED, engine, flavor, of_prompt, preset};
+pub(crate) use presets::{engine, flavor, of_prompt, preset};
 pub(crate) use recipe::{Recipe, recipe};
 
 /// One filter and its numbers.

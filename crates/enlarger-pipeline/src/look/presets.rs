@@ -11,6 +11,8 @@ pub(crate) struct Preset {
     pub clean: &'static str,
     /// Network for pictures with noise or compression blocks.
     pub damaged: &'static str,
+    /// The same when something is to be invented: it must not grow out of the noise and the blocks.
+    pub restored: &'static str,
     /// Gain of the finest detail, whatever the knobs say.
     pub crisp: f32,
     /// Local contrast, whatever the knobs say.
@@ -35,7 +37,7 @@ const MIDDLE: &str = "realsr-df2k+x4plus@0.5";
 /// Like it, with more of the grain.
 const GRAINY: &str = "realsr-df2k+x4plus@0.35";
 /// Cleaned by one network, enlarged by the other: crisper than the first alone, and the second has no damage to draw.
-pub(crate) const RESTORED: &str = "x4plus/realsr-df2k";
+const RESTORED: &str = "x4plus/realsr-df2k";
 
 /// Whether a network makes texture of noise. The others take noise away.
 pub(super) fn makes_texture(network: &str) -> bool {
@@ -47,15 +49,15 @@ pub(super) fn makes_texture(network: &str) -> bool {
 const PRESETS: [Preset; 9] = {
     use OptimizedFor::*;
     [
-        Preset { of: Standard,              clean: CLEAN,  damaged: DAMAGED,  crisp: 0.0,  contrast: 0.0,  invent: 1.0, dynamic: 1.0, words: &[] },
-        Preset { of: SoftPortraits,         clean: MIDDLE, damaged: DAMAGED,  crisp: -0.2, contrast: -0.1, invent: 0.4, dynamic: 0.5, words: &["portrait", "face", "woman", "man", "girl", "boy", "baby", "child", "bride", "selfie", "person", "people"] },
-        Preset { of: HardPortraits,         clean: CLEAN,  damaged: DAMAGED,  crisp: 0.3,  contrast: 0.2,  invent: 0.7, dynamic: 0.9, words: &["wrinkles", "beard", "weathered", "rugged", "warrior", "old man", "old woman"] },
-        Preset { of: ArtNIllustration,      clean: ANIME,  damaged: ANIME,    crisp: 0.0,  contrast: 0.0,  invent: 0.7, dynamic: 0.8, words: &["illustration", "drawing", "painting", "anime", "manga", "cartoon", "comic", "watercolor", "sketch", "art"] },
-        Preset { of: VideogameAssets,       clean: ANIME,  damaged: ANIME,    crisp: 0.3,  contrast: 0.1,  invent: 0.6, dynamic: 0.8, words: &["videogame", "game", "sprite", "pixel art", "texture", "asset", "icon"] },
-        Preset { of: NatureNLandscapes,     clean: CLEAN,  damaged: RESTORED, crisp: 0.2,  contrast: 0.15, invent: 1.3, dynamic: 1.1, words: &["landscape", "forest", "mountain", "mountains", "tree", "trees", "flower", "flowers", "sea", "beach", "river", "lake", "nature", "garden", "sky", "animal", "bird"] },
-        Preset { of: FilmsNPhotography,     clean: CLEAN,  damaged: GRAINY,   crisp: 0.1,  contrast: 0.1,  invent: 0.8, dynamic: 0.9, words: &["photo", "photograph", "photography", "film", "cinematic", "movie", "35mm", "street"] },
-        Preset { of: ThreeDRenders,         clean: CLEAN,  damaged: DAMAGED,  crisp: 0.3,  contrast: 0.1,  invent: 0.5, dynamic: 1.0, words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"] },
-        Preset { of: ScienceFictionNHorror, clean: CLEAN,  damaged: DAMAGED,  crisp: 0.3,  contrast: 0.35, invent: 1.3, dynamic: 1.3, words: &["science fiction", "sci-fi", "scifi", "horror", "cyberpunk", "alien", "spaceship", "robot", "monster", "zombie", "dystopian"] },
+        Preset { of: Standard,              clean: CLEAN,  damaged: DAMAGED,  restored: RESTORED, crisp: 0.0,  contrast: 0.0,  invent: 1.0, dynamic: 1.0, words: &[] },
+        Preset { of: SoftPortraits,         clean: MIDDLE, damaged: DAMAGED,  restored: RESTORED, crisp: -0.2, contrast: -0.1, invent: 0.4, dynamic: 0.5, words: &["portrait", "face", "woman", "man", "girl", "boy", "baby", "child", "bride", "selfie", "person", "people"] },
+        Preset { of: HardPortraits,         clean: CLEAN,  damaged: DAMAGED,  restored: RESTORED, crisp: 0.3,  contrast: 0.2,  invent: 0.7, dynamic: 0.9, words: &["wrinkles", "beard", "weathered", "rugged", "warrior", "old man", "old woman"] },
+        Preset { of: ArtNIllustration,      clean: ANIME,  damaged: ANIME,    restored: ANIME,    crisp: 0.0,  contrast: 0.0,  invent: 0.7, dynamic: 0.8, words: &["illustration", "drawing", "painting", "anime", "manga", "cartoon", "comic", "watercolor", "sketch", "art"] },
+        Preset { of: VideogameAssets,       clean: ANIME,  damaged: ANIME,    restored: ANIME,    crisp: 0.3,  contrast: 0.1,  invent: 0.6, dynamic: 0.8, words: &["videogame", "game", "sprite", "pixel art", "texture", "asset", "icon"] },
+        Preset { of: NatureNLandscapes,     clean: CLEAN,  damaged: RESTORED, restored: RESTORED, crisp: 0.2,  contrast: 0.15, invent: 1.3, dynamic: 1.1, words: &["landscape", "forest", "mountain", "mountains", "tree", "trees", "flower", "flowers", "sea", "beach", "river", "lake", "nature", "garden", "sky", "animal", "bird"] },
+        Preset { of: FilmsNPhotography,     clean: CLEAN,  damaged: GRAINY,   restored: RESTORED, crisp: 0.1,  contrast: 0.1,  invent: 0.8, dynamic: 0.9, words: &["photo", "photograph", "photography", "film", "cinematic", "movie", "35mm", "street"] },
+        Preset { of: ThreeDRenders,         clean: CLEAN,  damaged: DAMAGED,  restored: RESTORED, crisp: 0.3,  contrast: 0.1,  invent: 0.5, dynamic: 1.0, words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"] },
+        Preset { of: ScienceFictionNHorror, clean: CLEAN,  damaged: DAMAGED,  restored: RESTORED, crisp: 0.3,  contrast: 0.35, invent: 1.3, dynamic: 1.3, words: &["science fiction", "sci-fi", "scifi", "horror", "cyberpunk", "alien", "spaceship", "robot", "monster", "zombie", "dystopian"] },
     ]
 };
 
@@ -109,12 +111,11 @@ pub(crate) fn engine(of: Engine) -> &'static EngineRow {
     ENGINES.iter().find(|e| e.engine == of).expect("each has a row")
 }
 
-/// The network of a precision flavour, and why.
-pub(crate) fn flavor(of: Flavor) -> (&'static str, String) {
-    let (name, what) = match of {
-        Flavor::Sublime => (ANIME, "art and illustration"),
-        Flavor::Photo => (DF2K, "photographs"),
-        Flavor::PhotoDenoiser => (X4PLUS, "noisy photographs"),
-    };
-    (name, format!("the flavour is for {what}"))
+/// The network of a precision flavour.
+pub(crate) fn flavor(of: Flavor) -> &'static str {
+    match of {
+        Flavor::Sublime => ANIME,
+        Flavor::Photo => DF2K,
+        Flavor::PhotoDenoiser => X4PLUS,
+    }
 }

@@ -42,6 +42,9 @@ pub(crate) struct TaskDetail {
     files: FilesNow,
     source: Option<PictureFile>,
     result: Option<PictureFile>,
+    /// How far the result departs from the source, once there is one.
+    #[schema(inline)]
+    invention: Option<InventionNow>,
     /// A JPEG of the source, at most 512 pixels on a side.
     #[schema(value_type = Option<String>, format = Uri)]
     thumb_url: Option<String>,
@@ -83,6 +86,17 @@ enum FilesNow {
     Gone,
 }
 
+/// The result, reduced to the source's size, against the source.
+#[derive(Debug, Serialize, ToSchema)]
+struct InventionNow {
+    /// Mean absolute difference of all colour channels, as a share of white.
+    #[schema(minimum = 0, maximum = 1)]
+    share: f64,
+    /// Where: a grey PNG of at most 512 pixels on a side, black where nothing departs, white from a quarter of white on.
+    #[schema(value_type = Option<String>, format = Uri)]
+    map_url: Option<String>,
+}
+
 /// A picture that can be read.
 #[derive(Debug, Serialize, ToSchema)]
 struct PictureFile {
@@ -108,6 +122,10 @@ impl TaskDetail {
         let source = source.map(|facts| PictureFile::source(facts, url(Key::Source(task.id))));
         let result = made.as_ref().filter(|_| present);
         let result = result.map(|made| PictureFile::result(made, url(Key::Result(task.id, made.file.clone()))));
+        let invention = made.as_ref().and_then(|made| made.invention).map(|invented| InventionNow {
+            share: invented.share,
+            map_url: present.then(|| url(Key::Map(task.id, invented.attempt))),
+        });
         let mut plan = task.plan.clone();
         if let (Some(Value::Object(plan)), Some(made)) = (&mut plan, &made) {
             plan.insert("notes".into(), made.notes.clone().into());
@@ -126,6 +144,7 @@ impl TaskDetail {
             thumb_url: source.as_ref().map(|_| url(Key::Thumb(task.id))),
             source,
             result,
+            invention,
             progress: task.progress.clone().filter(|_| task.state == TaskState::InProgress),
             position: place.map(|place| place.ahead),
             wait_seconds: place.map(|place| place.cost_ahead / app.config.jobs as f64),

@@ -6,6 +6,7 @@
 //! ```text
 //! tasks/3f/0198…3f/source        the picture a task reads
 //! tasks/3f/0198…3f/result-2.png  what attempt 2 made of it
+//! tasks/3f/0198…3f/map-2.png      where that departs from the source
 //! tasks/3f/0198…3f/thumb         a small JPEG of the source, made when first asked for
 //! objects/9a/5b…9a               an upload
 //! tmp/                           what is being written
@@ -32,6 +33,8 @@ pub(crate) enum Key {
     Source(Uuid),
     /// What came out of a task, by the file's name in its folder.
     Result(Uuid, String),
+    /// Where what an attempt made departs from what it read.
+    Map(Uuid, u32),
     /// A small JPEG of what a task reads.
     Thumb(Uuid),
     /// An upload.
@@ -53,6 +56,7 @@ impl fmt::Display for Key {
         match self {
             Self::Source(task) => write!(f, "tasks/{task}/source"),
             Self::Result(task, name) => write!(f, "tasks/{task}/{name}"),
+            Self::Map(task, attempt) => write!(f, "tasks/{task}/map-{attempt}.png"),
             Self::Thumb(task) => write!(f, "tasks/{task}/thumb"),
             Self::Object(id) => write!(f, "objects/{id}"),
         }
@@ -120,6 +124,7 @@ impl Files {
         match key {
             Key::Source(task) => self.task(*task).join("source"),
             Key::Result(task, name) => self.task(*task).join(name),
+            Key::Map(task, attempt) => self.task(*task).join(format!("map-{attempt}.png")),
             Key::Thumb(task) => self.task(*task).join("thumb"),
             Key::Object(id) => self.root.join("objects").join(shard(*id)).join(id.to_string()),
         }

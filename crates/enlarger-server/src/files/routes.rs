@@ -75,7 +75,7 @@ async fn read_object(
 
 #[utoipa::path(
     get, path = "/files/tasks/{id}/{name}", operation_id = "readTaskFile", tag = "Files",
-    summary = "Read a task's result, source or thumbnail",
+    summary = "Read a task's result, source, thumbnail or map of what was invented",
     params(("id" = Uuid, Path), ("name" = String, Path), Signature), security(()),
     responses(
         (status = 200, description = "The file", content_type = "application/octet-stream"),
@@ -152,10 +152,9 @@ async fn file_name(app: &App, key: &Key, media_type: &str) -> String {
         "octet-stream" => "bin",
         other => other,
     });
-    let (id, result) = match key {
+    let id = match key {
         Key::Object(id) => return format!("{id}.{extension}"),
-        Key::Source(id) | Key::Thumb(id) => (*id, false),
-        Key::Result(id, _) => (*id, true),
+        Key::Source(id) | Key::Thumb(id) | Key::Map(id, _) | Key::Result(id, _) => *id,
     };
     let task = app.store.get(id, &Scope::All).await.ok().flatten();
     let job = task.as_ref().and_then(|task| job_of(task).ok());
@@ -163,11 +162,13 @@ async fn file_name(app: &App, key: &Key, media_type: &str) -> String {
     let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
     let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
     let stem: String = stem.chars().map(safe).take(80).collect();
-    let factor = job.filter(|_| result).map(|job| match job.request.size {
-        Size::Factor(factor) => format!("_{factor}x"),
-        Size::Width(pixels) | Size::Height(pixels) => format!("_{pixels}px"),
-    });
-    format!("{stem}{}.{extension}", factor.unwrap_or_default())
+    let suffix = match (key, job.map(|job| job.request.size)) {
+        (Key::Map(..), _) => "_invented".to_owned(),
+        (Key::Result(..), Some(Size::Factor(factor))) => format!("_{factor}x"),
+        (Key::Result(..), Some(Size::Width(pixels) | Size::Height(pixels))) => format!("_{pixels}px"),
+        _ => String::new(),
+    };
+    format!("{stem}{suffix}.{extension}")
 }
 
 /// Makes the thumbnail unless it is there.

@@ -89,6 +89,7 @@ pub(crate) fn parse(path: &str) -> Option<Key> {
         ("tasks", Some("source")) => Some(Key::Source(id)),
         ("tasks", Some("thumb")) => Some(Key::Thumb(id)),
         ("tasks", Some(name)) if is_result(name) => Some(Key::Result(id, name.to_owned())),
+        ("tasks", Some(name)) => Some(Key::Map(id, name.strip_prefix("map-")?.strip_suffix(".png")?.parse().ok()?)),
         _ => None,
     }
 }

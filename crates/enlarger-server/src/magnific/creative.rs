@@ -1,8 +1,10 @@
 //! The creative endpoint: detail may be invented.
 
 use enlarger_pipeline::{Creative, Engine, Look, OptimizedFor, Request, Size};
-use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{ObjectBuilder, Type, schema::Object},
+};
 
 use crate::{
     app::App,
@@ -14,25 +16,6 @@ use crate::{
 /// Longest prompt in characters.
 pub(crate) const LONGEST_PROMPT: usize = 10_000;
 
-const ENGINES: [(&str, Engine); 4] = [
-    ("automatic", Engine::Automatic),
-    ("magnific_illusio", Engine::MagnificIllusio),
-    ("magnific_sharpy", Engine::MagnificSharpy),
-    ("magnific_sparkle", Engine::MagnificSparkle),
-];
-
-const OPTIMIZED_FOR: [(&str, OptimizedFor); 9] = [
-    ("standard", OptimizedFor::Standard),
-    ("soft_portraits", OptimizedFor::SoftPortraits),
-    ("hard_portraits", OptimizedFor::HardPortraits),
-    ("art_n_illustration", OptimizedFor::ArtNIllustration),
-    ("videogame_assets", OptimizedFor::VideogameAssets),
-    ("nature_n_landscapes", OptimizedFor::NatureNLandscapes),
-    ("films_n_photography", OptimizedFor::FilmsNPhotography),
-    ("3d_renders", OptimizedFor::ThreeDRenders),
-    ("science_fiction_n_horror", OptimizedFor::ScienceFictionNHorror),
-];
-
 /// Reads the body.
 pub(crate) fn read(fields: &mut Fields<'_>, app: &App) -> Ask {
     let factor = fields.scale_factor(|n| matches!(n, 2 | 4 | 8 | 16), "must be one of 2x, 4x, 8x, 16x");
@@ -42,8 +25,8 @@ pub(crate) fn read(fields: &mut Fields<'_>, app: &App) -> Ask {
         hdr: knob("hdr"),
         resemblance: knob("resemblance"),
         fractality: knob("fractality"),
-        engine: fields.word("engine", &ENGINES, Engine::Automatic),
-        optimized_for: fields.word("optimized_for", &OPTIMIZED_FOR, OptimizedFor::Standard),
+        engine: fields.choice("engine", Engine::ALL, Engine::name).unwrap_or_default(),
+        optimized_for: fields.choice("optimized_for", OptimizedFor::ALL, OptimizedFor::name).unwrap_or_default(),
         prompt: fields.text("prompt", LONGEST_PROMPT).filter(|prompt| !prompt.is_empty()),
     };
     Ask {
@@ -95,25 +78,28 @@ pub(crate) struct CreativeRequest {
     filter_nsfw: bool,
 }
 
-fn scale_factor() -> utoipa::openapi::schema::Object {
+fn scale_factor() -> Object {
     words(
         "Configure scale factor of the image. For higher scales, the image will take longer to process.",
-        &["2x", "4x", "8x", "16x"],
+        ["2x", "4x", "8x", "16x"],
     )
 }
 
-fn engine() -> utoipa::openapi::schema::Object {
-    words("Magnific model engines.", &ENGINES.map(|(word, _)| word))
+fn engine() -> Object {
+    words("Magnific model engines.", Engine::ALL.iter().map(|engine| engine.name()))
 }
 
-fn optimized_for() -> utoipa::openapi::schema::Object {
-    words("Styles to optimize the upscale process.", &OPTIMIZED_FOR.map(|(word, _)| word))
+fn optimized_for() -> Object {
+    words("Styles to optimize the upscale process.", OptimizedFor::ALL.iter().map(|preset| preset.name()))
 }
 
 /// A text that is one of some words, the first being the default.
-pub(crate) fn words(description: &str, words: &[&str]) -> utoipa::openapi::schema::Object {
-    use utoipa::openapi::{ObjectBuilder, Type};
-    let values: Vec<Value> = words.iter().map(|word| json!(word)).collect();
-    let object = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
-    object.default(values.first().cloned()).enum_values(Some(values)).build()
+fn words(description: &str, words: impl IntoIterator<Item = &'static str>) -> Object {
+    let words: Vec<&str> = words.into_iter().collect();
+    one_of(description, &words).default(words.first().map(|word| (*word).into())).build()
+}
+
+/// A text that is one of some words.
+pub(super) fn one_of(description: &str, words: &[&'static str]) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(words.to_vec()))
 }

@@ -1,20 +1,15 @@
 //! The precision endpoints: detail is sharpened, not invented.
 
 use enlarger_pipeline::{Flavor, Look, Precision, Request, Size};
-use utoipa::ToSchema;
+use utoipa::{ToSchema, openapi::schema::Object};
 
+use super::creative::one_of;
 use crate::{
     app::App,
     fields::Fields,
     job::{OutputFile, kind},
     submit::{Ask, webhook_url},
 };
-
-const FLAVORS: [(&str, Option<Flavor>); 3] = [
-    ("sublime", Some(Flavor::Sublime)),
-    ("photo", Some(Flavor::Photo)),
-    ("photo_denoiser", Some(Flavor::PhotoDenoiser)),
-];
 
 /// Reads the body of V1. It has no factor: the result is twice as wide and high.
 pub(crate) fn read_v1(fields: &mut Fields<'_>, app: &App) -> Ask {
@@ -25,7 +20,7 @@ pub(crate) fn read_v1(fields: &mut Fields<'_>, app: &App) -> Ask {
 /// Reads the body of V2.
 pub(crate) fn read_v2(fields: &mut Fields<'_>, app: &App) -> Ask {
     let factor = fields.scale_factor(|n| (2..=16).contains(&n), "must be an integer between 2 and 16");
-    let flavor = fields.word("flavor", &FLAVORS, None);
+    let flavor = fields.choice("flavor", Flavor::ALL, Flavor::name);
     let precision = knobs(fields, [7, 7, 30], flavor);
     ask(fields, app, kind::PRECISION_V2, factor, precision)
 }
@@ -103,12 +98,7 @@ pub(crate) struct PrecisionV2Request {
     filter_nsfw: bool,
 }
 
-fn flavor() -> utoipa::openapi::schema::Object {
-    use utoipa::openapi::{ObjectBuilder, Type};
-    let words: Vec<serde_json::Value> = FLAVORS.iter().map(|(word, _)| (*word).into()).collect();
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some("What kind of picture it is."))
-        .enum_values(Some(words))
-        .build()
+fn flavor() -> Object {
+    let words: Vec<&str> = Flavor::ALL.iter().map(|flavor| flavor.name()).collect();
+    one_of("What kind of picture it is.", &words).build()
 }

@@ -135,12 +135,35 @@ fn events_tell_a_task_from_its_place_in_the_queue_to_its_end() {
 fn deleting_takes_the_files_and_the_task_away() {
     let server = Server::start(&[]);
     let id = server.submit("/api/tasks", &quick());
-    let url = server.wait_done(&id)["result"]["url"].as_str().unwrap().to_owned();
+    let done = server.wait_done(&id);
+    let urls =
+        [&done["result"]["url"], &done["invention"]["map_url"], &done["thumb_url"]].map(|url| url.as_str().unwrap());
+    assert_eq!(urls.map(|url| server.get(url).status), [200; 3]);
     assert_eq!(server.send("DELETE", &format!("/api/tasks/{id}"), &[], &[]).status, 204);
-    assert_eq!(server.get(&url).status, 404);
+    assert_eq!(urls.map(|url| server.get(url).status), [404; 3]);
+    assert!(!server.dir().join("files/tasks").join(&id[34..]).join(&id).exists());
     assert_eq!(server.get(&format!("/api/tasks/{id}")).status, 404);
     let running = server.submit("/api/tasks", &endless());
     assert_eq!(server.send("DELETE", &format!("/api/tasks/{running}"), &[], &[]).status, 409);
+}
+
+#[test]
+fn a_finished_task_tells_what_was_invented_and_where() {
+    let server = Server::start(&[]);
+    let invention = |creativity: i8| {
+        let request = json!({ "model": "animevideo-v3", "look": { "mode": "creative", "creativity": creativity } });
+        let task = json!({ "image": base64(&photo(96, 72)), "request": request });
+        let waiting = server.submit("/api/tasks", &task);
+        let done = server.wait_done(&waiting);
+        let map = server.get(done["invention"]["map_url"].as_str().expect("an address"));
+        assert_eq!((map.status, map.header("content-type")), (200, "image/png"));
+        assert_eq!(png_size(&map.bytes), (96, 72), "as large as the source");
+        done["invention"]["share"].as_f64().expect("a number")
+    };
+    let (plain, inventive) = (invention(0), invention(10));
+    assert!(0.0 < plain && plain < inventive && inventive < 0.2, "{plain} {inventive}");
+    let running = server.submit("/api/tasks", &endless());
+    assert_eq!(server.task(&running)["invention"], Value::Null);
 }
 
 #[test]
@@ -148,7 +171,8 @@ fn promise_17_expired_files_go_the_task_says_so_and_a_running_task_keeps_its_own
     let mut server = Server::start(&["--lease-seconds", "3"]);
     let done = server.submit(CREATIVE, &json!({ "image": base64(&photo(32, 24)) }));
     server.wait_done(&done);
-    let url = server.task(&done)["result"]["url"].as_str().unwrap().to_owned();
+    let urls = ["/result/url", "/invention/map_url"].map(|at| server.task(&done).pointer(at).unwrap().to_string());
+    let urls = urls.each_ref().map(|url| url.trim_matches('"'));
     let running = server.submit("/api/tasks", &endless());
     server.wait(&running, &["IN_PROGRESS"]);
     server.kill();
@@ -159,10 +183,12 @@ fn promise_17_expired_files_go_the_task_says_so_and_a_running_task_keeps_its_own
     assert_eq!(String::from_utf8_lossy(&turned.stdout).trim(), "1", "{turned:?}");
     server.start_again();
     let patience = std::time::Instant::now() + PATIENCE;
-    while server.task(&done)["files"] == "present" || server.get(&url).status == 200 {
+    while server.task(&done)["files"] == "present" || urls.iter().any(|url| server.get(url).status == 200) {
         assert!(std::time::Instant::now() < patience, "{}", server.log());
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+    let invention = &server.task(&done)["invention"];
+    assert!(invention["share"].is_number() && invention["map_url"].is_null(), "the number stays: {invention}");
     let wire = server.get(&format!("{CREATIVE}/{done}")).json();
     assert_eq!(wire["data"]["status"], "COMPLETED");
     assert!(wire["data"]["message"].as_str().unwrap().contains("expired"), "{wire}");

@@ -1,0 +1,188 @@
+//! What is planned for which picture and which knobs, as `--explain` tells it. Pure: no network is loaded.
+
+use std::fmt::Write;
+
+use enlarger_models::{Catalogue, ModelInfo};
+use enlarger_pipeline::{
+    AlphaWay, Content, Creative, Crop, Engine, Facts, Flavor, Look, OptimizedFor, PipelineError, Plan, Precision,
+    Request, Size, plan,
+};
+
+const CONTENTS: [Content; 3] = [Content::CleanPhoto, Content::DamagedPhoto, Content::Art];
+
+/// Of 600 x 400 pixels, opaque.
+fn facts(content: Content) -> Facts {
+    Facts {
+        width: 600,
+        height: 400,
+        colours: 3,
+        transparent: false,
+        bits: 8,
+        noise: 0.0,
+        blockiness: 0.0,
+        flatness: 0.0,
+        content,
+    }
+}
+
+fn models() -> Vec<ModelInfo> {
+    Catalogue::open(None).expect("the bundled networks").list()
+}
+
+/// A request with a seed of its own, so that snapshots do not depend on how the request is written down.
+fn request(look: Look, factor: f64) -> Request {
+    Request { size: Size::Factor(factor), look, seed: Some(1), ..Request::default() }
+}
+
+fn creative(set: impl Fn(&mut Creative)) -> Look {
+    let mut knobs = Creative::default();
+    set(&mut knobs);
+    Look::Creative(knobs)
+}
+
+fn planned(facts: &Facts, request: &Request) -> Plan {
+    plan(facts, request, &models()).unwrap_or_else(|error| panic!("{request:?}: {error}"))
+}
+
+/// Plans under headings.
+#[derive(Default)]
+struct Table(String);
+
+impl Table {
+    fn add(&mut self, name: &str, facts: &Facts, request: &Request) {
+        write!(self.0, "# {name}, {:?}\n{}\n", facts.content, planned(facts, request)).expect("a string takes all");
+    }
+}
+
+#[test]
+fn photos_and_art_go_the_shortest_way_to_each_size() {
+    let mut table = Table::default();
+    for content in CONTENTS {
+        for factor in [2.0, 3.0, 4.0, 8.0, 16.0] {
+            table.add(&format!("{factor}x"), &facts(content), &request(Look::default(), factor));
+        }
+    }
+    insta::assert_snapshot!("sizes", table.0);
+}
+
+#[test]
+fn each_knob_has_its_filters_at_both_ends() {
+    let mut table = Table::default();
+    for content in [Content::CleanPhoto, Content::DamagedPhoto] {
+        for value in [-10, 10] {
+            let knobs = [
+                ("creativity", creative(|k| k.creativity = value)),
+                ("hdr", creative(|k| k.hdr = value)),
+                ("resemblance", creative(|k| k.resemblance = value)),
+                ("fractality", creative(|k| k.fractality = value)),
+            ];
+            for (name, look) in knobs {
+                table.add(&format!("{name} {value}"), &facts(content), &request(look, 4.0));
+            }
+        }
+    }
+    let none = Precision { sharpen: 0, smart_grain: 0, ultra_detail: 0, flavor: None };
+    let knobs = [
+        ("precision, all 0", none.clone()),
+        ("precision, as usual", Precision::default()),
+        ("sharpen 100", Precision { sharpen: 100, ..none.clone() }),
+        ("smart_grain 100", Precision { smart_grain: 100, ..none.clone() }),
+        ("ultra_detail 100", Precision { ultra_detail: 100, ..none }),
+    ];
+    for (name, look) in knobs {
+        table.add(name, &facts(Content::CleanPhoto), &request(Look::Precision(look), 4.0));
+    }
+    insta::assert_snapshot!("knobs", table.0);
+}
+
+#[test]
+fn each_engine_and_flavour_has_its_networks() {
+    let mut table = Table::default();
+    for engine in Engine::ALL {
+        for content in CONTENTS {
+            table.add(engine.name(), &facts(content), &request(creative(|k| k.engine = *engine), 4.0));
+        }
+    }
+    for flavor in Flavor::ALL {
+        let look = Look::Precision(Precision { flavor: Some(*flavor), ..Precision::default() });
+        table.add(flavor.name(), &facts(Content::CleanPhoto), &request(look, 4.0));
+    }
+    insta::assert_snapshot!("engines", table.0);
+}
+
+#[test]
+fn each_preset_has_its_networks_and_filters() {
+    let mut table = Table::default();
+    for preset in OptimizedFor::ALL {
+        for content in CONTENTS {
+            table.add(preset.name(), &facts(content), &request(creative(|k| k.optimized_for = *preset), 4.0));
+        }
+        let inventing = creative(|k| (k.optimized_for, k.creativity) = (*preset, 5));
+        let name = format!("{}, creativity 5", preset.name());
+        table.add(&name, &facts(Content::DamagedPhoto), &request(inventing, 4.0));
+    }
+    insta::assert_snapshot!("presets", table.0);
+}
+
+#[test]
+fn prompts_alpha_and_crops_show_in_the_plan() {
+    let mut table = Table::default();
+    let prompt = |words: &str, optimized_for| {
+        request(creative(|k| (k.prompt, k.optimized_for) = (Some(words.into()), optimized_for)), 4.0)
+    };
+    let photo = facts(Content::CleanPhoto);
+    table.add("a prompt", &photo, &prompt("a forest in the mountains, photo", OptimizedFor::Standard));
+    table.add("a prompt of nothing", &photo, &prompt("blue", OptimizedFor::Standard));
+    table.add("a prompt beside a preset", &photo, &prompt("a forest", OptimizedFor::SoftPortraits));
+    let transparent = Facts { transparent: true, ..photo.clone() };
+    table.add("alpha", &transparent, &request(Look::default(), 8.0));
+    let crop = Some(Crop { x: 100, y: 50, width: 64, height: 48 });
+    table.add("a crop", &photo, &Request { crop, ..request(Look::default(), 4.0) });
+    let deep = Facts { bits: 16, colours: 1, ..photo.clone() };
+    let named = |model: &str| Request { model: Some(model.into()), ..request(Look::default(), 4.0) };
+    table.add("16 bits", &deep, &named("x4plus"));
+    table.add("a width", &photo, &Request { size: Size::Width(1000), ..request(Look::default(), 1.0) });
+    table.add("a mean", &photo, &named("realsr-df2k+x4plus@0.25"));
+    table.add("one after the other", &photo, &named("x4plus/animevideo-v3"));
+    insta::assert_snapshot!("rest", table.0);
+}
+
+#[test]
+fn the_same_request_of_the_same_picture_has_the_same_seed_and_another_has_another() {
+    let seed =
+        |facts: &Facts, factor| planned(facts, &Request { size: Size::Factor(factor), ..Request::default() }).seed;
+    let photo = facts(Content::CleanPhoto);
+    assert_eq!(seed(&photo, 2.0), seed(&photo, 2.0));
+    assert_ne!(seed(&photo, 2.0), seed(&photo, 4.0));
+    assert_ne!(seed(&photo, 2.0), seed(&Facts { noise: 0.5, ..photo.clone() }, 2.0));
+}
+
+#[test]
+fn art_keeps_its_network_when_something_is_invented_on_a_damaged_picture() {
+    for preset in [OptimizedFor::ArtNIllustration, OptimizedFor::VideogameAssets] {
+        let look = creative(|k| (k.optimized_for, k.creativity) = (preset, 7));
+        let plan = planned(&facts(Content::DamagedPhoto), &request(look, 4.0));
+        assert_eq!(plan.models(), ["x4plus-anime-6b"], "{preset:?}");
+    }
+}
+
+#[test]
+fn a_network_that_is_needed_and_not_there_is_named_with_how_to_add_it() {
+    let without = |name: &str| models().into_iter().filter(|m| m.name != name).collect::<Vec<_>>();
+    let asked = request(Look::default(), 4.0);
+    let Err(error @ PipelineError::Request { .. }) = plan(&facts(Content::DamagedPhoto), &asked, &without("x4plus"))
+    else {
+        panic!("the network of damaged photos is needed");
+    };
+    assert_eq!(error.to_string(), "the network x4plus is needed for this picture and these knobs, and it is not there");
+    let hint = error.hint().expect("what to do");
+    assert!(hint.contains("`enlarger models add FILE --name x4plus`") && hint.contains("realsr-df2k"), "{hint}");
+
+    // Alpha has another way, and the plan says so.
+    let transparent = Facts { transparent: true, ..facts(Content::CleanPhoto) };
+    let named = Request { model: Some("realsr-df2k".into()), ..asked };
+    let without = plan(&transparent, &named, &without("animevideo-v3")).expect("a plan");
+    assert_eq!(without.alpha, AlphaWay::Cubic);
+    assert!(without.notes.iter().any(|note| note.contains("cubic") && note.contains("animevideo-v3")), "{without}");
+    assert_eq!(planned(&transparent, &named).alpha, AlphaWay::Network("animevideo-v3".into()));
+}
