@@ -77,12 +77,16 @@ quality: ## Measure quality on held-out photos, into docs/quality.md
 	benches/photos.sh target/photos
 	cargo run --release --locked -p enlarger-benches --bin quality -- target/photos --out docs/quality.md
 
-bench: build ## Measure speed beside onnxruntime, and memory, into docs/performance.md
+bench: build ## Measure speed beside onnxruntime, and the whole command, into docs/performance.md
 	$(PYTHON) -m venv benches/.venv
 	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	test -d target/packages/unpacked || $(MAKE) packages
 	benches/photos.sh target/photos
 	benches/.venv/bin/python benches/compare.py target/release/enlarger target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg --out docs/performance.md
+	$(MAKE) bench-whole
+
+bench-whole: build ## Measure what the command takes beyond the network, and memory, into docs/performance.md
+	$(PYTHON) benches/whole.py target/release/enlarger samples/friends.jpg --out docs/performance.md
 
 peers: ## Measure speed beside onnxruntime, OpenVINO and ncnn, into docs/performance.md
 	cargo build --release --locked -p enlarger-nn --example time_network
@@ -104,4 +108,4 @@ clean: ## Remove what was built
 	cargo clean
 	rm -rf $(VENV) $(TOOLS) samples/enlarged web/dist web/node_modules tests/clients/node_modules
 
-.PHONY: help build run samples web test test-setup screenshots specification load lint quality bench peers packages models clean
+.PHONY: help build run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models clean

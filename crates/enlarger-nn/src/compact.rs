@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    aligned::zeroed,
+    aligned::{room_for_small, zeroed},
     error::NnError,
     kernels::{Conv, Element, Memory, Output},
     map::{BLOCK, History, Map},
@@ -63,6 +63,7 @@ impl<T: Element> Compact<T> {
         let mut input = Input::<T>::new(job, 1, &schedule)?;
         let mut rgb = zeroed(schedule.room() * w * 3)?;
         let mut result = zeroed(rgb.len() * self.scale * self.scale)?;
+        room_for_small()?;
         let mut memory = Memory::new();
         let mut done = 0;
         let share = |done: usize| done as f64 / (depth * h) as f64;

@@ -21,6 +21,14 @@ pub enum NnError {
         /// What could not be had.
         bytes: usize,
     },
+    /// The system gives no more threads, mostly for want of memory.
+    #[error("{count} threads find no room in memory: {reason}")]
+    Threads {
+        /// How many were asked for.
+        count: usize,
+        /// In the system's words.
+        reason: String,
+    },
     /// Stopped from outside, between tiles.
     #[error("cancelled")]
     Cancelled,

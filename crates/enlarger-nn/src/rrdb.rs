@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::{
-    aligned::zeroed,
+    aligned::{room_for_small, zeroed},
     error::NnError,
     kernels::{Conv, Element, Memory, Output},
     map::{BLOCK, History, Map, View},
@@ -118,6 +118,7 @@ impl<T: Element> Rrdb<T> {
             histories.push([dense(0)?, dense(1)?, dense(2)?]);
         }
         let mut tail = Tail::new(self, w, h)?;
+        room_for_small()?;
 
         let depth = 2 + 3 * DENSE * self.blocks.len();
         // The tail costs about as much as two blocks.

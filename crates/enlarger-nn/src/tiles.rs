@@ -58,7 +58,7 @@ pub struct Progress {
 ///
 /// # Errors
 /// [`NnError::Cancelled`] if `progress` breaks, which is asked some twenty times per band; [`NnError::Memory`] if
-/// feature maps find no room; [`NnError::Backend`] if no threads can be had.
+/// feature maps find no room; [`NnError::Threads`] if no threads can be had.
 pub fn upscale(
     network: &Network,
     source: &dyn Source,
@@ -69,7 +69,7 @@ pub fn upscale(
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads.max(1))
         .build()
-        .map_err(|e| NnError::Backend(format!("threads: {e}")))?;
+        .map_err(|e| NnError::Threads { count: options.threads, reason: e.to_string() })?;
     let unit = network.unshuffle() as u32;
     let halo = options.halo.unwrap_or(network.halo()).next_multiple_of(unit);
     let count = match options.tile {

@@ -9,7 +9,8 @@ use std::{
 
 use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, RunOptions};
+use enlarger_nn::{Backend, NnError, RunOptions};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
 use crate::{
@@ -59,8 +60,10 @@ pub struct Timings {
     pub decode: f64,
     /// Facts and plan.
     pub plan: f64,
-    /// Networks and filters, and the measure of what they invented.
-    pub enlarge: f64,
+    /// Networks, until their results lie in the picture.
+    pub network: f64,
+    /// Filters and resampling, networks made ready, and the measure of what was invented.
+    pub filters: f64,
     /// Pixels to bytes.
     pub encode: f64,
 }
@@ -105,19 +108,25 @@ pub struct Estimate {
 pub struct Enlarger {
     networks: Networks,
     options: RunOptions,
+    /// For all but networks, which have threads of their own.
+    pool: ThreadPool,
 }
 
 impl Enlarger {
     /// Opens the catalogue. Networks are loaded when first needed.
     ///
     /// # Errors
-    /// If the models directory cannot be read.
+    /// If the models directory cannot be read, or no threads can be had.
     pub fn new(options: EnlargerOptions) -> Result<Self, PipelineError> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.map_or(cores, |asked| asked.min(cores)).get();
         let run = RunOptions { threads, tile: options.tile, halo: None };
         let catalogue = Catalogue::open(options.models_dir)?;
-        Ok(Self { networks: Networks::new(catalogue, options.backend, run.clone()), options: run })
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| NnError::Threads { count: threads, reason: error.to_string() })?;
+        Ok(Self { networks: Networks::new(catalogue, options.backend, run.clone()), options: run, pool })
     }
 
     /// The models at hand.
@@ -179,7 +188,19 @@ impl Enlarger {
     ///
     /// # Errors
     /// [`PipelineError`]; nothing useful is in `out` then.
-    pub fn job<W: Write + Seek>(
+    pub fn job<W: Write + Seek + Send>(
+        &self,
+        bytes: &[u8],
+        request: &Request,
+        output: &Output,
+        limits: &Limits,
+        out: &mut W,
+        watch: &dyn Watch,
+    ) -> Result<Outcome, PipelineError> {
+        self.pool.install(|| self.stages(bytes, request, output, limits, out, watch))
+    }
+
+    fn stages<W: Write + Seek>(
         &self,
         bytes: &[u8],
         request: &Request,
@@ -201,9 +222,10 @@ impl Enlarger {
         timings.plan = lap();
 
         stage(watch, Stage::Enlarge, 0.0)?;
-        let picture = run(&plan, &decoded.picture, &self.networks, &self.options, watch)?;
+        let (picture, network) = run(&plan, &decoded.picture, &self.networks, &self.options, watch)?;
         let invention = Invention::of(&picture, &decoded.picture, plan.crop);
-        timings.enlarge = lap();
+        timings.network = network.as_secs_f64();
+        timings.filters = lap() - timings.network;
 
         stage(watch, Stage::Encode, 1.0)?;
         let format = output.format.unwrap_or(Format::Png);
@@ -214,6 +236,7 @@ impl Enlarger {
             provenance: Some(plan.provenance()),
             ..EncodeOptions::default()
         };
+        memory::room_for_small()?;
         enlarger_image::encode(&picture, &encode, out)?;
         let mut notes = decoded.notes;
         notes.extend(enlarger_image::encode_notes(&picture, &encode));

@@ -57,6 +57,7 @@ impl PipelineError {
             Self::Network(NnError::Memory { .. }) => {
                 Some("close other programs; on the command line, a smaller --tile needs less".into())
             }
+            Self::Network(NnError::Threads { .. }) => Some("use fewer threads, or close other programs".into()),
             Self::Network(_) | Self::Cancelled => None,
         }
     }

@@ -13,6 +13,7 @@ use enlarger_nn::RunOptions;
 use crate::{
     canvas::{Canvas, CanvasSink, PictureSource, Plane},
     error::PipelineError,
+    memory,
     plan::{AlphaWay, Kernel, Mix, Plan, Step},
     request::Crop,
     resize::{blank, copy, resize, to_depth},
@@ -20,7 +21,8 @@ use crate::{
     watch::{Progress, Stage, Watch},
 };
 
-/// Runs a plan on the picture it was made for. Holds the input, one intermediate result and the output at most.
+/// Runs a plan on the picture it was made for. Holds the input, one intermediate result and the output at most. Also gives
+/// the time that networks took.
 ///
 /// # Errors
 /// [`PipelineError::Cancelled`] between tiles, or what loading and running a network can raise.
@@ -30,7 +32,7 @@ pub(crate) fn run(
     networks: &Networks,
     options: &RunOptions,
     watch: &dyn Watch,
-) -> Result<Picture, PipelineError> {
+) -> Result<(Picture, Duration), PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
     let meter = Meter::new(plan, networks, watch);
     let _held = networks.hold(plan);
@@ -46,6 +48,7 @@ pub(crate) fn run(
                 resize(&to_depth(current.into_owned(), 16)?, to.width, to.height, *kernel)?
             }
             Step::Look { filter, .. } => {
+                memory::room_for_small()?;
                 let mut picture = current.into_owned();
                 if !filter.keeps_depth() {
                     picture = to_depth(picture, 16)?;
@@ -58,7 +61,7 @@ pub(crate) fn run(
             return Err(PipelineError::Cancelled);
         }
     }
-    Ok(to_depth(current.into_owned(), plan.bits)?)
+    Ok((to_depth(current.into_owned(), plan.bits)?, meter.network_time()))
 }
 
 /// The planned part of the picture, with colour under transparency made harmless.
@@ -142,8 +145,9 @@ impl Pass<'_> {
         let part = self.meter.begin(pixels as f64 * self.networks.seconds_per_pixel(model));
         let source = PictureSource::new(from, sink.plane());
         enlarger_nn::upscale(&network, &source, sink, self.options, &|p| part.tick(p))?;
-        self.networks.learn(model, pixels, started.elapsed());
-        self.meter.end(part);
+        let took = started.elapsed();
+        self.networks.learn(model, pixels, took);
+        self.meter.end(part, took);
         Ok(())
     }
 }
@@ -160,6 +164,8 @@ struct Meter<'a> {
 struct MeterState {
     /// Expected seconds of the passes that are done.
     before: f64,
+    /// What they took.
+    took: Duration,
 }
 
 struct MeterPart<'a> {
@@ -177,8 +183,14 @@ impl<'a> Meter<'a> {
         MeterPart { meter: self, seconds }
     }
 
-    fn end(&self, part: MeterPart<'_>) {
-        self.state.lock().expect("no observer panicked").before += part.seconds;
+    fn end(&self, part: MeterPart<'_>, took: Duration) {
+        let mut state = self.state.lock().expect("no observer panicked");
+        state.before += part.seconds;
+        state.took += took;
+    }
+
+    fn network_time(&self) -> Duration {
+        self.state.lock().expect("no observer panicked").took
     }
 }
 

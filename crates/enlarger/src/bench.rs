@@ -125,12 +125,11 @@ impl Row {
     }
 
     fn line(&self, widest: usize) -> String {
-        let side = self.speed.side;
+        let input = format!("{0}x{0}", self.speed.side);
         let memory = self.speed.peak_memory.map_or("-".into(), |bytes| (bytes >> 20).to_string());
         format!(
-            "{:widest$}  {:>9}  {:>7}  {:>8.3}  {:>7.0}  {:>9.0} %  {memory:>10}",
+            "{:widest$}  {input:>9}  {:>7}  {:>8.3}  {:>7.0}  {:>9.0} %  {memory:>10}",
             self.model,
-            format!("{side}x{side}"),
             self.threads,
             self.megapixels(),
             self.gflops(),

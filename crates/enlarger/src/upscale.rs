@@ -340,7 +340,7 @@ impl Job<'_> {
         }
     }
 
-    fn work<W: Write + std::io::Seek>(
+    fn work<W: Write + std::io::Seek + Send>(
         &self,
         bytes: &[u8],
         request: &Request,
@@ -384,7 +384,7 @@ impl Job<'_> {
 
     fn sentence(&self, input: &Input, path: &Path, outcome: &Outcome) -> String {
         let t = &outcome.timings;
-        let seconds = human_seconds(t.decode + t.plan + t.enlarge + t.encode);
+        let seconds = human_seconds(t.decode + t.plan + t.network + t.filters + t.encode);
         let source = outcome.plan.source;
         let mut line = format!(
             "{} -> {}: {}x{} to {}x{} by {} in {seconds}",

@@ -91,13 +91,10 @@ fn enlarged_rows(
         let top = index * rows;
         change_rows(picture, top..top + band.len(), |y, colours, line| {
             let tap = &band[y - top];
+            let [a, b, c, d] = tap.at.map(|y| &wide[y - first][..colours.len()]);
+            let [p, q, r, s] = tap.weight;
             line.clear();
-            line.resize(columns.len() * n, 0.0);
-            for i in 0..4 {
-                for (l, v) in line.iter_mut().zip(&wide[tap.at[i] - first]) {
-                    *l += tap.weight[i] * v;
-                }
-            }
+            line.extend(a.iter().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| p * a + q * b + r * c + s * d));
             change(colours, line);
         });
     }
