@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Instant};
 use anyhow::{Context, bail};
 use enlarger_benches::{
     damage::{Damage, reduce},
+    document::replace_block,
     metric::{Scores, scores},
     photos::{ground_truth, list, load},
     run::run,
@@ -76,7 +77,7 @@ fn main() -> anyhow::Result<()> {
     text.push_str(&twice(&enlarger, &photos)?);
     print!("{text}");
     if let Some(path) = out {
-        replace_block(&path, &text)?;
+        replace_block(&path, "quality", &text)?;
     }
     Ok(())
 }
@@ -119,15 +120,4 @@ fn twice(enlarger: &Enlarger, photos: &[PathBuf]) -> anyhow::Result<String> {
         writeln!(text, "| {name} | {s:.2} | {b:.2} | {p:.2} | {:.2} |", seconds(way) / seconds(1))?;
     }
     Ok(text)
-}
-
-/// Puts the table between the two marker lines of a document.
-fn replace_block(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
-    let document = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let (begin, end) = ("<!-- quality:begin -->\n", "<!-- quality:end -->");
-    let (Some(from), Some(to)) = (document.find(begin), document.find(end)) else {
-        bail!("{} has no quality:begin and quality:end lines", path.display());
-    };
-    let document = format!("{}{text}\n{}", &document[..from + begin.len()], &document[to..]);
-    Ok(std::fs::write(path, document)?)
 }

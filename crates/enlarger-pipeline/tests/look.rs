@@ -143,8 +143,9 @@ fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
                 100.0 * ends[0],
                 100.0 * ends[1]
             );
-            // The soft fur of friends.jpg has hardly any fine detail that could be taken away.
-            assert!(ends.iter().all(|end| *end > 0.004), "{name}: {knob} {ends:?}");
+            // What the default makes of soft fur is close to its source already.
+            let least = [0.01, if knob == "resemblance" { 0.004 } else { 0.01 }];
+            assert!(ends.iter().zip(least).all(|(end, least)| *end > least), "{name}: {knob} {ends:?}");
         }
     }
 }

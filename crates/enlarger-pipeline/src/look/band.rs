@@ -36,6 +36,24 @@ impl Band<'_> {
 /// Adds to each pixel what `delta` makes of the luminance around it: the same to red, green and blue, so that hue stays.
 /// `delta` gives `rows * width` values; it must not look further than `reach` rows.
 pub(super) fn add_to_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&Band) -> Vec<f32>) {
+    change_luma(picture, reach, delta, add_within_range);
+}
+
+/// The same for what is invented: less of it the more a colour is saturated. Strong paint has one colour near its end and
+/// another near the other; on it networks make dotted lines of noise, and luminance alone looks like dirt.
+pub(super) fn invent_in_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&Band) -> Vec<f32>) {
+    change_luma(picture, reach, delta, |colour, delta| {
+        let saturation = highest(colour) - lowest(colour);
+        add_within_range(colour, delta * (1.0 - saturation * saturation));
+    });
+}
+
+fn change_luma(
+    picture: &mut Picture,
+    reach: usize,
+    delta: impl Fn(&Band) -> Vec<f32>,
+    change: impl Fn(&mut [f32], f32) + Sync,
+) {
     let (width, height) = (picture.width as usize, picture.height as usize);
     let rows = (BAND_VALUES / width).max(2 * reach).clamp(1, height);
     let reach_i = reach as i64;
@@ -54,7 +72,7 @@ pub(super) fn add_to_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&B
         change_rows(picture, y..y + rows, |row, line, _| {
             let deltas = &deltas[(row - y) * width..][..width];
             for (pixel, &delta) in line.chunks_exact_mut(line.len() / width).zip(deltas) {
-                add_within_range(pixel, delta);
+                change(pixel, delta);
             }
         });
         // What the next band still needs: its own margin above.
@@ -111,15 +129,19 @@ pub(super) fn change_rows(
 /// Adds to all colours alike, slowing down where one of them comes near its end: clipping one colour shifts hue, and a
 /// hard stop shows as a flat patch.
 fn add_within_range(colour: &mut [f32], delta: f32) {
-    let room = if delta > 0.0 {
-        1.0 - colour.iter().fold(0.0f32, |a, &b| a.max(b))
-    } else {
-        colour.iter().fold(1.0f32, |a, &b| a.min(b))
-    };
+    let room = if delta > 0.0 { 1.0 - highest(colour) } else { lowest(colour) };
     if room > 0.0 {
         let delta = room * (delta / room).tanh();
         colour.iter_mut().for_each(|c| *c += delta);
     }
+}
+
+fn highest(colour: &[f32]) -> f32 {
+    colour.iter().copied().fold(0.0, f32::max)
+}
+
+fn lowest(colour: &[f32]) -> f32 {
+    colour.iter().copied().fold(1.0, f32::min)
 }
 
 /// One row of luminance (BT.601 weights on encoded values), 0..=1.

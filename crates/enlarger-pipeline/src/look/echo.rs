@@ -5,7 +5,7 @@ use enlarger_image::Picture;
 use rayon::prelude::*;
 
 use super::{
-    band::{Band, add_to_luma},
+    band::{Band, invent_in_luma},
     blur,
     noise::bits,
     texture,
@@ -15,18 +15,26 @@ use super::{
 /// where it came from.
 const CELL: f32 = 12.0;
 
+/// How often the deviation of texture what is laid over it may be.
+const MOST: f32 = 2.0;
+/// Deviation of luminance below which there is no texture but rounding.
+const NONE: f32 = 1.0 / 255.0;
+
 /// See [`Filter::Echo`](super::Filter::Echo).
 pub(super) fn echo(picture: &mut Picture, gain: f32, octaves: u32, radius: f32, seed: u64) {
     let cell = (CELL * radius).ceil();
     let times = |octave: u32| (2u32 << octave) as f32;
     // A pixel at a cell's edge looks (times - 1) half cells further out, plus the random shift.
     let furthest = cell * (0.5 * (times(octaves - 1) - 1.0) + 0.125);
-    let reach = texture::strength_reach(radius).max(blur::reach(2.0 * radius) + furthest as usize + 2);
-    add_to_luma(picture, reach, |band| {
-        let strength = texture::strength(band, radius);
+    let reach = texture::strength_reach(radius) + furthest as usize + 2;
+    invent_in_luma(picture, reach, |band| {
+        let strength = texture::strength_around(band, radius);
         let (fine, coarse) =
             (blur::gaussian(band.luma, band.width, 0.5 * radius), blur::gaussian(band.luma, band.width, 2.0 * radius));
-        let detail: Vec<f32> = fine.par_iter().zip(&coarse).map(|(f, c)| f - c).collect();
+        // No stronger than the texture it is taken from: an edge beside an even surface is not to be drawn again.
+        let detail = fine.par_iter().zip(&coarse).zip(&strength).map(|((f, c), s)| within(f - c, MOST * s));
+        let detail: Vec<f32> = detail.collect();
+        let strength = band.inner(&strength);
         let mut out = vec![0.0; strength.len()];
         out.par_chunks_mut(band.width).enumerate().for_each(|(row, line)| {
             for (x, o) in line.iter_mut().enumerate() {
@@ -35,13 +43,17 @@ pub(super) fn echo(picture: &mut Picture, gain: f32, octaves: u32, radius: f32, 
                     sum += share * shrunk(band, &detail, x, row, times(octave), cell, seed ^ u64::from(octave) << 32);
                     share *= gain.min(0.7);
                 }
-                // Never more than twice as strong as the texture it lies on: edges in the cell must not ring through it.
-                let most = 2.0 * strength[row * band.width + x];
-                *o = if most > 0.0 { most * (sum / most).tanh() } else { 0.0 };
+                // Nor stronger than the texture it lies on, and nothing where there is none.
+                *o = within(sum, MOST * (strength[row * band.width + x] - NONE).max(0.0));
             }
         });
         out
     });
+}
+
+/// A value that slows down towards `most` and stays below it.
+fn within(value: f32, most: f32) -> f32 {
+    if most > 0.0 { most * (value / most).tanh() } else { 0.0 }
 }
 
 /// The detail around, `times` smaller, at a pixel: four lattices of cells, shifted by half a cell against each other, each

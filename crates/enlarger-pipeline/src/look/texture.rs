@@ -4,7 +4,7 @@ use enlarger_image::Picture;
 use rayon::prelude::*;
 
 use super::{
-    band::{Band, add_to_luma},
+    band::{Band, invent_in_luma},
     blur, noise,
 };
 
@@ -13,7 +13,7 @@ pub(super) fn texture(picture: &mut Picture, gain: f32, radius: f32, seed: u64) 
     // Two octaves below the radius, the finer one weaker: amplitudes of natural pictures fall as 1/frequency.
     let octaves = [(0.5 * radius, 0.8), (0.25 * radius, 0.6)].map(|(sigma, share)| (sigma.max(0.35), share));
     let reach = strength_reach(radius);
-    add_to_luma(picture, reach, |band| {
+    invent_in_luma(picture, reach, |band| {
         let strength = strength(band, radius);
         let mut field = vec![0.0; strength.len()];
         for (octave, (sigma, share)) in octaves.into_iter().enumerate() {
@@ -35,7 +35,7 @@ pub(super) fn renoise(picture: &mut Picture, gain: f32, most: f32, seed: u64) {
     // A network sees single pixels, so its noise has no blur, and texture is what is finer than one.
     let radius = 1.0;
     let reach = strength_reach(radius);
-    add_to_luma(picture, reach, |band| {
+    invent_in_luma(picture, reach, |band| {
         let noise = noise::white(seed, band.width, band.y as i64, band.rows);
         noise.par_iter().zip(strength(band, radius)).map(|(n, s)| n * (gain * s).min(most)).collect()
     });
@@ -55,6 +55,11 @@ fn window(radius: f32) -> usize {
 /// the calmest of the four squares that meet at the pixel. So a smooth sky has none up to the roof's very edge, and a lone
 /// edge is no texture (the squares are those of Kuwahara et al. 1976).
 pub(super) fn strength(band: &Band, radius: f32) -> Vec<f32> {
+    band.inner(&strength_around(band, radius)).to_vec()
+}
+
+/// The same of the margins as well, where it is right from [`strength_reach`] rows on.
+pub(super) fn strength_around(band: &Band, radius: f32) -> Vec<f32> {
     let (w, r) = (band.width, window(radius));
     let coarse = blur::gaussian(band.luma, w, radius);
     let detail: Vec<f32> = band.luma.par_iter().zip(&coarse).map(|(y, c)| (y - c).abs()).collect();
@@ -70,6 +75,7 @@ pub(super) fn strength(band: &Band, radius: f32) -> Vec<f32> {
         }
     });
     // Squares have edges; their mean over a square has none. 1.25: a normal number's deviation over its mean magnitude.
-    let smooth = blur::mean(&calmest, w, r);
-    band.inner(&smooth).iter().map(|v| 1.25 * v).collect()
+    let mut smooth = blur::mean(&calmest, w, r);
+    smooth.iter_mut().for_each(|v| *v *= 1.25);
+    smooth
 }
