@@ -100,29 +100,45 @@ fn cover(i: u32, from: u32, to: u32) -> Vec<(usize, f64)> {
 fn reduced_row(picture: &Picture, rows: &[(usize, f64)], columns: &[Vec<(usize, f64)>]) -> Vec<f64> {
     let n = picture.channels.count();
     let alpha = picture.channels.has_alpha().then_some(n - 1);
-    let mut sums = vec![0.0; columns.len() * n];
-    let mut area = 0.0;
+    let line = picture.width as usize * n;
+    let white = f64::from((1u32 << picture.samples.bits()) - 1);
+    // Rows first: that goes through all samples, and is the simplest of loops.
+    let mut above = vec![0.0; line];
+    let mut tall = 0.0;
     for &(y, height) in rows {
-        area += height;
-        let line = values(picture, y as u32);
-        for (sum, column) in sums.chunks_exact_mut(n).zip(columns) {
-            for &(x, width) in column {
-                let pixel = &line[x * n..(x + 1) * n];
-                let weight = width * height * alpha.map_or(1.0, |a| pixel[a]);
-                for (c, (s, v)) in sum.iter_mut().zip(pixel).enumerate() {
-                    *s += if Some(c) == alpha { weight } else { weight * v };
-                }
-            }
+        tall += height;
+        match &picture.samples {
+            Samples::U8(s) => add_row(&mut above, &s[y * line..][..line], height, alpha.map(|a| (a, white))),
+            Samples::U16(s) => add_row(&mut above, &s[y * line..][..line], height, alpha.map(|a| (a, white))),
         }
     }
+    let mut sums = vec![0.0; columns.len() * n];
     for (sum, column) in sums.chunks_exact_mut(n).zip(columns) {
-        let area = area * column.iter().map(|(_, width)| width).sum::<f64>();
+        for &(x, width) in column {
+            for (s, v) in sum.iter_mut().zip(&above[x * n..]) {
+                *s += width * v;
+            }
+        }
+        let area = tall * column.iter().map(|(_, width)| width).sum::<f64>();
         let weight = alpha.map_or(area, |a| sum[a]);
         if weight > 0.0 {
-            sum.iter_mut().for_each(|s| *s /= weight);
+            sum.iter_mut().for_each(|s| *s /= weight * white);
         }
     }
     sums
+}
+
+/// Adds a share of a row's samples. Where there is alpha (which sample of a pixel it is, and the largest it can be) they are
+/// weighted by it, and its own sum is of shares.
+fn add_row<T: Copy + Into<f64>>(sums: &mut [f64], row: &[T], share: f64, alpha: Option<(usize, f64)>) {
+    let Some((alpha, full)) = alpha else {
+        return sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += share * v.into());
+    };
+    for (sum, pixel) in sums.chunks_exact_mut(alpha + 1).zip(row.chunks_exact(alpha + 1)) {
+        let weight = share * pixel[alpha].into() / full;
+        sum.iter_mut().zip(&pixel[..alpha]).for_each(|(sum, &v)| *sum += weight * v.into());
+        sum[alpha] += weight;
+    }
 }
 
 /// A row's samples in 0..=1.

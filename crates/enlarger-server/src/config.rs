@@ -92,7 +92,7 @@ settings! {
     jobs: usize = 1, "ENLARGER_JOBS" { value_name = "N" };
     /// Threads that one job uses. 0: one per core.
     threads: usize = 0, "ENLARGER_THREADS" { value_name = "N" };
-    /// What values are multiplied in: `auto`, `f32`, or `bf16` where the processor has it.
+    /// What values are multiplied in: `auto` (the fastest), `f32`, `int16`, or `bf16` (matrix units only).
     precision: Precision = Precision::Auto, "ENLARGER_PRECISION" { value_parser = precision };
     /// Seconds after which a worker that is silent has lost its task.
     lease_seconds: u64 = 30, "ENLARGER_LEASE_SECONDS" { value_name = "S" };

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Precision};
+use enlarger_nn::{Backend, Isa, Precision};
 use enlarger_pipeline::self_test;
 use serde_json::json;
 
