@@ -20,7 +20,7 @@ const WORK: f64 = 3.0;
 /// Measure how fast this machine runs each network.
 ///
 /// From memory to memory, on a grey square: the networks alone. GFLOP/s count the arithmetic of direct convolutions,
-/// of which Winograd's way does a quarter, and bfloat16 has a higher peak than f32: more than 100 % of the f32 peak is
+/// of which Winograd's way does a quarter, and processors multiply more 16-bit values than f32: more than 100 % of its peak is
 /// possible.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
