@@ -248,6 +248,37 @@ fn every_kernel_computes_an_rrdbnet_as_the_portable_one_does() {
     }
 }
 
+/// Sums of integers are largest where all weights pull one way and inputs change from end to end at every pixel.
+#[test]
+fn sums_of_integers_do_not_overflow_on_the_worst_of_pictures() {
+    let architecture = compact(2, 64, 2);
+    let mut dict = weights(&architecture);
+    let signs: [fn(usize) -> f32; 3] = [
+        |_| 1.0,
+        |tap| if tap % 2 == 0 { 1.0 } else { -1.0 },
+        |tap| {
+            if tap % 9 == 4 { 1.0 } else { -1.0 }
+        },
+    ];
+    for sign in signs {
+        for tensor in dict.0.values_mut().filter(|tensor| tensor.shape.len() == 4) {
+            tensor.data.iter_mut().enumerate().for_each(|(i, weight)| *weight = sign(i % 9) / 64.0);
+        }
+        for bright in [|_, _| true, |x: u32, y: u32| (x + y) % 2 == 0, |x, y| (x, y) == (9, 9), |x, _| x % 4 < 2] {
+            let mut photo = Photo::new(20, 20);
+            let pixels = photo.rgb.chunks_exact_mut(3).zip(0u32..);
+            pixels.for_each(|(rgb, i)| rgb.fill(if bright(i % 20, i / 20) { 1.0 } else { 0.0 }));
+            let build = |backend| Network::build(&architecture, &dict, &backend).expect("it is available");
+            let reference = run(&build(PORTABLE), &photo, 1, None);
+            let most = reference.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+            for backend in Backend::available().filter(|backend| backend.precision == Precision::Int16) {
+                let off = worst(&run(&build(backend), &photo, 1, None), &reference);
+                assert!(off < 0.005 * most, "{backend}: off by {off} of {most}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
     for architecture in [rrdb(4, 32, 16, 1), compact(4, 32, 2)] {
