@@ -202,8 +202,8 @@ impl<T: Element> Layers<T> {
     }
 }
 
-/// Bytes that a network's weights and its history of rows may take. With the feature maps of the band in work, and
-/// all else that a process needs, 400 MB are not exceeded.
+/// Bytes that a network's weights, its feature maps and its history of rows may take. With all else that a process needs,
+/// 400 MB are not exceeded.
 const MEMORY: usize = 310 << 20;
 
 /// How a strip is cut into bands of rows. Each convolution looks one row ahead, so it is one row behind its source:
@@ -217,12 +217,15 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// Rows of a band at least: fewer would mostly shuffle memory.
+    pub const LEAST: usize = 16;
+
     /// Bands of the strip's choice, or of about `pixels` pixels; `unshuffle` source pixels are one.
     pub fn new(strip: &Strip<'_>, unshuffle: usize, pixels: usize) -> Self {
         let (width, height) = (strip.width / unshuffle, strip.height / unshuffle);
-        // Winograd works on four rows at once; bands of fewer than 16 would mostly shuffle memory.
+        // Winograd works on four rows at once.
         let band = strip.band.map_or(usize::MAX, |band| band / unshuffle).min(pixels / width);
-        let band = band.next_multiple_of(4).max(16);
+        let band = band.next_multiple_of(4).max(Self::LEAST);
         // What does not fill two bands is done in one.
         if height < 2 * band { Self { height, band: height, skew: 0 } } else { Self { height, band, skew: 1 } }
     }

@@ -87,12 +87,20 @@ impl<T: Element> Rrdb<T> {
         blocks.map(|conv| conv.weights.len() * size_of::<T>()).sum()
     }
 
-    /// Memory that grows with the width: what is remembered of each block.
+    /// Memory that grows with the width: what is remembered of each block, the smallest band's maps, and the tail's.
     pub fn bytes_per_column(&self) -> usize {
-        let rows = |keep: [usize; 3]| keep.iter().sum::<usize>() * self.channels(self.features);
-        let grown: usize = 3 * GROWN_KEPT.iter().sum::<usize>() * self.channels(self.growth);
-        let wide = if T::WIDE { 0 } else { rows(WIDE_KEPT) * size_of::<f32>() };
-        self.blocks.len() * ((rows(Trunk::<T>::KEPT) + grown) * size_of::<T>() + wide)
+        let features = self.channels(self.features);
+        let grown = self.channels(self.growth);
+        let wide = if T::WIDE { 0 } else { size_of::<f32>() };
+        let sum = |keep: [usize; 3]| keep.iter().sum::<usize>();
+        let remembered = (sum(Trunk::<T>::KEPT) * features + 3 * GROWN_KEPT.iter().sum::<usize>() * grown)
+            * size_of::<T>()
+            + sum(WIDE_KEPT) * features * wide;
+        let band = 3 * features * (size_of::<T>() + wide) + (4 * grown + features) * size_of::<T>() + features * 4;
+        // Two maps for each doubling, and two at the last scale.
+        let maps = |doublings: usize| (2 * Tail::<T>::rows(4, 1 << doublings)) << doublings;
+        let tail = (1..=self.ups.len()).map(maps).sum::<usize>() + maps(self.ups.len());
+        self.blocks.len() * remembered + Schedule::LEAST * band + tail * features * size_of::<T>()
     }
 
     fn channels(&self, channels: usize) -> usize {
@@ -290,8 +298,7 @@ impl<'a, T: Element> Tail<'a, T> {
     fn new(net: &'a Rrdb<T>, width: usize, height: usize) -> Result<Self, NnError> {
         let band = (TAIL_PIXELS / width).next_multiple_of(4).max(4);
         let channels = net.channels(net.features);
-        // The last band flushes what was held back: less than two rows of features.
-        let map = |scale: usize| Map::<T>::new(width * scale, (band + 2) * scale + BEHIND, channels);
+        let map = |scale: usize| Map::<T>::new(width * scale, Self::rows(band, scale), channels);
         let history = |scale: usize| History::<T>::new(width * scale, channels, BEHIND);
         let mut doublings = Vec::new();
         for i in 1..=net.ups.len() {
@@ -315,9 +322,14 @@ impl<'a, T: Element> Tail<'a, T> {
             high: map(scale)?,
             // Rows that do not make a multiple of the scale are left for the next band.
             high_history: History::new(width * scale, channels, BEHIND + scale - 1)?,
-            result: Map::new(width * scale, (band + 2) * scale + BEHIND, colours)?,
-            rgb: zeroed(((band + 2) * scale + BEHIND) * width * scale * 3)?,
+            result: Map::new(width * scale, Self::rows(band, scale), colours)?,
+            rgb: zeroed(Self::rows(band, scale) * width * scale * 3)?,
         })
+    }
+
+    /// Rows of a map: the last band flushes what was held back, less than two rows of features.
+    const fn rows(band: usize, scale: usize) -> usize {
+        (band + 2) * scale + BEHIND
     }
 
     /// Takes the next rows of features.
