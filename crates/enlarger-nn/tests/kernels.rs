@@ -264,7 +264,9 @@ fn sums_of_integers_do_not_overflow_on_the_worst_of_pictures() {
         for tensor in dict.0.values_mut().filter(|tensor| tensor.shape.len() == 4) {
             tensor.data.iter_mut().enumerate().for_each(|(i, weight)| *weight = sign(i % 9) / 64.0);
         }
-        for bright in [|_, _| true, |x: u32, y: u32| (x + y) % 2 == 0, |x, y| (x, y) == (9, 9), |x, _| x % 4 < 2] {
+        for bright in
+            [|_, _| true, |x: u32, y: u32| (x + y).is_multiple_of(2), |x, y| (x, y) == (9, 9), |x, _| x % 4 < 2]
+        {
             let mut photo = Photo::new(20, 20);
             let pixels = photo.rgb.chunks_exact_mut(3).zip(0u32..);
             pixels.for_each(|(rgb, i)| rgb.fill(if bright(i % 20, i / 20) { 1.0 } else { 0.0 }));
