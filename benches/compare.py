@@ -19,6 +19,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from document import put
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../crates/enlarger-nn/tests/reference"))
 from make_parity import MODELS, graph  # noqa: E402
@@ -68,10 +70,7 @@ def main(binary, packages, photo, out=None):
     text = "\n".join(lines) + "\n"
     print(text)
     if out:
-        document = open(out).read()
-        before, rest = document.split("<!-- speed:begin -->\n")
-        after = rest.split("<!-- speed:end -->")[1]
-        open(out, "w").write(f"{before}<!-- speed:begin -->\n{text}\n<!-- speed:end -->{after}")
+        put(out, "speed", text)
 
 
 if __name__ == "__main__":

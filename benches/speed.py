@@ -18,6 +18,7 @@ import time
 import numpy as np
 from PIL import Image
 
+from document import put
 from peers import peers
 
 # Side of the square that each network gets: RRDBNet takes some seconds for 256 pixels.
@@ -141,10 +142,7 @@ def main():
     text = "\n".join(lines)
     print(text)
     if arguments.out:
-        document = open(arguments.out).read()
-        before, rest = document.split("<!-- peers:begin -->\n")
-        after = rest.split("<!-- peers:end -->")[1]
-        open(arguments.out, "w").write(f"{before}<!-- peers:begin -->\n{text}\n<!-- peers:end -->{after}")
+        put(arguments.out, "peers", text)
 
 
 if __name__ == "__main__":

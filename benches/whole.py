@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 
+from document import put
+
 # Million pixels of the input up to which the large networks are run: minutes each.
 SLOW = 1
 
@@ -89,10 +91,7 @@ def main():
     text = "\n".join([heading, *lines]) + "\n"
     print(text)
     if arguments.out:
-        document = open(arguments.out).read()
-        before, rest = document.split("<!-- whole:begin -->\n")
-        after = rest.split("<!-- whole:end -->")[1]
-        open(arguments.out, "w").write(f"{before}<!-- whole:begin -->\n{text}\n<!-- whole:end -->{after}")
+        put(arguments.out, "whole", text)
 
 
 if __name__ == "__main__":
