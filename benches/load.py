@@ -11,7 +11,6 @@ import concurrent.futures
 import http.client
 import json
 import os
-import pathlib
 import re
 import struct
 import subprocess
@@ -20,9 +19,10 @@ import threading
 import time
 import zlib
 
+from document import put
+
 TASKS = 1000
 CLIENTS = 8
-MARKERS = "<!-- load:begin -->", "<!-- load:end -->"
 
 
 def picture(side):
@@ -71,10 +71,7 @@ def main():
             server.kill()
     print(table)
     if args.out:
-        out = pathlib.Path(args.out)
-        text = out.read_text()
-        begin, end = MARKERS
-        out.write_text(re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.S))
+        put(args.out, "load", table)
 
 
 def measure(server):
