@@ -53,7 +53,7 @@ impl<T: Copy + Default> Map<T> {
 
     /// A view of the held rows alone.
     pub fn alone(&self) -> View<'_, T> {
-        self.view(const { &History { keep: 0, data: Aligned::empty() } })
+        self.view(const { &History::NONE })
     }
 }
 
@@ -62,6 +62,11 @@ pub struct History<T> {
     keep: usize,
     /// Row y is at `y % keep`.
     data: Aligned<T>,
+}
+
+impl<T> History<T> {
+    /// Remembers nothing.
+    pub const NONE: Self = Self { keep: 0, data: Aligned::empty() };
 }
 
 impl<T: Copy + Default + Send + Sync> History<T> {

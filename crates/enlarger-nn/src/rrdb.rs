@@ -96,7 +96,7 @@ impl<T: Element> Rrdb<T> {
         let remembered = (sum(Trunk::<T>::KEPT) * features + 3 * GROWN_KEPT.iter().sum::<usize>() * grown)
             * size_of::<T>()
             + sum(WIDE_KEPT) * features * wide;
-        let band = 3 * features * (size_of::<T>() + wide) + (4 * grown + features) * size_of::<T>() + features * 4;
+        let band = 4 * features * (size_of::<T>() + wide) + (4 * grown + features) * size_of::<T>();
         // Two maps for each doubling, and two at the last scale.
         let maps = |doublings: usize| (2 * Tail::<T>::rows(4, 1 << doublings)) << doublings;
         let tail = (1..=self.ups.len()).map(maps).sum::<usize>() + maps(self.ups.len());
@@ -116,7 +116,7 @@ impl<T: Element> Rrdb<T> {
         let mut input = Input::<T>::new(job, self.unshuffle, &schedule)?;
         let trunk = || Trunk::<T>::new(w, room, features);
         let mut trunks = [trunk()?, trunk()?, trunk()?];
-        let mut shallow = Map::<f32>::new(w, room, self.features.next_multiple_of(f32::CHANNELS))?;
+        let mut shallow = trunk()?;
         let mut body = Map::<T>::new(w, room, features)?;
         let grow = || Map::<T>::new(w, room, growth);
         let mut grown = [grow()?, grow()?, grow()?, grow()?];
@@ -172,10 +172,9 @@ impl<T: Element> Rrdb<T> {
             }
             let rows = schedule.rows(step, depth);
             // Computed again: to remember it all the way would take as much memory as a block does.
-            shallow.hold(rows.clone());
-            self.first.run(job.isa, &[input.read(job, &rows)], Output::wide(&mut shallow), &mut memory);
+            self.first.run(job.isa, &[input.read(job, &rows)], shallow.output(rows.clone()), &mut memory);
             body.hold(rows.clone());
-            let output = Output { residual: Some(shallow.alone()), ..Output::map(&mut body) };
+            let output = Output { residual: Some(shallow.wide(TrunkHistory::NONE)), ..Output::map(&mut body) };
             self.body.run(job.isa, &[trunks[at].map.view(&tail.trunk)], output, &mut memory);
             tail.trunk.remember(&trunks[at].map);
             tail.run(job, &body, &mut memory, emit)?;
@@ -198,7 +197,7 @@ const WIDE_KEPT: [usize; 3] = [3 * DENSE, DENSE, DENSE];
 /// Features as convolutions read them, and as residuals are added to them.
 struct Trunk<T> {
     map: Map<T>,
-    /// None if maps are in full precision themselves.
+    /// None if maps are precise enough themselves.
     wide: Option<Map<f32>>,
 }
 
@@ -219,11 +218,8 @@ impl<T: Element> Trunk<T> {
         Output { wide: self.wide.as_mut(), ..Output::map(&mut self.map) }
     }
 
-    fn wide<'a>(&'a self, history: &'a TrunkHistory<T>) -> View<'a, f32> {
-        match &self.wide {
-            Some(wide) => wide.view(&history.wide),
-            None => T::wide(self.map.view(&history.map)).expect("a map in full precision"),
-        }
+    fn wide<'a>(&'a self, history: &'a TrunkHistory<T>) -> View<'a, T::Wide> {
+        T::wide(self.map.view(&history.map), self.wide.as_ref().map(|wide| wide.view(&history.wide)))
     }
 }
 
@@ -233,6 +229,8 @@ struct TrunkHistory<T> {
 }
 
 impl<T: Element> TrunkHistory<T> {
+    const NONE: &Self = &Self { map: History::NONE, wide: History::NONE };
+
     fn remember(&mut self, trunk: &Trunk<T>) {
         self.map.remember(&trunk.map);
         if let Some(wide) = &trunk.wide {

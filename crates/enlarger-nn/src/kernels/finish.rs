@@ -1,22 +1,22 @@
 //! What follows a convolution's sums: bias, activation, residuals, and the way into feature maps.
 
-use super::{Conv, Element, vector::Vector};
+use super::{Conv, Element, Float, vector::Vector};
 use crate::map::{Map, View};
 
 /// Where a convolution's result goes, and what is added to it. The rows that are computed are those that the maps
 /// hold, the same ones in both.
-pub struct Output<'a, T> {
+pub struct Output<'a, T: Element> {
     /// The result as the next convolution reads it.
     pub map: Option<&'a mut Map<T>>,
     /// The result in full precision.
     pub wide: Option<&'a mut Map<f32>>,
     /// What is added: `v * gain + residual`, and then `v * gain + outer`.
     pub gain: f32,
-    pub residual: Option<View<'a, f32>>,
-    pub outer: Option<View<'a, f32>>,
+    pub residual: Option<View<'a, T::Wide>>,
+    pub outer: Option<View<'a, T::Wide>>,
 }
 
-impl<'a, T> Output<'a, T> {
+impl<'a, T: Element> Output<'a, T> {
     /// Just bias and activation.
     pub fn map(map: &'a mut Map<T>) -> Self {
         Self { map: Some(map), wide: None, gain: 1.0, residual: None, outer: None }
@@ -52,7 +52,7 @@ impl<T: Copy + Default> Base<T> {
 }
 
 /// An [`Output`] that tasks share.
-pub struct Target<'a, T> {
+pub struct Target<'a, T: Element> {
     conv: &'a Conv<T>,
     pub start: usize,
     pub height: usize,
@@ -62,20 +62,20 @@ pub struct Target<'a, T> {
     map: Base<T>,
     wide: Base<f32>,
     gain: f32,
-    residual: Option<View<'a, f32>>,
-    outer: Option<View<'a, f32>>,
+    residual: Option<View<'a, T::Wide>>,
+    outer: Option<View<'a, T::Wide>>,
 }
 
 // SAFETY: the pointers are into maps that are borrowed for 'a; tasks write different pixels of them, which
 // `Target::put` asks of its callers.
-unsafe impl<T: Send + Sync> Sync for Target<'_, T> {}
+unsafe impl<T: Element> Sync for Target<'_, T> {}
 
 /// One row of a target.
-pub struct Row<T> {
+pub struct Row<T: Element> {
     map: *mut T,
     wide: *mut f32,
-    residual: *const f32,
-    outer: *const f32,
+    residual: *const T::Wide,
+    outer: *const T::Wide,
 }
 
 impl<'a, T: Element> Target<'a, T> {
@@ -160,7 +160,7 @@ impl<'a, T: Element> Target<'a, T> {
             let mut v = v.max(zero).fma(slope, v.min(zero));
             for (base, view) in [(row.residual, &self.residual), (row.outer, &self.outer)] {
                 if let Some(view) = view {
-                    v = V::load(base.add(x * view.channels + output)).fma(v, gain);
+                    v = T::Wide::load::<V>(base.add(x * view.channels + output)).fma(v, gain);
                 }
             }
             if !row.wide.is_null() {

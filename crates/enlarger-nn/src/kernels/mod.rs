@@ -45,7 +45,7 @@ pub enum Precision {
     F32,
     /// bfloat16 products, 32-bit sums and trunk.
     Bf16,
-    /// Products of 16-bit integers, scaled tile by tile; 32-bit sums and trunk, other maps in 16-bit floats.
+    /// Products of 16-bit integers, scaled tile by tile; 32-bit sums, maps in 16-bit floats.
     Int16,
 }
 
@@ -136,10 +136,12 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     /// Pixels of a band of rows that networks are best run in (measured with 64 channels): so many that threads share
     /// them well, and so few that its maps stay in large second-level or in last-level caches.
     const BAND: usize;
-    /// Whether this is full precision.
+    /// What residuals are kept in.
+    type Wide: Float;
+    /// Whether that is the same.
     const WIDE: bool;
-    /// The view itself if this is full precision.
-    fn wide(view: View<'_, Self>) -> Option<View<'_, f32>>;
+    /// A map as residuals are read from it: itself, or what was stored beside it in full precision.
+    fn wide<'a>(map: View<'a, Self>, full: Option<View<'a, f32>>) -> View<'a, Self::Wide>;
     fn from_f32(value: f32) -> Self;
     /// # Safety
     /// As [`Vector::store`].
@@ -208,9 +210,10 @@ pub type Memory = Vec<Line>;
 impl Element for f32 {
     const CHANNELS: usize = 16;
     const BAND: usize = 32 << 10;
+    type Wide = Self;
     const WIDE: bool = true;
-    fn wide(view: View<'_, Self>) -> Option<View<'_, f32>> {
-        Some(view)
+    fn wide<'a>(map: View<'a, Self>, _: Option<View<'a, f32>>) -> View<'a, Self> {
+        map
     }
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
@@ -246,9 +249,10 @@ impl Element for f32 {
 impl Element for f16 {
     const CHANNELS: usize = 32;
     const BAND: usize = 16 << 10;
-    const WIDE: bool = false;
-    fn wide(_: View<'_, Self>) -> Option<View<'_, f32>> {
-        None
+    type Wide = Self;
+    const WIDE: bool = true;
+    fn wide<'a>(map: View<'a, Self>, _: Option<View<'a, f32>>) -> View<'a, Self> {
+        map
     }
     fn from_f32(value: f32) -> Self {
         Self::from_f32(value)
@@ -287,9 +291,10 @@ impl Element for f16 {
 impl Element for Bf16 {
     const CHANNELS: usize = 32;
     const BAND: usize = 16 << 10;
+    type Wide = f32;
     const WIDE: bool = false;
-    fn wide(_: View<'_, Self>) -> Option<View<'_, f32>> {
-        None
+    fn wide<'a>(_: View<'a, Self>, full: Option<View<'a, f32>>) -> View<'a, f32> {
+        full.expect("kept beside each map of bfloat16 that is a residual")
     }
     #[inline(always)]
     fn from_f32(value: f32) -> Self {

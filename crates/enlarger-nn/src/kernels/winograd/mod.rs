@@ -30,7 +30,7 @@ const GROUP: usize = 16;
 const PART: usize = 32;
 
 /// The functions compiled for one instruction set and one kind of products.
-pub struct Kernel<T: 'static> {
+pub struct Kernel<T: Float> {
     /// Outputs of a block of U.
     outputs: usize,
     /// Tiles of a task: a multiple of those that the kernel keeps in registers.
@@ -121,7 +121,7 @@ impl<T> Weights<'_, T> {
 }
 
 /// The work on tiles.
-struct Tiles<'a, T> {
+struct Tiles<'a, T: Float> {
     conv: &'a Conv<T>,
     sources: &'a [View<'a, T>],
     target: &'a Target<'a, T>,
@@ -137,7 +137,7 @@ struct Tiles<'a, T> {
 }
 
 // SAFETY: `u` is only read.
-unsafe impl<T: Sync> Sync for Tiles<'_, T> {}
+unsafe impl<T: Float> Sync for Tiles<'_, T> {}
 
 /// Transforms the weights of one channel to some outputs. `at` are nine taps of [`GROUP`] outputs each.
 ///
@@ -174,7 +174,7 @@ struct Run {
     x: usize,
 }
 
-impl<T> Tiles<'_, T> {
+impl<T: Float> Tiles<'_, T> {
     /// Tiles of the task from `first` on.
     fn of_task(&self, first: usize) -> usize {
         self.task.min(self.count - first)
@@ -249,7 +249,7 @@ unsafe fn column<T: Float, V: Vector>(rows: [*const T; 6], at: usize) -> [V; 6] 
 }
 
 /// Where a tile's outputs go.
-struct Place<T> {
+struct Place<T: Float> {
     rows: [Row<T>; 4],
     height: usize,
     x: usize,
