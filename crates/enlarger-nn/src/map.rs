@@ -48,7 +48,8 @@ impl<T: Copy + Default> Map<T> {
     /// What a convolution sees: the held rows, and those before them that are remembered.
     pub fn view<'a>(&'a self, history: &'a History<T>) -> View<'a, T> {
         let (zero, held) = self.data.split_at(self.stride());
-        View { width: self.width, channels: self.channels, rows: self.rows.clone(), zero, held, history }
+        let (width, channels, rows) = (self.width, self.channels, self.rows.clone());
+        View { width, channels, doubled: false, rows, zero, held, history }
     }
 
     /// A view of the held rows alone.
@@ -94,6 +95,7 @@ impl<T: Copy + Default + Send + Sync> History<T> {
 pub struct View<'a, T> {
     pub width: usize,
     pub channels: usize,
+    doubled: bool,
     rows: Range<usize>,
     zero: &'a [T],
     held: &'a [T],
@@ -101,9 +103,22 @@ pub struct View<'a, T> {
 }
 
 impl<'a, T> View<'a, T> {
+    /// The same at twice the size, by repetition, for kernels that find pixels by [`Self::pixel`].
+    pub fn doubled(self) -> Self {
+        Self { width: 2 * self.width, doubled: true, ..self }
+    }
+
+    /// Which pixel of a row is the one at `x`, an even number, and `after` further on, both counted from the left border
+    /// pixel.
+    #[inline(always)]
+    pub fn pixel(&self, x: usize, after: usize) -> usize {
+        if self.doubled { x / 2 + after.div_ceil(2) } else { x + after }
+    }
+
     /// One row, beginning with the left border pixel.
     #[inline(always)]
     pub fn row(&self, y: isize) -> &'a [T] {
+        let y = if self.doubled { y >> 1 } else { y };
         let stride = self.zero.len();
         let keep = self.history.keep;
         match usize::try_from(y) {

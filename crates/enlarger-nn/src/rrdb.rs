@@ -97,9 +97,10 @@ impl<T: Element> Rrdb<T> {
             * size_of::<T>()
             + sum(WIDE_KEPT) * features * wide;
         let band = 4 * features * (size_of::<T>() + wide) + (4 * grown + features) * size_of::<T>();
-        // Two maps for each doubling, and two at the last scale.
-        let maps = |doublings: usize| (2 * Tail::<T>::rows(4, 1 << doublings)) << doublings;
-        let tail = (1..=self.ups.len()).map(maps).sum::<usize>() + maps(self.ups.len());
+        // A map for each doubling, perhaps one in between, and two at the last scale.
+        let map = |doublings: usize| Tail::<T>::rows(4, 1 << doublings) << doublings;
+        let each = if T::DOUBLED { 1 } else { 2 };
+        let tail = (1..=self.ups.len()).map(|i| each * map(i)).sum::<usize>() + 2 * map(self.ups.len());
         self.blocks.len() * remembered + Schedule::LEAST * band + tail * features * size_of::<T>()
     }
 
@@ -273,7 +274,7 @@ struct Tail<'a, T> {
     band: usize,
     /// Of the trunk, for the trunk's last convolution.
     trunk: History<T>,
-    /// Of features, if there are no doublings.
+    /// Of features, for what follows the trunk.
     features: History<T>,
     doublings: Vec<Doubling<T>>,
     high: Map<T>,
@@ -283,10 +284,10 @@ struct Tail<'a, T> {
 }
 
 struct Doubling<T> {
-    doubled: Map<T>,
-    history: History<T>,
+    /// What the convolution reads, if kernels cannot read its source as twice as large.
+    copy: Option<(Map<T>, History<T>)>,
     result: Map<T>,
-    result_history: History<T>,
+    history: History<T>,
 }
 
 /// Rows behind the band that a convolution reads.
@@ -302,10 +303,9 @@ impl<'a, T: Element> Tail<'a, T> {
         for i in 1..=net.ups.len() {
             let scale = 1 << i;
             doublings.push(Doubling {
-                doubled: map(scale)?,
-                history: history(scale)?,
+                copy: if T::DOUBLED { None } else { Some((map(scale)?, history(scale)?)) },
                 result: map(scale)?,
-                result_history: history(scale)?,
+                history: history(scale)?,
             });
         }
         let scale = 1 << net.ups.len();
@@ -350,22 +350,32 @@ impl<'a, T: Element> Tail<'a, T> {
             let (mut scale, mut depth) = (1, 0);
             for i in 0..self.doublings.len() {
                 let (before, rest) = self.doublings.split_at_mut(i);
-                let source = before.last().map_or(features, |d| &d.result);
-                let Doubling { doubled, history, result, .. } = &mut rest[0];
-                double(source, &span(scale, depth), doubled);
+                let Doubling { copy, result, .. } = &mut rest[0];
+                let (source, history) =
+                    before.last_mut().map_or((features, None), |last| (&last.result, Some(&mut last.history)));
+                let rows = span(scale, depth);
                 (scale, depth) = (2 * scale, 2 * depth + 1);
                 result.hold(span(scale, depth));
-                net.ups[i].run(job.isa, &[doubled.view(history)], Output::map(result), memory);
-                history.remember(doubled);
+                if let Some((copy, history)) = copy {
+                    double(source, &rows, copy);
+                    net.ups[i].run(job.isa, &[copy.view(history)], Output::map(result), memory);
+                    history.remember(copy);
+                } else {
+                    let view = source.view(history.as_deref().unwrap_or(&self.features)).doubled();
+                    net.ups[i].run(job.isa, &[view], Output::map(result), memory);
+                }
+                if let Some(history) = history {
+                    history.remember(source);
+                }
             }
             let source = match self.doublings.last() {
-                Some(last) => last.result.view(&last.result_history),
+                Some(last) => last.result.view(&last.history),
                 None => features.view(&self.features),
             };
             self.high.hold(span(scale, depth + 1));
             net.high.run(job.isa, &[source], Output::map(&mut self.high), memory);
             if let Some(last) = self.doublings.last_mut() {
-                last.result_history.remember(&last.result);
+                last.history.remember(&last.result);
             }
             // Results are handed over in multiples of the scale.
             let whole = |row: usize| row / scale * scale;

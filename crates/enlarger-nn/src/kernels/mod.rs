@@ -136,6 +136,8 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     /// Pixels of a band of rows that networks are best run in (measured with 64 channels): so many that threads share
     /// them well, and so few that its maps stay in large second-level or in last-level caches.
     const BAND: usize;
+    /// Whether kernels read [`View::doubled`] ones.
+    const DOUBLED: bool;
     /// What residuals are kept in.
     type Wide: Float;
     /// Whether that is the same.
@@ -210,6 +212,7 @@ pub type Memory = Vec<Line>;
 impl Element for f32 {
     const CHANNELS: usize = 16;
     const BAND: usize = 32 << 10;
+    const DOUBLED: bool = true;
     type Wide = Self;
     const WIDE: bool = true;
     fn wide<'a>(map: View<'a, Self>, _: Option<View<'a, f32>>) -> View<'a, Self> {
@@ -249,6 +252,7 @@ impl Element for f32 {
 impl Element for f16 {
     const CHANNELS: usize = 32;
     const BAND: usize = 16 << 10;
+    const DOUBLED: bool = true;
     type Wide = Self;
     const WIDE: bool = true;
     fn wide<'a>(map: View<'a, Self>, _: Option<View<'a, f32>>) -> View<'a, Self> {
@@ -291,6 +295,7 @@ impl Element for f16 {
 impl Element for Bf16 {
     const CHANNELS: usize = 32;
     const BAND: usize = 16 << 10;
+    const DOUBLED: bool = false;
     type Wide = f32;
     const WIDE: bool = false;
     fn wide<'a>(_: View<'a, Self>, full: Option<View<'a, f32>>) -> View<'a, f32> {

@@ -99,7 +99,7 @@ unsafe fn compute<V: Vector, const TALL: usize>(job: &Tiles<'_, f32>, first: usi
                     let rows = rows.map(|row| row.add(c));
                     let c = channel + c;
                     let v = v.add(c / PIECE * POINTS * TALL * PIECE + c % PIECE);
-                    inputs(rows, source.channels, &run, |t, k, values: V| {
+                    inputs(source, rows, &run, |t, k, values: V| {
                         let tile = t / TALL * pieces * POINTS * TALL + t % TALL;
                         values.store(v.add((tile + k * TALL) * PIECE));
                     });

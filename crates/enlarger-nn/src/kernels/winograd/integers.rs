@@ -216,12 +216,14 @@ unsafe fn columns<V: Integers>(
         let mut largest = [V::splat(0.0); 6];
         let mut channel = 0;
         for (rows, source) in rows.iter().zip(job.sources) {
+            let places =
+                [0, 1].map(|j| (source.pixel(0, x + j) * source.channels, place(x + j, 0, channels) + channel));
             for c in (0..source.channels.min(channels - channel)).step_by(V::LANES) {
-                for j in x..x + 2 {
-                    let column: [V; 6] = column(*rows, j * source.channels + c);
+                for (from, to) in places {
+                    let column: [V; 6] = column(*rows, from + c);
                     for i in 0..6 {
                         largest[i] = largest[i].max_abs(column[i]);
-                        column[i].store(half.add(place(j, i, channels) + channel + c));
+                        column[i].store(half.add(to + i * (channels + APART) + c));
                     }
                 }
             }

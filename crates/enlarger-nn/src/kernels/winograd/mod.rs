@@ -198,8 +198,9 @@ impl<T: Float> Tiles<'_, T> {
     fn rows(&self, source: &View<'_, T>, run: &Run) -> [*const T; 6] {
         let top = (self.target.start + run.y) as isize - 1;
         // From x - 1 on, which the border makes x; the last tile reads six pixels.
-        let pixels = (4 * run.count + 2) * source.channels;
-        std::array::from_fn(|i| source.row(top + i as isize)[run.x * source.channels..][..pixels].as_ptr())
+        let (first, last) = (source.pixel(run.x, 0), source.pixel(run.x, 4 * run.count + 1));
+        let values = first * source.channels..(last + 1) * source.channels;
+        std::array::from_fn(|i| source.row(top + i as isize)[values.clone()].as_ptr())
     }
 }
 
@@ -210,20 +211,21 @@ impl<T: Float> Tiles<'_, T> {
 /// `rows` are what [`Tiles::rows`] gives, moved on by less than a pixel's channels; the caller has V's instructions.
 #[inline(always)]
 unsafe fn inputs<T: Float, V: Vector>(
+    source: &View<'_, T>,
     rows: [*const T; 6],
-    stride: usize,
     run: &Run,
     mut put: impl FnMut(usize, usize, V),
 ) {
     // SAFETY: channels are a multiple of the lanes, so the vectors are inside the pixels of `rows`.
     unsafe {
+        let column = |x: usize| column(rows, source.pixel(0, x) * source.channels);
         // Columns, of which two are the next tile's, too.
         let mut half = [[V::splat(0.0); 6]; 6];
-        (half[4], half[5]) = (column(rows, 0), column(rows, stride));
+        (half[4], half[5]) = (column(0), column(1));
         for tile in 0..run.count {
             (half[0], half[1]) = (half[4], half[5]);
             for j in 2..6 {
-                half[j] = column(rows, (4 * tile + j) * stride);
+                half[j] = column(4 * tile + j);
             }
             for i in 0..6 {
                 let row = input_line([half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]]);
