@@ -88,13 +88,15 @@ bench: build ## Measure speed beside onnxruntime, and the whole command, into do
 bench-whole: build ## Measure what the command takes beyond the network, and memory, into docs/performance.md
 	$(PYTHON) benches/whole.py target/release/enlarger samples/friends.jpg --out docs/performance.md
 
+SPEED := benches/speed.py target/release/examples/time_network models/weights target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg
 peers: ## Measure speed beside onnxruntime, OpenVINO and ncnn, into docs/performance.md
 	cargo build --release --locked -p enlarger-nn --example time_network
 	$(PYTHON) -m venv benches/.venv
 	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	test -d target/packages/unpacked || $(MAKE) packages
 	benches/photos.sh target/photos
-	benches/.venv/bin/python benches/speed.py target/release/examples/time_network models/weights target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg --out docs/performance.md
+	benches/.venv/bin/python $(SPEED) --out docs/performance.md
+	benches/.venv/bin/python benches/no_avx512.py target/no-avx512 $(SPEED) --kernels avx2-f32,avx2-int16 --mark peers-avx2 --out docs/performance.md
 
 packages:
 	$(PYTHON) -m venv $(VENV)

@@ -1,6 +1,6 @@
 """What `enlarger upscale` takes beyond the network itself, whether time grows with pixels, and peak memory.
 
-Usage: whole.py ENLARGER PHOTO [--rounds N] [--models a,b] [--sizes 0.25,1,4,12] [--out docs/performance.md]
+Usage: whole.py ENLARGER PHOTO [--rounds N] [--models a,b] [--sizes 0.25,1,4,12] [--slow 1] [--out docs/performance.md]
 
 ENLARGER is the release binary, PHOTO any photograph: it is enlarged to each size first. The whole command (from JPEG to
 PNG) and the network alone (`enlarger bench`, from memory to memory) run in turn, and each figure is of the fastest round, since other programs may use
@@ -16,9 +16,6 @@ import tempfile
 import time
 
 from document import put
-
-# Million pixels of the input up to which the large networks are run: minutes each.
-SLOW = 1
 
 
 def run(command):
@@ -38,6 +35,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--models", default="animevideo-v3,default")
     parser.add_argument("--sizes", default="0.25,1,4,12")
+    parser.add_argument("--slow", type=float, default=1, help="million pixels up to which large networks run: minutes each")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     binary = arguments.enlarger
@@ -49,7 +47,7 @@ def main():
         for model in arguments.models.split(","):
             named = [] if model == "default" else ["-m", model]
             for size in [float(size) for size in arguments.sizes.split(",")]:
-                if model != "animevideo-v3" and size > SLOW:
+                if model != "animevideo-v3" and size > arguments.slow:
                     continue
                 side = round((size * 1e6) ** 0.5) // 16 * 16
                 picture, result = os.path.join(folder, f"{side}.jpg"), os.path.join(folder, "out.png")
