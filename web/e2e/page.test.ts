@@ -100,6 +100,21 @@ test('a knob renders the test strip anew', async () => {
   await page.getByText(/made in/).waitFor();
 });
 
+test('a draft of the test strip comes first where the strip takes long', async () => {
+  const { page } = browser;
+  const drafts: boolean[] = [];
+  page.on('request', (r) => {
+    if (!r.url().endsWith('/api/preview')) return;
+    const { model, draft } = r.postDataJSON().request;
+    if (model === SLOW) drafts.push(draft);
+  });
+  await drop(page, sample('stream.jpg'));
+  await set(page, { network: SLOW });
+  await expect.poll(() => drafts.at(-1), { timeout: 30_000 }).toBe(false);
+  expect(drafts[0]).toBe(true);
+  await page.getByText(/made in/).waitFor();
+});
+
 test('a wrong file, a damaged file and a factor that is too large are answered with what to do', async () => {
   const { page } = browser;
   const text = join(service.dir, 'letter.png');

@@ -52,6 +52,8 @@ export interface UpscaleRequest {
   model: string | null;
   seed: number | null;
   crop: Crop | null;
+  /** A first look by the smallest network. */
+  draft?: boolean;
 }
 
 export type OutputFormat = 'png' | 'jpeg' | 'webp' | 'tiff' | 'avif';

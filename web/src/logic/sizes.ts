@@ -63,7 +63,7 @@ export function printSize({ width, height }: Extent, dpi = 300): Extent {
  * A square region of the source for a preview that costs about `budget` seconds, at most the picture itself.
  * @param secondsPerPixel cost of one source pixel; `null` while unknown
  */
-export function previewSide(source: Extent, secondsPerPixel: number | null, budget = 1): number {
+export function previewSide(source: Extent, secondsPerPixel: number | null, budget = 2.5): number {
   const wanted = secondsPerPixel ? Math.sqrt(budget / secondsPerPixel) : 96;
   // Multiples of 8 keep JPEG's blocks in phase; below 48 pixels there is nothing to judge.
   const side = Math.floor(Math.min(256, Math.max(48, wanted)) / 8) * 8;

@@ -311,21 +311,28 @@ effect(() => {
   if (!picture || !crop || misfit(picture) || !pace.value) return;
   const request = requestFor(settings.value.factor, crop);
   const stop = new AbortController();
-  const timer = setTimeout(() => develop(picture, crop, request, stop.signal), 200);
+  const slow = pace.value * crop.width * crop.height > DRAFT_FROM;
+  const timer = setTimeout(() => develop(picture, crop, request, slow, stop.signal), 200);
   return () => {
     clearTimeout(timer);
     stop.abort();
   };
 });
 
-async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, stop: AbortSignal): Promise<void> {
+/** Seconds that a test strip may take before a draft is shown first. */
+const DRAFT_FROM = 0.7;
+
+async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, slow: boolean, stop: AbortSignal): Promise<void> {
   stripState.value = { working: true, error: null };
   try {
     const image = await addressOf(picture);
     if (stop.aborted) return;
-    const started = performance.now();
-    const result = await api.preview({ image, name: picture.name, request, output: { format: 'png' } }, stop);
-    strip.value = { picture, crop, result, seconds: (performance.now() - started) / 1000 };
+    for (const draft of slow ? [true, false] : [false]) {
+      const started = performance.now();
+      const submission = { image, name: picture.name, request: { ...request, draft }, output: { format: 'png' as const } };
+      const result = await api.preview(submission, stop);
+      strip.value = { picture, crop, result, seconds: (performance.now() - started) / 1000 };
+    }
     stripState.value = { working: false, error: null };
   } catch (error) {
     if (stop.aborted) return;
