@@ -92,7 +92,8 @@ impl Sum {
 /// The pixels that lie under another one along a side.
 struct Cover {
     first: usize,
-    /// How much of each, in whole numbers: sums of samples times these are exact as long as they have 24 bits.
+    /// How much of each, in whole numbers whose sum is the length of their side: sums of samples times these are exact as
+    /// long as they have 24 bits.
     shares: Vec<f32>,
 }
 
@@ -104,10 +105,6 @@ impl Cover {
         let pixels = start / from..end.div_ceil(from);
         let share = |p: u64| end.min((p + 1) * from) - start.max(p * from);
         Self { first: pixels.start as usize, shares: pixels.map(|p| share(p) as f32).collect() }
-    }
-
-    fn sum(&self) -> f64 {
-        self.shares.iter().map(|&share| f64::from(share)).sum()
     }
 }
 
@@ -126,20 +123,13 @@ fn reduced_row(picture: &Picture, rows: &Cover, columns: &[Cover], sums: &mut Ve
             Samples::U16(s) => add_row(sums, &s[y * line..][..line], share, alpha),
         }
     }
-    let tall = rows.sum();
-    let mut reduced = vec![0.0; columns.len() * n];
-    for (pixel, column) in reduced.chunks_exact_mut(n).zip(columns) {
-        for (x, &share) in (column.first..).zip(&column.shares) {
-            let sums = &sums[x * n..];
-            pixel.iter_mut().zip(sums).for_each(|(value, &sum)| *value += f64::from(share) * f64::from(sum));
-        }
-        let weight = alpha.map_or_else(|| tall * column.sum(), |alpha| pixel[alpha]);
-        if weight > 0.0 {
-            let scale = 1.0 / (weight * white);
-            pixel.iter_mut().for_each(|value| *value *= scale);
-        }
+    let area = f64::from(picture.width) * f64::from(picture.height);
+    match n {
+        1 => reduced_columns(sums, columns, |_: &[f64; 1]| area * white),
+        2 => reduced_columns(sums, columns, |[.., alpha]: &[f64; 2]| alpha * white),
+        3 => reduced_columns(sums, columns, |_: &[f64; 3]| area * white),
+        _ => reduced_columns(sums, columns, |[.., alpha]: &[f64; 4]| alpha * white),
     }
-    reduced
 }
 
 /// Adds a share of a row's samples. Where there is alpha (which sample of a pixel it is) they are weighted by it.
@@ -153,6 +143,25 @@ fn add_row<T: Copy + Into<f32>>(sums: &mut [f32], row: &[T], share: f32, alpha: 
         sum.iter_mut().zip(&pixel[..alpha]).for_each(|(sum, &v)| *sum += weight * v.into());
         sum[alpha] += weight;
     }
+}
+
+/// A row's pixels of `N` samples reduced along it. `white` gives what a pixel's sums would be if it were white.
+fn reduced_columns<const N: usize>(sums: &[f32], columns: &[Cover], white: impl Fn(&[f64; N]) -> f64) -> Vec<f64> {
+    let (pixels, _) = sums.as_chunks::<N>();
+    let mut reduced = Vec::with_capacity(columns.len() * N);
+    for column in columns {
+        let mut sum = [0.0; N];
+        for (pixel, &share) in pixels[column.first..].iter().zip(&column.shares) {
+            sum.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += f64::from(share) * f64::from(value));
+        }
+        let white = white(&sum);
+        if white > 0.0 {
+            let scale = 1.0 / white;
+            sum.iter_mut().for_each(|value| *value *= scale);
+        }
+        reduced.extend_from_slice(&sum);
+    }
+    reduced
 }
 
 /// A row's samples in 0..=1.
