@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Mutex};
 use enlarger_image::{Channels, Picture, Samples};
 use enlarger_nn::{Sink, Source};
 
-use crate::sample::Sample;
+use crate::sample::{Sample, from_floats};
 
 /// Which of a picture's channels a network sees and makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Place {
             let mut row = row.lock().expect("no writer panicked");
             let row = &mut row[self.x * self.n..(self.x + self.w) * self.n];
             if self.n == 3 && self.share == 1.0 {
-                row.iter_mut().zip(rgb).for_each(|(sample, &value)| *sample = T::from_float(value));
+                from_floats(rgb, row);
                 continue;
             }
             let put = |sample: &mut T, value: f32| {

@@ -200,7 +200,7 @@ impl Enlarger {
         self.pool.install(|| self.stages(bytes, request, output, limits, out, watch))
     }
 
-    fn stages<W: Write + Seek>(
+    fn stages<W: Write + Seek + Send>(
         &self,
         bytes: &[u8],
         request: &Request,

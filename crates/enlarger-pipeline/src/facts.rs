@@ -71,21 +71,17 @@ impl Facts {
         let colours = if picture.channels.count() < 3 { 1 } else { 3 };
         let (across, down) = (starts(picture.width as usize), starts(picture.height as usize));
         let places: Vec<_> = down.iter().flat_map(|&y| across.iter().map(move |&x| (x, y))).collect();
-        let windows: Vec<_> = places
+        let windows: Vec<Measure> = places
             .into_par_iter()
             .map(|(x, y)| {
                 let luminance = plane(picture, x, y, [0.299, 0.587, 0.114]);
                 let opponent = (colours == 3).then(|| plane(picture, x, y, [1.0, -1.0, 0.0]));
-                let blocks = blocks(&luminance, opponent.as_ref());
-                (luminance, blocks, x, y)
+                Measure::of(&luminance, opponent.as_ref(), x, y)
             })
             .collect();
-        let mut measure = Measure::default();
         // One after the other: sums depend on the order of what is added.
-        for (luminance, blocks, x, y) in windows {
-            measure.window(&luminance, x, y);
-            measure.blocks.extend(blocks);
-        }
+        let mut measure = Measure::default();
+        windows.into_iter().for_each(|window| measure.add(window));
         let (noise, blockiness, flatness) = (measure.noise(), measure.blockiness(), measure.flatness());
         let content = match (flatness, noise, blockiness) {
             (f, n, b) if f > ART_FLATNESS && n < DAMAGED_NOISE && b < DAMAGED_BLOCKINESS => Content::Art,
@@ -209,6 +205,25 @@ struct Measure {
 }
 
 impl Measure {
+    /// Of a window whose left and top edge are at `x0` and `y0`.
+    fn of(luminance: &Plane, opponent: Option<&Plane>, x0: usize, y0: usize) -> Self {
+        let mut measure = Self { blocks: blocks(luminance, opponent), ..Self::default() };
+        measure.window(luminance, x0, y0);
+        measure
+    }
+
+    fn add(&mut self, other: Self) {
+        self.blocks.extend(other.blocks);
+        for (slots, others) in [(&mut self.columns, other.columns), (&mut self.rows, other.rows)] {
+            for ((sum, count), (other_sum, other_count)) in slots.iter_mut().zip(others) {
+                *sum += other_sum;
+                *count += other_count;
+            }
+        }
+        self.equal += other.equal;
+        self.pairs += other.pairs;
+    }
+
     fn window(&mut self, p: &Plane, x0: usize, y0: usize) {
         for y in 0..p.height {
             let row = &p.values[y * p.width..(y + 1) * p.width];

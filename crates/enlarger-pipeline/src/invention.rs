@@ -4,6 +4,7 @@
 //! What is seen is where the result, reduced again, is no longer the picture that went in.
 
 use enlarger_image::{Channels, Picture, Samples};
+use multiversion::multiversion;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -34,16 +35,16 @@ impl Invention {
         let shrink = (f64::from(MAP_SIDE) / f64::from(crop.width.max(crop.height))).min(1.0);
         let side = |length: u32| ((f64::from(length) * shrink).round() as u32).max(1);
         let (width, height) = (side(crop.width), side(crop.height));
-        let columns: Vec<Vec<(usize, f64)>> = (0..crop.width).map(|x| cover(x, crop.width, result.width)).collect();
+        let columns: Vec<Cover> = (0..crop.width).map(|x| Cover::of(x, crop.width, result.width)).collect();
         let rows: Vec<Vec<Sum>> = (0..height)
             .into_par_iter()
-            .map(|row| {
+            .map_init(Vec::new, |sums, row| {
                 let mut cells = vec![Sum::default(); width as usize];
                 // The rows whose top lies in this row of the map.
                 let first = |row: u32| (u64::from(row) * u64::from(crop.height)).div_ceil(u64::from(height)) as u32;
                 for y in first(row)..first(row + 1) {
                     let wanted = values(source, crop.y + y);
-                    let reduced = reduced_row(result, &cover(y, crop.height, result.height), &columns);
+                    let reduced = reduced_row(result, &Cover::of(y, crop.height, result.height), &columns, sums);
                     let n = source.channels.count();
                     let wanted = wanted[crop.x as usize * n..].chunks_exact(n);
                     for ((x, have), wanted) in (0u64..).zip(reduced.chunks_exact(n)).zip(wanted) {
@@ -88,57 +89,79 @@ impl Sum {
     }
 }
 
-/// The pixels that lie under pixel `i` of `from` along a side, when there are `to` of them, and how much of each.
-fn cover(i: u32, from: u32, to: u32) -> Vec<(usize, f64)> {
-    let edge = |i: u32| f64::from(i) * f64::from(to) / f64::from(from);
-    let (start, end) = (edge(i), edge(i + 1));
-    let last = (end.ceil() as u32).clamp(1, to);
-    (start as u32..last).map(|p| (p as usize, end.min(f64::from(p + 1)) - start.max(f64::from(p)))).collect()
+/// The pixels that lie under another one along a side.
+struct Cover {
+    first: usize,
+    /// How much of each, in whole numbers whose sum is the length of their side: sums of samples times these are exact as
+    /// long as they have 24 bits.
+    shares: Vec<f32>,
 }
 
-/// A row of a picture reduced by area averaging, in 0..=1. Colour is weighted by alpha.
-fn reduced_row(picture: &Picture, rows: &[(usize, f64)], columns: &[Vec<(usize, f64)>]) -> Vec<f64> {
+impl Cover {
+    /// Under pixel `i` of `from`, when there are `to` of them.
+    fn of(i: u32, from: u32, to: u32) -> Self {
+        let (from, to) = (u64::from(from), u64::from(to));
+        let (start, end) = (u64::from(i) * to, u64::from(i + 1) * to);
+        let pixels = start / from..end.div_ceil(from);
+        let share = |p: u64| end.min((p + 1) * from) - start.max(p * from);
+        Self { first: pixels.start as usize, shares: pixels.map(|p| share(p) as f32).collect() }
+    }
+}
+
+/// A row of a picture reduced by area averaging, in 0..=1. Colour is weighted by alpha. `sums` is memory to work in.
+fn reduced_row(picture: &Picture, rows: &Cover, columns: &[Cover], sums: &mut Vec<f32>) -> Vec<f64> {
     let n = picture.channels.count();
     let alpha = picture.channels.has_alpha().then_some(n - 1);
     let line = picture.width as usize * n;
     let white = f64::from((1u32 << picture.samples.bits()) - 1);
     // Rows first: that goes through all samples, and is the simplest of loops.
-    let mut above = vec![0.0; line];
-    let mut tall = 0.0;
-    for &(y, height) in rows {
-        tall += height;
+    sums.clear();
+    sums.resize(line, 0.0);
+    for (y, &share) in (rows.first..).zip(&rows.shares) {
         match &picture.samples {
-            Samples::U8(s) => add_row(&mut above, &s[y * line..][..line], height, alpha.map(|a| (a, white))),
-            Samples::U16(s) => add_row(&mut above, &s[y * line..][..line], height, alpha.map(|a| (a, white))),
+            Samples::U8(s) => add_row(sums, &s[y * line..][..line], share, alpha),
+            Samples::U16(s) => add_row(sums, &s[y * line..][..line], share, alpha),
         }
     }
-    let mut sums = vec![0.0; columns.len() * n];
-    for (sum, column) in sums.chunks_exact_mut(n).zip(columns) {
-        for &(x, width) in column {
-            for (s, v) in sum.iter_mut().zip(&above[x * n..]) {
-                *s += width * v;
-            }
-        }
-        let area = tall * column.iter().map(|(_, width)| width).sum::<f64>();
-        let weight = alpha.map_or(area, |a| sum[a]);
-        if weight > 0.0 {
-            sum.iter_mut().for_each(|s| *s /= weight * white);
-        }
+    let area = f64::from(picture.width) * f64::from(picture.height);
+    match n {
+        1 => reduced_columns(sums, columns, |_: &[f64; 1]| area * white),
+        2 => reduced_columns(sums, columns, |[.., alpha]: &[f64; 2]| alpha * white),
+        3 => reduced_columns(sums, columns, |_: &[f64; 3]| area * white),
+        _ => reduced_columns(sums, columns, |[.., alpha]: &[f64; 4]| alpha * white),
     }
-    sums
 }
 
-/// Adds a share of a row's samples. Where there is alpha (which sample of a pixel it is, and the largest it can be) they are
-/// weighted by it, and its own sum is of shares.
-fn add_row<T: Copy + Into<f64>>(sums: &mut [f64], row: &[T], share: f64, alpha: Option<(usize, f64)>) {
-    let Some((alpha, full)) = alpha else {
+/// Adds a share of a row's samples. Where there is alpha (which sample of a pixel it is) they are weighted by it.
+#[multiversion(targets("x86_64+avx2"))]
+fn add_row<T: Copy + Into<f32>>(sums: &mut [f32], row: &[T], share: f32, alpha: Option<usize>) {
+    let Some(alpha) = alpha else {
         return sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += share * v.into());
     };
     for (sum, pixel) in sums.chunks_exact_mut(alpha + 1).zip(row.chunks_exact(alpha + 1)) {
-        let weight = share * pixel[alpha].into() / full;
+        let weight = share * pixel[alpha].into();
         sum.iter_mut().zip(&pixel[..alpha]).for_each(|(sum, &v)| *sum += weight * v.into());
         sum[alpha] += weight;
     }
+}
+
+/// A row's pixels of `N` samples reduced along it. `white` gives what a pixel's sums would be if it were white.
+fn reduced_columns<const N: usize>(sums: &[f32], columns: &[Cover], white: impl Fn(&[f64; N]) -> f64) -> Vec<f64> {
+    let (pixels, _) = sums.as_chunks::<N>();
+    let mut reduced = Vec::with_capacity(columns.len() * N);
+    for column in columns {
+        let mut sum = [0.0; N];
+        for (pixel, &share) in pixels[column.first..].iter().zip(&column.shares) {
+            sum.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += f64::from(share) * f64::from(value));
+        }
+        let white = white(&sum);
+        if white > 0.0 {
+            let scale = 1.0 / white;
+            sum.iter_mut().for_each(|value| *value *= scale);
+        }
+        reduced.extend_from_slice(&sum);
+    }
+    reduced
 }
 
 /// A row's samples in 0..=1.

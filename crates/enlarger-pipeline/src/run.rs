@@ -17,7 +17,7 @@ use crate::{
     plan::{AlphaWay, Kernel, Mix, Plan, Step},
     request::Crop,
     resize::{blank, copy, resize, to_depth},
-    speed::Networks,
+    speed::{Costs, Networks},
     watch::{Progress, Stage, Watch},
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn run(
     watch: &dyn Watch,
 ) -> Result<(Picture, Duration), PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
-    let meter = Meter::new(plan, networks, watch);
+    let meter = Meter::new(networks.costs(plan), watch);
     let _held = networks.hold(plan);
     let source = prepared(plan, picture)?;
     let mut current = Cow::Borrowed(&*source);
@@ -142,7 +142,7 @@ impl Pass<'_> {
         let network = self.networks.get(model)?;
         let pixels = u64::from(from.width) * u64::from(from.height);
         let started = Instant::now();
-        let part = self.meter.begin(pixels as f64 * self.networks.seconds_per_pixel(model));
+        let part = self.meter.begin(model, pixels);
         let source = PictureSource::new(from, sink.plane());
         enlarger_nn::upscale(&network, &source, sink, self.options, &|p| part.tick(p))?;
         let took = started.elapsed();
@@ -152,40 +152,39 @@ impl Pass<'_> {
     }
 }
 
-/// Progress over all passes, weighted by each pass's expected seconds.
+/// Progress over all passes, weighted by what each is expected to cost.
 struct Meter<'a> {
     watch: &'a dyn Watch,
     started: Instant,
-    expected: f64,
+    costs: Costs,
     state: Mutex<MeterState>,
 }
 
 #[derive(Default)]
 struct MeterState {
-    /// Expected seconds of the passes that are done.
+    /// Expected cost of the passes that are done.
     before: f64,
-    /// What they took.
+    /// The time that they took.
     took: Duration,
 }
 
 struct MeterPart<'a> {
     meter: &'a Meter<'a>,
-    seconds: f64,
+    cost: f64,
 }
 
 impl<'a> Meter<'a> {
-    fn new(plan: &Plan, networks: &Networks, watch: &'a dyn Watch) -> Self {
-        let expected = networks.seconds(plan).max(1e-9);
-        Self { watch, started: Instant::now(), expected, state: Mutex::default() }
+    fn new(costs: Costs, watch: &'a dyn Watch) -> Self {
+        Self { watch, started: Instant::now(), costs, state: Mutex::default() }
     }
 
-    fn begin(&'a self, seconds: f64) -> MeterPart<'a> {
-        MeterPart { meter: self, seconds }
+    fn begin(&'a self, model: &str, pixels: u64) -> MeterPart<'a> {
+        MeterPart { meter: self, cost: self.costs.of(model, pixels) }
     }
 
     fn end(&self, part: MeterPart<'_>, took: Duration) {
         let mut state = self.state.lock().expect("no observer panicked");
-        state.before += part.seconds;
+        state.before += part.cost;
         state.took += took;
     }
 
@@ -199,8 +198,8 @@ impl MeterPart<'_> {
         let meter = self.meter;
         let progress = {
             let state = meter.state.lock().expect("no observer panicked");
-            let seconds = state.before + self.seconds * tiles.fraction;
-            let fraction = (seconds / meter.expected).clamp(0.0, 1.0);
+            let cost = state.before + self.cost * tiles.fraction;
+            let fraction = (cost / meter.costs.total).clamp(0.0, 1.0);
             let elapsed = meter.started.elapsed();
             let known = fraction > 0.005 && elapsed > Duration::from_millis(200);
             let eta_seconds = known.then(|| elapsed.as_secs_f64() * (1.0 - fraction) / fraction);

@@ -1,5 +1,7 @@
 //! Samples of 8 and 16 bits as numbers from 0 to 1.
 
+use multiversion::multiversion;
+
 /// One sample.
 pub(crate) trait Sample: Copy + Send + Sync {
     /// 0..=1.
@@ -41,6 +43,12 @@ fn whole(value: f32) -> u32 {
     const WHOLE: f32 = 8_388_608.0;
     let rounded = value + WHOLE;
     (if rounded - WHOLE > value { rounded - 1.0 } else { rounded }).to_bits()
+}
+
+/// Many numbers as samples.
+#[multiversion(targets("x86_64+avx2"))]
+pub(crate) fn from_floats<T: Sample>(values: &[f32], samples: &mut [T]) {
+    samples.iter_mut().zip(values).for_each(|(sample, &value)| *sample = T::from_float(value));
 }
 
 #[cfg(test)]

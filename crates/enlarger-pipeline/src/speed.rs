@@ -29,7 +29,7 @@ pub(crate) struct Networks {
     shelf: Mutex<Shelf>,
     /// Seconds per input pixel, as measured by jobs.
     measured: Mutex<HashMap<String, f64>>,
-    /// Parameters times pixels per second, from the calibration.
+    /// Parameters times pixels per second, from the first job or the calibration.
     rate: OnceLock<f64>,
 }
 
@@ -50,6 +50,20 @@ impl Shelf {
         {
             self.loaded.remove(at);
         }
+    }
+}
+
+/// What a plan's networks cost beside each other.
+pub(crate) struct Costs {
+    per_pixel: HashMap<String, f64>,
+    /// All of the plan.
+    pub total: f64,
+}
+
+impl Costs {
+    /// Of one of the networks, for so many input pixels.
+    pub fn of(&self, model: &str, pixels: u64) -> f64 {
+        self.per_pixel[model] * pixels as f64
     }
 }
 
@@ -86,11 +100,7 @@ impl Networks {
 
     /// Keeps the networks of a plan until it has run.
     pub fn hold(&self, plan: &Plan) -> Held<'_> {
-        let alpha = match &plan.alpha {
-            AlphaWay::Network(name) => Some(name.as_str()),
-            AlphaWay::Opaque | AlphaWay::Cubic => None,
-        };
-        let names: Vec<String> = plan.models().into_iter().chain(alpha).map(Into::into).collect();
+        let names: Vec<String> = names(plan).map(Into::into).collect();
         self.shelf.lock().expect("loading does not panic").needed.extend(names.iter().cloned());
         Held { networks: self, names }
     }
@@ -115,29 +125,31 @@ impl Networks {
 
     /// Expected seconds of all networks of a plan.
     pub fn seconds(&self, plan: &Plan) -> f64 {
-        let alpha = match &plan.alpha {
-            AlphaWay::Network(name) => self.seconds_per_pixel(name),
-            AlphaWay::Opaque | AlphaWay::Cubic => 0.0,
-        };
-        plan.steps
-            .iter()
-            .map(|step| match step {
-                Step::Network { model, from, mix, .. } => {
-                    let mixed = mix.as_ref().map_or(0.0, |m| self.seconds_per_pixel(&m.model));
-                    from.pixels() as f64 * (self.seconds_per_pixel(model) + mixed + alpha)
-                }
-                Step::Resample { .. } | Step::Look { .. } => 0.0,
-            })
-            .sum()
+        let calibrated = || *self.rate.get_or_init(|| self.calibrate());
+        total(plan, |model| self.per_pixel(model, calibrated))
     }
 
-    /// Measured if this model has run, else from its size and the machine's calibration.
-    pub fn seconds_per_pixel(&self, model: &str) -> f64 {
+    /// What a job's progress is weighted by: seconds or, as long as nothing is known of this machine, parameters. Finding out
+    /// more would delay the job.
+    pub fn costs(&self, plan: &Plan) -> Costs {
+        let rate = self.rate.get();
+        let cost = |model: &str| rate.map_or_else(|| self.parameters(model), |rate| self.per_pixel(model, || *rate));
+        let per_pixel = names(plan).map(|model| (model.to_owned(), cost(model))).collect();
+        let mut costs = Costs { per_pixel, total: 0.0 };
+        costs.total = total(plan, |model| costs.of(model, 1)).max(f64::MIN_POSITIVE);
+        costs
+    }
+
+    /// Seconds per input pixel: measured if this model has run, else from its size and a rate.
+    fn per_pixel(&self, model: &str, rate: impl Fn() -> f64) -> f64 {
         if let Some(&seconds) = self.measured.lock().expect("no panic under it").get(model) {
             return seconds;
         }
-        let parameters = self.catalogue.get(model).map_or(1.0, |m| m.parameters as f64);
-        parameters / *self.rate.get_or_init(|| self.calibrate())
+        self.parameters(model) / rate()
+    }
+
+    fn parameters(&self, model: &str) -> f64 {
+        self.catalogue.get(model).map_or(1.0, |m| m.parameters as f64)
     }
 
     /// Moves the remembered speed half-way to what a pass has just shown.
@@ -147,6 +159,7 @@ impl Networks {
             return;
         }
         let now = elapsed.as_secs_f64() / pixels as f64;
+        self.rate.get_or_init(|| self.parameters(model) / now);
         let mut measured = self.measured.lock().expect("no panic under it");
         measured.entry(model.to_owned()).and_modify(|s| *s = 0.5 * (*s + now)).or_insert(now);
     }
@@ -154,17 +167,41 @@ impl Networks {
     /// Runs the smallest network on a grey square: parameters times pixels per second.
     fn calibrate(&self) -> f64 {
         const FALLBACK: f64 = 5e9;
-        let Ok(info) = self.catalogue.get(PROBE_MODEL) else { return FALLBACK };
         let Ok(network) = self.get(PROBE_MODEL) else { return FALLBACK };
         let started = Instant::now();
         match grey(&network, PROBE_SIDE, &self.options) {
             Ok(()) => {
                 let pixels = f64::from(PROBE_SIDE * PROBE_SIDE);
-                info.parameters as f64 * pixels / started.elapsed().as_secs_f64().max(1e-6)
+                self.parameters(PROBE_MODEL) * pixels / started.elapsed().as_secs_f64().max(1e-6)
             }
             Err(_) => FALLBACK,
         }
     }
+}
+
+/// All networks of a plan.
+fn names(plan: &Plan) -> impl Iterator<Item = &str> {
+    let alpha = match &plan.alpha {
+        AlphaWay::Network(name) => Some(name.as_str()),
+        AlphaWay::Opaque | AlphaWay::Cubic => None,
+    };
+    plan.models().into_iter().chain(alpha)
+}
+
+/// The sum over all passes of a plan.
+fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
+    let alpha = match &plan.alpha {
+        AlphaWay::Network(name) => per_pixel(name),
+        AlphaWay::Opaque | AlphaWay::Cubic => 0.0,
+    };
+    let step = |step: &Step| match step {
+        Step::Network { model, from, mix, .. } => {
+            let mixed = mix.as_ref().map_or(0.0, |mix| per_pixel(&mix.model));
+            from.pixels() as f64 * (per_pixel(model) + mixed + alpha)
+        }
+        Step::Resample { .. } | Step::Look { .. } => 0.0,
+    };
+    plan.steps.iter().map(step).sum()
 }
 
 /// Enlarges a grey square of this side, and drops the result.

@@ -48,7 +48,11 @@ pub enum MetadataPolicy {
 ///
 /// # Errors
 /// If the format is only read, cannot hold the picture's size, or `out` fails.
-pub fn encode<W: Write + Seek>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
+pub fn encode<W: Write + Seek + Send>(
+    picture: &Picture,
+    options: &EncodeOptions,
+    out: &mut W,
+) -> Result<(), ImageError> {
     let format = options.format;
     let (width, height) = (picture.width, picture.height);
     if !format.can_encode() {

@@ -69,7 +69,7 @@ fn change_luma(
         luma[start..].par_chunks_mut(width).zip(more).for_each(|(line, row)| read_luma(source, row, line));
         last = end;
         let deltas = delta(&Band { width, y, rows, reach, luma: &luma });
-        change_rows(picture, y..y + rows, |row, line, _| {
+        change_rows(picture, y..y + rows, |row, line| {
             let deltas = &deltas[(row - y) * width..][..width];
             for (pixel, &delta) in line.chunks_exact_mut(line.len() / width).zip(deltas) {
                 change(pixel, delta);
@@ -86,31 +86,26 @@ pub(super) fn colours(picture: &Picture) -> usize {
     if picture.channels.is_gray() { 1 } else { 3 }
 }
 
-/// Changes the colours of whole rows, in parallel. `change` gets a row's number, its colours in 0..=1 and an empty buffer
-/// for what it needs besides.
-pub(super) fn change_rows(
-    picture: &mut Picture,
-    rows: Range<usize>,
-    change: impl Fn(usize, &mut [f32], &mut Vec<f32>) + Sync,
-) {
+/// Changes the colours of whole rows, in parallel. `change` gets a row's number and its colours in 0..=1.
+fn change_rows(picture: &mut Picture, rows: Range<usize>, change: impl Fn(usize, &mut [f32]) + Sync) {
     fn all<T: Sample>(
         samples: &mut [T],
         line: usize,
         [n, colours]: [usize; 2],
         top: usize,
-        change: impl Fn(usize, &mut [f32], &mut Vec<f32>) + Sync,
+        change: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         samples.par_chunks_exact_mut(line).enumerate().for_each_init(
-            || (vec![0.0; line / n * colours], Vec::new()),
-            |(values, more), (row, samples)| {
+            || vec![0.0; line / n * colours],
+            |values, (row, samples)| {
                 if n == colours {
                     values.iter_mut().zip(&*samples).for_each(|(value, sample)| *value = sample.to_float());
-                    change(top + row, values, more);
+                    change(top + row, values);
                     samples.iter_mut().zip(&*values).for_each(|(sample, &value)| *sample = T::from_float(value));
                 } else {
                     let pixels = samples.chunks_exact(n).flat_map(|pixel| &pixel[..colours]);
                     values.iter_mut().zip(pixels).for_each(|(value, sample)| *value = sample.to_float());
-                    change(top + row, values, more);
+                    change(top + row, values);
                     let pixels = samples.chunks_exact_mut(n).flat_map(|pixel| &mut pixel[..colours]);
                     pixels.zip(&*values).for_each(|(sample, &value)| *sample = T::from_float(value));
                 }

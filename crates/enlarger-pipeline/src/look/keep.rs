@@ -1,21 +1,20 @@
 //! Closeness to the source.
 
-use enlarger_image::{ImageError, Picture};
+use enlarger_image::{ImageError, Picture, Samples};
+use multiversion::multiversion;
 use rayon::prelude::*;
 
-use crate::{plan::Kernel, resize::resize};
+use crate::{plan::Kernel, resize::resize, sample::Sample};
 
 use super::{
-    band::{change_rows, colours, read_colours},
+    band::{colours, read_colours},
     blur,
 };
 
 /// See [`Filter::Keep`](super::Filter::Keep).
 pub(super) fn keep(picture: &mut Picture, source: &Picture, share: f32) {
     let row = |y: usize| read_colours(source, y);
-    enlarged_rows(picture, source.width, source.height, row, |colours, from| {
-        colours.iter_mut().zip(from).for_each(|(c, s)| *c += share * (s - *c));
-    });
+    change_by_enlarged(picture, source.width, source.height, row, |colour, wanted| colour + share * (wanted - colour));
 }
 
 /// See [`Filter::Match`](super::Filter::Match).
@@ -28,9 +27,7 @@ pub(super) fn back_project(
     for _ in 0..rounds {
         let small = resize(picture, source.width, source.height, Kernel::CatmullRom)?;
         let row = |y: usize| missing_row(source, &small, y);
-        enlarged_rows(picture, source.width, source.height, row, |colours, missing| {
-            colours.iter_mut().zip(missing).for_each(|(c, m)| *c += strength * m);
-        });
+        change_by_enlarged(picture, source.width, source.height, row, |colour, missing| colour + strength * missing);
     }
     Ok(())
 }
@@ -51,9 +48,7 @@ pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) -> Resu
         })
         .collect();
     let row = |y: usize| (y * w..(y + 1) * w).flat_map(|i| planes.iter().map(move |plane| plane[i])).collect();
-    enlarged_rows(picture, width, height, row, |colours, missing| {
-        colours.iter_mut().zip(missing).for_each(|(c, m)| *c += m);
-    });
+    change_by_enlarged(picture, width, height, row, |colour, missing| colour + missing);
     Ok(())
 }
 
@@ -64,18 +59,19 @@ fn missing_row(wanted: &Picture, have: &Picture, y: usize) -> Vec<f32> {
     missing
 }
 
-/// Changes a picture by a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of rows. `row` gives a row
-/// of the smaller one's colours; `change` gets whole rows of both.
-fn enlarged_rows(
+/// Changes each colour of a picture by that of a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of
+/// rows. `row` gives a row of the smaller one's colours; `change` gets a colour, and the smaller one's in the same place.
+fn change_by_enlarged(
     picture: &mut Picture,
     width: u32,
     height: u32,
     row: impl Fn(usize) -> Vec<f32> + Sync,
-    change: impl Fn(&mut [f32], &[f32]) + Sync,
+    change: impl Fn(f32, f32) -> f32 + Sync,
 ) {
-    let n = colours(picture);
+    let (n, colours) = (picture.channels.count(), colours(picture));
     let columns = taps(width, picture.width);
     let lines = taps(height, picture.height);
+    let line = columns.len() * n;
     let rows = ((1 << 20) / columns.len().max(1)).max(1);
     for (index, band) in lines.chunks(rows).enumerate() {
         let first = band.iter().flat_map(|t| t.at).min().unwrap_or(0);
@@ -84,19 +80,55 @@ fn enlarged_rows(
             .into_par_iter()
             .map(|y| {
                 let from = row(y);
-                let value = |t: &Tap, c: usize| (0..4).map(|i| t.weight[i] * from[n * t.at[i] + c]).sum::<f32>();
-                columns.iter().flat_map(|t| (0..n).map(move |c| value(t, c))).collect()
+                let mut wide = vec![0.0; columns.len() * colours];
+                for (to, tap) in wide.chunks_exact_mut(colours).zip(&columns) {
+                    for (at, weight) in tap.at.into_iter().zip(tap.weight) {
+                        to.iter_mut().zip(&from[at * colours..]).for_each(|(to, value)| *to += weight * value);
+                    }
+                }
+                wide
             })
             .collect();
-        let top = index * rows;
-        change_rows(picture, top..top + band.len(), |y, colours, line| {
-            let tap = &band[y - top];
-            let [a, b, c, d] = tap.at.map(|y| &wide[y - first][..colours.len()]);
-            let [p, q, r, s] = tap.weight;
-            line.clear();
-            line.extend(a.iter().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| p * a + q * b + r * c + s * d));
-            change(colours, line);
-        });
+        let range = index * rows * line..(index * rows + band.len()) * line;
+        match &mut picture.samples {
+            Samples::U8(s) => change_rows(&mut s[range], [n, colours], band, &wide, first, &change),
+            Samples::U16(s) => change_rows(&mut s[range], [n, colours], band, &wide, first, &change),
+        }
+    }
+}
+
+/// Rows of samples, of which each pixel has `n` and `colours` of them are changed. `wide` begins with row `first`.
+fn change_rows<T: Sample>(
+    samples: &mut [T],
+    [n, colours]: [usize; 2],
+    lines: &[Tap],
+    wide: &[Vec<f32>],
+    first: usize,
+    change: &(impl Fn(f32, f32) -> f32 + Sync),
+) {
+    let line = samples.len() / lines.len();
+    samples.par_chunks_exact_mut(line).zip(lines).for_each(|(samples, tap)| {
+        let rows = tap.at.map(|y| wide[y - first].as_slice());
+        if n == colours {
+            change_row(samples.iter_mut(), rows, tap.weight, change);
+        } else {
+            let samples = samples.chunks_exact_mut(n).flat_map(|pixel| &mut pixel[..colours]);
+            change_row(samples, rows, tap.weight, change);
+        }
+    });
+}
+
+/// A row of samples, by the weighted sum of four rows.
+#[multiversion(targets("x86_64+avx2"))]
+fn change_row<'a, T: Sample + 'a>(
+    samples: impl Iterator<Item = &'a mut T>,
+    [a, b, c, d]: [&[f32]; 4],
+    [p, q, r, s]: [f32; 4],
+    change: impl Fn(f32, f32) -> f32,
+) {
+    let rows = a.iter().zip(b).zip(c).zip(d);
+    for (sample, (((a, b), c), d)) in samples.zip(rows) {
+        *sample = T::from_float(change(sample.to_float(), p * a + q * b + r * c + s * d));
     }
 }
 
