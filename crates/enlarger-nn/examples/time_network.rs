@@ -14,7 +14,7 @@ use std::{
 };
 
 use enlarger_nn::{
-    Backend, Isa, Network, Precision, RunOptions, Sink, Source, architecture::detect, upscale, weights::read,
+    Backend, Isa, Network, Precision, RunOptions, Sink, Source, architecture::detect, pool, upscale, weights::read,
 };
 
 struct Photo {
@@ -71,9 +71,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (across, down) = (photo.width * network.scale(), photo.height * network.scale());
         let sink = Rows((0..down).map(|_| Mutex::new(vec![0.0; across as usize * 3])).collect());
         let tile = tile.first().map(|tile| tile.parse()).transpose()?;
-        let options = RunOptions { threads: threads.parse()?, tile, halo: None };
+        let options = RunOptions { tile, halo: None };
+        let pool = pool(threads.parse()?)?;
         let started = Instant::now();
-        upscale(&network, &photo, &sink, &options, &|_| ControlFlow::Continue(()))?;
+        pool.install(|| upscale(&network, &photo, &sink, &options, &|_| ControlFlow::Continue(())))?;
         let time: Duration = started.elapsed();
         if *result != "-" {
             let rows = sink.0.into_iter().flat_map(|row| row.into_inner().expect("no panic under it"));

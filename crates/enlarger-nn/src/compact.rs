@@ -32,6 +32,7 @@ impl<T: Element> Compact<T> {
         };
         // body.0 is a convolution, body.1 its activation, and so on; the last convolution has none.
         let layers: Result<Vec<_>, NnError> = (0..=convs)
+            .into_par_iter()
             .map(|i| {
                 let inputs = [if i == 0 { channels_in } else { features }];
                 load(weights, &format!("body.{}", 2 * i), &inputs, slope(2 * i + 1)?)

@@ -24,4 +24,4 @@ pub use kernels::{Backend, Isa, Precision, cpu_features, peak_flops};
 pub use network::Network;
 pub use spec::{Activation, Architecture};
 pub use tensor::{StateDict, Tensor};
-pub use tiles::{Progress, RunOptions, Sink, Source, upscale};
+pub use tiles::{Progress, RunOptions, Sink, Source, pool, upscale};

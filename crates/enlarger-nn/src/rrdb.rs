@@ -62,7 +62,7 @@ impl<T: Element> Rrdb<T> {
             ])
         };
         let blocks: Result<Vec<_>, NnError> =
-            (0..blocks).map(|b| Ok([five(b, 1)?, five(b, 2)?, five(b, 3)?])).collect();
+            (0..blocks).into_par_iter().map(|b| Ok([five(b, 1)?, five(b, 2)?, five(b, 3)?])).collect();
         let ups: Result<Vec<_>, NnError> = (1..=4)
             .map(|i| format!("conv_up{i}"))
             .take_while(|name| weights.0.contains_key(&format!("{name}.weight")))

@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 use crate::{
     error::NnError,
@@ -26,11 +26,21 @@ pub trait Sink: Sync {
     fn write(&self, x: u32, y: u32, w: u32, h: u32, rgb: &[f32]);
 }
 
+/// Threads for [`upscale`] and what is done with its result. One pool for one job: those who wait in a pool take up whatever
+/// else is to be done in it, were it another job.
+///
+/// # Errors
+/// [`NnError::Threads`] if so many (0 is one) cannot be had.
+pub fn pool(threads: usize) -> Result<ThreadPool, NnError> {
+    ThreadPoolBuilder::new()
+        .num_threads(threads.max(1))
+        .build()
+        .map_err(|error| NnError::Threads { count: threads, reason: error.to_string() })
+}
+
 /// How a network runs.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Threads; 0 is one, and more than there are processors only take turns.
-    pub threads: usize,
     /// Side of a tile in source pixels, without its halo, 1 to any number; `None` lets the network choose, and more than
     /// it would choose changes nothing. The picture is cut into strips of this width, and a network runs down a strip in
     /// bands of this height (but at least 16).
@@ -54,11 +64,12 @@ pub struct Progress {
 /// Enlarges a picture by the network's scale. Memory is bounded, whatever the picture's size: each convolution keeps
 /// the few rows that the next band needs, so that nothing is computed twice but the halos of strips.
 ///
-/// The result does not depend on `threads`; it depends on the tile by less than 1/255.
+/// Runs in the rayon pool that it is called in, see [`pool`]; elsewhere it would go to and from the global one some thousand
+/// times per megapixel. The result does not depend on how many threads that has; it depends on the tile by less than 1/255.
 ///
 /// # Errors
 /// [`NnError::Cancelled`] if `progress` breaks, which is asked some twenty times per band; [`NnError::Memory`] if
-/// feature maps find no room; [`NnError::Threads`] if no threads can be had.
+/// feature maps find no room.
 pub fn upscale(
     network: &Network,
     source: &dyn Source,
@@ -66,10 +77,6 @@ pub fn upscale(
     options: &RunOptions,
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<(), NnError> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads.max(1))
-        .build()
-        .map_err(|e| NnError::Threads { count: options.threads, reason: e.to_string() })?;
     let unit = network.unshuffle() as u32;
     let halo = options.halo.unwrap_or(network.halo()).next_multiple_of(unit);
     let count = match options.tile {
@@ -84,7 +91,7 @@ pub fn upscale(
             let done = if share < 1.0 { index } else { index + 1 };
             progress(Progress { done, total, fraction: (index as f64 + share) / total as f64 })
         };
-        pool.install(|| one(network, source, sink, column, options.tile, &step))?;
+        one(network, source, sink, column, options.tile, &step)?;
     }
     Ok(())
 }

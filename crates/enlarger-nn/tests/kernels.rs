@@ -6,7 +6,7 @@ use std::{ops::ControlFlow, sync::Mutex};
 
 use enlarger_nn::{
     Activation, Architecture, Backend, Isa, Network, NnError, Precision, RunOptions, Sink, Source, StateDict, Tensor,
-    upscale,
+    pool, upscale,
 };
 
 struct Photo {
@@ -72,8 +72,9 @@ fn run(network: &Network, photo: &Photo, threads: usize, tile: Option<u32>) -> V
     let width = photo.width * scale;
     let pixels = (width * photo.height * scale * 3) as usize;
     let canvas = Canvas { width, scale, rgb: Mutex::new(vec![f32::NAN; pixels]) };
-    let options = RunOptions { threads, tile, halo: None };
-    upscale(network, photo, &canvas, &options, &|_| ControlFlow::Continue(())).expect("it runs");
+    let options = RunOptions { tile, halo: None };
+    let upscale = || upscale(network, photo, &canvas, &options, &|_| ControlFlow::Continue(()));
+    pool(threads).and_then(|pool| pool.install(upscale)).expect("it runs");
     let rgb = canvas.rgb.into_inner().expect("no panic under it");
     assert!(rgb.iter().all(|v| v.is_finite()), "every pixel is written, and finite");
     rgb
@@ -354,7 +355,7 @@ fn cancelling_ends_the_run_within_a_strip() {
     let photo = Photo::new(64, 64);
     let canvas = Canvas { width: 128, scale: 2, rgb: Mutex::new(vec![f32::NAN; 128 * 128 * 3]) };
     let calls = Mutex::new(0);
-    let options = RunOptions { threads: 2, tile: Some(16), halo: None };
+    let options = RunOptions { tile: Some(16), halo: None };
     let result = upscale(&network, &photo, &canvas, &options, &|progress| {
         *calls.lock().expect("no panic under it") += 1;
         assert_eq!(progress.total, 4);

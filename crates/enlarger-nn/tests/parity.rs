@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{Photo, psnr, run, worst};
-use enlarger_nn::{Backend, Isa, Network, NnError, Precision, RunOptions, architecture, weights};
+use enlarger_nn::{Backend, Isa, Network, NnError, Precision, architecture, weights};
 
 const MODELS: [&str; 4] = ["realsr-df2k", "x4plus", "x4plus-anime-6b", "animevideo-v3"];
 const CROPS: [(&str, u32, u32); 3] = [("brushes", 32, 32), ("friends", 23, 37), ("stream", 40, 24)];
@@ -30,7 +30,7 @@ fn compare(isa: Isa, precision: Precision, check: impl Fn(&str, &str, &[f32], &[
             let expected = std::fs::read(reference(&format!("{crop}.{model}.i16"))).expect("a reference");
             let expected: Vec<f32> =
                 expected.chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 16384.0).collect();
-            check(model, crop, &run(&network, &photo, &RunOptions { threads: 2, ..Default::default() }), &expected);
+            check(model, crop, &run(&network, &photo), &expected);
         }
     }
 }

@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{Photo, run, worst};
-use enlarger_nn::{Architecture, Backend, Isa, Network, Precision, RunOptions, architecture, weights};
+use enlarger_nn::{Architecture, Backend, Isa, Network, Precision, architecture, weights};
 use proptest::prelude::*;
 
 fn reference(name: &str) -> PathBuf {
@@ -21,7 +21,7 @@ fn check(name: &str, scale: u32) -> Architecture {
     let expected = weights::read(&reference(&format!("{name}.expected.safetensors"))).expect("a reference");
     let (input, output) = (&expected.0["input"], &expected.0["output"]);
     let photo = Photo { width: input.shape[1] as u32, height: input.shape[0] as u32, rgb: input.data.clone() };
-    let off = worst(&run(&network, &photo, &RunOptions::default()), &output.data);
+    let off = worst(&run(&network, &photo), &output.data);
     assert!(off < 1e-5, "{name}: off by {off}");
     kind
 }

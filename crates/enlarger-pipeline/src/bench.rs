@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Network, RunOptions};
+use enlarger_nn::{Backend, Network, pool};
 
 use crate::{error::PipelineError, memory, speed::grey};
 
@@ -47,12 +47,12 @@ pub fn bench(
     drop(weights);
     let per_pixel = network.flops_per_pixel();
     let side = side.unwrap_or_else(|| (flops / per_pixel).sqrt().clamp(SIDES[0], SIDES[1]) as u32 / 16 * 16);
-    let options = RunOptions { threads, ..RunOptions::default() };
+    let pool = pool(threads)?;
     let (mut seconds, begun) = (f64::INFINITY, Instant::now());
     let mut runs = 0;
     while runs < REPEATS || begun.elapsed().as_secs_f64() < ENOUGH {
         let started = Instant::now();
-        grey(&network, side, &options)?;
+        pool.install(|| grey(&network, side))?;
         seconds = seconds.min(started.elapsed().as_secs_f64());
         runs += 1;
     }

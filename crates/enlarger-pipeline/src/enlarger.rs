@@ -9,8 +9,7 @@ use std::{
 
 use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, NnError, RunOptions};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use enlarger_nn::{Backend, RunOptions, pool};
 use serde::Serialize;
 
 use crate::{
@@ -108,25 +107,21 @@ pub struct Estimate {
 pub struct Enlarger {
     networks: Networks,
     options: RunOptions,
-    /// For all but networks, which have threads of their own.
-    pool: ThreadPool,
+    /// Of each job.
+    threads: usize,
 }
 
 impl Enlarger {
     /// Opens the catalogue. Networks are loaded when first needed.
     ///
     /// # Errors
-    /// If the models directory cannot be read, or no threads can be had.
+    /// If the models directory cannot be read.
     pub fn new(options: EnlargerOptions) -> Result<Self, PipelineError> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.map_or(cores, |asked| asked.min(cores)).get();
-        let run = RunOptions { threads, tile: options.tile, halo: None };
+        let run = RunOptions { tile: options.tile, halo: None };
         let catalogue = Catalogue::open(options.models_dir)?;
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|error| NnError::Threads { count: threads, reason: error.to_string() })?;
-        Ok(Self { networks: Networks::new(catalogue, options.backend, run.clone()), options: run, pool })
+        Ok(Self { networks: Networks::new(catalogue, options.backend, threads), options: run, threads })
     }
 
     /// The models at hand.
@@ -141,7 +136,7 @@ impl Enlarger {
 
     /// Threads that a job uses.
     pub fn threads(&self) -> usize {
-        self.options.threads
+        self.threads
     }
 
     /// Measures a picture and plans for it.
@@ -169,8 +164,11 @@ impl Enlarger {
     /// # Errors
     /// As [`Self::job`], but for what only running can raise.
     pub fn dry_run(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Explanation, PipelineError> {
-        let Decoded { picture, notes, .. } = self.decode(bytes, request, limits)?;
-        let (facts, plan) = self.plan(&picture, request)?;
+        let (Decoded { picture, notes, .. }, facts, plan) = pool(self.threads)?.install(|| {
+            let decoded = self.decode(bytes, request, limits)?;
+            let (facts, plan) = self.plan(&decoded.picture, request)?;
+            Ok::<_, PipelineError>((decoded, facts, plan))
+        })?;
         let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels);
         Ok(Explanation { facts, plan, estimate, notes })
     }
@@ -197,7 +195,8 @@ impl Enlarger {
         out: &mut W,
         watch: &dyn Watch,
     ) -> Result<Outcome, PipelineError> {
-        self.pool.install(|| self.stages(bytes, request, output, limits, out, watch))
+        // All in one pool, whose threads so go from stage to stage without sleeping.
+        pool(self.threads)?.install(|| self.stages(bytes, request, output, limits, out, watch))
     }
 
     fn stages<W: Write + Seek + Send>(

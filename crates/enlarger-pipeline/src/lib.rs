@@ -17,6 +17,7 @@ mod invention;
 mod look;
 mod memory;
 mod plan;
+mod reduce;
 mod request;
 mod resize;
 mod run;

@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, sync::Mutex, time::Instant};
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Network, Precision, RunOptions, Sink, Source, upscale};
+use enlarger_nn::{Backend, Network, Precision, RunOptions, Sink, Source, pool, upscale};
 
 /// Side of the test picture.
 const SIDE: u32 = 24;
@@ -42,8 +42,9 @@ pub fn self_test(backend: &Backend) -> Result<SelfTest, String> {
     let (architecture, weights) = catalogue.load("animevideo-v3").map_err(|e| e.to_string())?;
     let network = Network::build(&architecture, &weights, backend).map_err(|e| e.to_string())?;
     let canvas = Canvas(Mutex::new(vec![f32::NAN; (SIDE * SIDE * 16 * 3) as usize]));
-    let options = RunOptions { threads: 2, tile: None, halo: None };
-    upscale(&network, &Pattern, &canvas, &options, &|_| ControlFlow::Continue(())).map_err(|e| e.to_string())?;
+    let options = RunOptions::default();
+    let upscale = || upscale(&network, &Pattern, &canvas, &options, &|_| ControlFlow::Continue(()));
+    pool(2).and_then(|pool| pool.install(upscale)).map_err(|e| e.to_string())?;
     let result = canvas.0.into_inner().map_err(|e| e.to_string())?;
     let off = |&(x, y, c, value): &(u32, u32, u32, f32)| (result[((y * SIDE * 4 + x) * 3 + c) as usize] - value).abs();
     let worst = EXPECTED.iter().map(off).fold(0.0, |a: f32, b| if b.is_nan() { f32::INFINITY } else { a.max(b) });

@@ -7,7 +7,7 @@ use std::{
 };
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Network, NnError, RunOptions, Sink, Source};
+use enlarger_nn::{Backend, Network, NnError, RunOptions, Sink, Source, pool};
 
 use crate::{
     error::PipelineError,
@@ -25,7 +25,8 @@ const KEPT: usize = 2;
 pub(crate) struct Networks {
     catalogue: Catalogue,
     backend: Backend,
-    options: RunOptions,
+    /// Of a job.
+    threads: usize,
     shelf: Mutex<Shelf>,
     /// Seconds per input pixel, as measured by jobs.
     measured: Mutex<HashMap<String, f64>>,
@@ -86,8 +87,8 @@ impl Drop for Held<'_> {
 }
 
 impl Networks {
-    pub fn new(catalogue: Catalogue, backend: Backend, options: RunOptions) -> Self {
-        Self { catalogue, backend, options, shelf: Mutex::default(), measured: Mutex::default(), rate: OnceLock::new() }
+    pub fn new(catalogue: Catalogue, backend: Backend, threads: usize) -> Self {
+        Self { catalogue, backend, threads, shelf: Mutex::default(), measured: Mutex::default(), rate: OnceLock::new() }
     }
 
     pub fn catalogue(&self) -> &Catalogue {
@@ -168,8 +169,9 @@ impl Networks {
     fn calibrate(&self) -> f64 {
         const FALLBACK: f64 = 5e9;
         let Ok(network) = self.get(PROBE_MODEL) else { return FALLBACK };
+        let Ok(pool) = pool(self.threads) else { return FALLBACK };
         let started = Instant::now();
-        match grey(&network, PROBE_SIDE, &self.options) {
+        match pool.install(|| grey(&network, PROBE_SIDE)) {
             Ok(()) => {
                 let pixels = f64::from(PROBE_SIDE * PROBE_SIDE);
                 self.parameters(PROBE_MODEL) * pixels / started.elapsed().as_secs_f64().max(1e-6)
@@ -205,8 +207,9 @@ fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
 }
 
 /// Enlarges a grey square of this side, and drops the result.
-pub(crate) fn grey(network: &Network, side: u32, options: &RunOptions) -> Result<(), NnError> {
-    enlarger_nn::upscale(network, &Grey(side), &Nowhere, options, &|_| std::ops::ControlFlow::Continue(()))
+pub(crate) fn grey(network: &Network, side: u32) -> Result<(), NnError> {
+    let options = RunOptions::default();
+    enlarger_nn::upscale(network, &Grey(side), &Nowhere, &options, &|_| std::ops::ControlFlow::Continue(()))
 }
 
 struct Grey(u32);

@@ -15,6 +15,8 @@ use crate::{Channels, Format, ImageError, Picture, Samples};
 /// Bytes of a strip: so many that its start, where compression begins anew, costs nothing, and so few that strips of all
 /// threads take little memory.
 const STRIP: usize = 1 << 20;
+/// Strips that are compressed before some are written, at least: after each lot, threads wait for the slowest.
+const AT_ONCE: usize = 16;
 
 pub(super) fn write<W: Write + Send>(
     picture: &Picture,
@@ -30,7 +32,7 @@ pub(super) fn write<W: Write + Send>(
     let mut sum = Adler32::default();
     let mut deflated: Vec<Deflated> = Vec::new();
     // While some strips are written the next ones are compressed; after the last there are none.
-    for next in strips.chunks(2 * rayon::current_num_threads()).chain([&[][..]]) {
+    for next in strips.chunks(AT_ONCE.max(2 * rayon::current_num_threads())).chain([&[][..]]) {
         let write = || {
             for strip in &deflated {
                 writer.write_chunk(chunk::IDAT, &strip.bytes).map_err(told)?;

@@ -4,7 +4,7 @@
 
 use std::{ops::ControlFlow, sync::Mutex};
 
-use enlarger_nn::{Network, RunOptions, Sink, Source, upscale};
+use enlarger_nn::{Network, RunOptions, Sink, Source, pool, upscale};
 
 /// Interleaved RGB floats.
 pub struct Photo {
@@ -55,9 +55,11 @@ impl Sink for Canvas {
 }
 
 /// The whole result.
-pub fn run(network: &Network, photo: &Photo, options: &RunOptions) -> Vec<f32> {
+pub fn run(network: &Network, photo: &Photo) -> Vec<f32> {
     let canvas = Canvas::new(photo.width * network.scale(), photo.height * network.scale());
-    upscale(network, photo, &canvas, options, &|_| ControlFlow::Continue(())).expect("it runs");
+    let options = RunOptions::default();
+    let upscale = || upscale(network, photo, &canvas, &options, &|_| ControlFlow::Continue(()));
+    pool(2).and_then(|pool| pool.install(upscale)).expect("it runs");
     let rgb = canvas.rgb.into_inner().expect("no panic under it");
     assert!(rgb.iter().all(|v| v.is_finite()), "every pixel is written, and finite");
     rgb

@@ -4,7 +4,7 @@ use enlarger_image::{ImageError, Picture, Samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use crate::{plan::Kernel, resize::resize, sample::Sample};
+use crate::{plan::Kernel, reduce::reduced, resize::resize, sample::Sample};
 
 use super::{
     band::{colours, read_colours},
@@ -34,12 +34,12 @@ pub(super) fn back_project(
 
 /// See [`Filter::Lock`](super::Filter::Lock). Works on both reduced to squares of half the radius, so that it takes little
 /// time and memory.
-pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) -> Result<(), ImageError> {
+pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) {
     let cell = (0.5 * radius).max(1.0);
     let side = |length: u32| (length as f32 / cell).round().max(1.0) as u32;
     let (width, height) = (side(source.width), side(source.height));
-    let (wanted, have) = (resize(source, width, height, Kernel::Box)?, resize(picture, width, height, Kernel::Box)?);
-    let missing: Vec<f32> = (0..height as usize).flat_map(|y| missing_row(&wanted, &have, y)).collect();
+    let mut missing = reduced(source, width, height);
+    missing.iter_mut().zip(reduced(picture, width, height)).for_each(|(wanted, have)| *wanted -= have);
     let (w, n) = (width as usize, colours(picture));
     let planes: Vec<Vec<f32>> = (0..n)
         .map(|c| {
@@ -49,7 +49,6 @@ pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) -> Resu
         .collect();
     let row = |y: usize| (y * w..(y + 1) * w).flat_map(|i| planes.iter().map(move |plane| plane[i])).collect();
     change_by_enlarged(picture, width, height, row, |colour, missing| colour + missing);
-    Ok(())
 }
 
 /// A row of what one picture has more than another of its size.

@@ -116,7 +116,7 @@ impl Filter {
         match *self {
             Self::Keep { share } => keep::keep(picture, source, share),
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
-            Self::Lock { radius } => keep::lock(picture, source, radius)?,
+            Self::Lock { radius } => keep::lock(picture, source, radius),
             Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),
             Self::Detail { gain, radius, edge } => detail::gain(picture, gain, radius, edge),
             Self::Sharpen { amount, radius, overshoot } => detail::sharpen(picture, amount, radius, overshoot),
