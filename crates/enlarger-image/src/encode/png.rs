@@ -118,7 +118,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Gives rows to `take`, each as the number of its filter and what that leaves of it: of all filters, the one that
-    /// leaves the smallest sum of absolute differences (PNG specification, 12.7).
+    /// leaves the smallest sum of absolute differences (PNG specification, 12.7) of the first of some rows.
     fn filtered(&self, rows: Range<usize>, mut take: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
         // One more pixel to the left is black, and one more row above.
         let mut above = vec![0; self.pixel + self.bytes];
@@ -128,10 +128,11 @@ impl<'a> Lines<'a> {
         if rows.start > 0 {
             self.read(rows.start - 1, &mut above[self.pixel..]);
         }
-        for y in rows {
+        for (i, y) in rows.enumerate() {
             self.read(y, &mut line[self.pixel..]);
+            let chosen = [best[0]];
             let mut least = u64::MAX;
-            for filter in FILTERS {
+            for &filter in if i.is_multiple_of(ALIKE) { &FILTERS[..] } else { &chosen[..] } {
                 other[0] = filter;
                 differences(filter, &line, &above, self.pixel, &mut other[1..]);
                 let sum = magnitude(&other[1..]);
@@ -153,6 +154,8 @@ const UP: u8 = 2;
 const AVERAGE: u8 = 3;
 const PAETH: u8 = 4;
 const FILTERS: [u8; 4] = [PAETH, AVERAGE, UP, SUB];
+/// Rows that get the same filter: neighbours are alike, and trying all filters on each takes a tenth of the time.
+const ALIKE: usize = 4;
 
 /// What a filter leaves of a row. Both rows begin with one more pixel.
 fn differences(filter: u8, line: &[u8], above: &[u8], pixel: usize, to: &mut [u8]) {

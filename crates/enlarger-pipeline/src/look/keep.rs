@@ -71,7 +71,7 @@ fn change_by_enlarged(
     let columns = taps(width, picture.width);
     let lines = taps(height, picture.height);
     let line = columns.len() * n;
-    let rows = ((1 << 20) / columns.len().max(1)).max(1);
+    let rows = ((2 << 20) / columns.len().max(1)).max(1);
     for (index, band) in lines.chunks(rows).enumerate() {
         let first = band.iter().flat_map(|t| t.at).min().unwrap_or(0);
         let last = band.iter().flat_map(|t| t.at).max().unwrap_or(0);
