@@ -44,6 +44,11 @@ impl Channels {
         }
     }
 
+    /// Samples of colour per pixel: 1 or 3.
+    pub fn colours(self) -> usize {
+        if self.is_gray() { 1 } else { 3 }
+    }
+
     /// Whether the last sample is alpha.
     pub fn has_alpha(self) -> bool {
         matches!(self, Self::GrayAlpha | Self::Rgba)

@@ -106,7 +106,7 @@ impl<'a> Canvas<'a> {
     fn lay(&self, plane: Plane, share: f32, x: u32, y: u32, w: u32, rgb: &[f32]) {
         let n = self.channels.count();
         let written = match plane {
-            Plane::Colour => 0..if n >= 3 { 3 } else { 1 },
+            Plane::Colour => 0..self.channels.colours(),
             Plane::Alpha => n - 1..n,
         };
         let place = Place { n, written, share, x: x as usize, w: w as usize };

@@ -279,7 +279,7 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Facts {
     Facts {
         width,
         height,
-        colours: if channels.is_gray() { 1 } else { 3 },
+        colours: channels.colours() as u8,
         transparent: channels.has_alpha(),
         bits,
         noise: 0.0,

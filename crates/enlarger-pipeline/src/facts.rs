@@ -68,7 +68,7 @@ const WINDOWS: usize = 5;
 impl Facts {
     /// Measures a picture. Deterministic; about 1.6 million pixels are looked at, at most.
     pub fn of(picture: &Picture) -> Self {
-        let colours = if picture.channels.count() < 3 { 1 } else { 3 };
+        let colours = picture.channels.colours() as u8;
         let (across, down) = (starts(picture.width as usize), starts(picture.height as usize));
         let places: Vec<_> = down.iter().flat_map(|&y| across.iter().map(move |&x| (x, y))).collect();
         let windows: Vec<Measure> = places

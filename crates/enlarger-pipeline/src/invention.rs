@@ -79,7 +79,7 @@ impl Sum {
 
     /// Adds a pixel of the source, and the same of the reduced result; both in 0..=1.
     fn add(&mut self, channels: Channels, wanted: &[f64], have: &[f64]) {
-        let colours = if channels.count() < 3 { 1 } else { 3 };
+        let colours = channels.colours();
         let alpha = if channels.has_alpha() { wanted[colours] } else { 1.0 };
         let colour = wanted.iter().zip(have).take(colours);
         self.difference += alpha * colour.map(|(a, b)| (a - b).abs()).sum::<f64>() / colours as f64;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 /// A picture's colours at `width` x `height` pixels, which is not larger, in 0..=1 and interleaved.
 pub(crate) fn reduced(picture: &Picture, width: u32, height: u32) -> Vec<f32> {
-    let (n, colours) = (picture.channels.count(), if picture.channels.is_gray() { 1 } else { 3 });
+    let (n, colours) = (picture.channels.count(), picture.channels.colours());
     let columns: Vec<Cover> = (0..width).map(|x| Cover::of(x, width, picture.width)).collect();
     let rows = (0..height)
         .into_par_iter()

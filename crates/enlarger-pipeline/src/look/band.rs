@@ -83,7 +83,7 @@ fn change_luma(
 
 /// Colours of a pixel: 1 or 3.
 pub(super) fn colours(picture: &Picture) -> usize {
-    if picture.channels.is_gray() { 1 } else { 3 }
+    picture.channels.colours()
 }
 
 /// Changes the colours of whole rows, in parallel. `change` gets a row's number and its colours in 0..=1.
