@@ -117,10 +117,15 @@ fn canonical(raw: StateDict) -> Result<StateDict, NnError> {
     if (has("conv_first.weight") && has("body.0.rdb1.conv1.weight")) || is_compact(&raw) {
         return Ok(raw);
     }
-    Err(NnError::Architecture(format!(
-        "the weights look like {}; ESRGAN (RRDBNet) and Compact (SRVGGNet) networks are supported",
-        guess(&raw)
-    )))
+    let likely = likely(raw.0.keys().map(String::as_str));
+    Err(unsupported(likely.unwrap_or("no network that enlarger knows")))
+}
+
+/// The error for a network of another kind.
+pub(crate) fn unsupported(likely: &str) -> NnError {
+    NnError::Architecture(format!(
+        "the weights look like {likely}; ESRGAN (RRDBNet) and Compact (SRVGGNet) networks are supported"
+    ))
 }
 
 fn is_compact(dict: &StateDict) -> bool {
@@ -265,7 +270,7 @@ fn shape<'a>(dict: &'a StateDict, name: &str) -> Result<&'a [usize], NnError> {
 }
 
 /// The likely name of an unsupported network, from telling parts of its arrays' names.
-fn guess(dict: &StateDict) -> &'static str {
+pub(crate) fn likely<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
     const SIGNS: [(&str, &str); 12] = [
         ("relative_position_index_OCA", "HAT"),
         ("overlap_attn", "HAT"),
@@ -280,6 +285,5 @@ fn guess(dict: &StateDict) -> &'static str {
         ("unet1.conv1", "Real-CUGAN"),
         ("double_blocks", "a diffusion model"),
     ];
-    let found = SIGNS.iter().find(|(sign, _)| dict.0.keys().any(|k| k.contains(sign)));
-    found.map_or("no network that enlarger knows", |(_, name)| name)
+    SIGNS.iter().find(|(sign, _)| names.clone().any(|name| name.contains(sign))).map(|(_, likely)| *likely)
 }

@@ -1,6 +1,6 @@
 //! Which arrays of a training checkpoint are the network's, and what they are called without its wrappers.
 
-use crate::error::NnError;
+use crate::{architecture, error::NnError};
 
 /// Words under which training code keeps a network, the best copy first. Any other word is taken too, after these.
 const WRAPPERS: [&str; 12] = [
@@ -36,7 +36,7 @@ pub struct Listed {
 /// so that [`crate::architecture::detect`] can say what it is.
 ///
 /// # Errors
-/// [`NnError::Weights`] with names, if arrays belong to none of these.
+/// [`NnError::Weights`] with names, if arrays belong to none of these; [`NnError::Architecture`] if these tell another kind.
 pub fn network(listed: &[Listed]) -> Result<Vec<(usize, String)>, NnError> {
     let floats = || listed.iter().enumerate().filter(|(_, array)| !array.whole);
     let mut roots: Vec<&str> = floats().filter_map(|(_, array)| root(&array.name)).collect();
@@ -65,7 +65,14 @@ pub fn network(listed: &[Listed]) -> Result<Vec<(usize, String)>, NnError> {
             _ => strange.push(name.as_str()),
         }
     }
-    if strange.is_empty() { Ok(network) } else { Err(unused(&strange)) }
+    if strange.is_empty() {
+        return Ok(network);
+    }
+    // The first layer of other networks is often called the same.
+    match architecture::likely(listed.iter().map(|array| array.name.as_str())) {
+        Some(likely) => Err(architecture::unsupported(likely)),
+        None => Err(unused(&strange)),
+    }
 }
 
 /// The error for arrays that no supported network computes with.
@@ -82,10 +89,11 @@ pub fn unused(names: &[&str]) -> NnError {
     ))
 }
 
-/// What stands before a network's first array.
+/// What stands before a network's first array. A numbered layer is not a wrapper.
 fn root(name: &str) -> Option<&str> {
     let root = FIRST.iter().find_map(|first| name.strip_suffix(first))?;
-    (root.is_empty() || root.ends_with('.')).then_some(root)
+    let wraps = |word: &str| !word.is_empty() && word.parse::<usize>().is_err();
+    (root.is_empty() || root.strip_suffix('.')?.split('.').all(wraps)).then_some(root)
 }
 
 fn rank(root: &str) -> Vec<usize> {
@@ -158,5 +166,16 @@ mod tests {
         }
         let error = with(whole("window.index", &[4, 4])).expect_err("an index that something looks up");
         assert!(error.to_string().contains("window.index"), "{error}");
+    }
+
+    #[test]
+    fn another_network_is_named_although_it_begins_alike() {
+        let table = "layers.0.attn.relative_position_bias_table";
+        let mut listed = floats(&["conv_first.weight", table]);
+        listed.push(Listed { name: "layers.0.attn.relative_position_index".into(), whole: true, shape: vec![64, 64] });
+        assert!(network(&listed).expect_err("refused").to_string().contains("SwinIR"));
+        // Blocks of other networks have a first array of this name too; none of them is taken for the network.
+        let blocks = ["body.0.body.0.weight", "body.1.body.0.weight"];
+        assert_eq!(short(&blocks), blocks);
     }
 }

@@ -260,15 +260,18 @@ impl Walk<'_> {
             let outputs = self.graph.convolutions[at].channels[1];
             let convolved = self.convolution(&format!("body.{}", 2 * at), features)?;
             // One slope for all channels is as many equal ones.
-            let (slopes, read) = match self.read() {
+            let (mut slopes, read) = match self.read() {
                 Some(&Expression::Sloped(_, slopes)) => {
                     (self.graph.slopes[slopes].clone(), Expression::Sloped(convolved, slopes))
                 }
                 Some(&Expression::Rectified(_, slope)) => {
-                    (vec![(slope as f64 / 1e6) as f32; outputs], Expression::Rectified(convolved, slope))
+                    (vec![(slope as f64 / 1e6) as f32], Expression::Rectified(convolved, slope))
                 }
-                _ => (vec![1.0; outputs], Expression::Convolved(at)),
+                _ => (vec![1.0], Expression::Convolved(at)),
             };
+            if let [slope] = slopes[..] {
+                slopes = vec![slope; outputs];
+            }
             features = self.graph.id(read);
             let slopes = Tensor { shape: vec![slopes.len()], data: slopes };
             self.weights.0.insert(format!("body.{}.weight", 2 * at + 1), slopes);
