@@ -129,13 +129,17 @@ test('messages gather, leave by themselves, wait under the pointer, and stay cle
   const toast = page.locator('.toast');
   await toast.getByText('4 files skipped').waitFor();
   expect(await toast.count()).toBe(1);
-  const box = (await toast.boundingBox())!;
-  for (const easel of await page.locator('.easel').all()) {
-    const e = (await easel.boundingBox())!;
-    const apart = box.x >= e.x + e.width || e.x >= box.x + box.width || box.y >= e.y + e.height || e.y >= box.y + box.height;
-    expect(apart, 'over the preview').toBe(true);
+  for (const viewport of [{ width: 390, height: 844 }, { width: 1024, height: 768 }, { width: 1440, height: 900 }]) {
+    await page.setViewportSize(viewport);
+    const box = (await toast.boundingBox())!;
+    for (const easel of await page.locator('.easel').all()) {
+      const e = (await easel.boundingBox())!;
+      const apart = box.x >= e.x + e.width || e.x >= box.x + box.width || box.y >= e.y + e.height || e.y >= box.y + box.height;
+      expect(apart, `clear of the preview, ${viewport.width} px wide`).toBe(true);
+    }
+    const inside = (t: Element) => [...t.querySelectorAll('*')].every((e) => e.getBoundingClientRect().right <= t.getBoundingClientRect().right + 1);
+    expect(await toast.evaluate(inside), `its words are inside, ${viewport.width} px wide`).toBe(true);
   }
-  expect(await toast.evaluate((t) => [...t.querySelectorAll('*')].every((e) => e.getBoundingClientRect().right <= t.getBoundingClientRect().right + 1))).toBe(true);
   await toast.hover();
   await page.clock.fastForward(60_000);
   expect(await toast.count(), 'while the pointer is on it').toBe(1);

@@ -37,6 +37,7 @@ export function App() {
           {S.connection.lost}
         </div>
       )}
+      <Toasts aside={screen === 'enlarge'} />
       <main id="main" ref={main}>
         {screen === 'enlarge' && <Enlarge />}
         {screen === 'queue' && <Queue />}
@@ -50,7 +51,6 @@ export function App() {
           <p>{S.enlarge.dropHere}</p>
         </div>
       )}
-      <Toasts />
       {api.keyWanted.value && <AskForKey why={api.keyWanted.value} />}
     </>
   );

@@ -28,10 +28,10 @@ test('the sizes on offer end at the largest result that the server allows, at it
 test('how long results are kept is said in words', () => {
   const status = (retention_seconds?: number | null, disk_budget_bytes?: number | null) =>
     keptFor({ version: '', auth: { required: false }, retention_seconds, disk_budget_bytes } as ServiceStatus);
-  expect(status(86_400)).toBe('They are kept for 24 h.');
-  expect(status(604_800, null)).toBe('They are kept for 7 days.');
-  expect(status(null, null)).toBe('They are kept until you delete them.');
-  expect(status(null, 50e9)).toBe('They are kept until you delete them. When all together exceed 50 GB, the oldest are deleted.');
+  expect(status(86_400)).toBe('Results are kept for 24 h.');
+  expect(status(604_800, null)).toBe('Results are kept for 7 days.');
+  expect(status(null, null)).toBe('Results are kept until you delete them.');
+  expect(status(null, 50e9)).toBe('Results are kept until you delete them. Beyond 50 GB in total, the oldest are deleted.');
   expect(keptFor(null)).toBe('');
 });
 

@@ -182,8 +182,8 @@ export function Trouble({ message, hint, children }: { message: string; hint?: s
 /** How long a message is shown, in milliseconds: an error takes longer to read, and something has to be done about it. */
 const LIFE = { info: 5_000, error: 20_000 } satisfies Record<Toast['kind'], number>;
 
-/** Messages that leave by themselves, but not while the pointer or the focus is on them. */
-export function Toasts() {
+/** Messages that leave by themselves, but not while the pointer or the focus is on them. `aside`: over the desk's panel, clear of its images. */
+export function Toasts({ aside }: { aside: boolean }) {
   const [held, setHeld] = useState(false);
   const cards = (kind: Toast['kind']) => toasts.value.filter((t) => t.kind === kind).map((t) => <ToastCard key={t.id} held={held} {...t} />);
   useEffect(() => {
@@ -192,7 +192,7 @@ export function Toasts() {
   }, [toasts.value.length]);
   return (
     <div
-      class="toasts"
+      class={aside ? 'toasts aside' : 'toasts'}
       onPointerEnter={() => setHeld(true)}
       onPointerLeave={() => setHeld(false)}
       onFocusIn={() => setHeld(true)}
