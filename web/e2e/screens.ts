@@ -5,6 +5,12 @@ import { drop, sample, set } from './harness.ts';
 
 /** Brings up each screen and hands its name to `visit`. */
 export async function tour(page: Page, url: string, visit: (screen: string) => Promise<void>): Promise<void> {
+  // A limit that the largest size is beyond, whatever this machine could do.
+  const STATUS = '**/api/status';
+  await page.route(STATUS, async (route) => {
+    const status = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...status, limits: { ...status.limits, max_result_megapixels: 20 } } });
+  });
   await page.goto(url);
   await settled(page);
   await visit('enlarge-empty');
@@ -13,15 +19,10 @@ export async function tour(page: Page, url: string, visit: (screen: string) => P
   await set(page, { mode: 'Creative', factor: 4, model: 'x4plus' });
   await stripMade(page);
   await visit('enlarge');
-  await page.route('**/api/status', async (route) => {
-    const status = await (await route.fetch()).json();
-    await route.fulfill({ json: { ...status, limits: { ...status.limits, max_result_megapixels: 20 } } });
-  });
-  await page.evaluate(() => dispatchEvent(new Event('online')));
   await set(page, { factor: 16 });
   await page.getByText('Use the largest size that fits each').waitFor();
   await visit('enlarge-too-large');
-  await page.unroute('**/api/status');
+  await page.unroute(STATUS);
   await set(page, { mode: 'Precision', factor: 3, model: 'animevideo-v3' });
   await stripMade(page);
   await visit('enlarge-precision');
@@ -53,6 +54,9 @@ export async function tour(page: Page, url: string, visit: (screen: string) => P
   await page.getByRole('link', { name: 'Models' }).click();
   await page.locator('.model').first().waitFor();
   await visit('models');
+  await page.goto(`${url}#/nowhere`);
+  await page.getByRole('heading', { name: 'Page not found' }).waitFor();
+  await visit('not-found');
   await page.getByRole('link', { name: 'Settings' }).click();
   await page.getByText('Uptime').waitFor();
   await visit('settings');

@@ -7,6 +7,7 @@ import { inOrderOfWork } from './order.ts';
 import { modelsOf } from './pairs.ts';
 import { duration, megapixels, millions, percent } from './format.ts';
 import { FACTORS, fits, previewSide, UNKNOWN_LIMITS } from './sizes.ts';
+import { mayBeTransparent } from './sniff.ts';
 import { EventParser } from './sse.ts';
 import { S } from '../strings.ts';
 import { parse } from './route.ts';
@@ -60,6 +61,15 @@ test('strings agree with their numbers', () => {
   expect([1, 2].map(S.enlarge.runMany)).toEqual(['Enlarge 1 image', 'Enlarge 2 images']);
   expect([1, 3].map(S.queue.deleteAllSure)).toEqual(['Delete 1 image and its files?', 'Delete 3 images and their files?']);
   expect([0.3, 14].map((s) => S.enlarge.about(duration(s)))).toEqual(['under 1 s', '~14 s']);
+});
+
+test('only what may be transparent is shown on a checkerboard', () => {
+  const png = (colourType: number, rest = '') =>
+    new Uint8Array([...Buffer.from('\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08\0\0\0\x08\x08', 'latin1'), colourType, ...Buffer.from(rest, 'latin1')]);
+  expect([0, 2, 3, 4, 6].map((type) => mayBeTransparent(png(type)))).toEqual([false, false, true, true, true]);
+  expect(mayBeTransparent(png(2, '\0\0\0....\0\0\0\x06tRNS'))).toBe(true);
+  expect(mayBeTransparent(new Uint8Array([0xff, 0xd8, 0xff, 0xe0]))).toBe(false);
+  expect(mayBeTransparent(new Uint8Array(Buffer.from('RIFF\0\0\0\0WEBPVP8X', 'latin1')))).toBe(true);
 });
 
 test('the queue is listed in the order of work: what runs, then by place', () => {

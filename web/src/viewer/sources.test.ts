@@ -26,7 +26,7 @@ test('a bitmap is shown once, however large and of whatever shape', () => {
 
 test('tiles cover each level of an image exactly once', () => {
   for (const [width, height] of [[511, 513], [1025, 3], [1600, 1100]] as const) {
-    const source: Source = { width, height, levels: levels(width, height), side: TILE, tile: () => null };
+    const source: Source = { width, height, levels: levels(width, height), side: TILE, transparent: false, tile: () => null };
     for (let level = 0; level < source.levels; level += 1) expect(cover(source, level)).toEqual(new Set([1]));
     expect([...tilesIn(source, source.levels - 1, everywhere)], 'the coarsest level is one tile').toHaveLength(1);
   }

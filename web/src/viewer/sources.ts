@@ -13,6 +13,8 @@ export interface Source {
   readonly levels: number;
   /** Side of its tiles in pixels. The last ones of a row or column may be smaller. */
   readonly side: number;
+  /** Whether a board is to be seen through it. */
+  readonly transparent: boolean;
   /** The tile if it is there; asks for it if not. */
   tile(level: number, column: number, row: number): ImageBitmap | null;
 }
@@ -23,6 +25,7 @@ export const bitmapSource = (bitmap: ImageBitmap): Source => ({
   height: bitmap.height,
   levels: 1,
   side: Math.max(bitmap.width, bitmap.height),
+  transparent: true,
   tile: () => bitmap,
 });
 
@@ -86,7 +89,7 @@ export class Pictures {
 
   #hear(data: FromWorker): void {
     if (data.is === 'opened') {
-      const source = this.#source(data.picture, data.width, data.height);
+      const source = this.#source(data);
       this.#opening.get(data.picture)?.resolve(source);
       this.#opening.delete(data.picture);
     } else if (data.is === 'tile') {
@@ -109,12 +112,13 @@ export class Pictures {
     }
   }
 
-  #source(picture: number, width: number, height: number): Source {
+  #source({ picture, width, height, transparent }: Extract<FromWorker, { is: 'opened' }>): Source {
     const source: Source = {
       width,
       height,
       levels: levels(width, height),
       side: TILE,
+      transparent,
       tile: (level, column, row) => {
         const key = `${picture}/${level}/${column}/${row}`;
         const bitmap = this.#tiles.get(key);

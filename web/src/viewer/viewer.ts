@@ -169,36 +169,37 @@ export class Viewer {
     if (scene.layout === 'side') {
       this.#paint(scene.left, first!, first!, this.#view);
       this.#paint(scene.right, second!, second!, this.#view);
-      this.#paint(scene.overlay, second!, second!, this.#view, null);
+      this.#paint(scene.overlay, second!, second!, this.#view);
     } else {
       const border = scene.layout === 'slider' ? Math.round(scene.border * first!.width) : 0;
       this.#paint(scene.left, first!, { ...first!, width: border }, this.#view);
       const right = { ...first!, x: border, width: first!.width - border };
       this.#paint(scene.right, first!, right, this.#view);
-      this.#paint(scene.overlay, first!, right, this.#view, null);
+      this.#paint(scene.overlay, first!, right, this.#view);
     }
     if (scene.lens) this.#paintLens(scene);
   }
 
-  /** Draws a source as seen through `pane`, only where `clip` is; what is transparent in it shows `board`. */
-  #paint(source: Source | null, pane: Rect, clip: Rect, view: View, board = this.#board()): void {
+  /** Draws a source as seen through `pane`, only where `clip` is. */
+  #paint(source: Source | null, pane: Rect, clip: Rect, view: View): void {
     if (!source || clip.width <= 0) return;
     const c = this.#context;
     c.save();
     c.beginPath();
     c.rect(clip.x, clip.y, clip.width, clip.height);
     c.clip();
-    this.#paintTiles(source, pane, clip, view, board);
+    this.#paintTiles(source, pane, clip, view);
     c.restore();
   }
 
-  #paintTiles(source: Source, pane: Rect, clip: Rect, view: View, board: CanvasPattern | null): void {
+  #paintTiles(source: Source, pane: Rect, clip: Rect, view: View): void {
     const { world } = this.#scene!;
     const c = this.#context;
     // Device pixels per pixel of the source.
     const scale = (view.zoom * world.width) / source.width;
     const level = Math.min(Math.max(Math.floor(Math.log2(1 / scale) + 0.5), 0), source.levels - 1);
     const coarsest = source.levels - 1;
+    const board = source.transparent ? this.#board() : null;
     c.imageSmoothingEnabled = scale < SQUARES;
     const left = pane.x + pane.width / 2 - view.x * view.zoom;
     const top = pane.y + pane.height / 2 - view.y * view.zoom;
