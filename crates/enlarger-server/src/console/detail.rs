@@ -45,7 +45,7 @@ pub(crate) struct TaskDetail {
     /// How far the result departs from the source, once there is one.
     #[schema(inline)]
     invention: Option<InventionNow>,
-    /// A JPEG of the source, at most 512 pixels on a side.
+    /// A small copy of the source, at most 512 pixels on a side: JPEG, or PNG if it is transparent.
     #[schema(value_type = Option<String>, format = Uri)]
     thumb_url: Option<String>,
     /// While it runs: stage, done and total (tiles), fraction, eta_seconds.

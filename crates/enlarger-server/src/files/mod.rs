@@ -7,13 +7,14 @@
 //! tasks/3f/0198…3f/source        the picture a task reads
 //! tasks/3f/0198…3f/result-2.png  what attempt 2 made of it
 //! tasks/3f/0198…3f/map-2.png      where that departs from the source
-//! tasks/3f/0198…3f/thumb         a small JPEG of the source, made when first asked for
+//! tasks/3f/0198…3f/thumb         a small copy of the source, made when first asked for
 //! objects/9a/5b…9a               an upload
 //! tmp/                           what is being written
 //! ```
 
 pub(crate) mod routes;
 pub(crate) mod signed;
+mod view;
 
 use std::{
     fmt, fs,
@@ -35,7 +36,7 @@ pub(crate) enum Key {
     Result(Uuid, String),
     /// Where what an attempt made departs from what it read.
     Map(Uuid, u32),
-    /// A small JPEG of what a task reads.
+    /// A small copy of what a task reads: JPEG, or PNG if it is transparent.
     Thumb(Uuid),
     /// An upload.
     Object(Uuid),

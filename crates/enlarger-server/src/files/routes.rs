@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::{
     Key,
     signed::{self, BadAddress, Right},
+    view::view,
 };
 use crate::{
     app::App,
@@ -50,6 +51,9 @@ struct Signature {
     signature: String,
     /// `1`: browsers save the file instead of showing it.
     download: Option<String>,
+    /// `1`: an 8-bit PNG of at most 24 megapixels instead of the file, for formats that browsers cannot show.
+    /// `X-Image-Width` and `X-Image-Height` give the size of the image itself.
+    view: Option<String>,
 }
 
 #[utoipa::path(
@@ -97,6 +101,9 @@ async fn read_task_file(
 
 async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, request: Request) -> ApiResult<Response> {
     let key = permitted(&app, path, Right::Read, signature)?;
+    if signature.view.as_deref() == Some("1") {
+        return view(&app, key).await;
+    }
     if let Key::Thumb(task) = key {
         make_thumb(&app, task).await?;
     }
@@ -185,8 +192,9 @@ async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
         let side = |pixels: u32| ((f64::from(pixels) * shrink.min(1.0)).round() as u32).max(1);
         let small = resize(&picture, side(picture.width), side(picture.height), Kernel::Box)
             .map_err(|error| bad_picture(&error))?;
-        let options =
-            EncodeOptions { format: Format::Jpeg, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
+        // Transparency is shown as such.
+        let format = if small.channels.has_alpha() { Format::Png } else { Format::Jpeg };
+        let options = EncodeOptions { format, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
         let mut draft = app.files.draft()?;
         enlarger_image::encode(&small, &options, &mut draft).map_err(|error| bad_picture(&error))?;
         Ok(app.files.publish(draft, &Key::Thumb(task))?)

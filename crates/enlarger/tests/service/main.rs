@@ -6,6 +6,7 @@ mod crashes;
 mod credentials;
 mod harness;
 mod hostile;
+mod page;
 mod queue;
 mod specification;
 mod webhooks;
