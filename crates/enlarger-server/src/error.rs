@@ -65,7 +65,7 @@ pub struct Problem {
 #[derive(Debug)]
 pub struct ApiError {
     pub(crate) status: StatusCode,
-    /// `None` for the two credentials errors and the internal one, whose bodies are only a message.
+    /// `None` for the internal error, whose body is only a message.
     pub(crate) code: Option<&'static str>,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
@@ -118,7 +118,10 @@ impl ApiError {
     }
 
     pub(crate) fn unauthorized(message: &'static str) -> Self {
-        Self { code: None, bucket: Some("unauthorized"), ..Self::new(StatusCode::UNAUTHORIZED, "", message) }
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).hint(
+            "make a key with `enlarger keys create NAME` and send it as X-API-KEY, as a Bearer token, or as the password of \
+             HTTP Basic",
+        )
     }
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
@@ -170,6 +173,7 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
+            // Basic is accepted and not asked for: a browser would open its own window over the page.
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

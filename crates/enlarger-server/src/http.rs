@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
 
-use crate::{app::App, config::Config, error::ApiError};
+use crate::{app::App, auth::credentials, config::Config, error::ApiError};
 
 /// Seconds until a request's head must be complete; also how long an idle connection is kept.
 const HEAD_SECONDS: u64 = 15;
@@ -101,15 +101,21 @@ pub(crate) fn base_url(config: &Config, headers: &HeaderMap) -> String {
     format!("{scheme}://{}{prefix}", host.unwrap_or_else(|| config.listen.to_string()))
 }
 
-/// Refuses what a web page on another site might make a browser send to a server that asks for no credentials.
+/// Refuses what a web page on another site might make a browser send: anything to a server that asks for no credentials, and
+/// to any other what a browser adds credentials to by itself.
 pub(crate) async fn guard_browsers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if !app.auth.required()
-        && let Some(refused) = foreign_host(&app.config, headers).or_else(|| foreign_origin(&app.config, headers))
-    {
-        return refused.into_response();
+    let refused = if !app.auth.required() {
+        foreign_host(&app.config, headers).or_else(|| foreign_origin(&app.config, headers))
+    } else if credentials::is_basic(headers) {
+        foreign_origin(&app.config, headers)
+    } else {
+        None
+    };
+    match refused {
+        Some(refused) => refused.into_response(),
+        None => next.run(request).await,
     }
-    next.run(request).await
 }
 
 /// Lets pages of the configured sites call us from a browser. Credentials travel in headers, never in cookies.
