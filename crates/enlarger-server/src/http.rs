@@ -58,22 +58,36 @@ pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
     response
 }
 
-/// With a public URL under a path prefix, requests may come with the prefix (no proxy, or one that keeps it) or without.
-pub(crate) fn strip_prefix(config: &Config, mut request: Request) -> Request {
-    let prefix = public_path(config);
-    if prefix.is_empty() {
-        return request;
-    }
+/// Gives a request the path that routes know.
+pub(crate) fn with_plain_path(config: &Config, mut request: Request) -> Request {
     let uri = request.uri();
-    let rest = uri.path().strip_prefix(&prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    if let Some(rest) = rest {
+    let path = plain_path(uri.path(), &public_path(config));
+    if path != uri.path() {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let path = if rest.is_empty() { "/" } else { rest };
         if let Ok(uri) = format!("{path}{query}").parse::<Uri>() {
             *request.uri_mut() = uri;
         }
     }
     request
+}
+
+/// A path without what clients and proxies add when they join addresses: doubled slashes, a slash at the end, and the prefix of the
+/// public URL, which comes with every request (no proxy, or one that keeps it) or with none.
+fn plain_path(path: &str, prefix: &str) -> String {
+    let mut plain = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !plain.ends_with('/') {
+            plain.push(c);
+        }
+    }
+    if let Some(rest) = plain.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        plain = rest.to_owned();
+    }
+    // The page about the API is a folder: its files are found by the slash.
+    if !plain.starts_with("/docs/") {
+        plain.truncate(plain.trim_end_matches('/').len());
+    }
+    if plain.is_empty() { "/".to_owned() } else { plain }
 }
 
 fn public_path(config: &Config) -> String {
@@ -126,7 +140,15 @@ pub(crate) fn cors(config: &Config) -> Option<CorsLayer> {
     } else {
         AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
     };
-    let told = ["retry-after", "idempotent-replayed", "x-comfy-estimated-duration-seconds", "x-request-id"];
+    let told = [
+        "retry-after",
+        "idempotent-replayed",
+        "x-comfy-estimated-duration-seconds",
+        "x-comfy-estimated-duration-p90-seconds",
+        "x-comfy-estimate-source",
+        "x-comfy-error-type",
+        "x-request-id",
+    ];
     let layer = CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
@@ -204,4 +226,34 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
     }
     drop(listener);
     let _ = tokio::time::timeout(grace, graceful.shutdown()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_path;
+
+    #[test]
+    fn paths_lose_what_joining_adds_and_nothing_else() {
+        for (path, plain) in [
+            ("/v1/ai/image-upscaler", "/v1/ai/image-upscaler"),
+            ("/v1/ai/image-upscaler/", "/v1/ai/image-upscaler"),
+            ("//v1/ai//image-upscaler//", "/v1/ai/image-upscaler"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/docs/api/", "/docs/api/"),
+            ("/api/models/a%2Fb/", "/api/models/a%2Fb"),
+        ] {
+            assert_eq!(plain_path(path, ""), plain);
+        }
+        for (path, plain) in [
+            ("/enlarger/health", "/health"),
+            ("/enlarger//health/", "/health"),
+            ("/enlarger", "/"),
+            ("/enlarger/", "/"),
+            ("/health", "/health"),
+            ("/enlargers/health", "/enlargers/health"),
+        ] {
+            assert_eq!(plain_path(path, "/enlarger"), plain);
+        }
+    }
 }

@@ -178,6 +178,8 @@ fn risky_or_contradictory_settings_do_not_start() {
     assert!(refused(&["--listen", "0.0.0.0:0", "--auth", "off"]).contains("--insecure-no-auth"));
     assert!(refused(&["--jwt-secret", "short"]).contains("too short"));
     assert!(refused(&["--public-url", "pictures"]).contains("public_url"));
+    let said = refused(&["--public-url", "https://me:tell-nobody@pictures.example.com"]);
+    assert!(said.contains("public_url") && !said.contains("tell-nobody"), "{said}");
     assert!(refused(&["--jobs", "0"]).contains("jobs"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "listen = \"127.0.0.1:0\"\nlissten = 1\n").unwrap();

@@ -7,6 +7,7 @@ mod credentials;
 mod harness;
 mod hostile;
 mod queue;
+mod router;
 mod specification;
 mod webhooks;
 mod wire;
