@@ -35,6 +35,8 @@ pub(crate) struct App {
     pub enlarger: Arc<Enlarger>,
     /// One preview or thumbnail at a time, beside the jobs.
     pub asides: Arc<Semaphore>,
+    /// Polls that are answered once their task has ended.
+    pub held_polls: Semaphore,
     pub metrics: PrometheusHandle,
     /// Tasks that were deleted, and whose they were.
     pub deleted: broadcast::Sender<(Uuid, Option<String>)>,

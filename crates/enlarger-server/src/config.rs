@@ -222,6 +222,12 @@ impl Config {
         }
         if !self.public_url.is_empty() {
             let url = url::Url::parse(&self.public_url).ok();
+            if url.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+                return fail(
+                    "`public_url` carries a user name or a password, and every client is told this address",
+                    "leave them out; a client that has a key puts it into the address that it uses",
+                );
+            }
             let plain = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none();
             if !url.is_some_and(|url| plain(&url) && url.has_host()) {
                 return fail(

@@ -16,6 +16,8 @@ pub(crate) mod kind {
 
 /// Creative: "the resulted image can't exceed maximum allowed size of 25.3 million pixels".
 pub(crate) const CREATIVE_PIXELS: u64 = 25_300_000;
+/// Clients that fit a picture to that size round its sides up, so half a percent more is accepted.
+const CREATIVE_TOLERATED: u64 = CREATIVE_PIXELS + CREATIVE_PIXELS / 200;
 /// Precision: no side of the result is longer, in pixels.
 pub(crate) const PRECISION_SIDE: u32 = 10_060;
 
@@ -150,8 +152,8 @@ pub(crate) fn check_result(look: &Look, source: (u32, u32), result: (u32, u32)) 
     let ((w, h), (width, height)) = (source, result);
     let (fits, limit, largest) = match look {
         Look::Creative(_) => {
-            let fits = u64::from(width) * u64::from(height) <= CREATIVE_PIXELS;
-            let largest = (CREATIVE_PIXELS as f64 / (f64::from(w) * f64::from(h))).sqrt();
+            let fits = u64::from(width) * u64::from(height) <= CREATIVE_TOLERATED;
+            let largest = (CREATIVE_TOLERATED as f64 / (f64::from(w) * f64::from(h))).sqrt();
             (fits, "25.3 million pixels".to_owned(), largest)
         }
         Look::Precision(_) => {
@@ -175,4 +177,23 @@ pub(crate) fn check_result(look: &Look, source: (u32, u32), result: (u32, u32)) 
 pub(crate) fn bad_picture(error: &ImageError) -> ApiError {
     let refused = ApiError::field("image", format!("cannot be used: {error}"));
     ApiError { hint: error.hint().map(Into::into), ..refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_creative_limit_gives_half_a_percent_to_clients_that_round_up() {
+        let look = Look::Creative(enlarger_pipeline::Creative::default());
+        let fits = |width: u32, height: u32| check_result(&look, (width / 2, height / 2), (width, height));
+        // What ComfyUI once made of 25.3 million pixels is 25,302,576.
+        for (width, height) in [(4264, 5934), (5030, 5030), (5042, 5042), (6000, 4237)] {
+            assert_eq!(fits(width, height), Ok(()), "{width} x {height}");
+        }
+        for (width, height) in [(5043, 5043), (6000, 4240), (10_060, 10_060)] {
+            let refused = fits(width, height).expect_err("too large");
+            assert!(refused.reason.contains("25.3 million pixels"), "{}", refused.reason);
+        }
+    }
 }

@@ -22,8 +22,10 @@ mod magnific;
 pub mod openapi;
 mod outbox;
 mod page;
+mod poller;
 mod submit;
 mod sweeper;
+mod wait;
 mod worker;
 
 use std::{io, path::Path, sync::Arc, time::Duration};
@@ -118,6 +120,7 @@ pub async fn serve(
         policy: enlarger_egress::Policy { allow: config.allow_net.clone() },
         signer: files::signed::Signer::new(secret),
         asides: Arc::new(Semaphore::new(1)),
+        held_polls: Semaphore::new(poller::HELD_AT_ONCE),
         deleted: tokio::sync::broadcast::channel(256).0,
         started: std::time::Instant::now(),
         stop: stop.clone(),
@@ -166,12 +169,13 @@ fn router(app: &Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), http::guard_browsers))
         .layer(tower::util::option_layer(http::cors(&app.config)))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(comfy::in_routers_form))
         .layer(middleware::from_fn(http::with_request_id))
         .with_state(app.clone());
-    // Outside of routing, which must see the stripped path.
+    // Outside of routing, which must see the path as it is then.
     Router::new().fallback(move |request: Request| {
         let (inner, state) = (inner.clone(), state.clone());
-        async move { tower::ServiceExt::oneshot(inner, http::strip_prefix(&state.config, request)).await }
+        async move { tower::ServiceExt::oneshot(inner, http::with_plain_path(&state.config, request)).await }
     })
 }
 

@@ -19,10 +19,9 @@ use crate::{
     files::Key,
     image::{self, Picture},
     job::{self, Input, Job, OutputFile, SourceFacts, check_result},
+    poller::Promise,
 };
 
-/// Clients draw their progress bar from it.
-pub(crate) const ESTIMATE: HeaderName = HeaderName::from_static("x-comfy-estimated-duration-seconds");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LONGEST_KEY: usize = 255;
@@ -202,8 +201,7 @@ fn mismatch() -> ApiError {
 
 /// Reads `webhook_url`, as far as it can be judged without the network.
 pub(crate) fn webhook_url(fields: &mut Fields<'_>, app: &App) -> Option<String> {
-    // An empty text is how forms say nothing.
-    let url = fields.text("webhook_url", 2048).filter(|url| !url.is_empty())?;
+    let url = fields.text("webhook_url", 2048)?;
     match enlarger_egress::check_url(&url, &app.policy) {
         Ok(()) => Some(url),
         Err(error) => {
@@ -227,9 +225,13 @@ pub(crate) async fn seconds_left(app: &App, task: &Task) -> ApiResult<f64> {
 }
 
 /// Adds what clients want to know of a task that they wait for.
-pub(crate) async fn headers(app: &App, accepted: &Accepted, mut response: Response) -> ApiResult<Response> {
-    let seconds = seconds_left(app, &accepted.task).await?.ceil().clamp(1.0, 86_400.0) as u64;
-    response.headers_mut().insert(ESTIMATE, seconds.into());
+pub(crate) async fn headers(
+    app: &App,
+    asked: &HeaderMap,
+    accepted: &Accepted,
+    mut response: Response,
+) -> ApiResult<Response> {
+    Promise::of(app, &accepted.task).await?.write(asked, response.headers_mut());
     if accepted.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }

@@ -370,6 +370,9 @@ pub trait TaskStore: std::fmt::Debug + Send + Sync {
     /// The object, also when it is pending; `None` when it has expired or never was.
     async fn object_get(&self, id: Uuid) -> Result<Option<Object>, StoreError>;
 
+    /// The objects of this scope that have not expired, newest first, pending ones too. `page` counts from 1.
+    async fn object_list(&self, page: u64, per_page: u64, scope: &Scope) -> Result<Vec<Object>, StoreError>;
+
     /// Up to `limit` expired objects whose bytes are to be deleted now; never one that a waiting or running task reads.
     /// An object stays on this list until [`TaskStore::object_deleted`] is called for it.
     async fn objects_take_expired(&self, limit: u32) -> Result<Vec<Object>, StoreError>;

@@ -344,6 +344,11 @@ impl TaskStore for SqliteStore {
         objects::get(&mut conn, self.context.now(), id).await
     }
 
+    async fn object_list(&self, page: u64, per_page: u64, scope: &Scope) -> Result<Vec<Object>, StoreError> {
+        let mut conn = self.readers.acquire().await?;
+        objects::list(&mut conn, self.context.now(), page, per_page, scope).await
+    }
+
     async fn objects_take_expired(&self, limit: u32) -> Result<Vec<Object>, StoreError> {
         self.write(move |tx, context| Box::pin(async move { objects::take_expired(tx, context.now(), limit).await }))
             .await

@@ -8,6 +8,7 @@ mod harness;
 mod hostile;
 mod page;
 mod queue;
+mod router;
 mod specification;
 mod webhooks;
 mod wire;
