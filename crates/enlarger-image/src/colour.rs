@@ -228,9 +228,7 @@ impl Sample for u16 {
 fn srgb(layout: Layout) -> ColorProfile {
     let rgb = ColorProfile::new_srgb();
     match layout {
-        Layout::Gray | Layout::GrayAlpha => {
-            gray(rgb.green_trc)
-        }
+        Layout::Gray | Layout::GrayAlpha => gray(rgb.green_trc),
         _ => rgb,
     }
 }

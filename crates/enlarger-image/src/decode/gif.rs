@@ -37,6 +37,7 @@ impl<'a> First<'a> {
         let start = &bytes[..walk.at];
         let mut transparent = None;
         let from = loop {
+            walk.skip_zeros();
             let from = walk.at;
             match walk.next_block()? {
                 Block::Control(index) => transparent = index,
@@ -173,12 +174,16 @@ impl<'a> Walk<'a> {
         Ok(taken)
     }
 
-    /// Goes on to the end of the next block.
-    fn next_block(&mut self) -> Result<Block, ImageError> {
-        // Some programs leave zeros between blocks.
+    /// Some programs leave zeros between blocks.
+    fn skip_zeros(&mut self) {
         while self.bytes.get(self.at) == Some(&0) {
             self.at += 1;
         }
+    }
+
+    /// Goes on to the end of the next block.
+    fn next_block(&mut self) -> Result<Block, ImageError> {
+        self.skip_zeros();
         match self.bytes.get(self.at) {
             None | Some(0x3B) => Ok(Block::End),
             Some(0x21) => {
