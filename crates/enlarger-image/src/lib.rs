@@ -11,14 +11,15 @@ mod error;
 mod exif;
 mod format;
 mod ifd;
+mod iptc;
 mod limits;
 mod orient;
 mod picture;
 mod xmp;
 
-pub use decode::{Decoded, Header, decode, probe};
+pub use decode::{Decoded, Header, decode, decode_unless, probe};
 pub use encode::{EncodeOptions, MetadataPolicy, encode, encode_notes};
 pub use error::ImageError;
 pub use format::Format;
 pub use limits::Limits;
-pub use picture::{Channels, Metadata, Picture, Samples};
+pub use picture::{Channels, Metadata, Picture, Samples, Text};

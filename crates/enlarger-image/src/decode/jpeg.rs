@@ -4,7 +4,7 @@ use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOpt
 use zune_jpeg::JpegDecoder;
 
 use super::{Container, broken, check_size, orientation, zeroed};
-use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, colour::Space, exif};
+use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Space, exif, iptc};
 
 /// Every scan goes over all blocks, so a small file with many can keep a decoder busy for hours. Encoders write about 10.
 const MOST_SCANS: u32 = 200;
@@ -49,6 +49,13 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
                 metadata.exif = Some(&data[EXIF.len()..]).filter(|e| exif::is_valid(e)).map(<[u8]>::to_vec);
             }
             0xE1 if data.starts_with(XMP) => metadata.xmp = Some(data[XMP.len()..].to_vec()),
+            0xED if data.starts_with(iptc::PHOTOSHOP) && metadata.iptc.is_none() => {
+                metadata.iptc = iptc::of_resources(&data[iptc::PHOTOSHOP.len()..]);
+            }
+            0xFE => {
+                let text = String::from_utf8_lossy(data).trim_end_matches('\0').to_owned();
+                metadata.texts.push(Text { keyword: "Comment".into(), text });
+            }
             0xE2 if data.starts_with(ICC) => icc.add(&data[ICC.len()..], limits)?,
             _ => {}
         }
@@ -114,6 +121,27 @@ pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<(Samples, Sp
         return Err(broken(Format::Jpeg, "its headers contradict each other"));
     }
     Ok((Samples::U8(samples), space))
+}
+
+/// Width, height and interleaved samples of a stream inside another format, as they are stored, without a change of colours.
+///
+/// # Errors
+/// If the stream is damaged, or has other than `count` components.
+pub(super) fn components(bytes: &[u8], count: usize) -> Result<(usize, usize, Vec<u8>), ImageError> {
+    let told = |error| broken(Format::Jpeg, error);
+    let options = DecoderOptions::default().set_max_width(usize::MAX).set_max_height(usize::MAX).set_strict_mode(true);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(told)?;
+    let (Some(stored), Some((width, height))) = (decoder.input_colorspace(), decoder.dimensions()) else {
+        return Err(broken(Format::Jpeg, "it has no frame"));
+    };
+    if stored.num_components() != count {
+        return Err(broken(Format::Jpeg, "it has other colours than the file around it says"));
+    }
+    decoder.set_options(options.jpeg_set_out_colorspace(stored));
+    let mut samples = zeroed::<u8>((width * height * count) as u64)?;
+    decoder.decode_into(&mut samples).map_err(told)?;
+    Ok((width, height, samples))
 }
 
 /// Adobe's programs store inks upside down: 255 is none. Their files, and those of all who followed them, have this segment.

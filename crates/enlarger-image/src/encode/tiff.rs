@@ -27,6 +27,7 @@ const MOST_ORDINARY: u64 = (1 << 32) - (64 << 20);
 const DESCRIPTION: u16 = 270;
 const SOFTWARE_TAG: u16 = 305;
 const XMP: u16 = 700;
+const IPTC: u16 = 33723;
 const ICC: u16 = 34675;
 
 pub(super) fn write<W: Write + Seek>(
@@ -105,6 +106,9 @@ where
     }
     if let Some(xmp) = &written.xmp {
         field(directory, XMP, Type::BYTE, xmp.as_bytes())?;
+    }
+    if let Some(records) = written.iptc {
+        field(directory, IPTC, Type::UNDEFINED, records)?;
     }
     // What the picture's maker wrote into these goes before what we would.
     if let Some(note) = written.provenance {
