@@ -20,7 +20,11 @@ const PIXEL_HEIGHT: u16 = 0xA003;
 const INTEROPERABILITY: u16 = 0xA005;
 const MAKER_NOTE: u16 = 0x927C;
 /// The program that worked on the picture after the camera did.
-const PROCESSING_SOFTWARE: u16 = 0x000B;
+pub(crate) const PROCESSING_SOFTWARE: u16 = 0x000B;
+/// What is in the picture.
+pub(crate) const DESCRIPTION: u16 = 270;
+/// The program that the camera or scanner made the picture by.
+pub(crate) const SOFTWARE: u16 = 305;
 
 /// Whether this is a TIFF structure at all.
 pub(crate) fn is_valid(exif: &[u8]) -> bool {

@@ -14,6 +14,7 @@ mod ifd;
 mod limits;
 mod orient;
 mod picture;
+mod provenance;
 mod xmp;
 
 pub use decode::{Decoded, Header, decode, probe};
@@ -22,3 +23,4 @@ pub use error::ImageError;
 pub use format::Format;
 pub use limits::Limits;
 pub use picture::{Channels, Metadata, Picture, Samples};
+pub use provenance::provenance;
