@@ -31,7 +31,11 @@ pub(crate) const COPYRIGHT: u16 = 0x8298;
 /// Where the offset of the main directory lies.
 const MAIN: usize = 4;
 /// The program that worked on the picture after the camera did.
-const PROCESSING_SOFTWARE: u16 = 0x000B;
+pub(crate) const PROCESSING_SOFTWARE: u16 = 0x000B;
+/// What is in the picture.
+pub(crate) const DESCRIPTION: u16 = 270;
+/// The program that the camera or scanner made the picture by.
+pub(crate) const SOFTWARE: u16 = 305;
 
 /// Cameras write some dozens. Hostile blocks have so many that work on each of them for each other one would take minutes.
 const MOST_ENTRIES: usize = 1000;

@@ -68,8 +68,8 @@ impl Format {
     /// The format that an extension stands for, with or without the dot, in any case.
     pub fn from_extension(extension: &str) -> Option<Self> {
         match extension.trim_start_matches('.').to_ascii_lowercase().as_str() {
-            "png" => Some(Self::Png),
-            "jpg" | "jpeg" | "jpe" | "jfif" => Some(Self::Jpeg),
+            "png" | "apng" => Some(Self::Png),
+            "jpg" | "jpeg" | "jpe" | "jfif" | "pjpeg" | "pjp" => Some(Self::Jpeg),
             "webp" => Some(Self::WebP),
             "tif" | "tiff" => Some(Self::Tiff),
             "bmp" | "dib" => Some(Self::Bmp),

@@ -15,6 +15,7 @@ mod iptc;
 mod limits;
 mod orient;
 mod picture;
+mod provenance;
 mod xmp;
 
 pub use decode::{Decoded, Header, decode, decode_unless, probe};
@@ -23,3 +24,4 @@ pub use error::ImageError;
 pub use format::Format;
 pub use limits::Limits;
 pub use picture::{Channels, Metadata, Picture, Samples, Text};
+pub use provenance::provenance;

@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
+    ops::Deref,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -65,8 +66,8 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Address and port to listen on.
-    listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7788), "ENLARGER_LISTEN" { value_name = "ADDRESS" };
+    /// Address to listen on: `HOST:PORT`, a host or a port, such as `0.0.0.0` for every network or `7788`.
+    listen: Listen = Listen::default(), "ENLARGER_LISTEN" { value_name = "ADDRESS" };
     /// Where tasks and files are kept. Empty: the platform's place for an application's data.
     data_dir: PathBuf = PathBuf::new(), "ENLARGER_DATA_DIR" { value_name = "DIR" };
     /// What this process does: `all`, `api` (no jobs are run) or `worker` (only health and metrics are served).
@@ -124,6 +125,95 @@ settings! {
     allow_net: Vec<ipnet::IpNet> = Vec::new(), "ENLARGER_ALLOW_NET" { value_name = "CIDR", value_delimiter = ',' };
     /// Origins whose pages may call this server from a browser, e.g. `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
+}
+
+/// An address to listen on, resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen(pub SocketAddr);
+
+impl Listen {
+    const PORT: u16 = 7788;
+
+    /// The same host on another port.
+    pub fn on_port(self, port: u16) -> Self {
+        Self(SocketAddr::new(self.ip(), port))
+    }
+}
+
+/// Only this machine can connect.
+impl Default for Listen {
+    fn default() -> Self {
+        Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Self::PORT))
+    }
+}
+
+impl Deref for Listen {
+    type Target = SocketAddr;
+
+    fn deref(&self) -> &SocketAddr {
+        &self.0
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    /// `HOST:PORT`, `HOST`, `PORT` or `:PORT`, which is every network, as in `*:PORT`. Names are looked up; of several
+    /// addresses the first is taken, and an IPv4 one before others, since `localhost` is 127.0.0.1 wherever we say so.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(port) = text.parse() {
+            return Ok(Self::default().on_port(port));
+        }
+        if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse() {
+            return Ok(Self(SocketAddr::new(ip, Self::PORT)));
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().ok()),
+            None => (text, Some(Self::PORT)),
+        };
+        let usage =
+            || format!("expected HOST:PORT, a host or a port, such as localhost:{}, 0.0.0.0 or 8080", Self::PORT);
+        let port: u16 = port.ok_or_else(usage)?;
+        if host == "*" || (host.is_empty() && !text.is_empty()) {
+            return Ok(Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)));
+        }
+        if let Some(ip) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            let ip: Ipv6Addr = ip.parse().map_err(|_| usage())?;
+            return Ok(Self(SocketAddr::new(ip.into(), port)));
+        }
+        // Systems read a bare number as an old form of an IPv4 address.
+        if host.contains([':', '/', ' ']) || host.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(usage());
+        }
+        let found: Vec<SocketAddr> = (host, port)
+            .to_socket_addrs()
+            .map_err(|_| format!("no address is known for the host {host:?}; {}", usage()))?
+            .collect();
+        let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+        first.map(|address| Self(*address)).ok_or_else(usage)
+    }
+}
+
+impl Serialize for Listen {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// In a file, a port is a number as a rule.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Word {
+            Port(u16),
+            Text(String),
+        }
+        match Word::deserialize(deserializer)? {
+            Word::Port(port) => Ok(Self::default().on_port(port)),
+            Word::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
 }
 
 /// A precision as the file spells it.
@@ -333,4 +423,32 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_be_a_host_a_port_or_both() {
+        for (text, address) in [
+            ("7788", "127.0.0.1:7788"),
+            ("0", "127.0.0.1:0"),
+            ("127.0.0.1:9000", "127.0.0.1:9000"),
+            ("localhost:9000", "127.0.0.1:9000"),
+            ("localhost", "127.0.0.1:7788"),
+            ("0.0.0.0", "0.0.0.0:7788"),
+            (":9000", "0.0.0.0:9000"),
+            ("*:9000", "0.0.0.0:9000"),
+            ("::1", "[::1]:7788"),
+            ("[::1]", "[::1]:7788"),
+            ("[::]:80", "[::]:80"),
+        ] {
+            assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()).as_deref(), Ok(address), "{text}");
+        }
+        for wrong in ["", "localhost:", "localhost:http", "1.2.3.4:70000", "70000", "http://localhost:80", "[::1]:x"] {
+            assert!(wrong.parse::<Listen>().is_err(), "{wrong}");
+        }
+        assert_eq!(toml::from_str::<ConfigLayer>("listen = 9000").unwrap().listen.unwrap().port(), 9000);
+    }
 }

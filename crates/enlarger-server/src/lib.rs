@@ -81,7 +81,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
 /// If the directory or the database cannot be opened.
 pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     let dir = &config.data_dir;
-    std::fs::create_dir_all(dir).map_err(io_error(format!("cannot make {}", dir.display())))?;
+    std::fs::create_dir_all(dir).map_err(io_error(format!("cannot create {}", dir.display())))?;
     let limits = StoreConfig {
         queue_limit: config.queue_limit,
         owner_queue_limit: if config.asks_for_credentials() { config.key_queue_limit } else { config.queue_limit },
@@ -95,7 +95,7 @@ pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
 }
 
 /// Serves until `stop` is cancelled, then drains and returns. `listener` is bound by the caller, so that a test can ask for
-/// any free port.
+/// any free port. `ready` is called once, when nothing can keep it from answering any more.
 ///
 /// # Errors
 /// If it cannot start.
@@ -103,6 +103,7 @@ pub async fn serve(
     config: Config,
     enlarger: Arc<Enlarger>,
     listener: TcpListener,
+    ready: impl FnOnce() + Send,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let store = Arc::new(open_store(&config).await?);
@@ -139,6 +140,7 @@ pub async fn serve(
     // The first estimate measures the machine, which nobody should have to wait for.
     let warm = app.enlarger.clone();
     tokio::task::spawn_blocking(move || warm.estimate(64, 64, &enlarger_pipeline::Request::default()).map(drop));
+    ready();
     http::serve(listener, router(&app), stop, Duration::from_secs(5)).await;
     for task in running {
         let _ = task.await;

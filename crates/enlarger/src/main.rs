@@ -9,7 +9,10 @@ mod look;
 mod machine;
 mod models;
 mod printer;
+mod search;
 mod serve;
+mod signals;
+mod target;
 mod upscale;
 
 use std::process::ExitCode;
@@ -70,6 +73,7 @@ fn quiet_broken_pipes() {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload_as_str().unwrap_or_default();
         if text.contains("Broken pipe") {
+            signals::remove_unfinished();
             std::process::exit(0);
         }
         let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
