@@ -104,7 +104,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
     let mut container = read(bytes, limits)?;
     let header = container.header();
     // None of the codecs is ours: should one panic, it is the file's fault.
-    let (samples, space) = catch_unwind(AssertUnwindSafe(|| pixels(bytes, &container, limits)))
+    let (samples, space) = catch_unwind(AssertUnwindSafe(|| pixels(bytes, &mut container, limits)))
         .unwrap_or_else(|_| Err(broken(header.format, "its decoder gave up")))?;
     let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;
     let samples = colour::settle(format, samples, space, channels, metadata, notes)?;
@@ -123,10 +123,10 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
     Ok(Decoded { picture, header, notes })
 }
 
-fn pixels(bytes: &[u8], container: &Container, limits: &Limits) -> Result<(Samples, Space), ImageError> {
+fn pixels(bytes: &[u8], container: &mut Container, limits: &Limits) -> Result<(Samples, Space), ImageError> {
     match container.format {
         Format::Png => Ok((png::pixels(bytes, container)?, Space::Display)),
-        Format::Jpeg => jpeg::pixels(bytes, container),
+        Format::Jpeg => jpeg::pixels(bytes, limits, &mut container.notes, &|| false),
         Format::WebP => Ok((webp::pixels(bytes, container)?, Space::Display)),
         Format::Tiff => tiff::pixels(bytes, container, limits),
         Format::Gif => Ok((gif::pixels(bytes, container)?, Space::Display)),
