@@ -133,7 +133,7 @@ fn decoded(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<De
     let mut container = read(bytes, limits)?;
     let header = container.header();
     // None of the codecs is ours: should one panic, it is the file's fault.
-    let (samples, space) = catch_unwind(AssertUnwindSafe(|| pixels(bytes, &container, limits, cancelled)))
+    let (samples, space) = catch_unwind(AssertUnwindSafe(|| pixels(bytes, &mut container, limits, cancelled)))
         .unwrap_or_else(|_| Err(broken(header.format, "its decoder gave up")))?;
     let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;
     checked(cancelled)?;
@@ -155,13 +155,13 @@ fn decoded(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<De
 
 fn pixels(
     bytes: &[u8],
-    container: &Container,
+    container: &mut Container,
     limits: &Limits,
     cancelled: Cancelled<'_>,
 ) -> Result<(Samples, Space), ImageError> {
     match container.format {
         Format::Png => Ok((png::pixels(bytes, container, cancelled)?, Space::Display)),
-        Format::Jpeg => jpeg::pixels(bytes, container),
+        Format::Jpeg => jpeg::pixels(bytes, limits, &mut container.notes, cancelled),
         Format::WebP => Ok((webp::pixels(bytes, container, cancelled)?, Space::Display)),
         Format::Tiff => tiff::pixels(bytes, limits, cancelled),
         Format::Gif => Ok((gif::pixels(bytes, container, limits, cancelled)?, Space::Display)),
