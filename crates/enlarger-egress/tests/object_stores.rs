@@ -70,10 +70,11 @@ async fn promise_12_compressed_bombs_and_damage_end_at_the_limit() {
     );
     // Nothing comes out of empty pieces, however many are sent.
     let empty = gzip(b"").repeat(1000);
+    let length = format!("{:x}\r\n", empty.len());
     let chunked = [
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
             .as_slice(),
-        format!("{:x}\r\n", empty.len()).as_bytes(),
+        length.as_bytes(),
         &empty,
         b"\r\n0\r\n\r\n",
     ];
