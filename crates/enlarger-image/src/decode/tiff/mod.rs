@@ -343,8 +343,8 @@ impl Layout {
         if self.colours == Colours::Palette && palette.len() < 3 << self.bits {
             return Err(broken(FORMAT, "its palette is too short"));
         }
-        // Some programs wrote palettes of 8 bits.
-        let palette_most = if palette.iter().all(|&v| v < 256) { 255 } else { 65535 };
+        // Some programs wrote palettes of 8 bits; of those with 16, some have levels times 257 and some times 256.
+        let palette_shift = if palette.iter().all(|&v| v < 256) { 0 } else { 8 };
         let mut out = zeroed::<U>((width * height * out_samples) as u64)?;
         let mut pixel = [0u32; 5];
         for (y, line) in out.chunks_exact_mut(width * out_samples).enumerate() {
@@ -364,7 +364,7 @@ impl Layout {
                     Colours::Palette => {
                         let index = pixel[0] as usize;
                         for (c, to) in to[..3].iter_mut().enumerate() {
-                            *to = U::scaled(palette[(c << self.bits) + index] as u32, palette_most);
+                            *to = U::scaled((palette[(c << self.bits) + index] >> palette_shift) as u32, 255);
                         }
                         if let Some(alpha) = to.get_mut(3) {
                             *alpha = U::scaled(pixel[1], levels);
