@@ -103,6 +103,7 @@ async fn get((State(app), Extension(caller), headers): Parts, id: &str, kinds: &
     let id: Uuid = id.parse().map_err(|_| ApiError::no_task())?;
     let task = app.store.get(id, &caller.scope()).await?.filter(|task| kinds.contains(&task.kind.as_str()));
     let task = task.ok_or_else(ApiError::no_task)?;
+    app.polls.asked(task.id);
     let data = TaskData::of(&app, &task, &app.base(&headers))?;
     let response = Json(TaskResponse { data }).into_response();
     if task.state.is_terminal() {
