@@ -71,12 +71,14 @@ $(VENV)/.tests-ready: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-lint: build-tools ## Format, lints and licences
+lint: build-tools ## Format, lints, licences, and advisories if their database is here
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked
 	$(TOOLS)/bin/cargo-deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root $(TOOLS) --profile dev --no-default-features --version 0.20.2 cargo-deny
 	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
+	@if ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; then $(TOOLS)/bin/cargo-deny --offline check advisories; \
+	else echo "Advisories were not checked: there is no database here. Where the network allows it, get one by: $(TOOLS)/bin/cargo-deny fetch db"; fi
 
 quality: ## Measure quality on held-out photos, into docs/quality.md
 	benches/photos.sh target/photos

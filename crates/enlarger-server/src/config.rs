@@ -6,6 +6,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use clap::{Args, Command, ValueEnum};
@@ -111,10 +112,17 @@ settings! {
     max_upload_mb: u64 = 256, "ENLARGER_MAX_UPLOAD_MB" { value_name = "MB" };
     /// Largest source picture, in million pixels.
     max_source_megapixels: u64 = 64, "ENLARGER_MAX_SOURCE_MEGAPIXELS" { value_name = "MP" };
+    /// Largest result of the page and of `/api/`, in million pixels. 0: as large as memory allows. The vendors' routes have the
+    /// vendors' limits.
+    max_result_megapixels: u64 = 0, "ENLARGER_MAX_RESULT_MEGAPIXELS" { value_name = "MP" };
     /// How many large bodies are read at once; others wait a little, then are asked to come again.
     bodies_at_once: usize = 64, "ENLARGER_BODIES_AT_ONCE" { value_name = "N" };
-    /// Hours that the files of a finished task are kept.
-    retention_hours: u64 = 24, "ENLARGER_RETENTION_HOURS" { value_name = "H" };
+    /// Hours that the files of a finished task are kept, or `keep`: until they are deleted, or `disk_budget_mb` is reached.
+    /// `auto`: `keep` if `listen` is a loopback address and `role` is `all`, else 24.
+    retention_hours: Retention = Retention::Auto, "ENLARGER_RETENTION_HOURS" { value_name = "H" };
+    /// MB that the files of all tasks may take where finished ones are kept. Beyond that, the longest finished go first; the last
+    /// one always stays. 0: no limit.
+    disk_budget_mb: u64 = 51_200, "ENLARGER_DISK_BUDGET_MB" { value_name = "MB" };
     /// Days that a task is remembered after its files are gone.
     history_days: u64 = 30, "ENLARGER_HISTORY_DAYS" { value_name = "D" };
     /// Hours that an uploaded file is kept for tasks to come.
@@ -245,6 +253,49 @@ pub enum Auth {
     Off,
 }
 
+/// How long the files of finished tasks are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// `Keep` where only this machine can connect, else 24 hours.
+    Auto,
+    /// Until they are deleted, or the disk budget is reached.
+    Keep,
+    /// So many hours.
+    Hours(u64),
+}
+
+impl FromStr for Retention {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "keep" => Ok(Self::Keep),
+            number => {
+                number.parse().map(Self::Hours).map_err(|_| format!("`{text}` is not auto, keep or a number of hours"))
+            }
+        }
+    }
+}
+
+impl Serialize for Retention {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Keep => serializer.serialize_str("keep"),
+            Self::Hours(hours) => serializer.serialize_u64(*hours),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Retention {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A secret: printed nowhere.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -298,6 +349,24 @@ impl Config {
         }
     }
 
+    /// How long the files of finished tasks are kept; `None`: until they are deleted or the disk budget is reached.
+    pub fn retention(&self) -> Option<Duration> {
+        const DAY: u64 = 24;
+        let hours = match self.retention_hours {
+            Retention::Keep => return None,
+            Retention::Auto if self.role == Role::All && self.listen.ip().is_loopback() => return None,
+            Retention::Auto => DAY,
+            Retention::Hours(hours) => hours,
+        };
+        Some(Duration::from_secs(hours.saturating_mul(3600)))
+    }
+
+    /// Bytes that the files of tasks may take where finished ones are kept; `None`: as many as there is room for.
+    pub fn disk_budget(&self) -> Option<u64> {
+        let limited = self.disk_budget_mb > 0 && self.retention().is_none();
+        limited.then_some(self.disk_budget_mb.saturating_mul(1 << 20))
+    }
+
     /// What can be judged without opening anything.
     fn check(&self) -> Result<(), ConfigError> {
         let fail = |what: &str, hint: &str| Err(ConfigError::new(what, hint));
@@ -339,7 +408,7 @@ impl Config {
             ("max_upload_mb", self.max_upload_mb),
             ("max_source_megapixels", self.max_source_megapixels),
             ("bodies_at_once", self.bodies_at_once as u64),
-            ("retention_hours", self.retention_hours),
+            ("retention_hours", if self.retention_hours == Retention::Hours(0) { 0 } else { 1 }),
             ("upload_hours", self.upload_hours),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
@@ -450,5 +519,48 @@ mod tests {
             assert!(wrong.parse::<Listen>().is_err(), "{wrong}");
         }
         assert_eq!(toml::from_str::<ConfigLayer>("listen = 9000").unwrap().listen.unwrap().port(), 9000);
+    }
+
+    #[test]
+    fn files_are_kept_on_a_loopback_address_and_for_a_day_elsewhere_unless_told_otherwise() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let config = |listen: &str, role, retention_hours: &str| Config {
+            listen: listen.parse().unwrap(),
+            role,
+            retention_hours: retention_hours.parse().unwrap(),
+            ..Config::default()
+        };
+        for (listen, role, hours, kept) in [
+            ("127.0.0.1:7788", Role::All, "auto", None),
+            ("127.9.9.9:1", Role::All, "auto", None),
+            ("[::1]:7788", Role::All, "auto", None),
+            ("0.0.0.0:7788", Role::All, "auto", Some(24 * HOUR)),
+            ("[::]:7788", Role::All, "auto", Some(24 * HOUR)),
+            ("192.168.1.5:80", Role::All, "auto", Some(24 * HOUR)),
+            // Who uses the other half of a service is not known by where this half listens.
+            ("127.0.0.1:7788", Role::Worker, "auto", Some(24 * HOUR)),
+            ("127.0.0.1:7788", Role::Api, "auto", Some(24 * HOUR)),
+            ("127.0.0.1:7788", Role::All, "3", Some(3 * HOUR)),
+            ("0.0.0.0:7788", Role::All, "keep", None),
+        ] {
+            let config = config(listen, role, hours);
+            assert_eq!(config.retention(), kept, "{listen} {role:?} {hours}");
+            assert_eq!(config.disk_budget().is_some(), kept.is_none(), "{listen} {role:?} {hours}");
+        }
+    }
+
+    #[test]
+    fn retention_is_read_from_a_file_as_a_word_or_a_number() {
+        let read = |text: &str| toml::from_str::<ConfigLayer>(text).map(|layer| layer.retention_hours);
+        assert_eq!(read("retention_hours = 24").unwrap(), Some(Retention::Hours(24)));
+        assert_eq!(read("retention_hours = \"keep\"").unwrap(), Some(Retention::Keep));
+        for bad in ["retention_hours = \"always\"", "retention_hours = -1", "retention_hours = 1.5"] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.contains("is not auto, keep or a number of hours"), "{error}");
+        }
+        assert!(
+            Config::load(ConfigLayer { retention_hours: Some(Retention::Hours(0)), ..Default::default() }, None)
+                .is_err()
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::result_large_err, reason = "an error is made once per refused request, and moved twice")]
 
+mod apart;
 mod app;
 pub mod auth;
 mod body;
@@ -18,11 +19,13 @@ mod files;
 mod http;
 mod image;
 mod job;
+mod machine;
 mod magnific;
 pub mod openapi;
 mod outbox;
 mod page;
 mod poller;
+mod polls;
 mod submit;
 mod sweeper;
 mod wait;
@@ -46,6 +49,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use apart::{COMMAND as APART_COMMAND, run as run_apart};
 use app::App;
 use config::Role;
 pub use config::{Config, ConfigError, ConfigLayer, print_config};
@@ -87,7 +91,8 @@ pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
         owner_queue_limit: if config.asks_for_credentials() { config.key_queue_limit } else { config.queue_limit },
         // Longer than storing a picture takes; a client whose server died in between is kept waiting no longer.
         reservation_ttl: Duration::from_secs(5),
-        retention: Duration::from_secs(config.retention_hours.saturating_mul(3600)),
+        retention: config.retention(),
+        suspects_run_apart: true,
         history: Duration::from_secs(config.history_days.saturating_mul(86_400)),
         ..StoreConfig::default()
     };
@@ -109,12 +114,14 @@ pub async fn serve(
     let store = Arc::new(open_store(&config).await?);
     let files =
         files::Files::open(&config.data_dir.join("files")).map_err(io_error("cannot open the folder of files"))?;
-    let secret = signing_key(&config.data_dir.join("signing.key")).map_err(io_error("cannot read the signing key"))?;
+    let secret = signing_key(&config.data_dir.join("signing.key"), &files.tmp())
+        .map_err(io_error("cannot read the signing key"))?;
     let webhooks = outbox::webhooks(&config)?;
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
     // A second server in one process keeps the first one's recorder.
     let _ = metrics::set_global_recorder(recorder);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let app = Arc::new(App {
         auth: auth::Authority::new(&config, store.clone())?,
         bodies: body::Bodies::new(config.bodies_at_once),
@@ -122,6 +129,9 @@ pub async fn serve(
         signer: files::signed::Signer::new(secret),
         asides: Arc::new(Semaphore::new(1)),
         held_polls: Semaphore::new(poller::HELD_AT_ONCE),
+        readers: Arc::new(Semaphore::new((cores / 2).max(1))),
+        reads: files::Reads::default(),
+        polls: polls::Polls::default(),
         deleted: tokio::sync::broadcast::channel(256).0,
         started: std::time::Instant::now(),
         stop: stop.clone(),
@@ -136,6 +146,9 @@ pub async fn serve(
         running.push(tokio::spawn(worker::run(app.clone())));
         running.push(tokio::spawn(outbox::run(app.clone(), webhooks)));
         running.push(tokio::spawn(sweeper::run(app.clone())));
+    }
+    if app.config.role != Role::Worker {
+        running.push(tokio::spawn(polls::run(app.clone())));
     }
     // The first estimate measures the machine, which nobody should have to wait for.
     let warm = app.enlarger.clone();
@@ -191,7 +204,7 @@ async fn health() -> Response {
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let stored = app.store.ping().await.map_err(ApiError::from);
-    let written = app.blocking(|app| app.files.draft().map(drop).map_err(ApiError::from)).await;
+    let written = app.blocking(|app| app.files.room().map_err(ApiError::from)).await;
     match stored.and(written) {
         Ok(()) if !app.stop.is_cancelled() => axum::Json(json!({ "status": "ready" })).into_response(),
         Ok(()) => ApiError::unavailable("the server is stopping").into_response(),
@@ -210,7 +223,7 @@ async fn scrape(State(app): State<Arc<App>>) -> Response {
 }
 
 /// The key that addresses are signed with: made once, readable by this user only.
-fn signing_key(path: &Path) -> io::Result<[u8; 32]> {
+fn signing_key(path: &Path, tmp: &Path) -> io::Result<[u8; 32]> {
     let read = || {
         let bytes = std::fs::read(path)?;
         bytes.try_into().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it does not have 32 bytes"))
@@ -219,7 +232,7 @@ fn signing_key(path: &Path) -> io::Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    let mut draft = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    let mut draft = tempfile::NamedTempFile::new_in(tmp)?;
     io::Write::write_all(&mut draft, &auth::keys::random::<32>())?;
     draft.as_file().sync_all()?;
     // Of processes that start together one wins, and all read what it wrote.

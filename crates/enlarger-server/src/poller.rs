@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::{app::App, error::ApiResult, submit::seconds_left, wait};
 
-/// Sent by ComfyUI's nodes with every call.
-const COMFYUI: &str = "comfy-env";
+/// Sent by ComfyUI's nodes with every call. They learn of a task's end by polling, and stop when their user gives up.
+pub(crate) const COMFYUI: &str = "comfy-env";
 /// Seconds between polls of ComfyUI's nodes.
 const GRID: f64 = 10.0;
 /// A poll is held when fewer seconds are left. With more the next one comes in time, and holding this one would only move it.
@@ -75,7 +75,10 @@ fn noticed(seconds: f64) -> f64 {
 pub(crate) async fn ask(app: &App, asked: &HeaderMap, id: Uuid, scope: &Scope) -> ApiResult<Task> {
     let place = if asked.contains_key(COMFYUI) { app.held_polls.try_acquire().ok() } else { None };
     let hold = if place.is_some() { LONGEST_HOLD } else { Duration::ZERO };
-    wait::until(app, scope, id, Instant::now() + hold, SOON).await
+    app.polls.asked(id);
+    let task = wait::until(app, scope, id, Instant::now() + hold, SOON).await?;
+    app.polls.asked(id);
+    Ok(task)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `enlarger`: pictures made larger, on the command line and as a service.
 
+mod apart;
 mod bench;
 mod dirs;
 mod doctor;
@@ -46,6 +47,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure how fast this machine runs each network.
     Bench(bench::BenchArgs),
+    #[command(name = enlarger_server::APART_COMMAND, hide = true)]
+    Apart(apart::ApartArgs),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Apart(args) => apart::run(args),
     };
     result.unwrap_or_else(|error| {
         printer::error(&error);

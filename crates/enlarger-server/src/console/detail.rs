@@ -35,7 +35,7 @@ pub(crate) struct TaskDetail {
     started_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// When its files are deleted.
+    /// When its files are deleted. Null also for a finished task that is kept until it is deleted or the disk budget is reached.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     #[schema(inline)]

@@ -112,7 +112,12 @@ async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, re
     let name = file_name(&app, &key, media_type).await;
     let download = signature.download.as_deref() == Some("1");
     let served = ServeFile::new(app.files.path(&key)).try_call(request).await.map_err(ApiError::from)?;
-    let mut response = served.map(Body::new);
+    let mut response = served.map(|body| match key {
+        Key::Object(_) => Body::new(body),
+        Key::Source(task) | Key::Thumb(task) | Key::Map(task, _) | Key::Result(task, _) => {
+            app.reads.of(task, Body::new(body))
+        }
+    });
     let headers = response.headers_mut();
     let kind = if download { "attachment" } else { "inline" };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
