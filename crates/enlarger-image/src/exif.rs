@@ -23,7 +23,6 @@ const USER_COMMENT: u16 = 0x9286;
 const CHARACTER_CODE: usize = 8;
 const UNDEFINED: u16 = 7;
 const MAKER_NOTE: u16 = 0x927C;
-pub(crate) const DESCRIPTION: u16 = 0x010E;
 pub(crate) const MAKE: u16 = 0x010F;
 pub(crate) const MODEL: u16 = 0x0110;
 pub(crate) const ARTIST: u16 = 0x013B;
@@ -33,9 +32,9 @@ const MAIN: usize = 4;
 /// The program that worked on the picture after the camera did.
 pub(crate) const PROCESSING_SOFTWARE: u16 = 0x000B;
 /// What is in the picture.
-pub(crate) const DESCRIPTION: u16 = 270;
+pub(crate) const DESCRIPTION: u16 = 0x010E;
 /// The program that the camera or scanner made the picture by.
-pub(crate) const SOFTWARE: u16 = 305;
+pub(crate) const SOFTWARE: u16 = 0x0131;
 
 /// Cameras write some dozens. Hostile blocks have so many that work on each of them for each other one would take minutes.
 const MOST_ENTRIES: usize = 1000;
