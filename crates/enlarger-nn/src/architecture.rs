@@ -16,8 +16,8 @@ use crate::{
 /// architecture computes with, and finite.
 ///
 /// # Errors
-/// [`NnError::Architecture`] with the likely name of an unsupported network, [`NnError::Weights`] if arrays of a
-/// supported one are missing, or there are others.
+/// [`NnError::Architecture`] with the likely name of an unsupported network, or the arrays that a supported one does not
+/// use, [`NnError::Weights`] if arrays are missing, [`NnError::Format`] if values are not finite.
 pub fn detect(raw: StateDict) -> Result<(Architecture, StateDict), NnError> {
     let mut named = canonical(raw)?;
     fold_plus(&mut named)?;
@@ -28,7 +28,7 @@ pub fn detect(raw: StateDict) -> Result<(Architecture, StateDict), NnError> {
         return Err(weights::unused(&unused));
     }
     if let Some((name, _)) = named.0.par_iter().find_first(|(_, tensor)| !is_finite(&tensor.data)) {
-        return Err(NnError::Weights(format!(
+        return Err(NnError::Format(format!(
             "{name} has values that are infinite or not a number; the file is damaged"
         )));
     }

@@ -36,7 +36,7 @@ pub struct Listed {
 /// so that [`crate::architecture::detect`] can say what it is.
 ///
 /// # Errors
-/// [`NnError::Weights`] with names, if arrays belong to none of these; [`NnError::Architecture`] if these tell another kind.
+/// [`NnError::Architecture`] with names, if arrays belong to none of these, or with the likely kind, if they tell it.
 pub fn network(listed: &[Listed]) -> Result<Vec<(usize, String)>, NnError> {
     let floats = || listed.iter().enumerate().filter(|(_, array)| !array.whole);
     let mut roots: Vec<&str> = floats().filter_map(|(_, array)| root(&array.name)).collect();
@@ -45,7 +45,7 @@ pub fn network(listed: &[Listed]) -> Result<Vec<(usize, String)>, NnError> {
         return Ok(floats().map(|(at, array)| (at, array.name.clone())).collect());
     };
     if let Some(equal) = roots.get(1).filter(|other| rank(other) == rank(best)) {
-        return Err(NnError::Weights(format!(
+        return Err(NnError::Architecture(format!(
             "the file holds several networks ({} and {})",
             best.trim_end_matches('.'),
             equal.trim_end_matches('.')
@@ -83,7 +83,7 @@ pub fn unused(names: &[&str]) -> NnError {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    NnError::Weights(format!(
+    NnError::Architecture(format!(
         "the file has arrays that ESRGAN (RRDBNet) and Compact networks do not use: {}{more}",
         shown.join(", ")
     ))

@@ -21,8 +21,8 @@ pub fn is_safetensors(bytes: &[u8]) -> bool {
 /// Reads the network's arrays: F64, F32, F16 and BF16.
 ///
 /// # Errors
-/// [`NnError::Format`] if the header is damaged or an array has another type, [`NnError::Weights`] if arrays serve no
-/// supported network.
+/// [`NnError::Format`] if the header is damaged or an array has another type, [`NnError::Architecture`] if arrays serve
+/// no supported network.
 pub fn read(bytes: &[u8]) -> Result<StateDict, NnError> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| NnError::Format(format!("the safetensors file is damaged: {e}")))?;
