@@ -1,4 +1,5 @@
-//! Whether a file says that enlarger made it. Only headers are read: pixels are sought past.
+//! Whether a file says that enlarger made it. Only headers are read, and pixels sought past; but
+//! for AVIF, where the note may lie behind the pixels.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
@@ -9,7 +10,10 @@ const MOST_BLOCKS: usize = 4096;
 /// More bytes than a note, or a block with a note in it, has.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The note that [`crate::encode`] writes for [`crate::EncodeOptions::provenance`], if a PNG, JPEG, TIFF or WebP file has one:
+/// More bytes than an AVIF file of any size that we write has.
+const MOST_OF_AVIF: u64 = 64 << 20;
+
+/// The note that [`crate::encode`] writes for [`crate::EncodeOptions::provenance`], if a PNG, JPEG, TIFF, WebP or AVIF file has one:
 /// "upscaled 4x by enlarger 0.1.0, x4plus, plan 0123456789ab". Nothing of other files, damaged ones included.
 ///
 /// # Errors
@@ -36,9 +40,19 @@ fn find<R: Read + Seek>(file: &mut R) -> io::Result<Option<String>> {
         in_tiff(&mut Tiff { file, big_endian: false, wide: magic[2] == b'+' })
     } else if magic.starts_with(b"MM\0*") || magic.starts_with(b"MM\0+") {
         in_tiff(&mut Tiff { file, big_endian: true, wide: magic[3] == b'+' })
+    } else if &magic[4..] == b"ftypavif" {
+        file.seek(start(0))?;
+        in_avif(file)
     } else {
         Ok(None)
     }
+}
+
+/// The note is in the EXIF block, which lies uncompressed among the image's own data.
+fn in_avif<R: Read>(file: &mut R) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    file.take(MOST_OF_AVIF).read_to_end(&mut bytes)?;
+    Ok(note(&bytes))
 }
 
 fn in_png<R: Read + Seek>(file: &mut R) -> io::Result<Option<String>> {
@@ -187,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn every_format_that_is_read_says_that_enlarger_made_it() {
+    fn every_format_that_is_written_says_that_enlarger_made_it() {
         let main = vec![Tag::text(SOFTWARE, "a camera"), Tag::text(DESCRIPTION, "a hill")];
         let exif = Some(Parts { main, ..Parts::default() }.into_block());
-        for format in [Format::Png, Format::Jpeg, Format::WebP, Format::Tiff] {
+        for format in [Format::Png, Format::Jpeg, Format::WebP, Format::Tiff, Format::Avif] {
             for metadata in [Metadata::default(), Metadata { exif: exif.clone(), ..Metadata::default() }] {
                 assert_eq!(read(&written(format, Some(NOTE), metadata.clone())).as_deref(), Some(NOTE), "{format:?}");
                 assert_eq!(read(&written(format, None, metadata)), None, "{format:?}");

@@ -99,6 +99,7 @@ async fn submit(store: Arc<SqliteStore>) -> Result<(Uuid, Duration), StoreError>
         input_object: None,
         webhook_url: None,
         cost: 2.0,
+        polled: false,
     };
     match store.submit(task, None).await? {
         Submitted::Created(task) => Ok((task.id, started.elapsed())),

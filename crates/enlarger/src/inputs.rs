@@ -166,9 +166,13 @@ impl Inputs {
             passed_over.extend(reason.map(|reason| (source.path.clone(), reason)));
             reason.is_none()
         });
-        // Of results in a format that is only written.
-        for (path, reason) in passed_over.iter_mut().filter(|(path, _)| named_as_result(path)) {
-            if matches!(reason, Reason::Format(_)) && path.is_file() {
+        // Results may be in a format that is only written.
+        for (path, reason) in
+            passed_over.iter_mut().filter(|(path, reason)| matches!(reason, Reason::Format(_)) && path.is_file())
+        {
+            if says_it_is_a_result(path) {
+                *reason = Reason::Result;
+            } else if named_as_result(path) {
                 *reason = Reason::NamedAsResult;
             }
         }

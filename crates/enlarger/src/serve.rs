@@ -120,28 +120,36 @@ async fn serve(config: Config, backend: Backend) -> anyhow::Result<()> {
     })
 }
 
+/// Tells on standard error. The server outlives whoever reads that: `eprintln!` would end it once nobody does.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 fn announce(config: &Config, address: SocketAddr) {
     let urls = match config.public_url.trim_end_matches('/') {
         "" => reachable(address),
         url => vec![url.to_owned()],
     };
     let url = &urls[0];
-    eprintln!("enlarger {} keeps its tasks and files in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    say!("enlarger {} keeps its tasks and files in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
     if !config.public_url.is_empty() {
-        eprintln!("Listening on http://{address}");
+        say!("Listening on http://{address}");
     }
     match config.role {
-        Role::Worker => eprintln!("Working; health and metrics at {url}"),
+        Role::Worker => say!("Working; health and metrics at {url}"),
         Role::All | Role::Api => {
-            eprintln!("Open {}", urls.join(", or from another machine "));
-            eprintln!("API  {url}/v1/ai/image-upscaler, described at {url}/docs/api");
+            say!("Open {}", urls.join(", or from another machine "));
+            say!("API  {url}/v1/ai/image-upscaler, described at {url}/docs/api");
         }
     }
     if config.asks_for_credentials() {
-        eprintln!("An API key is required: create one with `enlarger keys create NAME`");
+        say!("An API key is required: create one with `enlarger keys create NAME`");
     }
     if config.insecure_no_auth {
-        eprintln!("warning: anyone who can reach {address} can use this server");
+        say!("warning: anyone who can reach {address} can use this server");
     }
 }
 
@@ -180,7 +188,7 @@ fn in_use(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
 /// The first signal drains, the second ends at once.
 async fn on_signal(mut signals: Signals, stop: CancellationToken) {
     signals.next().await;
-    eprintln!("Stopping: running tasks are finished or given back. Press Ctrl-C again to end at once.");
+    say!("Stopping: running tasks are finished or given back. Press Ctrl-C again to end at once.");
     stop.cancel();
     let again = signals.next().await;
     std::process::exit(again.exit_code().into());
