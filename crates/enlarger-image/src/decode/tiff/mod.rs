@@ -429,3 +429,39 @@ impl Level for u16 {
         ((u64::from(value) * 65535 + u64::from(most) / 2) / u64::from(most)) as u16
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of entries (tag, type, count, value) and the offset of the next.
+    fn directory(entries: &[(u16, u16, u32, u32)], next: u32) -> Vec<u8> {
+        let mut bytes = (entries.len() as u16).to_le_bytes().to_vec();
+        for (tag, kind, count, value) in entries {
+            bytes.extend([tag.to_le_bytes(), kind.to_le_bytes()].as_flattened());
+            bytes.extend([count.to_le_bytes(), value.to_le_bytes()].as_flattened());
+        }
+        bytes.extend(next.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn directories_below_cost_no_more_than_twice_the_files_size() {
+        // Behind the header lie 16 offsets of one large directory, and that, of fields of a type or of none.
+        for kind in [3, 99] {
+            let large = directory(&[(700, kind, 1, 0); 20_000], 0);
+            let mut file = b"II*\0\0\0\0\0".to_vec();
+            let at = 8 + 16 * 4;
+            file.extend([at as u32; 16].iter().flat_map(|at| at.to_le_bytes()));
+            file.extend(&large);
+            let first = file.len() as u64;
+            file.extend(directory(&[(SUB_DIRECTORIES, 4, 16, 8)], 0));
+            let (structure, _) = Structure::open(&file).expect("a header");
+            let entries = structure.directory(first).expect("a directory").entries;
+            let page = Directory { structure, entries, at: first, more: false };
+            let mut read = 0;
+            page.check_is_no_raw_file(&mut read).expect("no raw file");
+            assert!((large.len() - 6..=2 * file.len()).contains(&read), "{read} of {}", file.len());
+        }
+    }
+}
