@@ -49,6 +49,7 @@ test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 	@command -v chromium >/dev/null || $(APT) chromium
 	@command -v cjpeg >/dev/null && command -v djpeg >/dev/null || $(APT) libjpeg-turbo-progs
+	@command -v tiffcp >/dev/null || $(APT) libtiff-tools
 
 tests/clients/node_modules/.ready: tests/clients/package-lock.json
 	@command -v npm >/dev/null || $(APT) nodejs npm

@@ -42,7 +42,7 @@ const MOST_ENTRIES: usize = 1000;
 /// Whether this is a TIFF structure at all, and one that a program might have written in earnest.
 pub(crate) fn is_valid(exif: &[u8]) -> bool {
     Structure::open(exif).is_some_and(|(s, first)| {
-        !s.big && s.directory(first).is_some_and(|(entries, _)| entries.len() <= MOST_ENTRIES)
+        !s.big && s.directory(first).is_some_and(|fields| fields.entries.len() <= MOST_ENTRIES)
     })
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn orientation(exif: &[u8]) -> u8 {
 /// Pixels per inch.
 pub(crate) fn dpi(exif: &[u8]) -> Option<(f32, f32)> {
     let (structure, first) = Structure::open(exif)?;
-    let entries = structure.directory(first)?.0;
+    let entries = structure.directory(first)?.entries;
     let rational = |tag| entries.iter().find(|e| e.tag == tag)?.rational(structure.order);
     let scale = dots_per_unit(number(exif, RESOLUTION_UNIT))?;
     Some((rational(X_RESOLUTION)? * scale, rational(Y_RESOLUTION)? * scale))
@@ -168,7 +168,7 @@ pub(crate) fn with_user_comment(exif: Option<&[u8]>, text: &str) -> Option<Vec<u
     let (order, entry) = find(&block, MAIN, EXIF_DIRECTORY)?;
     let own = entry + 8;
     let (structure, _) = Structure::open(&block)?;
-    let entries = structure.directory(order.u32(&block, own)?.into())?.0;
+    let entries = structure.directory(order.u32(&block, own)?.into())?.entries;
     let comment = entries.iter().find(|e| e.tag == USER_COMMENT).and_then(|e| e.data);
     let is_blank = |comment: &[u8]| comment.iter().skip(CHARACTER_CODE).all(|b| matches!(b, 0 | b' '));
     if !comment.is_none_or(is_blank) {
@@ -229,7 +229,7 @@ impl Parts {
     /// Of an EXIF block or a TIFF file. Left out are fields that say how pixels are laid out, and maker's notes: their offsets
     /// are often relative to the whole, so they would point to nowhere.
     pub fn read(structure: Structure, first: u64) -> Self {
-        let directory = |at: u64| structure.directory(at).map(|d| d.0).unwrap_or_default();
+        let directory = |at: u64| structure.directory(at).map(|fields| fields.entries).unwrap_or_default();
         // Fields that share their values could make much of a small file.
         let mut left = structure.bytes.len();
         let mut to_tag = |e: Entry<'_>| {
@@ -289,7 +289,7 @@ fn is_about_the_picture(tag: u16) -> bool {
 
 fn number(exif: &[u8], tag: u16) -> Option<u64> {
     let (structure, first) = Structure::open(exif)?;
-    structure.directory(first)?.0.iter().find(|e| e.tag == tag)?.number(structure.order, 0)
+    structure.directory(first)?.entries.iter().find(|e| e.tag == tag)?.number(structure.order, 0)
 }
 
 /// Where the entry for a tag lies, in the directory that the offset at `pointer` points to.

@@ -24,6 +24,16 @@ pub(crate) struct Entry<'a> {
     pub data: Option<&'a [u8]>,
 }
 
+/// A directory as it is in a file.
+pub(crate) struct Fields<'a> {
+    /// Those of known kinds.
+    pub entries: Vec<Entry<'a>>,
+    /// Offset of the next directory; 0 if there is none.
+    pub next: u64,
+    /// Bytes of all fields.
+    pub bytes: usize,
+}
+
 /// One field to be written; the values are little-endian.
 #[derive(Clone)]
 pub(crate) struct Tag {
@@ -95,8 +105,8 @@ impl<'a> Structure<'a> {
         Some((Self { bytes, order, big }, first))
     }
 
-    /// The entries of the directory at an offset and the offset of the next directory (0: none). `None` if the file ends before.
-    pub fn directory(&self, at: u64) -> Option<(Vec<Entry<'a>>, u64)> {
+    /// The directory at an offset. `None` if the file ends before.
+    pub fn directory(&self, at: u64) -> Option<Fields<'a>> {
         let at = usize::try_from(at).ok()?;
         let (count, start) = if self.big {
             (usize::try_from(self.order.u64(self.bytes, at)?).ok()?, at.checked_add(8)?)
@@ -112,7 +122,8 @@ impl<'a> Structure<'a> {
         let fields = self.bytes.get(start..end)?;
         let next =
             if self.big { self.order.u64(self.bytes, end) } else { self.order.u32(self.bytes, end).map(u64::from) };
-        Some((fields.chunks_exact(size).filter_map(|field| self.entry(field)).collect(), next.unwrap_or(0)))
+        let entries = fields.chunks_exact(size).filter_map(|field| self.entry(field)).collect();
+        Some(Fields { entries, next: next.unwrap_or(0), bytes: fields.len() })
     }
 
     fn entry(&self, field: &'a [u8]) -> Option<Entry<'a>> {

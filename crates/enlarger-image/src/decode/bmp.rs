@@ -96,8 +96,7 @@ impl Header {
     fn runs(&self, bytes: &[u8]) -> Runs {
         let mut at = self.data_at as usize;
         let (mut x, mut y) = (0u64, 0u64);
-        loop {
-            let Some(&[count, what]) = bytes.get(at..at.saturating_add(2)) else { break };
+        while let Some(&[count, what]) = bytes.get(at..at.saturating_add(2)) {
             at += 2;
             match (count, what) {
                 (0, 0) => (x, y) = (0, y + 1),

@@ -130,14 +130,11 @@ pub(super) fn pixels(
     let palette = decoder.palette().map_err(told)?;
 
     let n = container.channels.count();
-    let (width, height) = (container.width as usize, container.height as usize);
     let mut samples = zeroed::<u8>(container.samples())?;
-    let (left, top) = (usize::from(frame.left), usize::from(frame.top));
     // What lies outside of the canvas is cut off, as browsers do.
-    let shown = w.min(width.saturating_sub(left));
-    for (row, line) in indices.chunks_exact(w).enumerate().take(height.saturating_sub(top)) {
-        let start = ((top + row) * width + left) * n;
-        for (&index, pixel) in line.iter().zip(samples[start..start + shown * n].chunks_exact_mut(n)) {
+    let canvas = samples.chunks_exact_mut(container.width as usize * n).skip(frame.top.into());
+    for (line, row) in indices.chunks_exact(w).zip(canvas) {
+        for (&index, pixel) in line.iter().zip(row.chunks_exact_mut(n).skip(frame.left.into())) {
             if first.transparent == Some(index) {
                 continue;
             }

@@ -7,7 +7,7 @@
 
 mod codec;
 
-use super::{Container, broken, check_size, orientation};
+use super::{Cancelled, Container, broken, check_size, orientation};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Space, exif, iptc};
 use codec::{Colours, Order};
 
@@ -75,7 +75,7 @@ pub(super) fn pixels(
     bytes: &[u8],
     limits: &Limits,
     notes: &mut Vec<String>,
-    cancelled: &(dyn Fn() -> bool + Sync),
+    cancelled: Cancelled<'_>,
 ) -> Result<(Samples, Space), ImageError> {
     let mut adobe = false;
     let stream = Stream::walk(bytes, limits, |marker, data| {
@@ -153,7 +153,7 @@ impl Stream {
                     if scans > MOST_SCANS {
                         return Err(broken(FORMAT, "it has far more scans than any picture needs"));
                     }
-                    let frame = frame.as_mut().ok_or_else(|| broken(FORMAT, "it has no frame"))?;
+                    let frame = frame.as_mut().ok_or_else(no_frame)?;
                     frame.add_scan(data);
                     let end = end_of_scan(bytes, next);
                     at = end.unwrap_or(bytes.len());
@@ -171,7 +171,7 @@ impl Stream {
             }
             at = next;
         };
-        let frame = frame.ok_or_else(|| broken(FORMAT, "it has no frame"))?;
+        let frame = frame.ok_or_else(no_frame)?;
         let complete = frame.is_complete();
         let cut = match ends {
             End::Image => !frame.has_all_components(),
@@ -219,13 +219,13 @@ impl Stream {
     }
 }
 
-/// Width, height and interleaved samples of a stream inside another format, as they are stored, without a change of colours.
+/// Interleaved samples of a stream inside another format, as they are stored, without a change of colours.
 /// The caller has held its [`frame_size`] against the limits.
 ///
 /// # Errors
-/// If the stream is damaged, or has other than `count` components of 8 bits.
-pub(super) fn components(bytes: &[u8], count: usize) -> Result<(usize, usize, Vec<u8>), ImageError> {
-    let frame = frame(bytes).ok_or_else(|| broken(FORMAT, "it has no frame"))?;
+/// If the stream is damaged, has other than `count` components of 8 bits, or `cancelled` says `true`.
+pub(super) fn components(bytes: &[u8], count: usize, cancelled: Cancelled<'_>) -> Result<Vec<u8>, ImageError> {
+    let frame = frame(bytes).ok_or_else(no_frame)?;
     if frame.components.len() != count || frame.precision != 8 {
         return Err(broken(FORMAT, "it has other colours than the file around it says"));
     }
@@ -237,19 +237,27 @@ pub(super) fn components(bytes: &[u8], count: usize) -> Result<(usize, usize, Ve
         precision: 8,
         colours: Colours::AsStored,
         most_scans: MOST_SCANS,
-        cancelled: &|| false,
+        cancelled,
     };
     match codec::decode(&order)? {
         codec::Decoded { samples: Samples::U8(samples), warnings, .. } if warnings & !codec::STRAY_IN_INTERVAL == 0 => {
-            Ok((frame.width as usize, frame.height as usize, samples))
+            Ok(samples)
         }
         _ => Err(broken(FORMAT, "its data has too little or wrong codes")),
     }
 }
 
-/// Size of the frame in a JPEG stream, if its headers can be made out.
-pub(super) fn frame_size(bytes: &[u8]) -> Option<(u32, u32)> {
-    frame(bytes).map(|frame| (frame.width, frame.height))
+/// Width and height of the frame in a JPEG stream.
+///
+/// # Errors
+/// If its headers cannot be made out.
+pub(super) fn frame_size(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
+    let frame = frame(bytes).ok_or_else(no_frame)?;
+    Ok((frame.width as usize, frame.height as usize))
+}
+
+fn no_frame() -> ImageError {
+    broken(FORMAT, "it has no frame")
 }
 
 fn frame(bytes: &[u8]) -> Option<Frame> {

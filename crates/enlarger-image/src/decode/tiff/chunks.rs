@@ -2,13 +2,13 @@
 
 use std::{collections::HashSet, io::Read, ops::Range};
 
-use flate2::read::ZlibDecoder;
+use flate2::bufread::ZlibDecoder;
 use weezl::{BitOrder, LzwStatus};
 
 use super::{Directory, FORMAT, Layout, fax};
 use crate::{
     ImageError,
-    decode::{Cancelled, broken, checked, jpeg},
+    decode::{Cancelled, Pieces, broken, checked, jpeg},
     ifd::Order,
     picture::zeroed,
 };
@@ -25,6 +25,12 @@ const TILE_HEIGHT: u16 = 323;
 const TILE_OFFSETS: u16 = 324;
 const TILE_BYTES: u16 = 325;
 const JPEG_TABLES: u16 = 347;
+
+/// They are read again for each strip or tile. All tables that there can be have less than 3,000 bytes.
+const MOST_JPEG_TABLES: usize = 1 << 13;
+
+/// Bytes that are decompressed without a question whether to stop.
+const PIECE: usize = 1 << 20;
 
 /// How bytes of a strip or tile become samples.
 #[derive(Clone, Copy)]
@@ -143,12 +149,12 @@ impl<'a> Chunks<'a> {
         chunks.predicted = chunks.predictor(first, layout)?;
         chunks.check_samples(layout)?;
         let wanted = chunks.across * chunks.down * planes;
-        let (offsets, mut lengths) = (first.numbers(offsets), first.numbers(lengths));
+        let (offsets, mut lengths) = (first.numbers(offsets, wanted), first.numbers(lengths, wanted));
         lengths.resize(offsets.len(), 0);
         if offsets.len() < wanted {
             return Err(cut());
         }
-        chunks.ranges = chunks.ranges(&offsets[..wanted], &lengths, layout).ok_or_else(cut)?;
+        chunks.ranges = chunks.ranges(&offsets, &lengths, layout).ok_or_else(cut)?;
         chunks.check_bytes(layout)?;
         Ok(chunks)
     }
@@ -209,15 +215,8 @@ impl<'a> Chunks<'a> {
         if held > self.bytes.len() as u64 {
             return Err(broken(FORMAT, "its strips or tiles overlap"));
         }
-        if matches!(self.compression, Compression::Jpeg) {
-            for range in distinct {
-                // Each is a JPEG file of its own, which might claim any size.
-                if let Some((w, h)) = jpeg::frame_size(&self.bytes[range.clone()])
-                    && (w as usize > self.width || h as usize > self.height)
-                {
-                    return Err(broken(FORMAT, "a JPEG inside is larger than its place"));
-                }
-            }
+        if self.jpeg_tables.len() > MOST_JPEG_TABLES {
+            return Err(broken(FORMAT, "its JPEG tables are far longer than any"));
         }
         let row = u64::from(layout.width) * layout.samples as u64 * u64::from(layout.bits);
         // Shared parts count as often as they are used.
@@ -244,19 +243,23 @@ impl<'a> Chunks<'a> {
         let (row_bytes, height) = (self.row_bytes(layout), layout.height as usize);
         let mut buffer = zeroed::<u8>(row_bytes as u64 * self.height as u64)?;
         let mut held = None;
+        let place = |i: usize| {
+            let (plane, place) = (i / (self.across * self.down), i % (self.across * self.down));
+            (plane, place / self.across * self.height, place % self.across * row_bytes)
+        };
+        let rows = |i: usize| self.height.min(height - place(i).1);
+        let stored = |i: usize| if self.tiled { self.height } else { rows(i) };
         // In the order of the file, so that what several places share is decompressed once.
         let mut order: Vec<usize> = (0..self.ranges.len()).collect();
-        order.sort_by_key(|&i| (self.ranges[i].start, self.ranges[i].end));
+        order.sort_by_key(|&i| (self.ranges[i].start, self.ranges[i].end, stored(i)));
         for i in order {
             checked(cancelled)?;
-            let (plane, place) = (i / (self.across * self.down), i % (self.across * self.down));
-            let (top, left) = (place / self.across * self.height, place % self.across * row_bytes);
-            let rows = self.height.min(height - top);
-            let stored = if self.tiled { self.height } else { rows };
+            let (plane, top, left) = place(i);
+            let (rows, stored) = (rows(i), stored(i));
             let chunk = &mut buffer[..stored * row_bytes];
             let wanted = Some((&self.ranges[i], stored));
             if held != wanted {
-                self.decompress(&self.bytes[self.ranges[i].clone()], layout, chunk)?;
+                self.decompress(&self.bytes[self.ranges[i].clone()], layout, chunk, cancelled)?;
                 held = wanted;
             }
             let shown = row_bytes.min(row - left);
@@ -267,7 +270,13 @@ impl<'a> Chunks<'a> {
         Ok(())
     }
 
-    fn decompress(&self, data: &[u8], layout: &Layout, to: &mut [u8]) -> Result<(), ImageError> {
+    fn decompress(
+        &self,
+        data: &[u8],
+        layout: &Layout,
+        to: &mut [u8],
+        cancelled: Cancelled<'_>,
+    ) -> Result<(), ImageError> {
         let cut = || ImageError::Truncated { format: FORMAT };
         let damaged = || broken(FORMAT, "its compressed data makes no sense");
         let reversed: Vec<u8>;
@@ -289,7 +298,9 @@ impl<'a> Chunks<'a> {
                 };
                 let mut filled = 0;
                 while filled < to.len() {
-                    let step = decoder.decode_bytes(data, &mut to[filled..]);
+                    checked(cancelled)?;
+                    let piece = to.len().min(filled + PIECE);
+                    let step = decoder.decode_bytes(data, &mut to[filled..piece]);
                     data = &data[step.consumed_in..];
                     filled += step.consumed_out;
                     match step.status {
@@ -300,10 +311,13 @@ impl<'a> Chunks<'a> {
                     }
                 }
             }
-            Compression::Deflate => ZlibDecoder::new(data).read_exact(to).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => cut(),
-                _ => damaged(),
-            })?,
+            Compression::Deflate => {
+                let read = ZlibDecoder::new(Pieces::of(data, cancelled)).read_exact(to);
+                read.map_err(|error| match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => cut(),
+                    _ => damaged(),
+                })?;
+            }
             Compression::PackBits => unpack_bits(data, to).ok_or_else(cut)?,
             Compression::Fax(coding) => {
                 to.fill(0);
@@ -313,7 +327,7 @@ impl<'a> Chunks<'a> {
                     fax::Fault::Uncompressed => unsupported("fax codes with uncompressed parts".into()),
                 })?;
             }
-            Compression::Jpeg => self.jpeg(data, layout, to)?,
+            Compression::Jpeg => self.jpeg(data, layout, to, cancelled)?,
         }
         if layout.bits == 16 && self.order == Order::Big && cfg!(target_endian = "little")
             || layout.bits == 16 && self.order == Order::Little && cfg!(target_endian = "big")
@@ -330,7 +344,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// A strip or tile that is a JPEG stream; what all have in common is in a stream of tables before it.
-    fn jpeg(&self, data: &[u8], layout: &Layout, to: &mut [u8]) -> Result<(), ImageError> {
+    fn jpeg(&self, data: &[u8], layout: &Layout, to: &mut [u8], cancelled: Cancelled<'_>) -> Result<(), ImageError> {
         let tables = self.jpeg_tables.strip_suffix(&[0xFF, 0xD9]).unwrap_or(self.jpeg_tables);
         let stream = if tables.is_empty() {
             data.to_vec()
@@ -338,11 +352,13 @@ impl<'a> Chunks<'a> {
             [tables, data.strip_prefix(&[0xFF, 0xD8]).unwrap_or(data)].concat()
         };
         let per_pixel = layout.samples / self.planes;
-        let (width, height, samples) = jpeg::components(&stream, per_pixel)?;
+        // A JPEG file of its own might claim any size.
+        let (width, height) = jpeg::frame_size(&stream)?;
         let rows = to.len() / self.row_bytes(layout);
-        if width != self.width || height < rows || height > self.height {
+        if width != self.width || !(rows..=self.height).contains(&height) {
             return Err(broken(FORMAT, "a JPEG inside is not as large as its place"));
         }
+        let samples = jpeg::components(&stream, per_pixel, cancelled)?;
         to.copy_from_slice(samples.get(..to.len()).ok_or_else(|| broken(FORMAT, "a JPEG inside has other colours"))?);
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::{
     Channels, Format, ImageError, Limits, Metadata, Samples,
     colour::Space,
     exif::{self, Parts},
-    ifd::{Entry, Structure},
+    ifd::{Entry, Fields, Structure},
     iptc,
 };
 use chunks::Chunks;
@@ -36,6 +36,9 @@ const IPTC: u16 = 33723;
 const ICC: u16 = 34675;
 const DNG_VERSION: u16 = 50706;
 
+/// Samples of a pixel; those beyond colours and alpha are of no use here.
+const MOST_SAMPLES: usize = 12;
+
 /// PhotometricInterpretation of what a sensor saw behind its coloured filters, and of that once it is RGB (DNG 1.4).
 const SENSOR: u64 = 32803;
 const LINEAR_RAW: u64 = 34892;
@@ -60,17 +63,17 @@ impl<'a> Directory<'a> {
         let (mut at, mut read) = (start, 0);
         let mut seen = HashSet::new();
         // Directories that overlap could make much of a small file, and a loop has no end.
-        while at != 0 && seen.insert(at) && read <= bytes.len() {
-            let Some((entries, next)) = structure.directory(at) else {
+        while at != 0 && seen.insert(at) && read <= structure.bytes.len() {
+            let Some(Fields { entries, next, bytes }) = structure.directory(at) else {
                 // The first picture is whole, whatever comes behind it.
                 if first.is_some() || reduced.is_some() {
                     break;
                 }
                 return Err(cut());
             };
-            read += entries.len() * size_of::<[u32; 3]>();
+            read += bytes;
             let page = Self { structure, entries, at, more: false };
-            page.check_is_no_raw_file()?;
+            page.check_is_no_raw_file(&mut read)?;
             if !page.is_reduced() {
                 more = first.is_some();
                 first.get_or_insert(page);
@@ -92,23 +95,30 @@ impl<'a> Directory<'a> {
     }
 
     /// Cameras' raw files are TIFF files whose readable picture is a thumbnail. What the sensor saw is in a directory below.
-    fn check_is_no_raw_file(&self) -> Result<(), ImageError> {
+    /// `read` grows by the bytes of the directories that are read, until there were as many as the file has.
+    fn check_is_no_raw_file(&self, read: &mut usize) -> Result<(), ImageError> {
         let order = self.structure.order;
         let below = self.get(SUB_DIRECTORIES).into_iter().flat_map(|e| {
             // Cameras write a handful at most.
             (0..e.count.min(16) as usize).filter_map(move |i| e.number(order, i))
         });
-        let below = below.filter_map(|at| self.structure.directory(at)).map(|found| found.0);
         let is_raw = |entries: &[Entry<'_>]| {
             let number = |tag| entries.iter().find(|e| e.tag == tag)?.number(order, 0);
             matches!(number(PHOTOMETRIC), Some(SENSOR | LINEAR_RAW))
                 || number(COMPRESSION).is_some_and(|compression| RAW_COMPRESSIONS.contains(&compression))
                 || entries.iter().any(|e| e.tag == DNG_VERSION)
         };
-        if is_raw(&self.entries) || below.into_iter().any(|entries| is_raw(&entries)) {
-            return Err(ImageError::Unreadable { what: "a camera's raw file" });
+        let mut raw = is_raw(&self.entries);
+        for at in below {
+            if raw || *read > self.structure.bytes.len() {
+                break;
+            }
+            if let Some(Fields { entries, bytes, .. }) = self.structure.directory(at) {
+                *read += bytes;
+                raw = is_raw(&entries);
+            }
         }
-        Ok(())
+        if raw { Err(ImageError::Unreadable { what: "a camera's raw file" }) } else { Ok(()) }
     }
 
     fn get(&self, tag: u16) -> Option<&Entry<'a>> {
@@ -124,10 +134,11 @@ impl<'a> Directory<'a> {
         self.get(tag)?.number(self.structure.order, 0)
     }
 
-    /// All values of a field; empty if there is none.
-    fn numbers(&self, tag: u16) -> Vec<u64> {
+    /// The first `most` values of a field; empty if there is none.
+    fn numbers(&self, tag: u16, most: usize) -> Vec<u64> {
         let order = self.structure.order;
-        self.get(tag).map_or(Vec::new(), |e| (0..e.count as usize).map_while(|i| e.number(order, i)).collect())
+        let count = |e: &Entry<'_>| most.min(e.count as usize);
+        self.get(tag).map_or(Vec::new(), |e| (0..count(e)).map_while(|i| e.number(order, i)).collect())
     }
 
     fn dpi(&self) -> Option<(f32, f32)> {
@@ -201,12 +212,12 @@ impl Layout {
         check_size(FORMAT, width, height, limits)?;
 
         let samples = number(SAMPLES_PER_PIXEL).unwrap_or(1) as usize;
-        let all_bits = first.numbers(BITS);
+        let all_bits = first.numbers(BITS, MOST_SAMPLES);
         let bits = all_bits.first().copied().unwrap_or(1);
         if all_bits.iter().any(|&b| b != bits) {
             return Err(unsupported("samples of different widths".into()));
         }
-        match first.numbers(SAMPLE_FORMAT).first() {
+        match first.number(SAMPLE_FORMAT) {
             None | Some(1 | 4) => {}
             Some(3) => return Err(unsupported("floating-point samples".into())),
             Some(_) => return Err(unsupported("signed samples".into())),
@@ -238,7 +249,7 @@ impl Layout {
             ycc: number(PHOTOMETRIC) == Some(6),
         };
         let colour_samples = layout.used();
-        if samples < colour_samples || samples > colour_samples + 8 {
+        if samples < colour_samples || samples > MOST_SAMPLES {
             return Err(unsupported(format!("{samples} samples per pixel")));
         }
         if matches!(colours, Colours::Other(_)) && bits < 8 {
@@ -303,7 +314,7 @@ pub(super) fn pixels(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) ->
         Colours::Other(space) => space,
         _ => Space::Display,
     };
-    let palette = first.numbers(PALETTE);
+    let palette = first.numbers(PALETTE, 3 << layout.bits);
     if layout.bits == 16 {
         let mut raw = zeroed::<u16>(count / 2)?;
         chunks.decode(&layout, row, bytemuck::cast_slice_mut(&mut raw), cancelled)?;
@@ -416,5 +427,41 @@ impl Level for u16 {
 
     fn scaled(value: u32, most: u32) -> u16 {
         ((u64::from(value) * 65535 + u64::from(most) / 2) / u64::from(most)) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of entries (tag, type, count, value) and the offset of the next.
+    fn directory(entries: &[(u16, u16, u32, u32)], next: u32) -> Vec<u8> {
+        let mut bytes = (entries.len() as u16).to_le_bytes().to_vec();
+        for (tag, kind, count, value) in entries {
+            bytes.extend([tag.to_le_bytes(), kind.to_le_bytes()].as_flattened());
+            bytes.extend([count.to_le_bytes(), value.to_le_bytes()].as_flattened());
+        }
+        bytes.extend(next.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn directories_below_cost_no_more_than_twice_the_files_size() {
+        // Behind the header lie 16 offsets of one large directory, and that, of fields of a type or of none.
+        for kind in [3, 99] {
+            let large = directory(&[(700, kind, 1, 0); 20_000], 0);
+            let mut file = b"II*\0\0\0\0\0".to_vec();
+            let at = 8 + 16 * 4;
+            file.extend([at as u32; 16].iter().flat_map(|at| at.to_le_bytes()));
+            file.extend(&large);
+            let first = file.len() as u64;
+            file.extend(directory(&[(SUB_DIRECTORIES, 4, 16, 8)], 0));
+            let (structure, _) = Structure::open(&file).expect("a header");
+            let entries = structure.directory(first).expect("a directory").entries;
+            let page = Directory { structure, entries, at: first, more: false };
+            let mut read = 0;
+            page.check_is_no_raw_file(&mut read).expect("no raw file");
+            assert!((large.len() - 6..=2 * file.len()).contains(&read), "{read} of {}", file.len());
+        }
     }
 }
