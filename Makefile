@@ -11,8 +11,12 @@ APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteract
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-build: web ## Build the release binary: target/release/enlarger
+build: web build-tools ## Build the release binary: target/release/enlarger
 	cargo build --release --locked -p enlarger
+
+# libjpeg-turbo is built from source: cmake is needed, nasm makes it faster.
+build-tools:
+	@command -v cmake >/dev/null && command -v nasm >/dev/null || $(APT) cmake nasm
 
 run: build ## Build, then serve the API and the page at http://127.0.0.1:7788
 	./target/release/enlarger serve
@@ -41,9 +45,10 @@ test: test-setup web ## Run every test
 	cargo build --locked -p enlarger
 	cd web && npm run e2e
 
-test-setup: $(VENV)/.tests-ready tests/clients/node_modules/.ready
+test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 	@command -v chromium >/dev/null || $(APT) chromium
+	@command -v cjpeg >/dev/null && command -v djpeg >/dev/null || $(APT) libjpeg-turbo-progs
 
 tests/clients/node_modules/.ready: tests/clients/package-lock.json
 	@command -v npm >/dev/null || $(APT) nodejs npm
@@ -66,12 +71,14 @@ $(VENV)/.tests-ready: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-lint: ## Format, lints and licences
+lint: build-tools ## Format, lints, licences, and advisories if their database is here
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked
 	$(TOOLS)/bin/cargo-deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root $(TOOLS) --profile dev --no-default-features --version 0.20.2 cargo-deny
 	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
+	@if ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; then $(TOOLS)/bin/cargo-deny --offline check advisories; \
+	else echo "Advisories were not checked: there is no database here. Where the network allows it, get one by: $(TOOLS)/bin/cargo-deny fetch db"; fi
 
 quality: ## Measure quality on held-out photos, into docs/quality.md
 	benches/photos.sh target/photos
@@ -110,4 +117,4 @@ clean: ## Remove what was built
 	cargo clean
 	rm -rf $(VENV) $(TOOLS) samples/enlarged web/dist web/node_modules tests/clients/node_modules
 
-.PHONY: help build run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models clean
+.PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models clean

@@ -148,10 +148,10 @@ export async function drop(page: Page, ...paths: string[]): Promise<void> {
 }
 
 /** Chooses how to enlarge what is on the desk. */
-export async function set(page: Page, { manner, factor, network }: { manner?: string; factor?: number; network?: string }): Promise<void> {
-  if (manner) await page.getByRole('radio', { name: manner }).check();
+export async function set(page: Page, { mode, factor, model }: { mode?: string; factor?: number; model?: string }): Promise<void> {
+  if (mode) await page.getByRole('radio', { name: mode }).check();
   if (factor) await page.getByRole('radio', { name: `${factor}×`, exact: true }).check();
-  if (network) await page.getByLabel('Network').selectOption(network);
+  if (model) await page.getByLabel('Model').selectOption(model);
 }
 
 /** Width and height in the header of a PNG (ISO 15948, section 11.2.1). */

@@ -7,15 +7,15 @@ test('a service with keys asks for one, refuses a wrong one, and makes and revok
   try {
     const { page } = browser;
     await page.goto(service.url);
-    await page.getByText('Give an API key to go on.', { exact: false }).waitFor();
+    await page.getByText('Enter an API key to continue.', { exact: false }).waitFor();
     await page.getByRole('textbox', { name: 'API key' }).fill('not-a-key');
-    await page.getByRole('button', { name: 'Go on' }).click();
-    await page.getByText('The key was not accepted.', { exact: false }).waitFor();
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByText('That key wasn’t accepted.', { exact: false }).waitFor();
     await page.getByRole('textbox', { name: 'API key' }).fill(service.createKey('first'));
-    await page.getByRole('button', { name: 'Go on' }).click();
+    await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByRole('link', { name: 'Settings' }).click();
-    await page.getByLabel('Name of the new key').fill('studio');
-    await page.getByRole('button', { name: 'Make a key' }).click();
+    await page.getByLabel('Key name').fill('studio');
+    await page.getByRole('button', { name: 'Create key' }).click();
     const key = await page.locator('.fresh-key code').innerText();
     const opens = async () => (await fetch(`${service.url}api/tasks`, { headers: { 'X-API-KEY': key } })).status;
     expect(await opens()).toBe(200);

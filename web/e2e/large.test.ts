@@ -12,15 +12,14 @@ test(
     try {
       const { page } = browser;
       await page.goto(service.url);
-      // 628 is the largest side of which 16 times stays below the limit of 10,060.
       const source = join(service.dir, 'poster.png');
       writeFileSync(source, await square(page, 628));
       await drop(page, source);
-      await set(page, { manner: 'Precision', factor: 16, network: 'animevideo-v3' });
+      await set(page, { mode: 'Precision', factor: 16, model: 'animevideo-v3' });
       await page.keyboard.press('Control+Enter');
       await page.getByRole('link', { name: 'Compare: poster.png' }).first().click({ timeout: 240_000 });
       await page.getByText('10,048 × 10,048 · 101 MP').waitFor();
-      await page.getByRole('slider', { name: 'Border' }).waitFor({ timeout: 60_000 });
+      await page.getByRole('slider', { name: 'Divider' }).waitFor({ timeout: 60_000 });
 
       const rates: Record<string, number> = {};
       for (const key of ['0', '+', 'f']) {

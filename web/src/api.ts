@@ -1,8 +1,10 @@
 /** The service, as functions. Addresses are relative to the page, whatever name the service gives itself. */
 
 import { signal } from '@preact/signals';
+import type { Extent } from './logic/sizes.ts';
 import { EventParser, type ServerEvent } from './logic/sse.ts';
 import { S } from './strings.ts';
+import { viewOf } from './viewer/shown.ts';
 import type {
   ApiKey,
   Estimate,
@@ -115,6 +117,16 @@ export async function upload(file: Blob, name: string, onProgress: (share: numbe
   return slot.download_url;
 }
 
+/** A file of the service. Its address is the right to read it. */
+export const file = async (path: string) => (await call('GET', path)).blob();
+
+/** An image file of the service as a PNG, and the size of the image itself. */
+export async function view(address: string): Promise<{ blob: Blob; size: Extent }> {
+  const response = await call('GET', viewOf(local(address)));
+  const side = (name: string) => Number(response.headers.get(name));
+  return { size: { width: side('X-Image-Width'), height: side('X-Image-Height') }, blob: await response.blob() };
+}
+
 export interface Submission {
   image: string;
   name: string;
@@ -134,14 +146,25 @@ export const estimate = (width: number, height: number, request: UpscaleRequest,
   json<Estimate>('POST', '/api/estimate', { width, height, request }, { signal });
 
 export const task = (id: string) => json<Task>('GET', `/api/tasks/${id}`);
-export const tasks = (page: number, perPage: number) =>
-  json<{ tasks: Task[]; total: number }>('GET', `/api/tasks?page=${page}&per_page=${perPage}`);
+export const tasks = (page: number, perPage: number, status?: Task['status']) =>
+  json<{ tasks: Task[]; total: number }>('GET', `/api/tasks?page=${page}&per_page=${perPage}${status ? `&status=${status}` : ''}`);
 export const cancel = (id: string) => json<Task>('POST', `/api/tasks/${id}/cancel`);
 export const retry = (id: string) => json<Task>('POST', `/api/tasks/${id}/retry`);
 export const remove = async (id: string) => void (await call('DELETE', `/api/tasks/${id}`));
 
 export const models = async () => (await json<{ models: Model[] }>('GET', '/api/models')).models;
-export const addModel = (file: File) => json<Model>('PUT', `/api/models/${encodeURIComponent(file.name)}`, file);
+/** Adds the model that these files make up: one file, or the two of ncnn. `onProgress` hears the share that was sent. */
+export async function addModel(files: readonly File[], onProgress: (share: number) => void): Promise<Model> {
+  const total = files.reduce((sum, file) => sum + file.size, 0);
+  const uploaded: { name: string; url: string }[] = [];
+  let sent = 0;
+  for (const file of files) {
+    const url = await upload(file, file.name, (share) => onProgress((sent + share * file.size) / total));
+    sent += file.size;
+    uploaded.push({ name: file.name, url });
+  }
+  return json('POST', '/api/models', { files: uploaded });
+}
 export const removeModel = async (name: string) => void (await call('DELETE', `/api/models/${encodeURIComponent(name)}`));
 
 export const keys = async () => (await json<{ keys: ApiKey[] }>('GET', '/api/keys')).keys;

@@ -8,8 +8,9 @@ import { Enlarge } from './screens/Enlarge.tsx';
 import { Models } from './screens/Models.tsx';
 import { Queue } from './screens/Queue.tsx';
 import { Settings } from './screens/Settings.tsx';
-import { learnLimits, take } from './state/desk.ts';
+import { restore, take } from './state/desk.ts';
 import { go, href, route, type Screen } from './state/route.ts';
+import { learn } from './state/service.ts';
 import { active, connection, stayConnected } from './state/tasks.ts';
 import { Dialog, Toasts } from './ui/controls.tsx';
 import { Alert, Mark } from './ui/icons.tsx';
@@ -17,11 +18,9 @@ import { Alert, Mark } from './ui/icons.tsx';
 export function App() {
   useEffect(() => {
     stayConnected();
+    restore();
   }, []);
-  useEffect(() => {
-    // Without it the contract's limits hold.
-    api.status().then(learnLimits, () => {});
-  }, [api.apiKey.value]);
+  useEffect(() => void learn(), [api.apiKey.value, connection.value]);
   const dropping = useDrop();
   const main = useFocusOnChange();
   const { screen, id } = route.value;
@@ -38,21 +37,34 @@ export function App() {
           {S.connection.lost}
         </div>
       )}
+      <Toasts aside={screen === 'enlarge'} />
       <main id="main" ref={main}>
         {screen === 'enlarge' && <Enlarge />}
         {screen === 'queue' && <Queue />}
         {screen === 'compare' && <Compare id={id!} />}
         {screen === 'models' && <Models />}
         {screen === 'settings' && <Settings />}
+        {screen === 'unknown' && <NotFound />}
       </main>
       {dropping && (
         <div class="drop-here" aria-hidden="true">
           <p>{S.enlarge.dropHere}</p>
         </div>
       )}
-      <Toasts />
       {api.keyWanted.value && <AskForKey why={api.keyWanted.value} />}
     </>
+  );
+}
+
+function NotFound() {
+  return (
+    <div class="page nothing">
+      <h1 tabIndex={-1}>{S.notFound.title}</h1>
+      <p class="muted">{S.notFound.text(route.value.id ?? '')}</p>
+      <a class="button primary" href={href('enlarge')}>
+        {S.notFound.home}
+      </a>
+    </div>
   );
 }
 
@@ -126,7 +138,7 @@ function useFocusOnChange() {
   const first = useRef(true);
   const { screen } = route.value;
   useEffect(() => {
-    const name = S.nav[screen as keyof typeof S.nav] ?? S.compare.title;
+    const name = screen === 'compare' ? S.compare.title : screen === 'unknown' ? S.notFound.title : S.nav[screen];
     document.title = `${name} · ${S.name}`;
     if (first.current) first.current = false;
     else main.current?.querySelector<HTMLElement>('h1')?.focus({ preventScroll: true });
@@ -148,7 +160,7 @@ function AskForKey({ why }: { why: 'missing' | 'wrong' }) {
         <p>{S.key[why]}</p>
         <div class="field">
           <label for="key">{S.key.field}</label>
-          <input id="key" type="password" autocomplete="off" required value={key} onInput={(e) => setKey(e.currentTarget.value)} />
+          <input id="key" type="password" autocomplete="off" autofocus required value={key} onInput={(e) => setKey(e.currentTarget.value)} />
         </div>
         <div class="row end">
           <button class="primary">{S.key.ok}</button>

@@ -114,16 +114,6 @@ export interface Task {
   error: { code: string; message: string; hint?: string | null } | null;
 }
 
-/** A finished tile of a running task: where, as shares of the result, and what, as a small JPEG. */
-export interface TileEvent {
-  task_id: string;
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-  jpeg: string;
-}
-
 export interface Estimate {
   seconds: number;
   bytes: number;
@@ -131,10 +121,12 @@ export interface Estimate {
   output_height: number;
 }
 
+/** A model, as `GET /api/models` lists it. */
 export interface Model {
   name: string;
-  title?: string;
-  description?: string;
+  title: string;
+  /** What it is good at, in a sentence. */
+  good_at: string;
   architecture: string;
   scale: number;
   parameters: number;
@@ -163,13 +155,16 @@ export interface ServiceStatus {
   limits?: {
     max_body_bytes: number;
     max_source_pixels: number;
-    max_creative_pixels: number;
-    max_precision_side: number;
+    /** `null`: as many as memory allows. */
+    max_result_megapixels?: number | null;
     queue: number;
   };
   machine?: { backend: string; threads: number; cores: number; memory_total: number; memory_available: number };
   storage?: { data_dir: string; used_bytes: number; free_bytes: number };
-  retention_seconds?: number;
+  /** How long files are kept; `null`: until they are deleted, or the budget is reached. */
+  retention_seconds?: number | null;
+  /** Bytes that results may take; `null`: no limit. */
+  disk_budget_bytes?: number | null;
   history_seconds?: number;
   queue?: { waiting: number; running: number; completed: number; failed: number; cancelled: number; seconds_waiting: number };
   checks?: { name: string; ok: boolean; message: string }[];

@@ -27,6 +27,9 @@ pub enum EgressError {
     /// The body is larger than allowed.
     #[error("the file is larger than {} MB", .0 >> 20)]
     TooLarge(u64),
+    /// The host compressed the file in a way that is not read, or the compressed data is damaged.
+    #[error("the host sent the file compressed in a way that cannot be read")]
+    Encoding,
     /// The bytes could not be kept here.
     #[error("the bytes could not be stored: {0}")]
     Store(String),
@@ -48,6 +51,7 @@ impl EgressError {
             Self::Connection | Self::Timeout(_) => {
                 "check that the address opens from elsewhere, or send the picture itself"
             }
+            Self::Encoding => "store the file without Content-Encoding, or send the picture itself",
             Self::TooLarge(_) => "send a smaller file",
             Self::Store(_) => return None,
             Self::Secret => "give the secret as it was issued, or any text without the prefix",

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
 use reqwest::{Response, Url, header};
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout_at},
 };
 
 use crate::{
+    body,
     client::pinned,
     error::EgressError,
     policy::{Policy, checked},
@@ -20,6 +20,8 @@ use crate::{
 const REDIRECTS: usize = 3;
 /// Seconds for all of it: resolving, connecting, redirects and the body.
 const TOTAL_SECONDS: u64 = 60;
+/// Bytes written at once.
+const BUFFER: usize = 64 << 10;
 
 /// What was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Fetcher {
         Self { policy, resolver }
     }
 
-    /// Streams what lies at `url` into `to`, at most `limit` bytes. What was written before an error is the caller's to
+    /// Streams what lies at `url` into `to`, at most `limit` bytes, without the compression of its transfer. What was written before an error is the caller's to
     /// delete.
     ///
     /// # Errors
@@ -68,15 +70,19 @@ impl Fetcher {
             if response.content_length().is_some_and(|claimed| claimed > limit) {
                 return Err(EgressError::TooLarge(limit));
             }
+            let mut body = body::decoded(response, limit, failed).await?;
+            let mut buffer = vec![0; BUFFER];
             let mut bytes = 0u64;
-            let mut body = response.bytes_stream();
-            while let Some(chunk) = body.next().await {
-                let chunk = chunk.map_err(|e| failed(&e))?;
-                bytes += chunk.len() as u64;
+            loop {
+                let read = body.read(&mut buffer).await.map_err(body::cause)?;
+                if read == 0 {
+                    break;
+                }
+                bytes += read as u64;
                 if bytes > limit {
                     return Err(EgressError::TooLarge(limit));
                 }
-                to.write_all(&chunk).await.map_err(|e| EgressError::Store(e.kind().to_string()))?;
+                to.write_all(&buffer[..read]).await.map_err(|e| EgressError::Store(e.kind().to_string()))?;
             }
             to.flush().await.map_err(|e| EgressError::Store(e.kind().to_string()))?;
             Ok(Fetched { bytes, content_type })
@@ -96,7 +102,7 @@ impl Fetcher {
             if status.is_success() {
                 return Ok(response);
             }
-            match text(&response, header::LOCATION) {
+            match location(&response) {
                 Some(location) if status.is_redirection() => {
                     let next = url.join(&location).map_err(|_| EgressError::Url)?;
                     url = checked(next.as_str(), &self.policy)?;
@@ -106,6 +112,12 @@ impl Fetcher {
         }
         Err(EgressError::Redirects(REDIRECTS))
     }
+}
+
+/// Where a redirect leads. Hosts send letters beyond ASCII as they are, and an address has them escaped (RFC 3986, section 2.1).
+fn location(response: &Response) -> Option<String> {
+    let escaped = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    Some(response.headers().get(header::LOCATION)?.as_bytes().iter().map(escaped).collect())
 }
 
 fn text(response: &Response, name: header::HeaderName) -> Option<String> {

@@ -4,6 +4,7 @@
 //! this machine stands in. [`Policy`] says which addresses are public, [`Fetcher`] and [`Webhooks`] go nowhere else:
 //! each hop's name is resolved here, every record of it is judged, and the connection is pinned to what was judged.
 
+mod body;
 mod client;
 mod error;
 mod fetch;

@@ -82,7 +82,7 @@ fn parsed(networks: &[&str]) -> Vec<IpNet> {
     networks.iter().map(|net| net.parse().expect("the tables are constants")).collect()
 }
 
-/// Judges an address as far as that goes without resolving its name: form, scheme, user info, literal host. Decimal,
+/// Judges an address as far as that goes without resolving its name: form, scheme, user info, literal host, private names. Decimal,
 /// octal, hexadecimal and shortened IPv4 forms are read as browsers read them (WHATWG URL standard).
 ///
 /// # Errors
@@ -99,10 +99,24 @@ pub(crate) fn checked(url: &str, policy: &Policy) -> Result<Url, EgressError> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(EgressError::UserInfo);
     }
-    match literal(&url) {
-        Some(address) if !policy.permits(address) => Err(EgressError::NotPublic),
-        _ => Ok(url),
-    }
+    let refused = match literal(&url) {
+        Some(address) => !policy.permits(address),
+        // Where a private network is opened, its names are judged by what they resolve to.
+        None => policy.allow.is_empty() && url.host_str().is_some_and(is_private_name),
+    };
+    if refused { Err(EgressError::NotPublic) } else { Ok(url) }
+}
+
+/// Endings of names that are never delegated in the public DNS: RFC 6761, 6762 and 8375, ICANN's `internal`, and what
+/// private networks are customarily called.
+const PRIVATE_ENDINGS: [&str; 9] =
+    ["localhost", "local", "internal", "home.arpa", "localdomain", "lan", "home", "corp", "intranet"];
+
+/// Whether a name can only lead to this machine or its own network. Names without a dot are found there only.
+fn is_private_name(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let ends = |ending: &&str| name.strip_suffix(*ending).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    !name.contains('.') || PRIVATE_ENDINGS.iter().any(|ending| ends(&ending))
 }
 
 /// The address in the host's place, if it is one.

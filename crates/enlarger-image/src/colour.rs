@@ -6,7 +6,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use moxcms::{ColorProfile, DataColorSpace, Layout, TransformExecutor, TransformOptions};
+use moxcms::{
+    Chromaticity, CicpColorPrimaries, CicpProfile, ColorPrimaries, ColorProfile, DataColorSpace, Layout,
+    LocalizableString, MatrixCoefficients, ProfileText, ToneReprCurve, TransferCharacteristics, TransformExecutor,
+    TransformOptions,
+};
 
 use crate::{Channels, Format, ImageError, Metadata, Samples, picture::zeroed};
 
@@ -21,6 +25,143 @@ pub(crate) enum Space {
     TiffLab,
     /// Three samples per pixel, coded as in ICC profiles: a and b are offset by half the range.
     IccLab,
+}
+
+/// What a PNG says of its colours without a profile (PNG, third edition, 4.3): the first of these that is there counts, and a
+/// profile counts more than all but the first.
+#[derive(Default)]
+pub(crate) struct Described {
+    /// Code points of ITU-T H.273: primaries, transfer, matrix, full range.
+    pub cicp: Option<[u8; 4]>,
+    /// Whether colours are sRGB.
+    pub srgb: bool,
+    /// The exponent from light to samples, times 100,000.
+    pub gamma: Option<u32>,
+    /// x and y of white, red, green and blue, times 100,000.
+    pub chromaticities: Option<[u32; 8]>,
+}
+
+/// The primaries of sRGB as in [`Described::chromaticities`].
+const SRGB_CHROMATICITIES: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
+/// The exponent that stands for sRGB's curve in files: 1 / 2.2.
+const SRGB_GAMMA: u32 = 45_455;
+/// Numbers this near to sRGB's mean sRGB: programs round differently.
+const NEAR_SRGB: u32 = 300;
+
+impl Described {
+    /// Gives the picture a profile of the same meaning, or none if that is sRGB.
+    pub fn settle(self, channels: Channels, metadata: &mut Metadata, notes: &mut Vec<String>) {
+        if let Some(cicp) = self.cicp {
+            // Other matrices than 0 are not for PNG.
+            if let Some(icc) = by_code_points(cicp, channels) {
+                let [_, transfer, _, full_range] = cicp;
+                if let Some(hdr) = hdr_name(transfer) {
+                    notes.push(format!(
+                        "the picture is HDR ({hdr}): its samples are kept as they are, and a profile says what they mean"
+                    ));
+                }
+                if full_range == 0 {
+                    notes.push(
+                        "the picture says that its samples are of a video's narrow range: they were kept as they are"
+                            .into(),
+                    );
+                }
+                metadata.icc = icc;
+                metadata.cicp = metadata.icc.is_some().then_some(cicp);
+                return;
+            }
+        }
+        if metadata.icc.is_some() || self.srgb {
+            return;
+        }
+        let near = |a: u32, b: u32| a.abs_diff(b) <= NEAR_SRGB;
+        let gamma = self.gamma.filter(|g| (10_000..=1_000_000).contains(g)).unwrap_or(SRGB_GAMMA);
+        let chromaticities = self.chromaticities.unwrap_or(SRGB_CHROMATICITIES);
+        let usual_primaries =
+            channels.is_gray() || chromaticities.iter().zip(SRGB_CHROMATICITIES).all(|(&a, b)| near(a, b));
+        if !(near(gamma, SRGB_GAMMA) && usual_primaries) {
+            metadata.icc = guarded(|| by_numbers(gamma, chromaticities, channels));
+        }
+    }
+}
+
+/// PQ and HLG: transfers for more light than paper white.
+fn hdr_name(transfer: u8) -> Option<&'static str> {
+    match transfer {
+        16 => Some("PQ"),
+        18 => Some("HLG"),
+        _ => None,
+    }
+}
+
+/// A profile for code points; `Some(None)` is sRGB, which needs none. `None` if they name no colours.
+fn by_code_points(cicp: [u8; 4], channels: Channels) -> Option<Option<Vec<u8>>> {
+    let [primaries, transfer, matrix, full_range] = cicp;
+    if matrix != 0 {
+        return None;
+    }
+    if transfer == 13 && (primaries == 1 || channels.is_gray()) {
+        return Some(None);
+    }
+    guarded(|| {
+        let transfer = TransferCharacteristics::try_from(transfer).ok()?;
+        let curve = ToneReprCurve::try_from(transfer).ok()?;
+        if channels.is_gray() {
+            return Some(Some(gray(Some(curve)).encode().ok()?));
+        }
+        let color_primaries = CicpColorPrimaries::try_from(primaries).ok()?;
+        ColorPrimaries::try_from(color_primaries).ok()?;
+        let profile = ColorProfile::new_from_cicp(CicpProfile {
+            color_primaries,
+            transfer_characteristics: transfer,
+            matrix_coefficients: MatrixCoefficients::Identity,
+            full_range: full_range != 0,
+        });
+        profile.green_trc.is_some().then_some(())?;
+        Some(Some(named(profile).encode().ok()?))
+    })
+}
+
+/// A profile for a plain exponent and primaries.
+fn by_numbers(gamma: u32, chromaticities: [u32; 8], channels: Channels) -> Option<Vec<u8>> {
+    // sRGB's own curve is no plain exponent.
+    let curve = if gamma.abs_diff(SRGB_GAMMA) <= NEAR_SRGB {
+        ColorProfile::new_srgb().green_trc?
+    } else {
+        ToneReprCurve::Parametric(vec![100_000.0 / gamma as f32])
+    };
+    if channels.is_gray() {
+        return gray(Some(curve)).encode().ok();
+    }
+    let [xw, yw, xr, yr, xg, yg, xb, yb] = chromaticities.map(|v| v as f32 / 100_000.0);
+    // A colour without light, or three in a line, are no primaries.
+    let area = (xg - xr) * (yb - yr) - (xb - xr) * (yg - yr);
+    if [yw, yr, yg, yb].iter().any(|&y| y <= 0.0) || area.abs() < 0.01 || chromaticities.iter().any(|&v| v > 100_000) {
+        return None;
+    }
+    let mut profile = named(ColorProfile::new_srgb());
+    let primaries = ColorPrimaries {
+        red: Chromaticity::new(xr, yr),
+        green: Chromaticity::new(xg, yg),
+        blue: Chromaticity::new(xb, yb),
+    };
+    profile.update_rgb_colorimetry(Chromaticity::new(xw, yw).to_xyyb(), primaries);
+    (profile.red_trc, profile.green_trc, profile.blue_trc) = (Some(curve.clone()), Some(curve.clone()), Some(curve));
+    profile.encode().ok()
+}
+
+/// Grey with a curve.
+fn gray(curve: Option<ToneReprCurve>) -> ColorProfile {
+    let mut profile = ColorProfile::new_gray_with_gamma(1.0);
+    profile.gray_trc = curve;
+    profile
+}
+
+/// The profile under a name that does not pretend to be another one's.
+fn named(mut profile: ColorProfile) -> ColorProfile {
+    let name = LocalizableString::new("en".into(), "US".into(), "RGB as described in the picture".into());
+    profile.description = Some(ProfileText::Localizable(vec![name]));
+    profile
 }
 
 /// A transfer curve that maps one half to more than this is near linear. Linear light maps it to 0.5, the lowest gamma in use on
@@ -59,7 +200,7 @@ impl Sample for u8 {
         layout: Layout,
         to: Layout,
     ) -> Result<std::sync::Arc<dyn TransformExecutor<Self> + Send + Sync>, moxcms::CmsError> {
-        from.create_transform_8bit(layout, &ColorProfile::new_srgb(), to, TransformOptions::default())
+        from.create_transform_8bit(layout, &srgb(to), to, TransformOptions::default())
     }
 }
 
@@ -79,7 +220,16 @@ impl Sample for u16 {
         layout: Layout,
         to: Layout,
     ) -> Result<std::sync::Arc<dyn TransformExecutor<Self> + Send + Sync>, moxcms::CmsError> {
-        from.create_transform_16bit(layout, &ColorProfile::new_srgb(), to, TransformOptions::default())
+        from.create_transform_16bit(layout, &srgb(to), to, TransformOptions::default())
+    }
+}
+
+/// sRGB, or grey with its curve.
+fn srgb(layout: Layout) -> ColorProfile {
+    let rgb = ColorProfile::new_srgb();
+    match layout {
+        Layout::Gray | Layout::GrayAlpha => gray(rgb.green_trc),
+        _ => rgb,
     }
 }
 
@@ -101,13 +251,20 @@ pub(crate) fn settle(
     let profile = profile(metadata.icc.as_deref(), expected, notes);
     if profile.is_none() {
         metadata.icc = None;
+        metadata.cicp = None;
     }
     let unusable = || ImageError::Broken { format, reason: "its colour profile cannot be used".into() };
     match (space, profile) {
         (Space::Display, Some(profile)) if is_near_linear(&profile) => {
-            let layout = if channels.has_alpha() { Layout::Rgba } else { Layout::Rgb };
-            let samples = by_profile(samples, &profile, layout, layout).ok_or_else(unusable)?;
+            let (from, to) = match channels {
+                Channels::Gray => (Layout::Gray, Layout::Gray),
+                Channels::GrayAlpha => (Layout::GrayAlpha, Layout::GrayAlpha),
+                Channels::Rgb => (Layout::Rgb, Layout::Rgb),
+                Channels::Rgba => (Layout::Rgba, Layout::Rgba),
+            };
+            let samples = by_profile(samples, &profile, from, to).ok_or_else(unusable)?;
             metadata.icc = None;
+            metadata.cicp = None;
             notes.push("the colours were proportional to light and were converted to sRGB".into());
             Ok(samples)
         }
@@ -183,8 +340,12 @@ fn profile(icc: Option<&[u8]>, expected: DataColorSpace, notes: &mut Vec<String>
 fn is_near_linear(profile: &ColorProfile) -> bool {
     let half =
         |curve: &moxcms::ToneReprCurve| guarded(|| Some(curve.make_linear_evaluator().ok()?.evaluate_value(0.5)));
-    profile.color_space == DataColorSpace::Rgb
-        && profile.green_trc.as_ref().and_then(half).is_some_and(|v| v > NEAR_LINEAR)
+    let curve = match profile.color_space {
+        DataColorSpace::Gray => profile.gray_trc.as_ref(),
+        DataColorSpace::Rgb => profile.green_trc.as_ref(),
+        _ => None,
+    };
+    curve.and_then(half).is_some_and(|v| v > NEAR_LINEAR)
 }
 
 fn by_profile(samples: Samples, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Samples> {

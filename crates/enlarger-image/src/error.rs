@@ -82,6 +82,9 @@ pub enum ImageError {
         /// [`crate::Limits::max_frames`].
         limit: u32,
     },
+    /// Somebody asked for it: see [`crate::decode_unless`].
+    #[error("cancelled")]
+    Cancelled,
     /// The machine has not enough memory for the pixels.
     #[error("there is not enough memory for a picture: {} MB more are needed", bytes.div_ceil(1 << 20))]
     OutOfMemory {
@@ -132,6 +135,7 @@ impl ImageError {
             }
             Self::MetadataTooLarge { .. } => Some("save the picture without its profile and metadata"),
             Self::TooManyFrames { .. } => Some("save its first frame as a picture of its own"),
+            Self::Cancelled => None,
             Self::OutOfMemory { .. } => Some("use a smaller picture or a machine with more memory"),
             Self::CannotEncode { .. } => Some("ask for PNG, JPEG, WebP, TIFF or AVIF"),
             Self::TooLargeForFormat { .. } => Some("ask for PNG or TIFF, or for a smaller result"),
@@ -152,6 +156,7 @@ impl ImageError {
             Self::TooManyPixels { .. } | Self::SideTooLong { .. } => "image_too_many_pixels",
             Self::MetadataTooLarge { .. } => "image_metadata_too_large",
             Self::TooManyFrames { .. } => "image_too_many_frames",
+            Self::Cancelled => "cancelled",
             Self::OutOfMemory { .. } => "image_out_of_memory",
             Self::CannotEncode { .. } => "format_not_written",
             Self::TooLargeForFormat { .. } => "format_too_small",

@@ -3,7 +3,7 @@
 //! EXIF is a TIFF structure (CIPA DC-008, section 4.5). We patch entries in place, so that everything we do not understand,
 //! maker notes with their absolute offsets included, stays as it was.
 
-use crate::ifd::{self, Order, Structure, Tag, serialise, size_of_kind};
+use crate::ifd::{self, Entry, Order, Structure, Tag, serialise, size_of_kind};
 
 pub(crate) const ORIENTATION: u16 = 0x0112;
 pub(crate) const X_RESOLUTION: u16 = 0x011A;
@@ -18,13 +18,32 @@ const THUMBNAIL_LENGTH: u16 = 0x0202;
 const PIXEL_WIDTH: u16 = 0xA002;
 const PIXEL_HEIGHT: u16 = 0xA003;
 const INTEROPERABILITY: u16 = 0xA005;
+const USER_COMMENT: u16 = 0x9286;
+/// Bytes of a UserComment that name its characters.
+const CHARACTER_CODE: usize = 8;
+const UNDEFINED: u16 = 7;
 const MAKER_NOTE: u16 = 0x927C;
+pub(crate) const MAKE: u16 = 0x010F;
+pub(crate) const MODEL: u16 = 0x0110;
+pub(crate) const ARTIST: u16 = 0x013B;
+pub(crate) const COPYRIGHT: u16 = 0x8298;
+/// Where the offset of the main directory lies.
+const MAIN: usize = 4;
 /// The program that worked on the picture after the camera did.
-const PROCESSING_SOFTWARE: u16 = 0x000B;
+pub(crate) const PROCESSING_SOFTWARE: u16 = 0x000B;
+/// What is in the picture.
+pub(crate) const DESCRIPTION: u16 = 0x010E;
+/// The program that the camera or scanner made the picture by.
+pub(crate) const SOFTWARE: u16 = 0x0131;
 
-/// Whether this is a TIFF structure at all.
+/// Cameras write some dozens. Hostile blocks have so many that work on each of them for each other one would take minutes.
+const MOST_ENTRIES: usize = 1000;
+
+/// Whether this is a TIFF structure at all, and one that a program might have written in earnest.
 pub(crate) fn is_valid(exif: &[u8]) -> bool {
-    Structure::open(exif).is_some_and(|(s, first)| !s.big && s.directory(first).is_some())
+    Structure::open(exif).is_some_and(|(s, first)| {
+        !s.big && s.directory(first).is_some_and(|(entries, _)| entries.len() <= MOST_ENTRIES)
+    })
 }
 
 /// Orientation 1..=8; 1 if there is none that makes sense.
@@ -118,30 +137,69 @@ pub(crate) fn with_note(exif: Option<Vec<u8>>, note: &str) -> Option<Vec<u8>> {
     Some(exif.and_then(|exif| with_text(&exif, PROCESSING_SOFTWARE, note)).unwrap_or_else(note_alone))
 }
 
-/// The block with a text field set in its main directory. That moves to the end, everything else stays where it is.
+/// The block with a text field set in its main directory.
 pub(crate) fn with_text(exif: &[u8], tag: u16, text: &str) -> Option<Vec<u8>> {
-    let (structure, first) = Structure::open(exif)?;
-    let order = structure.order;
-    let first = usize::try_from(first).ok()?;
-    let count = usize::from(order.u16(exif, first)?);
-    let fields = exif.get(first + 2..first + 2 + 12 * count)?;
-    let next = order.u32(exif, first + 2 + 12 * count).unwrap_or(0);
+    let mut text: Vec<u8> = text.bytes().filter(|&b| b != 0).collect();
+    text.push(0);
+    with_field(exif, MAIN, tag, ifd::ASCII, &text)
+}
+
+/// The block, or a new one, with a text field in its main directory; `None` if there is such a field.
+pub(crate) fn with_new_text(exif: Option<&[u8]>, tag: u16, text: &str) -> Option<Vec<u8>> {
+    let block = exif.map_or_else(|| Parts::default().into_block(), <[u8]>::to_vec);
+    if find(&block, MAIN, tag).is_some() { None } else { with_text(&block, tag, text) }
+}
+
+/// The block, or a new one, with a UserComment; `None` if there is one that says something.
+///
+/// Its characters are "UNICODE" in two bytes, the high one first, whatever the block's byte order: this is what programs that
+/// generate pictures write there and read.
+pub(crate) fn with_user_comment(exif: Option<&[u8]>, text: &str) -> Option<Vec<u8>> {
+    let mut block = exif.map_or_else(|| Parts::default().into_block(), <[u8]>::to_vec);
+    if find(&block, MAIN, EXIF_DIRECTORY).is_none() {
+        let order = Structure::open(&block)?.0.order;
+        block.resize(block.len().next_multiple_of(2), 0);
+        let mut at = [0; 4];
+        order.put_u32(&mut at, 0, u32::try_from(block.len()).ok()?);
+        // An empty directory, with none behind it.
+        block.extend([0; 6]);
+        block = with_field(&block, MAIN, EXIF_DIRECTORY, ifd::LONG, &at)?;
+    }
+    let (order, entry) = find(&block, MAIN, EXIF_DIRECTORY)?;
+    let own = entry + 8;
+    let (structure, _) = Structure::open(&block)?;
+    let entries = structure.directory(order.u32(&block, own)?.into())?.0;
+    let comment = entries.iter().find(|e| e.tag == USER_COMMENT).and_then(|e| e.data);
+    let is_blank = |comment: &[u8]| comment.iter().skip(CHARACTER_CODE).all(|b| matches!(b, 0 | b' '));
+    if !comment.is_none_or(is_blank) {
+        return None;
+    }
+    let mut comment = b"UNICODE\0".to_vec();
+    comment.extend(text.encode_utf16().flat_map(u16::to_be_bytes));
+    with_field(&block, own, USER_COMMENT, UNDEFINED, &comment)
+}
+
+/// The block with a field set in the directory that the offset at `pointer` points to. `data` is in the block's byte order. The
+/// directory moves to the end, everything else stays where it is.
+fn with_field(exif: &[u8], pointer: usize, tag: u16, kind: u16, data: &[u8]) -> Option<Vec<u8>> {
+    let (order, start, count) = fields(exif, pointer)?;
+    let fields = exif.get(start..start + 12 * count)?;
+    let next = order.u32(exif, start + 12 * count).unwrap_or(0);
 
     let mut out = exif.to_vec();
     out.resize(out.len().next_multiple_of(2), 0);
-    let mut text: Vec<u8> = text.bytes().filter(|&b| b != 0).collect();
-    text.push(0);
-    let text_at = out.len();
-    out.extend_from_slice(&text);
-    // Four bytes or less are kept in the entry itself, so shorter ones are padded with more zeros.
-    out.resize(out.len().max(text_at + 6).next_multiple_of(2), 0);
-    let text_len = text.len().max(5);
-
     let mut entry = [0; 12];
     order.put_u16(&mut entry, 0, tag);
-    order.put_u16(&mut entry, 2, ifd::ASCII);
-    order.put_u32(&mut entry, 4, text_len as u32);
-    order.put_u32(&mut entry, 8, u32::try_from(text_at).ok()?);
+    order.put_u16(&mut entry, 2, kind);
+    order.put_u32(&mut entry, 4, u32::try_from(data.len() as u64 / size_of_kind(kind)?).ok()?);
+    // Four bytes or less are kept in the entry itself.
+    if let Some(place) = entry.get_mut(8..8 + data.len()) {
+        place.copy_from_slice(data);
+    } else {
+        order.put_u32(&mut entry, 8, u32::try_from(out.len()).ok()?);
+        out.extend_from_slice(data);
+        out.resize(out.len().next_multiple_of(2), 0);
+    }
     let mut entries: Vec<&[u8]> = fields.chunks_exact(12).filter(|f| order.u16(f, 0) != Some(tag)).collect();
     entries.push(&entry);
     entries.sort_by_key(|field| order.u16(field, 0));
@@ -155,7 +213,7 @@ pub(crate) fn with_text(exif: &[u8], tag: u16, text: &str) -> Option<Vec<u8>> {
     let end = directory.len() - 4;
     order.put_u32(&mut directory, end, next);
     out.extend_from_slice(&directory);
-    order.put_u32(&mut out, 4, u32::try_from(directory_at).ok()?);
+    order.put_u32(&mut out, pointer, u32::try_from(directory_at).ok()?);
     Some(out)
 }
 
@@ -172,22 +230,22 @@ impl Parts {
     /// are often relative to the whole, so they would point to nowhere.
     pub fn read(structure: Structure, first: u64) -> Self {
         let directory = |at: u64| structure.directory(at).map(|d| d.0).unwrap_or_default();
+        // Fields that share their values could make much of a small file.
+        let mut left = structure.bytes.len();
+        let mut to_tag = |e: Entry<'_>| {
+            left = left.checked_sub(e.data?.len())?;
+            e.to_tag(structure.order)
+        };
         let main = directory(first);
-        let sub = |pointer: u16| -> Vec<Tag> {
+        let mut sub = |pointer: u16| -> Vec<Tag> {
             let at = main.iter().find(|e| e.tag == pointer).and_then(|e| e.number(structure.order, 0));
             let entries = at.map(directory).unwrap_or_default();
             let kept = entries.into_iter().filter(|e| !matches!(e.tag, MAKER_NOTE | INTEROPERABILITY));
-            kept.filter_map(|e| e.to_tag(structure.order)).collect()
+            kept.filter_map(&mut to_tag).collect()
         };
-        Self {
-            exif: sub(EXIF_DIRECTORY),
-            gps: sub(GPS_DIRECTORY),
-            main: main
-                .iter()
-                .filter(|e| is_about_the_picture(e.tag))
-                .filter_map(|e| e.to_tag(structure.order))
-                .collect(),
-        }
+        let (exif, gps) = (sub(EXIF_DIRECTORY), sub(GPS_DIRECTORY));
+        let main = main.iter().copied().filter(|e| is_about_the_picture(e.tag)).filter_map(to_tag).collect();
+        Self { main, exif, gps }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -263,16 +321,22 @@ fn wipe_directory(exif: &mut [u8], order: Order, at: usize) {
     if end > exif.len() {
         return;
     }
-    for entry in (at + 2..end).step_by(12) {
-        let kind = order.u16(exif, entry + 2).unwrap_or(0);
-        let count = order.u32(exif, entry + 4).unwrap_or(0);
-        let size = size_of_kind(kind).unwrap_or(0).saturating_mul(u64::from(count)) as usize;
-        let start = order.u32(exif, entry + 8).unwrap_or(0) as usize;
-        if size > 4
-            && let Some(values) = exif.get_mut(start..start.saturating_add(size))
-        {
-            values.fill(0);
-        }
+    let mut values: Vec<(usize, usize)> = (at + 2..end)
+        .step_by(12)
+        .filter_map(|entry| {
+            let (kind, count) = (order.u16(exif, entry + 2)?, order.u32(exif, entry + 4)?);
+            let size = usize::try_from(size_of_kind(kind)?.checked_mul(count.into())?).ok()?;
+            let start = order.u32(exif, entry + 8)? as usize;
+            let end = start.checked_add(size).filter(|&end| size > 4 && end <= exif.len())?;
+            Some((start, end))
+        })
+        .collect();
+    // Each byte once, however often it is pointed to.
+    values.sort_unstable();
+    let mut wiped = 0;
+    for (start, end) in values {
+        exif[start.max(wiped).min(end)..end].fill(0);
+        wiped = wiped.max(end);
     }
     exif[at..end].fill(0);
 }

@@ -68,8 +68,8 @@ impl Format {
     /// The format that an extension stands for, with or without the dot, in any case.
     pub fn from_extension(extension: &str) -> Option<Self> {
         match extension.trim_start_matches('.').to_ascii_lowercase().as_str() {
-            "png" => Some(Self::Png),
-            "jpg" | "jpeg" | "jpe" | "jfif" => Some(Self::Jpeg),
+            "png" | "apng" => Some(Self::Png),
+            "jpg" | "jpeg" | "jpe" | "jfif" | "pjpeg" | "pjp" => Some(Self::Jpeg),
             "webp" => Some(Self::WebP),
             "tif" | "tiff" => Some(Self::Tiff),
             "bmp" | "dib" => Some(Self::Bmp),
@@ -132,6 +132,9 @@ impl Format {
         if at(0, b"RIFF") && at(8, b"WEBP") {
             return Ok(Self::WebP);
         }
+        if is_raw(bytes) {
+            return Err(ImageError::Unreadable { what: "a camera's raw file" });
+        }
         if at(0, b"II*\0") || at(0, b"MM\0*") || at(0, b"II+\0") || at(0, b"MM\0+") {
             return Ok(Self::Tiff);
         }
@@ -176,6 +179,26 @@ impl Format {
         }
         Err(ImageError::Unknown)
     }
+}
+
+/// Cameras' raw files that a signature tells: Canon's CR2 (behind TIFF's) and CRW, Olympus, Panasonic, Phase One, Fujifilm,
+/// Sigma, Minolta. Others are TIFF files by their signature, and their directories tell.
+fn is_raw(bytes: &[u8]) -> bool {
+    let signatures: [(usize, &[u8]); 11] = [
+        (8, b"CR\x02"),
+        (6, b"HEAPCCDR"),
+        (0, b"IIRO"),
+        (0, b"IIRS"),
+        (0, b"MMOR"),
+        (0, b"IIU\0"),
+        (8, b"IIII"),
+        (8, b"MMMM"),
+        (0, b"FUJIFILMCCD-RAW"),
+        (0, b"FOVb"),
+        (0, b"\0MRM"),
+    ];
+    let is_tiff = |at| at != 8 || matches!(bytes.get(..4), Some(b"II*\0" | b"MM\0*"));
+    signatures.iter().any(|&(at, magic)| is_tiff(at) && bytes.get(at..).is_some_and(|rest| rest.starts_with(magic)))
 }
 
 /// Whether the first kilobyte is XML or the like with an `<svg` tag.

@@ -103,6 +103,10 @@ impl<'a> Structure<'a> {
         } else {
             (usize::from(self.order.u16(self.bytes, at)?), at.checked_add(2)?)
         };
+        // BigTIFF counts in 64 bits; nobody has more fields than the other kind can count.
+        if count > usize::from(u16::MAX) {
+            return None;
+        }
         let size = if self.big { 20 } else { 12 };
         let end = start.checked_add(count.checked_mul(size)?)?;
         let fields = self.bytes.get(start..end)?;

@@ -121,4 +121,20 @@ pub struct Metadata {
     pub xmp: Option<Vec<u8>>,
     /// Pixels per inch, across and down.
     pub dpi: Option<(f32, f32)>,
+    /// What the file says of its colours by code points (ITU-T H.273): primaries, transfer, matrix, full range. `icc` then
+    /// has a profile of the same meaning.
+    pub cicp: Option<[u8; 4]>,
+    /// IPTC-IIM records, without a container's blocks around them.
+    pub iptc: Option<Vec<u8>>,
+    /// Texts under keywords, such as programs that generate pictures write.
+    pub texts: Vec<Text>,
+}
+
+/// A text under a keyword, as in PNG; a JPEG's comment has the keyword `Comment`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// What the text is about, 1 to 79 characters.
+    pub keyword: String,
+    /// The text, with line feeds between lines.
+    pub text: String,
 }

@@ -1,33 +1,115 @@
 //! What a set of arrays is, told from their names and shapes, so that any community file of a supported kind just
 //! loads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
 
 use crate::{
     error::NnError,
     spec::{Activation, Architecture},
-    tensor::StateDict,
+    tensor::{StateDict, Tensor},
+    weights,
 };
 
-/// Names the architecture and gives the arrays its canonical names (those of BasicSR).
+/// Names the architecture and gives the arrays its canonical names (those of BasicSR). Every array is one that the
+/// architecture computes with, and finite.
 ///
 /// # Errors
 /// [`NnError::Architecture`] with the likely name of an unsupported network, [`NnError::Weights`] if arrays of a
-/// supported one are missing.
+/// supported one are missing, or there are others.
 pub fn detect(raw: StateDict) -> Result<(Architecture, StateDict), NnError> {
-    let named = canonical(raw)?;
+    let mut named = canonical(raw)?;
+    fold_plus(&mut named)?;
     let architecture = if named.0.contains_key("conv_first.weight") { rrdbnet(&named)? } else { compact(&named)? };
+    let used = arrays(&architecture, &named);
+    let unused: Vec<&str> = named.0.keys().filter(|name| !used.contains(*name)).map(String::as_str).collect();
+    if !unused.is_empty() {
+        return Err(weights::unused(&unused));
+    }
+    if let Some((name, _)) = named.0.par_iter().find_first(|(_, tensor)| !is_finite(&tensor.data)) {
+        return Err(NnError::Weights(format!(
+            "{name} has values that are infinite or not a number; the file is damaged"
+        )));
+    }
     Ok((architecture, named))
+}
+
+/// The names of the arrays that an architecture computes with.
+fn arrays(architecture: &Architecture, dict: &StateDict) -> BTreeSet<String> {
+    let mut layers: Vec<String> = Vec::new();
+    let mut slopes = 0;
+    match *architecture {
+        Architecture::RrdbNet { blocks, .. } => {
+            layers.extend(["conv_first", "conv_body", "conv_hr", "conv_last"].map(str::to_owned));
+            layers.extend((1..=doublings(dict)).map(|i| format!("conv_up{i}")));
+            for (block, dense) in (0..blocks).flat_map(|block| (1..=3).map(move |dense| (block, dense))) {
+                layers.extend((1..=5).map(|k| format!("body.{block}.rdb{dense}.conv{k}")));
+            }
+        }
+        Architecture::Compact { convs, activation, .. } => {
+            layers.extend((0..convs + 2).map(|i| format!("body.{}", 2 * i)));
+            slopes = if activation == Activation::Prelu { convs + 1 } else { 0 };
+        }
+    }
+    let of_layer = layers.iter().flat_map(|layer| [format!("{layer}.weight"), format!("{layer}.bias")]);
+    of_layer.chain((0..slopes).map(|i| format!("body.{}.weight", 2 * i + 1))).collect()
+}
+
+/// No exponent of all ones; the largest of them is found without a branch.
+fn is_finite(values: &[f32]) -> bool {
+    values.iter().fold(0, |most, value| most.max(value.to_bits() << 1)) < f32::INFINITY.to_bits() << 1
+}
+
+/// Turns ESRGAN+ (Rakotonirina and Rasoanaivo 2020, "ESRGAN+: Further Improving ESRGAN") into ESRGAN. Its dense blocks have
+/// two sums more, `x2 + conv1x1(x)` in the place of x2 and `x4 + x2` in that of x4. Both are linear in what convolutions
+/// read already, and neither has a bias, so they are the same network with other weights: what a convolution does
+/// to the new x2, it does to the old one and, through `conv1x1`, to x.
+fn fold_plus(dict: &mut StateDict) -> Result<(), NnError> {
+    const NAME: &str = ".conv1x1.weight";
+    let names: Vec<String> = dict.0.keys().filter(|name| name.ends_with(NAME)).cloned().collect();
+    for name in names {
+        let Some(point) = dict.0.remove(&name) else { continue };
+        let block = name.trim_end_matches(NAME);
+        let [growth, features, 1, 1] = point.shape[..] else {
+            return Err(NnError::Weights(format!("{name} has shape {:?}, and [.., .., 1, 1] is needed", point.shape)));
+        };
+        for k in 3..=5 {
+            let name = format!("{block}.conv{k}.weight");
+            let Some(conv) = dict.0.get_mut(&name) else { return Err(NnError::Weights(format!("{name} is missing"))) };
+            let inputs = features + (k - 1) * growth;
+            if conv.shape.len() != 4
+                || conv.shape[1..] != [inputs, 3, 3]
+                || conv.data.len() != conv.shape[0] * inputs * 9
+            {
+                return Err(NnError::Weights(format!(
+                    "{name} has shape {:?}, and reads {inputs} channels",
+                    conv.shape
+                )));
+            }
+            conv.data.par_chunks_exact_mut(inputs * 9).for_each(|kernels| {
+                let (x, grown) = kernels.split_at_mut(features * 9);
+                let (x2, x4) = (growth * 9..2 * growth * 9, 3 * growth * 9..4 * growth * 9);
+                if k == 5 {
+                    let (before, after) = grown.split_at_mut(x4.start);
+                    before[x2.clone()].iter_mut().zip(&after[..growth * 9]).for_each(|(x2, x4)| *x2 += x4);
+                }
+                for (kernel, weights) in grown[x2].chunks_exact(9).zip(point.data.chunks_exact(features)) {
+                    for (x, weight) in x.chunks_exact_mut(9).zip(weights) {
+                        x.iter_mut().zip(kernel).for_each(|(x, kernel)| *x += weight * kernel);
+                    }
+                }
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Renames whatever naming the file came with.
 fn canonical(raw: StateDict) -> Result<StateDict, NnError> {
     let has = |name: &str| raw.0.contains_key(name);
-    if raw.0.keys().any(|k| k.starts_with("ncnn.")) {
-        return from_order(raw);
-    }
     if has("conv_first.weight") && raw.0.keys().any(|k| k.starts_with("RRDB_trunk.")) {
-        return Ok(renamed(raw, from_trunk));
+        return renamed(raw, from_trunk);
     }
     if has("model.0.weight") && raw.0.keys().any(|k| k.contains(".RDB1.conv1.0.")) {
         return from_esrgan(raw);
@@ -35,19 +117,31 @@ fn canonical(raw: StateDict) -> Result<StateDict, NnError> {
     if (has("conv_first.weight") && has("body.0.rdb1.conv1.weight")) || is_compact(&raw) {
         return Ok(raw);
     }
-    Err(NnError::Architecture(format!(
-        "the weights look like {}; ESRGAN (RRDBNet) and Compact (SRVGGNet) networks are supported",
-        guess(&raw)
-    )))
+    let likely = likely(raw.0.keys().map(String::as_str));
+    Err(unsupported(likely.unwrap_or("no network that enlarger knows")))
+}
+
+/// The error for a network of another kind.
+pub(crate) fn unsupported(likely: &str) -> NnError {
+    NnError::Architecture(format!(
+        "the weights look like {likely}; ESRGAN (RRDBNet) and Compact (SRVGGNet) networks are supported"
+    ))
 }
 
 fn is_compact(dict: &StateDict) -> bool {
-    dict.0.get("body.0.weight").is_some_and(|t| t.shape.len() == 4 && t.shape[2..] == [3, 3])
-        && dict.0.keys().all(|k| k.starts_with("body."))
+    let convolution = |name| dict.0.get(name).is_some_and(|t: &Tensor| t.shape.len() == 4 && t.shape[2..] == [3, 3]);
+    convolution("body.0.weight") && convolution("body.2.weight")
 }
 
-fn renamed(raw: StateDict, name: impl Fn(&str) -> String) -> StateDict {
-    StateDict(raw.0.into_iter().map(|(k, v)| (name(&k), v)).collect())
+fn renamed(raw: StateDict, name: impl Fn(&str) -> String) -> Result<StateDict, NnError> {
+    let mut dict = StateDict::default();
+    for (old, tensor) in raw.0 {
+        let new = name(&old);
+        if dict.0.insert(new.clone(), tensor).is_some() {
+            return Err(NnError::Weights(format!("{new} is there twice, under different names")));
+        }
+    }
+    Ok(dict)
 }
 
 /// `RRDB_trunk.0.RDB1.conv1.weight`, `trunk_conv`, `upconv1`, `HRconv`: the first PyTorch release of ESRGAN.
@@ -87,7 +181,7 @@ fn from_esrgan(raw: StateDict) -> Result<StateDict, NnError> {
             (n, name)
         })
         .collect();
-    Ok(renamed(raw, |k| {
+    renamed(raw, |k| {
         if let Some(rest) = sub(k) {
             if let Some(part) = rest.strip_prefix(&format!("{blocks}.")) {
                 return format!("conv_body.{part}");
@@ -103,40 +197,7 @@ fn from_esrgan(raw: StateDict) -> Result<StateDict, NnError> {
             Some((n, part)) if tail.contains_key(&n) => format!("{}.{part}", tail[&n]),
             _ => k.to_owned(),
         }
-    }))
-}
-
-/// ncnn keeps the order of layers and loses their names.
-fn from_order(raw: StateDict) -> Result<StateDict, NnError> {
-    let slopes = raw.0.keys().filter(|k| k.ends_with(".slope")).count();
-    let convolutions = raw.0.keys().filter(|k| k.ends_with(".weight")).count();
-    let names: Vec<String> = if slopes > 0 {
-        (0..slopes + convolutions).map(|i| format!("body.{i}")).collect()
-    } else {
-        // first, 15 per block, body, one per doubling, high, last
-        let rest = |ups: usize| convolutions.checked_sub(4 + ups).filter(|n| n % 15 == 0).map(|n| (n / 15, ups));
-        let Some((blocks, ups)) = [2, 1, 3, 0].into_iter().find_map(rest) else {
-            return Err(NnError::Architecture(format!(
-                "the ncnn network has {convolutions} convolutions in a row, which fits no ESRGAN (RRDBNet)"
-            )));
-        };
-        let mut names = vec!["conv_first".to_owned()];
-        for block in 0..blocks {
-            for dense in 1..=3 {
-                names.extend((1..=5).map(|k| format!("body.{block}.rdb{dense}.conv{k}")));
-            }
-        }
-        names.push("conv_body".into());
-        names.extend((1..=ups).map(|i| format!("conv_up{i}")));
-        names.extend(["conv_hr".into(), "conv_last".into()]);
-        names
-    };
-    Ok(renamed(raw, |k| {
-        let mut parts = k.splitn(3, '.').skip(1);
-        let order = parts.next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(usize::MAX);
-        let part = parts.next().unwrap_or_default().replace("slope", "weight");
-        names.get(order).map_or_else(|| k.to_owned(), |name| format!("{name}.{part}"))
-    }))
+    })
 }
 
 fn rrdbnet(dict: &StateDict) -> Result<Architecture, NnError> {
@@ -144,7 +205,7 @@ fn rrdbnet(dict: &StateDict) -> Result<Architecture, NnError> {
     let last = shape(dict, "conv_last.weight")?;
     let growth = shape(dict, "body.0.rdb1.conv1.weight")?[0];
     let blocks = (0..).take_while(|b| dict.0.contains_key(&format!("body.{b}.rdb1.conv1.weight"))).count();
-    let ups = (1..=4).take_while(|i| dict.0.contains_key(&format!("conv_up{i}.weight"))).count();
+    let ups = doublings(dict);
     let (seen, channels_out) = (first[1], last[0]);
     // Unshuffling by r turns c channels into c * r * r. Colours in and out are equal in all networks of this kind.
     let unshuffle = (1..=4).find(|r| channels_out * r * r == seen).ok_or_else(|| {
@@ -164,6 +225,10 @@ fn rrdbnet(dict: &StateDict) -> Result<Architecture, NnError> {
         blocks,
         growth,
     })
+}
+
+fn doublings(dict: &StateDict) -> usize {
+    (1..=4).take_while(|i| dict.0.contains_key(&format!("conv_up{i}.weight"))).count()
 }
 
 fn compact(dict: &StateDict) -> Result<Architecture, NnError> {
@@ -205,7 +270,7 @@ fn shape<'a>(dict: &'a StateDict, name: &str) -> Result<&'a [usize], NnError> {
 }
 
 /// The likely name of an unsupported network, from telling parts of its arrays' names.
-fn guess(dict: &StateDict) -> &'static str {
+pub(crate) fn likely<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
     const SIGNS: [(&str, &str); 12] = [
         ("relative_position_index_OCA", "HAT"),
         ("overlap_attn", "HAT"),
@@ -220,6 +285,5 @@ fn guess(dict: &StateDict) -> &'static str {
         ("unet1.conv1", "Real-CUGAN"),
         ("double_blocks", "a diffusion model"),
     ];
-    let found = SIGNS.iter().find(|(sign, _)| dict.0.keys().any(|k| k.contains(sign)));
-    found.map_or("no network that enlarger knows", |(_, name)| name)
+    SIGNS.iter().find(|(sign, _)| names.clone().any(|name| name.contains(sign))).map(|(_, likely)| *likely)
 }

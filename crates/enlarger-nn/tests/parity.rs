@@ -3,17 +3,13 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::{Photo, psnr, run, worst};
+use common::{Photo, psnr, reference, run, worst};
 use enlarger_nn::{Backend, Isa, Network, NnError, Precision, architecture, weights};
 
 const MODELS: [&str; 4] = ["realsr-df2k", "x4plus", "x4plus-anime-6b", "animevideo-v3"];
 const CROPS: [(&str, u32, u32); 3] = [("brushes", 32, 32), ("friends", 23, 37), ("stream", 40, 24)];
-
-fn reference(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
-}
 
 fn compare(isa: Isa, precision: Precision, check: impl Fn(&str, &str, &[f32], &[f32])) {
     for model in MODELS {

@@ -3,26 +3,15 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::{Photo, run, worst};
-use enlarger_nn::{Architecture, Backend, Isa, Network, Precision, architecture, weights};
+use common::{load, reference};
+use enlarger_nn::{Architecture, architecture, weights};
 use proptest::prelude::*;
 
-fn reference(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
-}
-
 fn check(name: &str, scale: u32) -> Architecture {
-    let (kind, dict) = weights::read(&reference(&format!("{name}.pth"))).and_then(architecture::detect).expect(name);
+    let kind = common::check(&reference(&format!("{name}.pth")), name);
     assert_eq!(kind.scale(), scale, "{name}");
-    let backend = Backend { isa: Isa::Portable, precision: Precision::F32 };
-    let network = Network::build(&kind, &dict, &backend).expect(name);
-    let expected = weights::read(&reference(&format!("{name}.expected.safetensors"))).expect("a reference");
-    let (input, output) = (&expected.0["input"], &expected.0["output"]);
-    let photo = Photo { width: input.shape[1] as u32, height: input.shape[0] as u32, rgb: input.data.clone() };
-    let off = worst(&run(&network, &photo), &output.data);
-    assert!(off < 1e-5, "{name}: off by {off}");
     kind
 }
 
@@ -44,6 +33,21 @@ fn networks_that_unshuffle_pixels_first_are_2x_and_1x() {
 fn compact_loads_in_half_precision_and_from_strided_views() {
     check("compact_x2_half", 2);
     check("compact_x3_strided", 3);
+}
+
+#[test]
+fn esrgan_plus_is_computed_with_its_convolutions_of_one_pixel() {
+    for name in ["plus_x4_checkpoint", "plus_x4_esrgan_legacy"] {
+        let kind = check(name, 4);
+        assert!(matches!(kind, Architecture::RrdbNet { features: 8, blocks: 1, growth: 4, .. }), "{name}: {kind}");
+    }
+}
+
+#[test]
+fn checkpoints_load_whatever_stands_around_and_beside_the_network() {
+    // `module.module.` within `generator`, an optimizer's state, counters; `params-ema` of `typing.OrderedDict`.
+    check("plus_x4_checkpoint", 4);
+    check("typed_x2_params-ema", 2);
 }
 
 #[test]
@@ -69,7 +73,8 @@ proptest! {
     #[test]
     fn damaged_files_never_panic(
         file in prop::sample::select(vec![
-            "compact_x2_half.pth", "rrdb_x1_legacy.pth", "evil.pth", "compact_x2_half.expected.safetensors",
+            "compact_x2_half.pth", "rrdb_x1_legacy.pth", "evil.pth", "plus_x4_checkpoint.pth",
+            "compact_x2_half.expected.safetensors",
         ]),
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in prop::option::of(any::<prop::sample::Index>()),
@@ -85,8 +90,6 @@ proptest! {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("damaged.pth");
         std::fs::write(&path, bytes).expect("written");
-        if let Ok((kind, dict)) = weights::read(&path).and_then(architecture::detect) {
-            let _ = Network::build(&kind, &dict, &Backend { isa: Isa::Portable, precision: Precision::F32 });
-        }
+        let _ = load(&path);
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     request::{Request, Size},
     run::run,
     speed::Networks,
-    watch::{Progress, Stage, Watch},
+    watch::{Progress, Stage, Unwatched, Watch},
 };
 
 /// What a job needs besides its pictures: code, packed weights and tiles of the largest bundled network.
@@ -165,7 +165,7 @@ impl Enlarger {
     /// As [`Self::job`], but for what only running can raise.
     pub fn dry_run(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Explanation, PipelineError> {
         let (Decoded { picture, notes, .. }, facts, plan) = pool(self.threads)?.install(|| {
-            let decoded = self.decode(bytes, request, limits)?;
+            let decoded = self.decode(bytes, request, limits, &Unwatched)?;
             let (facts, plan) = self.plan(&decoded.picture, request)?;
             Ok::<_, PipelineError>((decoded, facts, plan))
         })?;
@@ -213,7 +213,7 @@ impl Enlarger {
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
 
         stage(watch, Stage::Decode, 0.0)?;
-        let decoded = self.decode(bytes, request, limits)?;
+        let decoded = self.decode(bytes, request, limits, watch)?;
         timings.decode = lap();
 
         stage(watch, Stage::Plan, 0.0)?;
@@ -255,9 +255,15 @@ impl Enlarger {
     }
 
     /// A job's pixels, unless the job cannot fit into memory.
-    fn decode(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Decoded, PipelineError> {
+    fn decode(
+        &self,
+        bytes: &[u8],
+        request: &Request,
+        limits: &Limits,
+        watch: &dyn Watch,
+    ) -> Result<Decoded, PipelineError> {
         self.check_memory(&enlarger_image::probe(bytes, limits)?, request)?;
-        Ok(enlarger_image::decode(bytes, limits)?)
+        Ok(enlarger_image::decode_unless(bytes, limits, &|| watch.cancelled())?)
     }
 
     /// Refuses what cannot fit, before any pixel is decoded.

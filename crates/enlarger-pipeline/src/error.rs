@@ -9,7 +9,7 @@ use enlarger_nn::NnError;
 pub enum PipelineError {
     /// The picture could not be read or written.
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Image(ImageError),
     /// A model is missing or damaged.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -35,6 +35,15 @@ pub enum PipelineError {
     /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<ImageError> for PipelineError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Cancelled => Self::Cancelled,
+            other => Self::Image(other),
+        }
+    }
 }
 
 impl From<NnError> for PipelineError {

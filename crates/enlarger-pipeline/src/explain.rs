@@ -42,8 +42,19 @@ impl fmt::Display for Explanation {
         for note in notes {
             writeln!(f, "note      {note}")?;
         }
-        let megabytes = estimate.bytes >> 20;
-        writeln!(f, "cost      about {:.1} s here if nothing else runs, at most {megabytes} MB", estimate.seconds)
+        let (time, megabytes) = (human_seconds(estimate.seconds), estimate.bytes >> 20);
+        writeln!(f, "cost      about {time} if nothing else runs, at most {megabytes} MB of memory")
+    }
+}
+
+/// "0.4 s", "45 s", "3 min 20 s", "2 h 5 min".
+pub fn human_seconds(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
     }
 }
 

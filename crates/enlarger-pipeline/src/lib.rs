@@ -29,7 +29,7 @@ mod watch;
 pub use bench::{Speed, bench};
 pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings};
 pub use error::PipelineError;
-pub use explain::Explanation;
+pub use explain::{Explanation, human_seconds};
 pub use facts::{Content, Facts};
 pub use invention::Invention;
 pub use look::Filter;

@@ -17,10 +17,11 @@ use crate::{
     config::Config,
     error::{ApiError, ApiResult},
     files::{
-        Files, Key,
+        Files, Key, Reads,
         signed::{Right, Signer},
     },
     http,
+    polls::Polls,
 };
 
 /// What all handlers and workers share.
@@ -35,6 +36,14 @@ pub(crate) struct App {
     pub enlarger: Arc<Enlarger>,
     /// One preview or thumbnail at a time, beside the jobs.
     pub asides: Arc<Semaphore>,
+    /// Polls that are answered once their task has ended.
+    pub held_polls: Semaphore,
+    /// Bytes of strangers that are read at once.
+    pub readers: Arc<Semaphore>,
+    /// Who downloads what.
+    pub reads: Reads,
+    /// Who asks for what.
+    pub polls: Polls,
     pub metrics: PrometheusHandle,
     /// Tasks that were deleted, and whose they were.
     pub deleted: broadcast::Sender<(Uuid, Option<String>)>,
@@ -55,10 +64,11 @@ impl App {
         format!("{base}{}", self.signer.path(key, Right::Read, expires))
     }
 
-    /// When the files of a task that ended now would go. Rounded up to the hour, so that addresses do not change with every
+    /// When the files of a task that ended now would go; kept ones have no such time. Rounded up to the hour, so that addresses do not change with every
     /// answer.
     fn retention_from_now(&self) -> jiff::Timestamp {
-        let hours = i64::try_from(self.config.retention_hours).unwrap_or(i64::MAX / 7200);
+        let Some(retention) = self.config.retention() else { return jiff::Timestamp::MAX };
+        let hours = i64::try_from(retention.as_secs() / 3600).unwrap_or(i64::MAX / 7200);
         let second = (jiff::Timestamp::now().as_second() / 3600 + 1 + hours) * 3600;
         jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX)
     }
@@ -70,5 +80,14 @@ impl App {
     ) -> ApiResult<T> {
         let app = self.clone();
         tokio::task::spawn_blocking(move || work(&app)).await.map_err(ApiError::internal)?
+    }
+
+    /// The same for what reads bytes that strangers sent: so few at once that answering never waits for them.
+    pub async fn reading<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&App) -> ApiResult<T> + Send + 'static,
+    ) -> ApiResult<T> {
+        let _turn = self.readers.clone().acquire_owned().await.map_err(ApiError::internal)?;
+        self.blocking(work).await
     }
 }

@@ -2,9 +2,11 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
+    ops::Deref,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use clap::{Args, Command, ValueEnum};
@@ -65,8 +67,8 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Address and port to listen on.
-    listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7788), "ENLARGER_LISTEN" { value_name = "ADDRESS" };
+    /// Address to listen on: `HOST:PORT`, a host or a port, such as `0.0.0.0` for every network or `7788`.
+    listen: Listen = Listen::default(), "ENLARGER_LISTEN" { value_name = "ADDRESS" };
     /// Where tasks and files are kept. Empty: the platform's place for an application's data.
     data_dir: PathBuf = PathBuf::new(), "ENLARGER_DATA_DIR" { value_name = "DIR" };
     /// What this process does: `all`, `api` (no jobs are run) or `worker` (only health and metrics are served).
@@ -110,10 +112,17 @@ settings! {
     max_upload_mb: u64 = 256, "ENLARGER_MAX_UPLOAD_MB" { value_name = "MB" };
     /// Largest source picture, in million pixels.
     max_source_megapixels: u64 = 64, "ENLARGER_MAX_SOURCE_MEGAPIXELS" { value_name = "MP" };
+    /// Largest result of the page and of `/api/`, in million pixels. 0: as large as memory allows. The vendors' routes have the
+    /// vendors' limits.
+    max_result_megapixels: u64 = 0, "ENLARGER_MAX_RESULT_MEGAPIXELS" { value_name = "MP" };
     /// How many large bodies are read at once; others wait a little, then are asked to come again.
     bodies_at_once: usize = 64, "ENLARGER_BODIES_AT_ONCE" { value_name = "N" };
-    /// Hours that the files of a finished task are kept.
-    retention_hours: u64 = 24, "ENLARGER_RETENTION_HOURS" { value_name = "H" };
+    /// Hours that the files of a finished task are kept, or `keep`: until they are deleted, or `disk_budget_mb` is reached.
+    /// `auto`: `keep` if `listen` is a loopback address and `role` is `all`, else 24.
+    retention_hours: Retention = Retention::Auto, "ENLARGER_RETENTION_HOURS" { value_name = "H" };
+    /// MB that the files of all tasks may take where finished ones are kept. Beyond that, the longest finished go first; the last
+    /// one always stays. 0: no limit.
+    disk_budget_mb: u64 = 51_200, "ENLARGER_DISK_BUDGET_MB" { value_name = "MB" };
     /// Days that a task is remembered after its files are gone.
     history_days: u64 = 30, "ENLARGER_HISTORY_DAYS" { value_name = "D" };
     /// Hours that an uploaded file is kept for tasks to come.
@@ -124,6 +133,95 @@ settings! {
     allow_net: Vec<ipnet::IpNet> = Vec::new(), "ENLARGER_ALLOW_NET" { value_name = "CIDR", value_delimiter = ',' };
     /// Origins whose pages may call this server from a browser, e.g. `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
+}
+
+/// An address to listen on, resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen(pub SocketAddr);
+
+impl Listen {
+    const PORT: u16 = 7788;
+
+    /// The same host on another port.
+    pub fn on_port(self, port: u16) -> Self {
+        Self(SocketAddr::new(self.ip(), port))
+    }
+}
+
+/// Only this machine can connect.
+impl Default for Listen {
+    fn default() -> Self {
+        Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Self::PORT))
+    }
+}
+
+impl Deref for Listen {
+    type Target = SocketAddr;
+
+    fn deref(&self) -> &SocketAddr {
+        &self.0
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    /// `HOST:PORT`, `HOST`, `PORT` or `:PORT`, which is every network, as in `*:PORT`. Names are looked up; of several
+    /// addresses the first is taken, and an IPv4 one before others, since `localhost` is 127.0.0.1 wherever we say so.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(port) = text.parse() {
+            return Ok(Self::default().on_port(port));
+        }
+        if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse() {
+            return Ok(Self(SocketAddr::new(ip, Self::PORT)));
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().ok()),
+            None => (text, Some(Self::PORT)),
+        };
+        let usage =
+            || format!("expected HOST:PORT, a host or a port, such as localhost:{}, 0.0.0.0 or 8080", Self::PORT);
+        let port: u16 = port.ok_or_else(usage)?;
+        if host == "*" || (host.is_empty() && !text.is_empty()) {
+            return Ok(Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)));
+        }
+        if let Some(ip) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            let ip: Ipv6Addr = ip.parse().map_err(|_| usage())?;
+            return Ok(Self(SocketAddr::new(ip.into(), port)));
+        }
+        // Systems read a bare number as an old form of an IPv4 address.
+        if host.contains([':', '/', ' ']) || host.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(usage());
+        }
+        let found: Vec<SocketAddr> = (host, port)
+            .to_socket_addrs()
+            .map_err(|_| format!("no address is known for the host {host:?}; {}", usage()))?
+            .collect();
+        let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+        first.map(|address| Self(*address)).ok_or_else(usage)
+    }
+}
+
+impl Serialize for Listen {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// In a file, a port is a number as a rule.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Word {
+            Port(u16),
+            Text(String),
+        }
+        match Word::deserialize(deserializer)? {
+            Word::Port(port) => Ok(Self::default().on_port(port)),
+            Word::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
 }
 
 /// A precision as the file spells it.
@@ -153,6 +251,49 @@ pub enum Auth {
     On,
     /// Never.
     Off,
+}
+
+/// How long the files of finished tasks are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// `Keep` where only this machine can connect, else 24 hours.
+    Auto,
+    /// Until they are deleted, or the disk budget is reached.
+    Keep,
+    /// So many hours.
+    Hours(u64),
+}
+
+impl FromStr for Retention {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "keep" => Ok(Self::Keep),
+            number => {
+                number.parse().map(Self::Hours).map_err(|_| format!("`{text}` is not auto, keep or a number of hours"))
+            }
+        }
+    }
+}
+
+impl Serialize for Retention {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Keep => serializer.serialize_str("keep"),
+            Self::Hours(hours) => serializer.serialize_u64(*hours),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Retention {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// A secret: printed nowhere.
@@ -208,6 +349,24 @@ impl Config {
         }
     }
 
+    /// How long the files of finished tasks are kept; `None`: until they are deleted or the disk budget is reached.
+    pub fn retention(&self) -> Option<Duration> {
+        const DAY: u64 = 24;
+        let hours = match self.retention_hours {
+            Retention::Keep => return None,
+            Retention::Auto if self.role == Role::All && self.listen.ip().is_loopback() => return None,
+            Retention::Auto => DAY,
+            Retention::Hours(hours) => hours,
+        };
+        Some(Duration::from_secs(hours.saturating_mul(3600)))
+    }
+
+    /// Bytes that the files of tasks may take where finished ones are kept; `None`: as many as there is room for.
+    pub fn disk_budget(&self) -> Option<u64> {
+        let limited = self.disk_budget_mb > 0 && self.retention().is_none();
+        limited.then_some(self.disk_budget_mb.saturating_mul(1 << 20))
+    }
+
     /// What can be judged without opening anything.
     fn check(&self) -> Result<(), ConfigError> {
         let fail = |what: &str, hint: &str| Err(ConfigError::new(what, hint));
@@ -222,6 +381,12 @@ impl Config {
         }
         if !self.public_url.is_empty() {
             let url = url::Url::parse(&self.public_url).ok();
+            if url.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+                return fail(
+                    "`public_url` carries a user name or a password, and every client is told this address",
+                    "leave them out; a client that has a key puts it into the address that it uses",
+                );
+            }
             let plain = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none();
             if !url.is_some_and(|url| plain(&url) && url.has_host()) {
                 return fail(
@@ -243,7 +408,7 @@ impl Config {
             ("max_upload_mb", self.max_upload_mb),
             ("max_source_megapixels", self.max_source_megapixels),
             ("bodies_at_once", self.bodies_at_once as u64),
-            ("retention_hours", self.retention_hours),
+            ("retention_hours", if self.retention_hours == Retention::Hours(0) { 0 } else { 1 }),
             ("upload_hours", self.upload_hours),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
@@ -327,4 +492,75 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_be_a_host_a_port_or_both() {
+        for (text, address) in [
+            ("7788", "127.0.0.1:7788"),
+            ("0", "127.0.0.1:0"),
+            ("127.0.0.1:9000", "127.0.0.1:9000"),
+            ("localhost:9000", "127.0.0.1:9000"),
+            ("localhost", "127.0.0.1:7788"),
+            ("0.0.0.0", "0.0.0.0:7788"),
+            (":9000", "0.0.0.0:9000"),
+            ("*:9000", "0.0.0.0:9000"),
+            ("::1", "[::1]:7788"),
+            ("[::1]", "[::1]:7788"),
+            ("[::]:80", "[::]:80"),
+        ] {
+            assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()).as_deref(), Ok(address), "{text}");
+        }
+        for wrong in ["", "localhost:", "localhost:http", "1.2.3.4:70000", "70000", "http://localhost:80", "[::1]:x"] {
+            assert!(wrong.parse::<Listen>().is_err(), "{wrong}");
+        }
+        assert_eq!(toml::from_str::<ConfigLayer>("listen = 9000").unwrap().listen.unwrap().port(), 9000);
+    }
+
+    #[test]
+    fn files_are_kept_on_a_loopback_address_and_for_a_day_elsewhere_unless_told_otherwise() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let config = |listen: &str, role, retention_hours: &str| Config {
+            listen: listen.parse().unwrap(),
+            role,
+            retention_hours: retention_hours.parse().unwrap(),
+            ..Config::default()
+        };
+        for (listen, role, hours, kept) in [
+            ("127.0.0.1:7788", Role::All, "auto", None),
+            ("127.9.9.9:1", Role::All, "auto", None),
+            ("[::1]:7788", Role::All, "auto", None),
+            ("0.0.0.0:7788", Role::All, "auto", Some(24 * HOUR)),
+            ("[::]:7788", Role::All, "auto", Some(24 * HOUR)),
+            ("192.168.1.5:80", Role::All, "auto", Some(24 * HOUR)),
+            // Who uses the other half of a service is not known by where this half listens.
+            ("127.0.0.1:7788", Role::Worker, "auto", Some(24 * HOUR)),
+            ("127.0.0.1:7788", Role::Api, "auto", Some(24 * HOUR)),
+            ("127.0.0.1:7788", Role::All, "3", Some(3 * HOUR)),
+            ("0.0.0.0:7788", Role::All, "keep", None),
+        ] {
+            let config = config(listen, role, hours);
+            assert_eq!(config.retention(), kept, "{listen} {role:?} {hours}");
+            assert_eq!(config.disk_budget().is_some(), kept.is_none(), "{listen} {role:?} {hours}");
+        }
+    }
+
+    #[test]
+    fn retention_is_read_from_a_file_as_a_word_or_a_number() {
+        let read = |text: &str| toml::from_str::<ConfigLayer>(text).map(|layer| layer.retention_hours);
+        assert_eq!(read("retention_hours = 24").unwrap(), Some(Retention::Hours(24)));
+        assert_eq!(read("retention_hours = \"keep\"").unwrap(), Some(Retention::Keep));
+        for bad in ["retention_hours = \"always\"", "retention_hours = -1", "retention_hours = 1.5"] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.contains("is not auto, keep or a number of hours"), "{error}");
+        }
+        assert!(
+            Config::load(ConfigLayer { retention_hours: Some(Retention::Hours(0)), ..Default::default() }, None)
+                .is_err()
+        );
+    }
 }

@@ -62,10 +62,10 @@ pub struct Problem {
 }
 
 /// Why a request is not answered as hoped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ApiError {
     pub(crate) status: StatusCode,
-    /// `None` for the two credentials errors and the internal one, whose bodies are only a message.
+    /// `None` for the internal error, whose body is only a message.
     pub(crate) code: Option<&'static str>,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
@@ -114,11 +114,14 @@ impl ApiError {
     }
 
     pub(crate) fn no_task() -> Self {
-        Self { bucket: Some("request_not_found"), ..Self::new(StatusCode::NOT_FOUND, "not_found", "Task not found") }
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Task not found")
     }
 
     pub(crate) fn unauthorized(message: &'static str) -> Self {
-        Self { code: None, bucket: Some("unauthorized"), ..Self::new(StatusCode::UNAUTHORIZED, "", message) }
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).hint(
+            "make a key with `enlarger keys create NAME` and send it as X-API-KEY, as a Bearer token, or as the password of \
+             HTTP Basic",
+        )
     }
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
@@ -150,19 +153,25 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// The body that tells it.
+    pub(crate) fn body(&self) -> ErrorBody {
         let problem =
             self.code.map(|_| Problem { message: self.message.clone(), invalid_params: self.invalid.clone() });
-        let body = ErrorBody {
+        ErrorBody {
             error: self.code.map(str::to_owned),
-            message: self.message,
-            hint: self.hint,
-            invalid_params: self.invalid,
+            message: self.message.clone(),
+            hint: self.hint.clone(),
+            invalid_params: self.invalid.clone(),
             problem,
             request_id: (self.status == StatusCode::INTERNAL_SERVER_ERROR).then(crate::http::request_id),
-        };
-        let mut response = (self.status, Json(body)).into_response();
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
         if let Some(bucket) = self.bucket.or(self.code) {
             response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(bucket));
         }
@@ -170,8 +179,11 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
+            // Basic is accepted and not asked for: a browser would open its own window over the page.
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // A dialect that tells errors in another form makes it of this.
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -202,8 +214,9 @@ impl From<QueueLimit> for ApiError {
     fn from(limit: QueueLimit) -> Self {
         let whose = if limit.of_owner { "your queue" } else { "the queue" };
         let message = format!("{whose} is full: {} tasks wait", limit.limit);
+        let bucket = Some(if limit.of_owner { "concurrency_limit_exceeded" } else { "rate_limited" });
         let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message);
-        Self { bucket: Some("queue_backlog_full"), ..error }.retry_after(limit.retry_after.as_secs())
+        Self { bucket, ..error }.retry_after(limit.retry_after.as_secs())
     }
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
 
-use crate::{app::App, config::Config, error::ApiError};
+use crate::{app::App, auth::credentials, config::Config, error::ApiError};
 
 /// Seconds until a request's head must be complete; also how long an idle connection is kept.
 const HEAD_SECONDS: u64 = 15;
@@ -58,22 +58,36 @@ pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
     response
 }
 
-/// With a public URL under a path prefix, requests may come with the prefix (no proxy, or one that keeps it) or without.
-pub(crate) fn strip_prefix(config: &Config, mut request: Request) -> Request {
-    let prefix = public_path(config);
-    if prefix.is_empty() {
-        return request;
-    }
+/// Gives a request the path that routes know.
+pub(crate) fn with_plain_path(config: &Config, mut request: Request) -> Request {
     let uri = request.uri();
-    let rest = uri.path().strip_prefix(&prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    if let Some(rest) = rest {
+    let path = plain_path(uri.path(), &public_path(config));
+    if path != uri.path() {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let path = if rest.is_empty() { "/" } else { rest };
         if let Ok(uri) = format!("{path}{query}").parse::<Uri>() {
             *request.uri_mut() = uri;
         }
     }
     request
+}
+
+/// A path without what clients and proxies add when they join addresses: doubled slashes, a slash at the end, and the prefix of the
+/// public URL, which comes with every request (no proxy, or one that keeps it) or with none.
+fn plain_path(path: &str, prefix: &str) -> String {
+    let mut plain = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !plain.ends_with('/') {
+            plain.push(c);
+        }
+    }
+    if let Some(rest) = plain.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        plain = rest.to_owned();
+    }
+    // The page about the API is a folder: its files are found by the slash.
+    if !plain.starts_with("/docs/") {
+        plain.truncate(plain.trim_end_matches('/').len());
+    }
+    if plain.is_empty() { "/".to_owned() } else { plain }
 }
 
 fn public_path(config: &Config) -> String {
@@ -101,15 +115,21 @@ pub(crate) fn base_url(config: &Config, headers: &HeaderMap) -> String {
     format!("{scheme}://{}{prefix}", host.unwrap_or_else(|| config.listen.to_string()))
 }
 
-/// Refuses what a web page on another site might make a browser send to a server that asks for no credentials.
+/// Refuses what a web page on another site might make a browser send: anything to a server that asks for no credentials, and
+/// to any other what a browser adds credentials to by itself.
 pub(crate) async fn guard_browsers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if !app.auth.required()
-        && let Some(refused) = foreign_host(&app.config, headers).or_else(|| foreign_origin(&app.config, headers))
-    {
-        return refused.into_response();
+    let refused = if !app.auth.required() {
+        foreign_host(&app.config, headers).or_else(|| foreign_origin(&app.config, headers))
+    } else if credentials::is_basic(headers) {
+        foreign_origin(&app.config, headers)
+    } else {
+        None
+    };
+    match refused {
+        Some(refused) => refused.into_response(),
+        None => next.run(request).await,
     }
-    next.run(request).await
 }
 
 /// Lets pages of the configured sites call us from a browser. Credentials travel in headers, never in cookies.
@@ -120,7 +140,15 @@ pub(crate) fn cors(config: &Config) -> Option<CorsLayer> {
     } else {
         AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
     };
-    let told = ["retry-after", "idempotent-replayed", "x-comfy-estimated-duration-seconds", "x-request-id"];
+    let told = [
+        "retry-after",
+        "idempotent-replayed",
+        "x-comfy-estimated-duration-seconds",
+        "x-comfy-estimated-duration-p90-seconds",
+        "x-comfy-estimate-source",
+        "x-comfy-error-type",
+        "x-request-id",
+    ];
     let layer = CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
@@ -198,4 +226,34 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
     }
     drop(listener);
     let _ = tokio::time::timeout(grace, graceful.shutdown()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_path;
+
+    #[test]
+    fn paths_lose_what_joining_adds_and_nothing_else() {
+        for (path, plain) in [
+            ("/v1/ai/image-upscaler", "/v1/ai/image-upscaler"),
+            ("/v1/ai/image-upscaler/", "/v1/ai/image-upscaler"),
+            ("//v1/ai//image-upscaler//", "/v1/ai/image-upscaler"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/docs/api/", "/docs/api/"),
+            ("/api/models/a%2Fb/", "/api/models/a%2Fb"),
+        ] {
+            assert_eq!(plain_path(path, ""), plain);
+        }
+        for (path, plain) in [
+            ("/enlarger/health", "/health"),
+            ("/enlarger//health/", "/health"),
+            ("/enlarger", "/"),
+            ("/enlarger/", "/"),
+            ("/health", "/health"),
+            ("/enlargers/health", "/enlargers/health"),
+        ] {
+            assert_eq!(plain_path(path, "/enlarger"), plain);
+        }
+    }
 }

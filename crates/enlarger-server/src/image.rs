@@ -49,7 +49,9 @@ pub(crate) fn read(fields: &mut Fields<'_>, app: &App, base: &str) -> ApiResult<
         fields.reject("image", FORMS);
         return Ok(None);
     };
-    let start: Vec<u8> = Unescaped(token.bytes()).take(256).collect();
+    let letters = Unescaped(token.bytes());
+    let blanks = letters.clone().take_while(u8::is_ascii_whitespace).count();
+    let start: Vec<u8> = letters.skip(blanks).take(256).collect();
     let start = String::from_utf8_lossy(&start).into_owned();
     let lower = start.to_ascii_lowercase();
     if lower.starts_with("http://")
@@ -60,8 +62,8 @@ pub(crate) fn read(fields: &mut Fields<'_>, app: &App, base: &str) -> ApiResult<
     }
     let skip = match lower.starts_with("data:") {
         false => 0,
-        true => match start.find(',').filter(|comma| lower[..*comma].ends_with(";base64")) {
-            Some(comma) => comma + 1,
+        true => match start.find(',').filter(|comma| lower[..*comma].trim_end().ends_with(";base64")) {
+            Some(comma) => blanks + comma + 1,
             None => {
                 fields.reject("image", "must be base64: the data: URI does not say `;base64,`");
                 return Ok(None);
@@ -77,7 +79,8 @@ fn sent(fields: &mut Fields<'_>, app: &App, token: &str, skip: usize) -> ApiResu
     let mut digits = Vec::with_capacity(CHUNK);
     let mut bytes = Vec::with_capacity(CHUNK);
     let mut total = 0;
-    let mut letters = Unescaped(token.bytes()).skip(skip).filter(|byte| !byte.is_ascii_whitespace());
+    let letters = Percent(Unescaped(token.bytes()).skip(skip));
+    let mut letters = letters.filter(|byte| !byte.is_ascii_whitespace());
     loop {
         digits.clear();
         bytes.clear();
@@ -113,7 +116,7 @@ fn address(fields: &mut Fields<'_>, app: &App, base: &str, raw: &str) -> ApiResu
         fields.reject("image", format!("must have at most {LONGEST_URL} characters when it is a URL"));
         return Ok(None);
     }
-    let Ok(url) = serde_json::from_str::<String>(raw) else {
+    let Ok(url) = serde_json::from_str::<String>(raw).map(|url| url.trim().to_owned()) else {
         fields.reject("image", FORMS);
         return Ok(None);
     };
@@ -159,6 +162,27 @@ fn facts(fields: &mut Fields<'_>, app: &App, bytes: &[u8]) -> Option<SourceFacts
     }
 }
 
+/// Bytes without percent-encoding, which `data:` URIs may have (RFC 2397) and forms leave behind. base64 has no percent sign, so
+/// what is not an escape is left for it to refuse.
+#[derive(Clone)]
+struct Percent<I>(I);
+
+impl<I: Iterator<Item = u8> + Clone> Iterator for Percent<I> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.0.next()?;
+        if byte != b'%' {
+            return Some(byte);
+        }
+        let mut ahead = self.0.clone();
+        let mut digit = || char::from(ahead.next()?).to_digit(16);
+        let Some((high, low)) = digit().zip(digit()) else { return Some(byte) };
+        self.0 = ahead;
+        u8::try_from(high * 16 + low).ok()
+    }
+}
+
 /// The bytes of a JSON string token without its escapes. Serializers may escape `/`, which base64 has; what cannot stand in
 /// base64 or an address comes out as a byte that neither has.
 #[derive(Clone)]
@@ -183,5 +207,19 @@ impl Iterator for Unescaped<'_> {
             }
             other => other,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_json_and_of_addresses_are_undone() {
+        let read = |token: &'static str| String::from_utf8(Percent(Unescaped(token.bytes())).collect()).unwrap();
+        assert_eq!(read(r"ab\/c\u002b%2B%2f%3D"), "ab/c++/=");
+        assert_eq!(read("%2B%"), "+%");
+        assert_eq!(read("%zz%4"), "%zz%4");
+        assert_eq!(read(r"%\u0032B"), "+");
     }
 }

@@ -1,10 +1,14 @@
 //! What is stored with a task: the request in our own terms, where its picture is, and what came out.
 
 use enlarger_image::{Format, Header, ImageError, Limits};
-use enlarger_pipeline::{Look, Request};
+use enlarger_pipeline::{Estimate, Look, Request};
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Config, error::ApiError};
+use crate::{
+    config::{Config, Role},
+    error::ApiError,
+    machine,
+};
 
 /// The endpoint a task came by; lists filter on it.
 pub(crate) mod kind {
@@ -16,6 +20,8 @@ pub(crate) mod kind {
 
 /// Creative: "the resulted image can't exceed maximum allowed size of 25.3 million pixels".
 pub(crate) const CREATIVE_PIXELS: u64 = 25_300_000;
+/// Clients that fit a picture to that size round its sides up, so half a percent more is accepted.
+const CREATIVE_TOLERATED: u64 = CREATIVE_PIXELS + CREATIVE_PIXELS / 200;
 /// Precision: no side of the result is longer, in pixels.
 pub(crate) const PRECISION_SIDE: u32 = 10_060;
 
@@ -129,13 +135,36 @@ pub(crate) struct Invented {
     pub attempt: u32,
 }
 
+/// How large pictures and results may be here.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Terms {
+    max_bytes: u64,
+    max_pixels: u64,
+    /// Of results of our own API; 0 is no limit.
+    max_result_megapixels: u64,
+    /// Whether this machine computes what it accepts, so that its memory is a limit.
+    own_memory: bool,
+}
+
+impl Terms {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            max_bytes: config.max_upload_mb << 20,
+            max_pixels: config.max_source_megapixels * 1_000_000,
+            max_result_megapixels: config.max_result_megapixels,
+            own_memory: config.role != Role::Api,
+        }
+    }
+
+    /// Limits of source pictures.
+    pub fn limits(&self) -> Limits {
+        Limits { max_bytes: self.max_bytes, max_pixels: self.max_pixels, ..Limits::default() }
+    }
+}
+
 /// Limits of source pictures.
 pub(crate) fn limits(config: &Config) -> Limits {
-    Limits {
-        max_bytes: config.max_upload_mb << 20,
-        max_pixels: config.max_source_megapixels * 1_000_000,
-        ..Limits::default()
-    }
+    Terms::of(config).limits()
 }
 
 /// Why a result would be too large, if it would.
@@ -145,13 +174,43 @@ pub(crate) struct TooLarge {
     pub hint: String,
 }
 
-/// Holds the size of a result against what its mode permits. `source` is the size that is enlarged, crop included.
-pub(crate) fn check_result(look: &Look, source: (u32, u32), result: (u32, u32)) -> Result<(), TooLarge> {
+/// Holds the size of a result against what its endpoint permits: the vendors' limits on their routes, the configured one and
+/// this machine's memory on our own. `whole` is the size of the picture, from which the request may take a part.
+pub(crate) fn check_size(
+    terms: &Terms,
+    endpoint: &str,
+    request: &Request,
+    whole: (u32, u32),
+    estimate: &Estimate,
+) -> Result<(), TooLarge> {
+    let (width, height) = (estimate.output_width, estimate.output_height);
+    if endpoint != kind::CONSOLE {
+        let from = request.crop.map_or(whole, |crop| (crop.width, crop.height));
+        return check_result(&request.look, from, (width, height));
+    }
+    let refused = |why: String| {
+        let reason = format!("would give {width} x {height} pixels, {why}");
+        Err(TooLarge { reason, hint: "choose a smaller factor".to_owned() })
+    };
+    let limit = terms.max_result_megapixels;
+    if limit > 0 && u64::from(width) * u64::from(height) > limit.saturating_mul(1_000_000) {
+        return refused(format!("more than the limit of {limit} million pixels"));
+    }
+    let memory = machine::memory().total;
+    if terms.own_memory && estimate.bytes > memory {
+        let mb = |bytes: u64| bytes >> 20;
+        return refused(format!("which takes {} MB of memory of the {} MB there are", mb(estimate.bytes), mb(memory)));
+    }
+    Ok(())
+}
+
+/// Holds the size of a result against what the vendors permit in its mode. `source` is the size that is enlarged, crop included.
+fn check_result(look: &Look, source: (u32, u32), result: (u32, u32)) -> Result<(), TooLarge> {
     let ((w, h), (width, height)) = (source, result);
     let (fits, limit, largest) = match look {
         Look::Creative(_) => {
-            let fits = u64::from(width) * u64::from(height) <= CREATIVE_PIXELS;
-            let largest = (CREATIVE_PIXELS as f64 / (f64::from(w) * f64::from(h))).sqrt();
+            let fits = u64::from(width) * u64::from(height) <= CREATIVE_TOLERATED;
+            let largest = (CREATIVE_TOLERATED as f64 / (f64::from(w) * f64::from(h))).sqrt();
             (fits, "25.3 million pixels".to_owned(), largest)
         }
         Look::Precision(_) => {
@@ -175,4 +234,23 @@ pub(crate) fn check_result(look: &Look, source: (u32, u32), result: (u32, u32)) 
 pub(crate) fn bad_picture(error: &ImageError) -> ApiError {
     let refused = ApiError::field("image", format!("cannot be used: {error}"));
     ApiError { hint: error.hint().map(Into::into), ..refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_creative_limit_gives_half_a_percent_to_clients_that_round_up() {
+        let look = Look::Creative(enlarger_pipeline::Creative::default());
+        let fits = |width: u32, height: u32| check_result(&look, (width / 2, height / 2), (width, height));
+        // What ComfyUI once made of 25.3 million pixels is 25,302,576.
+        for (width, height) in [(4264, 5934), (5030, 5030), (5042, 5042), (6000, 4237)] {
+            assert_eq!(fits(width, height), Ok(()), "{width} x {height}");
+        }
+        for (width, height) in [(5043, 5043), (6000, 4240), (10_060, 10_060)] {
+            let refused = fits(width, height).expect_err("too large");
+            assert!(refused.reason.contains("25.3 million pixels"), "{}", refused.reason);
+        }
+    }
 }

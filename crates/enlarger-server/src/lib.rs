@@ -5,6 +5,7 @@
 
 #![allow(clippy::result_large_err, reason = "an error is made once per refused request, and moved twice")]
 
+mod apart;
 mod app;
 pub mod auth;
 mod body;
@@ -18,12 +19,16 @@ mod files;
 mod http;
 mod image;
 mod job;
+mod machine;
 mod magnific;
 pub mod openapi;
 mod outbox;
 mod page;
+mod poller;
+mod polls;
 mod submit;
 mod sweeper;
+mod wait;
 mod worker;
 
 use std::{io, path::Path, sync::Arc, time::Duration};
@@ -44,6 +49,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use apart::{COMMAND as APART_COMMAND, run as run_apart};
 use app::App;
 use config::Role;
 pub use config::{Config, ConfigError, ConfigLayer, print_config};
@@ -79,13 +85,14 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
 /// If the directory or the database cannot be opened.
 pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     let dir = &config.data_dir;
-    std::fs::create_dir_all(dir).map_err(io_error(format!("cannot make {}", dir.display())))?;
+    std::fs::create_dir_all(dir).map_err(io_error(format!("cannot create {}", dir.display())))?;
     let limits = StoreConfig {
         queue_limit: config.queue_limit,
         owner_queue_limit: if config.asks_for_credentials() { config.key_queue_limit } else { config.queue_limit },
         // Longer than storing a picture takes; a client whose server died in between is kept waiting no longer.
         reservation_ttl: Duration::from_secs(5),
-        retention: Duration::from_secs(config.retention_hours.saturating_mul(3600)),
+        retention: config.retention(),
+        suspects_run_apart: true,
         history: Duration::from_secs(config.history_days.saturating_mul(86_400)),
         ..StoreConfig::default()
     };
@@ -93,7 +100,7 @@ pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
 }
 
 /// Serves until `stop` is cancelled, then drains and returns. `listener` is bound by the caller, so that a test can ask for
-/// any free port.
+/// any free port. `ready` is called once, when nothing can keep it from answering any more.
 ///
 /// # Errors
 /// If it cannot start.
@@ -101,23 +108,30 @@ pub async fn serve(
     config: Config,
     enlarger: Arc<Enlarger>,
     listener: TcpListener,
+    ready: impl FnOnce() + Send,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let store = Arc::new(open_store(&config).await?);
     let files =
         files::Files::open(&config.data_dir.join("files")).map_err(io_error("cannot open the folder of files"))?;
-    let secret = signing_key(&config.data_dir.join("signing.key")).map_err(io_error("cannot read the signing key"))?;
+    let secret = signing_key(&config.data_dir.join("signing.key"), &files.tmp())
+        .map_err(io_error("cannot read the signing key"))?;
     let webhooks = outbox::webhooks(&config)?;
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
     // A second server in one process keeps the first one's recorder.
     let _ = metrics::set_global_recorder(recorder);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let app = Arc::new(App {
         auth: auth::Authority::new(&config, store.clone())?,
         bodies: body::Bodies::new(config.bodies_at_once),
         policy: enlarger_egress::Policy { allow: config.allow_net.clone() },
         signer: files::signed::Signer::new(secret),
         asides: Arc::new(Semaphore::new(1)),
+        held_polls: Semaphore::new(poller::HELD_AT_ONCE),
+        readers: Arc::new(Semaphore::new((cores / 2).max(1))),
+        reads: files::Reads::default(),
+        polls: polls::Polls::default(),
         deleted: tokio::sync::broadcast::channel(256).0,
         started: std::time::Instant::now(),
         stop: stop.clone(),
@@ -133,9 +147,13 @@ pub async fn serve(
         running.push(tokio::spawn(outbox::run(app.clone(), webhooks)));
         running.push(tokio::spawn(sweeper::run(app.clone())));
     }
+    if app.config.role != Role::Worker {
+        running.push(tokio::spawn(polls::run(app.clone())));
+    }
     // The first estimate measures the machine, which nobody should have to wait for.
     let warm = app.enlarger.clone();
     tokio::task::spawn_blocking(move || warm.estimate(64, 64, &enlarger_pipeline::Request::default()).map(drop));
+    ready();
     http::serve(listener, router(&app), stop, Duration::from_secs(5)).await;
     for task in running {
         let _ = task.await;
@@ -166,12 +184,13 @@ fn router(app: &Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), http::guard_browsers))
         .layer(tower::util::option_layer(http::cors(&app.config)))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(comfy::in_routers_form))
         .layer(middleware::from_fn(http::with_request_id))
         .with_state(app.clone());
-    // Outside of routing, which must see the stripped path.
+    // Outside of routing, which must see the path as it is then.
     Router::new().fallback(move |request: Request| {
         let (inner, state) = (inner.clone(), state.clone());
-        async move { tower::ServiceExt::oneshot(inner, http::strip_prefix(&state.config, request)).await }
+        async move { tower::ServiceExt::oneshot(inner, http::with_plain_path(&state.config, request)).await }
     })
 }
 
@@ -185,7 +204,7 @@ async fn health() -> Response {
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let stored = app.store.ping().await.map_err(ApiError::from);
-    let written = app.blocking(|app| app.files.draft().map(drop).map_err(ApiError::from)).await;
+    let written = app.blocking(|app| app.files.room().map_err(ApiError::from)).await;
     match stored.and(written) {
         Ok(()) if !app.stop.is_cancelled() => axum::Json(json!({ "status": "ready" })).into_response(),
         Ok(()) => ApiError::unavailable("the server is stopping").into_response(),
@@ -204,7 +223,7 @@ async fn scrape(State(app): State<Arc<App>>) -> Response {
 }
 
 /// The key that addresses are signed with: made once, readable by this user only.
-fn signing_key(path: &Path) -> io::Result<[u8; 32]> {
+fn signing_key(path: &Path, tmp: &Path) -> io::Result<[u8; 32]> {
     let read = || {
         let bytes = std::fs::read(path)?;
         bytes.try_into().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it does not have 32 bytes"))
@@ -213,7 +232,7 @@ fn signing_key(path: &Path) -> io::Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    let mut draft = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    let mut draft = tempfile::NamedTempFile::new_in(tmp)?;
     io::Write::write_all(&mut draft, &auth::keys::random::<32>())?;
     draft.as_file().sync_all()?;
     // Of processes that start together one wins, and all read what it wrote.

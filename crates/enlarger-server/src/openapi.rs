@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use utoipa::openapi::{
-    OpenApi,
+    ContactBuilder, Info, InfoBuilder, LicenseBuilder, OpenApi, ServerBuilder,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 use utoipa_axum::router::OpenApiRouter;
@@ -31,24 +31,55 @@ pub(crate) fn public() -> OpenApiRouter<Arc<App>> {
 pub fn document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
         let mut api: OpenApi = guarded().merge(public()).into_openapi();
-        api.info.title = "enlarger".into();
-        api.info.version = env!("CARGO_PKG_VERSION").into();
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        api.info = info();
+        // First where the document came from, so that pages that show it can try it out.
+        let servers = [(".", "The server that this document came from"), ("http://127.0.0.1:7788", "`enlarger serve`")];
+        let server = |(url, about)| ServerBuilder::new().url(url).description(Some(about)).build();
+        api.servers = Some(servers.map(server).into());
         let components = api.components.get_or_insert_default();
-        components.security_schemes.insert("BearerAuth".into(), SecurityScheme::Http(bearer).into());
-        let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-KEY")));
-        components.security_schemes.insert("ApiKey".into(), key.into());
+        let schemes = [
+            (
+                "BearerAuth",
+                SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build()),
+            ),
+            ("ApiKey", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-KEY")))),
+            ("BasicAuth", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Basic).build())),
+        ];
         let none: [&str; 0] = [];
-        api.security = Some(vec![
-            SecurityRequirement::new("BearerAuth", none),
-            SecurityRequirement::new("ApiKey", none),
-            SecurityRequirement::default(),
-        ]);
+        let mut security: Vec<_> = schemes.iter().map(|(name, _)| SecurityRequirement::new(*name, none)).collect();
+        security.push(SecurityRequirement::default());
+        api.security = Some(security);
+        components.security_schemes.extend(schemes.map(|(name, scheme)| (name.to_owned(), scheme.into())));
         let mut value = serde_json::to_value(api).expect("a specification is plain data");
         name_operations_once(&mut value);
+        for operation in operations(&mut value) {
+            bytes_are_binary(operation);
+            refusals_have_a_status(operation);
+        }
         value
     });
     &DOCUMENT
+}
+
+fn info() -> Info {
+    let repository = env!("CARGO_PKG_REPOSITORY");
+    let license =
+        LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).identifier(Some(env!("CARGO_PKG_LICENSE"))).build();
+    InfoBuilder::new()
+        .title("enlarger")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Enlarge images 2x to 16x on your own machine. The routes under `/v1/ai` and `/proxy/freepik/v1/ai` answer clients of \
+             Magnific, Freepik and ComfyUI, those under `/v2` clients of Comfy's router, and those under `/api` are enlarger's own.",
+        ))
+        .contact(Some(ContactBuilder::new().name(Some("enlarger")).url(Some(repository)).build()))
+        .license(Some(license))
+        .build()
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
+    paths.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut())
 }
 
 /// The routes under the second prefix are the same functions; their names must not be.
@@ -63,11 +94,74 @@ fn name_operations_once(document: &mut Value) {
     }
 }
 
-/// The specification of some paths only.
-pub(crate) fn only_paths(wanted: impl Fn(&str) -> bool) -> Value {
-    let mut document = document().clone();
-    if let Some(paths) = document["paths"].as_object_mut() {
-        paths.retain(|path, _| wanted(path));
+/// Files have no schema of their own, and generators want one: a string of bytes.
+fn bytes_are_binary(operation: &mut Value) {
+    if let Some(body) = operation.get_mut("requestBody") {
+        describe_bytes(body);
     }
-    document
+    for response in operation["responses"].as_object_mut().into_iter().flat_map(|responses| responses.values_mut()) {
+        describe_bytes(response);
+    }
+}
+
+fn describe_bytes(body: &mut Value) {
+    for (media_type, content) in body.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten() {
+        if media_type == "application/octet-stream" || media_type.starts_with("image/") {
+            content["schema"] = json!({ "type": "string", "format": "binary" });
+        }
+    }
+}
+
+/// Where only `default` says what a refusal looks like, generators and linters miss the statuses.
+fn refusals_have_a_status(operation: &mut Value) {
+    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    if let Some(any) = responses.get("default").cloned()
+        && !responses.keys().any(|status| status.starts_with('4'))
+    {
+        responses.insert("4XX".to_owned(), any);
+    }
+}
+
+/// The specification of running one of the router's models: a document of its own, with all that it refers to.
+pub(crate) fn router_model(owner: &str, model: &str) -> Value {
+    let whole = document();
+    let mut run = whole["paths"]["/v2/models/{owner}/{model}"]["post"].clone();
+    if let Some(parameters) = run["parameters"].as_array_mut() {
+        parameters.retain(|parameter| parameter["in"] != "path");
+    }
+    let id = format!("{owner}/{model}");
+    let mut info = whole["info"].clone();
+    info["title"] = id.clone().into();
+    let mut schemas = Map::new();
+    add_references(&run, whole, &mut schemas);
+    json!({
+        "openapi": whole["openapi"],
+        "info": info,
+        // Seen from `/v2/models/OWNER/MODEL/openapi.json`.
+        "servers": [{ "url": "../../../..", "description": "The server that this document came from" }],
+        "paths": { format!("/v2/models/{id}"): { "post": run } },
+        "components": { "schemas": schemas, "securitySchemes": whole["components"]["securitySchemes"] },
+        "security": whole["security"],
+        "x-comfy-router-model-id": id,
+        "x-comfy-input-schema-authored": true,
+        "x-comfy-output-schema-authored": true,
+    })
+}
+
+/// Copies the schemas that `part` refers to, and those that they refer to.
+fn add_references(part: &Value, whole: &Value, schemas: &mut Map<String, Value>) {
+    match part {
+        Value::Object(fields) => {
+            let name =
+                fields.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/components/schemas/"));
+            if let Some(name) = name.filter(|name| !schemas.contains_key(*name)) {
+                let schema = &whole["components"]["schemas"][name];
+                schemas.insert(name.to_owned(), schema.clone());
+                add_references(schema, whole, schemas);
+            }
+            fields.values().for_each(|value| add_references(value, whole, schemas));
+        }
+        Value::Array(items) => items.iter().for_each(|item| add_references(item, whole, schemas)),
+        _ => {}
+    }
 }

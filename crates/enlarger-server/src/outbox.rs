@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use enlarger_egress::{Delivered, Secret, Webhooks, next_try};
@@ -21,6 +21,8 @@ use crate::{
 const AT_ONCE: usize = 128;
 /// Longer than a delivery can take: after it another sender may try.
 const LEASE: Duration = Duration::from_secs(60);
+/// As long as a delivery takes at most, with some to spare.
+const DELIVERY: Duration = Duration::from_secs(20);
 /// How often an idle sender looks, besides being told.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -59,11 +61,12 @@ pub(crate) async fn run(app: Arc<App>, webhooks: Webhooks) {
             }
             continue;
         }
+        let taken = Instant::now();
         for delivery in due {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let (app, webhooks) = (app.clone(), webhooks.clone());
             tokio::spawn(async move {
-                if let Err(error) = deliver(&app, &webhooks, &delivery).await {
+                if let Err(error) = deliver(&app, &webhooks, &delivery, taken).await {
                     // The lease runs out, and it is tried again.
                     tracing::warn!(event = %delivery.event, %error, "webhook's fate not stored");
                 }
@@ -73,7 +76,7 @@ pub(crate) async fn run(app: Arc<App>, webhooks: Webhooks) {
     }
 }
 
-async fn deliver(app: &App, webhooks: &Webhooks, delivery: &Delivery) -> Result<(), StoreError> {
+async fn deliver(app: &App, webhooks: &Webhooks, delivery: &Delivery, taken: Instant) -> Result<(), StoreError> {
     let (event, attempt) = (delivery.event, delivery.attempt);
     let Some(task) = app.store.get(delivery.task, &Scope::All).await? else {
         return app.store.outbox_give_up(event, attempt, "the task was deleted").await;
@@ -82,6 +85,10 @@ async fn deliver(app: &App, webhooks: &Webhooks, delivery: &Delivery) -> Result<
     let Some(body) = body else {
         return app.store.outbox_give_up(event, attempt, "the task could not be read").await;
     };
+    // A process that was frozen may find that another one has taken over and told what is newer.
+    if taken.elapsed() + DELIVERY > LEASE {
+        return Ok(());
+    }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let outcome = webhooks.deliver(&delivery.url, &event.to_string(), now, &body).await;

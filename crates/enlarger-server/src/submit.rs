@@ -18,14 +18,15 @@ use crate::{
     fields::Fields,
     files::Key,
     image::{self, Picture},
-    job::{self, Input, Job, OutputFile, SourceFacts, check_result},
+    job::{self, Input, Job, OutputFile, SourceFacts, Terms, check_size, kind},
+    poller::{COMFYUI, Promise},
 };
 
-/// Clients draw their progress bar from it.
-pub(crate) const ESTIMATE: HeaderName = HeaderName::from_static("x-comfy-estimated-duration-seconds");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LONGEST_KEY: usize = 255;
+/// The endpoints whose clients may learn of a task's end by polling only.
+const POLLED: [&str; 3] = [kind::CREATIVE, kind::PRECISION_V1, kind::PRECISION_V2];
 /// Work expected of a picture that is still to be fetched, in seconds: that of about a megapixel.
 const UNKNOWN_COST: f64 = 30.0;
 
@@ -73,7 +74,8 @@ pub(crate) async fn submit(
         }
     }
     // In a task of its own: a client that hangs up now must not leave a half-made task or a reserved key behind.
-    let accepting = accept(app.clone(), caller.owner.clone(), app.base(headers), body, read, idempotency);
+    let polled = headers.contains_key(COMFYUI) && POLLED.contains(&endpoint);
+    let accepting = accept(app.clone(), caller.owner.clone(), app.base(headers), body, read, idempotency, polled);
     tokio::spawn(accepting).await.map_err(ApiError::internal)?
 }
 
@@ -84,12 +86,16 @@ async fn accept(
     body: crate::body::Spooled,
     read: Read,
     idempotency: Option<Idempotency>,
+    polled: bool,
 ) -> ApiResult<Accepted> {
     let id = Uuid::now_v7();
     let reservation = idempotency.as_ref().and_then(|key| key.reservation);
-    let prepared = app.blocking(move |app| prepare(app, id, owner, base, &body, read)).await;
+    let prepared = app.reading(move |app| prepare(app, id, owner, base, &body, read)).await;
     let accepted = match prepared {
-        Ok(new) => enqueue(&app, new, idempotency).await,
+        Ok(new) => {
+            let polled = polled && new.webhook_url.is_none();
+            enqueue(&app, NewTask { polled, ..new }, idempotency).await
+        }
         Err(error) => Err(error),
     };
     if !matches!(&accepted, Ok(accepted) if accepted.task.id == id) {
@@ -125,7 +131,7 @@ fn prepare(app: &App, id: Uuid, owner: Option<String>, base: String, body: &[u8]
         Some(Picture::Sent(_, facts) | Picture::Ours(_, facts)) => Some(facts.clone()),
         _ => None,
     };
-    let cost = source.as_ref().map_or(UNKNOWN_COST, |source| cost(&mut fields, app, &ask.request, source));
+    let cost = source.as_ref().map_or(UNKNOWN_COST, |source| cost(&mut fields, app, &ask, source));
     fields.done()?;
     let input = match picture {
         Some(Picture::Sent(draft, _)) => {
@@ -157,17 +163,19 @@ fn prepare(app: &App, id: Uuid, owner: Option<String>, base: String, body: &[u8]
         input_object: None,
         webhook_url: ask.webhook_url,
         cost,
+        polled: false,
     })
 }
 
 /// Expected seconds; a result that would be too large is noted.
-fn cost(fields: &mut Fields<'_>, app: &App, request: &Request, source: &SourceFacts) -> f64 {
+fn cost(fields: &mut Fields<'_>, app: &App, ask: &Ask, source: &SourceFacts) -> f64 {
+    let request = &ask.request;
     let field = if request.crop.is_some() { "request" } else { "scale_factor" };
     match app.enlarger.estimate(source.width, source.height, request) {
         Ok(estimate) => {
-            let from = request.crop.map_or((source.width, source.height), |crop| (crop.width, crop.height));
-            let result = (estimate.output_width, estimate.output_height);
-            if let Err(too_large) = check_result(&request.look, from, result) {
+            if let Err(too_large) =
+                check_size(&Terms::of(&app.config), ask.kind, request, (source.width, source.height), &estimate)
+            {
                 fields.reject_with(field, too_large.reason, Some(too_large.hint));
             }
             estimate.seconds
@@ -202,8 +210,7 @@ fn mismatch() -> ApiError {
 
 /// Reads `webhook_url`, as far as it can be judged without the network.
 pub(crate) fn webhook_url(fields: &mut Fields<'_>, app: &App) -> Option<String> {
-    // An empty text is how forms say nothing.
-    let url = fields.text("webhook_url", 2048).filter(|url| !url.is_empty())?;
+    let url = fields.text("webhook_url", 2048)?;
     match enlarger_egress::check_url(&url, &app.policy) {
         Ok(()) => Some(url),
         Err(error) => {
@@ -227,9 +234,13 @@ pub(crate) async fn seconds_left(app: &App, task: &Task) -> ApiResult<f64> {
 }
 
 /// Adds what clients want to know of a task that they wait for.
-pub(crate) async fn headers(app: &App, accepted: &Accepted, mut response: Response) -> ApiResult<Response> {
-    let seconds = seconds_left(app, &accepted.task).await?.ceil().clamp(1.0, 86_400.0) as u64;
-    response.headers_mut().insert(ESTIMATE, seconds.into());
+pub(crate) async fn headers(
+    app: &App,
+    asked: &HeaderMap,
+    accepted: &Accepted,
+    mut response: Response,
+) -> ApiResult<Response> {
+    Promise::of(app, &accepted.task).await?.write(asked, response.headers_mut());
     if accepted.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }

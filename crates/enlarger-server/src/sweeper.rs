@@ -1,10 +1,13 @@
-//! Deletes what has expired.
+//! Deletes what has expired, what processes that died have left, and what there is no room for.
 
 use std::{sync::Arc, time::Duration};
 
-use enlarger_tasks::{Scope, StoreError};
+use enlarger_tasks::{Scope, StoreError, TaskState};
 
-use crate::{app::App, files::Key};
+use crate::{
+    app::App,
+    files::{Key, sweep_temporary},
+};
 
 /// How often files are looked at: well below the five minutes within which they must be gone.
 const EVERY: Duration = Duration::from_secs(30);
@@ -17,6 +20,10 @@ const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// Sweeps until told to stop.
 pub(crate) async fn run(app: Arc<App>) {
+    let mut changes = app.store.changes();
+    if let Err(error) = app.store.adopt_retention().await {
+        tracing::warn!(%error, "cannot apply the retention to what is there");
+    }
     let mut round = 0u32;
     while !app.stop.is_cancelled() {
         if let Err(error) = sweep(&app).await {
@@ -28,9 +35,17 @@ pub(crate) async fn run(app: Arc<App>) {
             tracing::warn!(%error, "cannot look for files without a task");
         }
         round = round.wrapping_add(1);
-        tokio::select! {
-            () = app.stop.cancelled() => {}
-            () = tokio::time::sleep(EVERY) => {}
+        let next = tokio::time::sleep(EVERY);
+        tokio::pin!(next);
+        loop {
+            if let Err(error) = keep_to_budget(&app).await {
+                tracing::warn!(%error, "cannot make room");
+            }
+            tokio::select! {
+                () = app.stop.cancelled() => break,
+                () = &mut next => break,
+                () = ended(&mut changes) => {}
+            }
         }
     }
 }
@@ -64,11 +79,46 @@ pub(crate) async fn sweep(app: &Arc<App>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Returns when a task has ended.
+async fn ended(changes: &mut tokio::sync::broadcast::Receiver<enlarger_tasks::Change>) {
+    while changes.recv().await.is_ok_and(|change| change.state != TaskState::Completed) {}
+}
+
+/// Deletes the files of the longest finished tasks until all that is left is within the budget.
+async fn keep_to_budget(app: &Arc<App>) -> Result<(), StoreError> {
+    let Some(budget) = app.config.disk_budget() else { return Ok(()) };
+    let files = app.files.clone();
+    let mut used = tokio::task::spawn_blocking(move || files.size_of_tasks()).await.unwrap_or_default();
+    while used > budget {
+        let evicted = app.store.evict_oldest(1, &app.reads.tasks()).await?;
+        let Some(task) = evicted.first() else { break };
+        let (files, id) = (app.files.clone(), task.id);
+        let removed = tokio::task::spawn_blocking(move || {
+            let size = files.size_of_task(id);
+            files.remove_task(id).map(|()| size)
+        });
+        match removed.await {
+            Ok(Ok(size)) => {
+                tracing::info!(task = %id, size, "files deleted to keep to the disk budget");
+                app.store.files_deleted(id).await?;
+                used = used.saturating_sub(size);
+            }
+            // It is on the list of those that are to go.
+            failed => {
+                tracing::warn!(task = %id, ?failed, "files not deleted, trying again later");
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A process that died between storing a picture and accepting its task leaves a folder that no task knows of.
 async fn orphans(app: &Arc<App>) -> Result<(), StoreError> {
-    let files = app.files.clone();
+    let (files, models) = (app.files.clone(), app.config.data_dir.join("models"));
     let old = tokio::task::spawn_blocking(move || {
-        files.sweep_tmp(ORPHAN_AGE)?;
+        files.sweep_unfinished()?;
+        sweep_temporary(&models, ORPHAN_AGE)?;
         files.tasks_older_than(ORPHAN_AGE)
     });
     let Ok(Ok(old)) = old.await else { return Ok(()) };

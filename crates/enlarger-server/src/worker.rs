@@ -3,6 +3,7 @@
 //! Every write carries the lease. Whoever has lost it drops the work and its files silently: somebody else has the task.
 
 use std::{
+    process::{Child, ExitStatus},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -10,18 +11,18 @@ use std::{
     time::Duration,
 };
 
-use enlarger_egress::Fetcher;
-use enlarger_image::{EncodeOptions, Header, MetadataPolicy};
-use enlarger_pipeline::{Outcome, Output, PipelineError, Progress, Watch};
+use enlarger_egress::{EgressError, Fetcher};
+use enlarger_pipeline::{Progress, Watch};
 use enlarger_tasks::{Beat, Lease, Report, Retry, StoreError, Task, TaskError, TaskState};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 use crate::{
+    apart::{self, Broken, Finished, Order, Patient},
     app::App,
-    files::{Draft, Files, Key},
-    job::{Input, Invented, Job, Made, SourceFacts, check_result, limits},
+    files::{Draft, Files, Key, no_room},
+    job::{Input, Invented, Job, Made, Terms},
 };
 
 /// How often an idle worker looks, besides being told.
@@ -49,7 +50,17 @@ async fn slot_loop(app: Arc<App>, worker: String) {
     let mut changes = app.store.changes();
     while !app.stop.is_cancelled() {
         match app.store.claim(&worker, lease(&app)).await {
-            Ok(Some(task)) => work(&app, task).await,
+            Ok(Some(task)) => {
+                work(&app, task).await;
+                let files = app.files.clone();
+                let room = tokio::task::spawn_blocking(move || files.room()).await;
+                if matches!(room, Ok(Err(error)) if no_room(&error)) {
+                    tokio::select! {
+                        () = app.stop.cancelled() => {}
+                        () = app.files.wait_for_room() => {}
+                    }
+                }
+            }
             Ok(None) => {
                 tokio::select! {
                     () = app.stop.cancelled() => {}
@@ -73,16 +84,17 @@ fn lease(app: &App) -> Duration {
 enum End {
     Done(Box<Done>),
     Failed(TaskError, Retry),
-    /// Told to stop: give it back.
+    /// Told to stop, or to let others go first: give it back.
     Interrupted,
+    /// The disk is full: go on when it is not.
+    NoRoom,
     /// Cancelled, or taken over by another worker.
     Lost,
 }
 
 /// What an attempt made.
 struct Done {
-    outcome: Outcome,
-    header: Header,
+    finished: Finished,
     result: Draft,
     map: Draft,
 }
@@ -93,9 +105,9 @@ async fn work(app: &Arc<App>, task: Task) {
     tracing::info!(task = %task.id, attempt = task.attempt, kind = task.kind, "task started");
     let watch = Arc::new(Watching::default());
     let end = tokio::select! {
-        end = attempt(app, &task, &watch) => end,
+        end = until_there_is_room(app, &task, &watch) => end,
         end = hold(app, &held, &watch) => {
-            watch.stop.store(true, Ordering::Relaxed);
+            watch.stop();
             end
         }
     };
@@ -107,13 +119,31 @@ async fn work(app: &Arc<App>, task: Task) {
             tracing::info!(task = %held.task, code = error.code, message = error.message, "task failed");
             persist(app, || app.store.fail(&held, error.clone(), retry)).await.map(|_| "failed")
         }
-        End::Interrupted => persist(app, || app.store.release(&held)).await.map(|_| "released"),
+        End::Interrupted | End::NoRoom => persist(app, || app.store.release(&held)).await.map(|_| "released"),
         End::Lost => Err(StoreError::LeaseLost(held.task)),
     };
     let outcome = outcome.unwrap_or("lost");
+    if matches!(outcome, "completed" | "failed") {
+        // What attempts have made that were killed before they could say so.
+        let (files, (id, attempt)) = (app.files.clone(), (held.task, held.attempt));
+        let _ = tokio::task::spawn_blocking(move || files.keep_attempt(id, attempt)).await;
+    }
     tracing::info!(task = %held.task, outcome, seconds = started.elapsed().as_secs_f64(), "task ended");
     metrics::counter!("enlarger_attempts_total", "outcome" => outcome).increment(1);
     metrics::histogram!("enlarger_attempt_seconds").record(started.elapsed().as_secs_f64());
+}
+
+/// One attempt, begun anew as often as the disk is full: that is nobody's fault, and the lease is held meanwhile.
+async fn until_there_is_room(app: &Arc<App>, task: &Task, watch: &Arc<Watching>) -> End {
+    loop {
+        match attempt(app, task, watch).await {
+            End::NoRoom => {
+                tracing::warn!(task = %task.id, "the disk is full, waiting for room");
+                app.files.wait_for_room().await;
+            }
+            end => return end,
+        }
+    }
 }
 
 /// One attempt at the pixels.
@@ -134,25 +164,35 @@ async fn attempt(app: &Arc<App>, task: &Task, watch: &Arc<Watching>) -> End {
     }
     let (done, result) = oneshot::channel();
     let busy = watch.running.clone().write_owned().await;
-    let (app, task, watch) = (app.clone(), task.id, watch.clone());
+    let (app, task, watch) = (app.clone(), task.clone(), watch.clone());
     let spawned = std::thread::Builder::new().name("job".into()).spawn(move || {
         // A mistake in a decoder or kernel costs this attempt and nothing else.
-        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pixels(&app, task, &job, &watch)));
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pixels(&app, &task, job, &watch)));
         drop(busy);
-        let _ = done.send(end.unwrap_or_else(|_| panicked()));
+        let _ = done.send(end.unwrap_or_else(|_| ended_badly(&task, apart::panicked())));
     });
     match spawned {
-        Ok(_) => result.await.unwrap_or_else(|_| panicked()),
+        Ok(_) => result.await.unwrap_or(End::Lost),
         Err(error) => {
             End::Failed(TaskError::new("busy", format!("no thread for the job: {}", error.kind())), Retry::After(PAUSE))
         }
     }
 }
 
-fn panicked() -> End {
-    let error = TaskError::new("internal", "the picture could not be processed because of a mistake in this program");
+fn ended_badly(task: &Task, why: Broken) -> End {
+    match why {
+        Broken::Failed { error, again } => End::Failed(error, if again { Retry::After(PAUSE) } else { Retry::Never }),
+        Broken::Died => End::Failed(TaskError::worker_died(task.failures + 1), Retry::After(PAUSE)),
+        Broken::Stopped => End::Interrupted,
+    }
+}
+
+fn storage(what: &str, error: &std::io::Error) -> End {
+    if no_room(error) {
+        return End::NoRoom;
+    }
     End::Failed(
-        error.with_hint("try another picture format or another model, and please report it"),
+        TaskError::new("storage", format!("the picture could not be {what}: {}", error.kind())),
         Retry::After(PAUSE),
     )
 }
@@ -164,16 +204,15 @@ async fn fetch(app: &Arc<App>, task: &Task, url: &str) -> Result<(), End> {
     if app.files.path(&key).exists() {
         return Ok(());
     }
-    let disk = |error: std::io::Error| {
-        End::Failed(
-            TaskError::new("storage", format!("the picture could not be stored: {}", error.kind())),
-            Retry::After(PAUSE),
-        )
-    };
+    let disk = |error: std::io::Error| storage("stored", &error);
     let draft = app.files.draft().map_err(disk)?;
     let mut file = draft.reopen().map_err(disk)?;
     let fetcher = Fetcher::new(app.policy.clone());
     fetcher.fetch(url, app.config.max_body_mb << 20, &mut file).await.map_err(|error| {
+        let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded].map(|kind| kind.to_string());
+        if matches!(&error, EgressError::Store(why) if full.contains(why)) {
+            return End::NoRoom;
+        }
         let told = TaskError::new("fetch", format!("the image URL could not be fetched: {error}"));
         let told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
         End::Failed(told, if error.is_retryable() { Retry::After(PAUSE) } else { Retry::Never })
@@ -183,62 +222,37 @@ async fn fetch(app: &Arc<App>, task: &Task, url: &str) -> Result<(), End> {
     published.unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())).map_err(disk)
 }
 
-/// Decode, plan, run, encode. Uses all cores, and blocks.
-fn pixels(app: &App, task: Uuid, job: &Job, watch: &Watching) -> End {
-    let disk = |error: std::io::Error| {
-        let message = format!("the picture could not be read or written: {}", error.kind());
-        End::Failed(TaskError::new("storage", message), Retry::After(PAUSE))
-    };
-    let bytes = match app.files.map(&Key::Source(task)) {
-        Ok(bytes) => bytes,
-        Err(error) => return disk(error),
-    };
-    let (mut result, mut map) = match app.files.draft().and_then(|result| Ok((result, app.files.draft()?))) {
+/// From the picture to its result. Uses all cores, and blocks.
+fn pixels(app: &App, task: &Task, job: Job, watch: &Watching) -> End {
+    let drafts = app.files.draft().and_then(|result| Ok((result, app.files.draft()?)));
+    let (mut result, mut map) = match drafts {
         Ok(drafts) => drafts,
-        Err(error) => return disk(error),
+        Err(error) => return storage("written", &error),
     };
-    let limits = limits(&app.config);
-    let header = match enlarger_image::probe(&bytes, &limits) {
-        Ok(header) => header,
-        Err(error) => return failed(&error.into()),
+    let order = Order {
+        source: app.files.path(&Key::Source(task.id)),
+        result: result.path().to_owned(),
+        map: map.path().to_owned(),
+        endpoint: task.kind.clone(),
+        job,
+        terms: Terms::of(&app.config),
     };
-    // Pictures from elsewhere were not looked at when the task was accepted.
-    if job.source.is_none() {
-        match app.enlarger.estimate(header.width, header.height, &job.request) {
-            Ok(estimate) => {
-                let result = (estimate.output_width, estimate.output_height);
-                let from = job.request.crop.map_or((header.width, header.height), |crop| (crop.width, crop.height));
-                if let Err(large) = check_result(&job.request.look, from, result) {
-                    let error = TaskError::new("too_large", format!("the scale factor {}", large.reason));
-                    return End::Failed(error.with_hint(large.hint), Retry::Never);
-                }
-            }
-            Err(error) => return failed(&error),
-        }
-    }
-    // Results travel to others: where the picture was taken is nobody's business.
-    let output = Output {
-        format: job.output.format.map(Into::into),
-        quality: job.output.quality,
-        metadata: MetadataPolicy::NoGps,
+    // It was there when a worker died.
+    let suspect = task.failures > 0;
+    let finished = if suspect {
+        apart::carry_out(app, &order, watch)
+    } else {
+        let bytes = match app.files.map(&Key::Source(task.id)) {
+            Ok(bytes) => bytes,
+            Err(error) => return storage("read", &error),
+        };
+        let patient = |draft| Patient::new(draft, watch, Some(&app.files));
+        apart::enlarge(&app.enlarger, &order, &bytes, [&mut patient(&mut result), &mut patient(&mut map)], watch)
     };
-    let made = app.enlarger.job(&bytes, &job.request, &output, &limits, &mut result, watch).and_then(|outcome| {
-        enlarger_image::encode(&outcome.invention.map, &EncodeOptions::default(), &mut map)?;
-        Ok(outcome)
-    });
-    match made {
-        Ok(outcome) => End::Done(Box::new(Done { outcome, header, result, map })),
-        Err(error) => failed(&error),
+    match finished {
+        Ok(finished) => End::Done(Box::new(Done { finished, result, map })),
+        Err(why) => ended_badly(task, why),
     }
-}
-
-fn failed(error: &PipelineError) -> End {
-    if error.is_cancelled() {
-        return End::Lost;
-    }
-    let told = TaskError::new(error.code(), error.to_string());
-    let told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
-    End::Failed(told, if error.is_retryable() { Retry::After(PAUSE) } else { Retry::Never })
 }
 
 /// Keeps the lease and reports progress, until there is a reason to stop.
@@ -268,6 +282,10 @@ async fn hold(app: &Arc<App>, held: &Lease, watch: &Watching) -> End {
         }
         match app.store.heartbeat(held, lease(app), Report { progress: progress.clone(), plan: None }).await {
             Ok(Beat::Alive) => (last_written, last_beat) = (progress, Instant::now()),
+            Ok(Beat::GiveWay) => {
+                tracing::info!(task = %held.task, "nobody asks for the task any more, others go first");
+                return End::Interrupted;
+            }
             Ok(Beat::Cancelled | Beat::Lost) => return End::Lost,
             // The lease runs on; the next beat may be heard.
             Err(error) => tracing::warn!(task = %held.task, %error, "heartbeat not stored"),
@@ -279,16 +297,11 @@ async fn hold(app: &Arc<App>, held: &Lease, watch: &Watching) -> End {
 async fn finish(
     app: &Arc<App>,
     held: &Lease,
-    Done { outcome, header, result, map }: Done,
+    Done { finished, result, map }: Done,
 ) -> Result<&'static str, StoreError> {
-    let file = format!("result-{}.{}", held.attempt, outcome.extension);
+    let file = format!("result-{}.{}", held.attempt, finished.extension);
     let keys = [Key::Result(held.task, file.clone()), Key::Map(held.task, held.attempt)];
-    let sizes = (|| {
-        Ok::<_, std::io::Error>((
-            result.map()?.len() as u64,
-            std::fs::metadata(app.files.path(&Key::Source(held.task)))?.len(),
-        ))
-    })();
+    let size = std::fs::metadata(result.path()).map(|data| data.len());
     let files = app.files.clone();
     let names = keys.clone();
     let written = tokio::task::spawn_blocking(move || {
@@ -296,34 +309,36 @@ async fn finish(
         files.publish(map, &names[1])
     })
     .await;
-    let (bytes, source_bytes) = match (sizes, written) {
-        (Ok(sizes), Ok(Ok(()))) => sizes,
-        (sizes, written) => {
-            tracing::error!(task = %held.task, ?sizes, ?written, "the result could not be stored");
+    let bytes = match (size, written) {
+        (Ok(bytes), Ok(Ok(()))) => bytes,
+        (size, written) => {
+            tracing::error!(task = %held.task, ?size, ?written, "the result could not be stored");
             discard(&app.files, &keys).await;
+            if matches!(&written, Ok(Err(error)) if no_room(error)) {
+                return persist(app, || app.store.release(held)).await.map(|_| "released");
+            }
             let error =
                 TaskError::new("storage", "the result could not be stored").with_hint("check the server's disk");
             return persist(app, || app.store.fail(held, error.clone(), Retry::After(PAUSE))).await.map(|_| "failed");
         }
     };
-    let plan = json!({ "steps": outcome.plan, "facts": outcome.facts });
     let made = Made {
         file,
-        extension: outcome.extension.to_owned(),
-        media_type: outcome.media_type.to_owned(),
-        width: outcome.width,
-        height: outcome.height,
+        extension: finished.extension,
+        media_type: finished.media_type,
+        width: finished.width,
+        height: finished.height,
         bytes,
-        source: SourceFacts::new(&header, source_bytes),
-        invention: Some(Invented { share: outcome.invention.share, attempt: held.attempt }),
-        timings: json!(outcome.timings),
-        notes: outcome.plan.notes.iter().chain(&outcome.notes).cloned().collect(),
+        source: finished.source,
+        invention: Some(Invented { share: finished.share, attempt: held.attempt }),
+        timings: finished.timings,
+        notes: finished.notes,
     };
     let result = json!(made);
     let committed = async {
-        let report = Report { progress: None, plan: Some(plan) };
+        let report = Report { progress: None, plan: Some(finished.plan) };
         match persist(app, || app.store.heartbeat(held, lease(app), report.clone())).await? {
-            Beat::Alive => persist(app, || app.store.complete(held, result.clone())).await,
+            Beat::Alive | Beat::GiveWay => persist(app, || app.store.complete(held, result.clone())).await,
             Beat::Cancelled | Beat::Lost => Err(StoreError::LeaseLost(held.task)),
         }
     };
@@ -339,7 +354,8 @@ async fn discard(files: &Files, keys: &[Key]) {
     let _ = tokio::task::spawn_blocking(move || keys.iter().try_for_each(|key| files.remove(key))).await;
 }
 
-/// Repeats a write while the database is not available, for as long as the lease could last.
+/// Repeats a write while the database is not available. Whoever took the task over meanwhile is safe from it; only a process that is
+/// to end cannot wait forever.
 async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
     app: &App,
     write: impl Fn() -> F,
@@ -347,7 +363,7 @@ async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
     let deadline = Instant::now() + lease(app);
     loop {
         match write().await {
-            Err(error) if error.is_transient() && Instant::now() < deadline => {
+            Err(error) if error.is_transient() && (!app.stop.is_cancelled() || Instant::now() < deadline) => {
                 tracing::warn!(%error, "cannot write to the task store, trying again");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -358,16 +374,46 @@ async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
 
 /// The job seen from outside.
 #[derive(Default)]
-struct Watching {
-    stop: AtomicBool,
-    progress: Mutex<Option<Progress>>,
+pub(crate) struct Watching {
+    stopped: AtomicBool,
+    progress: Mutex<Option<Value>>,
+    /// The process of its own that the job runs in, if it does.
+    child: Mutex<Option<Child>>,
     /// Held while the job's thread is at work.
     running: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Watching {
     fn report(&self) -> Option<Value> {
-        self.progress.lock().expect("no panic under it").map(|progress| json!(progress))
+        self.progress.lock().expect("no panic under it").clone()
+    }
+
+    /// Notes how far the job is.
+    pub fn note(&self, progress: Value) {
+        *self.progress.lock().expect("no panic under it") = Some(progress);
+    }
+
+    /// Tells the job to stop.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        if let Some(child) = &mut *self.child.lock().expect("no panic under it") {
+            // It may have ended by itself.
+            let _ = child.kill();
+        }
+    }
+
+    /// Notes the process that the job runs in.
+    pub fn runs_in(&self, child: Child) {
+        *self.child.lock().expect("no panic under it") = Some(child);
+        if self.cancelled() {
+            self.stop();
+        }
+    }
+
+    /// Waits for that process, which has nothing to say any more.
+    pub fn reap(&self) -> Option<std::io::Result<ExitStatus>> {
+        let child = self.child.lock().expect("no panic under it").take();
+        child.map(|mut child| child.wait())
     }
 
     /// Waits until the job's thread is not at work.
@@ -378,10 +424,10 @@ impl Watching {
 
 impl Watch for Watching {
     fn progress(&self, progress: &Progress) {
-        *self.progress.lock().expect("no panic under it") = Some(*progress);
+        self.note(json!(progress));
     }
 
     fn cancelled(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stopped.load(Ordering::Relaxed)
     }
 }

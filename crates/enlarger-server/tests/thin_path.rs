@@ -26,7 +26,7 @@ async fn a_photo_is_enlarged_over_http() {
     let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
     let stop = CancellationToken::new();
     let enlarger = Arc::new(Enlarger::new(EnlargerOptions::default()).unwrap());
-    let server = tokio::spawn(serve(config, enlarger, listener, stop.clone()));
+    let server = tokio::spawn(serve(config, enlarger, listener, || (), stop.clone()));
     let http = reqwest::Client::builder().tls_backend_preconfigured(rustls_none()).build().unwrap();
 
     let image = base64::prelude::BASE64_STANDARD.encode(photo());

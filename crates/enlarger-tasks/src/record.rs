@@ -49,6 +49,7 @@ impl Record {
             started_at: None,
             finished_at: None,
             expires_at: None,
+            polled_at: new.polled.then_some(now),
             files: Files::Present,
             progress: None,
             plan: None,
@@ -101,13 +102,9 @@ impl Record {
 
     /// Its worker died, froze or was cut off.
     pub fn lease_expired(&self, now: Timestamp, config: &StoreConfig) -> Result<Self, Refused> {
-        let mut next = self.moved(&Event::LeaseExpired, now, config)?;
-        let failures = next.task.failures;
-        let times = if failures == 1 { "once".to_owned() } else { format!("{failures} times") };
-        next.task.error = Some(
-            TaskError::new(TaskError::WORKER_DIED, format!("the worker stopped {times} while working on this task"))
-                .with_hint("the picture may need more memory than there is; try a smaller picture or scale factor"),
-        );
+        let event = if config.suspects_run_apart { Event::Orphaned } else { Event::LeaseExpired };
+        let mut next = self.moved(&event, now, config)?;
+        next.task.error = Some(TaskError::worker_died(next.task.failures));
         Ok(next)
     }
 
@@ -154,7 +151,7 @@ impl Record {
         next.task.worker = life.worker;
         next.task.lease_until = None;
         next.task.finished_at = ended;
-        next.task.expires_at = ended.map(|end| after(end, config.retention));
+        next.task.expires_at = ended.zip(config.retention).map(|(end, retention)| after(end, retention));
         next.task.progress = None;
         Ok(next)
     }

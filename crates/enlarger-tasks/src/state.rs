@@ -96,8 +96,11 @@ pub enum Event {
     },
     /// A worker gives it back untouched.
     Release(Holder),
-    /// The worker has not been heard of for the length of its lease.
+    /// The worker has not been heard of for the length of its lease, and the task is to blame.
     LeaseExpired,
+    /// The worker has not been heard of for the length of its lease, and there is no proof that the task is to blame: somebody may
+    /// have killed it. It makes the task a suspect (one broken attempt) and never ends it.
+    Orphaned,
     /// A user does not want it any more.
     Cancel,
     /// A user wants it after all.
@@ -148,6 +151,10 @@ impl Life {
             Event::Release(holder) => self.held_by(holder).map(|()| ended(Created)),
             Event::LeaseExpired => match self.state {
                 InProgress => Ok(self.broken(max_failures)),
+                _ => Err(Refused::WrongState),
+            },
+            Event::Orphaned => match self.state {
+                InProgress => Ok(Life { failures: self.failures.max(1), ..ended(Created) }),
                 _ => Err(Refused::WrongState),
             },
             Event::Cancel => match self.state {

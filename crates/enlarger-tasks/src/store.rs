@@ -29,8 +29,15 @@ pub struct StoreConfig {
     pub idempotency_ttl: Duration,
     /// How long a reservation of an idempotency key holds when its maker is never heard of again.
     pub reservation_ttl: Duration,
-    /// How long the files of a finished task are kept.
-    pub retention: Duration,
+    /// Whether workers run a task whose worker was lost before in a process of its own, and report the death of that process
+    /// ([`TaskStore::fail`]). A lost lease then is no proof against the task and never fails it. Otherwise every lost
+    /// lease counts as a broken attempt.
+    pub suspects_run_apart: bool,
+    /// A task of a client that must ask ([`NewTask::polled`]) and has not asked for this long yields to all others: it is claimed
+    /// after them, and gives way to them while it runs ([`Beat::GiveWay`]).
+    pub poll_patience: Duration,
+    /// How long the files of a finished task are kept; `None`: until they are deleted, or evicted for room.
+    pub retention: Option<Duration>,
     /// How long the row of a finished task is kept after its files are gone.
     pub history: Duration,
     /// How long sent and given-up webhooks are remembered.
@@ -44,10 +51,12 @@ impl Default for StoreConfig {
             queue_limit: 10_000,
             owner_queue_limit: 10_000,
             max_failures: 3,
+            suspects_run_apart: false,
+            poll_patience: Duration::from_secs(25),
             patience: 4.0,
             idempotency_ttl: 24 * HOUR,
             reservation_ttl: Duration::from_secs(120),
-            retention: 24 * HOUR,
+            retention: Some(24 * HOUR),
             history: 30 * 24 * HOUR,
             outbox_history: 7 * 24 * HOUR,
         }
@@ -158,6 +167,9 @@ pub struct Report {
 pub enum Beat {
     /// Go on.
     Alive,
+    /// Go on, or better give the task back with [`TaskStore::release`]: nobody asks for it any more, and somebody waits for
+    /// another that no worker takes.
+    GiveWay,
     /// A user cancelled the task: stop, delete what was published.
     Cancelled,
     /// Somebody else has the task, or it is gone: stop, delete what was published under this attempt.
@@ -287,6 +299,10 @@ pub trait TaskStore: std::fmt::Debug + Send + Sync {
     /// The tasks of this scope, newest first.
     async fn list(&self, query: &ListQuery, scope: &Scope) -> Result<Page, StoreError>;
 
+    /// The clients of these tasks asked for them at these times. To be called every few seconds with all that asked since, and not
+    /// for every poll. Tasks that are done, or whose clients need not ask, ignore it.
+    async fn polled(&self, polls: &[(Uuid, Timestamp)]) -> Result<(), StoreError>;
+
     /// Where a waiting task stands; `None` when it is not waiting.
     async fn queue_place(&self, id: Uuid) -> Result<Option<QueuePlace>, StoreError>;
 
@@ -305,7 +321,8 @@ pub trait TaskStore: std::fmt::Debug + Send + Sync {
 
     // ---- what the worker calls ----
 
-    /// Takes the task that is due first and leases it to `worker` for `lease`; `None` when nothing waits. Expired
+    /// Takes the task that is due first, of those that somebody asks for if there are any, and leases it to `worker` for
+    /// `lease`; `None` when nothing waits. Expired
     /// leases are recovered on the way, so a single worker that keeps claiming is enough to pick up orphans. `worker` must be unique
     /// per process start (host, pid, random).
     async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Task>, StoreError>;
@@ -329,8 +346,9 @@ pub trait TaskStore: std::fmt::Debug + Send + Sync {
 
     // ---- what the webhook sender calls ----
 
-    /// Takes up to `limit` deliveries that are due and leases them for `lease` (longer than the delivery may take). At most
-    /// one per task, oldest first, so that a receiver sees statuses in order unless one of them had to be tried again.
+    /// Takes up to `limit` deliveries that are due and leases them for `lease` (longer than the delivery may take). One of a task
+    /// at a time, oldest first; one that was tried in vain is given up once there is a newer status to tell. So a receiver
+    /// never hears of an older status after a newer one.
     async fn outbox_due(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError>;
 
     /// It was delivered.
@@ -351,6 +369,14 @@ pub trait TaskStore: std::fmt::Debug + Send + Sync {
     /// The files of a task are gone (they are also gone if they were never there).
     async fn files_deleted(&self, id: Uuid) -> Result<(), StoreError>;
 
+    /// Takes up to `limit` finished tasks whose files are to be deleted to make room: the longest finished first, but never
+    /// those in `spare` and never the one that finished last. From then on as in [`TaskStore::take_expired`].
+    async fn evict_oldest(&self, limit: u32, spare: &[Uuid]) -> Result<Vec<Task>, StoreError>;
+
+    /// Applies [`StoreConfig::retention`] to what finished while it was another: files that had an expiry lose it, or those
+    /// that had none get one counted from now. To be called once, by the process that sweeps.
+    async fn adopt_retention(&self) -> Result<u64, StoreError>;
+
     /// Forgets rows that have outlived their use, some hundreds of each sort per call: to be called every minute.
     async fn prune(&self) -> Result<Pruned, StoreError>;
 
@@ -369,6 +395,9 @@ pub trait TaskStore: std::fmt::Debug + Send + Sync {
 
     /// The object, also when it is pending; `None` when it has expired or never was.
     async fn object_get(&self, id: Uuid) -> Result<Option<Object>, StoreError>;
+
+    /// The objects of this scope that have not expired, newest first, pending ones too. `page` counts from 1.
+    async fn object_list(&self, page: u64, per_page: u64, scope: &Scope) -> Result<Vec<Object>, StoreError>;
 
     /// Up to `limit` expired objects whose bytes are to be deleted now; never one that a waiting or running task reads.
     /// An object stays on this list until [`TaskStore::object_deleted`] is called for it.

@@ -26,6 +26,9 @@ pub struct NewTask {
     pub webhook_url: Option<String>,
     /// Estimated work in seconds on this machine, >= 0. Ranks the queue; see [`crate::StoreConfig::patience`].
     pub cost: f64,
+    /// Whether its client learns of the end by asking, and in no other way. Such a task yields to others once nobody asks
+    /// for it any more; see [`crate::StoreConfig::poll_patience`].
+    pub polled: bool,
 }
 
 /// A task as stored.
@@ -65,8 +68,11 @@ pub struct Task {
     pub started_at: Option<Timestamp>,
     /// When it came to its end: set exactly when the state is terminal.
     pub finished_at: Option<Timestamp>,
-    /// When its files will be deleted: set exactly when the state is terminal.
+    /// When its files will be deleted, once it is terminal; `None` then if they are kept until somebody deletes them or room is
+    /// needed ([`crate::TaskStore::evict_oldest`]).
     pub expires_at: Option<Timestamp>,
+    /// When its client last asked for it; `None` if the client need not ask.
+    pub polled_at: Option<Timestamp>,
     /// Whether its files are still there. URLs may be handed out only while [`Files::Present`].
     pub files: Files,
     /// The last progress a worker reported; gone when the attempt ends without a result.
@@ -108,6 +114,13 @@ impl TaskError {
     pub const CANCELLED: &'static str = "cancelled";
     /// The code of a task whose workers kept dying.
     pub const WORKER_DIED: &'static str = "worker_died";
+
+    /// What befell a task whose workers stopped `times` times while they worked on it.
+    pub fn worker_died(times: u32) -> Self {
+        let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+        TaskError::new(TaskError::WORKER_DIED, format!("the worker stopped {times} while working on this task"))
+            .with_hint("the picture may need more memory than there is; try a smaller picture or scale factor")
+    }
 
     /// An error without a hint.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {

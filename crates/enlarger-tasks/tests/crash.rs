@@ -35,6 +35,7 @@ fn task(kind: &str) -> NewTask {
         input_object: None,
         webhook_url: Some("https://example.com/hook".to_owned()),
         cost: 1.0,
+        polled: false,
     }
 }
 

@@ -77,3 +77,47 @@ async fn p16_a_locked_database_is_unavailable_and_recovers_alone() {
     store.submit(conformance::task("after", 1.0), None).await.unwrap();
     assert_eq!(store.counts().await.unwrap().created, 2);
 }
+
+/// A database of the first release, with a task in each state, goes on: nothing is lost, and what refers to tasks still does.
+#[tokio::test]
+async fn p20_a_database_of_the_first_release_migrates_with_all_that_refers_to_its_tasks() {
+    use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+    let sqlite = Sqlite::new();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(sqlite.path()).create_if_missing(true);
+    let mut old = options.connect().await.unwrap();
+    let released = tempfile::tempdir().unwrap();
+    let first = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite/0001_initial.sql");
+    std::fs::copy(first, released.path().join("0001_initial.sql")).unwrap();
+    sqlx::migrate::Migrator::new(released.path()).await.unwrap().run(&mut old).await.unwrap();
+    let (waiting, done) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let rows = format!(
+        "INSERT INTO tasks (id, kind, request, input, cost, state, run, attempt, failures, due, not_before, created_at,
+                            finished_at, expires_at, files, hidden, result) VALUES
+             ('{waiting}', 'creative', '{{}}', '{{}}', 1, 'CREATED', 1, 0, 0, 1, 1, 1, NULL, NULL, 'present', 0, NULL),
+             ('{done}', 'creative', '{{}}', '{{}}', 1, 'COMPLETED', 1, 1, 0, 1, 1, 1, 5, 6, 'present', 0, '{{\"a\":1}}');
+         INSERT INTO idempotency_keys VALUES ('', 'k', zeroblob(32), '{done}', NULL, 9000000000000);
+         INSERT INTO outbox (event, task, run, status, url, receiver, state, attempts, sending, due_at, created_at)
+             VALUES ('{}', '{done}', 1, 'COMPLETED', 'https://a.example', 'a.example', 'pending', 0, 0, 1, 1);",
+        uuid::Uuid::new_v4()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(rows)).execute(&mut old).await.unwrap();
+    old.close().await.unwrap();
+
+    let store = open(sqlite.path()).await.unwrap();
+    let scope = enlarger_tasks::Scope::All;
+    let kept = store.get(done, &scope).await.unwrap().unwrap();
+    assert_eq!((kept.expires_at.unwrap().as_millisecond(), kept.result), (6, Some(serde_json::json!({ "a": 1 }))));
+    assert_eq!(store.claim("w", conformance::LEASE).await.unwrap().unwrap().id, waiting);
+    let due = store.outbox_due(10, conformance::LEASE).await.unwrap();
+    assert_eq!(due.iter().map(|it| it.task).collect::<Vec<_>>(), [done]);
+    let key = enlarger_tasks::Idempotency { key: "k".into(), body_hash: [0; 32], reservation: None };
+    let replay = store.submit(conformance::task("creative", 1.0), Some(key)).await.unwrap();
+    assert!(matches!(replay, enlarger_tasks::Submitted::Replayed(task) if task.id == done));
+    let mut new = options.connect().await.unwrap();
+    assert!(sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut new).await.unwrap().is_empty());
+    // A task that goes still takes its webhooks and keys along.
+    store.delete(done, &scope).await.unwrap();
+    store.files_deleted(done).await.unwrap();
+    let left = sqlx::query("SELECT count(*) AS n FROM outbox").fetch_one(&mut new).await.unwrap();
+    assert_eq!(left.get::<i64, _>("n"), 0);
+}

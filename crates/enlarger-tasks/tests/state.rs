@@ -18,10 +18,14 @@ struct Model {
 fn model(accepted: &[Event]) -> Model {
     let last_retry = accepted.iter().rposition(|event| *event == Event::Retry);
     let this_run = &accepted[last_retry.map_or(0, |at| at + 1)..];
-    let broke = |event: &&Event| matches!(event, Event::Fail { .. } | Event::LeaseExpired);
-    let failures = this_run.iter().filter(broke).count() as u32;
+    // A lost worker that proves nothing makes a suspect of the first offender and nothing more.
+    let failures = this_run.iter().fold(0, |failures: u32, event| match event {
+        Event::Fail { .. } | Event::LeaseExpired => failures + 1,
+        Event::Orphaned => failures.max(1),
+        _ => failures,
+    });
     let state = match this_run.last() {
-        None | Some(Event::Retry | Event::Release(_)) => TaskState::Created,
+        None | Some(Event::Retry | Event::Release(_) | Event::Orphaned) => TaskState::Created,
         Some(Event::Claim { .. }) => TaskState::InProgress,
         Some(Event::Complete(_)) => TaskState::Completed,
         Some(Event::Cancel) => TaskState::Cancelled,
@@ -52,7 +56,7 @@ fn must_accept(accepted: &[Event], event: &Event) -> bool {
     match event {
         Event::Claim { .. } => now.state == TaskState::Created,
         Event::Complete(holder) | Event::Release(holder) | Event::Fail { holder, .. } => holds(holder),
-        Event::LeaseExpired => now.state == TaskState::InProgress,
+        Event::LeaseExpired | Event::Orphaned => now.state == TaskState::InProgress,
         Event::Cancel => matches!(now.state, TaskState::Created | TaskState::InProgress),
         Event::Retry => matches!(now.state, TaskState::Failed | TaskState::Cancelled),
     }
@@ -67,6 +71,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (holder(), any::<bool>()).prop_map(|(holder, again)| Event::Fail { holder, again }),
         3 => holder().prop_map(Event::Release),
         4 => Just(Event::LeaseExpired),
+        2 => Just(Event::Orphaned),
         1 => Just(Event::Cancel),
         2 => Just(Event::Retry),
     ]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     dirs,
-    machine::{MachineArgs, cores, warn_of_threads},
+    machine::{MachineArgs, cores, warn_of_threads, whole},
     printer::Hinted,
 };
 
@@ -28,7 +28,7 @@ pub struct BenchArgs {
     #[arg(short, long, value_name = "NAME")]
     model: Vec<String>,
     /// Side of the square in pixels; by default as many as take some seconds.
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=8192))]
+    #[arg(long, value_name = "PIXELS", value_parser = whole::<u32>(16..=8192))]
     size: Option<u32>,
     /// A JSON object on standard output.
     #[arg(long)]

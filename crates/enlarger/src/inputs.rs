@@ -1,21 +1,35 @@
-//! From words on the command line to files to read and files to write.
+//! From words on the command line to files to read.
 
 use std::{
-    ffi::OsStr,
+    collections::{BTreeMap, HashSet},
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
-use enlarger_image::Format;
-
-use crate::printer::Hinted;
+use crate::{
+    printer::{Hinted, reason},
+    search::{Findings, Reason, search},
+    target::{Target, real, source_name},
+};
 
 /// Where one picture comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Standard input.
     Stdin,
-    /// A file. The second path is the folder that was named on the command line, if it was found in one.
-    File(PathBuf, Option<PathBuf>),
+    /// A file.
+    File(Source),
+}
+
+/// A file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// The folder that was named on the command line, if it was found in one.
+    pub root: Option<PathBuf>,
+    /// Whether it was named itself, and not found in a folder or by a pattern.
+    pub named: bool,
 }
 
 impl Input {
@@ -23,142 +37,214 @@ impl Input {
     pub fn name(&self) -> String {
         match self {
             Self::Stdin => "standard input".into(),
-            Self::File(path, _) => path.display().to_string(),
+            Self::File(source) => source.path.display().to_string(),
+        }
+    }
+
+    /// The file, if it is one.
+    pub fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Stdin => None,
+            Self::File(source) => Some(source),
         }
     }
 }
 
-/// Extensions that a folder is searched for. Files named one by one are read whatever their name is.
-const EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "gif", "jfif"];
+/// What the words lead to.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// To be enlarged, each once.
+    pub list: Vec<Input>,
+    /// Images that are left alone.
+    pub passed_over: Vec<(PathBuf, Reason)>,
+    /// Words that lead nowhere and folders that cannot be read, with what is said of them.
+    pub failed: Vec<(String, anyhow::Error)>,
+    /// Whether a folder or a pattern was searched, so that there may be any number of images.
+    pub searched: bool,
+}
 
-/// Expands folders and patterns, sorted by name. A word that matches nothing stays, so that its error names it.
-pub fn expand(words: &[String], recursive: bool) -> anyhow::Result<Vec<Input>> {
-    let mut inputs = Vec::new();
-    for word in words {
-        let path = Path::new(word);
-        if word == "-" {
-            inputs.push(Input::Stdin);
-        } else if path.is_dir() {
-            let mut found = Vec::new();
-            search(path, recursive, &mut found)?;
-            if found.is_empty() {
-                return Err(Hinted::error(
-                    format!("{word}: the folder holds no picture that enlarger reads"),
-                    if recursive { "name the files one by one" } else { "add --recursive to look into its folders" },
-                ));
+impl Inputs {
+    /// Expands folders and patterns. What each yields is sorted by name.
+    pub fn expand(words: &[OsString], recursive: bool) -> Self {
+        let mut inputs = Self::default();
+        for word in words {
+            let path = Path::new(word);
+            if word == "-" {
+                inputs.list.push(Input::Stdin);
+            } else if path.is_dir() {
+                inputs.add_folder(path, recursive);
+            } else if let Some(pattern) = word.to_str().filter(|word| !path.exists() && word.contains(['*', '?', '[']))
+            {
+                // The shell has not expanded it: it was quoted, or the shell is Windows'.
+                if let Err(error) = inputs.add_matches(pattern) {
+                    inputs.failed.push((pattern.to_owned(), error));
+                }
+            } else {
+                inputs.add(Source { path: path.to_owned(), root: None, named: true });
             }
-            found.sort();
-            inputs.extend(found.into_iter().map(|file| Input::File(file, Some(path.to_owned()))));
-        } else if !path.exists() && word.contains(['*', '?', '[']) {
-            // The shell has not expanded it: it was quoted, or the shell is Windows'.
-            let before = inputs.len();
-            for found in glob::glob(word).map_err(|e| Hinted::error(format!("{word}: {e}"), "check the pattern"))? {
-                let found = found?;
-                if found.is_file() {
-                    inputs.push(Input::File(found, None));
+        }
+        inputs.drop_repeats();
+        inputs
+    }
+
+    fn add(&mut self, source: Source) {
+        self.list.push(Input::File(source));
+    }
+
+    fn add_folder(&mut self, folder: &Path, recursive: bool) {
+        self.searched = true;
+        let findings = search(folder, recursive);
+        if findings.images.is_empty() && findings.unreadable.is_empty() {
+            self.failed.push((folder.display().to_string(), nothing_in(&findings)));
+        }
+        for path in findings.images {
+            self.add(Source { path, root: Some(folder.to_owned()), named: false });
+        }
+        self.passed_over.extend(findings.passed_over);
+        self.failed.extend(findings.unreadable.into_iter().map(|(folder, error)| {
+            let what = format!("cannot read this folder: {}", reason(&error));
+            (folder.display().to_string(), Hinted::error(what, "check its permissions"))
+        }));
+    }
+
+    fn add_matches(&mut self, pattern: &str) -> anyhow::Result<()> {
+        self.searched = true;
+        let before = self.list.len();
+        for found in glob::glob(pattern).map_err(|e| Hinted::error(format!("not a valid pattern: {e}"), "check it"))? {
+            let path = found?;
+            if path.is_file() {
+                self.add(Source { path, root: None, named: false });
+            }
+        }
+        if self.list.len() == before {
+            return Err(Hinted::error("no file matches", "check the pattern and the folder"));
+        }
+        Ok(())
+    }
+
+    /// A file that was both found and named counts as named.
+    fn drop_repeats(&mut self) {
+        let key =
+            |input: &Input| input.source().map(|s| (real(parent(&s.path)), s.path.file_name().map(OsStr::to_owned)));
+        let is_named = |input: &&Input| input.source().is_some_and(|source| source.named);
+        let named: HashSet<_> = self.list.iter().filter(is_named).map(key).collect();
+        let mut seen = HashSet::new();
+        self.list.retain_mut(|input| {
+            let key = key(input);
+            if let Input::File(source) = input {
+                source.named |= named.contains(&key);
+            }
+            seen.insert(key)
+        });
+    }
+
+    /// Passes over what enlarger has made already, so that a folder can be enlarged again and again. Results are known by the
+    /// note that is written into them, or else, if it was removed, by a name such as `fox_4x.png` beside `fox.jpg` or where the
+    /// result of `fox.jpg` would go. A result that was named itself is enlarged, unless its source is too: it was a pattern
+    /// then that the shell expanded.
+    pub fn pass_over_results(&mut self, target: &Target) {
+        let mut sources = HashSet::new();
+        for source in self.list.iter().filter_map(Input::source) {
+            let places = [real(parent(&source.path)), real(&target.folder(source))];
+            for name in [source.path.file_stem(), source.path.file_name()].into_iter().flatten() {
+                sources.extend(places.iter().map(|place| (place.clone(), name.as_encoded_bytes().to_owned())));
+            }
+        }
+        let named_as_result = |path: &Path| {
+            source_name(path).is_some_and(|name| sources.contains(&(real(parent(path)), name.to_owned())))
+        };
+        let passed_over = &mut self.passed_over;
+        self.list.retain(|input| {
+            let Some(source) = input.source() else { return true };
+            let by_name = named_as_result(&source.path);
+            let reason = match (source.named, by_name) {
+                (true, false) => None,
+                _ if says_it_is_a_result(&source.path) => Some(Reason::Result),
+                (false, true) => Some(Reason::NamedAsResult),
+                _ => None,
+            };
+            passed_over.extend(reason.map(|reason| (source.path.clone(), reason)));
+            reason.is_none()
+        });
+        // Of results in a format that is only written.
+        for (path, reason) in passed_over.iter_mut().filter(|(path, _)| named_as_result(path)) {
+            if matches!(reason, Reason::Format(_)) && path.is_file() {
+                *reason = Reason::NamedAsResult;
+            }
+        }
+    }
+
+    /// What was passed over, in lines for people.
+    pub fn passed_over_lines(&self) -> Vec<String> {
+        let of = |wanted: fn(&Reason) -> bool| -> Vec<&(PathBuf, Reason)> {
+            self.passed_over.iter().filter(|(_, reason)| wanted(reason)).collect()
+        };
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let name = |path: &Path| path.display().to_string();
+        let mut lines = Vec::new();
+        for (results, what) in [
+            (of(|reason| *reason == Reason::Result), "made by enlarger"),
+            (of(|reason| *reason == Reason::NamedAsResult), "named like a result"),
+        ] {
+            match results[..] {
+                [] => {}
+                [(path, _)] => lines.push(format!("passed over {}, {what}; name it to enlarge it", name(path))),
+                ref many => {
+                    lines.push(format!("passed over {} {what}; name a file to enlarge it", count(many.len(), "image")))
                 }
             }
-            if inputs.len() == before {
-                return Err(Hinted::error(format!("{word}: no file matches"), "check the pattern and the folder"));
-            }
-        } else {
-            inputs.push(Input::File(path.to_owned(), None));
         }
+        let mut formats = BTreeMap::<&str, usize>::new();
+        for (_, reason) in &self.passed_over {
+            if let Reason::Format(format) = reason {
+                *formats.entry(format).or_default() += 1;
+            }
+        }
+        if !formats.is_empty() {
+            let what: Vec<String> = formats.iter().map(|(format, n)| format!("{n} {format}")).collect();
+            let (all, be) = (formats.values().sum(), if formats.values().sum::<usize>() == 1 { "it" } else { "them" });
+            lines.push(format!(
+                "passed over {} that enlarger cannot read ({}); convert {be} to PNG, JPEG, WebP or TIFF first",
+                count(all, "image"),
+                what.join(", ")
+            ));
+        }
+        for (path, reason) in &self.passed_over {
+            if let Reason::NotAFile(what) = reason {
+                lines.push(format!("passed over {}: {what}, not a file", name(path)));
+            }
+        }
+        match of(|reason| *reason == Reason::Hidden).len() {
+            0 => {}
+            n => lines.push(format!("passed over {}", count(n, "hidden file"))),
+        }
+        lines
     }
-    Ok(inputs)
 }
 
-fn search(folder: &Path, recursive: bool, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(|e| {
-        Hinted::error(format!("{}: the folder cannot be read: {e}", folder.display()), "check its permissions")
-    })?;
-    for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() {
-            if recursive {
-                search(&path, recursive, found)?;
-            }
-        } else if path.extension().and_then(OsStr::to_str).is_some_and(|e| EXTENSIONS.contains(&&*e.to_lowercase())) {
-            found.push(path);
+/// What is said of a folder without a picture to enlarge.
+fn nothing_in(findings: &Findings) -> anyhow::Error {
+    let hint = match (&findings.passed_over[..], findings.folders_left) {
+        ([], true) => "add --recursive to include its subfolders",
+        ([], false) => "enlarger reads PNG, JPEG, WebP, TIFF, BMP and GIF",
+        _ if findings.passed_over.iter().any(|(_, reason)| matches!(reason, Reason::Format(_))) => {
+            "convert its images to PNG, JPEG, WebP or TIFF first"
         }
-    }
-    Ok(())
+        _ => "name the files one by one",
+    };
+    Hinted::error("the folder contains no image that enlarger can read", hint)
 }
 
-/// Where results go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Beside each input.
-    Beside,
-    /// Standard output.
-    Stdout,
-    /// This file.
-    File(PathBuf),
-    /// Into this folder.
-    Folder(PathBuf),
+/// A file that cannot be opened is not passed over: reading it will tell why.
+fn says_it_is_a_result(path: &Path) -> bool {
+    // Opening a named pipe would wait for somebody to write.
+    path.is_file()
+        && std::fs::File::open(path)
+            .and_then(|file| enlarger_image::provenance(&mut std::io::BufReader::with_capacity(4096, file)))
+            .is_ok_and(|note| note.is_some())
 }
 
-impl Target {
-    /// Reads `-o` in the light of the inputs.
-    pub fn of(output: Option<&str>, inputs: &[Input]) -> anyhow::Result<Self> {
-        let several = inputs.len() > 1 || matches!(inputs, [Input::File(_, Some(_))]);
-        Ok(match output {
-            None if inputs == [Input::Stdin] => Self::Stdout,
-            None if inputs.contains(&Input::Stdin) => {
-                return Err(Hinted::error("standard input has no folder to write beside", "add -o FOLDER"));
-            }
-            None => Self::Beside,
-            Some("-") if several => {
-                return Err(Hinted::error("several pictures cannot share standard output", "add -o FOLDER"));
-            }
-            Some("-") => Self::Stdout,
-            Some(path) if several || path.ends_with(['/', '\\']) || Path::new(path).is_dir() => {
-                Self::Folder(path.into())
-            }
-            Some(path) if several && Path::new(path).is_file() => {
-                return Err(Hinted::error(
-                    format!("{path} is a file, and several pictures are to be made"),
-                    "name a folder",
-                ));
-            }
-            Some(path) => Self::File(path.into()),
-        })
-    }
-
-    /// The format that the target's own name asks for.
-    ///
-    /// # Errors
-    /// If the extension is none that can be written.
-    pub fn format(&self) -> anyhow::Result<Option<Format>> {
-        let Self::File(path) = self else { return Ok(None) };
-        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        match Format::from_extension(extension).filter(|f| f.can_encode()) {
-            Some(format) => Ok(Some(format)),
-            None => Err(Hinted::error(
-                format!("{}: the name does not say a format that can be written", path.display()),
-                "end it in .png, .jpg, .webp, .tif or .avif, or give --format; a folder's name ends in /",
-            )),
-        }
-    }
-
-    /// The path to write for an input, `None` for standard output. `suffix` is put behind the name, as in `_4x`.
-    pub fn path(&self, input: &Input, suffix: &str, extension: &str) -> Option<PathBuf> {
-        let name = |path: &Path| {
-            let stem = path.file_stem().unwrap_or(OsStr::new("picture"));
-            let mut name = stem.to_owned();
-            name.push(format!("{suffix}.{extension}"));
-            name
-        };
-        match (self, input) {
-            (Self::Stdout, _) => None,
-            (Self::File(path), _) => Some(path.clone()),
-            (Self::Folder(folder), Input::Stdin) => Some(folder.join(format!("stdin{suffix}.{extension}"))),
-            (Self::Folder(folder), Input::File(path, root)) => {
-                let inside = root.as_ref().and_then(|root| path.strip_prefix(root).ok()).and_then(Path::parent);
-                Some(folder.join(inside.unwrap_or(Path::new(""))).join(name(path)))
-            }
-            (Self::Beside, Input::File(path, _)) => Some(path.with_file_name(name(path))),
-            (Self::Beside, Input::Stdin) => None,
-        }
-    }
+/// The folder that a file is in.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

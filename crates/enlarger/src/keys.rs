@@ -75,10 +75,11 @@ fn list(all: &[keys::ApiKey]) {
     if all.is_empty() {
         eprintln!("There are no keys. Make one: enlarger keys create NAME");
     }
+    let width = all.iter().map(|key| key.name.chars().count()).max().unwrap_or(0);
     for key in all {
         let used = key.last_used_at.map_or("never used".into(), |at| format!("used {at:.0}"));
         let state = key.revoked_at.map_or(used, |at| format!("revoked {at:.0}"));
         let role = if keys::is_admin(key) { "  administrator" } else { "" };
-        println!("{:16}  {}  made {:.0}  {state}{role}", key.prefix, key.name, key.created_at);
+        println!("{:16}  {:width$}  created {:.0}  {state}{role}", key.prefix, key.name, key.created_at);
     }
 }

@@ -2,27 +2,27 @@
 
 use clap::{
     Args,
-    builder::{PossibleValue, PossibleValuesParser, RangedI64ValueParser, TypedValueParser},
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use enlarger_pipeline::{Creative, Engine, Flavor, Look, OptimizedFor, Precision};
 
-use crate::printer::Hinted;
+use crate::{machine::whole, printer::Hinted};
 
 /// The creative knobs, or those of precision; not both.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Look (what each does: docs/look.md)")]
 pub struct LookArgs {
     /// Invent detail (up to 10) or restrain (down to -10).
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = signed())]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<i8>(-10..=10))]
     creativity: Option<i8>,
     /// Local contrast, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = signed())]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<i8>(-10..=10))]
     hdr: Option<i8>,
     /// Closeness to the original, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = signed())]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<i8>(-10..=10))]
     resemblance: Option<i8>,
     /// Detail within detail, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = signed())]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<i8>(-10..=10))]
     fractality: Option<i8>,
     /// Which networks and treatment.
     #[arg(long, value_parser = choice(Engine::ALL, Engine::name, Engine::short, Engine::what))]
@@ -36,19 +36,19 @@ pub struct LookArgs {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Sharpen edges, 0 to 100. With any of the flags from here on nothing is invented, and the others are 7, 7 and 30.
-    #[arg(long, value_name = "N", value_parser = percent())]
+    #[arg(long, value_name = "N", value_parser = whole::<u8>(0..=100))]
     sharpen: Option<u8>,
     /// Photographic grain against a plastic look, 0 to 100.
-    #[arg(long, value_name = "N", value_parser = percent())]
+    #[arg(long, value_name = "N", value_parser = whole::<u8>(0..=100))]
     smart_grain: Option<u8>,
     /// Gain of the finest detail, 0 to 100.
-    #[arg(long, value_name = "N", value_parser = percent())]
+    #[arg(long, value_name = "N", value_parser = whole::<u8>(0..=100))]
     ultra_detail: Option<u8>,
     /// Which network, instead of one by what is measured of the picture.
     #[arg(long, value_parser = choice(Flavor::ALL, Flavor::name, Flavor::name, Flavor::what))]
     flavor: Option<Flavor>,
     /// Seed of everything random; by default it follows from the picture and the flags.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
 }
 
@@ -101,12 +101,8 @@ impl LookArgs {
     }
 }
 
-fn signed() -> RangedI64ValueParser<i8> {
-    RangedI64ValueParser::new().range(-10..=10)
-}
-
-fn percent() -> RangedI64ValueParser<u8> {
-    RangedI64ValueParser::new().range(0..=100)
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 /// A choice by the name that is shown or by that on the wire, with what it is in the help.

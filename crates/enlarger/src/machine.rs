@@ -1,6 +1,6 @@
 //! How the machine is used: instruction set, precision and threads.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, ops::RangeInclusive};
 
 use clap::Args;
 use enlarger_nn::{Backend, Isa, Precision};
@@ -70,6 +70,16 @@ pub fn warn_of_threads(asked: Option<NonZeroUsize>) {
 
 fn threads(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "a number of at least 1 is needed\nhint: leave it out for one thread per core".into())
+}
+
+/// A whole number within a range.
+pub fn whole<T: TryFrom<i64>>(range: RangeInclusive<i64>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
+    move |text| {
+        let number = text.parse::<i64>().ok().filter(|number| range.contains(number));
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+    }
 }
 
 /// A word as configuration files and the API spell it.

@@ -1,5 +1,6 @@
 //! `enlarger`: pictures made larger, on the command line and as a service.
 
+mod apart;
 mod bench;
 mod dirs;
 mod doctor;
@@ -9,7 +10,10 @@ mod look;
 mod machine;
 mod models;
 mod printer;
+mod search;
 mod serve;
+mod signals;
+mod target;
 mod upscale;
 
 use std::process::ExitCode;
@@ -43,6 +47,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure how fast this machine runs each network.
     Bench(bench::BenchArgs),
+    #[command(name = enlarger_server::APART_COMMAND, hide = true)]
+    Apart(apart::ApartArgs),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +64,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Apart(args) => apart::run(args),
     };
     result.unwrap_or_else(|error| {
         printer::error(&error);
@@ -70,6 +77,7 @@ fn quiet_broken_pipes() {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload_as_str().unwrap_or_default();
         if text.contains("Broken pipe") {
+            signals::remove_unfinished();
             std::process::exit(0);
         }
         let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();

@@ -7,14 +7,42 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use enlarger_pipeline::{Progress, Stage};
+use enlarger_pipeline::{Progress, Stage, human_seconds};
 
 /// Prints an error with all its causes and hints.
 pub fn error(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", sentence(error));
     if let Some(hint) = hint_of(error) {
         eprintln!("hint: {hint}");
     }
+}
+
+/// An error and its causes in one sentence. Many errors name their cause themselves: nothing is said twice.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(|cause| without_number(&cause.to_string())) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
+/// Why something could not be read or written.
+pub fn reason(error: &std::io::Error) -> String {
+    without_number(&error.to_string())
+}
+
+/// Without the system's numbers, as in "No such file or directory (os error 2)".
+fn without_number(text: &str) -> String {
+    let mut text = text.to_owned();
+    while let Some(start) = text.find(" (os error ") {
+        let Some(length) = text[start..].find(')') else { break };
+        text.replace_range(start..=start + length, "");
+    }
+    text
 }
 
 /// The code that a program ends with after an error.
@@ -77,7 +105,7 @@ impl Batch {
         let bars = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
             let all = multi.add(ProgressBar::new(total as u64));
-            all.set_style(style("{bar:24} {pos}/{len} pictures, {elapsed} gone"));
+            all.set_style(style("{bar:24} {pos}/{len} images, {elapsed} elapsed"));
             // A single picture needs no second bar.
             if total < 2 {
                 multi.remove(&all);
@@ -113,8 +141,9 @@ impl Batch {
     }
 
     /// An error that stays, quiet or not.
-    pub fn fail(&self, name: &str, message: &str, hint: Option<&str>) {
-        let text = match hint {
+    pub fn fail(&self, name: &str, error: &anyhow::Error) {
+        let message = sentence(error);
+        let text = match hint_of(error) {
             Some(hint) => format!("error: {name}: {message}\nhint: {hint}"),
             None => format!("error: {name}: {message}"),
         };
@@ -177,14 +206,4 @@ impl File<'_> {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the templates are constants").progress_chars("━╸ ")
-}
-
-/// "45 s", "3 min 20 s", "2 h 5 min".
-pub fn human_seconds(seconds: f64) -> String {
-    let s = seconds.round() as u64;
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {} s", s / 60, s % 60),
-        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    }
 }

@@ -1,20 +1,27 @@
 //! `enlarger serve` and `enlarger worker`.
 
-use std::{io::IsTerminal, net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    io::IsTerminal,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    num::NonZeroUsize,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
-use anyhow::Context as _;
 use clap::Args;
 use enlarger_nn::Backend;
 use enlarger_pipeline::{Enlarger, EnlargerOptions};
 use enlarger_server::{Config, ConfigLayer, config::Role};
-use tokio::{net::TcpListener, signal};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     dirs,
     machine::{IsaArgs, warn_of_threads},
-    printer::Hinted,
+    printer::{Hinted, sentence},
+    signals::Signals,
 };
 
 /// Answer the API, run the tasks and show the page.
@@ -34,6 +41,9 @@ pub struct ServeArgs {
     /// Log one JSON object per line.
     #[arg(long, env = "ENLARGER_LOG_JSON")]
     log_json: bool,
+    /// Port to listen on, on the host of --listen.
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
     #[command(flatten)]
     isa: IsaArgs,
     #[command(flatten)]
@@ -46,7 +56,10 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         print!("{}", enlarger_server::print_config());
         return Ok(ExitCode::SUCCESS);
     }
-    let config = load(args.settings, args.config)?;
+    let mut config = load(args.settings, args.config)?;
+    if let Some(port) = args.port {
+        config.listen = config.listen.on_port(port);
+    }
     let backend = args.isa.backend(config.precision)?;
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -86,8 +99,8 @@ fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
 
 async fn serve(config: Config, backend: Backend) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    tokio::spawn(on_signal(stop.clone()));
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| in_use(config.listen, &error))?;
+    tokio::spawn(on_signal(Signals::listen()?, stop.clone()));
+    let listener = TcpListener::bind(*config.listen).await.map_err(|error| in_use(*config.listen, &error))?;
     let address = listener.local_addr()?;
     let options = EnlargerOptions {
         threads: NonZeroUsize::new(config.threads),
@@ -97,68 +110,78 @@ async fn serve(config: Config, backend: Backend) -> anyhow::Result<()> {
     };
     warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);
-    announce(&config, address);
-    enlarger_server::serve(config, enlarger, listener, stop).await.map_err(|error| match error {
+    let ready = || announce(&config, address);
+    enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await.map_err(|error| match error {
         enlarger_server::ServeError::Config(error) => hinted(error),
+        error @ enlarger_server::ServeError::Io { .. } => {
+            Hinted::error(sentence(&error.into()), "check the folder given to --data-dir, its space and permissions")
+        }
         other => other.into(),
     })
 }
 
 fn announce(config: &Config, address: SocketAddr) {
-    let local = format!("http://{address}");
-    let url = if config.public_url.is_empty() { local.as_str() } else { config.public_url.trim_end_matches('/') };
+    let urls = match config.public_url.trim_end_matches('/') {
+        "" => reachable(address),
+        url => vec![url.to_owned()],
+    };
+    let url = &urls[0];
     eprintln!("enlarger {} keeps its tasks and files in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
-    if url != local {
-        eprintln!("Listening on {local}");
+    if !config.public_url.is_empty() {
+        eprintln!("Listening on http://{address}");
     }
     match config.role {
         Role::Worker => eprintln!("Working; health and metrics at {url}"),
         Role::All | Role::Api => {
-            eprintln!("Open {url}");
+            eprintln!("Open {}", urls.join(", or from another machine "));
             eprintln!("API  {url}/v1/ai/image-upscaler, described at {url}/docs/api");
         }
     }
     if config.asks_for_credentials() {
-        eprintln!("Credentials are asked for: make a key with `enlarger keys create NAME`");
+        eprintln!("An API key is required: create one with `enlarger keys create NAME`");
     }
     if config.insecure_no_auth {
-        eprintln!("warning: everybody who can reach {address} can use this server");
+        eprintln!("warning: anyone who can reach {address} can use this server");
     }
+}
+
+/// Addresses that a browser can open: "every network" is none. The first is for this machine.
+fn reachable(listening: SocketAddr) -> Vec<String> {
+    let port = listening.port();
+    if !listening.ip().is_unspecified() {
+        return vec![format!("http://{listening}")];
+    }
+    let here = format!("http://localhost:{port}");
+    let there = outward_address().map(|ip| format!("http://{}", SocketAddr::new(ip, port)));
+    [here].into_iter().chain(there).collect()
+}
+
+/// This machine's address in the network by which it would reach others, if there is one. Nothing is sent: to connect a UDP
+/// socket only chooses a route. The address is one that belongs to nobody (RFC 5737).
+fn outward_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
 fn in_use(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "another program listens there, perhaps another enlarger; choose another port with --listen"
+            "another program listens there, perhaps another enlarger; choose another with --port"
         }
-        std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose another with --listen",
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need administrator rights; choose another with --port"
+        }
         _ => "check the address given to --listen",
     };
     Hinted::error(format!("cannot listen on {address}: {error}"), hint)
 }
 
 /// The first signal drains, the second ends at once.
-async fn on_signal(stop: CancellationToken) {
-    if wait_for_signal().await.is_err() {
-        return;
-    }
+async fn on_signal(mut signals: Signals, stop: CancellationToken) {
+    signals.next().await;
     eprintln!("Stopping: running tasks are finished or given back. Press Ctrl-C again to end at once.");
     stop.cancel();
-    if wait_for_signal().await.is_ok() {
-        std::process::exit(130);
-    }
-}
-
-#[cfg(unix)]
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate()).context("SIGTERM")?;
-    tokio::select! {
-        result = signal::ctrl_c() => result.context("Ctrl-C"),
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn wait_for_signal() -> anyhow::Result<()> {
-    signal::ctrl_c().await.context("Ctrl-C")
+    let again = signals.next().await;
+    std::process::exit(again.exit_code().into());
 }

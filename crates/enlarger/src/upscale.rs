@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashSet,
+    ffi::OsString,
     io::{Cursor, IsTerminal, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
     str::FromStr,
-    sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
@@ -16,37 +16,42 @@ use clap::Args;
 use enlarger_image::{Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{
     Enlarger, EnlargerOptions, Explanation, Look, Outcome, Output, PipelineError, Progress, Request, Size, Watch,
+    human_seconds,
 };
 use serde_json::json;
 
 use crate::{
     dirs,
-    inputs::{Input, Target, expand},
+    inputs::{self, Input, Inputs},
     look::LookArgs,
-    machine::{MachineArgs, warn_of_threads},
-    printer::{self, Batch, File, Hinted, human_seconds},
+    machine::{MachineArgs, warn_of_threads, whole},
+    printer::{self, Batch, File, Hinted, reason, sentence},
+    search::Reason,
+    signals,
+    target::{Names, Target},
 };
 
 /// Make pictures larger.
 ///
 /// Reads PNG, JPEG, WebP, TIFF, BMP and GIF (first frame). A result is written beside its picture as NAME_4x.png
-/// unless -o says otherwise. One broken picture in a batch is reported, and the rest goes on.
+/// unless -o says otherwise. One broken picture in a batch is reported, and the rest goes on. Results of earlier runs
+/// in a folder are left alone.
 #[derive(Debug, Args)]
 pub struct UpscaleArgs {
     /// Files, folders, patterns, or - for standard input.
     #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<String>,
+    inputs: Vec<OsString>,
     /// The file or folder to write; - is standard output.
     #[arg(short, long, value_name = "FILE|DIR")]
-    output: Option<String>,
+    output: Option<OsString>,
     /// How many times as wide and high: 2x, 4x, 8x, 16x, or any number from 1 to 16 [default: 4x].
     #[arg(short, long, value_name = "N", conflicts_with_all = ["width", "height"])]
     scale: Option<Scale>,
     /// Width of the result in pixels; the height follows.
-    #[arg(long, value_name = "PIXELS", conflicts_with = "height")]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "height", value_parser = side)]
     width: Option<u32>,
     /// Height of the result in pixels; the width follows.
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = side)]
     height: Option<u32>,
     /// Reduce the scale until the result has at most this many pixels; 25M is 25 million.
     #[arg(long, value_name = "PIXELS")]
@@ -58,27 +63,27 @@ pub struct UpscaleArgs {
     /// Quickly rather than well, for a first look: by the smallest network, whatever --model says.
     #[arg(long)]
     draft: bool,
-    /// Tell what would be done and what it would cost, and do nothing.
-    #[arg(long)]
+    /// Show what would be done and what it would cost, and do nothing.
+    #[arg(long, visible_alias = "dry-run")]
     explain: bool,
     /// png, jpeg, webp, tiff or avif.
     #[arg(short, long, value_parser = format)]
     format: Option<Format>,
     /// 1 to 100, for jpeg, webp and avif.
-    #[arg(short, long, value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(short, long, value_parser = whole::<u8>(1..=100))]
     quality: Option<u8>,
     /// Side of a tile in input pixels: smaller takes less memory.
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=4096))]
+    #[arg(long, value_name = "PIXELS", value_parser = whole::<u32>(16..=4096))]
     tile: Option<u32>,
     #[command(flatten)]
     machine: MachineArgs,
-    /// Look into the folders of folders.
+    /// Include subfolders.
     #[arg(short, long)]
     recursive: bool,
-    /// Leave results alone that are there already.
+    /// Skip images whose result already exists.
     #[arg(long, conflicts_with = "overwrite")]
     skip_existing: bool,
-    /// Replace results that are there already.
+    /// Replace existing results, but never an image that is being enlarged.
     #[arg(long)]
     overwrite: bool,
     /// Drop EXIF and XMP; the colour profile stays.
@@ -131,10 +136,15 @@ impl FromStr for Count {
     }
 }
 
+fn side(text: &str) -> Result<u32, String> {
+    let side = text.parse().ok().filter(|side| *side > 0);
+    side.ok_or_else(|| "expected a whole number of pixels, such as 4000".into())
+}
+
 fn format(name: &str) -> Result<Format, String> {
     Format::from_extension(name)
         .filter(|f| f.can_encode())
-        .ok_or_else(|| "the formats that can be written are png, jpeg, webp, tiff and avif".into())
+        .ok_or_else(|| "expected png, jpeg, webp, tiff or avif".into())
 }
 
 /// What became of one input.
@@ -145,26 +155,20 @@ enum Done {
     Explained(Box<Explanation>),
 }
 
-/// Set by Ctrl-C.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 /// Runs the command.
 pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    })
-    .context("Ctrl-C cannot be watched")?;
-    let inputs = expand(&args.inputs, args.recursive)?;
+    signals::watch().context("cannot listen for Ctrl-C")?;
+    let mut inputs = Inputs::expand(&args.inputs, args.recursive);
     let target = Target::of(args.output.as_deref(), &inputs)?;
+    let format = target.format(args.format)?;
     check_stdout(&target, &args)?;
-    let format = match args.format {
-        Some(format) => format,
-        None => target.format()?.unwrap_or(Format::Png),
-    };
+    let given = Originals::of(&inputs);
+    inputs.pass_over_results(&target);
     if !args.quiet {
         warn_of_threads(args.machine.threads);
+        if args.quality.is_some() && matches!(format, Format::Png | Format::Tiff) {
+            eprintln!("warning: --quality has no effect on {}, which is lossless", format.name());
+        }
     }
     let job = Job {
         look: args.look.look()?,
@@ -176,7 +180,8 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         })?,
         output: Output { format: Some(format), quality: args.quality, metadata: metadata(&args) },
         limits: Limits::for_own_files(),
-        target,
+        names: Names::new(&target, &inputs.list, format),
+        originals: given.and(&inputs),
         args: &args,
     };
     job.all(&inputs)
@@ -195,11 +200,11 @@ fn check_stdout(target: &Target, args: &UpscaleArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     if args.json {
-        return Err(Hinted::error("the picture and --json cannot share standard output", "add -o FILE"));
+        return Err(Hinted::usage("the image and --json cannot share standard output", "add -o FILE"));
     }
     if std::io::stdout().is_terminal() {
-        return Err(Hinted::error(
-            "a picture cannot be shown in the terminal",
+        return Err(Hinted::usage(
+            "refusing to write an image to the terminal",
             "add -o FILE, or pipe it into a program",
         ));
     }
@@ -210,23 +215,28 @@ struct Job<'a> {
     enlarger: Enlarger,
     output: Output,
     limits: Limits,
-    target: Target,
+    names: Names<'a>,
+    originals: Originals,
     look: Look,
     args: &'a UpscaleArgs,
 }
 
 impl Job<'_> {
-    fn all(&self, inputs: &[Input]) -> anyhow::Result<ExitCode> {
+    fn all(&self, inputs: &Inputs) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
-        let batch = Batch::new(inputs.len(), self.args.quiet || self.args.explain);
-        let (mut made, mut skipped, mut failed) = (0, 0, 0);
+        let total = inputs.list.len();
+        let batch = Batch::new(total, self.args.quiet || self.args.explain);
+        let (mut made, mut skipped, mut failed) = (0, 0, inputs.failed.len());
+        self.tell_of_the_rest(inputs, &batch);
         let mut written = HashSet::new();
-        for (index, input) in inputs.iter().enumerate() {
+        for (index, input) in inputs.list.iter().enumerate() {
+            if signals::stopped().is_some() {
+                break;
+            }
             let file = batch.begin(index, &input.name());
             let result = self.one_unwinding(input, &file, &mut written);
             file.end();
-            let interrupted = STOP.load(Ordering::SeqCst);
-            self.print_json(input, &result);
+            self.print_json(&input.name(), &result);
             match result {
                 Ok(Done::Made(path, outcome)) => {
                     made += 1;
@@ -241,30 +251,59 @@ impl Job<'_> {
                 }
                 Ok(Done::Skipped(path)) => {
                     skipped += 1;
-                    batch.line(&format!("{}: kept, {} is there already", input.name(), path.display()));
+                    batch.line(&format!("{}: skipped, {} exists", input.name(), path.display()));
                 }
-                Err(_) if interrupted => break,
+                Err(_) if signals::stopped().is_some() => break,
                 Err(error) => {
                     failed += 1;
-                    batch.fail(&input.name(), &format!("{error:#}"), printer::hint_of(&error).as_deref());
+                    batch.fail(&input.name(), &error);
                 }
             }
         }
         batch.finish();
-        let interrupted = STOP.load(Ordering::SeqCst);
-        if inputs.len() > 1 || interrupted {
+        let stopped = signals::stopped();
+        if total == 0 && inputs.failed.is_empty() {
+            return Err(Hinted::error("nothing to enlarge", "name the files to enlarge one by one"));
+        }
+        if total > 1 || stopped.is_some() {
             let done = if self.args.explain { "explained" } else { "enlarged" };
-            let parts = [(made, done), (skipped, "kept"), (failed, "failed")];
+            let parts = [(made, done), (skipped, "skipped"), (failed, "failed")];
             let parts: Vec<String> = parts.iter().filter(|p| p.0 > 0).map(|(n, what)| format!("{n} {what}")).collect();
             let parts = if parts.is_empty() { "nothing done".into() } else { parts.join(", ") };
-            let stopped = if interrupted { ", then interrupted" } else { "" };
-            batch.line(&format!("{parts}{stopped}, {}", human_seconds(started.elapsed().as_secs_f64())));
+            let end = if stopped.is_some() { ", then interrupted" } else { "" };
+            batch.line(&format!("{parts}{end}, {}", human_seconds(started.elapsed().as_secs_f64())));
         }
-        Ok(match (interrupted, failed) {
-            (true, _) => ExitCode::from(130),
-            (_, 0) => ExitCode::SUCCESS,
-            _ => ExitCode::from(1),
+        Ok(match (stopped, failed) {
+            (Some(signal), _) => ExitCode::from(signal.exit_code()),
+            (None, 0) => ExitCode::SUCCESS,
+            (None, _) => ExitCode::from(1),
         })
+    }
+
+    /// Says what will not be enlarged, and why.
+    fn tell_of_the_rest(&self, inputs: &Inputs, batch: &Batch) {
+        // No bar is drawn yet, and what would be done is shown without one.
+        if !self.args.quiet {
+            inputs.passed_over_lines().iter().for_each(|line| eprintln!("{line}"));
+        }
+        for (name, error) in &inputs.failed {
+            batch.fail(name, error);
+        }
+        if self.args.json {
+            for (path, reason) in &inputs.passed_over {
+                let reason = match reason {
+                    Reason::Result => "made by enlarger".into(),
+                    Reason::NamedAsResult => "named like a result".into(),
+                    Reason::Format(format) => format!("{format} cannot be read"),
+                    Reason::NotAFile(what) => format!("{what}, not a file"),
+                    Reason::Hidden => "hidden".into(),
+                };
+                println!("{}", json!({ "input": path.display().to_string(), "status": "skipped", "reason": reason }));
+            }
+            for (name, error) in &inputs.failed {
+                println!("{}", failure(name, error));
+            }
+        }
     }
 
     /// A panic is our mistake; it must not take the rest of the batch along.
@@ -281,30 +320,38 @@ impl Job<'_> {
             return Ok(Done::Explained(Box::new(self.enlarger.dry_run(&bytes, &request, &self.limits)?)));
         }
         let factor = (request.size.factor(header.width, header.height) * 100.0).round() / 100.0;
-        let extension = self.output.format.unwrap_or(Format::Png).extension();
-        let Some(path) = self.target.path(input, &format!("_{factor}x"), extension) else {
+        let Some(path) = self.names.of(input, factor) else {
             let mut out = Cursor::new(Vec::new());
             let outcome = self.work(&bytes, &request, &mut out, file)?;
             std::io::stdout().write_all(out.get_ref()).context("standard output")?;
             return Ok(Done::Printed(Box::new(outcome)));
         };
-        if let Input::File(from, _) = input
-            && same_file(from, &path)
+        if let Some(source) = input.source()
+            && same_file(&source.path, &path)
         {
             return Err(Hinted::error("the result would replace its own source", "name another file with -o"));
         }
         if !written.insert(path.clone()) {
             return Err(Hinted::error(
-                format!("{} was just made from another picture of this batch", path.display()),
-                "enlarge pictures of the same name into different folders",
+                format!("{} was just made from another image of this batch", path.display()),
+                "enlarge images of the same name into different folders",
             ));
         }
-        if path.exists() && self.args.skip_existing {
+        // Of a name that is too long this is said before the work, not after it.
+        let exists =
+            path.symlink_metadata().map(drop).map_or_else(absent, |()| Ok(true)).map_err(|e| told(&path, &e))?;
+        if exists && self.args.skip_existing {
             return Ok(Done::Skipped(path));
         }
-        if path.exists() && !self.args.overwrite {
+        if self.originals.contain(&path) {
             return Err(Hinted::error(
-                format!("{} is there already", path.display()),
+                format!("the result would replace {}, an image of this batch", path.display()),
+                "name another folder with -o",
+            ));
+        }
+        if exists && !self.args.overwrite {
+            return Err(Hinted::error(
+                format!("{} already exists", path.display()),
                 "add --overwrite to replace it, or --skip-existing to keep it",
             ));
         }
@@ -356,13 +403,8 @@ impl Job<'_> {
         path: &Path,
         make: impl FnOnce(&mut std::io::BufWriter<&std::fs::File>) -> anyhow::Result<Outcome>,
     ) -> anyhow::Result<Outcome> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let told = |e: std::io::Error| {
-            Hinted::error(
-                format!("{} cannot be written: {e}", path.display()),
-                "check the folder, its space and permissions",
-            )
-        };
+        let told = |error: std::io::Error| told(path, &error);
+        let folder = inputs::parent(path);
         std::fs::create_dir_all(folder).map_err(told)?;
         let temporary = tempfile::Builder::new()
             .prefix(".enlarger-")
@@ -370,6 +412,7 @@ impl Job<'_> {
             .permissions(permissions())
             .tempfile_in(folder)
             .map_err(told)?;
+        let _unfinished = Unfinished::new(temporary.path());
         let mut out = std::io::BufWriter::with_capacity(1 << 20, temporary.as_file());
         let outcome = make(&mut out)?;
         out.flush().map_err(told)?;
@@ -402,32 +445,98 @@ impl Job<'_> {
         line
     }
 
-    fn print_json(&self, input: &Input, result: &anyhow::Result<Done>) {
+    fn print_json(&self, name: &str, result: &anyhow::Result<Done>) {
         if !self.args.json {
             return;
         }
         let line = match result {
             Ok(Done::Made(path, outcome)) => {
-                json!({ "input": input.name(), "status": "done", "output": path.display().to_string(), "result": **outcome })
+                json!({ "input": name, "status": "done", "output": path.display().to_string(), "result": **outcome })
             }
-            Ok(Done::Printed(outcome)) => json!({ "input": input.name(), "status": "done", "result": **outcome }),
+            Ok(Done::Printed(outcome)) => json!({ "input": name, "status": "done", "result": **outcome }),
             Ok(Done::Explained(explained)) => {
                 let mut line = json!(**explained);
-                line["input"] = input.name().into();
+                line["input"] = name.into();
                 line["status"] = "explained".into();
                 line
             }
             Ok(Done::Skipped(path)) => {
-                json!({ "input": input.name(), "status": "skipped", "output": path.display().to_string() })
+                let output = path.display().to_string();
+                json!({ "input": name, "status": "skipped", "output": output, "reason": "the result exists" })
             }
-            Err(error) => json!({
-                "input": input.name(),
-                "status": "failed",
-                "error": { "message": format!("{error:#}"), "hint": printer::hint_of(error) },
-            }),
+            Err(error) => failure(name, error),
         };
         println!("{line}");
     }
+}
+
+fn failure(name: &str, error: &anyhow::Error) -> serde_json::Value {
+    let error = json!({ "message": sentence(error), "hint": printer::hint_of(error) });
+    json!({ "input": name, "status": "failed", "error": error })
+}
+
+/// The images that were given, which no result may replace, whatever flags say. Results of earlier runs are among them
+/// only if they were named.
+struct Originals(HashSet<PathBuf>);
+
+impl Originals {
+    /// Those that were named.
+    fn of(inputs: &Inputs) -> Self {
+        let named = inputs.list.iter().filter_map(Input::source).filter(|source| source.named);
+        Self(named.filter_map(|source| source.path.canonicalize().ok()).collect())
+    }
+
+    /// And those that were found, and nothing says that enlarger made them.
+    fn and(mut self, inputs: &Inputs) -> Self {
+        let found = inputs.list.iter().filter_map(Input::source).map(|source| &source.path);
+        let passed_over =
+            inputs.passed_over.iter().filter(|(_, reason)| *reason != Reason::Result).map(|(path, _)| path);
+        self.0.extend(found.chain(passed_over).filter_map(|path| path.canonicalize().ok()));
+        self
+    }
+
+    fn contain(&self, path: &Path) -> bool {
+        path.canonicalize().is_ok_and(|path| self.0.contains(&path))
+    }
+}
+
+/// While it lives, a temporary file that is removed should the program end at once.
+struct Unfinished;
+
+impl Unfinished {
+    fn new(path: &Path) -> Self {
+        // Absolute, should the folder have been named relatively; if that fails it is as it was.
+        signals::set_unfinished(Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())));
+        Self
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        signals::set_unfinished(None);
+    }
+}
+
+/// Whether an error of looking for a file only says that it is not there.
+fn absent(error: std::io::Error) -> std::io::Result<bool> {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(false),
+        _ => Err(error),
+    }
+}
+
+fn told(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    use std::io::ErrorKind;
+    let hint = match error.kind() {
+        ErrorKind::InvalidFilename => "give the result a shorter name with -o FILE",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, or write to another disk with -o",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "write to another folder with -o",
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            "a file has the name of its folder; choose another with -o"
+        }
+        _ => "check the folder, its space and permissions",
+    };
+    Hinted::error(format!("cannot write {}: {}", path.display(), reason(error)), hint)
 }
 
 /// New files get the mode that the person's umask gives, as from any program; a temporary file's own is 0600.
@@ -447,17 +556,17 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 fn read(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
-    let Input::File(path, _) = input else {
+    let Input::File(source) = input else {
         let mut bytes = Vec::new();
         std::io::stdin().lock().take(limits.max_bytes + 1).read_to_end(&mut bytes).context("standard input")?;
         return Ok(bytes);
     };
     let told = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => Hinted::error("there is no such file", "check the name and the folder"),
-        std::io::ErrorKind::PermissionDenied => Hinted::error("the file may not be read", "check its permissions"),
-        _ => Hinted::error(format!("the file cannot be read: {e}"), "check the file and its disk"),
+        std::io::ErrorKind::NotFound => Hinted::error("no such file", "check the name and the folder"),
+        std::io::ErrorKind::PermissionDenied => Hinted::error("permission denied", "check the file's permissions"),
+        _ => Hinted::error(format!("cannot read the file: {}", reason(&e)), "check the file and its disk"),
     };
-    let file = std::fs::File::open(path).map_err(told)?;
+    let file = std::fs::File::open(&source.path).map_err(told)?;
     let length = file.metadata().map_err(told)?.len();
     if length > limits.max_bytes {
         let most = limits.max_bytes >> 20;
@@ -479,6 +588,6 @@ impl Watch for Watching<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        STOP.load(Ordering::SeqCst)
+        signals::stopped().is_some()
     }
 }

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-use common::{folder, sample, text};
+use common::{folder, text};
 
 /// The fast network keeps these tests short; what they prove does not depend on the network.
 const FAST: [&str; 2] = ["--model", "animevideo-v3"];
@@ -90,14 +90,14 @@ fn a_junk_file_is_reported_and_the_rest_of_the_batch_goes_on() {
     let out = upscale(dir.path(), &[".", "-o", "out/", "-s", "2x"]);
     let told = text(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{told}");
-    assert_eq!(files(&dir.path().join("out")).len(), 1, "photo.png and photo.jpg share a name: {told}");
+    assert_eq!(files(&dir.path().join("out")), ["photo.jpg_2x.png", "photo.png_2x.png"], "{told}");
     for name in ["broken.png", "empty.jpg"] {
         let line = told.lines().find(|l| l.starts_with("error:") && l.contains(name));
         assert!(line.is_some(), "{name} is named: {told}");
     }
-    assert!(told.matches("hint:").count() >= 3, "each error has a hint: {told}");
+    assert!(told.matches("hint:").count() >= 2, "each error has a hint: {told}");
     assert!(!told.contains("panicked"), "{told}");
-    assert!(told.contains("1 enlarged, 3 failed"), "{told}");
+    assert!(told.contains("2 enlarged, 2 failed"), "{told}");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn wrong_words_are_refused_with_code_2_before_anything_runs() {
     }
     let dir = folder();
     let unknown = upscale(dir.path(), &["photo.png", "-o", "out.xyz"]);
-    assert_eq!(unknown.status.code(), Some(1));
+    assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("hint:"));
     assert_eq!(files(dir.path()), ["photo.jpg", "photo.png"]);
 }
@@ -268,30 +268,4 @@ fn crc32(kind: &[u8], data: &[u8]) -> u32 {
     !kind.iter().chain(data).fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 })
     })
-}
-
-/// An interrupt leaves neither a result nor a temporary file, and says so by code 130.
-#[cfg(unix)]
-#[test]
-fn ctrl_c_leaves_no_half_written_file() {
-    use std::process::Stdio;
-    let dir = folder();
-    fs::copy(sample("brushes.png"), dir.path().join("big.png")).expect("copied");
-    // The largest network at 16x: far longer than it takes to be interrupted.
-    let mut child = Command::new(env!("CARGO_BIN_EXE_enlarger"))
-        .current_dir(dir.path())
-        .args(["upscale", "big.png", "-s", "16x", "--model", "x4plus", "-o", "out/"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    // The temporary file's appearance says that the work has begun.
-    while !dir.path().join("out").read_dir().is_ok_and(|mut d| d.next().is_some()) {
-        assert!(child.try_wait().expect("a child").is_none(), "it ended before it could be interrupted");
-        std::thread::yield_now();
-    }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(killed.success());
-    let status = child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(130));
-    assert_eq!(files(&dir.path().join("out")), [""; 0]);
 }

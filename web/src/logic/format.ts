@@ -2,11 +2,22 @@
 
 const whole = new Intl.NumberFormat('en');
 const oneDigit = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
+const twoFigures = new Intl.NumberFormat('en', { maximumSignificantDigits: 2 });
 
 export const count = (n: number) => whole.format(n);
 export const decimal = (n: number) => oneDigit.format(n);
 export const pixels = (width: number, height: number) => `${whole.format(width)} × ${whole.format(height)}`;
-export const megapixels = (width: number, height: number) => `${oneDigit.format((width * height) / 1e6)} MP`;
+
+export function megapixels(width: number, height: number): string {
+  const mp = (width * height) / 1e6;
+  return mp < 0.05 ? '<0.1 MP' : `${oneDigit.format(mp)} MP`;
+}
+
+/** "16.7" or "0.62": millions of something, never "0". */
+export const millions = (n: number) => (n < 1e6 ? twoFigures : oneDigit).format(n / 1e6);
+
+/** "2.0%" of a share. */
+export const percent = (share: number) => `${(share * 100).toFixed(1)}%`;
 
 export function bytes(n: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -18,7 +29,7 @@ export function bytes(n: number): string {
   return `${n < 10 && unit > 0 ? oneDigit.format(n) : whole.format(Math.round(n))} ${units[unit]}`;
 }
 
-/** "8 s", "3 min", "2 h 10 min": the precision that an estimate deserves. */
+/** "8 s", "3 min", "2 h 10 min", "3 days": the precision that an estimate deserves. */
 export function duration(seconds: number): string {
   if (seconds < 1) return 'under 1 s';
   if (seconds < 90) return `${Math.round(seconds)} s`;

@@ -3,19 +3,97 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { CONTRACT_LIMITS as limits, fits, largestFactor } from './sizes.ts';
+import { inOrderOfWork } from './order.ts';
+import { modelsOf } from './pairs.ts';
+import { duration, megapixels, millions, percent } from './format.ts';
+import { FACTORS, fits, previewSide, UNKNOWN_LIMITS } from './sizes.ts';
+import { mayBeTransparent } from './sniff.ts';
 import { EventParser } from './sse.ts';
+import { S } from '../strings.ts';
+import { parse } from './route.ts';
+import { keptFor } from './retention.ts';
+import type { ServiceStatus, Task } from '../types.ts';
 import { ZipWriter } from './zip.ts';
 
-test('the largest factor that fits is offered, at the very edge of each limit', () => {
-  // 25.3 MP: 2515 x 2515 x 4 = 25,300,900 is just too much, 2514 x 2515 x 4 just not.
-  expect(fits({ width: 2515, height: 2515 }, 'creative', 2, limits)).toBe(false);
-  expect(fits({ width: 2514, height: 2515 }, 'creative', 2, limits)).toBe(true);
-  expect(fits({ width: 5030, height: 10 }, 'precision', 2, limits)).toBe(true);
-  expect(fits({ width: 5031, height: 10 }, 'precision', 2, limits)).toBe(false);
-  expect(largestFactor({ width: 600, height: 600 }, 'creative', limits)).toBe(8);
-  expect(largestFactor({ width: 600, height: 600 }, 'precision', limits)).toBe(16);
-  expect(largestFactor({ width: 6000, height: 4000 }, 'creative', limits)).toBeNull();
+test('the sizes on offer end at the largest result that the server allows, at its very edge', () => {
+  const limits = { ...UNKNOWN_LIMITS, maxResultPixels: 100e6 };
+  expect(fits({ width: 5000, height: 5000 }, 2, limits)).toBe(true);
+  expect(fits({ width: 5001, height: 5000 }, 2, limits)).toBe(false);
+  // A photo of 20 megapixels, the kind that phones and cameras make.
+  const photo = { width: 6028, height: 3391 };
+  expect([2, 4].map((factor) => fits(photo, factor, limits))).toEqual([true, false]);
+  expect([2, 4, 8].map((factor) => fits(photo, factor, { ...limits, maxResultPixels: 400e6 }))).toEqual([true, true, false]);
+  expect(fits(photo, 16, UNKNOWN_LIMITS), 'without a limit memory alone decides, and the server knows it').toBe(true);
+});
+
+test('how long results are kept is said in words', () => {
+  const status = (retention_seconds?: number | null, disk_budget_bytes?: number | null) =>
+    keptFor({ version: '', auth: { required: false }, retention_seconds, disk_budget_bytes } as ServiceStatus);
+  expect(status(86_400)).toBe('Results are kept for 24 h.');
+  expect(status(604_800, null)).toBe('Results are kept for 7 days.');
+  expect(status(null, null)).toBe('Results are kept until you delete them.');
+  expect(status(null, 50e9)).toBe('Results are kept until you delete them. Beyond 50 GB in total, the oldest are deleted.');
+  expect(keptFor(null)).toBe('');
+});
+
+test('a preview is never larger than the server makes it, nor than the image', () => {
+  const large = { width: 4000, height: 3000 };
+  for (const pace of [null, 1e-9, 1e-4, 10]) {
+    for (const factor of [...FACTORS.creative, ...FACTORS.precision]) {
+      const side = previewSide(large, factor, pace);
+      expect([side % 8, side >= 48, side * factor <= 2048], `${side} px at ${factor}x`).toEqual([0, true, true]);
+    }
+  }
+  expect(previewSide({ width: 30, height: 500 }, 16, 1e-9)).toBe(30);
+});
+
+test('small numbers are not rounded to nothing', () => {
+  expect(megapixels(32, 32)).toBe('<0.1 MP');
+  expect(megapixels(6028, 3391)).toBe('20.4 MP');
+  expect(millions(20_412)).toBe('0.02');
+  expect(millions(621_424)).toBe('0.62');
+  expect(millions(16_697_987)).toBe('16.7');
+  expect(percent(0.02)).toBe('2.0%');
+  expect(duration(0.2)).toBe('under 1 s');
+});
+
+test('strings agree with their numbers', () => {
+  expect([1, 2].map(S.enlarge.runMany)).toEqual(['Enlarge 1 image', 'Enlarge 2 images']);
+  expect([1, 3].map(S.queue.deleteAllSure)).toEqual(['Delete 1 image and its files?', 'Delete 3 images and their files?']);
+  expect([0.3, 14].map((s) => S.enlarge.about(duration(s)))).toEqual(['under 1 s', '~14 s']);
+});
+
+test('only what may be transparent is shown on a checkerboard', () => {
+  const png = (colourType: number, rest = '') =>
+    new Uint8Array([...Buffer.from('\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08\0\0\0\x08\x08', 'latin1'), colourType, ...Buffer.from(rest, 'latin1')]);
+  expect([0, 2, 3, 4, 6].map((type) => mayBeTransparent(png(type)))).toEqual([false, false, true, true, true]);
+  expect(mayBeTransparent(png(2, '\0\0\0....\0\0\0\x06tRNS'))).toBe(true);
+  expect(mayBeTransparent(new Uint8Array([0xff, 0xd8, 0xff, 0xe0]))).toBe(false);
+  expect(mayBeTransparent(new Uint8Array(Buffer.from('RIFF\0\0\0\0WEBPVP8X', 'latin1')))).toBe(true);
+});
+
+test('the queue is listed in the order of work: what runs, then by place', () => {
+  const task = (name: string, status: string, position: number | null) =>
+    ({ name, status, position, created_at: `2026-01-01T00:00:0${name}Z` }) as unknown as Task;
+  const listed = [task('4', 'CREATED', 0), task('3', 'CREATED', 2), task('2', 'IN_PROGRESS', null), task('1', 'CREATED', 1)];
+  expect(inOrderOfWork(listed).map((t) => t.name)).toEqual(['2', '4', '1', '3']);
+  const unplaced = [task('3', 'CREATED', null), task('2', 'CREATED', null), task('1', 'CREATED', 5)];
+  expect(inOrderOfWork(unplaced).map((t) => t.name)).toEqual(['1', '2', '3']);
+});
+
+test('the two files of an ncnn model go together, by name or because there are no others', () => {
+  const groups = (...names: string[]) => modelsOf(names.map((name) => ({ name }))).map((files) => files.map((f) => f.name));
+  expect(groups('a.bin', 'a.param')).toEqual([['a.param', 'a.bin']]);
+  expect(groups('net.param', 'weights.bin')).toEqual([['net.param', 'weights.bin']]);
+  expect(groups('b.bin', 'A.PARAM', 'c.pth', 'a.bin', 'b.param')).toEqual([['A.PARAM', 'a.bin'], ['c.pth'], ['b.param', 'b.bin']]);
+  expect(groups('a.param')).toEqual([['a.param']]);
+  expect(groups('pytorch_model.bin', 'x.safetensors')).toEqual([['pytorch_model.bin'], ['x.safetensors']]);
+});
+
+test('addresses that lead nowhere are known as such', () => {
+  const screen = (hash: string) => parse(hash).screen;
+  expect(['', '#', '#/', '#/queue', '#/models/', '#/compare/abc'].map(screen)).toEqual(['enlarge', 'enlarge', 'enlarge', 'queue', 'models', 'compare']);
+  expect(['#/anything', '#/compare', '#/queue/7', '#/compare/a/b', '#nonsense'].map(screen)).toEqual(Array(5).fill('unknown'));
 });
 
 test('events are understood in any pieces', () => {

@@ -12,18 +12,15 @@ export interface Limits {
   maxBodyBytes: number;
   /** Largest source in pixels. */
   maxSourcePixels: number;
-  /** Largest creative result in pixels. */
-  maxCreativePixels: number;
-  /** Longest side of a precision result in pixels. */
-  maxPrecisionSide: number;
+  /** Largest result in pixels. */
+  maxResultPixels: number;
 }
 
-/** The contract's limits; the service may name its own. */
-export const CONTRACT_LIMITS: Limits = {
-  maxBodyBytes: 128 * 1024 * 1024,
-  maxSourcePixels: 64_000_000,
-  maxCreativePixels: 25_300_000,
-  maxPrecisionSide: 10_060,
+/** Until the server has told its limits, it is the one to judge. */
+export const UNKNOWN_LIMITS: Limits = {
+  maxBodyBytes: Infinity,
+  maxSourcePixels: Infinity,
+  maxResultPixels: Infinity,
 };
 
 /** The factors on offer. The creative ones are those that the public interface knows. */
@@ -37,15 +34,9 @@ export function resultSize(source: Extent, factor: number): Extent {
 }
 
 /** Whether a result of this factor is within the limits. */
-export function fits(source: Extent, mode: Look['mode'], factor: number, limits: Limits): boolean {
+export function fits(source: Extent, factor: number, limits: Limits): boolean {
   const { width, height } = resultSize(source, factor);
-  if (mode === 'creative') return width * height <= limits.maxCreativePixels;
-  return Math.max(width, height) <= limits.maxPrecisionSide;
-}
-
-/** The largest factor on offer that fits, or `null` if none does. */
-export function largestFactor(source: Extent, mode: Look['mode'], limits: Limits): number | null {
-  return FACTORS[mode].filter((f) => fits(source, mode, f, limits)).at(-1) ?? null;
+  return width * height <= limits.maxResultPixels;
 }
 
 export function factorOf(request: UpscaleRequest, source: Extent): number {
@@ -59,13 +50,16 @@ export function printSize({ width, height }: Extent, dpi = 300): Extent {
   return { width: (width / dpi) * 2.54, height: (height / dpi) * 2.54 };
 }
 
+/** The longest side of a preview's result that the server makes. */
+const PREVIEW_RESULT_SIDE = 2048;
+
 /**
- * A square region of the source for a preview that costs about `budget` seconds, at most the picture itself.
+ * Side of a square region of the source for a preview that costs about `budget` seconds, at most the image itself.
  * @param secondsPerPixel cost of one source pixel; `null` while unknown
  */
-export function previewSide(source: Extent, secondsPerPixel: number | null, budget = 2.5): number {
+export function previewSide(source: Extent, factor: number, secondsPerPixel: number | null, budget = 2.5): number {
   const wanted = secondsPerPixel ? Math.sqrt(budget / secondsPerPixel) : 96;
   // Multiples of 8 keep JPEG's blocks in phase; below 48 pixels there is nothing to judge.
-  const side = Math.floor(Math.min(256, Math.max(48, wanted)) / 8) * 8;
+  const side = Math.floor(Math.min(256, PREVIEW_RESULT_SIDE / factor, Math.max(48, wanted)) / 8) * 8;
   return Math.min(side, source.width, source.height);
 }

@@ -1,73 +1,86 @@
 /** The present settings as something to run elsewhere. */
 
-import type { Look } from '../types.ts';
+import type { Output, UpscaleRequest } from '../types.ts';
 
 export interface Snippet {
+  /** The server's address, without a slash at its end. */
   base: string;
   file: string;
-  factor: number;
-  look: Look;
+  request: UpscaleRequest;
+  output: Output;
 }
 
-/** The public endpoint of a look, and its fields but for the picture. */
-export function publicForm({ look, factor }: Snippet): { path: string; fields: Record<string, unknown> } {
-  if (look.mode === 'creative') {
-    const { mode: _, prompt, ...knobs } = look;
-    const fields = { scale_factor: `${factor}x`, ...knobs, ...(prompt ? { prompt } : {}) };
-    return { path: '/v1/ai/image-upscaler', fields };
+/** The body of a task without its image: what was not set is left out. */
+function task({ file, request, output }: Snippet): Record<string, unknown> {
+  const { size, look, model } = request;
+  return { name: file, request: { size, look, ...(model ? { model } : {}) }, output };
+}
+
+/** The flags of `enlarger upscale` are named as the fields are. */
+export function commandLine({ file, request, output }: Snippet): string {
+  const { look, model, size } = request;
+  const { mode, ...knobs } = look;
+  const words = ['enlarger', 'upscale', shell(file.startsWith('-') ? `./${file}` : file)];
+  for (const [name, value] of Object.entries(size)) words.push(name === 'factor' ? `-s ${value}x` : `--${name} ${value}`);
+  if (model) words.push(`-m ${shell(model)}`);
+  const neutral: readonly unknown[] = [0, null, 'automatic', 'standard'];
+  for (const [name, value] of Object.entries(knobs)) {
+    // One flag of Precision is enough to choose it, but all have their own defaults.
+    if (mode === 'precision' ? value === null : neutral.includes(value)) continue;
+    words.push(`--${name.replace(/_/g, '-')} ${shell(String(value))}`);
   }
-  const { mode: _, flavor, ...knobs } = look;
-  return {
-    path: '/v1/ai/image-upscaler-precision-v2',
-    fields: { scale_factor: factor, ...knobs, ...(flavor ? { flavor } : {}) },
-  };
+  words.push(`-f ${output.format}`);
+  if (output.quality) words.push(`-q ${output.quality}`);
+  return words.join(' ');
 }
 
 export function curl(snippet: Snippet): string {
-  const { path, fields } = publicForm(snippet);
-  // The picture goes through a pipe: arguments of a program may not be that long.
-  const format = JSON.stringify({ image: '', ...fields })
+  const tasks = `${snippet.base}/api/tasks`;
+  // The image goes through a pipe: arguments of a program may not be that long.
+  const format = JSON.stringify({ image: '', ...task(snippet) })
     .replace(/%/g, '%%')
     .replace(/\\/g, '\\\\')
     .replace('"image":""', '"image":"%s"')
     .replace(/'/g, `'\\''`);
   return [
     `printf '${format}' "$(base64 < ${shell(snippet.file)} | tr -d '\\n')" |`,
-    `  curl --fail-with-body -sS ${snippet.base}${path} \\`,
+    `  curl --fail-with-body -sS ${tasks} \\`,
     `    -H 'Content-Type: application/json' -H "X-API-KEY: $ENLARGER_KEY" --data-binary @-`,
-    `# then: curl -sS ${snippet.base}${path}/TASK_ID`,
+    `# Then, until "status" is COMPLETED, for the address in "result":`,
+    `# curl -sS -H "X-API-KEY: $ENLARGER_KEY" ${tasks}/TASK_ID`,
   ].join('\n');
 }
 
 export function python(snippet: Snippet): string {
-  const { path, fields } = publicForm(snippet);
   return `import base64, json, os, time, urllib.request
 
-URL = ${py(snippet.base + path)}
+URL = ${py(`${snippet.base}/api/tasks`)}
 HEADERS = {"Content-Type": "application/json", "X-API-KEY": os.environ.get("ENLARGER_KEY", "")}
 
 
 def call(url, body=None):
     data = json.dumps(body).encode() if body else None
     with urllib.request.urlopen(urllib.request.Request(url, data, HEADERS)) as answer:
-        return json.load(answer)["data"]
+        return json.load(answer)
 
 
-with open(${py(snippet.file)}, "rb") as picture:
-    image = base64.b64encode(picture.read()).decode()
-task = call(URL, {"image": image, ${Object.entries(fields).map(([k, v]) => `${py(k)}: ${py(v)}`).join(', ')}})
+with open(${py(snippet.file)}, "rb") as file:
+    image = base64.b64encode(file.read()).decode()
+body = json.loads(r'''${JSON.stringify(task(snippet)).replace(/'/g, '\\u0027')}''')
+task = call(URL, {"image": image, **body})
 while task["status"] in ("CREATED", "IN_PROGRESS"):
     time.sleep(1)
     task = call(URL + "/" + task["task_id"])
 if task["status"] != "COMPLETED":
     raise SystemExit(task.get("error") or task["status"])
-urllib.request.urlretrieve(task["generated"][0], "enlarged.png")
+urllib.request.urlretrieve(task["result"]["url"], "enlarged.${snippet.output.format}")
 `;
 }
 
 /** A workflow in ComfyUI's API format: load, enlarge by the Magnific node, save. */
-export function comfy({ file, factor, look }: Snippet): string {
+export function comfy({ file, request: { size, look } }: Snippet): string {
   // The node offers only these factors.
+  const factor = 'factor' in size ? size.factor : 2;
   const scale_factor = `${[16, 8, 4, 2].find((f) => f <= factor) ?? 2}x`;
   const image = ['1', 0];
   const node =

@@ -20,14 +20,19 @@ interface Entry {
   offset: number;
 }
 
-/** The limit of the format without its 64-bit extension. */
-export const MAX_BYTES = 0xffff_ffff;
+/** Files and headers that go into one archive: 4 GB without the format's 64-bit extension, less room for the directory. */
+export const MAX_BYTES = 0xffff_ffff - 16 * 1024 * 1024;
 
 /** Collects files one by one; the parts are Blobs, which the browser may keep on disk. */
 export class ZipWriter {
   #parts: BlobPart[] = [];
   #entries: Entry[] = [];
   #offset = 0;
+
+  /** Bytes so far. */
+  get size(): number {
+    return this.#offset;
+  }
 
   /** Adds a file. Names that are taken get a number. */
   async add(name: string, body: Blob): Promise<void> {

@@ -1,35 +1,43 @@
 /** Looking at a result: slider, side by side, lens, and what was invented. */
 
-import { useComputed, useSignal } from '@preact/signals';
+import { useSignal } from '@preact/signals';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import { takeAgain } from '../state/desk.ts';
-import { decimal, duration, extension, megapixels, pixels, stem } from '../logic/format.ts';
+import { ago, decimal, duration, extension, megapixels, pixels, stem } from '../logic/format.ts';
 import { factorOf } from '../logic/sizes.ts';
 import { S } from '../strings.ts';
 import { go, href } from '../state/route.ts';
 import * as store from '../state/tasks.ts';
-import type { Task } from '../types.ts';
+import type { PictureFile, Task } from '../types.ts';
 import { Choice, Select, Trouble } from '../ui/controls.tsx';
 import { Arrow, Download, Glow, Lens, Minus, Plus, Sliders } from '../ui/icons.tsx';
 import { Stage } from '../ui/Stage.tsx';
+import { GLOW } from '../viewer/glow.ts';
+import { shown, viewOf } from '../viewer/shown.ts';
 import { Pictures, type Source } from '../viewer/sources.ts';
 import type { Layout, Scene, Viewer } from '../viewer/viewer.ts';
 
 type Shown = 'original' | 'lanczos' | 'result';
 
 export function Compare({ id }: { id: string }) {
-  const task = useComputed(() => store.find(id)).value ?? store.find(id);
-  const [missing, setMissing] = useState(false);
+  const task = store.find(id);
+  const [problem, setProblem] = useState<api.Problem | null>(null);
   useEffect(() => {
-    setMissing(false);
-    store.fetchTask(id).catch(() => setMissing(true));
+    setProblem(null);
+    store.fetchTask(id).catch(setProblem);
   }, [id]);
 
   if (!task) {
     return (
       <Notice>
-        {missing ? <Trouble message={S.compare.notFound} hint={S.compare.notFoundHint} /> : <p class="muted">{S.compare.loading}</p>}
+        {!problem ? (
+          <p class="muted">{S.compare.loading}</p>
+        ) : problem.status === 404 ? (
+          <Trouble message={S.compare.notFound} hint={S.compare.notFoundHint} />
+        ) : (
+          <Trouble message={problem.message} hint={problem.hint} />
+        )}
       </Notice>
     );
   }
@@ -124,7 +132,7 @@ function Table({ task }: { task: Task }) {
 
       <div class="compare-stage">
         {error ? (
-          <Trouble message={error} hint={S.compare.tooHeavyHint} />
+          <Trouble message={S.compare.tooHeavy(task.name)} hint={`${error} ${S.compare.tooHeavyHint}`} />
         ) : (
           <>
             <Stage
@@ -136,6 +144,9 @@ function Table({ task }: { task: Task }) {
               leftLabel={S.compare[left]}
               rightLabel={S.compare.result}
             />
+            {sources.result && sources.result.width < task.result!.width && (
+              <p class="stage-corner">{S.compare.reduced(megapixels(sources.result.width, sources.result.height))}</p>
+            )}
             {!scene && (
               <p class="stage-note" role="status">
                 {S.compare.loading}
@@ -191,7 +202,7 @@ function Table({ task }: { task: Task }) {
           </button>
           {task.invention && (
             <output class="departs" title={S.compare.inventedExplain}>
-              {S.compare.inventedNumber(`${(task.invention.share * 100).toFixed(1)} %`)}
+              {S.compare.inventedNumber(task.invention.share)}
             </output>
           )}
         </span>
@@ -213,16 +224,17 @@ function Table({ task }: { task: Task }) {
           </button>
         </span>
       </div>
-      <p id="invented-explain" class={invented ? 'hint explain' : 'sr'}>
-        {S.compare.inventedExplain}
-      </p>
+      <div class={invented ? 'hint explain' : 'sr'}>
+        {invented && <Legend />}
+        <p id="invented-explain">{S.compare.inventedExplain}</p>
+      </div>
 
       <div class="compare-foot">
         {variants.length > 1 && (
           <Select
             label={S.compare.variants}
             value={task.task_id}
-            options={variants.map((t) => ({ value: t.task_id, label: describe(t) }))}
+            options={variants.map((t) => ({ value: t.task_id, label: variant(t) }))}
             onChange={(id) => go('compare', id)}
           />
         )}
@@ -260,7 +272,24 @@ export function describe(task: Task): string {
     if (look.flavor) parts.push(S.flavors[look.flavor].split(':')[0]!.toLowerCase());
   }
   if (task.request.model) parts.push(task.request.model);
+  if (task.request.draft) parts.push('draft');
   return parts.join(', ');
+}
+
+/** What sets a variant apart from others of the same image. */
+const variant = (task: Task) =>
+  `${describe(task)}, ${extension(task.result!.media_type).toUpperCase()}, ${ago(task.finished_at ?? task.created_at)}`;
+
+/** Which light stands for how much change. */
+function Legend() {
+  const [from, to] = S.compare.legend(GLOW.from, GLOW.to);
+  return (
+    <p class="legend num">
+      {from}
+      <span style={{ '--glow': GLOW.gradient }} aria-hidden="true" />
+      {to}
+    </p>
+  );
 }
 
 function Making({ task }: { task: Task }) {
@@ -315,11 +344,25 @@ function useSources(task: Task, want: { lanczos: boolean; map: boolean }) {
     return () => worker.current?.close();
   }, []);
 
-  function get(url: string): Promise<Source> {
+  /** Opens a file, or what the server shows of it where the browser cannot decode it. */
+  async function begin({ url, media_type }: PictureFile): Promise<Source> {
     const path = api.local(url);
+    if (shown(media_type)) {
+      const blob = await api.file(path);
+      try {
+        return await worker.current!.open(blob);
+      } catch {
+        // Some files are beyond browsers though their format is not.
+      }
+    }
+    return worker.current!.open(await api.file(viewOf(path)));
+  }
+
+  function get(file: PictureFile): Promise<Source> {
+    const path = api.local(file.url);
     const known = open.current.get(path);
     open.current.delete(path);
-    const opening = known ?? load(path).then((blob) => worker.current!.open(blob));
+    const opening = known ?? begin(file);
     open.current.set(path, opening);
     while (open.current.size > KEPT) {
       const [oldest, source] = open.current.entries().next().value!;
@@ -333,11 +376,11 @@ function useSources(task: Task, want: { lanczos: boolean; map: boolean }) {
     let stale = false;
     setError(null);
     (async () => {
-      const original = await get(task.source!.url);
+      const original = await get(task.source!);
       if (stale) return;
-      const result = await get(task.result!.url);
+      const result = await get(task.result!);
       if (!stale) setSources((before) => ({ original, result, lanczos: before.result?.width === result.width ? before.lanczos : null }));
-    })().catch(() => !stale && setError(S.compare.tooHeavy(task.name)));
+    })().catch((problem: Error) => !stale && setError(problem.message));
     return () => {
       stale = true;
     };
@@ -359,24 +402,19 @@ function useSources(task: Task, want: { lanczos: boolean; map: boolean }) {
   useEffect(() => {
     if (!want.map || !url || map?.of === url) return;
     let stale = false;
-    load(api.local(url))
+    api
+      .file(api.local(url))
       .then((blob) => worker.current!.glow(blob))
       .then((source) => {
         if (stale) return worker.current?.release(source);
         if (map) worker.current!.release(map.source);
         setMap({ source, of: url });
       })
-      .catch(() => !stale && setError(S.compare.tooHeavy(task.name)));
+      .catch((problem: Error) => !stale && setError(problem.message));
     return () => {
       stale = true;
     };
   }, [want.map, url]);
 
   return { sources, map: map && map.of === url ? map.source : null, error, tick };
-}
-
-async function load(path: string): Promise<Blob> {
-  const response = await fetch(path);
-  if (!response.ok) throw new Error(S.errors.status(response.status));
-  return response.blob();
 }

@@ -5,7 +5,7 @@ import { useEffect, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import * as desk from '../state/desk.ts';
 import { duration, megapixels, pixels } from '../logic/format.ts';
-import { FACTORS, fits, printSize, resultSize } from '../logic/sizes.ts';
+import { FACTORS, printSize, resultSize } from '../logic/sizes.ts';
 import * as snippets from '../logic/snippets.ts';
 import { S } from '../strings.ts';
 import { go } from '../state/route.ts';
@@ -86,7 +86,7 @@ function Size() {
       label={S.enlarge.size}
       value={factor}
       options={FACTORS[mode].map((f) => {
-        const ok = fits(picture.size, mode, f, desk.limits.value);
+        const ok = desk.possible(picture, f);
         return { value: f, label: S.enlarge.factor(f), dimmed: !ok, ...(ok ? {} : { title: S.enlarge.factorTooLarge(f) }) };
       })}
       onChange={(f) => desk.change({ factor: f })}
@@ -183,7 +183,7 @@ function More() {
         value={model ?? ''}
         options={[
           { value: '', label: S.enlarge.modelAutomatic },
-          ...models.value.map((m) => ({ value: m.name, label: m.title ?? m.name })),
+          ...models.value.map((m) => ({ value: m.name, label: m.title })),
         ]}
         onChange={(name) => desk.change({ model: name || null })}
       />
@@ -193,6 +193,7 @@ function More() {
         options={formats}
         onChange={(format) => desk.change({ output: { format } })}
       />
+      <p class="hint pair-hint">{models.value.find((m) => m.name === model)?.good_at ?? S.enlarge.modelAutomaticHint}</p>
     </div>
   );
 }
@@ -247,7 +248,7 @@ function Presets() {
           <form class="stack" onSubmit={save}>
             <div class="field">
               <label for="preset-name">{S.enlarge.presetName}</label>
-              <input id="preset-name" value={naming.value} maxLength={60} required onInput={(e) => (naming.value = e.currentTarget.value)} />
+              <input id="preset-name" value={naming.value} maxLength={60} required autofocus onInput={(e) => (naming.value = e.currentTarget.value)} />
             </div>
             <div class="row end">
               <button class="primary">{S.enlarge.presetSave}</button>
@@ -277,7 +278,7 @@ function Verdict() {
         <button type="button" class="primary large grow" disabled={!runnable.length || desk.running.value} onClick={runAll}>
           {desk.running.value && sending !== undefined
             ? S.enlarge.uploading(sending)
-            : list.length > 1
+            : list.length > 1 && runnable.length > 0
               ? S.enlarge.runMany(runnable.length)
               : S.enlarge.run}
           <kbd aria-hidden="true">{S.enlarge.runKeys}</kbd>
@@ -319,9 +320,9 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
 }
 
 function MisfitNote({ misfit, many }: { misfit: desk.Misfit; many: boolean }) {
-  const { factor, precisionFactor } = misfit;
+  const { factor } = misfit;
   return (
-    <Trouble message={misfit.text} hint={factor === null && precisionFactor === null ? S.errors.noneFits : null}>
+    <Trouble message={misfit.text} hint={factor === null ? S.errors.noneFits : null}>
       {many && (
         <button type="button" onClick={() => (desk.fitEach.value = true)}>
           {S.errors.fitEach}
@@ -332,26 +333,23 @@ function MisfitNote({ misfit, many }: { misfit: desk.Misfit; many: boolean }) {
           {S.errors.useFactor(factor)}
         </button>
       )}
-      {!many && precisionFactor !== null && (
-        <button type="button" onClick={() => desk.change({ mode: 'precision', factor: precisionFactor })}>
-          {S.errors.usePrecision(precisionFactor)}
-        </button>
-      )}
     </Trouble>
   );
 }
 
 const COPIES = [
-  [S.enlarge.copyCurl, snippets.curl],
-  [S.enlarge.copyPython, snippets.python],
-  [S.enlarge.copyComfy, snippets.comfy],
-] as const;
+  { what: S.enlarge.copyCli, write: snippets.commandLine },
+  { what: S.enlarge.copyCurl, write: snippets.curl },
+  { what: S.enlarge.copyPython, write: snippets.python },
+  { what: S.enlarge.copyComfy, write: snippets.comfy, note: S.enlarge.copyComfyNote },
+];
 
 function CopyAs() {
   const [open, setOpen] = useState(false);
   const { name } = desk.current.value!;
-  const base = location.origin;
-  const snippet = { base, file: name, factor: desk.settings.value.factor, look: desk.look.value };
+  const base = location.href.replace(/\/?([?#].*)?$/, '');
+  const { factor, output } = desk.settings.value;
+  const snippet = { base, file: name, request: desk.requestFor(factor), output };
   async function copy(what: string, text: string) {
     try {
       await navigator.clipboard.writeText(text);
@@ -369,7 +367,7 @@ function CopyAs() {
       {open && (
         <Dialog title={S.enlarge.copy} onClose={() => setOpen(false)}>
           <div class="stack">
-            {COPIES.map(([what, write]) => (
+            {COPIES.map(({ what, write, note }) => (
               <section key={what} class="copy">
                 <div class="row between">
                   <h3>{what}</h3>
@@ -378,6 +376,7 @@ function CopyAs() {
                   </button>
                 </div>
                 <pre tabIndex={0} aria-label={what}>{write(snippet)}</pre>
+                {note && <p class="hint">{note}</p>}
               </section>
             ))}
           </div>

@@ -152,7 +152,7 @@ function Tray({ onPick, onCamera }: TakeInProps) {
               aria-current={p === desk.current.value}
               onClick={() => desk.choose(p)}
             >
-              {p.url ? <img src={p.url} alt="" /> : <span>{p.name.split('.').pop()}</span>}
+              <img src={p.url} alt="" />
             </button>
             <button type="button" class="tray-remove" aria-label={S.enlarge.removePicture(p.name)} onClick={() => desk.putAway(p)}>
               <Cross />

@@ -1,11 +1,12 @@
-/** The networks at hand. */
+/** The models at hand. */
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import * as api from '../api.ts';
-import { bytes } from '../logic/format.ts';
+import { bytes, percent } from '../logic/format.ts';
+import { modelsOf } from '../logic/pairs.ts';
 import { S } from '../strings.ts';
-import { complain, say } from '../state/store.ts';
+import { complain, complainOf, say } from '../state/store.ts';
 import type { Model } from '../types.ts';
 import { Sure } from '../ui/controls.tsx';
 import { Plus, Trash } from '../ui/icons.tsx';
@@ -18,17 +19,25 @@ export function Models() {
   const load = () => api.models().then((list) => (models.value = list), complain);
   useEffect(() => void load(), []);
 
-  async function add(file: File) {
-    adding.value = file.name;
-    try {
-      const model = await api.addModel(file);
-      say(S.models.added(model.title ?? model.name));
-      await load();
-    } catch (error) {
-      complain(error);
-    } finally {
-      adding.value = null;
+  async function add(files: FileList | null | undefined) {
+    const list = [...(files ?? [])];
+    if (!list.length) return;
+    const problems: unknown[] = [];
+    for (const group of modelsOf(list)) {
+      const name = group.map((file) => file.name).join(' + ');
+      adding.value = name;
+      try {
+        const model = await api.addModel(group, (share) => {
+          adding.value = share < 1 ? `${name} ${percent(share)}` : name;
+        });
+        say(S.models.added(model.title));
+      } catch (error) {
+        problems.push(error);
+      }
     }
+    adding.value = null;
+    complainOf(problems, S.models.refused);
+    await load();
   }
 
   return (
@@ -38,8 +47,7 @@ export function Models() {
       onDrop={(e) => {
         e.preventDefault();
         e.stopPropagation();
-        const file = e.dataTransfer?.files[0];
-        if (file) add(file);
+        add(e.dataTransfer?.files);
       }}
     >
       <div class="row between page-head">
@@ -57,13 +65,13 @@ export function Models() {
           ref={picker}
           class="sr"
           type="file"
+          multiple
           tabIndex={-1}
           aria-label={S.models.add}
-          accept=".pth,.pt,.safetensors,.ncnn,.bin,.param,.zip"
+          accept=".pth,.pt,.safetensors,.bin,.param"
           onChange={(e) => {
-            const file = e.currentTarget.files?.[0];
-            e.currentTarget.value = '';
-            if (file) add(file);
+            const picked = e.currentTarget;
+            add(picked.files).finally(() => (picked.value = ''));
           }}
         />
       </div>
@@ -72,15 +80,15 @@ export function Models() {
         {models.value.map((m) => (
           <li key={m.name} class="model">
             <div class="row between">
-              <h2>{m.title ?? m.name}</h2>
+              <h2>{m.title}</h2>
               <span class="badge">{m.bundled ? S.models.bundled : S.models.yours}</span>
             </div>
-            {m.description && <p>{m.description}</p>}
+            {m.bundled && <p>{m.good_at}</p>}
             <dl class="facts">
               <Fact term={S.models.scale}>{m.scale}×</Fact>
               <Fact term={S.models.parameters}>{S.models.millions(m.parameters)}</Fact>
               <Fact term={S.models.architecture}>{m.architecture}</Fact>
-              <Fact term={S.models.licence}>{m.licence}</Fact>
+              <Fact term={S.models.license}>{m.licence}</Fact>
               {m.source && <Fact term={S.models.source}>{m.source}</Fact>}
               <Fact term={S.models.fingerprint}>
                 <code title={m.sha256}>{m.sha256.slice(0, 16)}…</code>
@@ -98,7 +106,8 @@ export function Models() {
       </ul>
       {removing.value && (
         <Sure
-          question={S.models.removeSure(removing.value.name)}
+          question={S.models.removeSure(removing.value.title)}
+          hint={S.models.removeHint}
           yes={S.models.remove}
           onYes={() => api.removeModel(removing.value!.name).then(load, complain)}
           onClose={() => (removing.value = null)}

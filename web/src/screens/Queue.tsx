@@ -1,21 +1,22 @@
-/** What is in work, and what has been done. */
+/** What is in progress, and what has been done. */
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import { takeAgain } from '../state/desk.ts';
 import { ago, bytes, decimal, duration, extension, megapixels, pixels, stem, until } from '../logic/format.ts';
+import { keptFor } from '../logic/retention.ts';
 import { factorOf } from '../logic/sizes.ts';
-import { ZipWriter } from '../logic/zip.ts';
+import { MAX_BYTES, ZipWriter } from '../logic/zip.ts';
 import { S } from '../strings.ts';
 import { go, href } from '../state/route.ts';
+import { service } from '../state/service.ts';
 import { complain } from '../state/store.ts';
 import * as store from '../state/tasks.ts';
 import type { Task } from '../types.ts';
 import { Sure, Trouble } from '../ui/controls.tsx';
 import { Again, Cross, Download, Sliders, Split, Trash } from '../ui/icons.tsx';
 import { describe } from './Compare.tsx';
-import { TileProgress } from './TileProgress.tsx';
 
 export const fileName = (task: Task) =>
   `${stem(task.name)}_${task.source ? decimal(factorOf(task.request, task.source)) : ''}x.${extension(task.result?.media_type ?? '')}`;
@@ -42,7 +43,9 @@ export function Queue() {
       {store.loaded.value && !active.length && !past.length && (
         <div class="nothing">
           <p class="lead">{S.queue.empty}</p>
-          <p class="muted">{S.queue.emptyHint}</p>
+          <p class="muted">
+            {S.queue.emptyHint} {keptFor(service.value)}
+          </p>
           <a class="button primary" href={href('enlarge')}>
             {S.queue.toEnlarge}
           </a>
@@ -69,7 +72,10 @@ export function Queue() {
 
       {past.length > 0 && (
         <section aria-labelledby="done">
-          <h2 id="done">{S.queue.done}</h2>
+          <div class="row between">
+            <h2 id="done">{S.queue.done}</h2>
+            <p class="muted small">{keptFor(service.value)}</p>
+          </div>
           <ul class="contact-sheet">
             {past.map((task) => (
               <Past key={task.task_id} task={task} selected={selected.value.has(task.task_id)} onToggle={() => toggle(task.task_id)} />
@@ -91,7 +97,9 @@ function Working({ task }: { task: Task }) {
   const share = progress?.fraction ?? 0;
   return (
     <li class="work" data-status={task.status}>
-      <TileProgress task={task} />
+      <div class="thumb">
+        <Thumb task={task} />
+      </div>
       <div class="work-body">
         <h3>{task.name}</h3>
         <p class="muted">{describe(task)}</p>
@@ -105,7 +113,7 @@ function Working({ task }: { task: Task }) {
           ) : (
             <>
               {progress ? S.queue.stage[progress.stage] : S.queue.status.IN_PROGRESS}
-              {progress && progress.total > 0 && ` · ${S.queue.tile(progress.done, progress.total)}`}
+              {progress && progress.total > 0 && ` · ${S.queue.part(progress.done, progress.total)}`}
               {progress?.eta_seconds != null && ` · ${S.queue.left(duration(progress.eta_seconds))}`}
             </>
           )}
@@ -120,11 +128,17 @@ function Working({ task }: { task: Task }) {
   );
 }
 
+/** The source, small. It has its own shape, so that the board shows through it and not around it. */
+function Thumb({ task }: { task: Task }) {
+  if (!task.thumb_url || !task.source) return null;
+  const { width, height } = task.source;
+  return <img src={api.local(task.thumb_url)} alt="" loading="lazy" decoding="async" style={{ '--ratio': `${width / height}` }} />;
+}
+
 function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onToggle: () => void }) {
   const [sure, setSure] = useState(false);
   const ready = hasFile(task);
   const name = task.name;
-  const thumb = task.thumb_url ? <img src={api.local(task.thumb_url)} alt="" loading="lazy" decoding="async" /> : <span class="no-thumb" />;
   return (
     <li class="past" data-status={task.status}>
       <label class="select">
@@ -132,10 +146,12 @@ function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onT
       </label>
       {ready ? (
         <a class="thumb" href={href('compare', task.task_id)} aria-label={S.queue.of(S.queue.compare, name)}>
-          {thumb}
+          <Thumb task={task} />
         </a>
       ) : (
-        <div class="thumb">{thumb}</div>
+        <div class="thumb">
+          <Thumb task={task} />
+        </div>
       )}
       <div class="past-body">
         <h3 title={name}>{name}</h3>
@@ -149,7 +165,7 @@ function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onT
         <p class="muted small">
           {task.status !== 'COMPLETED' && `${S.queue.status[task.status]} · `}
           {ago(task.finished_at ?? task.created_at)}
-          {task.files === 'gone' ? ` · ${S.queue.filesGone}` : task.expires_at ? ` · ${S.queue.filesUntil(until(task.expires_at))}` : ''}
+          {task.files === 'gone' ? ` · ${S.queue.filesGone}` : task.expires_at ? ` · ${S.queue.expires(until(task.expires_at))}` : ''}
         </p>
       </div>
       <div class="past-actions">
@@ -210,21 +226,31 @@ function Bulk({ past, selected, clear }: { past: Task[]; selected: ReadonlySet<s
   const [packing, setPacking] = useState<[number, number] | null>(null);
   const [sure, setSure] = useState(false);
   const chosen = past.filter((t) => selected.has(t.task_id));
-  const files = (chosen.length ? chosen : past).filter(hasFile);
+  const files = chosen.filter(hasFile);
+  const any = past.some(hasFile);
   useEffect(() => {
     if (selected.size && !chosen.length) clear();
   }, [past]);
 
   async function zip() {
     try {
-      const archive = new ZipWriter();
-      for (const [i, task] of files.entries()) {
-        setPacking([i + 1, files.length]);
-        const response = await fetch(api.local(task.result!.url));
-        if (!response.ok) throw new api.Problem(S.errors.status(response.status));
-        await archive.add(fileName(task), await response.blob());
+      setPacking([0, files.length]);
+      const all = chosen.length ? files : (await store.allCompleted()).filter(hasFile);
+      let archive = new ZipWriter();
+      let parts = 0;
+      const finish = () => {
+        parts += 1;
+        save(archive.finish(), parts === 1 ? 'enlarged.zip' : `enlarged-${parts}.zip`);
+        archive = new ZipWriter();
+      };
+      for (const [i, task] of all.entries()) {
+        setPacking([i + 1, all.length]);
+        const blob = await api.file(api.local(task.result!.url));
+        // What does not fit into one archive goes into the next.
+        if (archive.size > 0 && archive.size + blob.size > MAX_BYTES) finish();
+        await archive.add(fileName(task), blob);
       }
-      save(archive.finish(), 'enlarged.zip');
+      finish();
     } catch (error) {
       complain(error);
     } finally {
@@ -248,7 +274,7 @@ function Bulk({ past, selected, clear }: { past: Task[]; selected: ReadonlySet<s
           </button>
         </>
       )}
-      {files.length > 0 && (
+      {(chosen.length ? files.length > 0 : any) && (
         <button type="button" disabled={packing !== null} onClick={zip}>
           <Download />
           {packing ? S.queue.zipping(...packing) : chosen.length ? S.queue.downloadSome(files.length) : S.queue.downloadAll}

@@ -5,6 +5,7 @@ import { useEffect } from 'preact/hooks';
 import * as api from '../api.ts';
 import { ago, bytes, count, duration } from '../logic/format.ts';
 import { S } from '../strings.ts';
+import { learn, service } from '../state/service.ts';
 import { complain, say, theme, type Theme } from '../state/store.ts';
 import type { ApiKey, ServiceStatus } from '../types.ts';
 import { Choice, Sure } from '../ui/controls.tsx';
@@ -16,14 +17,12 @@ const T = S.settings;
 const REFRESH = 5000;
 
 export function Settings() {
-  const status = useSignal<ServiceStatus | null>(null);
   useEffect(() => {
-    const load = () => api.status().then((s) => (status.value = s), () => {});
-    load();
-    const timer = setInterval(load, REFRESH);
+    learn();
+    const timer = setInterval(learn, REFRESH);
     return () => clearInterval(timer);
   }, [api.apiKey.value]);
-  const s = status.value;
+  const s = service.value;
 
   return (
     <div class="page settings">
@@ -98,7 +97,10 @@ function Storage({ s }: { s: ServiceStatus }) {
         <Fact term={T.folder}>
           <code>{data_dir}</code>
         </Fact>
-        {s.retention_seconds !== undefined && <Fact term={T.retention}>{duration(s.retention_seconds)}</Fact>}
+        {s.retention_seconds !== undefined && (
+          <Fact term={T.retention}>{s.retention_seconds === null ? T.untilDeleted : duration(s.retention_seconds)}</Fact>
+        )}
+        {s.disk_budget_bytes && <Fact term={T.budget}>{bytes(s.disk_budget_bytes)}</Fact>}
         {s.history_seconds !== undefined && <Fact term={T.history}>{duration(s.history_seconds)}</Fact>}
       </dl>
     </section>
@@ -113,8 +115,7 @@ function Limits({ s }: { s: ServiceStatus }) {
       <dl class="facts">
         <Fact term={T.limitUpload}>{bytes(l.max_body_bytes)}</Fact>
         <Fact term={T.limitSource}>{T.mp(l.max_source_pixels)}</Fact>
-        <Fact term={T.limitCreative}>{T.mp(l.max_creative_pixels)}</Fact>
-        <Fact term={T.limitPrecision}>{T.px(l.max_precision_side)}</Fact>
+        <Fact term={T.limitResult}>{l.max_result_megapixels ? T.mp(l.max_result_megapixels * 1e6) : T.byMemory}</Fact>
         <Fact term={T.queue}>{count(l.queue)}</Fact>
       </dl>
     </section>
@@ -189,7 +190,7 @@ function Keys() {
               type="button"
               onClick={() =>
                 navigator.clipboard.writeText(made.value!.key!).then(
-                  () => say(S.enlarge.copied(T.keys)),
+                  () => say(S.enlarge.copied(T.keyField)),
                   () => say(S.enlarge.copyFailed, 'error', S.enlarge.copyFailedHint),
                 )
               }

@@ -5,11 +5,8 @@ import * as desk from '../state/desk.ts';
 import { S } from '../strings.ts';
 import { Trouble } from '../ui/controls.tsx';
 import { Stage } from '../ui/Stage.tsx';
-import type { Source } from '../viewer/sources.ts';
+import { bitmapSource } from '../viewer/sources.ts';
 import type { Scene } from '../viewer/viewer.ts';
-
-/** A bitmap as the viewer's only tile. */
-const sourceOf = (bitmap: ImageBitmap): Source => ({ width: bitmap.width, height: bitmap.height, levels: 1, tile: () => bitmap });
 
 export function TestStrip() {
   const scene = useScene();
@@ -49,7 +46,7 @@ export function TestStrip() {
           {working
             ? S.enlarge.previewWorking
             : fresh && crop
-              ? `${S.enlarge.previewOf(shown.crop.width, shown.crop.height)}, ${S.enlarge.previewTook(shown.seconds)}`
+              ? `${S.enlarge.previewOf(shown.crop.width, shown.crop.height)} · ${S.enlarge.previewTook(shown.seconds)}`
               : ''}
         </span>
       </figcaption>
@@ -70,8 +67,8 @@ function useScene(): Omit<Scene, 'border'> | null {
       if (stale) return;
       setScene({
         world: { width: after.width, height: after.height },
-        left: before && sourceOf(before),
-        right: sourceOf(after),
+        left: bitmapSource(before),
+        right: bitmapSource(after),
         layout: 'slider',
         overlay: null,
         lens: false,
@@ -84,11 +81,11 @@ function useScene(): Omit<Scene, 'border'> | null {
   return scene;
 }
 
-/** The same region of the original; `null` where the browser cannot read it. */
-async function originalOf({ picture, crop }: desk.Strip): Promise<ImageBitmap | null> {
-  if (!picture.url) return null;
+/** The same region of the original, or of the smaller image that is shown for it. */
+async function originalOf({ picture, crop }: desk.Strip): Promise<ImageBitmap> {
   const image = new Image();
   image.src = picture.url;
   await image.decode();
-  return createImageBitmap(image, crop.x, crop.y, crop.width, crop.height);
+  const share = image.naturalWidth / picture.size.width;
+  return createImageBitmap(image, crop.x * share, crop.y * share, Math.max(1, crop.width * share), Math.max(1, crop.height * share));
 }

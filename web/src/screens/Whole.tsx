@@ -34,39 +34,35 @@ export function Whole({ picture }: { picture: Picture }) {
 
   return (
     <figure class="easel" style={{ '--aspect': `${width / height}` }}>
-        {picture.url ? (
-          <div
-            ref={sheet}
-            class="sheet"
-            onPointerDown={(e) => {
-              if (e.button !== 0) return;
-              e.currentTarget.setPointerCapture(e.pointerId);
-              follow(e);
-            }}
-            onPointerMove={(e) => {
-              if (e.currentTarget.hasPointerCapture(e.pointerId)) follow(e);
-            }}
-          >
-            <img src={picture.url} alt={picture.name} draggable={false} />
-            {crop && (
-              <div
-                class="frame"
-                tabIndex={0}
-                role="group"
-                aria-label={S.enlarge.frame}
-                onKeyDown={onKeyDown}
-                style={{
-                  '--x': `${(crop.x / width) * 100}%`,
-                  '--y': `${(crop.y / height) * 100}%`,
-                  '--w': `${(crop.width / width) * 100}%`,
-                  '--h': `${(crop.height / height) * 100}%`,
-                }}
-              />
-            )}
-          </div>
-        ) : (
-          <p class="not-shown">{S.enlarge.notShown}</p>
-        )}
+        <div
+          ref={sheet}
+          class="sheet"
+          onPointerDown={(e) => {
+            if (e.button !== 0) return;
+            e.currentTarget.setPointerCapture(e.pointerId);
+            follow(e);
+          }}
+          onPointerMove={(e) => {
+            if (e.currentTarget.hasPointerCapture(e.pointerId)) follow(e);
+          }}
+        >
+          <img src={picture.url} alt={picture.name} draggable={false} />
+          {crop && (
+            <div
+              class="frame"
+              tabIndex={0}
+              role="group"
+              aria-label={S.enlarge.frame}
+              onKeyDown={onKeyDown}
+              style={{
+                '--x': `${(crop.x / width) * 100}%`,
+                '--y': `${(crop.y / height) * 100}%`,
+                '--w': `${(crop.width / width) * 100}%`,
+                '--h': `${(crop.height / height) * 100}%`,
+              }}
+            />
+          )}
+        </div>
       <figcaption>
         <span class="caption-name">{picture.name}</span>
         <span class="num">

@@ -3,20 +3,14 @@
 import { computed, effect, signal, untracked, type Signal } from '@preact/signals';
 import * as api from '../api.ts';
 import { megapixels } from '../logic/format.ts';
-import {
-  CONTRACT_LIMITS,
-  FACTORS,
-  fits,
-  largestFactor,
-  previewSide,
-  resultSize,
-  type Extent,
-  type Limits,
-} from '../logic/sizes.ts';
-import { pictureType, SNIFF_BYTES, tiffSize, type PictureType } from '../logic/sniff.ts';
+import { FACTORS, fits, previewSide, resultSize, type Extent } from '../logic/sizes.ts';
+import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
 import { S } from '../strings.ts';
-import type { Creative, Crop, Look, Output, Precision, ServiceStatus, Task, UpscaleRequest } from '../types.ts';
-import { complain, say, stored } from './store.ts';
+import type { Creative, Crop, Look, Output, Precision, Task, UpscaleRequest } from '../types.ts';
+import { shown, viewOf } from '../viewer/shown.ts';
+import { forget, keep, recall } from './keep.ts';
+import { limits } from './service.ts';
+import { complainOf, say, stored } from './store.ts';
 import { put } from './tasks.ts';
 
 /** A picture on the desk. */
@@ -24,10 +18,12 @@ export interface Picture {
   id: number;
   name: string;
   size: Extent;
-  /** What shows it in this page; `null` if browsers cannot. */
-  url: string | null;
+  /** What shows it in this page. It may be smaller than `size`. */
+  url: string;
   /** The file, unless the service has it already. */
-  file: Blob | null;
+  file: File | null;
+  /** By which the browser keeps the file over a reload. */
+  key: string;
   /** Where the service finds it, once asked for. */
   stored: Promise<string> | null;
   /** Under which key it was last submitted and how: the same again is the same task, should the answer have been lost. */
@@ -88,18 +84,6 @@ export const presets = stored<Preset[]>(
   (v): v is Preset[] => Array.isArray(v) && v.every((p) => typeof p?.name === 'string' && isSettings({ factor: 0, ...p.settings })),
 );
 
-export const limits = signal<Limits>(CONTRACT_LIMITS);
-export function learnLimits(status: ServiceStatus): void {
-  if (!status.limits) return;
-  const l = status.limits;
-  limits.value = {
-    maxBodyBytes: l.max_body_bytes,
-    maxSourcePixels: l.max_source_pixels,
-    maxCreativePixels: l.max_creative_pixels,
-    maxPrecisionSide: l.max_precision_side,
-  };
-}
-
 export const look = computed<Look>(() => {
   const { mode, creative, precision } = settings.value;
   return mode === 'creative' ? { mode, ...creative } : { mode, ...precision };
@@ -115,19 +99,29 @@ let nextId = 1;
 
 /** Puts files on the desk; says what cannot be used and why. */
 export async function take(files: Iterable<File>): Promise<void> {
+  const problems: unknown[] = [];
   for (const file of files) {
     try {
       const picture = await open(file);
-      pictures.value = [...pictures.value, picture];
-      currentId.value = picture.id;
+      keep(picture.key, file);
+      putOn(picture);
     } catch (error) {
-      complain(error);
+      problems.push(error);
     }
   }
+  complainOf(problems, S.enlarge.skipped);
 }
 
+function putOn(picture: Picture): void {
+  pictures.value = [...pictures.value, picture];
+  currentId.value = picture.id;
+}
+
+/** Brings back what was on this tab's desk before it was reloaded. */
+export const restore = async () => take(await recall());
+
 async function open(file: File): Promise<Picture> {
-  const name = file.name || 'picture.png';
+  const name = file.name || 'image.png';
   const type = pictureType(new Uint8Array(await file.slice(0, SNIFF_BYTES).arrayBuffer()));
   if (!type) throw new api.Problem(S.errors.wrongFile(name), S.errors.wrongFileHint);
   const { maxBodyBytes, maxSourcePixels } = limits.value;
@@ -135,21 +129,20 @@ async function open(file: File): Promise<Picture> {
     throw new api.Problem(S.errors.tooManyBytes(name, file.size, maxBodyBytes), S.errors.tooManyBytesHint);
   }
   const typed = file.type === type ? file : new File([file], name, { type });
-  const { size, url } = await measure(typed, type);
-  if (!size) throw new api.Problem(S.errors.damaged(name), S.errors.damagedHint);
+  const picture = place({ name, size: { width: 0, height: 0 }, url: '', file: typed, stored: null });
+  const { size, url } = (shown(type) && (await decoded(URL.createObjectURL(typed)))) || (await viewed(picture));
   if (size.width * size.height > maxSourcePixels) {
-    if (url) URL.revokeObjectURL(url);
+    URL.revokeObjectURL(url);
     throw new api.Problem(
       S.errors.sourceTooLarge(name, megapixels(size.width, size.height), maxSourcePixels),
       S.errors.sourceTooLargeHint,
     );
   }
-  return place({ name, size, url, file: typed, stored: null });
+  return { ...picture, size, url };
 }
 
-async function measure(file: File, type: PictureType): Promise<{ size: Extent | null; url: string | null }> {
-  if (type === 'image/tiff') return { size: await tiffSize(file), url: null };
-  const url = URL.createObjectURL(file);
+/** An image that the browser decodes itself; `null` if it cannot. */
+async function decoded(url: string): Promise<{ size: Extent; url: string } | null> {
   const image = new Image();
   image.src = url;
   try {
@@ -157,30 +150,43 @@ async function measure(file: File, type: PictureType): Promise<{ size: Extent | 
     return { size: { width: image.naturalWidth, height: image.naturalHeight }, url };
   } catch {
     URL.revokeObjectURL(url);
-    return { size: null, url: null };
+    return null;
   }
 }
 
-function place(picture: Omit<Picture, 'id' | 'submitted' | 'sending' | 'focus'>): Picture {
+/** What the server shows of an image that the browser cannot decode. It says so if there is nothing to show. */
+async function viewed(picture: Picture): Promise<{ size: Extent; url: string }> {
+  const address = await addressOf(picture);
+  try {
+    const { size, blob } = await api.view(address);
+    return { size, url: URL.createObjectURL(blob) };
+  } catch (error) {
+    const { message, hint } = error as api.Problem;
+    throw new api.Problem(S.errors.unreadable(picture.name, message), hint);
+  }
+}
+
+function place(picture: Omit<Picture, 'id' | 'key' | 'submitted' | 'sending' | 'focus'>): Picture {
   const id = nextId;
   nextId += 1;
-  return { id, submitted: null, sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
+  return { id, key: randomKey(), submitted: null, sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
 }
 
 /** Puts the source of an older task back on the desk, with its knobs. */
-export function takeAgain(task: Task): void {
+export async function takeAgain(task: Task): Promise<void> {
   const { source, request } = task;
   if (!source) return;
-  const url = source.media_type === 'image/tiff' ? null : api.local(source.url);
-  const picture = place({
-    name: task.name,
-    size: { width: source.width, height: source.height },
-    url,
-    file: null,
-    stored: Promise.resolve(source.url),
-  });
-  pictures.value = [...pictures.value, picture];
-  currentId.value = picture.id;
+  const url = api.local(source.url);
+  const own = shown(source.media_type) && (await decoded(url));
+  putOn(
+    place({
+      name: task.name,
+      size: { width: source.width, height: source.height },
+      url: own ? url : viewOf(url),
+      file: null,
+      stored: Promise.resolve(source.url),
+    }),
+  );
   const { mode, ...knobs } = request.look;
   const factor = 'factor' in request.size ? request.size.factor : settings.value.factor;
   const fromTask = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
@@ -189,7 +195,10 @@ export function takeAgain(task: Task): void {
 
 export function putAway(picture: Picture): void {
   pictures.value = pictures.value.filter((p) => p !== picture);
-  if (picture.file && picture.url) URL.revokeObjectURL(picture.url);
+  if (picture.file) {
+    URL.revokeObjectURL(picture.url);
+    forget(picture.key);
+  }
 }
 
 /** The picture's address at the service; sends it there first when it has not been. */
@@ -220,26 +229,61 @@ const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) 
 
 // ---------------------------------------------------------------- what would come out
 
-/** What keeps a picture from being enlarged as set, and what would work instead. */
+/**
+ * What this machine cannot do with the current picture: factors from `from` on, for the reason that the server gave. Memory
+ * depends on the model, so only the server can tell.
+ */
+const tooMuch = signal<{ picture: Picture; from: number; why: string } | null>(null);
+
+effect(() => {
+  const picture = current.value;
+  tooMuch.value = null;
+  if (!picture) return;
+  const { mode } = settings.value;
+  const requests = FACTORS[mode].filter((factor) => fits(picture.size, factor, limits.value)).map((factor) => ({ factor, request: requestFor(factor) }));
+  const stop = new AbortController();
+  const timer = setTimeout(async () => {
+    const { width, height } = picture.size;
+    // The largest first: mostly it is possible, and then all are.
+    for (const { factor, request } of requests.toReversed()) {
+      try {
+        await api.estimate(width, height, request, stop.signal);
+        return;
+      } catch (error) {
+        if (stop.signal.aborted || (error as api.Problem).status !== 400) return;
+        tooMuch.value = { picture, from: factor, why: (error as api.Problem).message.replace(/^request\.size /, '') };
+      }
+    }
+  }, 150);
+  return () => {
+    clearTimeout(timer);
+    stop.abort();
+  };
+});
+
+/** Whether a picture can be enlarged so much, as far as is known. */
+export function possible(picture: Picture, factor: number): boolean {
+  const refused = tooMuch.value;
+  return fits(picture.size, factor, limits.value) && !(refused?.picture === picture && factor >= refused.from);
+}
+
+const largestPossible = (picture: Picture) => FACTORS[settings.value.mode].filter((factor) => possible(picture, factor)).at(-1) ?? null;
+
+/** What keeps a picture from being enlarged as set, and the largest factor that works instead. */
 export interface Misfit {
   text: string;
   factor: number | null;
-  /** The factor that precision would allow, where creative allows less than was asked for. */
-  precisionFactor: number | null;
 }
 
-export function misfit(picture: Picture, { mode, factor } = settings.value): Misfit | null {
+export function misfit(picture: Picture): Misfit | null {
+  const { factor } = settings.value;
+  if (possible(picture, factor)) return null;
   const { size, name } = picture;
-  if (fits(size, mode, factor, limits.value)) return null;
   const wanted = resultSize(size, factor);
-  const { maxCreativePixels, maxPrecisionSide } = limits.value;
-  const text =
-    mode === 'creative'
-      ? S.errors.tooLargeCreative(name, factor, megapixels(wanted.width, wanted.height), maxCreativePixels)
-      : S.errors.tooLargePrecision(name, factor, Math.max(wanted.width, wanted.height), maxPrecisionSide);
-  const largest = largestFactor(size, mode, limits.value);
-  const precision = mode === 'creative' ? FACTORS.precision.filter((f) => f <= factor && fits(size, 'precision', f, limits.value)).at(-1) : null;
-  return { text, factor: largest, precisionFactor: precision && precision > (largest ?? 0) ? precision : null };
+  const text = fits(size, factor, limits.value)
+    ? S.errors.refusedAt(factor, name, tooMuch.value!.why)
+    : S.errors.resultTooLarge(name, factor, megapixels(wanted.width, wanted.height), limits.value.maxResultPixels);
+  return { text, factor: largestPossible(picture) };
 }
 
 /** The estimate for the current picture as set; `null` while it is not known. */
@@ -252,6 +296,7 @@ effect(() => {
   const request = requestFor(settings.value.factor);
   if (!picture || misfit(picture)) {
     estimated.value = null;
+    estimateProblem.value = null;
     return;
   }
   const stop = new AbortController();
@@ -292,7 +337,7 @@ export const stripAttempt = signal(0);
 export const stripCrop = computed<Crop | null>(() => {
   const picture = current.value;
   if (!picture) return null;
-  const side = previewSide(picture.size, pace.value);
+  const side = previewSide(picture.size, settings.value.factor, pace.value);
   const start = (share: number, length: number) => Math.round(Math.min(Math.max(share * length - side / 2, 0), length - side));
   const { x, y } = picture.focus.value;
   return { x: start(x, picture.size.width), y: start(y, picture.size.height), width: side, height: side };
@@ -350,9 +395,9 @@ export const running = signal(false);
 
 /** The factor that a picture will get, or `null` if none fits. */
 export function factorFor(picture: Picture): number | null {
-  const { factor, mode } = settings.value;
-  if (fits(picture.size, mode, factor, limits.value)) return factor;
-  return fitEach.value ? largestFactor(picture.size, mode, limits.value) : null;
+  const { factor } = settings.value;
+  if (possible(picture, factor)) return factor;
+  return fitEach.value ? largestPossible(picture) : null;
 }
 
 /** Submits everything on the desk. What was accepted leaves the desk; resolves to the tasks. */
@@ -360,6 +405,7 @@ export async function run(): Promise<Task[]> {
   if (running.value) return [];
   running.value = true;
   const accepted: Task[] = [];
+  const problems: unknown[] = [];
   try {
     for (const picture of untracked(() => pictures.value)) {
       const factor = factorFor(picture);
@@ -375,12 +421,13 @@ export async function run(): Promise<Task[]> {
         putAway(picture);
       } catch (error) {
         sendAgain(picture, error);
-        complain(error);
+        problems.push(error);
       }
     }
   } finally {
     running.value = false;
   }
+  complainOf(problems, S.enlarge.refused);
   if (accepted.length) say(S.enlarge.queued(accepted.length));
   return accepted;
 }

@@ -1,19 +1,9 @@
-/** Where the person is: `#/`, `#/queue`, `#/compare/ID`, `#/models`, `#/settings`. */
+/** Where the person is. */
 
 import { signal } from '@preact/signals';
+import { parse, type Route, type Screen } from '../logic/route.ts';
 
-export type Screen = 'enlarge' | 'queue' | 'compare' | 'models' | 'settings';
-export interface Route {
-  screen: Screen;
-  id: string | null;
-}
-
-function parse(hash: string): Route {
-  const [, name, id] = hash.replace(/^#/, '').split('/');
-  if (name === 'compare' && id) return { screen: 'compare', id };
-  if (name === 'queue' || name === 'models' || name === 'settings') return { screen: name, id: null };
-  return { screen: 'enlarge', id: null };
-}
+export type { Screen };
 
 export const route = signal<Route>(parse(location.hash));
 addEventListener('hashchange', () => {

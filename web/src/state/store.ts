@@ -36,25 +36,45 @@ export interface Toast {
   id: number;
   kind: 'info' | 'error';
   text: string;
-  hint?: string | null;
+  hint: string | null;
+  /** One line for each of several things that the message is about. */
+  details: string[];
 }
 export const toasts = signal<Toast[]>([]);
 let nextToast = 1;
 
-export function say(text: string, kind: Toast['kind'] = 'info', hint: string | null = null): void {
+/** Most messages shown at once; older ones make room. */
+const SHOWN = 4;
+
+export function say(text: string, kind: Toast['kind'] = 'info', hint: string | null = null, details: string[] = []): void {
   const id = nextToast;
   nextToast += 1;
-  toasts.value = [...toasts.value.slice(-3), { id, kind, text, hint }];
-  if (kind === 'info') setTimeout(() => dismiss(id), 5000);
+  // Said again, a message is shown once, for its full time anew.
+  const others = toasts.value.filter((t) => t.kind !== kind || t.text !== text);
+  toasts.value = [...others.slice(1 - SHOWN), { id, kind, text, hint, details }];
 }
 
 export function dismiss(id: number): void {
   toasts.value = toasts.value.filter((t) => t.id !== id);
 }
 
+const aborted = (error: unknown) => error instanceof DOMException && error.name === 'AbortError';
+const words = (error: unknown) => {
+  const { message, hint } = error as { message?: string; hint?: string | null };
+  return { message: message ?? String(error), hint: hint ?? null };
+};
+
 /** Says an error of any kind as a sentence. */
 export function complain(error: unknown): void {
-  if (error instanceof DOMException && error.name === 'AbortError') return;
-  const { message, hint } = error as { message?: string; hint?: string | null };
-  say(message ?? String(error), 'error', hint ?? null);
+  complainOf([error], () => '');
+}
+
+/** Says several errors as one message: `title` tells how many, details tell each. */
+export function complainOf(errors: readonly unknown[], title: (n: number) => string): void {
+  const all = errors.filter((error) => !aborted(error)).map(words);
+  const [first] = all;
+  if (!first) return;
+  if (all.length === 1) return say(first.message, 'error', first.hint);
+  const hints = new Set(all.map((error) => error.hint));
+  say(title(all.length), 'error', hints.size === 1 ? first.hint : null, all.map((error) => error.message));
 }

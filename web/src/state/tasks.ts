@@ -3,7 +3,8 @@
 import { computed, effect, signal } from '@preact/signals';
 import * as api from '../api.ts';
 import { S } from '../strings.ts';
-import type { Task, TileEvent } from '../types.ts';
+import type { Task } from '../types.ts';
+import { inOrderOfWork } from '../logic/order.ts';
 import { complain, say } from './store.ts';
 
 const PER_PAGE = 50;
@@ -16,17 +17,18 @@ export const total = signal(0);
 export const loaded = signal(false);
 /** All that is known, newest first. */
 export const tasks = computed(() => [...byId.value.values()].sort((a, b) => b.created_at.localeCompare(a.created_at)));
-export const active = computed(() => tasks.value.filter(isActive));
+/** What is running and waiting, in the order of work. */
+export const active = computed(() => inOrderOfWork(tasks.value.filter(isActive)));
 
 export const isActive = (task: Task) => task.status === 'CREATED' || task.status === 'IN_PROGRESS';
 export const find = (id: string) => byId.value.get(id) ?? null;
 
-/** Called with each finished tile of a running task. */
-export const tileListeners = new Set<(tile: TileEvent) => void>();
+/** Programs need not name their images; the server then tells the task's number, which means nothing to people. */
+const titled = (task: Task): Task => (task.name === task.task_id ? { ...task, name: S.queue.untitled } : task);
 
 export function put(...fresh: Task[]): void {
   const next = new Map(byId.value);
-  for (const task of fresh) next.set(task.task_id, task);
+  for (const task of fresh) next.set(task.task_id, titled(task));
   byId.value = next;
 }
 
@@ -47,8 +49,20 @@ export async function loadMore(): Promise<void> {
 async function reload(): Promise<void> {
   const answer = await api.tasks(1, PER_PAGE);
   total.value = answer.total;
-  byId.value = new Map(answer.tasks.map((t) => [t.task_id, t]));
+  byId.value = new Map(answer.tasks.map((t) => [t.task_id, titled(t)]));
   loaded.value = true;
+}
+
+/** Every task that has a result, on all pages, newest first. */
+export async function allCompleted(): Promise<Task[]> {
+  const PER_PAGE = 100;
+  const found = new Map<string, Task>();
+  for (let page = 1; ; page += 1) {
+    const answer = await api.tasks(page, PER_PAGE, 'COMPLETED');
+    // What finishes meanwhile moves older ones to the next page: none is missed, and none is taken twice.
+    for (const task of answer.tasks) found.set(task.task_id, titled(task));
+    if (answer.tasks.length < PER_PAGE) return [...found.values()];
+  }
 }
 
 /** A task that may not be in the list yet. */
@@ -64,12 +78,9 @@ function onEvent({ event, data }: { event: string; data: string }): void {
     const before = find(task.task_id);
     put(task);
     if (!before) total.value += 1;
-    if (before && isActive(before)) announce(task);
+    if (before && isActive(before)) announce(titled(task));
   } else if (event === 'deleted') {
     drop(JSON.parse(data).task_id);
-  } else if (event === 'tile') {
-    const tile: TileEvent = JSON.parse(data);
-    tileListeners.forEach((listen) => listen(tile));
   }
 }
 

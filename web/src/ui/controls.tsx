@@ -1,10 +1,10 @@
 /** The small controls that the screens share. */
 
-import { useEffect, useId, useRef } from 'preact/hooks';
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import { S } from '../strings.ts';
 import { Alert, Cross } from './icons.tsx';
-import { dismiss, toasts } from '../state/store.ts';
+import { dismiss, toasts, type Toast } from '../state/store.ts';
 
 interface KnobProps {
   label: string;
@@ -110,12 +110,15 @@ interface DialogProps {
   children: ComponentChildren;
 }
 
-/** A native modal dialog: it keeps the focus, and Escape closes it. */
+/** A native modal dialog: it keeps the focus, and Escape closes it. The focus starts where `autofocus` is, never on the ✕. */
 export function Dialog({ title, onClose, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
-    ref.current?.showModal();
+    const dialog = ref.current!;
+    dialog.showModal();
+    const first = dialog.querySelector<HTMLElement>('[autofocus]') ?? dialog.querySelector<HTMLElement>('.dialog-body button, .dialog-body input');
+    first?.focus();
   }, []);
   return (
     <dialog ref={ref} aria-labelledby={id} onClose={onClose}>
@@ -125,18 +128,26 @@ export function Dialog({ title, onClose, children }: DialogProps) {
           <Cross />
         </button>
       </div>
-      {children}
+      <div class="dialog-body">{children}</div>
     </dialog>
   );
 }
 
+interface SureProps {
+  question: string;
+  hint?: string;
+  yes: string;
+  onYes: () => void;
+  onClose: () => void;
+}
+
 /** Asks before something that cannot be undone. */
-export function Sure({ question, yes, onYes, onClose }: { question: string; yes: string; onYes: () => void; onClose: () => void }) {
+export function Sure({ question, hint = S.queue.forGood, yes, onYes, onClose }: SureProps) {
   return (
     <Dialog title={question} onClose={onClose}>
-      <p class="muted">{S.queue.forGood}</p>
+      <p class="muted">{hint}</p>
       <div class="row end">
-        <button type="button" onClick={onClose}>
+        <button type="button" autofocus onClick={onClose}>
           {S.queue.keep}
         </button>
         <button
@@ -168,24 +179,52 @@ export function Trouble({ message, hint, children }: { message: string; hint?: s
   );
 }
 
-export function Toasts() {
+/** How long a message is shown, in milliseconds: an error takes longer to read, and something has to be done about it. */
+const LIFE = { info: 5_000, error: 20_000 } satisfies Record<Toast['kind'], number>;
+
+/** Messages that leave by themselves, but not while the pointer or the focus is on them. `aside`: over the desk's panel, clear of its images. */
+export function Toasts({ aside }: { aside: boolean }) {
+  const [held, setHeld] = useState(false);
+  const cards = (kind: Toast['kind']) => toasts.value.filter((t) => t.kind === kind).map((t) => <ToastCard key={t.id} held={held} {...t} />);
+  useEffect(() => {
+    // A card that is dismissed under the pointer tells nobody that the pointer has left it.
+    if (!toasts.value.length) setHeld(false);
+  }, [toasts.value.length]);
   return (
-    <div class="toasts">
+    <div
+      class={aside ? 'toasts aside' : 'toasts'}
+      onPointerEnter={() => setHeld(true)}
+      onPointerLeave={() => setHeld(false)}
+      onFocusIn={() => setHeld(true)}
+      onFocusOut={() => setHeld(false)}
+    >
       <div role="status" aria-live="polite">
-        {toasts.value.filter((t) => t.kind === 'info').map((t) => <ToastCard key={t.id} {...t} />)}
+        {cards('info')}
       </div>
       <div role="alert" aria-live="assertive">
-        {toasts.value.filter((t) => t.kind === 'error').map((t) => <ToastCard key={t.id} {...t} />)}
+        {cards('error')}
       </div>
     </div>
   );
 }
 
-function ToastCard({ id, kind, text, hint }: { id: number; kind: string; text: string; hint?: string | null }) {
+function ToastCard({ id, kind, text, hint, details, held }: Toast & { held: boolean }) {
+  useEffect(() => {
+    if (held) return;
+    const timer = setTimeout(() => dismiss(id), LIFE[kind]);
+    return () => clearTimeout(timer);
+  }, [held]);
   return (
     <div class={`toast ${kind}`}>
       <div>
         <p>{text}</p>
+        {details.length > 0 && (
+          <ul>
+            {details.map((line) => (
+              <li key={line}>{line}</li>
+            ))}
+          </ul>
+        )}
         {hint && <p class="muted">{hint}</p>}
       </div>
       <button type="button" class="bare" aria-label={S.dismiss} onClick={() => dismiss(id)}>

@@ -1,9 +1,11 @@
-/** "What was invented": the service's grey map of differences, as light to lay over a picture. */
+/** "Show changes": the server's grey map of differences, as light to lay over an image. */
 
 import type { Pixels } from './resample.ts';
 
-/** Grey of a map whose difference is one step of rounding at 8 bits (a map has four times the difference): not shown. */
-const DARKEST = 6;
+/** A map is white where the difference is a quarter of white or more. */
+const WHITEST = 0.25;
+/** Grey of a map up to which it shows nothing: two and a half steps of 8 bits, which is rounding. */
+const DARKEST = 10;
 /** Grey from which it glows brightest: beyond, everybody sees the difference. */
 const BRIGHTEST = 153;
 
@@ -16,7 +18,19 @@ export function glow({ width, height, data }: Pixels): Pixels {
     out[at] = 90 + 165 * Math.min(1, s * 1.6);
     out[at + 1] = 20 + 225 * Math.max(0, s - 0.25) * 1.33;
     out[at + 2] = 140 * (1 - s) + 120 * Math.max(0, s - 0.7) * 3;
-    out[at + 3] = t === 0 ? 0 : 70 + 170 * s;
+    out[at + 3] = 240 * s;
   }
   return { width, height, data: out };
+}
+
+/** What the light stands for: its ends as shares of white, and the colours between as a CSS gradient. */
+export const GLOW = { from: (DARKEST / 255) * WHITEST, to: (BRIGHTEST / 255) * WHITEST, gradient: gradient() };
+
+function gradient(): string {
+  const STOPS = 16;
+  const data = new Uint8ClampedArray((STOPS + 1) * 4);
+  for (let i = 0; i <= STOPS; i += 1) data[i * 4] = DARKEST + ((BRIGHTEST - DARKEST) * i) / STOPS;
+  const lit = glow({ width: STOPS + 1, height: 1, data }).data;
+  const stops = Array.from({ length: STOPS + 1 }, (_, i) => `rgb(${lit[i * 4]} ${lit[i * 4 + 1]} ${lit[i * 4 + 2]} / ${(lit[i * 4 + 3]! / 255).toFixed(2)})`);
+  return `linear-gradient(to right, ${stops.join(', ')})`;
 }

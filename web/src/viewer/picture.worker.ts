@@ -1,5 +1,6 @@
 /** Decodes, cuts and resamples pictures away from the page's own thread. */
 
+import { mayBeTransparent, TRANSPARENCY_BYTES } from '../logic/sniff.ts';
 import { glow } from './glow.ts';
 import { onLevel, TILE, type FromWorker, type ToWorker } from './protocol.ts';
 import { lanczosWindow, type Pixels } from './resample.ts';
@@ -9,6 +10,7 @@ declare const self: DedicatedWorkerGlobalScope;
 interface Opened {
   width: number;
   height: number;
+  transparent: boolean;
   /** One bitmap per level, made when first needed. */
   levels: ImageBitmap[];
 }
@@ -34,16 +36,20 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
 
 async function handle(message: ToWorker): Promise<void> {
   switch (message.do) {
-    case 'open':
-      return open(message.picture, await createImageBitmap(message.blob));
+    case 'open': {
+      const { picture, blob } = message;
+      const head = new Uint8Array(await blob.slice(0, TRANSPARENCY_BYTES).arrayBuffer());
+      return open(picture, await createImageBitmap(blob), mayBeTransparent(head));
+    }
     case 'glow':
-      return open(message.picture, await bitmapOf(glow(pixelsOf(await createImageBitmap(message.blob)))));
+      // What lies beneath is seen through it, not the board.
+      return open(message.picture, await bitmapOf(glow(pixelsOf(await createImageBitmap(message.blob)))), false);
     case 'lanczos': {
       const from = opened.get(message.from);
       if (!from) return;
       const { width, height } = message;
       resampled.set(message.picture, { width, height, source: pixelsOf(from.levels[0]!) });
-      return answer({ is: 'opened', picture: message.picture, width, height });
+      return answer({ is: 'opened', picture: message.picture, width, height, transparent: from.transparent });
     }
     case 'tile': {
       const bitmap = await tile(message);
@@ -58,10 +64,10 @@ async function handle(message: ToWorker): Promise<void> {
   }
 }
 
-function open(picture: number, bitmap: ImageBitmap): void {
+function open(picture: number, bitmap: ImageBitmap, transparent: boolean): void {
   const { width, height } = bitmap;
-  opened.set(picture, { width, height, levels: [bitmap] });
-  answer({ is: 'opened', picture, width, height });
+  opened.set(picture, { width, height, transparent, levels: [bitmap] });
+  answer({ is: 'opened', picture, width, height, transparent });
 }
 
 async function tile({ picture, level, column, row }: { picture: number; level: number; column: number; row: number }): Promise<ImageBitmap | null> {

@@ -14,7 +14,7 @@ export type ToWorker =
   | { do: 'close'; picture: number };
 
 export type FromWorker =
-  | { is: 'opened'; picture: number; width: number; height: number }
+  | { is: 'opened'; picture: number; width: number; height: number; transparent: boolean }
   | { is: 'tile'; picture: number; level: number; column: number; row: number; bitmap: ImageBitmap }
   | { is: 'failed'; picture: number; message: string };
 

@@ -11,9 +11,23 @@ export interface Source {
   readonly width: number;
   readonly height: number;
   readonly levels: number;
+  /** Side of its tiles in pixels. The last ones of a row or column may be smaller. */
+  readonly side: number;
+  /** Whether a board is to be seen through it. */
+  readonly transparent: boolean;
   /** The tile if it is there; asks for it if not. */
   tile(level: number, column: number, row: number): ImageBitmap | null;
 }
+
+/** A bitmap that is there already: one level, and the whole of it is one tile. */
+export const bitmapSource = (bitmap: ImageBitmap): Source => ({
+  width: bitmap.width,
+  height: bitmap.height,
+  levels: 1,
+  side: Math.max(bitmap.width, bitmap.height),
+  transparent: true,
+  tile: () => bitmap,
+});
 
 /** A worker, the pictures it has open, and the tiles that came from it. */
 export class Pictures {
@@ -75,7 +89,7 @@ export class Pictures {
 
   #hear(data: FromWorker): void {
     if (data.is === 'opened') {
-      const source = this.#source(data.picture, data.width, data.height);
+      const source = this.#source(data);
       this.#opening.get(data.picture)?.resolve(source);
       this.#opening.delete(data.picture);
     } else if (data.is === 'tile') {
@@ -98,11 +112,13 @@ export class Pictures {
     }
   }
 
-  #source(picture: number, width: number, height: number): Source {
+  #source({ picture, width, height, transparent }: Extract<FromWorker, { is: 'opened' }>): Source {
     const source: Source = {
       width,
       height,
       levels: levels(width, height),
+      side: TILE,
+      transparent,
       tile: (level, column, row) => {
         const key = `${picture}/${level}/${column}/${row}`;
         const bitmap = this.#tiles.get(key);
@@ -132,13 +148,14 @@ export function* tilesIn(
 ): Generator<{ column: number; row: number; x: number; y: number; width: number; height: number }> {
   const width = onLevel(source.width, level);
   const height = onLevel(source.height, level);
-  const last = (length: number) => Math.ceil(length / TILE) - 1;
-  const from = (v: number) => Math.max(0, Math.floor(v / TILE));
-  for (let row = from(window.top); row <= Math.min(last(height), Math.floor(window.bottom / TILE)); row += 1) {
-    for (let column = from(window.left); column <= Math.min(last(width), Math.floor(window.right / TILE)); column += 1) {
-      const x = column * TILE;
-      const y = row * TILE;
-      yield { column, row, x, y, width: Math.min(TILE, width - x), height: Math.min(TILE, height - y) };
+  const { side } = source;
+  const last = (length: number) => Math.ceil(length / side) - 1;
+  const from = (v: number) => Math.max(0, Math.floor(v / side));
+  for (let row = from(window.top); row <= Math.min(last(height), Math.floor(window.bottom / side)); row += 1) {
+    for (let column = from(window.left); column <= Math.min(last(width), Math.floor(window.right / side)); column += 1) {
+      const x = column * side;
+      const y = row * side;
+      yield { column, row, x, y, width: Math.min(side, width - x), height: Math.min(side, height - y) };
     }
   }
 }

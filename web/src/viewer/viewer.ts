@@ -26,6 +26,9 @@ export interface View {
 
 const LENS_RADIUS = 110;
 const MAX_ZOOM = 16;
+/** Side of a square of the board that shows through transparent images, in CSS pixels, and its two greys. */
+const BOARD = 8;
+const BOARD_GREYS = ['#c9c9c9', '#b2b2b2'] as const;
 /** From here on (device pixels per picture pixel) pixels are shown as squares, as photo programs do. */
 const SQUARES = 8;
 
@@ -43,6 +46,7 @@ export class Viewer {
   #fitted = true;
   #drawn = 0;
   #pointer: { x: number; y: number } | null = null;
+  #pattern: { side: number; pattern: CanvasPattern | null } | null = null;
 
   /** @param onView hears of each change of the view, and whether the whole picture is fitted in */
   constructor(
@@ -195,8 +199,8 @@ export class Viewer {
     const scale = (view.zoom * world.width) / source.width;
     const level = Math.min(Math.max(Math.floor(Math.log2(1 / scale) + 0.5), 0), source.levels - 1);
     const coarsest = source.levels - 1;
+    const board = source.transparent ? this.#board() : null;
     c.imageSmoothingEnabled = scale < SQUARES;
-    c.imageSmoothingQuality = 'low';
     const left = pane.x + pane.width / 2 - view.x * view.zoom;
     const top = pane.y + pane.height / 2 - view.y * view.zoom;
 
@@ -221,11 +225,33 @@ export class Viewer {
       const y0 = Math.round(top + tile.y * sy);
       const x1 = Math.round(left + (tile.x + tile.width) * sx);
       const y1 = Math.round(top + (tile.y + tile.height) * sy);
+      if (board) {
+        // It also covers a coarser tile beneath, through which it would be drawn twice.
+        c.fillStyle = board;
+        c.fillRect(x0, y0, x1 - x0, y1 - y0);
+      }
+      // A source of one level may be far larger than it is shown: averaged, or it would alias.
+      c.imageSmoothingQuality = sx < 0.6 ? 'medium' : 'low';
       c.drawImage(bitmap, x0, y0, x1 - x0, y1 - y0);
     }
   }
 
-  /** A round glass that shows both pictures at 1:1, left and right of its middle. */
+  #board(): CanvasPattern | null {
+    const side = Math.max(1, Math.round(BOARD * devicePixelRatio));
+    if (this.#pattern?.side !== side) {
+      const sheet = new OffscreenCanvas(side * 2, side * 2);
+      const c = sheet.getContext('2d')!;
+      [c.fillStyle] = BOARD_GREYS;
+      c.fillRect(0, 0, side * 2, side * 2);
+      [, c.fillStyle] = BOARD_GREYS;
+      c.fillRect(0, 0, side, side);
+      c.fillRect(side, side, side, side);
+      this.#pattern = { side, pattern: this.#context.createPattern(sheet as unknown as CanvasImageSource, 'repeat') };
+    }
+    return this.#pattern.pattern;
+  }
+
+  /** A round glass that shows both pictures at 1:1, or as large as around it, left and right of its middle. */
   #paintLens(scene: Scene): void {
     const c = this.#context;
     const ratio = devicePixelRatio;
@@ -238,7 +264,7 @@ export class Viewer {
     const worldY = this.#view.y + (at.y - under.y - under.height / 2) / this.#view.zoom;
     const radius = LENS_RADIUS * ratio;
     const glass: Rect = { x: at.x - radius, y: at.y - radius, width: radius * 2, height: radius * 2 };
-    const view: View = { x: worldX, y: worldY, zoom: Math.max(1, ratio) };
+    const view: View = { x: worldX, y: worldY, zoom: Math.max(1, ratio, this.#view.zoom) };
     c.save();
     c.beginPath();
     c.arc(at.x, at.y, radius, 0, Math.PI * 2);

@@ -38,9 +38,13 @@ impl Reply {
     }
 
     pub fn ok(body: &[u8]) -> Self {
-        let mut bytes = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-        bytes.push_str(std::str::from_utf8(body).expect("test bodies are text"));
-        Self::Bytes(bytes.into_bytes())
+        Self::with("", body)
+    }
+
+    /// A body under some more header lines, each ended by a line break.
+    pub fn with(headers: &str, body: &[u8]) -> Self {
+        let head = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        Self::Bytes([head.as_bytes(), body].concat())
     }
 }
 

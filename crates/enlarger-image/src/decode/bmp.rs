@@ -1,10 +1,10 @@
 //! BMP: the header is checked here, pixels come from the `image` crate.
 
-use std::io::Cursor;
+use std::{borrow::Cow, io::Cursor};
 
 use image::{ColorType, ImageDecoder, ImageError as CodecError, codecs::bmp::BmpDecoder};
 
-use super::{Container, broken, check_size, zeroed};
+use super::{Cancelled, Container, Pieces, broken, check_size, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples};
 
 const FORMAT: Format = Format::Bmp;
@@ -18,7 +18,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     let pixels = u64::from(header.width) * u64::from(header.height);
     let held = (bytes.len() as u64).saturating_sub(header.data_at.into());
     let enough = match header.compression {
-        1 | 2 => held.saturating_mul(MOST_RUN) >= pixels,
+        RLE8 | RLE4 => held.saturating_mul(MOST_RUN) >= pixels,
         _ => {
             let row = (u64::from(header.width) * u64::from(header.depth)).div_ceil(32) * 4;
             // The last row's padding may be missing.
@@ -50,14 +50,36 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     })
 }
 
-pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, ImageError> {
-    let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(told)?;
+pub(super) fn pixels(bytes: &[u8], container: &Container, cancelled: Cancelled<'_>) -> Result<Samples, ImageError> {
+    let mut file = Cow::Borrowed(bytes);
+    if let Some(header) = Header::of(bytes).filter(|header| matches!(header.compression, RLE8 | RLE4)) {
+        match header.runs(bytes) {
+            Runs::Ended => {}
+            Runs::Whole => file.to_mut().extend(END_OF_RUNS),
+            Runs::Short => return Err(ImageError::Truncated { format: FORMAT }),
+        }
+    }
+    let decoder = BmpDecoder::new(Pieces::of(&file, cancelled)).map_err(told)?;
     if decoder.dimensions() != (container.width, container.height) || decoder.total_bytes() != container.samples() {
         return Err(broken(FORMAT, "its headers contradict each other"));
     }
     let mut samples = zeroed::<u8>(container.samples())?;
     decoder.read_image(&mut samples).map_err(told)?;
     Ok(Samples::U8(samples))
+}
+
+const RLE8: u32 = 1;
+const RLE4: u32 = 2;
+const END_OF_RUNS: [u8; 2] = [0, 1];
+
+/// How far run-length coded pixels go.
+enum Runs {
+    /// To the mark of their end.
+    Ended,
+    /// Over all rows, but there is no mark.
+    Whole,
+    /// Not to the last row's end.
+    Short,
 }
 
 struct Header {
@@ -70,6 +92,36 @@ struct Header {
 }
 
 impl Header {
+    /// A run is a count and a colour. A count of 0 and then: 0 ends a row, 1 all; 2 moves on; more is so many pixels as they are.
+    fn runs(&self, bytes: &[u8]) -> Runs {
+        let mut at = self.data_at as usize;
+        let (mut x, mut y) = (0u64, 0u64);
+        loop {
+            let Some(&[count, what]) = bytes.get(at..at.saturating_add(2)) else { break };
+            at += 2;
+            match (count, what) {
+                (0, 0) => (x, y) = (0, y + 1),
+                (0, 1) => return Runs::Ended,
+                (0, 2) => {
+                    let Some(&[right, up]) = bytes.get(at..at + 2) else { break };
+                    at += 2;
+                    (x, y) = (x + u64::from(right), y + u64::from(up));
+                }
+                (0, pixels) => {
+                    let stored = usize::from(pixels).div_ceil(if self.compression == RLE4 { 2 } else { 1 });
+                    if at + stored > bytes.len() {
+                        break;
+                    }
+                    at += stored.next_multiple_of(2);
+                    x += u64::from(pixels);
+                }
+                _ => x += u64::from(count),
+            }
+        }
+        let (width, height) = (u64::from(self.width), u64::from(self.height));
+        if y >= height || y + 1 == height && x >= width { Runs::Whole } else { Runs::Short }
+    }
+
     fn of(bytes: &[u8]) -> Option<Self> {
         let u16_at = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
         let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));

@@ -2,7 +2,7 @@
 
 use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
-use super::{Container, broken, check_size, zeroed};
+use super::{Cancelled, Container, Pieces, broken, check_size, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples};
 
 const FORMAT: Format = Format::Gif;
@@ -10,54 +10,90 @@ const FORMAT: Format = Format::Gif;
 /// A code of 12 bits stands for a string of at most 4096 pixels.
 const MOST_LZW: u64 = 4096 * 8 / 12 + 1;
 
-pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
-    let cut = ImageError::Truncated { format: FORMAT };
-    let mut walk = Walk { bytes, at: 6 };
-    let &[w0, w1, h0, h1, flags, ..] = walk.take(7)? else { return Err(cut) };
-    let (width, height) = (side(w0, w1), side(h0, h1));
-    check_size(FORMAT, width, height, limits)?;
-    walk.palette(flags)?;
+/// The first frame of a file.
+struct First<'a> {
+    width: u32,
+    height: u32,
+    /// Signature, sizes of the canvas and the palette for all frames.
+    start: &'a [u8],
+    /// The frame's descriptor, palette and data.
+    frame: &'a [u8],
+    transparent: Option<u8>,
+    /// Whether it leaves none of the canvas free.
+    covers: bool,
+    frames: u32,
+    /// The file ends, or makes no sense, behind the first frame.
+    cut: bool,
+}
 
-    let (mut frames, mut alpha, mut transparent) = (0u32, false, false);
-    loop {
-        match walk.bytes.get(walk.at) {
-            // Many files lack the trailer and nobody minds.
-            None | Some(0x3B) => break,
-            Some(0x21) => {
-                let label = walk.take(2)?[1];
-                let first = walk.sub_blocks()?.first;
-                if label == 0xF9 {
-                    transparent = first.first().is_some_and(|flags| flags & 1 == 1);
-                }
+impl<'a> First<'a> {
+    fn find(bytes: &'a [u8], limits: &Limits) -> Result<Self, ImageError> {
+        let mut walk = Walk { bytes, at: 6 };
+        let &[w0, w1, h0, h1, flags, ..] = walk.take(7)? else {
+            return Err(ImageError::Truncated { format: FORMAT });
+        };
+        let (mut width, mut height) = (side(w0, w1), side(h0, h1));
+        walk.palette(flags)?;
+        let start = &bytes[..walk.at];
+        let mut transparent = None;
+        let from = loop {
+            walk.skip_zeros();
+            let from = walk.at;
+            match walk.next_block()? {
+                Block::Control(index) => transparent = index,
+                Block::Other => {}
+                Block::Frame => break from,
+                Block::End => return Err(ImageError::Truncated { format: FORMAT }),
+                Block::Unknown => return Err(broken(FORMAT, "it has a block of an unknown kind")),
             }
-            Some(0x2C) => {
-                let &[_, x0, x1, y0, y1, w0, w1, h0, h1, flags] = walk.take(10)? else { return Err(cut) };
-                walk.palette(flags)?;
-                walk.take(1)?;
-                let data = walk.sub_blocks()?.total as u64;
-                if frames == 0 {
-                    let (w, h) = (side(w0, w1), side(h0, h1));
-                    check_size(FORMAT, w, h, limits)?;
-                    if data * MOST_LZW < u64::from(w) * u64::from(h) {
-                        return Err(cut);
-                    }
-                    let covers = (side(x0, x1), side(y0, y1)) == (0, 0) && w >= width && h >= height;
-                    alpha = transparent || !covers;
-                }
-                frames += 1;
-                if frames > limits.max_frames {
-                    return Err(ImageError::TooManyFrames { limit: limits.max_frames });
-                }
+        };
+        let frame = &bytes[from..walk.at];
+        let corner = (side(frame[1], frame[2]), side(frame[3], frame[4]));
+        let (w, h) = (side(frame[5], frame[6]), side(frame[7], frame[8]));
+        // A canvas without a size is as large as the frame needs, as browsers have it.
+        if width == 0 || height == 0 {
+            (width, height) = (corner.0 + w, corner.1 + h);
+        }
+        let covers = corner == (0, 0) && w >= width && h >= height;
+        let mut first = Self { width, height, start, frame, transparent, covers, frames: 1, cut: false };
+        loop {
+            match walk.next_block() {
+                Ok(Block::Frame) => first.frames += 1,
+                Ok(Block::End) => return Ok(first),
+                Ok(Block::Control(_) | Block::Other) => {}
+                Ok(Block::Unknown) | Err(_) => return Ok(Self { cut: true, ..first }),
             }
-            Some(_) => return Err(broken(FORMAT, "it has a block of an unknown kind")),
+            if first.frames > limits.max_frames {
+                return Err(ImageError::TooManyFrames { limit: limits.max_frames });
+            }
         }
     }
-    if frames == 0 {
-        return Err(cut);
+
+    /// A file of this frame alone.
+    fn alone(&self) -> Vec<u8> {
+        let mut file = [self.start, self.frame, &[0x3B]].concat();
+        let sides = [self.width, self.height].map(|side| (side.min(0xFFFF) as u16).to_le_bytes());
+        file[6..10].copy_from_slice(sides.as_flattened());
+        file
     }
+}
+
+pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
+    let first = First::find(bytes, limits)?;
+    let First { width, height, frame, frames, .. } = first;
+    check_size(FORMAT, width, height, limits)?;
+    let (w, h) = (side(frame[5], frame[6]), side(frame[7], frame[8]));
+    check_size(FORMAT, w, h, limits)?;
+    if frame.len() as u64 * MOST_LZW < u64::from(w) * u64::from(h) {
+        return Err(ImageError::Truncated { format: FORMAT });
+    }
+    let alpha = first.transparent.is_some() || !first.covers;
     let mut notes = Vec::new();
     if frames > 1 {
         notes.push("the picture is animated: only its first frame was used".into());
+    }
+    if first.cut {
+        notes.push("the file is damaged behind its first frame".into());
     }
     let channels = if alpha { Channels::Rgba } else { Channels::Rgb };
     let metadata = Metadata::default();
@@ -74,12 +110,19 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     })
 }
 
-pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, ImageError> {
+pub(super) fn pixels(
+    bytes: &[u8],
+    container: &Container,
+    limits: &Limits,
+    cancelled: Cancelled<'_>,
+) -> Result<Samples, ImageError> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     // Sizes have been checked; indices go into a buffer of our own.
     options.set_memory_limit(MemoryLimit::Unlimited);
-    let mut decoder = options.read_info(bytes).map_err(told)?;
+    let first = First::find(bytes, limits)?;
+    let file = first.alone();
+    let mut decoder = options.read_info(Pieces::of(&file, cancelled)).map_err(told)?;
     let frame = decoder.next_frame_info().map_err(told)?.ok_or(ImageError::Truncated { format: FORMAT })?.clone();
     let (w, h) = (usize::from(frame.width), usize::from(frame.height));
     let mut indices = zeroed::<u8>(w as u64 * h as u64)?;
@@ -95,7 +138,7 @@ pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, Ima
     for (row, line) in indices.chunks_exact(w).enumerate().take(height.saturating_sub(top)) {
         let start = ((top + row) * width + left) * n;
         for (&index, pixel) in line.iter().zip(samples[start..start + shown * n].chunks_exact_mut(n)) {
-            if frame.transparent == Some(index) {
+            if first.transparent == Some(index) {
                 continue;
             }
             let colour = palette.get(usize::from(index) * 3..usize::from(index) * 3 + 3);
@@ -108,14 +151,20 @@ pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, Ima
     Ok(Samples::U8(samples))
 }
 
+/// What lies between signature and trailer.
+enum Block {
+    /// What the next frame needs to know: the index that is transparent.
+    Control(Option<u8>),
+    Frame,
+    Other,
+    /// The trailer, or the end of the file: many lack the trailer and nobody minds.
+    End,
+    Unknown,
+}
+
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
-}
-
-struct SubBlocks<'a> {
-    first: &'a [u8],
-    total: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -123,6 +172,37 @@ impl<'a> Walk<'a> {
         let taken = self.bytes.get(self.at..self.at + len).ok_or(ImageError::Truncated { format: FORMAT })?;
         self.at += len;
         Ok(taken)
+    }
+
+    /// Some programs leave zeros between blocks.
+    fn skip_zeros(&mut self) {
+        while self.bytes.get(self.at) == Some(&0) {
+            self.at += 1;
+        }
+    }
+
+    /// Goes on to the end of the next block.
+    fn next_block(&mut self) -> Result<Block, ImageError> {
+        self.skip_zeros();
+        match self.bytes.get(self.at) {
+            None | Some(0x3B) => Ok(Block::End),
+            Some(0x21) => {
+                let label = self.take(2)?[1];
+                let first = self.sub_blocks()?;
+                Ok(match *first {
+                    [flags, _, _, index, ..] if label == 0xF9 => Block::Control((flags & 1 == 1).then_some(index)),
+                    _ => Block::Other,
+                })
+            }
+            Some(0x2C) => {
+                let flags = self.take(10)?[9];
+                self.palette(flags)?;
+                self.take(1)?;
+                self.sub_blocks()?;
+                Ok(Block::Frame)
+            }
+            Some(_) => Ok(Block::Unknown),
+        }
     }
 
     /// A colour table, if the flags before it say there is one.
@@ -133,18 +213,18 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn sub_blocks(&mut self) -> Result<SubBlocks<'a>, ImageError> {
-        let mut found = SubBlocks { first: &[], total: 0 };
+    /// The first of some blocks of data that end with an empty one.
+    fn sub_blocks(&mut self) -> Result<&'a [u8], ImageError> {
+        let mut first: &[u8] = &[];
         loop {
             let len = usize::from(self.take(1)?[0]);
             if len == 0 {
-                return Ok(found);
+                return Ok(first);
             }
             let block = self.take(len)?;
-            if found.total == 0 {
-                found.first = block;
+            if first.is_empty() {
+                first = block;
             }
-            found.total += len;
         }
     }
 }

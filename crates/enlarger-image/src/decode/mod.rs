@@ -6,6 +6,7 @@
 mod bmp;
 mod gif;
 mod jpeg;
+mod pieces;
 mod png;
 mod tiff;
 mod webp;
@@ -22,6 +23,7 @@ use crate::{
     picture::zeroed,
     xmp,
 };
+use pieces::Pieces;
 
 /// What a file says of itself before any pixel is decoded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -101,12 +103,40 @@ pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
 /// # Errors
 /// See [`ImageError`]. Damaged and cut-off files are errors, never half a picture.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
+    decode_unless(bytes, limits, &|| false)
+}
+
+/// [`decode`], unless somebody cancels it: `cancelled` is asked several times a second, between pieces of the file.
+///
+/// # Errors
+/// [`ImageError::Cancelled`] soon after `cancelled` has said `true`; else those of [`decode`].
+pub fn decode_unless(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
+    checked(cancelled)?;
+    let decoded = decoded(bytes, limits, cancelled);
+    // Codecs report a cancelled read as they report any other.
+    if decoded.is_err() {
+        checked(cancelled)?;
+    }
+    decoded
+}
+
+/// Whether the work is to stop.
+pub(crate) type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// # Errors
+/// [`ImageError::Cancelled`] if the work is to stop.
+fn checked(cancelled: Cancelled<'_>) -> Result<(), ImageError> {
+    if cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
+}
+
+fn decoded(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
     let mut container = read(bytes, limits)?;
     let header = container.header();
     // None of the codecs is ours: should one panic, it is the file's fault.
-    let (samples, space) = catch_unwind(AssertUnwindSafe(|| pixels(bytes, &container, limits)))
+    let (samples, space) = catch_unwind(AssertUnwindSafe(|| pixels(bytes, &mut container, limits, cancelled)))
         .unwrap_or_else(|_| Err(broken(header.format, "its decoder gave up")))?;
     let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;
+    checked(cancelled)?;
     let samples = colour::settle(format, samples, space, channels, metadata, notes)?;
     let samples = upright(samples, width, height, channels.count(), orientation)?;
     if let Some(exif) = &mut metadata.exif {
@@ -123,14 +153,19 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
     Ok(Decoded { picture, header, notes })
 }
 
-fn pixels(bytes: &[u8], container: &Container, limits: &Limits) -> Result<(Samples, Space), ImageError> {
+fn pixels(
+    bytes: &[u8],
+    container: &mut Container,
+    limits: &Limits,
+    cancelled: Cancelled<'_>,
+) -> Result<(Samples, Space), ImageError> {
     match container.format {
-        Format::Png => Ok((png::pixels(bytes, container)?, Space::Display)),
-        Format::Jpeg => jpeg::pixels(bytes, container),
-        Format::WebP => Ok((webp::pixels(bytes, container)?, Space::Display)),
-        Format::Tiff => tiff::pixels(bytes, container, limits),
-        Format::Gif => Ok((gif::pixels(bytes, container)?, Space::Display)),
-        Format::Bmp => Ok((bmp::pixels(bytes, container)?, Space::Display)),
+        Format::Png => Ok((png::pixels(bytes, container, cancelled)?, Space::Display)),
+        Format::Jpeg => jpeg::pixels(bytes, limits, &mut container.notes, cancelled),
+        Format::WebP => Ok((webp::pixels(bytes, container, cancelled)?, Space::Display)),
+        Format::Tiff => tiff::pixels(bytes, limits, cancelled),
+        Format::Gif => Ok((gif::pixels(bytes, container, limits, cancelled)?, Space::Display)),
+        Format::Bmp => Ok((bmp::pixels(bytes, container, cancelled)?, Space::Display)),
         Format::Avif => Err(ImageError::Unreadable { what: "an AVIF picture" }),
     }
 }

@@ -1,11 +1,11 @@
 //! PNG: chunks are walked here, pixels come from the `png` crate.
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 
 use png::Transformations;
 
-use super::{Container, be32, broken, check_size, metadata_block, orientation, zeroed};
-use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, exif};
+use super::{Cancelled, Container, Pieces, be32, broken, check_size, metadata_block, orientation, zeroed};
+use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Described, exif, iptc};
 
 /// Deflate cannot shrink by more: a pair of bits stands for 258 bytes at most.
 const MOST_DEFLATED: u64 = 1032;
@@ -22,29 +22,45 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
 
     let mut metadata = Metadata::default();
     let mut notes = Vec::new();
-    let (mut transparent, mut animated, mut data_bytes, mut ended) = (false, false, 0u64, false);
+    let (mut transparent, mut animated, mut data_bytes) = (false, false, 0u64);
+    let mut described = Described::default();
+    let mut texts = Texts::new(limits);
     for chunk in (Chunks { bytes, at: 8 }) {
-        let chunk = chunk?;
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            // The pixels may be whole without what should come behind them; the codec will tell.
+            Err(_) => {
+                let whole = bytes.len() as u64;
+                data_bytes = if data_bytes > 0 || has_pixels(bytes) { whole } else { 0 };
+                break;
+            }
+        };
         match &chunk.kind {
             b"IDAT" => data_bytes += chunk.data.len() as u64,
             b"tRNS" => transparent = true,
             b"acTL" => animated = be32(chunk.data, 0).is_some_and(|frames| frames > 1),
-            b"iCCP" => metadata.icc = icc(chunk.data, limits)?,
+            b"iCCP" if metadata.icc.is_none() => metadata.icc = icc(chunk.data, limits)?,
+            b"cICP" => described.cicp = chunk.data.try_into().ok(),
+            b"sRGB" => described.srgb = true,
+            b"gAMA" => described.gamma = be32(chunk.data, 0),
+            b"cHRM" => described.chromaticities = chromaticities(chunk.data),
             b"eXIf" => {
-                metadata.exif = Some(metadata_block(chunk.data, "EXIF", limits)?).filter(|e| exif::is_valid(e));
+                // The specification has the bare structure, some programs write JPEG's prefix too.
+                let bare = chunk.data.strip_prefix(b"Exif\0\0").unwrap_or(chunk.data);
+                metadata.exif = Some(metadata_block(bare, "EXIF", limits)?).filter(|e| exif::is_valid(e));
             }
-            b"iTXt" => metadata.xmp = xmp(chunk.data, limits)?.or(metadata.xmp),
+            b"tEXt" => texts.plain(chunk.data)?,
+            b"zTXt" => texts.deflated(chunk.data)?,
+            b"iTXt" => texts.international(chunk.data)?,
             b"pHYs" => metadata.dpi = dpi(chunk.data),
-            b"IEND" => {
-                ended = true;
-                break;
-            }
+            b"IEND" => break,
             _ => {}
         }
     }
-    if !ended {
+    if data_bytes == 0 {
         return Err(ImageError::Truncated { format });
     }
+    texts.settle(&mut metadata);
     let channels = match (colour, transparent) {
         (0, false) => Channels::Gray,
         (0, true) | (4, _) => Channels::GrayAlpha,
@@ -65,15 +81,56 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     if animated {
         notes.push("the picture is animated: only its first frame was used".into());
     }
+    described.settle(channels, &mut metadata, &mut notes);
     let bits = if depth == 16 { 16 } else { 8 };
     let orientation = orientation(&metadata);
     Ok(Container { format, width, height, channels, bits, orientation, animated, metadata, notes })
 }
 
-pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, ImageError> {
+pub(super) fn pixels(bytes: &[u8], container: &Container, cancelled: Cancelled<'_>) -> Result<Samples, ImageError> {
+    match mended(bytes) {
+        // Whatever is wrong now is that the pixels were cut off as well.
+        Some(mended) => {
+            stored(Pieces::of(&mended, cancelled), container).map_err(|_| ImageError::Truncated { format: Format::Png })
+        }
+        None => stored(Pieces::of(bytes, cancelled), container),
+    }
+}
+
+/// The file with an end, if it has none: what is there of a last chunk of pixels, whose checksum may be missing, and IEND.
+fn mended(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut chunks = Chunks { bytes, at: 8 };
+    let mut whole = chunks.at;
+    loop {
+        match chunks.next() {
+            Some(Ok(chunk)) if chunk.kind == *b"IEND" => return None,
+            Some(Ok(_)) => whole = chunks.at,
+            Some(Err(_)) | None => break,
+        }
+    }
+    let mut mended = bytes[..whole.min(bytes.len())].to_vec();
+    if let (Some(b"IDAT"), Some(rest)) = (bytes.get(whole + 4..whole + 8), bytes.get(whole + 8..)) {
+        let length = be32(bytes, whole)? as usize;
+        append(&mut mended, *b"IDAT", &rest[..rest.len().min(length)]);
+    }
+    append(&mut mended, *b"IEND", &[]);
+    Some(mended)
+}
+
+fn append(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
+    let mut sum = flate2::Crc::new();
+    sum.update(&kind);
+    sum.update(data);
+    file.extend((data.len() as u32).to_be_bytes());
+    file.extend(kind);
+    file.extend(data);
+    file.extend(sum.sum().to_be_bytes());
+}
+
+fn stored(bytes: Pieces<'_>, container: &Container) -> Result<Samples, ImageError> {
     // Rows in flight, and the few ancillary chunks that the codec cannot be told to leave alone.
     let memory = png::Limits { bytes: (64 << 20) + container.width as usize * 64 };
-    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), memory);
+    let mut decoder = png::Decoder::new_with_limits(bytes, memory);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::EXPAND);
@@ -148,16 +205,102 @@ fn icc(data: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, ImageError> {
     inflate(data.get(name + 2..).unwrap_or_default(), "ICC profile", limits)
 }
 
-/// iTXt with XMP's keyword: keyword 0, compressed?, method, language 0, translated keyword 0, text.
-fn xmp(data: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, ImageError> {
-    let Some(rest) = data.strip_prefix(b"XML:com.adobe.xmp\0") else { return Ok(None) };
-    let (Some(&compressed), Some(rest)) = (rest.first(), rest.get(2..)) else { return Ok(None) };
-    let mut parts = rest.splitn(3, |&b| b == 0);
-    let Some(text) = parts.nth(2) else { return Ok(None) };
-    if compressed == 1 {
-        return inflate(text, "XMP", limits);
+/// Whether a chunk of pixels begins somewhere in a file that was cut off.
+fn has_pixels(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"IDAT").is_some()
+}
+
+/// Eight numbers: x and y of white, red, green and blue, times 100,000.
+fn chromaticities(data: &[u8]) -> Option<[u32; 8]> {
+    let numbers: Vec<u32> = (0..8).map_while(|i| be32(data, 4 * i)).collect();
+    numbers.try_into().ok()
+}
+
+/// The texts of a file. However many there are and whatever they inflate to, together they are held against the limit.
+struct Texts<'a> {
+    limits: &'a Limits,
+    bytes: usize,
+    found: Vec<Text>,
+}
+
+impl<'a> Texts<'a> {
+    fn new(limits: &'a Limits) -> Self {
+        Self { limits, bytes: 0, found: Vec::new() }
     }
-    metadata_block(text, "XMP", limits).map(Some)
+
+    /// tEXt: keyword, 0, text in Latin-1.
+    fn plain(&mut self, data: &[u8]) -> Result<(), ImageError> {
+        let Some((keyword, text)) = split(data) else { return Ok(()) };
+        self.add(keyword, latin1(text))
+    }
+
+    /// zTXt: keyword, 0, compression method, deflated text in Latin-1.
+    fn deflated(&mut self, data: &[u8]) -> Result<(), ImageError> {
+        let Some((keyword, rest)) = split(data) else { return Ok(()) };
+        let text = self.inflate(rest.get(1..).unwrap_or_default())?;
+        text.map_or(Ok(()), |text| self.add(keyword, latin1(&text)))
+    }
+
+    /// iTXt: keyword, 0, whether compressed, method, language, 0, translated keyword, 0, text in UTF-8.
+    fn international(&mut self, data: &[u8]) -> Result<(), ImageError> {
+        let Some((keyword, rest)) = split(data) else { return Ok(()) };
+        let (Some(&compressed), Some(rest)) = (rest.first(), rest.get(2..)) else { return Ok(()) };
+        let Some(text) = rest.splitn(3, |&b| b == 0).nth(2) else { return Ok(()) };
+        let text = if compressed == 1 { self.inflate(text)? } else { Some(text.to_vec()) };
+        text.map_or(Ok(()), |text| self.add(keyword, String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    fn add(&mut self, keyword: &[u8], text: String) -> Result<(), ImageError> {
+        self.bytes += text.len();
+        if self.bytes > self.limits.max_metadata {
+            return Err(ImageError::MetadataTooLarge { what: "text", limit: self.limits.max_metadata });
+        }
+        self.found.push(Text { keyword: latin1(keyword), text });
+        Ok(())
+    }
+
+    fn inflate(&self, deflated: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
+        let left = Limits { max_metadata: self.limits.max_metadata - self.bytes, ..*self.limits };
+        inflate(deflated, "text", &left)
+    }
+
+    /// What is XMP, IPTC or EXIF goes where it belongs, the rest stays text.
+    fn settle(self, metadata: &mut Metadata) {
+        for text in self.found {
+            match text.keyword.as_str() {
+                "XML:com.adobe.xmp" => metadata.xmp = Some(text.text.into_bytes()),
+                "Raw profile type iptc" | "Raw profile type 8bim" => {
+                    metadata.iptc =
+                        raw_profile(&text.text).as_deref().and_then(iptc::of_resources).or(metadata.iptc.take());
+                }
+                "Raw profile type exif" | "Raw profile type APP1" => {
+                    let exif =
+                        raw_profile(&text.text).map(|e| e.strip_prefix(b"Exif\0\0").map_or(e.clone(), <[u8]>::to_vec));
+                    metadata.exif = metadata.exif.take().or(exif.filter(|e| exif::is_valid(e)));
+                }
+                _ => metadata.texts.push(text),
+            }
+        }
+    }
+}
+
+fn split(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let zero = data.iter().take(80).position(|&b| b == 0).filter(|&zero| zero > 0)?;
+    Some((&data[..zero], &data[zero + 1..]))
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&b| char::from(b)).collect()
+}
+
+/// As ImageMagick puts a profile into a text: a name and a length, each on a line of its own, and hexadecimal digits.
+fn raw_profile(text: &str) -> Option<Vec<u8>> {
+    let (_name, rest) = text.trim_start().split_once('\n')?;
+    let (length, digits) = rest.trim_start().split_once('\n')?;
+    let digits: Vec<u8> = digits.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    let bytes = digits.chunks_exact(2).map(byte).collect::<Option<Vec<u8>>>()?;
+    (length.trim().parse() == Ok(bytes.len())).then_some(bytes)
 }
 
 /// Inflates up to the limit; what is damaged counts as absent, what is larger is refused.

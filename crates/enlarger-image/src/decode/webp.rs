@@ -1,21 +1,24 @@
 //! WebP: RIFF chunks are walked here, pixels come from `image-webp`.
 
-use std::io::Cursor;
+use std::borrow::Cow;
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::{Container, broken, check_size, metadata_block, orientation, zeroed};
+use super::{Cancelled, Container, Pieces, broken, check_size, metadata_block, orientation, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, exif};
 
 const FORMAT: Format = Format::WebP;
 
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
     let riff = le32(bytes, 4).ok_or(ImageError::Truncated { format: FORMAT })? as usize;
-    let file = bytes.get(..riff.saturating_add(8)).ok_or(ImageError::Truncated { format: FORMAT })?;
+    // The padding of the last chunk is missing in some files.
+    let end = riff.saturating_add(8);
+    let end = if end == bytes.len() + 1 { bytes.len() } else { end };
+    let file = bytes.get(..end).ok_or(ImageError::Truncated { format: FORMAT })?;
     let mut metadata = Metadata::default();
     let mut canvas = None;
     let mut still = None;
-    let mut frames = 0u32;
+    let (mut frames, mut has_plane, mut is_lossy) = (0u32, false, false);
     for chunk in Chunks::of(file.get(12..).unwrap_or_default()) {
         let (kind, data) = chunk?;
         match &kind {
@@ -30,8 +33,10 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
             b"VP8 " | b"VP8L" if still.is_none() => {
                 let size = Size::of(&kind, data)?;
                 check_size(FORMAT, size.width, size.height, limits)?;
+                is_lossy = kind == *b"VP8 ";
                 still = Some(size);
             }
+            b"ALPH" => has_plane = true,
             b"ANMF" => {
                 if frames == 0 {
                     check_frame(data, canvas)?;
@@ -63,6 +68,8 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     }
     metadata.dpi = metadata.exif.as_deref().and_then(exif::dpi);
     let Size { width, height, alpha } = size;
+    // A lossy picture has its alpha in a chunk of its own. Some programs announce one and write none.
+    let alpha = alpha && (has_plane || !is_lossy);
     let channels = if alpha { Channels::Rgba } else { Channels::Rgb };
     let orientation = orientation(&metadata);
     Ok(Container {
@@ -78,8 +85,9 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     })
 }
 
-pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, ImageError> {
-    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(told)?;
+pub(super) fn pixels(bytes: &[u8], container: &Container, cancelled: Cancelled<'_>) -> Result<Samples, ImageError> {
+    let file = mended(bytes, container.channels);
+    let mut decoder = WebPDecoder::new(Pieces::of(&file, cancelled)).map_err(told)?;
     if decoder.dimensions() != (container.width, container.height)
         || decoder.has_alpha() != container.channels.has_alpha()
     {
@@ -88,6 +96,31 @@ pub(super) fn pixels(bytes: &[u8], container: &Container) -> Result<Samples, Ima
     let mut samples = zeroed::<u8>(container.samples())?;
     decoder.read_image(&mut samples).map_err(told)?;
     Ok(Samples::U8(samples))
+}
+
+/// The file with what the decoder takes too literally.
+fn mended(bytes: &[u8], channels: Channels) -> Cow<'_, [u8]> {
+    const ALPHA: u8 = 0x10;
+    const REPLACE: u8 = 0x02;
+    let mut file = Cow::Borrowed(bytes);
+    let mut at = 12;
+    for (kind, data) in Chunks::of(bytes.get(12..).unwrap_or_default()).map_while(Result::ok) {
+        let flags = match &kind {
+            // Alpha that is announced and missing.
+            b"VP8X" if !channels.has_alpha() => data.first().map(|flags| (at + 8, flags & !ALPHA)),
+            // Blended with an empty canvas, the first frame is itself, but for what the decoder loses in rounding.
+            b"ANMF" => data.get(15).map(|flags| (at + 8 + 15, flags | REPLACE)),
+            _ => None,
+        };
+        if let Some((place, flags)) = flags.filter(|&(place, flags)| bytes[place] != flags) {
+            file.to_mut()[place] = flags;
+        }
+        if kind == *b"ANMF" {
+            break;
+        }
+        at += 8 + data.len().next_multiple_of(2);
+    }
+    file
 }
 
 #[derive(Clone, Copy)]

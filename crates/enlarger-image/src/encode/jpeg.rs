@@ -10,7 +10,7 @@ use super::{
     EncodeOptions, failed,
     metadata::{SOFTWARE, Written},
 };
-use crate::{Format, ImageError, Picture, Samples};
+use crate::{Format, ImageError, Picture, Samples, iptc};
 
 /// What people keep photographs at: differences are hard to see, and colour is not yet subsampled.
 const DEFAULT_QUALITY: u8 = 92;
@@ -32,8 +32,10 @@ const JFIF_END: usize = 2 + 18;
 pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &mut W) -> Result<(), ImageError> {
     let quality = options.quality.unwrap_or(DEFAULT_QUALITY).clamp(1, 100);
     let written = Written::of(picture, options);
-    let comment = written.provenance.map_or(Vec::new(), |note| comment(&format!("{SOFTWARE}: {note}")));
-    let mut encoder = Encoder::new(Insert { out, pass: JFIF_END, insert: comment }, quality);
+    let note = written.provenance.map(|note| comment(&format!("{SOFTWARE}: {note}")));
+    let comments = note.into_iter().chain(written.texts.iter().map(|text| comment(&text.text)));
+    let comments = comments.collect::<Vec<_>>().concat();
+    let mut encoder = Encoder::new(Insert { out, pass: JFIF_END, insert: comments }, quality);
     encoder.set_sampling_factor(if quality >= FULL_COLOUR_QUALITY {
         SamplingFactor::R_4_4_4
     } else {
@@ -49,6 +51,9 @@ pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &
     }
     if let Some(xmp) = written.xmp.filter(|xmp| xmp.len() + XMP.len() <= MOST_SEGMENT) {
         encoder.add_app_segment(1, [XMP, xmp.as_bytes()].concat()).map_err(told)?;
+    }
+    if let Some(records) = written.iptc {
+        encoder.add_app_segment(13, [iptc::PHOTOSHOP, &iptc::to_resource(records)].concat()).map_err(told)?;
     }
     if let Some(icc) = written.icc {
         encoder.add_icc_profile(icc).map_err(told)?;

@@ -1,7 +1,7 @@
 //! What of a picture's metadata goes into a file.
 
-use super::{EncodeOptions, MetadataPolicy};
-use crate::{Picture, exif, xmp};
+use super::{EncodeOptions, MetadataPolicy, jpeg};
+use crate::{Format, Picture, Text, exif, xmp};
 
 /// This program, as files name it.
 pub(super) const SOFTWARE: &str = concat!("enlarger ", env!("CARGO_PKG_VERSION"));
@@ -13,6 +13,11 @@ pub(super) struct Written<'a> {
     pub xmp: Option<String>,
     pub dpi: Option<(f32, f32)>,
     pub provenance: Option<&'a str>,
+    pub iptc: Option<&'a [u8]>,
+    /// Those that are not in `exif` by now and have a place of their own: all in PNG, the comment in JPEG.
+    pub texts: Vec<&'a Text>,
+    /// What the format has no place for, as the end of "… was left out".
+    pub left_out: Vec<String>,
 }
 
 impl<'a> Written<'a> {
@@ -36,8 +41,80 @@ impl<'a> Written<'a> {
             exif::remove_thumbnail(&mut exif);
             exif
         });
-        let provenance = options.provenance.as_deref();
-        Self { icc: metadata.icc.as_deref(), exif, xmp, dpi: metadata.dpi, provenance }
+        let mut written = Self {
+            icc: metadata.icc.as_deref(),
+            exif,
+            xmp,
+            dpi: metadata.dpi,
+            provenance: options.provenance.as_deref(),
+            iptc: None,
+            texts: Vec::new(),
+            left_out: Vec::new(),
+        };
+        if options.metadata != MetadataPolicy::Strip {
+            written.place_iptc(metadata.iptc.as_deref(), options.format);
+            written.place_texts(&metadata.texts, options.format);
+        }
+        written
+    }
+
+    fn place_iptc(&mut self, records: Option<&'a [u8]>, format: Format) {
+        let Some(records) = records else { return };
+        let holds = match format {
+            Format::Jpeg => records.len() <= MOST_IPTC_IN_JPEG,
+            Format::Png | Format::Tiff => true,
+            _ => false,
+        };
+        if holds {
+            self.iptc = Some(records);
+        } else {
+            self.left_out.push("the IPTC records".into());
+        }
+    }
+
+    /// Texts go where other programs look for them.
+    fn place_texts(&mut self, texts: &'a [Text], format: Format) {
+        let is_ours = |text: &Text| text.keyword == "Software" && text.text.starts_with("enlarger ");
+        let was_ours = texts.iter().any(is_ours);
+        for text in texts {
+            // A note of ours on an earlier enlargement gives way to the one on this.
+            let is_note =
+                is_ours(text) || text.keyword == "Comment" && (was_ours || text.text.starts_with("enlarger "));
+            if is_note && self.provenance.is_some() {
+                continue;
+            }
+            if !self.place(text, format) {
+                self.left_out.push(format!("the text \u{201c}{}\u{201d}", text.keyword));
+            }
+        }
+    }
+
+    fn place(&mut self, text: &'a Text, format: Format) -> bool {
+        let Text { keyword, text: value } = text;
+        let fits_a_segment = value.len() <= jpeg::MOST_SEGMENT;
+        if format == Format::Png || format == Format::Jpeg && keyword == "Comment" && fits_a_segment {
+            self.texts.push(text);
+            return true;
+        }
+        let exif = self.exif.as_deref();
+        // ComfyUI reads such names before a colon, in WebP and AVIF.
+        let in_comfy = matches!(format, Format::WebP | Format::Avif);
+        let with_text = match keyword.as_str() {
+            // Where AUTOMATIC1111's page and those after it write and read it, in all formats but PNG.
+            "parameters" => exif::with_user_comment(exif, value),
+            "prompt" if in_comfy => exif::with_new_text(exif, exif::MODEL, &format!("prompt:{value}")),
+            "workflow" if in_comfy => exif::with_new_text(exif, exif::MAKE, &format!("workflow:{value}")),
+            "Title" | "Description" => exif::with_new_text(exif, exif::DESCRIPTION, value),
+            "Author" => exif::with_new_text(exif, exif::ARTIST, value),
+            "Copyright" => exif::with_new_text(exif, exif::COPYRIGHT, value),
+            _ => None,
+        };
+        // A JPEG that cannot hold both keeps what a camera wrote.
+        let with_text =
+            with_text.filter(|exif| format != Format::Jpeg || exif.len() + jpeg::EXIF_PREFIX <= jpeg::MOST_SEGMENT);
+        let placed = with_text.is_some();
+        self.exif = with_text.or(self.exif.take());
+        placed
     }
 
     /// EXIF with the provenance in it, for formats that have no other place for such a note.
@@ -48,3 +125,6 @@ impl<'a> Written<'a> {
         }
     }
 }
+
+/// A segment less Photoshop's name and the head of its block.
+const MOST_IPTC_IN_JPEG: usize = jpeg::MOST_SEGMENT - 32;

@@ -22,13 +22,13 @@ pub struct EncodeOptions {
     pub quality: Option<u8>,
     /// WebP: keep every bit.
     pub lossless: bool,
-    /// What of EXIF and XMP is kept.
+    /// What of EXIF, XMP, IPTC and texts is kept.
     pub metadata: MetadataPolicy,
     /// A sentence on how the picture was made, written where the format keeps such notes.
     pub provenance: Option<String>,
 }
 
-/// What of EXIF and XMP is kept. The ICC profile always is: without it the colours would be other ones.
+/// What of EXIF, XMP, IPTC and texts is kept. The ICC profile always is: without it the colours would be other ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MetadataPolicy {
     /// Everything.
@@ -44,7 +44,8 @@ pub enum MetadataPolicy {
 ///
 /// Formats without alpha get the picture laid on white, formats without 16 bits get it rounded to 8. PNG, JPEG and TIFF are
 /// written row by row; WebP and AVIF take the whole picture at once and hold it again. What a format cannot hold of the metadata
-/// is left out: AVIF keeps EXIF only, JPEG neither EXIF nor XMP of more than 64 KB. An AVIF is always in sRGB.
+/// is left out, and [`encode_notes`] says so: AVIF keeps EXIF only, JPEG neither EXIF nor XMP of more than 64 KB, and texts are
+/// kept where other programs look for them. An AVIF is always in sRGB.
 ///
 /// # Errors
 /// If the format is only read, cannot hold the picture's size, or `out` fails.
@@ -101,6 +102,7 @@ pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
         format == Format::Jpeg && too_long(xmp, jpeg::XMP.len()),
         "holds 64 KB of XMP: the picture has more, it was left out",
     );
+    notes.extend(written.left_out.iter().map(|what| format!("{name} has no place for {what}, which was left out")));
     notes
 }
 

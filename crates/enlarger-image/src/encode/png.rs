@@ -3,14 +3,18 @@
 use std::{io::Write, ops::Range};
 
 use fdeflate::Compressor;
-use png::{BitDepth, ColorType, Info, PixelDimensions, Unit, chunk, text_metadata::ITXtChunk};
+use png::{
+    BitDepth, ColorType, Info, PixelDimensions, Unit,
+    chunk::{self, ChunkType},
+    text_metadata::{ITXtChunk, TEXtChunk, ZTXtChunk},
+};
 use rayon::prelude::*;
 
 use super::{
     EncodeOptions, failed,
     metadata::{SOFTWARE, Written},
 };
-use crate::{Channels, Format, ImageError, Picture, Samples};
+use crate::{Channels, Format, ImageError, Picture, Samples, Text, iptc};
 
 /// Bytes of a strip: so many that its start, where compression begins anew, costs nothing, and so few that strips of all
 /// threads take little memory.
@@ -25,6 +29,9 @@ pub(super) fn write<W: Write + Send>(
 ) -> Result<(), ImageError> {
     let encoder = png::Encoder::with_info(out, info(picture, options)).map_err(told)?;
     let mut writer = encoder.write_header().map_err(told)?;
+    if let Some(cicp) = picture.metadata.cicp {
+        writer.write_chunk(ChunkType(*b"cICP"), &cicp).map_err(told)?;
+    }
     let lines = Lines::of(picture);
     let rows = (STRIP / lines.bytes).max(1);
     let height = picture.height as usize;
@@ -241,8 +248,28 @@ fn info<'a>(picture: &'a Picture, options: &'a EncodeOptions) -> Info<'a> {
         info.utf8_text.push(ITXtChunk::new("Software", SOFTWARE));
         info.utf8_text.push(ITXtChunk::new("Comment", note));
     }
+    for Text { keyword, text } in &written.texts {
+        // A zero would end the text early.
+        let text = text.replace('\0', " ");
+        // Many readers know the plain kind of text only.
+        if text.chars().all(|c| u32::from(c) < 256) {
+            info.uncompressed_latin1_text.push(TEXtChunk::new(keyword, text));
+        } else {
+            info.utf8_text.push(ITXtChunk::new(keyword, text));
+        }
+    }
+    // There is no chunk for it: other programs look into this text.
+    let iptc = written.iptc.map(|records| raw_profile("iptc", &iptc::to_resource(records)));
+    info.compressed_latin1_text.extend(iptc.map(|text| ZTXtChunk::new("Raw profile type iptc", text)));
     info.utf8_text.extend(written.xmp.map(|xmp| ITXtChunk::new("XML:com.adobe.xmp", xmp)));
     info
+}
+
+/// As ImageMagick puts a profile into a text: a name and a length, each on a line of its own, and hexadecimal digits.
+fn raw_profile(name: &str, profile: &[u8]) -> String {
+    let lines: Vec<String> =
+        profile.chunks(36).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+    format!("\n{name}\n{:8}\n{}\n", profile.len(), lines.join("\n"))
 }
 
 fn told(error: png::EncodingError) -> ImageError {

@@ -13,20 +13,22 @@ use tiff::{
 
 use super::{
     EncodeOptions, failed,
-    metadata::{SOFTWARE, Written},
+    metadata::{self, Written},
 };
 use crate::{
     Channels, Format, ImageError, Picture, Samples,
-    exif::{EXIF_DIRECTORY, GPS_DIRECTORY, Parts, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION},
+    exif::{
+        DESCRIPTION, EXIF_DIRECTORY, GPS_DIRECTORY, PROCESSING_SOFTWARE, Parts, RESOLUTION_UNIT, SOFTWARE,
+        X_RESOLUTION, Y_RESOLUTION,
+    },
     ifd::{self, Structure},
 };
 
 /// Offsets have 32 bits in an ordinary TIFF. What deflate cannot shrink grows by less than the slack.
 const MOST_ORDINARY: u64 = (1 << 32) - (64 << 20);
 
-const DESCRIPTION: u16 = 270;
-const SOFTWARE_TAG: u16 = 305;
 const XMP: u16 = 700;
+const IPTC: u16 = 33723;
 const ICC: u16 = 34675;
 
 pub(super) fn write<W: Write + Seek>(
@@ -106,15 +108,23 @@ where
     if let Some(xmp) = &written.xmp {
         field(directory, XMP, Type::BYTE, xmp.as_bytes())?;
     }
+    if let Some(records) = written.iptc {
+        field(directory, IPTC, Type::UNDEFINED, records)?;
+    }
     // What the picture's maker wrote into these goes before what we would.
     if let Some(note) = written.provenance {
-        field(directory, SOFTWARE_TAG, Type::ASCII, format!("{SOFTWARE}\0").as_bytes())?;
+        field(directory, SOFTWARE, Type::ASCII, format!("{}\0", metadata::SOFTWARE).as_bytes())?;
         field(directory, DESCRIPTION, Type::ASCII, format!("{note}\0").as_bytes())?;
     }
     if written.dpi.is_some() {
         parts.main.retain(|field| ![X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT].contains(&field.tag));
     }
     put(directory, &parts.main)?;
+    // Nobody else's, and so a sure sign of a result.
+    if let Some(note) = written.provenance {
+        let note = format!("{}: {note}\0", metadata::SOFTWARE);
+        field(directory, PROCESSING_SOFTWARE, Type::ASCII, note.as_bytes())?;
+    }
     image.write_data(samples)
 }
 

@@ -1,11 +1,15 @@
 //! Files of weights: safetensors, ncnn, PyTorch. Told apart by their content, never by their name.
 
+mod checkpoint;
+mod graph;
 pub mod ncnn;
 mod pickle;
 pub mod pytorch;
 pub mod safetensors;
 
 use std::path::Path;
+
+pub(crate) use checkpoint::unused;
 
 use crate::{error::NnError, tensor::StateDict};
 
@@ -55,4 +59,13 @@ fn read_file(path: &Path) -> Result<Vec<u8>, NnError> {
 fn count(shape: &[usize]) -> Option<usize> {
     let n = shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side))?;
     (n as u64 <= MAX_BYTES / 2).then_some(n)
+}
+
+/// A name from a file, as it may stand in a sentence.
+fn shortened(name: &str) -> String {
+    let printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(81).collect();
+    match printable.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &printable[..end]),
+        None => printable,
+    }
 }

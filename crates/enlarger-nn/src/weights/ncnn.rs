@@ -1,11 +1,14 @@
-//! ncnn's pair of files: `.param` names the layers in order, `.bin` has their values.
+//! ncnn's pair of files: `.param` has the graph, a layer per line, and `.bin` the values of its layers in that order.
 //!
-//! Only the layers of the supported networks are understood. Arrays come out named by their order, as
-//! `ncnn.0007.weight`, `.bias` and `.slope`; [`crate::architecture::detect`] gives them their real names.
+//! The graph is compared with those of the supported networks ([`super::graph`]), which gives the arrays their names.
 
 use half::f16;
 
-use super::count;
+use super::{
+    count,
+    graph::{Convolution, Graph, Id},
+    shortened,
+};
 use crate::{
     error::NnError,
     tensor::{StateDict, Tensor},
@@ -15,85 +18,174 @@ use crate::{
 const MAGIC: &str = "7767517";
 /// Marks values of 16 bits; 0 marks 32 bits (ncnn's `ModelBin::load`).
 const TAG_F16: u32 = 0x0130_6B47;
+/// ncnn marks a parameter that is an array by this, less its number.
+const ARRAY: i64 = -23300;
+/// Layers that are read; the largest community network has a tenth of it.
+const MAX_LAYERS: usize = 20_000;
 
 /// Whether this is a `.param` file in text form.
 pub fn is_param(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC.as_bytes()) && matches!(bytes.get(MAGIC.len()), Some(b'\n' | b'\r'))
 }
 
-/// Reads a pair.
+/// Reads a pair. The arrays have the names that BasicSR gives them.
 ///
 /// # Errors
-/// [`NnError::Format`] if a layer is of another kind, or the values do not match the layers to the last byte.
+/// [`NnError::Architecture`] with the layer's name if the graph is not that of a supported network, [`NnError::Format`]
+/// if the values do not match the layers to the last byte.
 pub fn read(param: &[u8], bin: &[u8]) -> Result<StateDict, NnError> {
     let text = std::str::from_utf8(param).map_err(|_| NnError::Format("the .param file is not text".into()))?;
-    let mut values = Values { rest: bin };
-    let mut dict = StateDict::default();
-    let mut order = 0;
-    for line in text.lines().skip(2).filter(|line| !line.trim().is_empty()) {
+    let mut reader = Reader { graph: Graph::default(), values: Values { rest: bin } };
+    for line in text.lines().skip(2).filter(|line| !line.trim().is_empty()).take(MAX_LAYERS) {
         let layer = Layer::parse(line)?;
-        let name = |part: &str| format!("ncnn.{order:04}.{part}");
-        match layer.kind {
-            "Convolution" => {
-                let (outputs, kernel, all) = (layer.number(0)?, layer.number(1)?, layer.number(6)?);
-                let per_output = outputs.checked_mul(kernel).and_then(|n| n.checked_mul(kernel)).unwrap_or(0);
-                if per_output == 0 || all % per_output != 0 {
-                    return Err(NnError::Format(format!("layer {} has sizes that do not divide", layer.name)));
-                }
-                let shape = vec![outputs, all / per_output, kernel, kernel];
-                dict.0.insert(name("weight"), Tensor { data: values.tagged(&shape)?, shape });
-                if layer.number(5).unwrap_or(0) == 1 {
-                    dict.0.insert(name("bias"), Tensor { shape: vec![outputs], data: values.raw(outputs)? });
-                }
-                order += 1;
+        let output = reader.layer(&layer)?;
+        reader.graph.define(layer.name, &layer.outputs, output);
+    }
+    let left = reader.values.rest.len();
+    if left > 0 {
+        return Err(NnError::Format(format!("the .bin file has {left} bytes more than its layers")));
+    }
+    reader.graph.into_weights()
+}
+
+struct Reader<'a> {
+    graph: Graph,
+    values: Values<'a>,
+}
+
+impl Reader<'_> {
+    /// What a layer computes, with its values read.
+    fn layer(&mut self, layer: &Layer<'_>) -> Result<Id, NnError> {
+        let inputs =
+            layer.inputs.iter().map(|name| self.graph.blob(layer.name, name)).collect::<Result<Vec<_>, _>>()?;
+        let graph = &mut self.graph;
+        Ok(match (layer.kind, &*inputs) {
+            ("Input", []) => graph.picture(),
+            ("Split" | "Noop", [input]) => *input,
+            ("Convolution", [input]) => self.convolution(layer, *input)?,
+            ("ReLU", [input]) => graph.rectified(*input, layer.number(0, 0.0)?),
+            ("PReLU", [input]) => {
+                let slopes = self.values.raw(layer.size(0)?)?;
+                graph.sloped(*input, slopes)
             }
-            "PReLU" => {
-                let slopes = layer.number(0)?;
-                dict.0.insert(name("slope"), Tensor { shape: vec![slopes], data: values.raw(slopes)? });
-                order += 1;
+            ("Concat", [_, ..]) if layer.number(0, 0.0)? == 0.0 => graph.concatenated(&inputs),
+            // Sums alone, each input with its weight.
+            ("Eltwise", [_, ..]) if layer.number(0, 0.0)? == 1.0 => {
+                let weights = layer.array(1)?.unwrap_or_else(|| vec![1.0; inputs.len()]);
+                if weights.len() != inputs.len() {
+                    return Err(layer.unknown());
+                }
+                let terms = inputs.iter().zip(weights).map(|(&input, weight)| graph.scaled(input, weight)).collect();
+                graph.sum(terms)
             }
-            "Input" | "Split" | "Concat" | "Eltwise" | "BinaryOp" | "Interp" | "PixelShuffle" | "ReLU" | "Crop" => {}
-            other => {
-                return Err(NnError::Architecture(format!(
-                    "the ncnn network has a layer {other:?}; ESRGAN (RRDBNet) and Compact networks have none"
-                )));
+            ("BinaryOp", [a, b]) if layer.number(0, 0.0)? == 0.0 => graph.sum(vec![*a, *b]),
+            ("BinaryOp", [a]) if layer.number(0, 0.0)? == 2.0 && layer.number(1, 0.0)? == 1.0 => {
+                graph.scaled(*a, layer.number(2, 0.0)?)
+            }
+            // Nearest neighbour by whole factors.
+            ("Interp", [input]) if layer.number(0, 0.0)? == 1.0 => {
+                let (high, wide) = (layer.number(1, 1.0)?, layer.number(2, 1.0)?);
+                let sizes = layer.number(3, 0.0)? + layer.number(4, 0.0)?;
+                if high != wide || sizes != 0.0 || !(1.0..=16.0).contains(&high) || high.fract() != 0.0 {
+                    return Err(layer.unknown());
+                }
+                graph.enlarged(*input, high as usize)
+            }
+            ("PixelShuffle", [input]) if layer.number(1, 0.0)? == 0.0 => graph.shuffled(*input, layer.size(0)?),
+            ("Reorg", [input]) if layer.number(1, 0.0)? == 0.0 => graph.unshuffled(*input, layer.size(0)?),
+            _ => return Err(layer.unknown()),
+        })
+    }
+
+    /// A convolution of 3x3 that keeps the size, and the activation that ncnn's optimizer puts into it.
+    fn convolution(&mut self, layer: &Layer<'_>, input: Id) -> Result<Id, NnError> {
+        let (outputs, kernel, all) = (layer.size(0)?, layer.size(1)?, layer.size(6)?);
+        let side = kernel as f32;
+        let plain = [(11, side, side), (2, 1.0, 1.0), (12, 1.0, 1.0), (3, 1.0, 1.0), (13, 1.0, 1.0)];
+        let padding = [(4, 0.0, 1.0), (14, 1.0, 1.0), (15, 1.0, 1.0), (16, 1.0, 1.0), (18, 0.0, 0.0), (8, 0.0, 0.0)];
+        for (key, default, needed) in plain.into_iter().chain(padding) {
+            if kernel != 3 || layer.number(key, default)? != needed {
+                return Err(layer.unknown());
             }
         }
+        let per_output = outputs.checked_mul(9).unwrap_or(0);
+        if per_output == 0 || all % per_output != 0 {
+            return Err(NnError::Format(format!("layer {} has sizes that do not divide", shortened(layer.name))));
+        }
+        let shape = vec![outputs, all / per_output, 3, 3];
+        let weight = Tensor { data: self.values.tagged(&shape)?, shape };
+        let bias = match layer.number(5, 0.0)? {
+            1.0 => self.values.raw(outputs)?,
+            _ => vec![0.0; outputs],
+        };
+        let bias = Tensor { shape: vec![outputs], data: bias };
+        let channels = [all / per_output, outputs];
+        let output = self.graph.convolved(Convolution { layer: layer.name.to_owned(), input, channels, weight, bias });
+        match (layer.number(9, 0.0)?, layer.array(10)?.as_deref()) {
+            (0.0, _) => Ok(output),
+            (1.0, _) => Ok(self.graph.rectified(output, 0.0)),
+            (2.0, Some([slope])) => Ok(self.graph.rectified(output, *slope)),
+            _ => Err(layer.unknown()),
+        }
     }
-    if !values.rest.is_empty() {
-        return Err(NnError::Format(format!("the .bin file has {} bytes more than its layers", values.rest.len())));
-    }
-    Ok(dict)
 }
 
 struct Layer<'a> {
     kind: &'a str,
     name: &'a str,
+    inputs: Vec<&'a str>,
+    outputs: Vec<&'a str>,
     parameters: Vec<(i64, &'a str)>,
 }
 
 impl<'a> Layer<'a> {
     /// `kind name inputs outputs input.. output.. key=value..`
     fn parse(line: &'a str) -> Result<Self, NnError> {
-        let broken = || NnError::Format(format!("the .param file has a broken line: {:?}", truncate(line)));
+        let broken = || NnError::Format(format!("the .param file has a broken line: {:?}", shortened(line)));
         let mut words = line.split_whitespace();
-        let kind = words.next().ok_or_else(broken)?;
-        let name = words.next().ok_or_else(broken)?;
+        let mut word = || words.next().ok_or_else(broken);
+        let (kind, name) = (word()?, word()?);
+        let mut size = || word()?.parse::<usize>().map_err(|_| broken());
+        let (inputs, outputs) = (size()?, size()?);
+        let mut blobs = |n: usize| (0..n).map(|_| words.next().ok_or_else(broken)).collect::<Result<Vec<_>, _>>();
+        let (inputs, outputs) = (blobs(inputs)?, blobs(outputs)?);
         let parameters = words
-            .filter_map(|word| word.split_once('='))
-            .map(|(key, value)| Ok((key.parse().map_err(|_| broken())?, value)))
+            .map(|word| {
+                let (key, value) = word.split_once('=').ok_or_else(broken)?;
+                Ok((key.parse().map_err(|_| broken())?, value))
+            })
             .collect::<Result<_, NnError>>()?;
-        Ok(Self { kind, name, parameters })
+        Ok(Self { kind, name, inputs, outputs, parameters })
     }
 
-    fn number(&self, key: i64) -> Result<usize, NnError> {
-        let value = self.parameters.iter().find(|(k, _)| *k == key).and_then(|(_, v)| v.parse().ok());
-        value.ok_or_else(|| NnError::Format(format!("layer {} lacks its parameter {key}", truncate(self.name))))
+    fn parameter(&self, key: i64) -> Option<&'a str> {
+        self.parameters.iter().find(|(k, _)| *k == key).map(|(_, value)| *value)
     }
-}
 
-fn truncate(text: &str) -> &str {
-    text.char_indices().nth(80).map_or(text, |(at, _)| &text[..at])
+    fn number(&self, key: i64, default: f32) -> Result<f32, NnError> {
+        self.parameter(key).map_or(Ok(default), |value| value.parse().map_err(|_| self.unknown()))
+    }
+
+    /// A size or a count, which must be there.
+    fn size(&self, key: i64) -> Result<usize, NnError> {
+        let value = self.parameter(key).and_then(|value| value.parse().ok());
+        value.ok_or_else(|| NnError::Format(format!("layer {} lacks its parameter {key}", shortened(self.name))))
+    }
+
+    /// `-233xx=n,value..`
+    fn array(&self, key: i64) -> Result<Option<Vec<f32>>, NnError> {
+        let Some(text) = self.parameter(ARRAY - key) else { return Ok(None) };
+        let values = text.split(',').skip(1).map(str::parse).collect::<Result<_, _>>();
+        values.map(Some).map_err(|_| self.unknown())
+    }
+
+    fn unknown(&self) -> NnError {
+        NnError::Architecture(format!(
+            "layer {} ({}) of the ncnn network does what ESRGAN (RRDBNet) and Compact networks do not",
+            shortened(self.name),
+            shortened(self.kind)
+        ))
+    }
 }
 
 struct Values<'a> {

@@ -78,7 +78,7 @@ pub enum Known {
 impl Known {
     fn find(module: &str, name: &str) -> Result<Self, NnError> {
         Ok(match (module, name) {
-            ("collections", "OrderedDict") => Self::OrderedDict,
+            ("collections" | "typing", "OrderedDict") => Self::OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Self::Tensor,
             ("torch._utils", "_rebuild_parameter") => Self::Parameter,
             ("torch", "Size") => Self::Size,
@@ -136,11 +136,6 @@ impl Arena {
             Some(Node::Dict(items)) => Some(items),
             _ => None,
         }
-    }
-
-    /// An item of a dictionary by its name.
-    pub fn item(&self, dict: Value, name: &str) -> Option<Value> {
-        self.dict(dict)?.iter().find(|(key, _)| self.text(*key) == Some(name)).map(|(_, value)| *value)
     }
 
     /// Every storage that a tensor uses, once, with its size in bytes.

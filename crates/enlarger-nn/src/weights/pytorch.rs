@@ -11,6 +11,7 @@ use std::{
 use half::{bf16, f16};
 
 use super::{
+    checkpoint::{Listed, network},
     count,
     pickle::{Arena, Dtype, Node, Value, unpickle},
 };
@@ -21,10 +22,14 @@ use crate::{
 
 /// The pickle of the magic number that a legacy file begins with.
 const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-/// Keys under which training code keeps the weights, the best first.
-const WRAPPERS: [&str; 7] = ["params_ema", "params", "state_dict", "model_state_dict", "model", "net", "generator"];
 /// The largest `data.pkl` that is unpacked. A network of 700 arrays has one of 100 KB.
 const MAX_PICKLE: u64 = 32 << 20;
+/// Dictionaries within dictionaries that are looked into: a checkpoint, its parts, and what wraps the network there.
+const MAX_DEPTH: usize = 6;
+/// Arrays that are looked at; a large network with its optimizer has some thousands.
+const MAX_ARRAYS: usize = 100_000;
+/// Bytes of an array's path.
+const MAX_NAME: usize = 1000;
 
 /// Whether this is the zip form.
 pub fn is_zip(bytes: &[u8]) -> bool {
@@ -103,29 +108,23 @@ fn read_legacy(bytes: &[u8]) -> Result<StateDict, NnError> {
 }
 
 fn state_dict(arena: &Arena, top: Value, storages: &HashMap<String, Vec<u8>>) -> Result<StateDict, NnError> {
-    let mut dict = top;
-    // A checkpoint may wrap a wrapper, and nobody wraps deeper.
-    for _ in 0..3 {
-        let inner = WRAPPERS.iter().find_map(|name| arena.item(dict, name).filter(|v| arena.dict(*v).is_some()));
-        match inner {
-            Some(value) => dict = value,
-            None => break,
+    if arena.dict(top).is_none() {
+        return Err(NnError::Format("the PyTorch file holds no dictionary of arrays".into()));
+    }
+    let (mut listed, mut tensors) = (Vec::new(), Vec::new());
+    for (name, value) in leaves(arena, top)? {
+        if let Some(Node::Tensor { storage, offset, size, stride }) = arena.node(value) {
+            let whole = matches!(storage.dtype, Dtype::Whole(_));
+            listed.push(Listed { name, whole, shape: size.clone() });
+            tensors.push((storage, *offset, size, stride));
         }
     }
-    let Some(items) = arena.dict(dict) else {
-        return Err(NnError::Format("the PyTorch file holds no dictionary of arrays".into()));
-    };
     let mut result = StateDict::default();
-    for (key, value) in items {
-        let (Some(name), Some(Node::Tensor { storage, offset, size, stride })) = (arena.text(*key), arena.node(*value))
-        else {
-            continue;
-        };
+    for (at, name) in network(&listed)? {
+        let (storage, offset, size, stride) = tensors[at];
         let Some(values) = storages.get(&storage.key) else { return Err(damaged("a storage is missing")) };
-        if let Some(data) = gather(values, storage.dtype, *offset, size, stride)? {
-            let name = name.strip_prefix("module.").unwrap_or(name).to_owned();
-            result.0.insert(name, Tensor { shape: size.clone(), data });
-        }
+        let data = gather(values, storage.dtype, offset, size, stride)?;
+        result.0.insert(name, Tensor { shape: size.clone(), data });
     }
     if result.0.is_empty() {
         return Err(NnError::Format("the PyTorch file holds no arrays of numbers".into()));
@@ -133,14 +132,37 @@ fn state_dict(arena: &Arena, top: Value, storages: &HashMap<String, Vec<u8>>) ->
     Ok(result)
 }
 
-/// A tensor's values in row-major order; `None` for whole numbers, which no network here needs.
-fn gather(
-    bytes: &[u8],
-    dtype: Dtype,
-    offset: usize,
-    size: &[usize],
-    stride: &[usize],
-) -> Result<Option<Vec<f32>>, NnError> {
+/// All values in a dictionary and the dictionaries in it, by their keys joined with dots.
+fn leaves(arena: &Arena, top: Value) -> Result<Vec<(String, Value)>, NnError> {
+    let mut leaves = Vec::new();
+    let mut seen = 0;
+    let mut open = vec![(String::new(), top, 0)];
+    while let Some((path, dict, depth)) = open.pop() {
+        for (key, value) in arena.dict(dict).unwrap_or_default() {
+            seen += 1;
+            if seen > MAX_ARRAYS {
+                return Err(NnError::Format(format!("the PyTorch file lists more than {MAX_ARRAYS} values")));
+            }
+            let name = match (arena.text(*key), key) {
+                (Some(text), _) => format!("{path}{text}"),
+                (_, Value::Int(number)) => format!("{path}{number}"),
+                _ => continue,
+            };
+            if name.len() > MAX_NAME {
+                return Err(damaged("an array's name has no end"));
+            }
+            if arena.dict(*value).is_none() {
+                leaves.push((name, *value));
+            } else if depth < MAX_DEPTH {
+                open.push((name + ".", *value, depth + 1));
+            }
+        }
+    }
+    Ok(leaves)
+}
+
+/// A tensor's values in row-major order.
+fn gather(bytes: &[u8], dtype: Dtype, offset: usize, size: &[usize], stride: &[usize]) -> Result<Vec<f32>, NnError> {
     let n = count(size).ok_or_else(|| damaged("an array is larger than any file"))?;
     let width = dtype.bytes();
     let at = |index: usize| {
@@ -151,12 +173,9 @@ fn gather(
             Dtype::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
             Dtype::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
             Dtype::F64 => f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32,
-            Dtype::Whole(_) => 0.0,
+            Dtype::Whole(_) => return None,
         })
     };
-    if matches!(dtype, Dtype::Whole(_)) {
-        return Ok(None);
-    }
     if stride.len() != size.len() {
         return Err(damaged("an array has another number of strides than sides"));
     }
@@ -174,5 +193,5 @@ fn gather(
             index[side] = 0;
         }
     }
-    Ok(Some(values))
+    Ok(values)
 }

@@ -3,7 +3,10 @@
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::count;
+use super::{
+    checkpoint::{Listed, network},
+    count,
+};
 use crate::{
     error::NnError,
     tensor::{StateDict, Tensor},
@@ -15,22 +18,30 @@ pub fn is_safetensors(bytes: &[u8]) -> bool {
     u64::from_le_bytes(*length) <= rest.len() as u64 && rest.first() == Some(&b'{')
 }
 
-/// Reads F32, F16 and BF16 arrays.
+/// Reads the network's arrays: F64, F32, F16 and BF16.
 ///
 /// # Errors
-/// [`NnError::Format`] if the header is damaged or an array has another type.
+/// [`NnError::Format`] if the header is damaged or an array has another type, [`NnError::Weights`] if arrays serve no
+/// supported network.
 pub fn read(bytes: &[u8]) -> Result<StateDict, NnError> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| NnError::Format(format!("the safetensors file is damaged: {e}")))?;
+    let views = file.tensors();
+    let listed: Vec<Listed> = views
+        .iter()
+        .map(|(name, view)| Listed { name: name.clone(), whole: is_whole(view.dtype()), shape: view.shape().to_vec() })
+        .collect();
     let mut dict = StateDict::default();
-    for (name, view) in file.tensors() {
+    for (at, name) in network(&listed)? {
+        let view = &views[at].1;
         let data = view.data();
         let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::BF16 => data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::F64 => data.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+            Dtype::F32 => data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Dtype::F16 => data.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => data.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
             other => {
-                return Err(NnError::Format(format!("{name} holds {other:?}; F32, F16 and BF16 are read")));
+                return Err(NnError::Format(format!("{name} holds {other:?}; F64, F32, F16 and BF16 are read")));
             }
         };
         if count(view.shape()) != Some(values.len()) {
@@ -39,6 +50,11 @@ pub fn read(bytes: &[u8]) -> Result<StateDict, NnError> {
         dict.0.insert(name, Tensor { shape: view.shape().to_vec(), data: values });
     }
     Ok(dict)
+}
+
+fn is_whole(dtype: Dtype) -> bool {
+    use Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
+    matches!(dtype, BOOL | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
 }
 
 /// Writes a file: each array as F16 if that loses nothing, else as F32. The same arrays give the same bytes.

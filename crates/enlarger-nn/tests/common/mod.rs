@@ -2,9 +2,42 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::{ops::ControlFlow, sync::Mutex};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
-use enlarger_nn::{Network, RunOptions, Sink, Source, pool, upscale};
+use enlarger_nn::{
+    Architecture, Backend, Isa, Network, NnError, Precision, RunOptions, Sink, Source, architecture, pool, upscale,
+    weights,
+};
+
+/// A file of `reference/`.
+pub fn reference(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
+}
+
+/// The network in a file, by the portable kernels.
+///
+/// # Errors
+/// What is said to a user who adds the file.
+pub fn load(file: &Path) -> Result<Network, NnError> {
+    let (kind, dict) = weights::read(file).and_then(architecture::detect)?;
+    Network::build(&kind, &dict, &Backend { isa: Isa::Portable, precision: Precision::F32 })
+}
+
+/// The network in a file computes what PyTorch does, which `reference/<expected>.expected.safetensors` has.
+pub fn check(file: &Path, expected: &str) -> Architecture {
+    let name = file.display();
+    let network = load(file).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let expected = weights::read(&reference(&format!("{expected}.expected.safetensors"))).expect("a reference");
+    let (input, output) = (&expected.0["input"], &expected.0["output"]);
+    let photo = Photo { width: input.shape[1] as u32, height: input.shape[0] as u32, rgb: input.data.clone() };
+    let off = worst(&run(&network, &photo), &output.data);
+    assert!(off < 1e-5, "{name}: off by {off}");
+    *network.architecture()
+}
 
 /// Interleaved RGB floats.
 pub struct Photo {

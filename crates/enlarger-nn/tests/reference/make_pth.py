@@ -1,6 +1,7 @@
-"""Makes the small PyTorch files and PyTorch's own results that tests/pytorch.rs compares with.
+"""Makes the small files of weights and PyTorch's own results that tests/pytorch.rs and tests/ncnn.rs compare with.
 
 Needs torch and numpy. The networks are written here from their papers; weights are random, sizes tiny.
+`make_pth.py NAME..` writes only the files that begin with these names.
 """
 
 import json
@@ -8,6 +9,7 @@ import os
 import pickle
 import struct
 import sys
+import typing
 from collections import OrderedDict
 
 import numpy as np
@@ -38,6 +40,12 @@ def rrdb_state(seen, nf=8, nb=1, gc=4):
     return OrderedDict((f"{n}.{k}", v) for n, l in layers.items() for k, v in l.items())
 
 
+def plus_state(state, nf=8, gc=4):
+    """The convolutions of one pixel that ESRGAN+ adds to each dense block."""
+    plus = {k.replace("conv1.weight", "conv1x1.weight"): torch.randn(gc, nf, 1, 1) / nf**0.5 for k in state if ".conv1.weight" in k}
+    return OrderedDict(list(state.items()) + list(plus.items()))
+
+
 def rrdb(state, x, unshuffle, nb=1):
     lrelu = lambda t: F.leaky_relu(t, 0.2)
     feat = run(state, "conv_first", F.pixel_unshuffle(x, unshuffle) if unshuffle > 1 else x)
@@ -46,8 +54,13 @@ def rrdb(state, x, unshuffle, nb=1):
         outer = body
         for d in (1, 2, 3):
             xs = [body]
+            point = state.get(f"body.{b}.rdb{d}.conv1x1.weight")
             for k in range(1, 5):
                 xs.append(lrelu(run(state, f"body.{b}.rdb{d}.conv{k}", torch.cat(xs, 1))))
+                if point is not None and k == 2:
+                    xs[2] = xs[2] + F.conv2d(xs[0], point)
+                if point is not None and k == 4:
+                    xs[4] = xs[4] + xs[2]
             body = run(state, f"body.{b}.rdb{d}.conv5", torch.cat(xs, 1)) * 0.2 + body
         body = body * 0.2 + outer
     feat = feat + run(state, "conv_body", body)
@@ -88,7 +101,7 @@ def esrgan_names(state, nb=1):
         elif layer in tail:
             layer = tail[layer]
         else:
-            layer = layer.replace("body.", "model.1.sub.").replace(".rdb", ".RDB") + ".0"
+            layer = layer.replace("body.", "model.1.sub.").replace(".rdb", ".RDB") + ("" if layer.endswith("1x1") else ".0")
         out[f"{layer}.{part}"] = v
     return out
 
@@ -103,8 +116,95 @@ def trunk_names(state):
     return out
 
 
+class Ncnn:
+    """Writes a graph as ncnn's converters do."""
+
+    def __init__(self, fused):
+        self.lines, self.bin, self.blobs, self.fused = [], b"", 0, fused
+
+    def layer(self, kind, inputs, parameters, output=None):
+        self.blobs += 1
+        output = output or f"b{self.blobs}"
+        self.lines.append(f"{kind} {kind.lower()}_{len(self.lines)} {len(inputs)} 1 {' '.join(inputs + [output])} {parameters}")
+        return output
+
+    def conv(self, state, name, blob, slope=None, output=None):
+        w, b = state[name + ".weight"], state[name + ".bias"]
+        text = f"0={w.shape[0]} 1=3 11=3 2=1 12=1 3=1 13=1 4=1 14=1 15=1 16=1 5=1 6={w.numel()}"
+        if self.fused and slope is not None:
+            text += f" 9=2 -23310=1,{slope:e}"
+        self.bin += struct.pack("<I", 0) + w.numpy().astype("<f4").tobytes() + b.numpy().astype("<f4").tobytes()
+        out = self.layer("Convolution", [blob], text, output)
+        return out if self.fused or slope is None else self.layer("ReLU", [out], f"0={slope:e}")
+
+    def residual(self, blob, trunk):
+        """`0.2 * blob + trunk`: one layer, or two."""
+        if not self.fused:
+            return self.layer("Eltwise", [blob, trunk], "0=1 -23301=2,0.2,1.0")
+        return self.layer("BinaryOp", [trunk, self.layer("BinaryOp", [blob], "0=2 1=1 2=2.000000e-01")], "0=0")
+
+    def enlarged(self, blob, by):
+        return self.layer("Interp", [blob], f"0=1 1={by:e} 2={by:e}")
+
+    def write(self, name):
+        if wanted(name):
+            with open(os.path.join(OUT, name + ".param"), "w") as f:
+                f.write(f"7767517\n{len(self.lines)} {self.blobs}\n" + "\n".join(self.lines) + "\n")
+            with open(os.path.join(OUT, name + ".bin"), "wb") as f:
+                f.write(self.bin)
+
+
+def ncnn_rrdb(name, state, unshuffle, fused):
+    net = Ncnn(fused)
+    blob = net.layer("Input", [], "", "data")
+    if unshuffle > 1:
+        blob = net.layer("Reorg", [blob], f"0={unshuffle}")
+    first = trunk = net.conv(state, "conv_first", blob)
+    for d in (1, 2, 3):
+        xs = [trunk]
+        for k in range(1, 6):
+            blob = xs[0] if k == 1 else net.layer("Concat", list(xs), "0=0")
+            xs.append(net.conv(state, f"body.0.rdb{d}.conv{k}", blob, 0.2 if k < 5 else None))
+        trunk = net.residual(xs[5], trunk)
+    blob = net.conv(state, "conv_body", net.residual(trunk, first))
+    blob = net.layer("BinaryOp", [first, blob], "0=0")
+    for up in ("conv_up1", "conv_up2"):
+        blob = net.conv(state, up, net.enlarged(blob, 2), 0.2)
+    net.conv(state, "conv_last", net.conv(state, "conv_hr", blob, 0.2), output="output")
+    net.write(name)
+
+
+def ncnn_compact(name, state, scale, convs=2):
+    net = Ncnn(False)
+    data = blob = net.layer("Input", [], "", "data")
+    for i in range(convs + 1):
+        blob = net.conv(state, f"body.{2 * i}", blob)
+        slopes = state[f"body.{2 * i + 1}.weight"]
+        net.bin += slopes.numpy().astype("<f4").tobytes()
+        blob = net.layer("PReLU", [blob], f"0={slopes.numel()}")
+    blob = net.layer("PixelShuffle", [net.conv(state, f"body.{2 * convs + 2}", blob)], f"0={scale}")
+    net.layer("BinaryOp", [blob, net.enlarged(data, scale)], "0=0", "output")
+    net.write(name)
+
+
+class Typed:
+    """A dictionary that is saved as some trainers save theirs, by its name in `typing`."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __reduce__(self):
+        return typing.OrderedDict, (), None, None, iter(self.items.items())
+
+
+def wanted(name):
+    return len(sys.argv) < 2 or any(name.startswith(word) for word in sys.argv[1:])
+
+
 def reference(name, x, y):
     """Input and output as [h][w][3] in one safetensors file."""
+    if not wanted(name):
+        return
     arrays = {"input": x, "output": y}
     header, data = {}, b""
     for key, tensor in arrays.items():
@@ -118,7 +218,8 @@ def reference(name, x, y):
 
 
 def save(name, content, legacy=False):
-    torch.save(content, os.path.join(OUT, name + ".pth"), _use_new_zipfile_serialization=not legacy)
+    if wanted(name):
+        torch.save(content, os.path.join(OUT, name + ".pth"), _use_new_zipfile_serialization=not legacy)
 
 
 def main():
@@ -146,10 +247,40 @@ def main():
         save("compact_x3_strided", views)
         reference("compact_x3_strided", x, compact(s, x, 3))
 
+        # Files that come with something else beside or around the network.
+        torch.manual_seed(8)
+        s = plus_state(rrdb_state(3))
+        parameter = torch.nn.Parameter(torch.zeros(3))
+        adam = torch.optim.Adam([parameter])
+        parameter.grad = torch.ones(3)
+        adam.step()
+        wrapped = OrderedDict(("module.module." + k, v) for k, v in s.items())
+        wrapped["module.module.bn.num_batches_tracked"] = torch.tensor(7)
+        save("plus_x4_checkpoint", {"generator": wrapped, "optimizer": adam.state_dict(), "iter": torch.tensor([5])})
+        reference("plus_x4_checkpoint", x, rrdb(s, x, 1))
+        save("plus_x4_esrgan_legacy", {"netG": esrgan_names(s)}, legacy=True)
+        reference("plus_x4_esrgan_legacy", x, rrdb(s, x, 1))
+        s = compact_state(2)
+        save("typed_x2_params-ema", {"params-ema": Typed(s), "params": Typed(compact_state(2))})
+        reference("typed_x2_params-ema", x, compact(s, x, 2))
+
+        torch.manual_seed(9)
+        s = rrdb_state(3)
+        ncnn_rrdb("ncnn_x4_fused", s, 1, fused=True)
+        reference("ncnn_x4_fused", x, rrdb(s, x, 1))
+        s = rrdb_state(12)
+        ncnn_rrdb("ncnn_x2_reorg", s, 2, fused=False)
+        reference("ncnn_x2_reorg", x, rrdb(s, x, 2))
+        s = compact_state(3)
+        ncnn_compact("ncnn_compact_x3", s, 3)
+        reference("ncnn_compact_x3", x, compact(s, x, 3))
+
     class Evil:
         def __reduce__(self):
             return (os.system, ("echo this must never run > /tmp/enlarger-was-here",))
 
+    if not wanted("evil"):
+        return
     with open(os.path.join(OUT, "evil.pth"), "wb") as f:
         f.write(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
         f.write(pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + pickle.dumps({"params": Evil()}, 2))

@@ -1,5 +1,6 @@
 //! Who is calling: nobody in particular, an API key, or the bearer of a token.
 
+pub(crate) mod credentials;
 mod jwt;
 pub mod keys;
 
@@ -12,7 +13,7 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -26,8 +27,6 @@ use crate::{
     error::{ApiError, ApiResult},
 };
 
-/// Headers that may carry a key, besides `Authorization`.
-const KEY_HEADERS: [&str; 3] = ["x-api-key", "x-freepik-api-key", "x-magnific-api-key"];
 /// The use of a key is written down this often.
 const NOTE_USE: Duration = Duration::from_secs(60);
 /// Owners whose rate is remembered before idle ones are forgotten.
@@ -94,21 +93,32 @@ impl Authority {
         if !self.required {
             return Ok(Caller { owner: None, admin: true });
         }
-        let credential = credential(headers).ok_or_else(|| ApiError::unauthorized("Missing API key"))?;
-        let invalid = || ApiError::unauthorized("Invalid API key");
-        let caller = if credential.starts_with(keys::START) {
-            let key = keys::verify(&*self.store, credential).await?.ok_or_else(invalid)?;
+        let credentials = credentials::all(headers);
+        if credentials.is_empty() {
+            return Err(ApiError::unauthorized("Missing API key"));
+        }
+        // Clients of other services send those services' keys along, so one good credential among several is enough.
+        for credential in &credentials {
+            if let Some(caller) = self.known(credential).await? {
+                self.check_rate(caller.owner.as_deref().unwrap_or_default())?;
+                return Ok(caller);
+            }
+        }
+        Err(ApiError::unauthorized("Invalid API key"))
+    }
+
+    /// Whose credential this is.
+    async fn known(&self, credential: &str) -> ApiResult<Option<Caller>> {
+        if credential.starts_with(keys::START) {
+            let Some(key) = keys::verify(&*self.store, credential).await? else { return Ok(None) };
             if self.should_note(key.id) {
                 self.store.key_used(key.id).await?;
             }
-            Caller { owner: Some(key.id.to_string()), admin: keys::is_admin(&key) }
-        } else {
-            let tokens = self.tokens.as_ref().ok_or_else(invalid)?;
-            let subject = tokens.subject(credential).await.ok_or_else(invalid)?;
-            Caller { owner: Some(format!("jwt:{subject}")), admin: false }
-        };
-        self.check_rate(caller.owner.as_deref().unwrap_or_default())?;
-        Ok(caller)
+            return Ok(Some(Caller { owner: Some(key.id.to_string()), admin: keys::is_admin(&key) }));
+        }
+        let Some(tokens) = &self.tokens else { return Ok(None) };
+        let subject = tokens.subject(credential).await;
+        Ok(subject.map(|subject| Caller { owner: Some(format!("jwt:{subject}")), admin: false }))
     }
 
     fn should_note(&self, key: Uuid) -> bool {
@@ -131,16 +141,6 @@ impl Authority {
             error.retry_after(wait)
         })
     }
-}
-
-/// The credential of a request, wherever it stands.
-fn credential(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
-    let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
-        let (scheme, rest) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(rest.trim()).filter(|rest| !rest.is_empty())
-    });
-    bearer.or_else(|| KEY_HEADERS.iter().find_map(|name| text(name)))
 }
 
 /// Lets only known callers through, and tells handlers who it is.

@@ -18,11 +18,14 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{RouterError, known};
+use super::{
+    errors::{RouterErrorBody, RouterValidationErrorBody},
+    known,
+};
 use crate::{
     app::App,
     auth::Caller,
-    error::{ApiError, ApiResult, ErrorBody},
+    error::{ApiError, ApiResult},
     extract::Path,
     job::kind,
     magnific::{
@@ -30,12 +33,13 @@ use crate::{
         wire::{TaskData, TaskResponse},
     },
     submit::{self, submit},
+    wait,
 };
 
 /// How long a run is held open.
 const HELD: Duration = Duration::from_secs(600);
-/// How often a waiting request looks for changes made by other processes.
-const LOOK: Duration = Duration::from_secs(1);
+/// The type of error of a run that was cancelled: of those that clients know, the one that says who ended it.
+const GIVEN_UP: &str = "client_disconnected";
 /// Which of its endpoints a body was sent to: a key is good for one of them.
 const RUN: &str = "router-run";
 const QUEUED: &str = "router-queued";
@@ -76,18 +80,19 @@ enum QueueStatus {
     request_body(content = crate::magnific::PrecisionV2Request, content_type = "application/json"),
     responses(
         (status = 200, description = "The result", body = TaskResponse),
-        (status = 400, description = "Bad Request", body = ErrorBody),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-        (status = 404, description = "There is no such model", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 409, description = "The Idempotency-Key is in use, or the run was cancelled", body = ErrorBody),
-        (status = 413, description = "The body is too large", body = ErrorBody),
-        (status = 422, description = "The picture could not be enlarged", body = ErrorBody),
-        (status = 429, description = "The queue is full, or too many requests with this key", body = ErrorBody),
-        (status = 500, description = "Internal Server Error", body = ErrorBody),
-        (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
-        (status = 504, description = "Not done within 10 minutes. The same Idempotency-Key collects it later", body = ErrorBody),
+        (status = 400, description = "Bad Request", body = RouterErrorBody),
+        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
+        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
+        (status = 404, description = "There is no such model", body = RouterErrorBody),
+        (status = 408, description = "The body came too slowly", body = RouterErrorBody),
+        (status = 409, description = "The Idempotency-Key is in use, or the run was cancelled", body = RouterErrorBody),
+        (status = 413, description = "The body is too large", body = RouterErrorBody),
+        (status = 415, description = "The body is not JSON but a form or a file", body = RouterErrorBody),
+        (status = 422, description = "Fields that cannot be accepted, or a picture that cannot be enlarged", body = RouterValidationErrorBody),
+        (status = 429, description = "The queue is full, or too many requests with this key", body = RouterErrorBody),
+        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
+        (status = 503, description = "Nothing can be stored at the moment", body = RouterErrorBody),
+        (status = 504, description = "Not done within 10 minutes. The same Idempotency-Key collects it later", body = RouterErrorBody),
     ),
 )]
 pub(crate) async fn run(
@@ -96,64 +101,44 @@ pub(crate) async fn run(
     Path((owner, model)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, RouterError> {
+) -> ApiResult<Response> {
     known(&owner, &model)?;
     let accepted = submit(&app, &caller, &headers, body, read_v2, RUN).await?;
-    let task = wait(&app, &caller, accepted.task.id).await?;
+    let deadline = Instant::now() + HELD;
+    let task = wait::until(&app, &caller.scope(), accepted.task.id, deadline, f64::INFINITY).await?;
     let response = match task.state {
         TaskState::Completed => {
             let data = TaskData::of(&app, &task, &app.base(&headers))?;
             Json(TaskResponse { data }).into_response()
         }
-        TaskState::Failed | TaskState::Cancelled => return Err(failure(&task).into()),
+        TaskState::Failed | TaskState::Cancelled => return Err(failure(&task)),
         TaskState::Created | TaskState::InProgress => {
             let message =
                 "the result is not ready yet; send the same request with the same Idempotency-Key to collect it";
             let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message);
-            return Err(error.retry_after(10).into());
+            return Err(error.retry_after(10));
         }
     };
-    Ok(submit::headers(&app, &submit::Accepted { task, replayed: accepted.replayed }, response).await?)
-}
-
-/// Waits until a task ends, or for [`HELD`].
-async fn wait(app: &App, caller: &Caller, id: Uuid) -> ApiResult<Task> {
-    let deadline = Instant::now() + HELD;
-    let mut changes = app.store.changes();
-    loop {
-        let task = app.store.get(id, &caller.scope()).await?.ok_or_else(ApiError::no_task)?;
-        if task.state.is_terminal() || Instant::now() >= deadline || app.stop.is_cancelled() {
-            return Ok(task);
-        }
-        let look = tokio::time::sleep(LOOK);
-        tokio::pin!(look);
-        loop {
-            tokio::select! {
-                () = app.stop.cancelled() => break,
-                () = &mut look => break,
-                change = changes.recv() => if change.map_or(true, |change| change.task == id && change.state.is_terminal()) { break },
-            }
-        }
-    }
+    submit::headers(&app, &headers, &submit::Accepted { task, replayed: accepted.replayed }, response).await
 }
 
 /// A failed task as an error of its own.
 fn failure(task: &Task) -> ApiError {
-    let error_type = error_type(task).unwrap_or("provider_error");
     let message = task.error.as_ref().map_or("the task failed", |error| error.message.as_str());
-    let status = match error_type {
-        "cancelled" => StatusCode::CONFLICT,
-        "invalid_input" => StatusCode::UNPROCESSABLE_ENTITY,
-        _ => return ApiError { bucket: Some("provider_error"), ..ApiError::internal(message) },
+    let error = match error_type(task) {
+        Some(GIVEN_UP) => {
+            ApiError { bucket: Some(GIVEN_UP), ..ApiError::conflict("cancelled", "the run was cancelled") }
+        }
+        Some("invalid_input") => ApiError::field("image", format!("could not be enlarged: {message}")),
+        _ => ApiError { bucket: Some("provider_error"), ..ApiError::internal(message) },
     };
-    let error = ApiError::new(status, error_type, message);
     ApiError { hint: task.error.as_ref().and_then(|error| error.hint.clone()), ..error }
 }
 
 /// The bucket of a failure: the client's picture, the client's wish, or us.
 fn error_type(task: &Task) -> Option<&'static str> {
     match (task.state, task.error.as_ref().map(|error| error.code.as_str())) {
-        (TaskState::Cancelled, _) => Some("cancelled"),
+        (TaskState::Cancelled, _) => Some(GIVEN_UP),
         (TaskState::Failed, Some("internal" | "worker_died" | "storage" | "busy" | "network" | "model" | "memory")) => {
             Some("provider_error")
         }
@@ -169,16 +154,18 @@ fn error_type(task: &Task) -> Option<&'static str> {
     request_body(content = crate::magnific::PrecisionV2Request, content_type = "application/json"),
     responses(
         (status = 201, description = "Queued", body = QueuedRequest),
-        (status = 400, description = "Bad Request", body = ErrorBody),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-        (status = 404, description = "There is no such model", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 409, description = "The Idempotency-Key is in use", body = ErrorBody),
-        (status = 413, description = "The body is too large", body = ErrorBody),
-        (status = 429, description = "The queue is full, or too many requests with this key", body = ErrorBody),
-        (status = 500, description = "Internal Server Error", body = ErrorBody),
-        (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
+        (status = 400, description = "Bad Request", body = RouterErrorBody),
+        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
+        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
+        (status = 404, description = "There is no such model", body = RouterErrorBody),
+        (status = 408, description = "The body came too slowly", body = RouterErrorBody),
+        (status = 409, description = "The Idempotency-Key is in use", body = RouterErrorBody),
+        (status = 413, description = "The body is too large", body = RouterErrorBody),
+        (status = 415, description = "The body is not JSON but a form or a file", body = RouterErrorBody),
+        (status = 422, description = "Fields that cannot be accepted", body = RouterValidationErrorBody),
+        (status = 429, description = "The queue is full, or too many requests with this key", body = RouterErrorBody),
+        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
+        (status = 503, description = "Nothing can be stored at the moment", body = RouterErrorBody),
     ),
 )]
 pub(crate) async fn submit_request(
@@ -187,7 +174,7 @@ pub(crate) async fn submit_request(
     Path((owner, model)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, RouterError> {
+) -> ApiResult<Response> {
     known(&owner, &model)?;
     let accepted = submit(&app, &caller, &headers, body, read_v2, QUEUED).await?;
     let place = app.store.queue_place(accepted.task.id).await?;
@@ -198,14 +185,14 @@ pub(crate) async fn submit_request(
         error_type: None,
         detail: None,
     };
-    Ok(submit::headers(&app, &accepted, (StatusCode::CREATED, Json(queued)).into_response()).await?)
+    submit::headers(&app, &headers, &accepted, (StatusCode::CREATED, Json(queued)).into_response()).await
 }
 
-async fn find(app: &App, caller: &Caller, owner: &str, model: &str, id: &str) -> Result<Task, RouterError> {
+async fn find(app: &App, caller: &Caller, owner: &str, model: &str, id: &str) -> ApiResult<Task> {
     known(owner, model)?;
     let id: Uuid = id.parse().map_err(|_| ApiError::no_task())?;
     let task = app.store.get(id, &caller.scope()).await?.filter(|task| task.kind == kind::PRECISION_V2);
-    Ok(task.ok_or_else(ApiError::no_task)?)
+    task.ok_or_else(ApiError::no_task)
 }
 
 async fn queued(app: &App, task: &Task) -> ApiResult<QueuedRequest> {
@@ -232,19 +219,19 @@ async fn queued(app: &App, task: &Task) -> ApiResult<QueuedRequest> {
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
         (status = 200, description = "Where it stands", body = QueuedRequest),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-        (status = 404, description = "There is no such model or run, for this key", body = ErrorBody),
-        (status = 429, description = "Too many requests with this key", body = ErrorBody),
-        (status = 500, description = "Internal Server Error", body = ErrorBody),
-        (status = 503, description = "The store is not available", body = ErrorBody),
+        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
+        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
+        (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
+        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
+        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
+        (status = 503, description = "The store is not available", body = RouterErrorBody),
     ),
 )]
 pub(crate) async fn status(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path((owner, model, id)): Path<(String, String, String)>,
-) -> Result<Response, RouterError> {
+) -> ApiResult<Response> {
     let task = find(&app, &caller, &owner, &model, &id).await?;
     let mut response = Json(queued(&app, &task).await?).into_response();
     if !task.state.is_terminal() {
@@ -260,12 +247,12 @@ pub(crate) async fn status(
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
         (status = 200, description = "The result; or where it stands, while it is not done", body = serde_json::Value, content_type = "application/json"),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-        (status = 404, description = "There is no such model or run, for this key", body = ErrorBody),
-        (status = 429, description = "Too many requests with this key", body = ErrorBody),
-        (status = 500, description = "Internal Server Error", body = ErrorBody),
-        (status = 503, description = "The store is not available", body = ErrorBody),
+        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
+        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
+        (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
+        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
+        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
+        (status = 503, description = "The store is not available", body = RouterErrorBody),
     ),
 )]
 pub(crate) async fn result(
@@ -273,7 +260,7 @@ pub(crate) async fn result(
     Extension(caller): Extension<Caller>,
     Path((owner, model, id)): Path<(String, String, String)>,
     headers: HeaderMap,
-) -> Result<Response, RouterError> {
+) -> ApiResult<Response> {
     let task = find(&app, &caller, &owner, &model, &id).await?;
     if task.state == TaskState::Completed {
         let data = TaskData::of(&app, &task, &app.base(&headers))?;
@@ -288,20 +275,20 @@ pub(crate) async fn result(
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
         (status = 200, description = "Cancelled", body = QueuedRequest),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-        (status = 404, description = "There is no such model or run, for this key", body = ErrorBody),
+        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
+        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
+        (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
         (status = 409, description = "It was done before", body = serde_json::Value, content_type = "application/json"),
-        (status = 429, description = "Too many requests with this key", body = ErrorBody),
-        (status = 500, description = "Internal Server Error", body = ErrorBody),
-        (status = 503, description = "The store is not available", body = ErrorBody),
+        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
+        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
+        (status = 503, description = "The store is not available", body = RouterErrorBody),
     ),
 )]
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path((owner, model, id)): Path<(String, String, String)>,
-) -> Result<Response, RouterError> {
+) -> ApiResult<Response> {
     let task = find(&app, &caller, &owner, &model, &id).await?;
     match app.store.cancel(task.id, &caller.scope()).await? {
         Cancelled::Done(task) => Ok(Json(queued(&app, &task).await?).into_response()),
@@ -311,6 +298,6 @@ pub(crate) async fn cancel(
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             Ok(response)
         }
-        Cancelled::NotFound => Err(ApiError::no_task().into()),
+        Cancelled::NotFound => Err(ApiError::no_task()),
     }
 }

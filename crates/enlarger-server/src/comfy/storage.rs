@@ -14,8 +14,10 @@ use crate::{
     app::App,
     auth::Caller,
     error::{ApiError, ApiResult, ErrorBody},
+    extract::Query,
     fields::Fields,
     files::{Key, signed::Right},
+    magnific::Paging,
 };
 
 /// Largest body of these requests, in MB.
@@ -36,6 +38,9 @@ pub(crate) struct StorageRequest {
     /// What the file is. Not relied on.
     #[schema(required = false)]
     content_type: String,
+    /// Accepted and not used: every file is uploaded.
+    #[schema(required = false)]
+    file_hash: String,
 }
 
 /// Where the file goes, and where it is then.
@@ -62,6 +67,7 @@ pub(crate) struct StorageResponse {
         (status = 403, description = "A web page of another site sent this", body = ErrorBody),
         (status = 408, description = "The body came too slowly", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not JSON but a form or a file", body = ErrorBody),
         (status = 429, description = "Too many requests with this key", body = ErrorBody),
         (status = 500, description = "Internal Server Error", body = ErrorBody),
         (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
@@ -75,10 +81,10 @@ pub(crate) async fn create_storage(
 ) -> ApiResult<Json<StorageResponse>> {
     let body = app.bodies.spool(body, BODY_MB, &app.files.tmp()).await?;
     let mut fields = Fields::parse(&body)?;
-    let file_name = fields.text("file_name", LONGEST_NAME).filter(|name| !name.is_empty());
-    if file_name.is_none() && fields.value("file_name").is_none_or(|name| name == "") {
+    if fields.raw("file_name").is_none() {
         fields.reject("file_name", "is required");
     }
+    let file_name = fields.text("file_name", LONGEST_NAME);
     let content_type = fields.text("content_type", 255);
     fields.done()?;
     let object = announce(&app, &caller, file_name.unwrap_or_default(), content_type).await?;
@@ -151,6 +157,7 @@ pub(crate) struct Upload {
         (status = 403, description = "A web page of another site sent this", body = ErrorBody),
         (status = 408, description = "The body came too slowly", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not JSON but a form or a file", body = ErrorBody),
         (status = 429, description = "Too many requests with this key", body = ErrorBody),
         (status = 500, description = "Internal Server Error", body = ErrorBody),
         (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
@@ -195,6 +202,68 @@ pub(crate) async fn request_urls(
         });
     }
     Ok(Json(UploadsResponse { data }))
+}
+
+/// A page of uploads, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UploadList {
+    data: Vec<UploadedFile>,
+}
+
+/// A file that was announced, and is here once its bytes came.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Uploaded)]
+pub(crate) struct UploadedFile {
+    /// The file's name here.
+    file_id: Uuid,
+    /// As it was announced.
+    file_name: String,
+    /// As it was announced.
+    content_type: Option<String>,
+    /// Bytes; none have come yet when it is `null`.
+    size: Option<u64>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Send it as `image`.
+    #[schema(format = Uri)]
+    asset_url: String,
+    /// Seconds until `asset_url` expires.
+    asset_url_expires_in: i64,
+}
+
+#[utoipa::path(
+    get, path = "/v1/ai/uploads", operation_id = "listUploads", tag = "Files", summary = "List uploads, newest first",
+    params(Paging),
+    responses(
+        (status = 200, description = "A page", body = UploadList),
+        (status = 400, description = "Bad Request", body = ErrorBody),
+        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
+        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
+        (status = 429, description = "Too many requests with this key", body = ErrorBody),
+        (status = 500, description = "Internal Server Error", body = ErrorBody),
+        (status = 503, description = "The store is not available", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn list_uploads(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    Query(paging): Query<Paging>,
+) -> ApiResult<Json<UploadList>> {
+    let query = paging.query(Vec::new())?;
+    let base = app.base(&headers);
+    let now = Timestamp::now();
+    let objects = app.store.object_list(query.page, query.per_page, &caller.scope()).await?;
+    let file = |object: Object| UploadedFile {
+        file_id: object.id,
+        asset_url: format!("{base}{}", app.signer.path(&Key::Object(object.id), Right::Read, object.expires_at)),
+        asset_url_expires_in: object.expires_at.duration_since(now).as_secs(),
+        file_name: object.file_name,
+        content_type: object.content_type,
+        size: object.size,
+        created_at: object.created_at.to_string(),
+    };
+    Ok(Json(UploadList { data: objects.into_iter().map(file).collect() }))
 }
 
 fn is_media_type(text: &str) -> bool {

@@ -45,7 +45,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, app: &App) -> Ask {
         kind: kind::CONSOLE,
         request: request(fields),
         output,
-        name: fields.text("name", LONGEST_NAME).filter(|name| !name.is_empty()),
+        name: fields.text("name", LONGEST_NAME),
         webhook_url: webhook_url(fields, app),
         filter_nsfw: false,
     }

@@ -35,7 +35,7 @@ pub(crate) struct TaskDetail {
     started_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// When its files are deleted.
+    /// When its files are deleted. Null also for a finished task that is kept until it is deleted or the disk budget is reached.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     #[schema(inline)]
@@ -45,7 +45,7 @@ pub(crate) struct TaskDetail {
     /// How far the result departs from the source, once there is one.
     #[schema(inline)]
     invention: Option<InventionNow>,
-    /// A JPEG of the source, at most 512 pixels on a side.
+    /// A small copy of the source, at most 512 pixels on a side: JPEG, or PNG if it is transparent.
     #[schema(value_type = Option<String>, format = Uri)]
     thumb_url: Option<String>,
     /// While it runs: stage, done and total (tiles), fraction, eta_seconds.

@@ -26,7 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(events::all_events))
         .routes(routes!(preview::preview))
         .routes(routes!(preview::estimate))
-        .routes(routes!(models::list))
+        .routes(routes!(models::list, models::add_files))
         .routes(routes!(models::add, models::remove))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))

@@ -26,7 +26,7 @@ use crate::{
     error::{ApiError, ApiResult, ErrorBody},
     fields::Fields,
     image::{self, Picture},
-    job::{check_result, limits},
+    job::{Terms, check_size, kind, limits},
     magnific::Parts,
 };
 
@@ -174,9 +174,8 @@ pub(crate) async fn estimate((State(app), ..): Parts, body: Body) -> ApiResult<J
         let (width, height) = (side("width"), side("height"));
         let request = ask::request(&mut fields);
         fields.done()?;
-        let from = request.crop.map_or((width, height), |crop| (crop.width, crop.height));
         let estimate = app.enlarger.estimate(width, height, &request)?;
-        if let Err(large) = check_result(&request.look, from, (estimate.output_width, estimate.output_height)) {
+        if let Err(large) = check_size(&Terms::of(&app.config), kind::CONSOLE, &request, (width, height), &estimate) {
             return Err(ApiError::field("request.size", large.reason).hint(large.hint));
         }
         let Estimate { seconds, bytes, output_width, output_height } = estimate;

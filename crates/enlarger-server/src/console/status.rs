@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     error::{ApiResult, ErrorBody},
+    files::size_of_folder,
     job::{CREATIVE_PIXELS, PRECISION_SIDE},
+    machine,
 };
 
 /// How the service is. Without a key, where one is asked for, only `version` and `auth`.
@@ -37,7 +39,10 @@ struct Inside {
     limits: LimitStatus,
     machine: Machine,
     storage: Storage,
-    retention_seconds: u64,
+    /// How long the files of a finished task are kept; null: until they are deleted, or `disk_budget_bytes` is reached.
+    retention_seconds: Option<u64>,
+    /// Bytes that the files of tasks may take where finished ones are kept, the longest finished going first; null: no limit.
+    disk_budget_bytes: Option<u64>,
     history_seconds: u64,
     queue: Queue,
     checks: Vec<Check>,
@@ -52,6 +57,8 @@ struct LimitStatus {
     max_source_pixels: u64,
     max_creative_pixels: u64,
     max_precision_side: u32,
+    /// Million pixels of a result of the page and of `/api/`; null: as many as memory allows.
+    max_result_megapixels: Option<u64>,
     queue: u64,
 }
 
@@ -108,7 +115,7 @@ async fn inside(app: &Arc<App>) -> ApiResult<Inside> {
     let config = &app.config;
     let counts = app.store.counts().await?;
     let written = app.store.ping().await;
-    let (machine, storage, disk) = app.blocking(|app| Ok((machine(app), storage(app), disk(app)))).await?;
+    let (machine, storage, disk) = app.blocking(|app| Ok((machine_status(app), storage(app), disk(app)))).await?;
     let database = Check {
         name: "database",
         ok: written.is_ok(),
@@ -122,11 +129,13 @@ async fn inside(app: &Arc<App>) -> ApiResult<Inside> {
             max_source_pixels: config.max_source_megapixels * 1_000_000,
             max_creative_pixels: CREATIVE_PIXELS,
             max_precision_side: PRECISION_SIDE,
+            max_result_megapixels: Some(config.max_result_megapixels).filter(|limit| *limit > 0),
             queue: config.queue_limit,
         },
         machine,
         storage,
-        retention_seconds: config.retention_hours.saturating_mul(3600),
+        retention_seconds: config.retention().map(|retention| retention.as_secs()),
+        disk_budget_bytes: config.disk_budget(),
         history_seconds: config.history_days.saturating_mul(86_400),
         queue: Queue {
             waiting: counts.created,
@@ -143,17 +152,14 @@ async fn inside(app: &Arc<App>) -> ApiResult<Inside> {
     })
 }
 
-fn machine(app: &App) -> Machine {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let (total, available) = (system.total_memory(), system.available_memory());
-    let group = system.cgroup_limits();
+fn machine_status(app: &App) -> Machine {
+    let memory = machine::memory();
     Machine {
         backend: app.enlarger.backend().to_string(),
         threads: app.enlarger.threads(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        memory_total: group.as_ref().map_or(total, |group| total.min(group.total_memory)),
-        memory_available: group.map_or(available, |group| available.min(group.free_memory)),
+        memory_total: memory.total,
+        memory_available: memory.available,
     }
 }
 
@@ -172,18 +178,8 @@ fn storage(app: &App) -> Storage {
 }
 
 fn disk(app: &App) -> Check {
-    match app.files.draft() {
-        Ok(_) => Check { name: "files", ok: true, message: "can be written".into() },
+    match app.files.room() {
+        Ok(()) => Check { name: "files", ok: true, message: "can be written".into() },
         Err(error) => Check { name: "files", ok: false, message: error.to_string() },
     }
-}
-
-fn size_of_folder(folder: &std::path::Path) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(data) if data.is_dir() => size_of_folder(&entry.path()),
-        Ok(data) => data.len(),
-        Err(_) => 0,
-    };
-    entries.map(size).sum()
 }

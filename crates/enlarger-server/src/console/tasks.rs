@@ -60,7 +60,7 @@ pub(crate) async fn create(parts: Parts, body: Body) -> ApiResult<Response> {
     let (State(app), axum::Extension(caller), headers) = parts;
     let accepted = submit(&app, &caller, &headers, body, ask::read, ENDPOINT).await?;
     let detail = TaskDetail::of(&app, &accepted.task, &app.base(&headers)).await?;
-    submit::headers(&app, &accepted, Json(detail).into_response()).await
+    submit::headers(&app, &headers, &accepted, Json(detail).into_response()).await
 }
 
 #[utoipa::path(

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::{
     Key,
     signed::{self, BadAddress, Right},
+    view::view,
 };
 use crate::{
     app::App,
@@ -50,6 +51,9 @@ struct Signature {
     signature: String,
     /// `1`: browsers save the file instead of showing it.
     download: Option<String>,
+    /// `1`: an 8-bit PNG of at most 24 megapixels instead of the file, for formats that browsers cannot show.
+    /// `X-Image-Width` and `X-Image-Height` give the size of the image itself.
+    view: Option<String>,
 }
 
 #[utoipa::path(
@@ -97,6 +101,9 @@ async fn read_task_file(
 
 async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, request: Request) -> ApiResult<Response> {
     let key = permitted(&app, path, Right::Read, signature)?;
+    if signature.view.as_deref() == Some("1") {
+        return view(&app, key).await;
+    }
     if let Key::Thumb(task) = key {
         make_thumb(&app, task).await?;
     }
@@ -105,7 +112,12 @@ async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, re
     let name = file_name(&app, &key, media_type).await;
     let download = signature.download.as_deref() == Some("1");
     let served = ServeFile::new(app.files.path(&key)).try_call(request).await.map_err(ApiError::from)?;
-    let mut response = served.map(Body::new);
+    let mut response = served.map(|body| match key {
+        Key::Object(_) => Body::new(body),
+        Key::Source(task) | Key::Thumb(task) | Key::Map(task, _) | Key::Result(task, _) => {
+            app.reads.of(task, Body::new(body))
+        }
+    });
     let headers = response.headers_mut();
     let kind = if download { "attachment" } else { "inline" };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -185,8 +197,9 @@ async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
         let side = |pixels: u32| ((f64::from(pixels) * shrink.min(1.0)).round() as u32).max(1);
         let small = resize(&picture, side(picture.width), side(picture.height), Kernel::Box)
             .map_err(|error| bad_picture(&error))?;
-        let options =
-            EncodeOptions { format: Format::Jpeg, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
+        // Transparency is shown as such.
+        let format = if small.channels.has_alpha() { Format::Png } else { Format::Jpeg };
+        let options = EncodeOptions { format, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
         let mut draft = app.files.draft()?;
         enlarger_image::encode(&small, &options, &mut draft).map_err(|error| bad_picture(&error))?;
         Ok(app.files.publish(draft, &Key::Thumb(task))?)

@@ -27,7 +27,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, app: &App) -> Ask {
         fractality: knob("fractality"),
         engine: fields.choice("engine", Engine::ALL, Engine::name).unwrap_or_default(),
         optimized_for: fields.choice("optimized_for", OptimizedFor::ALL, OptimizedFor::name).unwrap_or_default(),
-        prompt: fields.text("prompt", LONGEST_PROMPT).filter(|prompt| !prompt.is_empty()),
+        prompt: fields.text("prompt", LONGEST_PROMPT),
     };
     Ask {
         kind: kind::CREATIVE,

@@ -10,7 +10,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use enlarger_tasks::ListQuery;
@@ -28,6 +28,7 @@ use crate::{
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Path, Query},
     job::kind,
+    poller,
     submit::{self, Read, submit},
 };
 use wire::{TaskData, TaskList, TaskResponse, TaskSummary};
@@ -96,19 +97,21 @@ async fn create(
     let accepted = submit(&app, &caller, &headers, body, read, endpoint).await?;
     // A replay answers as the first time did, whatever has become of the task since.
     let data = TaskData::created(accepted.task.id);
-    submit::headers(&app, &accepted, Json(TaskResponse { data }).into_response()).await
+    submit::headers(&app, &headers, &accepted, Json(TaskResponse { data }).into_response()).await
 }
 
 async fn get((State(app), Extension(caller), headers): Parts, id: &str, kinds: &[&str]) -> ApiResult<Response> {
     let id: Uuid = id.parse().map_err(|_| ApiError::no_task())?;
-    let task = app.store.get(id, &caller.scope()).await?.filter(|task| kinds.contains(&task.kind.as_str()));
-    let task = task.ok_or_else(ApiError::no_task)?;
+    let task = poller::ask(&app, &headers, id, &caller.scope()).await?;
+    if !kinds.contains(&task.kind.as_str()) {
+        return Err(ApiError::no_task());
+    }
     let data = TaskData::of(&app, &task, &app.base(&headers))?;
     let response = Json(TaskResponse { data }).into_response();
     if task.state.is_terminal() {
         return Ok(response);
     }
-    submit::headers(&app, &submit::Accepted { task, replayed: false }, response).await
+    submit::headers(&app, &headers, &submit::Accepted { task, replayed: false }, response).await
 }
 
 async fn list((State(app), Extension(caller), _): Parts, paging: &Paging, kind: &str) -> ApiResult<Json<TaskList>> {
@@ -130,7 +133,9 @@ macro_rules! endpoint {
             request_body(content = $body, content_type = "application/json"),
             responses(
                 (status = 200, description = "OK - The upscaling process has started", body = TaskResponse,
-                    headers(("X-Comfy-Estimated-Duration-Seconds" = u32, description = "Seconds until it will be done, 1 to 86400."),
+                    headers(("X-Comfy-Estimated-Duration-Seconds" = u32, description = "Seconds until it will be done, 1 to 86400; for ComfyUI, until its poll will tell."),
+                            ("X-Comfy-Estimated-Duration-P90-Seconds" = u32, description = "The same with a margin."),
+                            ("X-Comfy-Estimate-Source" = String, description = "`calibration`: this machine's speed; `progress`: the task's own; `default`: nothing is known yet."),
                             ("Idempotent-Replayed" = Option<bool>, description = "`true` when an earlier request made the task."))),
                 (status = 400, description = "Bad Request", body = ErrorBody),
                 (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
@@ -138,6 +143,7 @@ macro_rules! endpoint {
                 (status = 408, description = "The body came too slowly", body = ErrorBody),
                 (status = 409, description = "The Idempotency-Key is in use", body = ErrorBody),
                 (status = 413, description = "The body is too large", body = ErrorBody),
+                (status = 415, description = "The body is not JSON but a form or a file", body = ErrorBody),
                 (status = 429, description = "The queue is full, or too many requests with this key", body = ErrorBody),
                 (status = 500, description = "Internal Server Error", body = ErrorBody),
                 (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
@@ -208,9 +214,25 @@ endpoint!(
     get_precision_v2 "getPrecisionV2", list_precision_v2 "listPrecisionV2"
 );
 
-/// What no route answers.
-pub(crate) async fn not_found() -> ApiError {
-    ApiError::not_found()
+/// What no route answers. Clients of other services come here when they are pointed at this server as a whole, and most of them
+/// show the message only.
+pub(crate) async fn not_found(uri: Uri) -> ApiError {
+    let message = match other_service(uri.path()) {
+        Some(service) => format!(
+            "{service} is not served here: this server only enlarges images, by image-upscaler, image-upscaler-precision and \
+             image-upscaler-precision-v2 under /v1/ai and /proxy/freepik/v1/ai"
+        ),
+        None => "there is nothing at this address".to_owned(),
+    };
+    ApiError { message, ..ApiError::not_found() }.hint("all routes are listed in /openapi.json, and shown at /docs/api")
+}
+
+/// What a path of somebody else's API asks for: an endpoint of the same vendor, or another vendor.
+fn other_service(path: &str) -> Option<&str> {
+    let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix)?.strip_prefix('/'));
+    let name = rest.or_else(|| path.strip_prefix("/proxy/"))?.split('/').next()?;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    (plain && !name.is_empty() && name.len() <= 64).then_some(name)
 }
 
 /// A route that exists, asked in a way that it does not answer.

@@ -11,18 +11,23 @@ use crate::{
     submit::{Ask, webhook_url},
 };
 
-/// Reads the body of V1. It has no factor: the result is twice as wide and high.
+/// Reads the body of V1. The vendor's has no factor; clients send one all the same.
 pub(crate) fn read_v1(fields: &mut Fields<'_>, app: &App) -> Ask {
+    let factor = scale_factor(fields);
     let precision = knobs(fields, [50, 7, 30], None);
-    ask(fields, app, kind::PRECISION_V1, 2, precision)
+    ask(fields, app, kind::PRECISION_V1, factor, precision)
 }
 
 /// Reads the body of V2.
 pub(crate) fn read_v2(fields: &mut Fields<'_>, app: &App) -> Ask {
-    let factor = fields.scale_factor(|n| (2..=16).contains(&n), "must be an integer between 2 and 16");
+    let factor = scale_factor(fields);
     let flavor = fields.choice("flavor", Flavor::ALL, Flavor::name);
     let precision = knobs(fields, [7, 7, 30], flavor);
     ask(fields, app, kind::PRECISION_V2, factor, precision)
+}
+
+fn scale_factor(fields: &mut Fields<'_>) -> u32 {
+    fields.scale_factor(|n| (2..=16).contains(&n), "must be an integer between 2 and 16")
 }
 
 fn knobs(fields: &mut Fields<'_>, [sharpen, smart_grain, ultra_detail]: [i64; 3], flavor: Option<Flavor>) -> Precision {
@@ -52,6 +57,9 @@ fn ask(fields: &mut Fields<'_>, app: &App, kind: &'static str, factor: u32, prec
 pub(crate) struct PrecisionV1Request {
     /// Base64 image or URL to upscale. No side of the result may be longer than 10060 pixels.
     image: String,
+    /// How many times as wide and high. Also accepted as a string.
+    #[schema(default = 2, minimum = 2, maximum = 16, required = false)]
+    scale_factor: i64,
     /// Sharpness of edges.
     #[schema(default = 50, minimum = 0, maximum = 100, required = false)]
     sharpen: i64,

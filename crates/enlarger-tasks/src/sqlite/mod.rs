@@ -33,7 +33,10 @@ use crate::store::{
 use crate::task::{ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Object, Task, TaskError};
 
 /// Every schema ever released, in order. Never edit one; append.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "initial", include_str!("../../migrations/sqlite/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
+    (2, "kept and polled", include_str!("../../migrations/sqlite/0002_kept_and_polled.sql")),
+];
 
 /// How long a statement waits for another process that holds the write lock before it is [`StoreError::Unavailable`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,8 +81,12 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut conn = connect(&options).await.map_err(|error| cannot_open(path, &error))?;
+        // A table that is made anew must not take with it what refers to it.
+        let mut conn =
+            connect(&options.clone().foreign_keys(false)).await.map_err(|error| cannot_open(path, &error))?;
         migrate(&mut conn).await.map_err(|error| cannot_migrate(path, &error))?;
+        conn.close().await.map_err(|error| cannot_open(path, &error))?;
+        let conn = connect(&options).await.map_err(|error| cannot_open(path, &error))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.clone().create_if_missing(false).pragma("query_only", "ON"))
@@ -202,8 +209,13 @@ impl TaskStore for SqliteStore {
         tasks::list(&mut snapshot, query, scope).await
     }
 
+    async fn polled(&self, polls: &[(Uuid, Timestamp)]) -> Result<(), StoreError> {
+        let polls = polls.to_vec();
+        self.write(move |tx, _| Box::pin(async move { tasks::polled(tx, &polls).await })).await
+    }
+
     async fn queue_place(&self, id: Uuid) -> Result<Option<QueuePlace>, StoreError> {
-        tasks::queue_place(&mut *self.readers.acquire().await?, id).await
+        tasks::queue_place(&mut *self.readers.acquire().await?, &self.context, id).await
     }
 
     async fn cancel(&self, id: Uuid, scope: &Scope) -> Result<Cancelled, StoreError> {
@@ -318,6 +330,18 @@ impl TaskStore for SqliteStore {
         self.write(move |tx, _| Box::pin(async move { tasks::files_deleted(tx, id).await })).await
     }
 
+    async fn evict_oldest(&self, limit: u32, spare: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+        let spare = spare.to_vec();
+        self.write(move |tx, context| {
+            Box::pin(async move { tasks::evict_oldest(tx, context.now(), limit, &spare).await })
+        })
+        .await
+    }
+
+    async fn adopt_retention(&self) -> Result<u64, StoreError> {
+        self.write(|tx, context| Box::pin(async move { tasks::adopt_retention(tx, &context).await })).await
+    }
+
     async fn prune(&self) -> Result<Pruned, StoreError> {
         self.write(|tx, context| Box::pin(async move { tasks::prune(tx, &context).await })).await
     }
@@ -342,6 +366,11 @@ impl TaskStore for SqliteStore {
     async fn object_get(&self, id: Uuid) -> Result<Option<Object>, StoreError> {
         let mut conn = self.readers.acquire().await?;
         objects::get(&mut conn, self.context.now(), id).await
+    }
+
+    async fn object_list(&self, page: u64, per_page: u64, scope: &Scope) -> Result<Vec<Object>, StoreError> {
+        let mut conn = self.readers.acquire().await?;
+        objects::list(&mut conn, self.context.now(), page, per_page, scope).await
     }
 
     async fn objects_take_expired(&self, limit: u32) -> Result<Vec<Object>, StoreError> {

@@ -1,12 +1,13 @@
 //! Uploaded objects.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, sqlite::SqliteConnection};
 use uuid::Uuid;
 
 use super::row;
 use super::writer::Tx;
 use crate::error::StoreError;
+use crate::store::Scope;
 use crate::task::{NewObject, Object};
 
 pub(super) async fn create(tx: &mut Tx<'_>, now: Timestamp, new: NewObject) -> Result<Object, StoreError> {
@@ -53,6 +54,26 @@ pub(super) async fn get(conn: &mut SqliteConnection, now: Timestamp, id: Uuid) -
                    SELECT 1 FROM tasks WHERE input_object = ?1 AND state IN ('CREATED', 'IN_PROGRESS')))";
     let query = sqlx::query(sql).bind(id.to_string()).bind(now.as_millisecond());
     query.fetch_optional(conn).await?.as_ref().map(row::object).transpose()
+}
+
+pub(super) async fn list(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    page: u64,
+    per_page: u64,
+    scope: &Scope,
+) -> Result<Vec<Object>, StoreError> {
+    let per_page = per_page.clamp(1, 1000);
+    let skip = page.saturating_sub(1).saturating_mul(per_page);
+    let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let mut sql = QueryBuilder::new("SELECT * FROM objects WHERE state <> 'deleting' AND expires_at > ");
+    sql.push_bind(now.as_millisecond());
+    if let Scope::Owner(owner) = scope {
+        sql.push(" AND owner = ").push_bind(owner.clone());
+    }
+    sql.push(" ORDER BY created_at DESC, id LIMIT ").push_bind(integer(per_page));
+    sql.push(" OFFSET ").push_bind(integer(skip));
+    sql.build().fetch_all(conn).await?.iter().map(row::object).collect()
 }
 
 /// Whether a task may still be made from it.

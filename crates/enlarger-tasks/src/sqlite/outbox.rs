@@ -62,8 +62,18 @@ pub(super) async fn take_due(
     limit: u32,
     lease: Duration,
 ) -> Result<Vec<Delivery>, StoreError> {
-    // Of each task the first due row only, and none while another of it is under way; of each receiver so many that no more
-    // than PER_RECEIVER are under way. A row whose sender died (sending, but due again) is due like any other.
+    // What was tried in vain, or by a sender that died, is old news once there is newer.
+    sqlx::query(
+        "UPDATE outbox SET state = 'given_up', sending = 0, ended_at = ?1,
+                           last_error = 'a newer status came first; ' || coalesce(last_error, 'the sender died')
+         WHERE state = 'pending' AND attempts > 0 AND NOT (sending = 1 AND due_at > ?1)
+           AND EXISTS (SELECT 1 FROM outbox AS newer WHERE newer.task = outbox.task AND newer.seq > outbox.seq)",
+    )
+    .bind(now.as_millisecond())
+    .execute(&mut *tx.conn)
+    .await?;
+    // Of each task the oldest row only, also while that is under way; of each receiver so many that no more than PER_RECEIVER
+    // are under way. A row whose sender died (sending, but due again) is due like any other.
     let mut rows = sqlx::query(
         "WITH first AS (
              SELECT seq, receiver, due_at FROM outbox AS row
@@ -71,7 +81,7 @@ pub(super) async fn take_due(
                AND NOT EXISTS (
                    SELECT 1 FROM outbox AS other
                    WHERE other.task = row.task AND other.state = 'pending' AND other.seq <> row.seq
-                     AND (other.due_at <= ?1 AND other.seq < row.seq OR other.sending = 1 AND other.due_at > ?1))),
+                     AND (other.seq < row.seq OR other.sending = 1 AND other.due_at > ?1))),
          ranked AS (
              SELECT seq, due_at,
                     row_number() OVER (PARTITION BY receiver ORDER BY due_at, seq)

@@ -31,6 +31,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<Record, StoreError> {
         started_at: time_opt(row, "started_at")?,
         finished_at: time_opt(row, "finished_at")?,
         expires_at: time_opt(row, "expires_at")?,
+        polled_at: time_opt(row, "polled_at")?,
         files: files(row)?,
         progress: json_opt(row, "progress")?,
         plan: json_opt(row, "plan")?,

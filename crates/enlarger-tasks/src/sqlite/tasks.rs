@@ -21,6 +21,8 @@ use crate::task::{Files, Lease, NewTask, Task};
 /// How many rows one transaction recovers or prunes at most, so that a long neglected database does not hold the write lock
 /// for long.
 const CHUNK: u32 = 500;
+/// Free workers look for work at least this often, in milliseconds.
+const FREE_WORKERS_LOOK: i64 = 2000;
 
 // ---- reading ----
 
@@ -81,14 +83,22 @@ fn filter(sql: &mut QueryBuilder<Sqlite>, query: &ListQuery, scope: &Scope) {
     }
 }
 
-pub(super) async fn queue_place(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<QueuePlace>, StoreError> {
+pub(super) async fn queue_place(
+    conn: &mut SqliteConnection,
+    context: &Context,
+    id: Uuid,
+) -> Result<Option<QueuePlace>, StoreError> {
+    // Tasks that nobody asks for come last: a comparison with NULL is not true.
     let sql = "SELECT count(ahead.seq) AS ahead, total(ahead.cost) AS cost_ahead
                FROM tasks AS own
                LEFT JOIN tasks AS ahead INDEXED BY tasks_queue
-                      ON ahead.state = 'CREATED' AND (ahead.due, ahead.seq) < (own.due, own.seq)
-               WHERE own.id = ? AND own.state = 'CREATED'
+                      ON ahead.state = 'CREATED'
+                     AND (ahead.polled_at <= ?2 IS TRUE, ahead.due, ahead.seq)
+                         < (own.polled_at <= ?2 IS TRUE, own.due, own.seq)
+               WHERE own.id = ?1 AND own.state = 'CREATED'
                GROUP BY own.seq";
-    let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(conn).await?;
+    let query = sqlx::query(sql).bind(id.to_string()).bind(forgotten(context));
+    let row = query.fetch_optional(conn).await?;
     let place = |row: SqliteRow| {
         Ok(QueuePlace { ahead: row.try_get::<i64, _>("ahead")?.unsigned_abs(), cost_ahead: row.try_get("cost_ahead")? })
     };
@@ -114,6 +124,12 @@ pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Counts, StoreE
     counts.oldest_created_at = row::time_opt(&waiting, "oldest")?;
     counts.outbox_pending = outbox::pending(conn).await?;
     Ok(counts)
+}
+
+/// A task whose client must ask, and asked last at this time or before, is not asked for any more.
+fn forgotten(context: &Context) -> i64 {
+    let patience = i64::try_from(context.config.poll_patience.as_millis()).unwrap_or(i64::MAX);
+    context.now().as_millisecond().saturating_sub(patience)
 }
 
 /// Whether a claim would find or recover anything.
@@ -311,15 +327,27 @@ pub(super) async fn delete(tx: &mut Tx<'_>, context: &Context, id: Uuid, scope: 
         return Ok(Deleted::StillActive(record.task));
     }
     // Back from "gone" to "deleting": the row leaves by the same door, whether its files went before or not.
-    sqlx::query("UPDATE tasks SET hidden = 1, files = 'deleting', expires_at = min(expires_at, ?) WHERE id = ?")
-        .bind(context.now().as_millisecond())
-        .bind(id.to_string())
-        .execute(&mut *tx.conn)
-        .await?;
+    let sql =
+        "UPDATE tasks SET hidden = 1, files = 'deleting', expires_at = min(coalesce(expires_at, ?1), ?1) WHERE id = ?2";
+    sqlx::query(sql).bind(context.now().as_millisecond()).bind(id.to_string()).execute(&mut *tx.conn).await?;
     // The key is free again: a replay must not answer with a task that is not there.
     sqlx::query("DELETE FROM idempotency_keys WHERE task = ?").bind(id.to_string()).execute(&mut *tx.conn).await?;
     tx.changes.push(Change { task: id, state: record.task.state });
     Ok(Deleted::Done)
+}
+
+pub(super) async fn polled(tx: &mut Tx<'_>, polls: &[(Uuid, Timestamp)]) -> Result<(), StoreError> {
+    for (id, at) in polls {
+        sqlx::query(
+            "UPDATE tasks SET polled_at = max(polled_at, ?)
+             WHERE id = ? AND state IN ('CREATED', 'IN_PROGRESS') AND polled_at IS NOT NULL",
+        )
+        .bind(at.as_millisecond())
+        .bind(id.to_string())
+        .execute(&mut *tx.conn)
+        .await?;
+    }
+    Ok(())
 }
 
 // ---- what workers do to tasks ----
@@ -332,9 +360,18 @@ pub(super) async fn claim(
 ) -> Result<Option<Task>, StoreError> {
     recover_expired_leases(tx, context).await?;
     let now = context.now();
-    let sql = "SELECT * FROM tasks INDEXED BY tasks_queue
-               WHERE state = 'CREATED' AND not_before <= ? ORDER BY due, seq LIMIT 1";
-    let row = sqlx::query(sql).bind(now.as_millisecond()).fetch_optional(&mut *tx.conn).await?;
+    let asked_for = "SELECT * FROM tasks INDEXED BY tasks_queue
+                     WHERE state = 'CREATED' AND not_before <= ?1 AND polled_at <= ?2 IS NOT TRUE
+                     ORDER BY due, seq LIMIT 1";
+    let any = "SELECT * FROM tasks INDEXED BY tasks_queue
+               WHERE state = 'CREATED' AND not_before <= ?1 ORDER BY due, seq LIMIT 1";
+    let mut row = None;
+    for sql in [asked_for, any] {
+        if row.is_none() {
+            let query = sqlx::query(sql).bind(now.as_millisecond()).bind(forgotten(context));
+            row = query.fetch_optional(&mut *tx.conn).await?;
+        }
+    }
     let Some(record) = row.as_ref().map(row::record).transpose()? else { return Ok(None) };
     match record.claim(worker, lease, now, &context.config) {
         Ok(next) => Ok(Some(advance(tx, context, &record, next).await?)),
@@ -366,7 +403,7 @@ pub(super) async fn heartbeat(
         if told {
             tx.changes.push(Change { task: held.task, state: TaskState::InProgress });
         }
-        return Ok(Beat::Alive);
+        return Ok(if gives_way(tx.conn, context, held.task).await? { Beat::GiveWay } else { Beat::Alive });
     }
     match by_id(tx.conn, held.task).await? {
         Some(Record { task, .. }) if task.state == TaskState::Cancelled && task.attempt == held.attempt => {
@@ -374,6 +411,17 @@ pub(super) async fn heartbeat(
         }
         _ => Ok(Beat::Lost),
     }
+}
+
+/// Whether nobody asks for a running task any more while another one waits that is asked for. A worker that is free would have
+/// taken the other within [`FREE_WORKERS_LOOK`].
+async fn gives_way(conn: &mut SqliteConnection, context: &Context, running: Uuid) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1 AND polled_at <= ?2)
+                  AND EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_queue
+                              WHERE state = 'CREATED' AND not_before <= ?3 AND polled_at <= ?2 IS NOT TRUE)";
+    let waited = context.now().as_millisecond().saturating_sub(FREE_WORKERS_LOOK);
+    let query = sqlx::query_scalar::<_, i64>(sql).bind(running.to_string()).bind(forgotten(context)).bind(waited);
+    Ok(query.fetch_one(conn).await? != 0)
 }
 
 /// Completes, fails or releases a task for the worker that holds it.
@@ -424,6 +472,45 @@ pub(super) async fn take_expired(tx: &mut Tx<'_>, now: Timestamp, limit: u32) ->
     Ok(tasks)
 }
 
+pub(super) async fn evict_oldest(
+    tx: &mut Tx<'_>,
+    now: Timestamp,
+    limit: u32,
+    spare: &[Uuid],
+) -> Result<Vec<Task>, StoreError> {
+    let spare: Vec<String> = spare.iter().map(Uuid::to_string).collect();
+    let rows = sqlx::query(
+        "UPDATE tasks SET files = 'deleting', expires_at = ?1 WHERE seq IN (
+             SELECT seq FROM tasks INDEXED BY tasks_kept
+             WHERE files = 'present' AND finished_at IS NOT NULL AND id NOT IN (SELECT value FROM json_each(?2))
+               AND seq <> (SELECT seq FROM tasks INDEXED BY tasks_kept WHERE files = 'present' AND finished_at IS NOT NULL
+                           ORDER BY finished_at DESC, seq DESC LIMIT 1)
+             ORDER BY finished_at, seq LIMIT ?3)
+         RETURNING *",
+    )
+    .bind(now.as_millisecond())
+    .bind(row::to_json(&spare))
+    .bind(limit)
+    .fetch_all(&mut *tx.conn)
+    .await?;
+    let tasks = tasks(&rows)?;
+    tx.changes.extend(tasks.iter().map(|task| Change { task: task.id, state: task.state }));
+    Ok(tasks)
+}
+
+pub(super) async fn adopt_retention(tx: &mut Tx<'_>, context: &Context) -> Result<u64, StoreError> {
+    let sql = match context.config.retention {
+        None => "UPDATE tasks SET expires_at = NULL WHERE files = 'present' AND expires_at IS NOT NULL",
+        Some(_) => {
+            "UPDATE tasks SET expires_at = ? WHERE files = 'present' AND expires_at IS NULL AND finished_at IS NOT NULL"
+        }
+    };
+    let until = context.config.retention.map(|retention| after(context.now(), retention).as_millisecond());
+    let query = sqlx::query(sql);
+    let query = if let Some(until) = until { query.bind(until) } else { query };
+    Ok(query.execute(&mut *tx.conn).await?.rows_affected())
+}
+
 pub(super) async fn files_deleted(tx: &mut Tx<'_>, id: Uuid) -> Result<(), StoreError> {
     for sql in [
         "DELETE FROM tasks WHERE id = ? AND files = 'deleting' AND hidden = 1",
@@ -458,8 +545,8 @@ async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
     let task = &record.task;
     sqlx::query(
         "INSERT INTO tasks (id, owner, kind, request, input, input_object, webhook_url, cost, state, run, attempt,
-                            failures, due, not_before, created_at, files, hidden)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            failures, due, not_before, polled_at, created_at, files, hidden)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(task.id.to_string())
     .bind(&task.owner)
@@ -475,6 +562,7 @@ async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
     .bind(task.failures)
     .bind(record.due)
     .bind(record.not_before.as_millisecond())
+    .bind(milliseconds(task.polled_at))
     .bind(task.created_at.as_millisecond())
     .bind(row::files_str(task.files))
     .bind(record.hidden)

@@ -103,6 +103,7 @@ pub fn task(kind: &str, cost: f64) -> NewTask {
         input_object: None,
         webhook_url: Some("https://example.com/hook".to_owned()),
         cost,
+        polled: false,
     }
 }
 
@@ -201,6 +202,34 @@ pub async fn p4_a_task_that_kills_its_workers_fails_after_three_attempts(bench: 
     assert!(error.hint.is_some());
     let (claimed, _) = bench.claim("w4").await;
     assert_eq!((claimed.id, claimed.attempt, claimed.failures), (other, 1, 0), "others are unaffected");
+}
+
+pub async fn p4_lost_leases_alone_fail_no_task_where_suspects_run_apart(bench: Bench) {
+    let healthy = bench.submit(task("creative", 1.0)).await.id;
+    for attempt in 1..=5 {
+        let (claimed, _) = bench.claim(&format!("w{attempt}")).await;
+        assert_eq!((claimed.id, claimed.attempt, claimed.failures), (healthy, attempt, u32::from(attempt > 1)));
+        bench.clock.advance(LEASE);
+        assert_eq!(bench.store.recover_expired_leases().await.unwrap(), 1);
+    }
+    let (_, lease) = bench.claim("w").await;
+    assert_eq!(bench.store.complete(&lease, json!({})).await.unwrap().state, TaskState::Completed);
+
+    // What is seen to kill two processes of its own after that is poison, whatever else was lost in between.
+    let bomb = bench.submit(task("creative", 1.0)).await.id;
+    let died = |times| TaskError::worker_died(times);
+    for (lost, failures) in [(true, 1), (false, 2), (true, 2), (false, 3)] {
+        let (_, lease) = bench.claim("w").await;
+        if lost {
+            bench.clock.advance(LEASE);
+            bench.store.recover_expired_leases().await.unwrap();
+        } else {
+            bench.store.fail(&lease, died(failures), Retry::After(Duration::ZERO)).await.unwrap();
+        }
+        assert_eq!(bench.get(bomb).await.failures, failures);
+    }
+    let bomb = bench.get(bomb).await;
+    assert_eq!((bomb.state, bomb.error), (TaskState::Failed, Some(died(3))));
 }
 
 pub async fn p4_errors_worth_another_try_wait_and_count(bench: Bench) {
@@ -363,13 +392,12 @@ pub async fn p8_each_status_of_a_run_is_one_event_whatever_happens_to_its_worker
 
 pub async fn p8_deliveries_keep_their_id_survive_crashes_and_end_once(mut bench: Bench) {
     bench.submit(task("creative", 1.0)).await;
-    let (_, lease) = bench.claim("w").await;
+    bench.claim("w").await;
     let first = bench.store.outbox_due(10, 20 * SECOND).await.unwrap();
     assert_eq!((first.len(), first[0].attempt, first[0].status), (1, 1, TaskState::InProgress));
-    bench.store.complete(&lease, json!({})).await.unwrap();
-    assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap(), [], "not before the one under way, nor it twice");
+    assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap(), [], "not twice at once");
 
-    // The sender dies; its lease runs out and another one takes over, in order.
+    // The sender dies; its lease runs out and another one takes over.
     bench.restart().await;
     bench.clock.advance(20 * SECOND);
     let second = bench.store.outbox_due(10, 20 * SECOND).await.unwrap();
@@ -379,20 +407,66 @@ pub async fn p8_deliveries_keep_their_id_survive_crashes_and_end_once(mut bench:
     let next_at = bench.clock.now() + 300 * SECOND;
     bench.store.outbox_failed(second[0].event, 2, next_at, "500").await.unwrap();
 
-    // What has to wait does not hold up what follows.
-    let completed = bench.store.outbox_due(10, SECOND).await.unwrap();
-    assert_eq!(completed.iter().map(|it| it.status).collect::<Vec<_>>(), [TaskState::Completed]);
-    bench.store.outbox_delivered(completed[0].event, 1).await.unwrap();
-    assert_eq!(bench.store.counts().await.unwrap().outbox_pending, 1);
     bench.clock.advance(299 * SECOND);
     assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap(), []);
     bench.clock.advance(SECOND);
     let third = bench.store.outbox_due(10, SECOND).await.unwrap();
     assert_eq!(third, [Delivery { attempt: 3, ..first[0].clone() }]);
     bench.store.outbox_give_up(third[0].event, 3, "410").await.unwrap();
+    assert_eq!(bench.store.counts().await.unwrap().outbox_pending, 0);
     bench.clock.advance(HOUR);
     assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap(), []);
     assert_eq!(bench.store.counts().await.unwrap().outbox_pending, 0);
+}
+
+pub async fn p8_no_older_status_is_told_after_a_newer_one(bench: Bench) {
+    let statuses = |due: &[Delivery]| due.iter().map(|it| it.status).collect::<Vec<_>>();
+    let due = async || bench.store.outbox_due(10, 20 * SECOND).await.unwrap();
+    let (running, done) = (vec![TaskState::InProgress], vec![TaskState::Completed]);
+    for older in ["refused", "refused before there was a newer one", "lost with its sender", "slow"] {
+        bench.submit(task(older, 1.0)).await;
+        let (_, lease) = bench.claim("w").await;
+        let later = bench.clock.now() + 5 * SECOND;
+        let first = due().await;
+        assert_eq!(statuses(&first), running, "{older}");
+        if older == "refused before there was a newer one" {
+            bench.store.outbox_failed(first[0].event, 1, later, "500").await.unwrap();
+        }
+        bench.store.complete(&lease, json!({})).await.unwrap();
+        match older {
+            "refused" => bench.store.outbox_failed(first[0].event, 1, later, "500").await.unwrap(),
+            "lost with its sender" => bench.clock.advance(20 * SECOND),
+            "slow" => {
+                assert_eq!(due().await, [], "one at a time");
+                bench.store.outbox_delivered(first[0].event, 1).await.unwrap();
+            }
+            _ => {}
+        }
+        let second = due().await;
+        assert_eq!(statuses(&second), done, "{older}");
+        assert_eq!(due().await, [], "{older}");
+        // The newer one may be told again, the older one never.
+        bench.store.outbox_failed(second[0].event, 1, later, "500").await.unwrap();
+        bench.clock.advance(HOUR);
+        let third = due().await;
+        assert_eq!((third[0].event, third.len()), (second[0].event, 1), "{older}");
+        bench.store.outbox_delivered(third[0].event, 2).await.unwrap();
+        assert_eq!(bench.store.counts().await.unwrap().outbox_pending, 0, "{older}");
+    }
+
+    // A run asked for anew is newer than all of the last one.
+    let id = bench.submit(task("again", 1.0)).await.id;
+    let (_, lease) = bench.claim("w").await;
+    bench.store.fail(&lease, error(), Retry::Never).await.unwrap();
+    let first = due().await;
+    bench.store.outbox_delivered(first[0].event, 1).await.unwrap();
+    let failed = due().await;
+    assert_eq!(statuses(&failed), [TaskState::Failed]);
+    bench.store.outbox_failed(failed[0].event, 1, bench.clock.now() + SECOND, "500").await.unwrap();
+    bench.store.retry(id, &Scope::All).await.unwrap();
+    bench.claim("w").await;
+    bench.clock.advance(HOUR);
+    assert_eq!(statuses(&due().await), running, "not that it failed");
 }
 
 pub async fn p8_a_slow_receiver_does_not_take_every_sender(bench: Bench) {
@@ -426,7 +500,7 @@ pub async fn p9_a_result_is_there_exactly_when_the_task_is_completed(mut bench: 
     let completed = bench.store.complete(&lease, result.clone()).await.unwrap();
     assert_eq!((completed.state, &completed.result), (TaskState::Completed, &Some(result)));
     assert_eq!(completed.finished_at, Some(bench.clock.now()));
-    assert_eq!(completed.expires_at, Some(bench.clock.now() + bench.config.retention));
+    assert_eq!(completed.expires_at, bench.config.retention.map(|retention| bench.clock.now() + retention));
     bench.restart().await;
     assert_eq!(bench.get(id).await, completed, "on disk as answered");
     assert_eq!(bench.get(id).await.request, task("creative", 1.0).request);
@@ -485,7 +559,7 @@ pub async fn p17_files_go_at_their_expiry_and_never_while_the_task_is_alive(mut 
     let waiting = bench.submit(task("creative", 1.0)).await;
     let (_, lease) = bench.claim("w").await;
     bench.submit(task("creative", 1.0)).await;
-    bench.clock.advance(bench.config.retention - SECOND);
+    bench.clock.advance(bench.config.retention.unwrap() - SECOND);
     let year = 365 * 24 * HOUR;
     bench.store.heartbeat(&lease, year, Report::default()).await.unwrap();
     assert_eq!(bench.store.take_expired(10).await.unwrap(), []);
@@ -510,6 +584,39 @@ pub async fn p17_files_go_at_their_expiry_and_never_while_the_task_is_alive(mut 
     assert_eq!(bench.store.prune().await.unwrap().tasks, 1);
     assert_eq!(bench.store.get(done.id, &Scope::All).await.unwrap(), None);
     assert_eq!(bench.store.prune().await.unwrap().tasks, 0);
+}
+
+pub async fn p17_kept_files_go_when_they_are_deleted_or_room_is_needed(mut bench: Bench) {
+    let mut done = Vec::new();
+    for _ in 0..4 {
+        done.push(bench.finish(task("creative", 1.0)).await);
+        bench.clock.advance(SECOND);
+    }
+    assert!(done.iter().all(|task| task.expires_at.is_none()), "kept");
+    let waiting = bench.submit(task("creative", 1.0)).await.id;
+    bench.clock.advance(10 * 365 * 24 * HOUR);
+    assert_eq!(bench.store.take_expired(10).await.unwrap(), []);
+    assert_eq!(bench.store.prune().await.unwrap().tasks, 0);
+
+    let ids = |tasks: Vec<Task>| tasks.iter().map(|task| task.id).collect::<Vec<_>>();
+    let gone = bench.store.evict_oldest(1, &[done[0].id]).await.unwrap();
+    assert_eq!((gone[0].files, gone[0].expires_at), (Files::Deleting, Some(bench.clock.now())), "from now on");
+    assert_eq!(ids(gone), [done[1].id], "the oldest but the one that is spared");
+    assert_eq!(bench.store.delete(done[2].id, &Scope::All).await.unwrap(), Deleted::Done);
+    assert_eq!(ids(bench.store.evict_oldest(10, &[]).await.unwrap()), [done[0].id], "the last one always stays");
+    assert_eq!(bench.store.evict_oldest(10, &[]).await.unwrap(), []);
+    assert_eq!(bench.store.take_expired(10).await.unwrap().len(), 3, "until they are deleted");
+    assert_eq!(bench.get(waiting).await.files, Files::Present);
+
+    // Another setting holds for what is there: a day from now, not from when it finished.
+    bench.config.retention = Some(24 * HOUR);
+    bench.restart().await;
+    assert_eq!(bench.store.adopt_retention().await.unwrap(), 1);
+    assert_eq!(bench.get(done[3].id).await.expires_at, Some(bench.clock.now() + 24 * HOUR));
+    bench.config.retention = None;
+    bench.restart().await;
+    assert_eq!(bench.store.adopt_retention().await.unwrap(), 1);
+    assert_eq!(bench.get(done[3].id).await.expires_at, None);
 }
 
 pub async fn p17_an_upload_outlives_its_expiry_while_a_task_reads_it(mut bench: Bench) {
@@ -613,6 +720,66 @@ pub async fn a_waiting_task_knows_its_place(bench: Bench) {
     assert_eq!(bench.store.queue_place(late).await.unwrap().unwrap().ahead, 4);
 }
 
+/// Told of by its client, who polls every 10 s.
+fn polled(cost: f64) -> NewTask {
+    NewTask { webhook_url: None, polled: true, ..task("creative", cost) }
+}
+
+pub async fn a_waiting_task_that_nobody_asks_for_yields_and_is_not_lost(bench: Bench) {
+    let abandoned = bench.submit(polled(1.0)).await.id;
+    let asked = bench.submit(polled(2.0)).await.id;
+    let told = bench.submit(task("creative", 300.0)).await.id;
+    bench.clock.advance(10 * SECOND);
+    assert_eq!(bench.store.queue_place(abandoned).await.unwrap().unwrap().ahead, 0, "it may yet be asked for");
+    bench.clock.advance(10 * SECOND);
+    bench.store.polled(&[(asked, bench.clock.now()), (told, bench.clock.now())]).await.unwrap();
+    bench.clock.advance(5 * SECOND);
+    let ahead = async |id| bench.store.queue_place(id).await.unwrap().unwrap().ahead;
+    assert_eq!([ahead(asked).await, ahead(told).await, ahead(abandoned).await], [0, 1, 2]);
+    for id in [asked, told, abandoned] {
+        let (claimed, lease) = bench.claim("w").await;
+        assert_eq!(claimed.id, id);
+        bench.store.complete(&lease, json!({})).await.unwrap();
+    }
+
+    // Asked for again, it has its place again; what came late does not count.
+    let first = bench.submit(polled(1.0)).await.id;
+    let second = bench.submit(polled(2.0)).await.id;
+    bench.clock.advance(30 * SECOND);
+    bench.store.polled(&[(second, bench.clock.now())]).await.unwrap();
+    assert_eq!([ahead(first).await, ahead(second).await], [1, 0]);
+    bench.store.polled(&[(first, bench.clock.now()), (second, bench.clock.now() - HOUR)]).await.unwrap();
+    assert_eq!([ahead(first).await, ahead(second).await], [0, 1]);
+    assert_eq!(bench.get(told).await.polled_at, None, "whoever need not ask never yields");
+}
+
+pub async fn a_running_task_that_nobody_asks_for_gives_way_to_others_only(bench: Bench) {
+    let abandoned = bench.submit(polled(240.0)).await.id;
+    let (_, lease) = bench.claim("w").await;
+    let beat = async || bench.store.heartbeat(&lease, HOUR, Report::default()).await.unwrap();
+    bench.clock.advance(60 * SECOND);
+    assert_eq!(beat().await, Beat::Alive, "nobody waits");
+    let also = bench.submit(polled(1.0)).await.id;
+    bench.clock.advance(SECOND);
+    assert_eq!(beat().await, Beat::Alive, "a free worker may take it");
+    bench.clock.advance(SECOND);
+    assert_eq!(beat().await, Beat::GiveWay);
+    bench.store.polled(&[(abandoned, bench.clock.now())]).await.unwrap();
+    assert_eq!(beat().await, Beat::Alive, "asked for again");
+    bench.clock.advance(25 * SECOND);
+    assert_eq!(beat().await, Beat::Alive, "nobody asks for the other one either");
+    bench.submit(task("told", 1.0)).await;
+    bench.clock.advance(2 * SECOND);
+    assert_eq!(beat().await, Beat::GiveWay);
+    let released = bench.store.release(&lease).await.unwrap();
+    assert_eq!((released.state, released.failures), (TaskState::Created, 0));
+    for (kind, id) in [("told", None), ("creative", Some(also)), ("creative", Some(abandoned))] {
+        let (claimed, _) = bench.claim("w").await;
+        assert_eq!(claimed.kind, kind);
+        assert!(id.is_none_or(|id| id == claimed.id));
+    }
+}
+
 // ---- what users see ----
 
 pub async fn another_owner_sees_nothing(bench: Bench) {
@@ -671,7 +838,7 @@ pub async fn failed_and_cancelled_tasks_can_be_retried_as_a_new_run(bench: Bench
 
     let id = bench.submit(task("creative", 1.0)).await.id;
     bench.store.cancel(id, &scope).await.unwrap();
-    bench.clock.advance(bench.config.retention);
+    bench.clock.advance(bench.config.retention.unwrap());
     assert_eq!(bench.store.take_expired(10).await.unwrap().len(), 2);
     assert!(matches!(bench.store.retry(id, &scope).await.unwrap(), Retried::InputGone(_)), "its files are going");
 }
@@ -780,6 +947,12 @@ pub fn config(test: &str) -> StoreConfig {
         "p15_a_full_queue_says_when_to_come_back" => {
             StoreConfig { queue_limit: 5, owner_queue_limit: 3, ..StoreConfig::default() }
         }
+        "p4_lost_leases_alone_fail_no_task_where_suspects_run_apart" => {
+            StoreConfig { suspects_run_apart: true, ..StoreConfig::default() }
+        }
+        "p17_kept_files_go_when_they_are_deleted_or_room_is_needed" => {
+            StoreConfig { retention: None, ..StoreConfig::default() }
+        }
         _ => StoreConfig::default(),
     }
 }
@@ -792,6 +965,7 @@ macro_rules! conformance {
             p2_crash_between_accept_and_reply_makes_one_task_per_key,
             p3_an_orphan_is_picked_up_when_its_lease_ends,
             p4_a_task_that_kills_its_workers_fails_after_three_attempts,
+            p4_lost_leases_alone_fail_no_task_where_suspects_run_apart,
             p4_errors_worth_another_try_wait_and_count,
             p5_a_released_task_burns_no_attempt_and_keeps_its_place,
             p6_cancel_is_terminal_at_once_and_never_has_a_result,
@@ -800,15 +974,19 @@ macro_rules! conformance {
             p7_a_reserved_key_is_in_flight_until_submitted_given_back_or_forgotten,
             p8_each_status_of_a_run_is_one_event_whatever_happens_to_its_workers,
             p8_deliveries_keep_their_id_survive_crashes_and_end_once,
+            p8_no_older_status_is_told_after_a_newer_one,
             p8_a_slow_receiver_does_not_take_every_sender,
             p9_a_result_is_there_exactly_when_the_task_is_completed,
             p15_a_full_queue_says_when_to_come_back,
             p15_a_thousand_concurrent_submissions_lose_none,
             p17_files_go_at_their_expiry_and_never_while_the_task_is_alive,
+            p17_kept_files_go_when_they_are_deleted_or_room_is_needed,
             p17_an_upload_outlives_its_expiry_while_a_task_reads_it,
             p17_a_deleted_task_is_out_of_sight_at_once_and_its_files_follow,
             short_tasks_overtake_long_ones_but_nobody_starves,
             a_waiting_task_knows_its_place,
+            a_waiting_task_that_nobody_asks_for_yields_and_is_not_lost,
+            a_running_task_that_nobody_asks_for_gives_way_to_others_only,
             another_owner_sees_nothing,
             lists_are_newest_first_in_pages_by_kind_and_state,
             failed_and_cancelled_tasks_can_be_retried_as_a_new_run,

@@ -1,6 +1,12 @@
 //! Processes that die, by kill -9, by SIGTERM, or because a picture kills them.
 
-use std::{thread, time::Duration};
+use std::{
+    io::Write,
+    net::TcpStream,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -63,24 +69,146 @@ fn promise_3_another_worker_picks_up_what_a_killed_one_held() {
     assert!(worker.try_send("GET", "/health", &[], &[]).is_err(), "the first one is dead");
 }
 
+/// The process in which a server runs a task that was there when a worker died. Linux tells of it.
+#[cfg(target_os = "linux")]
+fn process_of_its_own(server: &Server) -> u32 {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        if let [child] = server.children()[..] {
+            return child;
+        }
+        assert!(Instant::now() < patience, "{}", server.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(target_os = "linux")]
 #[test]
 fn promise_4_a_picture_that_kills_its_worker_fails_after_three_and_hurts_no_other() {
-    let api = Server::start(&["--role", "api"]);
-    let deadly = api.submit("/api/tasks", &endless());
-    for _ in 0..3 {
-        let mut worker = api.another(&["--role", "worker", "--lease-seconds", "1"]);
-        api.wait(&deadly, &["IN_PROGRESS"]);
-        // As the kernel does with a process that takes too much memory.
-        worker.kill();
-        // Out of the lease; the next worker takes it up.
-        thread::sleep(Duration::from_millis(1100));
+    // Killed as the kernel kills a process that takes too much memory: once the worker, and after that what runs the picture.
+    let mut server = Server::start(&["--lease-seconds", "1"]);
+    let deadly = server.submit("/api/tasks", &endless());
+    server.wait(&deadly, &["IN_PROGRESS"]);
+    server.kill();
+    server.start_again();
+    let pid = server.pid();
+    let mut last = 0;
+    for _ in 0..2 {
+        let child = loop {
+            let child = process_of_its_own(&server);
+            if child != last {
+                break child;
+            }
+        };
+        let killed = Command::new("kill").args(["-9", &child.to_string()]).status().unwrap();
+        assert!(killed.success());
+        last = child;
     }
-    let other = api.submit("/api/tasks", &quick());
-    let _worker = api.another(&["--role", "worker", "--lease-seconds", "1"]);
-    let task = api.wait(&deadly, &["FAILED"]);
+    let task = server.wait(&deadly, &["FAILED"]);
     assert_eq!(task["error"]["code"], "worker_died", "{task}");
-    assert!(task["error"]["message"].as_str().unwrap().len() > 20);
-    api.wait_done(&other);
+    assert_eq!(task["error"]["message"], "the worker stopped 3 times while working on this task");
+    assert!(task["error"]["hint"].is_string());
+    server.wait_done(&server.submit("/api/tasks", &quick()));
+    assert_eq!(server.pid(), pid, "the server lives");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_healthy_task_outlives_any_number_of_kills() {
+    let mut server = Server::start(&["--lease-seconds", "1"]);
+    let task =
+        json!({ "image": base64(&photo(192, 144)), "request": { "model": "x4plus", "size": { "factor": 8.0 } } });
+    let id = server.submit("/api/tasks", &task);
+    let mut started = serde_json::Value::Null;
+    for kill in 0..4 {
+        let task = loop {
+            let task = server.wait(&id, &["IN_PROGRESS"]);
+            if task["started_at"] != started {
+                break task;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        started = task["started_at"].clone();
+        let child = if kill > 0 { Some(process_of_its_own(&server)) } else { None };
+        server.kill();
+        // What ran the picture ends with the server that started it.
+        let patience = Instant::now() + PATIENCE;
+        while child
+            .is_some_and(|child| std::fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| !line.is_empty()))
+        {
+            assert!(Instant::now() < patience, "an orphan computes on");
+            thread::sleep(Duration::from_millis(5));
+        }
+        server.start_again();
+    }
+    let done = server.wait_done(&id);
+    assert_eq!(png_size(&server.get(done["result"]["url"].as_str().unwrap()).bytes), (1536, 1152));
+    assert!(done["invention"]["share"].as_f64().is_some_and(|share| share > 0.0), "told by the other process: {done}");
+    assert!(done["plan"]["steps"].is_object() && done["timings"]["network"].is_number(), "{done}");
+}
+
+#[test]
+fn what_a_killed_server_left_unfinished_is_gone_when_it_starts_again() {
+    let mut server = Server::start(&[]);
+    // In the middle of a job and of an upload.
+    let id = server.submit("/api/tasks", &endless());
+    server.wait(&id, &["IN_PROGRESS"]);
+    let upload = server.post("/customers/storage", &json!({ "file_name": "a.png" })).json()["upload_url"].clone();
+    let path = upload.as_str().unwrap().split_once(&server.port.to_string()).unwrap().1.to_owned();
+    let mut half = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    write!(half, "PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n").unwrap();
+    half.write_all(&[7; 300_000]).unwrap();
+    let unfinished = |server: &Server| {
+        let files = server.files_in("files/tmp");
+        files.iter().filter(|path| !path.ends_with("lock")).count()
+    };
+    let patience = Instant::now() + PATIENCE;
+    while unfinished(&server) < 3 {
+        assert!(Instant::now() < patience, "{}", unfinished(&server));
+        thread::sleep(Duration::from_millis(5));
+    }
+    server.kill();
+    // Another process that lives keeps what it is writing.
+    let other = server.another(&["--role", "api"]);
+    assert_eq!(unfinished(&server), 0);
+    server.start_again();
+    let folders = std::fs::read_dir(server.dir().join("files/tmp")).unwrap().flatten();
+    assert_eq!(folders.filter(|entry| entry.path().is_dir()).count(), 2, "one for each process that lives");
+    drop(other);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn promise_16_a_disk_that_fills_fails_no_task_and_is_told() {
+    let Some(server) = Server::start_on_small_disk(32, &[]) else {
+        eprintln!("not tried: nobody may mount a disk here");
+        return;
+    };
+    let id = server.submit("/api/tasks", &slow());
+    server.wait(&id, &["IN_PROGRESS"]);
+    let filler = server.dir_inside().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    let wait_ready = |status: u16| {
+        let patience = Instant::now() + PATIENCE;
+        while server.get("/readyz").status != status {
+            assert!(Instant::now() < patience, "{}", server.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_ready(503);
+    assert_eq!(server.post("/api/tasks", &slow()).status, 503, "and nothing of it is kept");
+    let patience = Instant::now() + PATIENCE;
+    while !server.log().contains("waiting for room") {
+        assert!(Instant::now() < patience, "{}", server.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(["IN_PROGRESS", "CREATED"].contains(&server.task(&id)["status"].as_str().unwrap()));
+    std::fs::remove_file(&filler).unwrap();
+    drop(file);
+    server.wait_done(&id);
+    wait_ready(200);
+    assert_eq!(server.get("/api/tasks").json()["total"], 1);
 }
 
 #[test]

@@ -29,6 +29,46 @@ fn jwt(secret: &str, algorithm: &str, claims: &Value) -> String {
     format!("{body}.{signature}")
 }
 
+/// The body of a 401.
+fn unauthorized(message: &str) -> Value {
+    let hint = "make a key with `enlarger keys create NAME` and send it as X-API-KEY, as a Bearer token, or as the password of \
+        HTTP Basic";
+    json!({ "error": "unauthorized", "message": message, "hint": hint, "problem": { "message": message } })
+}
+
+/// The value of `Authorization` for HTTP Basic.
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
+}
+
+#[test]
+fn a_key_is_accepted_as_user_or_password_of_http_basic_and_no_browser_asks_for_one() {
+    let server = Server::start(&["--auth", "on", "--jwt-secret", JWT_SECRET]);
+    let key = create_key(&server, &["ann"]);
+    let token = jwt(JWT_SECRET, "HS256", &json!({ "sub": "carol", "exp": 9_999_999_999_u64 }));
+    let get = |headers: &[(&str, &str)]| server.send("GET", "/api/tasks", headers, &[]);
+    for (user, password) in [("me", key.as_str()), (&key, ""), (&key, "x"), ("", &key), ("me", &token)] {
+        assert_eq!(get(&[("authorization", &basic(user, password))]).status, 200, "{user}:{password}");
+    }
+    // Clients of other services send those services' keys along.
+    let both = [("authorization", basic("me", &key)), ("x-api-key", "comfyui-0123".to_owned())];
+    assert_eq!(get(&both.each_ref().map(|(name, value)| (*name, value.as_str()))).status, 200);
+    let both = [("authorization", "Bearer comfyui-0123"), ("x-api-key", &key)];
+    assert_eq!(get(&both).status, 200);
+    for wrong in [basic("me", "secret"), basic("me", &key[1..]), basic("me", &key.to_uppercase())] {
+        let answer = get(&[("authorization", &wrong)]);
+        assert_eq!((answer.status, answer.json()), (401, unauthorized("Invalid API key")), "{wrong}");
+        // A challenge for Basic would open the browser's own window over the page.
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+    }
+    for none in [basic("", ""), "Basic !".to_owned(), "Basic".to_owned()] {
+        assert_eq!(get(&[("authorization", &none)]).json(), unauthorized("Missing API key"), "{none}");
+    }
+    // Should a browser have been made to send it by itself, pages of other sites gain nothing by that.
+    let by_page = |origin: &str| get(&[("authorization", &basic("me", &key)), ("origin", origin)]).status;
+    assert_eq!((by_page("https://evil.example"), by_page(&server.url(""))), (403, 200));
+}
+
 #[test]
 fn credentials_are_asked_for_and_tasks_belong_to_the_key_that_made_them() {
     let server = Server::start(&["--auth", "on", "--jwt-secret", JWT_SECRET]);
@@ -36,7 +76,7 @@ fn credentials_are_asked_for_and_tasks_belong_to_the_key_that_made_them() {
     let body = json!({ "image": base64(&photo(32, 24)) }).to_string();
     let post = |headers: &[(&str, &str)]| server.send("POST", CREATIVE, headers, body.as_bytes());
     let missing = post(&[]);
-    assert_eq!((missing.status, missing.json()), (401, json!({ "message": "Missing API key" })));
+    assert_eq!((missing.status, missing.json()), (401, unauthorized("Missing API key")));
     let mistyped = format!("{}x", &ann[..ann.len() - 1]);
     for wrong in [
         "nonsense",
@@ -44,7 +84,7 @@ fn credentials_are_asked_for_and_tasks_belong_to_the_key_that_made_them() {
         &jwt("another secret, just as long as ours", "HS256", &json!({ "sub": "a", "exp": 9_999_999_999_u64 })),
     ] {
         let answer = post(&[("authorization", &format!("Bearer {wrong}"))]);
-        assert_eq!((answer.status, answer.json()), (401, json!({ "message": "Invalid API key" })), "{wrong}");
+        assert_eq!((answer.status, answer.json()), (401, unauthorized("Invalid API key")), "{wrong}");
     }
     for header in ["x-api-key", "x-freepik-api-key", "x-magnific-api-key"] {
         assert_eq!(post(&[(header, &ann)]).status, 200, "{header}");
@@ -138,6 +178,8 @@ fn risky_or_contradictory_settings_do_not_start() {
     assert!(refused(&["--listen", "0.0.0.0:0", "--auth", "off"]).contains("--insecure-no-auth"));
     assert!(refused(&["--jwt-secret", "short"]).contains("too short"));
     assert!(refused(&["--public-url", "pictures"]).contains("public_url"));
+    let said = refused(&["--public-url", "https://me:tell-nobody@pictures.example.com"]);
+    assert!(said.contains("public_url") && !said.contains("tell-nobody"), "{said}");
     assert!(refused(&["--jobs", "0"]).contains("jobs"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "listen = \"127.0.0.1:0\"\nlissten = 1\n").unwrap();
@@ -186,6 +228,7 @@ fn promise_21_secrets_are_never_logged() {
     server.get(&result);
     hook.wait(2);
     server.send("GET", "/api/tasks", &[("authorization", &format!("Bearer {token}"))], &[]);
+    server.send("GET", "/api/tasks", &[("authorization", &basic("me", &key))], &[]);
     let wrong = "enl_00000000_wrong-key-of-somebody";
     server.send("GET", "/api/tasks", &[("authorization", &format!("Bearer {wrong}"))], &[]);
     assert_eq!(server.terminate().code(), Some(0));
@@ -196,6 +239,7 @@ fn promise_21_secrets_are_never_logged() {
     let secrets = [
         key[13..].to_owned(),
         token,
+        basic("me", &key)[6..].into(),
         JWT_SECRET.into(),
         "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(),
         signature(&upload),

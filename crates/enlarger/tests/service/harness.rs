@@ -24,6 +24,8 @@ pub struct Server {
     pub port: u16,
     args: Vec<String>,
     dir: Arc<TempDir>,
+    /// Megabytes of a disk of its own, if it has one.
+    disk: Option<u32>,
     said: Arc<Mutex<String>>,
     /// Sent as X-API-KEY.
     pub key: Option<String>,
@@ -33,11 +35,24 @@ impl Server {
     pub fn start(args: &[&str]) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let args = args.iter().map(ToString::to_string).collect();
-        Self::spawn(dir, args, 0, Arc::default())
+        Self::spawn(dir, None, args, 0, Arc::default())
     }
 
-    fn spawn(dir: Arc<TempDir>, args: Vec<String>, port: u16, said: Arc<Mutex<String>>) -> Self {
-        let mut child = binary()
+    /// On a disk of so many megabytes, which it sees alone. `None` where this machine lets nobody mount one.
+    pub fn start_on_small_disk(megabytes: u32, args: &[&str]) -> Option<Self> {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        let mounts = on_small_disk(dir.path(), megabytes, Path::new("true")).output();
+        if !mounts.is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        let args = args.iter().map(ToString::to_string).collect();
+        Some(Self::spawn(dir, Some(megabytes), args, 0, Arc::default()))
+    }
+
+    fn spawn(dir: Arc<TempDir>, disk: Option<u32>, args: Vec<String>, port: u16, said: Arc<Mutex<String>>) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_enlarger"));
+        let mut command = disk.map_or_else(binary, |megabytes| on_small_disk(dir.path(), megabytes, program));
+        let mut child = command
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
             .arg(dir.path())
             .args(&args)
@@ -62,7 +77,7 @@ impl Server {
                 log.push('\n');
             }
         });
-        let server = Self { child, port: port.unwrap(), args, dir, said, key: None };
+        let server = Self { child, port: port.unwrap(), args, dir, disk, said, key: None };
         let patience = Instant::now() + PATIENCE;
         while server.get("/readyz").status != 200 {
             assert!(Instant::now() < patience, "it never gets ready: {}", server.log());
@@ -74,7 +89,7 @@ impl Server {
     /// A second process on the same data.
     pub fn another(&self, args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
-        Self::spawn(self.dir.clone(), args, 0, self.said.clone())
+        Self::spawn(self.dir.clone(), None, args, 0, self.said.clone())
     }
 
     /// Ends without a warning.
@@ -86,7 +101,7 @@ impl Server {
     /// Starts again on the same address and data.
     pub fn start_again(&mut self) {
         let key = self.key.take();
-        let mut next = Self::spawn(self.dir.clone(), self.args.clone(), self.port, self.said.clone());
+        let mut next = Self::spawn(self.dir.clone(), self.disk, self.args.clone(), self.port, self.said.clone());
         next.key = key;
         *self = next;
     }
@@ -104,6 +119,42 @@ impl Server {
 
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// All files below a folder of the data directory.
+    pub fn files_in(&self, folder: &str) -> Vec<PathBuf> {
+        let mut folders = vec![self.dir().join(folder)];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.path().is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
+            }
+        }
+        files
+    }
+
+    /// The data directory as the server sees it, on a disk of its own or not.
+    #[cfg(target_os = "linux")]
+    pub fn dir_inside(&self) -> PathBuf {
+        let path = self.dir().strip_prefix("/").expect("an absolute path");
+        Path::new("/proc").join(self.pid().to_string()).join("root").join(path)
+    }
+
+    /// The processes that it has started and that live.
+    #[cfg(target_os = "linux")]
+    pub fn children(&self) -> Vec<u32> {
+        let processes = std::fs::read_dir("/proc").expect("it can be listed").flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.filter(|id| parent(*id) == Some(self.pid())).collect()
+    }
+
+    /// Changes the database, e.g. the times in it: nobody waits a day for a test. Returns how many rows were changed.
+    pub fn turn(&self, sql: &str) -> u32 {
+        let script = "import sqlite3,sys; db=sqlite3.connect(sys.argv[1], timeout=60); \
+            print(db.execute(sys.argv[2]).rowcount); db.commit()";
+        let database = self.dir().join("tasks.sqlite");
+        let output = Command::new("python3").args(["-c", script]).arg(database).arg(sql).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or_else(|_| panic!("{output:?}"))
     }
 
     /// All that was logged so far.
@@ -216,6 +267,27 @@ impl Answer {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
+}
+
+/// The parent of a living process.
+#[cfg(target_os = "linux")]
+fn parent(id: u32) -> Option<u32> {
+    // "pid (name) state ppid ...", and a name may have anything in it (proc(5)).
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut rest = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = rest.next()?;
+    rest.next()?.parse().ok().filter(|_| state != "Z")
+}
+
+/// A program in a mount namespace of its own, where `dir` is a disk of so many megabytes.
+fn on_small_disk(dir: &Path, megabytes: u32, program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENLARGER_")) {
+        command.env_remove(name);
+    }
+    let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$1\" && shift && exec \"$@\"");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"]).arg(dir).arg(program);
+    command
 }
 
 /// The binary, without settings from the environment.

@@ -4,7 +4,6 @@ use std::{
     collections::HashSet,
     io::{BufRead, BufReader, Write},
     net::TcpStream,
-    process::Command,
 };
 
 use serde_json::{Value, json};
@@ -168,7 +167,7 @@ fn a_finished_task_tells_what_was_invented_and_where() {
 
 #[test]
 fn promise_17_expired_files_go_the_task_says_so_and_a_running_task_keeps_its_own() {
-    let mut server = Server::start(&["--lease-seconds", "3"]);
+    let mut server = Server::start(&["--lease-seconds", "3", "--retention-hours", "24"]);
     let done = server.submit(CREATIVE, &json!({ "image": base64(&photo(32, 24)) }));
     server.wait_done(&done);
     let urls = ["/result/url", "/invention/map_url"].map(|at| server.task(&done).pointer(at).unwrap().to_string());
@@ -176,11 +175,8 @@ fn promise_17_expired_files_go_the_task_says_so_and_a_running_task_keeps_its_own
     let running = server.submit("/api/tasks", &endless());
     server.wait(&running, &["IN_PROGRESS"]);
     server.kill();
-    // Nobody waits a day for a test: the calendar in the database is turned instead.
-    let turn = "import sqlite3,sys; db=sqlite3.connect(sys.argv[1]); \
-        print(db.execute('UPDATE tasks SET expires_at = expires_at - 90000000 WHERE expires_at IS NOT NULL').rowcount); db.commit()";
-    let turned = Command::new("python3").args(["-c", turn]).arg(server.dir().join("tasks.sqlite")).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&turned.stdout).trim(), "1", "{turned:?}");
+    let turned = server.turn("UPDATE tasks SET expires_at = expires_at - 90000000 WHERE expires_at IS NOT NULL");
+    assert_eq!(turned, 1);
     server.start_again();
     let patience = std::time::Instant::now() + PATIENCE;
     while server.task(&done)["files"] == "present" || urls.iter().any(|url| server.get(url).status == 200) {
@@ -195,4 +191,86 @@ fn promise_17_expired_files_go_the_task_says_so_and_a_running_task_keeps_its_own
     server.wait(&running, &["IN_PROGRESS"]);
     let source = server.task(&running)["source"]["url"].as_str().unwrap().to_owned();
     assert_eq!(server.get(&source).status, 200);
+}
+
+#[test]
+fn results_stay_on_a_machine_of_ones_own_until_the_disk_budget_is_reached() {
+    let server = Server::start(&["--disk-budget-mb", "1"]);
+    let status = server.get("/api/status").json();
+    assert_eq!((&status["retention_seconds"], &status["disk_budget_bytes"]), (&Value::Null, &json!(1 << 20)));
+    // About half a megabyte each.
+    let task = json!({ "image": base64(&photo(256, 192)), "request": { "model": "animevideo-v3" } });
+    let ids: Vec<String> = (0..5).map(|_| server.submit("/api/tasks", &task)).collect();
+    let running = server.submit("/api/tasks", &endless());
+    let done: Vec<Value> = ids.iter().map(|id| server.wait_done(id)).collect();
+    assert!(done.iter().all(|task| task["files"] == "gone" || task["expires_at"].is_null()), "{done:?}");
+    let patience = std::time::Instant::now() + PATIENCE;
+    while server.task(&ids[0])["files"] == "present" {
+        assert!(std::time::Instant::now() < patience, "{}", server.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let present = |id: &String| server.task(id)["files"] == "present";
+    let left: Vec<bool> = ids.iter().map(present).collect();
+    assert!(left.is_sorted(), "the longest finished went first: {left:?}");
+    assert!(left[4], "the last one stays");
+    let url = server.task(&ids[4])["result"]["url"].as_str().unwrap().to_owned();
+    assert_eq!(server.get(&url).status, 200);
+    let source = server.task(&running)["source"]["url"].as_str().unwrap().to_owned();
+    assert_eq!(server.get(&source).status, 200, "what is needed stays");
+    assert_eq!(server.task(&ids[0])["status"], "COMPLETED", "the task is remembered");
+
+    let elsewhere = Server::start(&["--retention-hours", "5"]);
+    let done = elsewhere.wait_done(&elsewhere.submit("/api/tasks", &quick()));
+    assert!(done["expires_at"].is_string(), "{done}");
+    let status = elsewhere.get("/api/status").json();
+    assert_eq!((&status["retention_seconds"], &status["disk_budget_bytes"]), (&json!(5 * 3600), &Value::Null));
+}
+
+#[test]
+fn a_job_that_nobody_asks_for_gives_way_and_is_not_lost() {
+    let server = Server::start(&[]);
+    let comfy = |body: &Value| {
+        let answer = server.send("POST", CREATIVE, &[("Comfy-Env", "local")], body.to_string().as_bytes());
+        answer.json()["data"]["task_id"].as_str().unwrap().to_owned()
+    };
+    let abandoned = comfy(&json!({ "image": base64(&photo(1200, 900)), "scale_factor": "4x" }));
+    server.wait(&abandoned, &["IN_PROGRESS"]);
+    // One that is told by a webhook, or came from elsewhere, is never taken for abandoned.
+    let next = comfy(&json!({ "image": base64(&photo(32, 24)), "scale_factor": "2x" }));
+    assert_eq!(server.turn("UPDATE tasks SET polled_at = polled_at - 30000 WHERE state = 'IN_PROGRESS'"), 1);
+    server.wait_done(&next);
+    let task = server.wait(&abandoned, &["IN_PROGRESS"]);
+    assert!(task["error"].is_null(), "no attempt is burnt: {task}");
+
+    // Asked for, it stays.
+    let waiting = server.submit("/api/tasks", &quick());
+    assert_eq!(server.turn("UPDATE tasks SET polled_at = polled_at - 30000 WHERE polled_at IS NOT NULL"), 2);
+    server.wait_done(&waiting);
+    server.wait(&abandoned, &["IN_PROGRESS"]);
+}
+
+#[test]
+fn our_own_api_has_its_own_limit_of_a_results_size() {
+    let large = json!({ "image": base64(&photo(2000, 1600)), "request": { "size": { "factor": 4.0 } } });
+    let free = Server::start(&[]);
+    assert_eq!(free.get("/api/status").json()["limits"]["max_result_megapixels"], Value::Null);
+    // Running, or it would not be accepted at all.
+    let id = free.submit("/api/tasks", &large);
+    free.post(&format!("/api/tasks/{id}/cancel"), &json!({}));
+    let estimate = |server: &Server, width: u32| {
+        server
+            .post("/api/estimate", &json!({ "width": width, "height": 1600, "request": { "size": { "factor": 4.0 } } }))
+    };
+    let answer = estimate(&free, 20_000);
+    assert!(answer.status == 200 || answer.text().contains("MB of memory"), "{}", answer.text());
+
+    let limited = Server::start(&["--max-result-megapixels", "30"]);
+    assert_eq!(limited.get("/api/status").json()["limits"]["max_result_megapixels"], 30);
+    for answer in [limited.post("/api/tasks", &large), estimate(&limited, 2000)] {
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains("8000 x 6400 pixels, more than the limit of 30 million"), "{}", answer.text());
+    }
+    assert_eq!(estimate(&limited, 1000).status, 200);
+    let vendor = limited.post(CREATIVE, &json!({ "image": base64(&photo(2000, 1600)), "scale_factor": "4x" }));
+    assert!(vendor.text().contains("25.3 million pixels"), "{}", vendor.text());
 }

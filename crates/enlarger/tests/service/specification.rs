@@ -99,6 +99,36 @@ fn the_creative_operation_is_compatible_with_the_one_that_clients_were_made_for_
 }
 
 #[test]
+fn the_specification_says_whose_it_is_and_what_files_and_refusals_are() {
+    let document = generated();
+    let info = &document["info"];
+    assert_eq!((&info["title"], &info["version"]), (&json!("enlarger"), &json!(env!("CARGO_PKG_VERSION"))));
+    assert!(info["description"].as_str().unwrap().contains("Enlarge images"), "{info}");
+    assert_eq!(info["contact"]["url"], env!("CARGO_PKG_REPOSITORY"));
+    assert_eq!(info["license"]["identifier"], env!("CARGO_PKG_LICENSE"));
+    assert!(!document.to_string().contains("Utoipa"), "nobody else's name");
+    let servers: Vec<&str> = document["servers"].as_array().unwrap().iter().filter_map(|s| s["url"].as_str()).collect();
+    assert_eq!(servers, [".", "http://127.0.0.1:7788"]);
+    let binary = json!({ "type": "string", "format": "binary" });
+    let sent =
+        |path: &str| &document["paths"][path]["put"]["requestBody"]["content"]["application/octet-stream"]["schema"];
+    assert_eq!((sent("/files/objects/{id}"), sent("/api/models/{name}")), (&binary, &binary));
+    let preview = &document["paths"]["/api/preview"]["post"]["responses"]["200"]["content"]["image/png"]["schema"];
+    let read = &document["paths"]["/files/objects/{id}"]["get"]["responses"]["200"]["content"]["application/octet-stream"]
+        ["schema"];
+    assert_eq!((preview, read), (&binary, &binary));
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let statuses = operation["responses"].as_object().unwrap();
+            assert!(statuses.keys().any(|status| status.starts_with('4')), "{method} {path}");
+        }
+    }
+    // What is optional is not required because it has a default.
+    let creative = &document["components"]["schemas"]["FreepikMagnificUpscalerCreativeRequest"];
+    assert_eq!(creative["required"], json!(["image"]));
+}
+
+#[test]
 fn the_documented_settings_are_the_ones_there_are() {
     let said = binary().args(["serve", "--print-config"]).output().unwrap();
     let page = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();

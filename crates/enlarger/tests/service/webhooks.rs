@@ -50,19 +50,37 @@ fn promise_8_each_change_is_told_once_signed_and_in_order() {
 
 #[test]
 fn promise_8_a_refused_delivery_is_tried_again_with_the_same_id_after_a_kill_too() {
-    let receiver = Receiver::start(|n| if n == 0 { 500 } else { 200 });
+    // The second is the last status of its task.
+    let receiver = Receiver::start(|n| if n == 1 { 500 } else { 200 });
     let mut server = Server::start(&LOCAL);
     let id = server.submit(CREATIVE, &json!({ "image": base64(&photo(32, 24)), "webhook_url": receiver.url }));
     server.wait_done(&id);
-    receiver.wait(1);
+    receiver.wait(2);
     // Time for the refusal to be written down, or not: both are survived.
     server.kill();
     server.start_again();
     let got = receiver.wait(3);
     got.iter().for_each(verify);
-    let again: Vec<&Received> = got.iter().filter(|r| r.header("webhook-id") == got[0].header("webhook-id")).collect();
-    assert_eq!(again.len(), 2, "{got:?}");
-    assert_eq!(again[0].body, again[1].body);
+    assert_eq!(got[1].header("webhook-id"), got[2].header("webhook-id"));
+    assert_eq!(got[1].body, got[2].body);
+}
+
+#[test]
+fn promise_8_an_older_status_never_comes_after_a_newer_one() {
+    // The first is refused, and would be tried again after five seconds.
+    let receiver = Receiver::start(|n| if n == 0 { 500 } else { 200 });
+    let server = Server::start(&LOCAL);
+    let image = base64(&photo(32, 24));
+    let id = server.submit(CREATIVE, &json!({ "image": image, "webhook_url": receiver.url }));
+    let statuses: Vec<_> = receiver.wait(2).iter().map(|got| got.json()["status"].clone()).collect();
+    assert_eq!(statuses, ["IN_PROGRESS", "COMPLETED"]);
+    server.wait_done(&id);
+    let patience = std::time::Instant::now() + PATIENCE;
+    while server.get("/api/status").json()["queue"]["webhooks_pending"] != 0 {
+        assert!(std::time::Instant::now() < patience, "nothing is left to be sent: {}", server.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(receiver.got().len(), 2);
 }
 
 #[test]

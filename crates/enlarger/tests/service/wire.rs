@@ -54,7 +54,13 @@ fn every_endpoint_and_every_form_of_image_and_factor_works() {
         );
     }
     assert_eq!(size("/v1/ai/upscaler-creative", json!({ "image": image, "scale_factor": "4x" })), (128, 96));
-    assert_eq!(size("/v1/ai/image-upscaler-precision", json!({ "image": image, "sharpen": 10 })), (64, 48));
+    let v1 = "/v1/ai/image-upscaler-precision";
+    assert_eq!(size(v1, json!({ "image": image, "sharpen": 10 })), (64, 48));
+    for (factor, expected) in
+        [(json!(3), (96, 72)), (json!("4"), (128, 96)), (json!("2x"), (64, 48)), (json!(""), (64, 48))]
+    {
+        assert_eq!(size(v1, json!({ "image": image, "scale_factor": factor })), expected, "{factor}");
+    }
     assert_eq!(size(V2, json!({ "image": image, "scale_factor": 3, "flavor": "photo" })), (96, 72));
     assert_eq!(size(V2, json!({ "image": image, "scale_factor": "5" })), (160, 120));
     let uri = format!("data:image/png;base64,{image}");
@@ -107,6 +113,162 @@ fn an_upload_is_read_from_the_store_and_its_addresses_are_the_right() {
 }
 
 #[test]
+fn what_shells_forms_and_joined_addresses_make_of_a_request_is_understood() {
+    let server = Server::start(&["--role", "api"]);
+    let image = base64(&photo(32, 24));
+    let knobs = |path: &str, body: &[u8]| {
+        let answer = server.send("POST", path, &[], body);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let id = answer.json()["data"]["task_id"].as_str().unwrap().to_owned();
+        server.task(&id)["request"].clone()
+    };
+    let body = json!({
+        "image": image, "scale_factor": "", "creativity": "2", "hdr": " -3 ", "resemblance": "4.0", "fractality": "",
+        "engine": "", "optimized_for": "", "prompt": "", "webhook_url": "", "filter_nsfw": "0",
+    });
+    let plain = json!({ "image": image, "creativity": 2, "hdr": -3, "resemblance": 4 });
+    let expected = knobs(CREATIVE, plain.to_string().as_bytes());
+    assert_eq!((&expected["look"]["creativity"], &expected["look"]["hdr"]), (&json!(2), &json!(-3)));
+    for path in [CREATIVE, &format!("{CREATIVE}/"), &format!("/{CREATIVE}"), &format!("//proxy/freepik{CREATIVE}//")] {
+        assert_eq!(knobs(path, body.to_string().as_bytes()), expected, "{path}");
+    }
+    assert_eq!(knobs(CREATIVE, format!("\u{feff}{plain}").as_bytes()), expected, "after a byte order mark");
+    assert_eq!(server.get(&format!("{CREATIVE}/?page=1")).status, 200);
+    assert_eq!(server.get("/api/status/").status, 200);
+
+    // A picture with some bytes after its end, so that its base64 has all that is escaped in addresses.
+    let mut bytes = photo(32, 24);
+    bytes.resize(bytes.len().next_multiple_of(3), 0);
+    bytes.extend([0xfb, 0xff, 0xbf, 0]);
+    let odd = base64(&bytes);
+    assert!(odd.ends_with("+/+/AA=="));
+    let escaped = |from: &[(&str, &str)]| from.iter().fold(odd.clone(), |text, (from, to)| text.replace(from, to));
+    let all = [("+", "%2B"), ("/", "%2f"), ("=", "%3D")];
+    for image in [
+        format!("data:image/png;base64,{}", escaped(&all)),
+        format!("data:image/png;base64,{}", escaped(&all[..1])),
+        format!("\n data:image/png;base64,{odd}"),
+        format!("\r\n\tDATA:image/png;BASE64,\n{odd}\n"),
+        format!("data:;base64 ,{odd}"),
+        format!("  {odd}"),
+        escaped(&all),
+    ] {
+        let answer = server.post(CREATIVE, &json!({ "image": image }));
+        assert_eq!(answer.status, 200, "{}: {}", &image[..40], answer.text());
+    }
+    let slot = server.post("/customers/storage", &json!({ "file_name": "a.png", "file_hash": "0123" })).json();
+    server.send("PUT", slot["upload_url"].as_str().unwrap(), &[], &photo(32, 24));
+    for url in [format!(" {}", slot["download_url"].as_str().unwrap()), "\n https://example.com/a.png".to_owned()] {
+        assert_eq!(server.post(CREATIVE, &json!({ "image": url })).status, 200, "{url}");
+    }
+    for wrong in ["data:image/png;base64,%2", "data:image/png;base64,%zz", "%"] {
+        assert_eq!(server.post(CREATIVE, &json!({ "image": wrong })).status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn a_body_that_is_not_json_is_called_by_its_name() {
+    let server = Server::start(&["--role", "api"]);
+    let multipart =
+        b"--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n\r\n\x89PNG\r\n--b--\r\n";
+    let bodies = [
+        ("multipart/form-data; boundary=b", multipart.as_slice(), "multipart/form-data"),
+        ("application/json", multipart.as_slice(), "multipart/form-data"),
+        ("application/x-www-form-urlencoded", b"image=abc&scale_factor=2x", "form"),
+        ("image/png", &photo(32, 24), "a file"),
+    ];
+    for path in [CREATIVE, "/customers/storage", "/api/tasks"] {
+        for (media_type, body, name) in bodies {
+            let answer = server.send("POST", path, &[("content-type", media_type)], body);
+            let error = answer.json();
+            assert_eq!(
+                (answer.status, &error["error"]),
+                (415, &json!("unsupported_media_type")),
+                "{path} {media_type}"
+            );
+            assert!(error["message"].as_str().unwrap().contains(name), "{error}");
+            assert!(error["hint"].as_str().unwrap().contains("base64"), "{error}");
+        }
+    }
+    // JSON is read whatever it is called: curl calls everything a form.
+    let body = json!({ "image": base64(&photo(32, 24)) }).to_string();
+    let answer =
+        server.send("POST", CREATIVE, &[("content-type", "application/x-www-form-urlencoded")], body.as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
+fn an_address_that_cannot_be_public_is_refused_at_submission_as_image_and_as_webhook() {
+    let image = base64(&photo(32, 24));
+    let closed = Server::start(&["--role", "api"]);
+    for host in [
+        "127.0.0.1:8080",
+        "10.1.2.3",
+        "192.168.0.10",
+        "[::1]",
+        "[fd00::1]",
+        "169.254.169.254",
+        "2130706433",
+        "localhost",
+        "LOCALHOST.",
+        "nas",
+        "printer.local",
+        "db.internal",
+        "box.home.arpa",
+        "a.localhost",
+    ] {
+        let url = format!("http://{host}/hook");
+        let bodies =
+            [("webhook_url", json!({ "image": image, "webhook_url": url })), ("image", json!({ "image": url }))];
+        for (name, body) in bodies {
+            let answer = closed.post(CREATIVE, &body);
+            let error = answer.json();
+            assert_eq!((answer.status, &error["error"]), (400, &json!("invalid_params")), "{name} {host}: {error}");
+            assert_eq!(error["invalid_params"][0]["name"], name, "{host}");
+            let reason = "cannot be used: the address does not lead to a public host";
+            assert_eq!(error["invalid_params"][0]["reason"], reason, "one reason for all: {host}");
+        }
+    }
+    assert_eq!(closed.get("/api/tasks").json()["total"], 0);
+    for url in
+        ["https://example.com/hook", "http://93.184.215.14/hook", "https://local.example.com", "https://internal.de/"]
+    {
+        let answer = closed.post(CREATIVE, &json!({ "image": image, "webhook_url": url }));
+        assert_eq!(answer.status, 200, "{url}: {}", answer.text());
+    }
+    let open = Server::start(&["--role", "api", "--allow-net", "192.168.0.0/16"]);
+    let webhook = |url: &str| open.post(CREATIVE, &json!({ "image": image, "webhook_url": url })).status;
+    assert_eq!(
+        (webhook("http://192.168.0.10/"), webhook("http://nas.local/"), webhook("http://10.1.2.3/")),
+        (200, 200, 400)
+    );
+}
+
+#[test]
+fn uploads_are_listed_to_the_key_that_made_them() {
+    let server = Server::start(&["--role", "api"]);
+    let mut urls = Vec::new();
+    for name in ["a.png", "b.png", "c.png"] {
+        let slot = server.post("/customers/storage", &json!({ "file_name": name, "content_type": "image/png" })).json();
+        urls.push(slot["upload_url"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(server.send("PUT", &urls[1], &[], &photo(32, 24)).status, 200);
+    let list = server.get("/v1/ai/uploads").json();
+    let of =
+        |name: &str| list["data"].as_array().unwrap().iter().find(|file| file["file_name"] == name).unwrap().clone();
+    assert_eq!(list["data"].as_array().unwrap().len(), 3);
+    assert_eq!((&of("a.png")["size"], &of("b.png")["size"]), (&json!(null), &json!(photo(32, 24).len())));
+    assert_eq!(of("b.png")["content_type"], "image/png");
+    assert_eq!(server.get(of("b.png")["asset_url"].as_str().unwrap()).bytes, photo(32, 24));
+    assert!((1..=24 * 3600).contains(&of("b.png")["asset_url_expires_in"].as_i64().unwrap()));
+    let page = |page: u32| {
+        server.get(&format!("/v1/ai/uploads/?page={page}&per_page=2")).json()["data"].as_array().unwrap().len()
+    };
+    assert_eq!((page(1), page(2), page(3)), (2, 1, 0));
+    assert_eq!(server.get("/v1/ai/uploads?per_page=0").status, 400);
+}
+
+#[test]
 fn all_that_is_wrong_is_said_at_once_in_every_form_that_clients_read() {
     let server = Server::start(&[]);
     let body = json!({
@@ -147,6 +309,25 @@ fn what_is_not_there_is_a_plain_404() {
         let answer = server.get(path);
         assert_eq!((answer.status, answer.header("content-type")), (404, "application/json"), "{path}");
         assert!(answer.json()["message"].is_string());
+    }
+    // ComfyUI shows the message and nothing else.
+    for (path, name) in [
+        ("/proxy/freepik/v1/ai/skin-enhancer/creative", "skin-enhancer"),
+        ("/proxy/freepik/v1/ai/image-relight", "image-relight"),
+        ("/v1/ai/image-style-transfer/1", "image-style-transfer"),
+        ("/v1/ai/mystic/1", "mystic"),
+        ("/v1/ai/video-upscaler/turbo/", "video-upscaler"),
+        ("/proxy/kling/v1/videos/text2video", "kling"),
+    ] {
+        let answer = server.send("POST", path, &[], b"{}");
+        let error = answer.json();
+        assert_eq!((answer.status, &error["error"]), (404, &json!("not_found")), "{path}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("{name} is not served here")), "{message}");
+        for ours in ["image-upscaler", "image-upscaler-precision", "image-upscaler-precision-v2"] {
+            assert!(message.contains(ours), "{message}");
+        }
+        assert!(error["hint"].as_str().unwrap().contains("/openapi.json"));
     }
     // A task is found by its own endpoint only.
     let task = server.submit(V2, &json!({ "image": base64(&photo(32, 24)) }));

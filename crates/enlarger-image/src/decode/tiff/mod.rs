@@ -1,56 +1,114 @@
-//! TIFF: the directory is read here, strips and tiles come from the `tiff` crate.
-//!
-//! The crate refuses palettes, grey with alpha and some more. So it is told that the samples mean nothing in particular, whereupon
-//! it hands them over as they are stored, and their meaning is settled here.
+//! TIFF: directories are read here, and what strips and tiles hold once they are decompressed gets its meaning.
 
-use std::io::{Cursor, Read, Seek, SeekFrom};
+mod chunks;
+mod fax;
 
-use tiff::{TiffError, decoder::Decoder};
+use super::{Cancelled, Container, broken, check_size, jpeg, metadata_block, zeroed};
+use std::collections::HashSet;
 
-use super::{Container, broken, check_size, jpeg, metadata_block, zeroed};
 use crate::{
     Channels, Format, ImageError, Limits, Metadata, Samples,
     colour::Space,
     exif::{self, Parts},
     ifd::{Entry, Structure},
+    iptc,
 };
+use chunks::Chunks;
 
 const FORMAT: Format = Format::Tiff;
 
+const NEW_SUBFILE_TYPE: u16 = 254;
+const SUBFILE_TYPE: u16 = 255;
 const WIDTH: u16 = 256;
 const HEIGHT: u16 = 257;
 const BITS: u16 = 258;
 const COMPRESSION: u16 = 259;
 const PHOTOMETRIC: u16 = 262;
-const STRIP_OFFSETS: u16 = 273;
 const SAMPLES_PER_PIXEL: u16 = 277;
-const ROWS_PER_STRIP: u16 = 278;
-const STRIP_BYTES: u16 = 279;
 const PLANAR: u16 = 284;
 const PALETTE: u16 = 320;
-const TILE_WIDTH: u16 = 322;
-const TILE_HEIGHT: u16 = 323;
-const TILE_OFFSETS: u16 = 324;
-const TILE_BYTES: u16 = 325;
+const SUB_DIRECTORIES: u16 = 330;
 const INK_SET: u16 = 332;
 const EXTRA_SAMPLES: u16 = 338;
 const SAMPLE_FORMAT: u16 = 339;
 const XMP: u16 = 700;
+const IPTC: u16 = 33723;
 const ICC: u16 = 34675;
+const DNG_VERSION: u16 = 50706;
 
-/// The first directory of a file.
+/// PhotometricInterpretation of what a sensor saw behind its coloured filters, and of that once it is RGB (DNG 1.4).
+const SENSOR: u64 = 32803;
+const LINEAR_RAW: u64 = 34892;
+/// Sony's, Samsung's, Nikon's, Kodak's and Pentax's own.
+const RAW_COMPRESSIONS: [u64; 6] = [32767, 32769, 32770, 34713, 65000, 65535];
+
+/// The directory of the picture that is decoded.
 struct Directory<'a> {
     structure: Structure<'a>,
     entries: Vec<Entry<'a>>,
     at: u64,
-    next: u64,
+    /// Whether there are more pictures than this one and smaller versions.
+    more: bool,
 }
 
 impl<'a> Directory<'a> {
+    /// The first that is not a smaller version of another one; the first of all, if there are no others.
     fn first(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let (structure, at) = Structure::open(bytes).ok_or(ImageError::Truncated { format: FORMAT })?;
-        let (entries, next) = structure.directory(at).ok_or(ImageError::Truncated { format: FORMAT })?;
-        Ok(Self { structure, entries, at, next })
+        let cut = || ImageError::Truncated { format: FORMAT };
+        let (structure, start) = Structure::open(bytes).ok_or_else(cut)?;
+        let (mut first, mut reduced, mut more) = (None, None, false);
+        let (mut at, mut read) = (start, 0);
+        let mut seen = HashSet::new();
+        // Directories that overlap could make much of a small file, and a loop has no end.
+        while at != 0 && seen.insert(at) && read <= bytes.len() {
+            let Some((entries, next)) = structure.directory(at) else {
+                // The first picture is whole, whatever comes behind it.
+                if first.is_some() || reduced.is_some() {
+                    break;
+                }
+                return Err(cut());
+            };
+            read += entries.len() * size_of::<[u32; 3]>();
+            let page = Self { structure, entries, at, more: false };
+            page.check_is_no_raw_file()?;
+            if !page.is_reduced() {
+                more = first.is_some();
+                first.get_or_insert(page);
+            } else {
+                reduced.get_or_insert(page);
+            }
+            if more {
+                break;
+            }
+            at = next;
+        }
+        let first = first.or(reduced).ok_or_else(cut)?;
+        Ok(Self { more, ..first })
+    }
+
+    /// A thumbnail, a smaller version or a mask: NewSubfileType's bits, or SubfileType's 2.
+    fn is_reduced(&self) -> bool {
+        self.number(NEW_SUBFILE_TYPE).is_some_and(|bits| bits & 5 != 0) || self.number(SUBFILE_TYPE) == Some(2)
+    }
+
+    /// Cameras' raw files are TIFF files whose readable picture is a thumbnail. What the sensor saw is in a directory below.
+    fn check_is_no_raw_file(&self) -> Result<(), ImageError> {
+        let order = self.structure.order;
+        let below = self.get(SUB_DIRECTORIES).into_iter().flat_map(|e| {
+            // Cameras write a handful at most.
+            (0..e.count.min(16) as usize).filter_map(move |i| e.number(order, i))
+        });
+        let below = below.filter_map(|at| self.structure.directory(at)).map(|found| found.0);
+        let is_raw = |entries: &[Entry<'_>]| {
+            let number = |tag| entries.iter().find(|e| e.tag == tag)?.number(order, 0);
+            matches!(number(PHOTOMETRIC), Some(SENSOR | LINEAR_RAW))
+                || number(COMPRESSION).is_some_and(|compression| RAW_COMPRESSIONS.contains(&compression))
+                || entries.iter().any(|e| e.tag == DNG_VERSION)
+        };
+        if is_raw(&self.entries) || below.into_iter().any(|entries| is_raw(&entries)) {
+            return Err(ImageError::Unreadable { what: "a camera's raw file" });
+        }
+        Ok(())
     }
 
     fn get(&self, tag: u16) -> Option<&Entry<'a>> {
@@ -167,7 +225,6 @@ impl Layout {
             Some(8) => Colours::Other(Space::TiffLab),
             Some(9) => Colours::Other(Space::IccLab),
             Some(6) => return Err(unsupported("YCbCr colours without JPEG compression".into())),
-            Some(32803) => return Err(unsupported("the raw data of a camera's sensor".into())),
             Some(n) => return Err(unsupported(format!("colours of kind {n}"))),
         };
         let mut layout = Self {
@@ -201,7 +258,7 @@ impl Layout {
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
     let first = Directory::first(bytes)?;
     let layout = Layout::read(&first, limits)?;
-    check_chunks(bytes, &first, &layout)?;
+    Chunks::read(bytes, &first, &layout)?;
 
     let mut metadata = Metadata { dpi: first.dpi(), ..Metadata::default() };
     if let Some(icc) = first.bytes(ICC) {
@@ -210,12 +267,15 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     if let Some(xmp) = first.bytes(XMP) {
         metadata.xmp = Some(metadata_block(xmp, "XMP", limits)?);
     }
+    if let Some(records) = first.bytes(IPTC).and_then(iptc::of_resources) {
+        metadata.iptc = Some(metadata_block(&records, "IPTC", limits)?);
+    }
     let parts = Parts::read(first.structure, first.at);
     if !parts.is_empty() {
         metadata.exif = Some(metadata_block(&parts.into_block(), "EXIF", limits)?).filter(|e| exif::is_valid(e));
     }
     let mut notes = Vec::new();
-    if first.next != 0 {
+    if first.more {
         notes.push("the file has more than one picture: only its first was used".into());
     }
     if matches!(layout.colours, Colours::Other(_)) && layout.samples > layout.used() {
@@ -230,96 +290,34 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     Ok(Container { format: FORMAT, width, height, channels, bits, orientation, animated: false, metadata, notes })
 }
 
-/// Holds every strip or tile against the file's length, and all of them against what they are to become.
-fn check_chunks(bytes: &[u8], first: &Directory<'_>, layout: &Layout) -> Result<(), ImageError> {
-    let cut = || ImageError::Truncated { format: FORMAT };
-    let number = |tag| first.number(tag).unwrap_or(0);
-    let (width, height) = (u64::from(layout.width), u64::from(layout.height));
-    let tiled = first.get(TILE_OFFSETS).is_some();
-    let (offsets, lengths, chunk) = if tiled {
-        (TILE_OFFSETS, TILE_BYTES, (number(TILE_WIDTH), number(TILE_HEIGHT)))
-    } else {
-        let rows = first.number(ROWS_PER_STRIP).unwrap_or(height).min(height);
-        (STRIP_OFFSETS, STRIP_BYTES, (width, rows))
-    };
-    // A tile larger than the picture by far would be a buffer larger by far.
-    if chunk.0 == 0 || chunk.1 == 0 || chunk.0 > width + 4096 || chunk.1 > height + 4096 {
-        return Err(broken(FORMAT, "the size of its strips or tiles makes no sense"));
-    }
-    let (offsets, lengths) = (first.numbers(offsets), first.numbers(lengths));
-    let planes = if layout.planar { layout.samples as u64 } else { 1 };
-    let needed = width.div_ceil(chunk.0) * height.div_ceil(chunk.1) * planes;
-    if (offsets.len() as u64) < needed || (lengths.len() as u64) < needed {
-        return Err(cut());
-    }
-    let compression = first.number(COMPRESSION).unwrap_or(1);
-    let mut held = 0u64;
-    for (&offset, &length) in offsets.iter().zip(&lengths) {
-        let data = usize::try_from(offset).ok().zip(usize::try_from(offset.saturating_add(length)).ok());
-        let data = data.and_then(|(start, end)| bytes.get(start..end)).ok_or_else(cut)?;
-        held = held.saturating_add(length);
-        // Each is a JPEG file of its own, which might claim any size.
-        if compression == 7
-            && let Some((w, h)) = jpeg::frame_size(data)
-            && (u64::from(w) > chunk.0 || u64::from(h) > chunk.1)
-        {
-            return Err(broken(FORMAT, "a JPEG inside is larger than its place"));
-        }
-    }
-    // Output bytes that one input byte can stand for, at most.
-    let most = match compression {
-        1 => 1,
-        // A code of 12 bits is a string of at most 4096 bytes.
-        5 => 2731,
-        8 | 32946 => 1032,
-        32773 => 64,
-        // A bit per block of 64 pixels and component.
-        7 => 64 * 8,
-        _ => return Ok(()),
-    };
-    let row = (width * layout.samples as u64 * u64::from(layout.bits)) / 8;
-    if held.saturating_mul(most) < row * height {
-        return Err(cut());
-    }
-    Ok(())
-}
-
 /// The pixels, and what their samples mean.
-pub(super) fn pixels(bytes: &[u8], container: &Container, limits: &Limits) -> Result<(Samples, Space), ImageError> {
+pub(super) fn pixels(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<(Samples, Space), ImageError> {
     let first = Directory::first(bytes)?;
     let layout = Layout::read(&first, limits)?;
-    let mut memory = tiff::decoder::Limits::unlimited();
-    memory.ifd_value_size = bytes.len();
-    let mut decoder = Decoder::new(Meaningless::new(bytes, &first)).map_err(told)?.with_limits(memory);
-    let stored = decoder.image_buffer_layout().map_err(told)?;
+    let chunks = Chunks::read(bytes, &first, &layout)?;
     let planes = if layout.planar { layout.samples } else { 1 };
-    let row = (u64::from(layout.width) * (layout.samples / planes) as u64 * u64::from(layout.bits)).div_ceil(8);
-    if stored.complete_len as u64 != row * u64::from(layout.height) * planes as u64 {
-        return Err(broken(FORMAT, "its tags contradict each other"));
-    }
+    // Bytes of a row, of one plane if there are several.
+    let row = (layout.width as usize * (layout.samples / planes) * usize::from(layout.bits)).div_ceil(8);
+    let count = (row * layout.height as usize * planes) as u64;
     let space = match layout.colours {
         Colours::Other(space) => space,
         _ => Space::Display,
     };
+    let palette = first.numbers(PALETTE);
     if layout.bits == 16 {
-        let mut raw = zeroed::<u16>(stored.complete_len as u64 / 2)?;
-        decoder.read_image_bytes(bytemuck::cast_slice_mut(&mut raw)).map_err(told)?;
-        if layout.is_plain() {
-            return Ok((Samples::U16(raw), space));
-        }
-        let palette = first.numbers(PALETTE);
-        if layout.colours == Colours::Palette {
-            return Ok((Samples::U8(layout.settle(&raw, row as usize / 2, &palette)?), space));
-        }
-        return Ok((Samples::U16(layout.settle(&raw, row as usize / 2, &palette)?), space));
+        let mut raw = zeroed::<u16>(count / 2)?;
+        chunks.decode(&layout, row, bytemuck::cast_slice_mut(&mut raw), cancelled)?;
+        let samples = match layout.colours {
+            _ if layout.is_plain() => Samples::U16(raw),
+            Colours::Palette => Samples::U8(layout.settle(&raw, row / 2, &palette)?),
+            _ => Samples::U16(layout.settle(&raw, row / 2, &palette)?),
+        };
+        return Ok((samples, space));
     }
-    let mut raw = zeroed::<u8>(stored.complete_len as u64)?;
-    decoder.read_image_bytes(&mut raw).map_err(told)?;
-    if layout.is_plain() {
-        return Ok((Samples::U8(raw), space));
-    }
-    debug_assert_eq!(container.bits, 8);
-    Ok((Samples::U8(layout.settle(&raw, row as usize, &first.numbers(PALETTE))?), space))
+    let mut raw = zeroed::<u8>(count)?;
+    chunks.decode(&layout, row, &mut raw, cancelled)?;
+    let samples = if layout.is_plain() { raw } else { layout.settle(&raw, row, &palette)? };
+    Ok((Samples::U8(samples), space))
 }
 
 impl Layout {
@@ -345,8 +343,8 @@ impl Layout {
         if self.colours == Colours::Palette && palette.len() < 3 << self.bits {
             return Err(broken(FORMAT, "its palette is too short"));
         }
-        // Some programs wrote palettes of 8 bits.
-        let palette_most = if palette.iter().all(|&v| v < 256) { 255 } else { 65535 };
+        // Some programs wrote palettes of 8 bits; of those with 16, some have levels times 257 and some times 256.
+        let palette_shift = if palette.iter().all(|&v| v < 256) { 0 } else { 8 };
         let mut out = zeroed::<U>((width * height * out_samples) as u64)?;
         let mut pixel = [0u32; 5];
         for (y, line) in out.chunks_exact_mut(width * out_samples).enumerate() {
@@ -366,7 +364,7 @@ impl Layout {
                     Colours::Palette => {
                         let index = pixel[0] as usize;
                         for (c, to) in to[..3].iter_mut().enumerate() {
-                            *to = U::scaled(palette[(c << self.bits) + index] as u32, palette_most);
+                            *to = U::scaled((palette[(c << self.bits) + index] >> palette_shift) as u32, 255);
                         }
                         if let Some(alpha) = to.get_mut(3) {
                             *alpha = U::scaled(pixel[1], levels);
@@ -418,52 +416,5 @@ impl Level for u16 {
 
     fn scaled(value: u32, most: u32) -> u16 {
         ((u64::from(value) * 65535 + u64::from(most) / 2) / u64::from(most)) as u16
-    }
-}
-
-/// A file whose tag on what samples mean reads "grey", whatever it says.
-struct Meaningless<'a> {
-    file: Cursor<&'a [u8]>,
-    at: u64,
-    value: [u8; 2],
-}
-
-impl<'a> Meaningless<'a> {
-    fn new(bytes: &'a [u8], first: &Directory<'_>) -> Self {
-        let place = first.bytes(PHOTOMETRIC).map(|data| data.as_ptr() as u64 - bytes.as_ptr() as u64);
-        let mut value = [0; 2];
-        first.structure.order.put_u16(&mut value, 0, 1);
-        Self { file: Cursor::new(bytes), at: place.unwrap_or(u64::MAX), value }
-    }
-}
-
-impl Read for Meaningless<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let from = self.file.position();
-        let count = self.file.read(buffer)?;
-        for (i, &byte) in self.value.iter().enumerate() {
-            if let Some(place) = self.at.saturating_add(i as u64).checked_sub(from)
-                && let Some(place) = buffer[..count].get_mut(place as usize)
-            {
-                *place = byte;
-            }
-        }
-        Ok(count)
-    }
-}
-
-impl Seek for Meaningless<'_> {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.file.seek(to)
-    }
-}
-
-fn told(error: TiffError) -> ImageError {
-    match error {
-        TiffError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            ImageError::Truncated { format: FORMAT }
-        }
-        TiffError::UnsupportedError(what) => ImageError::Unsupported { format: FORMAT, what: what.to_string() },
-        other => broken(FORMAT, other),
     }
 }

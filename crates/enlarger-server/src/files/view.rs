@@ -1,0 +1,75 @@
+//! What a browser can show of a file that it cannot decode itself: TIFF, and whatever else only enlarger reads.
+
+use std::{io::Cursor, sync::Arc};
+
+use axum::{
+    http::{HeaderName, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
+use enlarger_pipeline::{Kernel, resize};
+
+use super::Key;
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+    job::{bad_picture, limits},
+};
+
+/// Views have at most this many pixels; larger images are reduced. A browser holds four bytes of each.
+const VIEW_PIXELS: u64 = 24_000_000;
+/// Larger results are not decoded for a view: they would take more memory than the job that made them.
+const RESULT_PIXELS: u64 = 128_000_000;
+/// Size of the image itself, upright: the view may be smaller.
+const WIDTH: HeaderName = HeaderName::from_static("x-image-width");
+const HEIGHT: HeaderName = HeaderName::from_static("x-image-height");
+
+/// An 8-bit PNG of an image file, upright, with its colour profile. It is made anew each time, one at a time beside the jobs;
+/// browsers keep it for an hour.
+///
+/// # Errors
+/// 404 if there is no such file, 400 if it is not an image or too large to be shown.
+pub(crate) async fn view(app: &Arc<App>, key: Key) -> ApiResult<Response> {
+    let _turn = app.asides.clone().acquire_owned().await.map_err(ApiError::internal)?;
+    let (png, width, height) = app.blocking(move |app| make(app, &key)).await?;
+    let mut response = png.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
+    headers.insert(WIDTH, width.into());
+    headers.insert(HEIGHT, height.into());
+    Ok(response)
+}
+
+fn make(app: &App, key: &Key) -> ApiResult<(Vec<u8>, u32, u32)> {
+    let bytes = app.files.map(key).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ApiError::not_found(),
+        _ => error.into(),
+    })?;
+    let limits = match key {
+        Key::Result(..) => Limits { max_pixels: RESULT_PIXELS, ..Limits::for_own_files() },
+        _ => limits(&app.config),
+    };
+    let bad = |error| bad_picture(&error);
+    let picture = enlarger_image::decode(&bytes, &limits).map_err(bad)?.picture;
+    let (width, height) = (picture.width, picture.height);
+    let shrink = (VIEW_PIXELS as f64 / (f64::from(width) * f64::from(height))).sqrt().min(1.0);
+    let side = |pixels: u32| ((f64::from(pixels) * shrink).floor() as u32).max(1);
+    let shown = match shrink < 1.0 {
+        true => resize(&picture, side(width), side(height), Kernel::Box).map_err(bad)?,
+        false => picture,
+    };
+    let mut png = Cursor::new(Vec::new());
+    let options = EncodeOptions { format: Format::Png, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
+    enlarger_image::encode(&in_bytes(shown), &options, &mut png).map_err(bad)?;
+    Ok((png.into_inner(), width, height))
+}
+
+/// Screens show 8 bits.
+fn in_bytes(picture: Picture) -> Picture {
+    let samples = match picture.samples {
+        Samples::U16(samples) => Samples::U8(samples.iter().map(|&s| ((u32::from(s) + 128) / 257) as u8).collect()),
+        bytes => bytes,
+    };
+    Picture { samples, ..picture }
+}

@@ -1,0 +1,34 @@
+//! `enlarger run-apart`: what the server starts for a task that may have killed a worker. Not for people, and so in no help.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use enlarger_pipeline::{Enlarger, EnlargerOptions};
+
+use crate::machine::MachineArgs;
+
+/// Carry out the order on standard input.
+#[derive(Debug, Args)]
+pub struct ApartArgs {
+    #[arg(long)]
+    models_dir: PathBuf,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// Runs one job and says on standard output what became of it.
+pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    // A service manager tells the whole group to stop. The worker decides what that means for this process.
+    #[cfg(unix)]
+    let _ignored = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let enlarger = Enlarger::new(EnlargerOptions {
+        threads: args.machine.threads,
+        tile: None,
+        models_dir: Some(args.models_dir),
+        backend: args.machine.backend()?,
+    })?;
+    enlarger_server::run_apart(&enlarger)?;
+    Ok(ExitCode::SUCCESS)
+}

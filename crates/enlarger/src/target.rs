@@ -1,0 +1,209 @@
+//! Where results go, and what they are called.
+
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf, is_separator},
+};
+
+use enlarger_image::Format;
+
+use crate::{
+    inputs::{Input, Inputs, Source, parent},
+    printer::Hinted,
+};
+
+/// Where results go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Beside each input.
+    Beside,
+    /// Standard output.
+    Stdout,
+    /// This file.
+    File(PathBuf),
+    /// Into this folder.
+    Folder(PathBuf),
+}
+
+impl Target {
+    /// Reads `-o` in the light of the inputs.
+    ///
+    /// # Errors
+    /// With exit code 2, if both do not go together.
+    pub fn of(output: Option<&OsStr>, inputs: &Inputs) -> anyhow::Result<Self> {
+        let several = inputs.searched || inputs.list.len() > 1;
+        let Some(output) = output else {
+            return match inputs.list.contains(&Input::Stdin) {
+                true if several => Err(Hinted::usage("standard input has no folder to write to", "add -o FOLDER")),
+                true => Ok(Self::Stdout),
+                false => Ok(Self::Beside),
+            };
+        };
+        let path = Path::new(output);
+        if output == "-" {
+            return match several {
+                true => Err(Hinted::usage("several images cannot share standard output", "add -o FOLDER")),
+                false => Ok(Self::Stdout),
+            };
+        }
+        if path.is_dir() || output.as_encoded_bytes().last().is_some_and(|&last| is_separator(last.into())) {
+            return Ok(Self::Folder(path.into()));
+        }
+        if several && (path.is_file() || known_extension(path).is_some()) {
+            let shown = path.display();
+            return Err(Hinted::usage(
+                format!("several images need a folder, and -o {shown} names a file"),
+                format!("name a folder, such as -o {}/", path.with_extension("").display()),
+            ));
+        }
+        Ok(if several { Self::Folder(path.into()) } else { Self::File(path.into()) })
+    }
+
+    /// The format to write: what was asked for, else what the target's own name says, else PNG.
+    ///
+    /// # Errors
+    /// With exit code 2, if the name says another format than was asked for, or none that can be written.
+    pub fn format(&self, asked: Option<Format>) -> anyhow::Result<Format> {
+        let Self::File(path) = self else { return Ok(asked.unwrap_or_default()) };
+        let shown = path.display();
+        match (asked, known_extension(path)) {
+            (Some(asked), Some(named)) if asked != named => Err(Hinted::usage(
+                format!("--format asks for {}, but the name {shown} says {}", asked.name(), named.name()),
+                format!("leave one of them out, or end the name in .{}", asked.extension()),
+            )),
+            (Some(asked), _) => Ok(asked),
+            (None, Some(named)) if named.can_encode() => Ok(named),
+            (None, Some(named)) => Err(Hinted::usage(
+                format!("{shown}: enlarger does not write {}", named.name()),
+                "end the name in .png, .jpg, .webp, .tif or .avif",
+            )),
+            (None, None) => Err(Hinted::usage(
+                format!("{shown}: the name does not end in a known image format"),
+                "end it in .png, .jpg, .webp, .tif or .avif, or add --format; end a folder's name in /",
+            )),
+        }
+    }
+
+    /// The folder of a file's result.
+    pub fn folder(&self, source: &Source) -> PathBuf {
+        match self {
+            Self::Folder(folder) => {
+                let inside = source.root.as_ref().and_then(|root| source.path.strip_prefix(root).ok());
+                folder.join(inside.and_then(Path::parent).unwrap_or(Path::new("")))
+            }
+            Self::File(file) => parent(file).to_owned(),
+            Self::Beside | Self::Stdout => source.path.parent().unwrap_or(Path::new("")).to_owned(),
+        }
+    }
+}
+
+fn known_extension(path: &Path) -> Option<Format> {
+    path.extension().and_then(OsStr::to_str).and_then(Format::from_extension)
+}
+
+/// The path itself, without links, as far as there is something.
+pub fn real(path: &Path) -> PathBuf {
+    let named = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    named.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Names of results: `fox_4x.png` of `fox.jpg`, but `fox.jpg_4x.png` if another image of the batch, such as `fox.png`, would
+/// have the same name. All of these then keep their extensions, so that a result's name depends on no order, and a
+/// result is never taken for that of an image which came later.
+pub struct Names<'a> {
+    target: &'a Target,
+    extension: &'static str,
+    /// How many images of the batch, by folder of their results, have this as a stem or as a whole name.
+    taken: HashMap<(PathBuf, String), usize>,
+}
+
+impl<'a> Names<'a> {
+    /// For results of these inputs in this format.
+    pub fn new(target: &'a Target, inputs: &[Input], format: Format) -> Self {
+        let mut taken = HashMap::new();
+        for source in inputs.iter().filter_map(Input::source) {
+            let folder = target.folder(source);
+            for name in [source.path.file_stem(), source.path.file_name()].into_iter().flatten() {
+                *taken.entry((folder.clone(), folded(name))).or_default() += 1;
+            }
+        }
+        Self { target, extension: format.extension(), taken }
+    }
+
+    /// The file to write for an input; none is standard output.
+    pub fn of(&self, input: &Input, factor: f64) -> Option<PathBuf> {
+        let source = match (self.target, input) {
+            (Target::Stdout, _) | (Target::Beside, Input::Stdin) => return None,
+            (Target::File(path), _) => return Some(path.clone()),
+            (Target::Folder(folder), Input::Stdin) => {
+                return Some(folder.join(format!("stdin_{factor}x.{}", self.extension)));
+            }
+            (_, Input::File(source)) => source,
+        };
+        let folder = self.target.folder(source);
+        let whole = source.path.file_name().unwrap_or(OsStr::new("image"));
+        let stem = source.path.file_stem().unwrap_or(whole);
+        // A name without an extension is its own stem and counts twice.
+        let own = if stem == whole { 2 } else { 1 };
+        let shared = self.taken.get(&(folder.clone(), folded(stem))).is_some_and(|&count| count > own);
+        let mut name: OsString = if shared { whole } else { stem }.to_owned();
+        name.push(format!("_{factor}x.{}", self.extension));
+        Some(folder.join(name))
+    }
+}
+
+/// Names that differ in case only are one file on many disks.
+fn folded(name: &OsStr) -> String {
+    name.to_string_lossy().to_lowercase()
+}
+
+/// The part of a result's name that comes from its source's: `fox` of `fox_4x.png`, `fox.jpg` of `fox.jpg_1.5x.webp`.
+pub fn source_name(result: &Path) -> Option<&[u8]> {
+    known_extension(result).filter(|format| format.can_encode())?;
+    let stem = result.file_stem()?.as_encoded_bytes().strip_suffix(b"x")?;
+    let at = stem.iter().rposition(|&byte| byte == b'_')?;
+    let digits = std::str::from_utf8(&stem[at + 1..]).ok()?;
+    let factor = digits.parse::<f64>().ok().filter(|factor| (1.0..=16.0).contains(factor))?;
+    // As it would be written: no `01`, no `1e1`.
+    (format!("{factor}") == digits).then_some(&stem[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(files: &[&str]) -> Vec<String> {
+        let file = |path: &&str| Input::File(Source { path: path.into(), root: None, named: true });
+        let inputs: Vec<Input> = files.iter().map(file).collect();
+        let names = Names::new(&Target::Beside, &inputs, Format::Png);
+        inputs.iter().map(|input| names.of(input, 4.0).expect("a file").display().to_string()).collect()
+    }
+
+    #[test]
+    fn every_image_of_a_batch_has_a_result_of_its_own() {
+        assert_eq!(names(&["a.jpg", "b.jpg"]), ["a_4x.png", "b_4x.png"]);
+        assert_eq!(names(&["a.jpg", "a.png"]), ["a.jpg_4x.png", "a.png_4x.png"]);
+        assert_eq!(names(&["a.jpg", "A.png"]), ["a.jpg_4x.png", "A.png_4x.png"]);
+        assert_eq!(names(&["x/a.jpg", "y/a.png"]), ["x/a_4x.png", "y/a_4x.png"]);
+        assert_eq!(names(&["a", "b.jpg"]), ["a_4x.png", "b_4x.png"]);
+        // The whole name of one is the stem of another.
+        assert_eq!(names(&["a.jpg", "a.png", "a.jpg.png"]), ["a.jpg_4x.png", "a.png_4x.png", "a.jpg.png_4x.png"]);
+        assert_eq!(names(&["a", "a.png"]), ["a_4x.png", "a.png_4x.png"]);
+    }
+
+    #[test]
+    fn results_are_known_by_their_names() {
+        let source = |name: &str| source_name(Path::new(name)).map(|s| String::from_utf8_lossy(s).into_owned());
+        for (name, expected) in
+            [("fox_4x.png", "fox"), ("a/fox.jpg_1.5x.webp", "fox.jpg"), ("f_2x_16x.avif", "f_2x"), ("_2x.tif", "")]
+        {
+            assert_eq!(source(name).as_deref(), Some(expected), "{name}");
+        }
+        for name in
+            ["fox.png", "fox_4x.gif", "fox_4x", "fox_0x.png", "fox_32x.png", "fox_04x.png", "fox_x.png", "4x.png"]
+        {
+            assert_eq!(source(name), None, "{name}");
+        }
+    }
+}

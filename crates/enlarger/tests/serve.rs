@@ -1,0 +1,108 @@
+//! How `enlarger serve` starts: where it listens, what it says, and when.
+
+mod common;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+use assert_cmd::assert::OutputAssertExt;
+use common::text;
+use tempfile::TempDir;
+
+/// A server that is ended with the test.
+struct Server(Child, #[allow(dead_code, reason = "removed when it is dropped")] TempDir);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server, and the addresses that it says can be opened.
+fn started(args: &[&str]) -> (Server, String) {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_enlarger"))
+        .args(["serve", "--data-dir"])
+        .arg(data.path())
+        .args(args)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut said = String::new();
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    loop {
+        let line = lines.next().unwrap_or_else(|| panic!("{args:?}: it ended: {said}")).expect("a line");
+        if let Some(opened) = line.strip_prefix("Open ") {
+            return (Server(child, data), opened.to_owned());
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+}
+
+fn answers(host: &str, url: &str) -> bool {
+    let port: u16 = url.split(',').next().and_then(|url| url.rsplit(':').next()?.parse().ok()).expect("a port");
+    let mut stream = TcpStream::connect((host, port)).expect("it listens");
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer.starts_with("HTTP/1.1 200")
+}
+
+#[test]
+fn it_listens_where_it_is_told_and_answers_as_soon_as_it_says_so() {
+    for args in [
+        &["--listen", "localhost:0"][..],
+        &["--listen", "0"],
+        &["--port", "0"],
+        &["--listen", "127.0.0.1:1", "-p", "0"],
+    ] {
+        let (_server, url) = started(args);
+        assert!(url.starts_with("http://127.0.0.1:"), "{args:?}: {url}");
+        assert!(answers("127.0.0.1", &url), "{args:?}: {url}");
+    }
+    for wrong in ["localhost:http", "http://localhost:7788", "1.2.3.4:70000"] {
+        let refused = Command::new(env!("CARGO_BIN_EXE_enlarger")).args(["serve", "--listen", wrong]).assert().code(2);
+        let told = text(&refused.get_output().stderr);
+        assert!(told.contains("expected HOST:PORT"), "{wrong}: {told}");
+    }
+}
+
+#[test]
+fn for_every_network_it_names_an_address_that_can_be_opened() {
+    for listen in ["0.0.0.0:0", ":0"] {
+        let (_server, urls) = started(&["--listen", listen]);
+        assert!(urls.starts_with("http://localhost:") && !urls.contains("0.0.0.0"), "{urls}");
+        assert!(answers("127.0.0.1", &urls), "{urls}");
+        if let Some(other) = urls.split("http://").nth(2).and_then(|other| other.rsplit_once(':')) {
+            assert!(answers(other.0, &urls), "the address for other machines: {urls}");
+        }
+    }
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_said_once_and_nothing_is_opened() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("file");
+    fs::write(&file, b"").expect("written");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let data = dir.path().join("data");
+    let (file, below) = (file.display().to_string(), file.join("data").display().to_string());
+    let data = data.display().to_string();
+    for (args, reason) in [
+        (["--port", "0", "--data-dir", &file], "File exists"),
+        (["--port", "0", "--data-dir", &below], "Not a directory"),
+        (["--port", &port, "--data-dir", &data], "Address already in use"),
+    ] {
+        let failed = Command::new(env!("CARGO_BIN_EXE_enlarger")).arg("serve").args(args).assert().code(1);
+        let told = text(&failed.get_output().stderr);
+        assert_eq!(told.matches(reason).count(), 1, "{args:?}: {told}");
+        assert!(!told.contains("Open ") && !told.contains("os error") && told.contains("hint: "), "{args:?}: {told}");
+    }
+}

@@ -1,0 +1,79 @@
+/** Files on the desk, kept by the browser so that a reload of this tab does not lose them. */
+
+const DATABASE = 'enlarger';
+const STORE = 'desk';
+/** Which of the kept files are this tab's, in order. */
+const LIST = 'enlarger.desk';
+/** Files of tabs that were closed are forgotten after a day, in milliseconds. */
+const FORGET = 24 * 3600 * 1000;
+
+interface Kept {
+  file: File;
+  at: number;
+}
+
+const list = (): string[] => {
+  try {
+    return JSON.parse(sessionStorage.getItem(LIST) ?? '[]');
+  } catch {
+    return [];
+  }
+};
+const setList = (keys: string[]) => {
+  try {
+    sessionStorage.setItem(LIST, JSON.stringify(keys));
+  } catch {
+    // Without storage a reload starts with an empty desk, as before.
+  }
+};
+
+const done = <T>(request: IDBRequest<T>) =>
+  new Promise<T>((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+
+/** Runs `work` on the store. Private windows may have none, and disks may be full: then nothing is kept. */
+async function withStore<T>(work: (store: IDBObjectStore) => Promise<T>): Promise<T | null> {
+  try {
+    const request = indexedDB.open(DATABASE, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE);
+    const database = await done(request);
+    try {
+      return await work(database.transaction(STORE, 'readwrite').objectStore(STORE));
+    } finally {
+      database.close();
+    }
+  } catch {
+    return null;
+  }
+}
+
+export async function keep(key: string, file: File): Promise<void> {
+  setList([...list(), key]);
+  await withStore((store) => done(store.put({ file, at: Date.now() } satisfies Kept, key)));
+}
+
+export async function forget(key: string): Promise<void> {
+  setList(list().filter((other) => other !== key));
+  await withStore((store) => done(store.delete(key)));
+}
+
+/** The files that this tab had on its desk, which are no longer kept by their old keys. */
+export async function recall(): Promise<File[]> {
+  const mine = list();
+  setList([]);
+  const files = await withStore(async (store) => {
+    const found: File[] = [];
+    const [keys, values] = await Promise.all([done(store.getAllKeys()), done<Kept[]>(store.getAll())]);
+    const byKey = new Map(keys.map((key, i) => [String(key), values[i]!]));
+    for (const key of mine) {
+      const kept = byKey.get(key);
+      if (kept) found.push(kept.file);
+    }
+    const stale = [...byKey].filter(([key, { at }]) => mine.includes(key) || Date.now() - at > FORGET);
+    await Promise.all(stale.map(([key]) => done(store.delete(key))));
+    return found;
+  });
+  return files ?? [];
+}

@@ -1,0 +1,27 @@
+/** What the server tells of itself. */
+
+import { computed, signal } from '@preact/signals';
+import * as api from '../api.ts';
+import { UNKNOWN_LIMITS, type Limits } from '../logic/sizes.ts';
+import type { ServiceStatus } from '../types.ts';
+
+/** As it was last told; `null` before. */
+export const service = signal<ServiceStatus | null>(null);
+
+export async function learn(): Promise<void> {
+  try {
+    service.value = await api.status();
+  } catch {
+    // What was known stays; a lost connection is shown by the banner.
+  }
+}
+
+export const limits = computed<Limits>(() => {
+  const l = service.value?.limits;
+  if (!l) return UNKNOWN_LIMITS;
+  return {
+    maxBodyBytes: l.max_body_bytes,
+    maxSourcePixels: l.max_source_pixels,
+    maxResultPixels: (l.max_result_megapixels ?? Infinity) * 1e6,
+  };
+});
