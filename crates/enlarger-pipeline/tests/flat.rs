@@ -229,12 +229,23 @@ fn what_is_visible_keeps_its_one_colour_up_to_transparent_edges() {
 
 #[test]
 fn flat_colours_reach_the_border_with_every_network() {
+    const SIDE: usize = 24;
     for colour in [[255, 0, 0], [255, 0, 255], [0, 255, 0], [255; 3], [0; 3], [128, 60, 20]] {
-        let flat = drawn(12, 12, Channels::Rgb, |_, _| [colour[0], colour[1], colour[2], 255]);
-        for network in NETWORKS {
-            let off = off_in_flat_areas(&flat, &enlarge(&flat, &by(Some(network), 4.0)));
-            println!("{network}: {colour:?} is off by {off}");
-            assert!(off <= 3, "{network}: {colour:?} is off by {off}");
+        let flat = drawn(SIDE as u32, SIDE as u32, Channels::Rgb, |_, _| [colour[0], colour[1], colour[2], 255]);
+        let whole = [i32::from(colour[0]), i32::from(colour[1]), i32::from(colour[2]), 255];
+        for network in NETWORKS.map(Some).into_iter().chain([None]) {
+            let result = rgba(&enlarge(&flat, &by(network, 4.0)));
+            let border = |i: usize| !(4..4 * SIDE - 4).contains(&i);
+            let (mut at_border, mut inside) = (0, 0);
+            for (i, pixel) in result.iter().enumerate() {
+                let outermost = border(i % (4 * SIDE)) || border(i / (4 * SIDE));
+                let worst = if outermost { &mut at_border } else { &mut inside };
+                *worst = (*worst).max(colour_distance(pixel, &whole));
+            }
+            println!("{network:?}: {colour:?} is off by {at_border} at the border, by {inside} inside");
+            // Networks have faults of their own: x4plus makes flat green 13/255 redder in places.
+            assert!(at_border <= inside + 3, "{network:?}: {colour:?} is off by {at_border}, inside by {inside}");
+            assert!(network.is_some() || at_border <= 3, "{colour:?} is off by {at_border} at the border");
         }
     }
 }
