@@ -5,7 +5,10 @@ use std::{ops::Range, sync::Mutex};
 use enlarger_image::{Channels, Picture, Samples};
 use enlarger_nn::{Sink, Source};
 
-use crate::sample::{Sample, from_floats};
+use crate::{
+    request::Crop,
+    sample::{Sample, from_floats},
+};
 
 /// Which of a picture's channels a network sees and makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,38 +19,59 @@ pub enum Plane {
     Alpha,
 }
 
-/// A picture as a network's input.
+/// A part of a picture.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The picture.
+    pub picture: &'a Picture,
+    /// Where the part lies.
+    pub part: Crop,
+}
+
+impl<'a> View<'a> {
+    /// All of a picture.
+    pub fn of(picture: &'a Picture) -> Self {
+        Self { picture, part: Crop { x: 0, y: 0, width: picture.width, height: picture.height } }
+    }
+}
+
+/// A part of a picture as a network's input, with a margin around it: a network takes what lies beyond its input for black, and
+/// draws the edge that it sees there.
 pub struct PictureSource<'a> {
-    picture: &'a Picture,
+    seen: View<'a>,
+    margin: u32,
     plane: Plane,
 }
 
 impl<'a> PictureSource<'a> {
-    /// Shows one plane of a picture.
-    pub fn new(picture: &'a Picture, plane: Plane) -> Self {
-        Self { picture, plane }
+    /// Shows one plane of a part of a picture with `margin` pixels on each side, which are the picture's own as far as it goes,
+    /// then its outermost ones repeated.
+    pub fn new(seen: View<'a>, margin: u32, plane: Plane) -> Self {
+        Self { seen, margin, plane }
     }
 }
 
 impl Source for PictureSource<'_> {
     fn width(&self) -> u32 {
-        self.picture.width
+        self.seen.part.width + 2 * self.margin
     }
 
     fn height(&self) -> u32 {
-        self.picture.height
+        self.seen.part.height + 2 * self.margin
     }
 
     fn read(&self, x: u32, y: u32, w: u32, h: u32, rgb: &mut [f32]) {
-        let n = self.picture.channels.count();
-        let stride = self.picture.width as usize * n;
-        let channels = channel_map(self.picture.channels, self.plane);
-        for (row, out) in rgb.chunks_exact_mut(w as usize * 3).take(h as usize).enumerate() {
-            let start = (y as usize + row) * stride + x as usize * n;
-            let range = start..start + w as usize * n;
-            match &self.picture.samples {
-                Samples::U8(s) => spread(&s[range], n, channels, out),
-                Samples::U16(s) => spread(&s[range], n, channels, out),
+        let Self { seen: View { picture, part }, margin, plane } = *self;
+        let n = picture.channels.count();
+        let row = picture.width as usize * n;
+        let channels = channel_map(picture.channels, plane);
+        let inside = |at: u32, start: u32, side: u32| (start + at).saturating_sub(margin).min(side - 1) as usize;
+        let columns: Vec<usize> = (x..x + w).map(|x| inside(x, part.x, picture.width) * n).collect();
+        for (y, out) in (y..y + h).zip(rgb.chunks_exact_mut(w as usize * 3)) {
+            let start = inside(y, part.y, picture.height) * row;
+            match &picture.samples {
+                Samples::U8(s) => spread(&s[start..start + row], &columns, channels, out),
+                Samples::U16(s) => spread(&s[start..start + row], &columns, channels, out),
             }
         }
     }
@@ -62,10 +86,11 @@ fn channel_map(channels: Channels, plane: Plane) -> [usize; 3] {
     }
 }
 
-fn spread<T: Sample>(samples: &[T], n: usize, map: [usize; 3], out: &mut [f32]) {
-    for (pixel, rgb) in samples.chunks_exact(n).zip(out.chunks_exact_mut(3)) {
+/// The pixels that start at some places of a row of samples.
+fn spread<T: Sample>(row: &[T], starts: &[usize], map: [usize; 3], out: &mut [f32]) {
+    for (start, rgb) in starts.iter().zip(out.chunks_exact_mut(3)) {
         for (value, &channel) in rgb.iter_mut().zip(&map) {
-            *value = pixel[channel].to_float();
+            *value = row[start + channel].to_float();
         }
     }
 }
@@ -74,6 +99,7 @@ fn spread<T: Sample>(samples: &[T], n: usize, map: [usize; 3], out: &mut [f32]) 
 /// threads do not wait for each other.
 pub struct Canvas<'a> {
     channels: Channels,
+    margin: usize,
     rows: Rows<'a>,
 }
 
@@ -83,8 +109,8 @@ enum Rows<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// Paints on a picture.
-    pub fn new(picture: &'a mut Picture) -> Self {
+    /// Paints on a picture. What comes has `margin` more pixels on each side, which are dropped.
+    pub fn new(picture: &'a mut Picture, margin: u32) -> Self {
         fn rows<T>(samples: &mut [T], row: usize) -> Vec<Mutex<&mut [T]>> {
             samples.chunks_exact_mut(row).map(Mutex::new).collect()
         }
@@ -94,7 +120,7 @@ impl<'a> Canvas<'a> {
             Samples::U8(s) => Rows::U8(rows(s, row)),
             Samples::U16(s) => Rows::U16(rows(s, row)),
         };
-        Self { channels, rows }
+        Self { channels, margin: margin as usize, rows }
     }
 
     /// A sink for one plane, reducing each tile by 2 if `halve`.
@@ -109,10 +135,13 @@ impl<'a> Canvas<'a> {
             Plane::Colour => 0..self.channels.colours(),
             Plane::Alpha => n - 1..n,
         };
-        let place = Place { n, written, share, x: x as usize, w: w as usize };
+        let (x, y, w) = (x as usize, y as usize, w as usize);
+        let above = self.margin.saturating_sub(y).min(rgb.len() / (3 * w));
+        let place = Place { n, written, share, x, w, margin: self.margin };
+        let (top, rgb) = ((y + above).saturating_sub(self.margin), &rgb[above * w * 3..]);
         match &self.rows {
-            Rows::U8(rows) => place.lay(&rows[y as usize..], rgb),
-            Rows::U16(rows) => place.lay(&rows[y as usize..], rgb),
+            Rows::U8(rows) => place.lay(rows.get(top..).unwrap_or_default(), rgb),
+            Rows::U16(rows) => place.lay(rows.get(top..).unwrap_or_default(), rgb),
         }
     }
 }
@@ -124,15 +153,22 @@ struct Place {
     /// Those of them that are written.
     written: Range<usize>,
     share: f32,
+    /// The first column, counted from the margin's.
     x: usize,
     w: usize,
+    /// Columns before the rows' first, and behind their last, which are dropped.
+    margin: usize,
 }
 
 impl Place {
     fn lay<T: Sample>(&self, rows: &[Mutex<&mut [T]>], rgb: &[f32]) {
         for (row, rgb) in rows.iter().zip(rgb.chunks_exact(self.w * 3)) {
             let mut row = row.lock().expect("no writer panicked");
-            let row = &mut row[self.x * self.n..(self.x + self.w) * self.n];
+            let inside = |x: usize| x.saturating_sub(self.margin).min(row.len() / self.n);
+            let (start, end) = (inside(self.x), inside(self.x + self.w));
+            let rgb = &rgb[(start + self.margin).saturating_sub(self.x).min(self.w) * 3..];
+            let rgb = &rgb[..(end - start) * 3];
+            let row = &mut row[start * self.n..end * self.n];
             if self.n == 3 && self.share == 1.0 {
                 from_floats(rgb, row);
                 continue;

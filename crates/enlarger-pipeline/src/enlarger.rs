@@ -299,8 +299,9 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Facts {
 /// of neighbouring pictures on the way to the result.
 fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
     let bytes = |e: Extent, bits: u8| e.pixels() * channels.count() as u64 * u64::from(bits / 8);
-    let copied = plan.crop.is_some() || plan.alpha != AlphaWay::Opaque;
-    let source = bytes(whole, plan.bits) + if copied { bytes(plan.source, plan.bits) } else { 0 };
+    // A part is copied twice: with what networks see around it, and alone.
+    let copies = if plan.crop.is_some() { 2 } else { u64::from(plan.alpha != AlphaWay::Opaque) };
+    let source = bytes(whole, plan.bits) + copies * bytes(plan.source, plan.bits);
     // The first step reads the source, which is counted already.
     let (mut here, mut size, mut depth, mut peak) = (0, plan.source, plan.bits, 0);
     for (i, step) in plan.steps.iter().enumerate() {

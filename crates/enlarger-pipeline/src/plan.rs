@@ -16,6 +16,8 @@ pub const MAX_FACTOR: f64 = 16.0;
 /// Beyond what distance colour may not drift, in pixels of the source: well above what networks draw, well below what one
 /// sees as one surface.
 const LOCK_RADIUS: f32 = 8.0;
+/// Pixels around a picture that networks see: without them flat colours are off by up to 105/255 at its border.
+pub(crate) const MARGIN: u32 = 10;
 /// The halo of a draft: seams may be seen where a picture is cut into strips, which only very wide ones are.
 const DRAFT_HALO: u32 = 8;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
@@ -34,6 +36,11 @@ impl Extent {
     /// Pixels in all.
     pub fn pixels(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// Pixels that a network computes for a picture of this size.
+    pub(crate) fn computed(self) -> u64 {
+        (u64::from(self.width) + 2 * u64::from(MARGIN)) * (u64::from(self.height) + 2 * u64::from(MARGIN))
     }
 
     fn times(self, factor: u32) -> Self {

@@ -5,15 +5,14 @@ use enlarger_image::{Picture, Samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-/// A picture's colours at `width` x `height` pixels, which is not larger, in 0..=1 and interleaved.
+/// A picture at `width` x `height` pixels, which is not larger, in 0..=1 and interleaved. Colour is weighted by alpha, and 0 where
+/// there is none.
 pub(crate) fn reduced(picture: &Picture, width: u32, height: u32) -> Vec<f32> {
-    let (n, colours) = (picture.channels.count(), picture.channels.colours());
     let columns: Vec<Cover> = (0..width).map(|x| Cover::of(x, width, picture.width)).collect();
     let rows = (0..height)
         .into_par_iter()
         .map_init(Vec::new, |sums, y| reduced_row(picture, &Cover::of(y, height, picture.height), &columns, sums));
-    rows.flat_map_iter(|row| row.into_iter().enumerate().filter(move |(i, _)| i % n < colours).map(|(_, v)| v as f32))
-        .collect()
+    rows.flat_map_iter(|row| row.into_iter().map(|v| v as f32)).collect()
 }
 
 /// The pixels that lie under another one along a side.

@@ -11,6 +11,15 @@ use crate::plan::Kernel;
 /// # Errors
 /// [`ImageError::OutOfMemory`] if there is no room for the result.
 pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Kernel) -> Result<Picture, ImageError> {
+    resized(picture, width, height, kernel, true)
+}
+
+/// The same, where colour under transparency is like what is near: it stays so.
+pub(crate) fn resample(picture: &Picture, width: u32, height: u32, kernel: Kernel) -> Result<Picture, ImageError> {
+    resized(picture, width, height, kernel, false)
+}
+
+fn resized(picture: &Picture, width: u32, height: u32, kernel: Kernel, weigh: bool) -> Result<Picture, ImageError> {
     if (picture.width, picture.height) == (width, height) {
         return copy(picture);
     }
@@ -20,7 +29,7 @@ pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Kernel) -> Res
         Kernel::Mitchell => fir::FilterType::Mitchell,
         Kernel::Lanczos3 => fir::FilterType::Lanczos3,
     });
-    let options = fir::ResizeOptions::new().resize_alg(algorithm);
+    let options = fir::ResizeOptions::new().resize_alg(algorithm).use_alpha(weigh);
     let pixel_type = match (&picture.samples, picture.channels) {
         (Samples::U8(_), Channels::Gray) => fir::PixelType::U8,
         (Samples::U8(_), Channels::GrayAlpha) => fir::PixelType::U8x2,

@@ -8,15 +8,15 @@ use std::{
 };
 
 use enlarger_image::{ImageError, Picture, Samples};
-use enlarger_nn::RunOptions;
+use enlarger_nn::{RunOptions, Source};
 
 use crate::{
-    canvas::{Canvas, CanvasSink, PictureSource, Plane},
+    canvas::{Canvas, CanvasSink, PictureSource, Plane, View},
     error::PipelineError,
     memory,
-    plan::{AlphaWay, Kernel, Mix, Plan, Step},
+    plan::{AlphaWay, Kernel, MARGIN, Mix, Plan, Step},
     request::Crop,
-    resize::{blank, copy, resize, to_depth},
+    resize::{blank, copy, resample, to_depth},
     speed::{Costs, Networks},
     watch::{Progress, Stage, Watch},
 };
@@ -36,16 +36,21 @@ pub(crate) fn run(
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
     let meter = Meter::new(networks.costs(plan), watch);
     let _held = networks.hold(plan);
-    let source = prepared(plan, picture)?;
+    let (framed, part) = framed(plan, picture)?;
+    let source = match plan.crop {
+        Some(_) => Cow::Owned(cropped(&framed, part)?),
+        None => Cow::Borrowed(&*framed),
+    };
     let mut current = Cow::Borrowed(&*source);
     for (index, step) in plan.steps.iter().enumerate() {
         current = Cow::Owned(match step {
             Step::Network { model, halve, mix, .. } => {
                 let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha };
-                pass.run(&current, model, mix.as_ref(), *halve, plan.bits_after(index))?
+                let seen = if index == 0 { View { picture: &framed, part } } else { View::of(&current) };
+                pass.run(&current, seen, model, mix.as_ref(), *halve, plan.bits_after(index))?
             }
             Step::Resample { to, kernel } => {
-                resize(&to_depth(current.into_owned(), 16)?, to.width, to.height, *kernel)?
+                resample(&to_depth(current.into_owned(), 16)?, to.width, to.height, *kernel)?
             }
             Step::Look { filter, .. } => {
                 memory::room_for_small()?;
@@ -64,21 +69,28 @@ pub(crate) fn run(
     Ok((to_depth(current.into_owned(), plan.bits)?, meter.network_time()))
 }
 
-/// The planned part of the picture, with colour under transparency made harmless.
-fn prepared<'a>(plan: &Plan, picture: &'a Picture) -> Result<Cow<'a, Picture>, PipelineError> {
-    let part = match plan.crop {
-        Some(c) => Cow::Owned(cropped(picture, c)?),
-        None => Cow::Borrowed(picture),
+/// The planned part of the picture with what networks see around it, and where it lies in there. Colour under transparency is
+/// made harmless; from here on no step makes it anything else.
+fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Crop), PipelineError> {
+    let (mut framed, part) = match plan.crop {
+        Some(part) => {
+            let (x, y) = (part.x.saturating_sub(MARGIN), part.y.saturating_sub(MARGIN));
+            let width = (part.x + part.width).saturating_add(MARGIN).min(picture.width) - x;
+            let height = (part.y + part.height).saturating_add(MARGIN).min(picture.height) - y;
+            let framed = cropped(picture, Crop { x, y, width, height })?;
+            (Cow::Owned(framed), Crop { x: part.x - x, y: part.y - y, ..part })
+        }
+        None => (Cow::Borrowed(picture), View::of(picture).part),
     };
-    if plan.alpha == AlphaWay::Opaque {
-        return Ok(part);
+    if plan.alpha != AlphaWay::Opaque {
+        let mut harmless = match framed {
+            Cow::Owned(framed) => framed,
+            Cow::Borrowed(picture) => copy(picture)?,
+        };
+        bleed(&mut harmless);
+        framed = Cow::Owned(harmless);
     }
-    let mut part = match part {
-        Cow::Owned(part) => part,
-        Cow::Borrowed(picture) => copy(picture)?,
-    };
-    bleed(&mut part);
-    Ok(Cow::Owned(part))
+    Ok((framed, part))
 }
 
 fn cropped(picture: &Picture, crop: Crop) -> Result<Picture, ImageError> {
@@ -105,9 +117,11 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// Enlarges a picture, which networks see as a part of another.
     fn run(
         &self,
         from: &Picture,
+        seen: View<'_>,
         model: &str,
         mix: Option<&Mix>,
         halve: bool,
@@ -117,19 +131,19 @@ impl Pass<'_> {
         let factor = if halve { network.scale() / 2 } else { network.scale() };
         let (width, height) = (from.width * factor, from.height * factor);
         let mut picture = blank(width, height, from, bits)?;
-        let canvas = Canvas::new(&mut picture);
-        self.plane(from, model, &canvas.sink(Plane::Colour, halve))?;
+        let canvas = Canvas::new(&mut picture, MARGIN * factor);
+        self.plane(seen, model, &canvas.sink(Plane::Colour, halve))?;
         if let Some(mix) = mix {
-            self.plane(from, &mix.model, &canvas.sink(Plane::Colour, halve).mixing(mix.share))?;
+            self.plane(seen, &mix.model, &canvas.sink(Plane::Colour, halve).mixing(mix.share))?;
         }
         if let AlphaWay::Network(alpha) = self.alpha {
-            self.plane(from, alpha, &canvas.sink(Plane::Alpha, halve))?;
+            self.plane(seen, alpha, &canvas.sink(Plane::Alpha, halve))?;
         }
         if from.channels.has_alpha() {
             match self.alpha {
                 AlphaWay::Network(_) => settle_alpha(&mut picture, from, factor),
                 AlphaWay::Cubic => {
-                    let alpha = resize(from, width, height, Kernel::CatmullRom)?;
+                    let alpha = resample(from, width, height, Kernel::CatmullRom)?;
                     copy_alpha(&mut picture, &to_depth(alpha, bits)?);
                 }
                 AlphaWay::Opaque => fill_alpha(&mut picture),
@@ -138,12 +152,12 @@ impl Pass<'_> {
         Ok(picture)
     }
 
-    fn plane(&self, from: &Picture, model: &str, sink: &CanvasSink<'_, '_>) -> Result<(), PipelineError> {
+    fn plane(&self, seen: View<'_>, model: &str, sink: &CanvasSink<'_, '_>) -> Result<(), PipelineError> {
         let network = self.networks.get(model)?;
-        let pixels = u64::from(from.width) * u64::from(from.height);
+        let source = PictureSource::new(seen, MARGIN, sink.plane());
+        let pixels = u64::from(source.width()) * u64::from(source.height());
         let started = Instant::now();
         let part = self.meter.begin(model, pixels);
-        let source = PictureSource::new(from, sink.plane());
         enlarger_nn::upscale(&network, &source, sink, self.options, &|p| part.tick(p))?;
         let took = started.elapsed();
         self.networks.learn(model, pixels, took);

@@ -199,7 +199,7 @@ fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
     let step = |step: &Step| match step {
         Step::Network { model, from, mix, .. } => {
             let mixed = mix.as_ref().map_or(0.0, |mix| per_pixel(&mix.model));
-            from.pixels() as f64 * (per_pixel(model) + mixed + alpha)
+            from.computed() as f64 * (per_pixel(model) + mixed + alpha)
         }
         Step::Resample { .. } | Step::Look { .. } => 0.0,
     };
