@@ -21,8 +21,7 @@ pub struct Facts {
     /// luminance has of it and, in colour pictures, no more than colour differences show.
     pub noise: f32,
     /// How much more luminance jumps at multiples of 8 pixels than beside them, relative to what changes around and where
-    /// something does, -1..=1: 0 is none, 0.1 is JPEG 75. 0 if edges have exactly flat surroundings, which no lossy codec
-    /// leaves them: a drawing's shapes may lie on multiples of 8 pixels.
+    /// something does, -1..=1: 0 is none, 0.1 is JPEG 75.
     pub blockiness: f32,
     /// Share of neighbouring pixels that are equal, 0..=1: high in drawings, low in photographs.
     pub flatness: f32,
@@ -60,13 +59,6 @@ impl Content {
 const DAMAGED_BLOCKINESS: f32 = 0.04;
 const DAMAGED_NOISE: f32 = 1.4;
 const ART_FLATNESS: f32 = 0.7;
-
-/// A jump of luminance that counts as an edge of a drawing, of 255.
-const EDGE: f32 = 16.0;
-/// Share of an edge's sides that are exactly flat, above which a picture is a drawing that no lossy codec has touched. Measured on
-/// 18 drawings with at least 250 sides: 0.43 and 0.53 for small text on a screen, else 0.78 to 1.0; as JPEG 30 to 95 at most 0.38
-/// but for white on black (0.39 to 0.64: what rings is cut off there) and for edges between blocks; photographs have 0.03 at most.
-const EXACT: f32 = 0.5;
 
 /// Windows of this size are measured, spread evenly; enough for stable medians, independent of the picture's size.
 const WINDOW: usize = 256;
@@ -208,9 +200,6 @@ struct Measure {
     /// Sum and count of excess jumps across columns, by column modulo 8; and across rows.
     columns: [(f64, u64); 8],
     rows: [(f64, u64); 8],
-    /// Sides of edges, and those that are exactly flat.
-    sides: u64,
-    flat_sides: u64,
     equal: u64,
     pairs: u64,
 }
@@ -231,8 +220,6 @@ impl Measure {
                 *count += other_count;
             }
         }
-        self.sides += other.sides;
-        self.flat_sides += other.flat_sides;
         self.equal += other.equal;
         self.pairs += other.pairs;
     }
@@ -247,12 +234,6 @@ impl Measure {
         }
         for y in 0..p.height {
             for x in 0..p.width {
-                if (3..p.width.saturating_sub(2)).contains(&x) {
-                    self.edge(&p.values[y * p.width + x - 3..], 1);
-                }
-                if (3..p.height.saturating_sub(2)).contains(&y) {
-                    self.edge(&p.values[(y - 3) * p.width + x..], p.width);
-                }
                 if (2..p.width.saturating_sub(1)).contains(&x) {
                     jump(&mut self.columns[(x0 + x) % 8], &p.values[y * p.width + x - 2..], 1);
                 }
@@ -260,17 +241,6 @@ impl Measure {
                     jump(&mut self.rows[(y0 + y) % 8], &p.values[(y - 2) * p.width + x..], p.width);
                 }
             }
-        }
-    }
-
-    /// Looks for a drawing's edge before the fourth of six values. An edge may be soft, so a side is flat if its first or its
-    /// second two pixels are equal.
-    fn edge(&mut self, values: &[f32], step: usize) {
-        let difference = |i: usize| (values[(i + 1) * step] - values[i * step]).abs();
-        if difference(2) > EDGE {
-            let flat = [[1, 0], [3, 4]].map(|side| side.iter().any(|&i| difference(i) == 0.0));
-            self.sides += 2;
-            self.flat_sides += flat.into_iter().map(u64::from).sum::<u64>();
         }
     }
 
@@ -290,9 +260,6 @@ impl Measure {
 
     /// The smaller of both directions: a fence has edges in one, a codec's blocks in both.
     fn blockiness(&self) -> f32 {
-        if self.flat_sides as f32 > EXACT * self.sides as f32 {
-            return 0.0;
-        }
         let mean = |(sum, count): (f64, u64)| if count == 0 { 0.0 } else { sum / count as f64 };
         let excess = |slots: &[(f64, u64); 8]| {
             let others = (1..8).map(|i| mean(slots[i])).sum::<f64>() / 7.0;

@@ -16,8 +16,9 @@ pub const MAX_FACTOR: f64 = 16.0;
 /// Beyond what distance colour may not drift, in pixels of the source: well above what networks draw, well below what one
 /// sees as one surface.
 const LOCK_RADIUS: f32 = 8.0;
-/// Pixels around a picture that networks see: without them flat colours are off by up to 105/255 at its border.
-pub(crate) const MARGIN: u32 = 10;
+/// Pixels around a picture that networks see. Without them flat colours are off by up to 105/255 at its border; with 4 by as
+/// much as inside, and with 6 or 10 no less.
+pub(crate) const MARGIN: u32 = 4;
 /// The halo of a draft: seams may be seen where a picture is cut into strips, which only very wide ones are.
 const DRAFT_HALO: u32 = 8;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.

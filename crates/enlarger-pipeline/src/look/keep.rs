@@ -1,7 +1,5 @@
 //! Closeness to the source.
 
-use std::ops::Range;
-
 use enlarger_image::{ImageError, Picture, Samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -16,8 +14,7 @@ use super::{
 /// See [`Filter::Keep`](super::Filter::Keep).
 pub(super) fn keep(picture: &mut Picture, source: &Picture, share: f32) {
     let row = |y: usize| read_colours(source, y);
-    let change = |colour, wanted| colour + share * (wanted - colour);
-    change_by_enlarged(picture, source.width, source.height, row, change, None);
+    change_by_enlarged(picture, source.width, source.height, row, |colour, wanted| colour + share * (wanted - colour));
 }
 
 /// See [`Filter::Match`](super::Filter::Match).
@@ -30,8 +27,7 @@ pub(super) fn back_project(
     for _ in 0..rounds {
         let small = resample(picture, source.width, source.height, Kernel::CatmullRom)?;
         let row = |y: usize| missing_row(source, &small, y);
-        let change = |colour, missing| colour + strength * missing;
-        change_by_enlarged(picture, source.width, source.height, row, change, None);
+        change_by_enlarged(picture, source.width, source.height, row, |colour, missing| colour + strength * missing);
     }
     Ok(())
 }
@@ -40,8 +36,7 @@ pub(super) fn back_project(
 const LEAST_WEIGHT: f32 = 1e-4;
 
 /// See [`Filter::Lock`](super::Filter::Lock). Works on both reduced to squares of half the radius, so that it takes little
-/// time and memory. What is missing of an outline that a network drew thicker lies on the outline, and its flat surroundings
-/// lack nothing: so no pixel is moved out of the range that the source has around it.
+/// time and memory.
 pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) {
     let cell = (0.5 * radius).max(1.0);
     let side = |length: u32| (length as f32 / cell).round().max(1.0) as u32;
@@ -63,7 +58,7 @@ pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) {
         (0..n).map(|c| plane(&|a, b| a[c] - b[c])).collect()
     };
     let row = |y: usize| (y * w..(y + 1) * w).flat_map(|i| planes.iter().map(move |plane| plane[i])).collect();
-    change_by_enlarged(picture, width, height, row, |colour, missing| colour + missing, Some(source));
+    change_by_enlarged(picture, width, height, row, |colour, missing| colour + missing);
 }
 
 /// A row of what one picture has more than another of its size.
@@ -74,15 +69,13 @@ fn missing_row(wanted: &Picture, have: &Picture, y: usize) -> Vec<f32> {
 }
 
 /// Changes each colour of a picture by that of a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of
-/// rows. `row` gives a row of the smaller one's colours; `change` gets a colour, and the smaller one's in the same place. None is
-/// moved out of the range of the pixels around it in `within`, which are fewer.
+/// rows. `row` gives a row of the smaller one's colours; `change` gets a colour, and the smaller one's in the same place.
 fn change_by_enlarged(
     picture: &mut Picture,
     width: u32,
     height: u32,
     row: impl Fn(usize) -> Vec<f32> + Sync,
     change: impl Fn(f32, f32) -> f32 + Sync,
-    within: Option<&Picture>,
 ) {
     let (n, colours) = (picture.channels.count(), colours(picture));
     let columns = taps(width, picture.width);
@@ -105,126 +98,47 @@ fn change_by_enlarged(
                 wide
             })
             .collect();
-        let band = Band { rows: index * rows..index * rows + band.len(), taps: band, wide: &wide, first };
-        let range = band.rows.start * line..band.rows.end * line;
-        let size = [picture.width, picture.height];
+        let range = index * rows * line..(index * rows + band.len()) * line;
         match &mut picture.samples {
-            Samples::U8(s) => {
-                band.change(&mut s[range], [n, colours], &change, within.map(|w| Ranges::of(w, size, &band.rows)))
-            }
-            Samples::U16(s) => {
-                band.change(&mut s[range], [n, colours], &change, within.map(|w| Ranges::of(w, size, &band.rows)))
-            }
+            Samples::U8(s) => change_rows(&mut s[range], [n, colours], band, &wide, first, &change),
+            Samples::U16(s) => change_rows(&mut s[range], [n, colours], band, &wide, first, &change),
         }
     }
 }
 
-/// Rows of a picture, and what changes them.
-struct Band<'a> {
-    rows: Range<usize>,
-    taps: &'a [Tap],
-    /// Rows of the smaller picture, as wide as the larger one, from `first` on.
-    wide: &'a [Vec<f32>],
+/// Rows of samples, of which each pixel has `n` and `colours` of them are changed. `wide` begins with row `first`.
+fn change_rows<T: Sample>(
+    samples: &mut [T],
+    [n, colours]: [usize; 2],
+    lines: &[Tap],
+    wide: &[Vec<f32>],
     first: usize,
+    change: &(impl Fn(f32, f32) -> f32 + Sync),
+) {
+    let line = samples.len() / lines.len();
+    samples.par_chunks_exact_mut(line).zip(lines).for_each(|(samples, tap)| {
+        let rows = tap.at.map(|y| wide[y - first].as_slice());
+        if n == colours {
+            change_row(samples.iter_mut(), rows, tap.weight, change);
+        } else {
+            let samples = samples.chunks_exact_mut(n).flat_map(|pixel| &mut pixel[..colours]);
+            change_row(samples, rows, tap.weight, change);
+        }
+    });
 }
 
-impl Band<'_> {
-    /// Changes the rows' samples, of which each pixel has `n`, and `colours` of them are changed.
-    fn change<T: Sample>(
-        &self,
-        samples: &mut [T],
-        [n, colours]: [usize; 2],
-        change: &(impl Fn(f32, f32) -> f32 + Sync),
-        ranges: Option<Ranges<T>>,
-    ) {
-        let line = samples.len() / self.rows.len();
-        samples.par_chunks_exact_mut(line).zip(self.taps).zip(self.rows.clone()).for_each(|((samples, tap), y)| {
-            let rows = tap.at.map(|y| self.wide[y - self.first].as_slice());
-            let range = ranges.as_ref().map(|ranges| ranges.row(y));
-            if n == colours {
-                change_row(samples.iter_mut(), rows, tap.weight, change, range);
-            } else {
-                let samples = samples.chunks_exact_mut(n).flat_map(|pixel| &mut pixel[..colours]);
-                change_row(samples, rows, tap.weight, change, range);
-            }
-        });
-    }
-}
-
-/// A row of samples, by the weighted sum of four rows. What is changed stays within the range of its place, or if it was out of
-/// it goes no further out.
+/// A row of samples, by the weighted sum of four rows.
 #[multiversion(targets("x86_64+avx2"))]
 fn change_row<'a, T: Sample + 'a>(
     samples: impl Iterator<Item = &'a mut T>,
     [a, b, c, d]: [&[f32]; 4],
     [p, q, r, s]: [f32; 4],
     change: impl Fn(f32, f32) -> f32,
-    range: Option<[&[T]; 2]>,
 ) {
-    let other = a.iter().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| p * a + q * b + r * c + s * d);
-    let Some([least, most]) = range else {
-        samples.zip(other).for_each(|(sample, other)| *sample = T::from_float(change(sample.to_float(), other)));
-        return;
-    };
-    for (((sample, other), least), most) in samples.zip(other).zip(least).zip(most) {
-        let old = sample.to_float();
-        let new = change(old, other);
-        *sample = T::from_float(new.max(least.to_float().min(old)).min(most.to_float().max(old)));
+    let rows = a.iter().zip(b).zip(c).zip(d);
+    for (sample, (((a, b), c), d)) in samples.zip(rows) {
+        *sample = T::from_float(change(sample.to_float(), p * a + q * b + r * c + s * d));
     }
-}
-
-/// The least and the most of each colour among the 3x3 pixels around a place of a picture, as wide as a larger one.
-struct Ranges<T> {
-    /// Rows of the smaller picture, from `first` on.
-    rows: Vec<[Vec<T>; 2]>,
-    first: usize,
-    /// Sides of the smaller and of the larger one.
-    heights: [usize; 2],
-}
-
-impl<T: Sample> Ranges<T> {
-    /// For some rows of a picture that is `width` x `height` pixels large.
-    fn of(small: &Picture, [width, height]: [u32; 2], rows: &Range<usize>) -> Self {
-        let colours = colours(small);
-        let at = |i: usize, from: u32, to: u32| (i as u64 * u64::from(from) / u64::from(to)) as usize;
-        let columns: Vec<usize> = (0..width as usize).map(|x| at(x, small.width, width) * colours).collect();
-        let first = at(rows.start, small.height, height);
-        let last = at(rows.end - 1, small.height, height);
-        let wide = |row: &[f32]| {
-            let mut wide = Vec::with_capacity(columns.len() * colours);
-            for &start in &columns {
-                wide.extend(row[start..start + colours].iter().map(|&v| T::from_float(v)));
-            }
-            wide
-        };
-        let rows = (first..=last).into_par_iter().map(|y| range_row(small, y).map(|row| wide(&row))).collect();
-        Self { rows, first, heights: [small.height as usize, height as usize] }
-    }
-
-    /// The least and the most along a row of the larger one.
-    fn row(&self, y: usize) -> [&[T]; 2] {
-        let [least, most] = &self.rows[y * self.heights[0] / self.heights[1] - self.first];
-        [least, most]
-    }
-}
-
-/// The least and the most of the 3x3 pixels around each one of a row.
-fn range_row(picture: &Picture, y: usize) -> [Vec<f32>; 2] {
-    let colours = colours(picture);
-    let last = picture.height as usize - 1;
-    let rows = [y.saturating_sub(1), y, (y + 1).min(last)].map(|y| read_colours(picture, y));
-    [f32::min, f32::max].map(|pick| {
-        let [a, b, c] = &rows;
-        let down: Vec<f32> = a.iter().zip(b).zip(c).map(|((&a, &b), &c)| pick(pick(a, b), c)).collect();
-        let mut row = down.clone();
-        for (here, next) in row.iter_mut().zip(&down[colours..]) {
-            *here = pick(*here, *next);
-        }
-        for (here, before) in row[colours..].iter_mut().zip(&down) {
-            *here = pick(*here, *before);
-        }
-        row
-    })
 }
 
 /// Which four pixels make one of an enlarged line, and their shares.
