@@ -162,7 +162,8 @@ async function viewed(picture: Picture): Promise<{ size: Extent; url: string }> 
     return { size, url: URL.createObjectURL(blob) };
   } catch (error) {
     const { message, hint } = error as api.Problem;
-    throw new api.Problem(S.errors.unreadable(picture.name, message), hint);
+    // The server names the field; here the file's name says which image is meant.
+    throw new api.Problem(S.errors.unreadable(picture.name, message.replace(/^image cannot be used: /, '')), hint);
   }
 }
 
