@@ -116,7 +116,7 @@ const PRIVATE_ENDINGS: [&str; 9] =
 fn is_private_name(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let ends = |ending: &&str| name.strip_suffix(*ending).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    !name.contains('.') || PRIVATE_ENDINGS.iter().any(|ending| ends(&ending))
+    !name.contains('.') || PRIVATE_ENDINGS.iter().any(ends)
 }
 
 /// The address in the host's place, if it is one.

@@ -93,7 +93,7 @@ fn peak() -> u64 {
 }
 
 /// Reads mutants of the seeds, `repaired` in what keeps a decoder from looking at the rest; at least `least` are to be readable.
-fn three_thousand(seeds: &[Vec<u8>], repaired: fn(&mut Vec<u8>), least: usize) {
+fn three_thousand(seeds: &[Vec<u8>], repaired: fn(&mut [u8]), least: usize) {
     // Memory is the process's: one format at a time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock();
@@ -146,7 +146,7 @@ fn mutated_png_files_with_right_checksums_do_no_harm() {
 }
 
 /// Gives each chunk of a PNG the checksum of what is in it.
-fn mend_checksums(bytes: &mut Vec<u8>) {
+fn mend_checksums(bytes: &mut [u8]) {
     let mut at = 8;
     while let Some(length) = bytes.get(at..at + 4) {
         let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;

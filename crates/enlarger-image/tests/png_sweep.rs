@@ -55,7 +55,7 @@ impl Form {
 
     /// The stored samples of a pixel.
     fn pixel(self, x: usize, y: usize) -> Vec<u16> {
-        if self.transparent && (x + y) % 5 == 0 {
+        if self.transparent && (x + y).is_multiple_of(5) {
             return self.key();
         }
         // Pixels that differ from the transparent one in their last bit alone.

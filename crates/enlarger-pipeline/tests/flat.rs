@@ -88,12 +88,15 @@ fn mixed(a: [u8; 3], b: [u8; 3], share: u8) -> [u8; 4] {
     [mix(0), mix(1), mix(2), 255]
 }
 
+/// The alpha of each place.
+type Mask<'a> = dyn Fn(u32, u32) -> u8 + 'a;
+
 #[test]
 fn what_is_visible_keeps_its_one_colour_up_to_transparent_edges() {
     let noise = |x: u32, y: u32| {
         (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(2_246_822_519)).wrapping_mul(3_266_489_917) >> 24
     };
-    let masks: [(&str, &dyn Fn(u32, u32) -> u8); 6] = [
+    let masks: [(&str, &Mask<'_>); 6] = [
         ("half plane", &|x, _| if x < 20 { 255 } else { 0 }),
         ("bars", &|x, _| if x % 8 < 2 { 255 } else { 0 }),
         ("dots", &|x, y| if x % 10 < 2 && y % 10 < 2 { 255 } else { 0 }),

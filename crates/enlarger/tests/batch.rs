@@ -149,7 +149,7 @@ fn contradictions_of_output_and_format_are_usage_errors() {
         (&["a.jpg", "-q", "high"], "expected a whole number from 1 to 100"),
         (&["a.jpg", "--hdr", "1.5"], "expected a whole number from -10 to 10"),
     ] {
-        let args: Vec<_> = args.iter().copied().filter(|arg| !(*arg == "-s")).collect();
+        let args: Vec<_> = args.iter().copied().filter(|arg| *arg != "-s").collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
         let refused = command.current_dir(dir.path()).arg("upscale").args(&args).assert().code(2);
         assert!(told(&refused).contains(word), "{args:?}: {}", told(&refused));

@@ -26,19 +26,20 @@ impl Drop for Server {
 /// A server, and the addresses that it says can be opened.
 fn started(args: &[&str]) -> (Server, String) {
     let data = tempfile::tempdir().expect("a folder");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_enlarger"))
+    let child = Command::new(env!("CARGO_BIN_EXE_enlarger"))
         .args(["serve", "--data-dir"])
         .arg(data.path())
         .args(args)
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
+    let mut server = Server(child, data);
     let mut said = String::new();
-    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut lines = BufReader::new(server.0.stderr.take().expect("piped")).lines();
     loop {
         let line = lines.next().unwrap_or_else(|| panic!("{args:?}: it ended: {said}")).expect("a line");
         if let Some(opened) = line.strip_prefix("Open ") {
-            return (Server(child, data), opened.to_owned());
+            return (server, opened.to_owned());
         }
         said.push_str(&line);
         said.push('\n');
