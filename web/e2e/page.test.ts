@@ -124,7 +124,7 @@ test('a wrong file, a damaged file and a factor that is too large are answered w
   await drop(page, text, torn);
   const message = page.getByRole('alert').filter({ hasText: '2 files skipped' });
   await message.getByText('letter.png isn’t a supported image.').waitFor();
-  await message.getByText(/torn\.png: the PNG file/).waitFor();
+  await message.getByText(/torn\.png cannot be used: the PNG file/).waitFor();
   await drop(page, text);
   await page.getByText('Choose a PNG, JPEG, WebP, TIFF, GIF or BMP file.').waitFor();
 

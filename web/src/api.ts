@@ -1,6 +1,7 @@
 /** The service, as functions. Addresses are relative to the page, whatever name the service gives itself. */
 
 import { signal } from '@preact/signals';
+import { Problem } from './logic/problem.ts';
 import type { Extent } from './logic/sizes.ts';
 import { EventParser, type ServerEvent } from './logic/sse.ts';
 import { S } from './strings.ts';
@@ -15,16 +16,7 @@ import type {
   UpscaleRequest,
 } from './types.ts';
 
-/** What went wrong, as a sentence, with what to do about it. */
-export class Problem extends Error {
-  constructor(
-    message: string,
-    readonly hint: string | null = null,
-    readonly status = 0,
-  ) {
-    super(message);
-  }
-}
+export { Problem };
 
 /** Whether the service wants a key that it has not got (`missing`) or does not know (`wrong`). */
 export const keyWanted = signal<'missing' | 'wrong' | null>(null);
@@ -82,7 +74,7 @@ async function problemOf(response: Response): Promise<Problem> {
   const message: string = body?.message ?? S.errors.status(response.status);
   const retry = Number(response.headers.get('Retry-After'));
   const hint = body?.hint ?? (response.status === 429 && retry ? S.errors.retryAfter(retry) : null);
-  return new Problem(message, hint, response.status);
+  return new Problem(message, hint, response.status, body?.invalid_params);
 }
 
 async function json<T>(method: string, path: string, body?: unknown, options?: CallOptions): Promise<T> {

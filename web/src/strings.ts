@@ -339,7 +339,7 @@ export const S = {
     uploadBroken: (name: string) => `Upload of ${name} was interrupted.`,
     wrongFile: (name: string) => `${name} isn’t a supported image.`,
     wrongFileHint: 'Choose a PNG, JPEG, WebP, TIFF, GIF or BMP file.',
-    unreadable: (name: string, why: string) => `${name}: ${why}`,
+    unreadable: (name: string, why: string) => `${name} ${why}`,
     tooManyBytes: (name: string, size: number, limit: number) => `${name} is ${bytes(size)}. The limit is ${bytes(limit)}.`,
     tooManyBytesHint: 'Save it as JPEG or WebP, or use “enlarger upscale” on the command line.',
     sourceTooLarge: (name: string, mp: string, limit: number) => `${name} is ${mp}. The limit is ${decimal(limit / 1e6)} MP.`,

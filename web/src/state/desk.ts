@@ -161,9 +161,10 @@ async function viewed(picture: Picture): Promise<{ size: Extent; url: string }> 
     const { size, blob } = await api.view(address);
     return { size, url: URL.createObjectURL(blob) };
   } catch (error) {
-    const { message, hint } = error as api.Problem;
-    // The server names the field; here the file's name says which image is meant.
-    throw new api.Problem(S.errors.unreadable(picture.name, message.replace(/^image cannot be used: /, '')), hint);
+    const problem = error as api.Problem;
+    // The file's name says which image is meant.
+    const reason = problem.reasonOf('image');
+    throw reason === null ? problem : new api.Problem(S.errors.unreadable(picture.name, reason), problem.hint);
   }
 }
 
@@ -252,7 +253,8 @@ effect(() => {
         return;
       } catch (error) {
         if (stop.signal.aborted || (error as api.Problem).status !== 400) return;
-        tooMuch.value = { picture, from: factor, why: (error as api.Problem).message.replace(/^request\.size /, '') };
+        const problem = error as api.Problem;
+        tooMuch.value = { picture, from: factor, why: problem.reasonOf('request.size') ?? problem.message };
       }
     }
   }, 150);

@@ -1,0 +1,14 @@
+import { expect, test } from 'vitest';
+import { Problem } from './problem.ts';
+
+test('the reason of a field is the one that the service gave for it', () => {
+  const invalid = [
+    { name: 'request.look.hdr', reason: 'must be between -10 and 10' },
+    { name: 'image', reason: 'cannot be used: the TIFF file is damaged: its strips or tiles overlap' },
+  ];
+  const problem = new Problem('request.look.hdr must be …; image cannot be …', null, 400, invalid);
+  expect(problem.reasonOf('image')).toBe('cannot be used: the TIFF file is damaged: its strips or tiles overlap');
+  expect(problem.reasonOf('request.look.hdr')).toBe('must be between -10 and 10');
+  expect(problem.reasonOf('request')).toBeNull();
+  expect(new Problem('Not Found', null, 404).reasonOf('image')).toBeNull();
+});

@@ -1,0 +1,22 @@
+/** What went wrong, as a sentence, with what to do about it. */
+export class Problem extends Error {
+  constructor(
+    message: string,
+    readonly hint: string | null = null,
+    readonly status = 0,
+    private readonly invalid: readonly InvalidParam[] = [],
+  ) {
+    super(message);
+  }
+
+  /** Why the service refuses a field, without the field's name: “must be between -10 and 10”. `null` if it refuses another. */
+  reasonOf(field: string): string | null {
+    return this.invalid.find((param) => param.name === field)?.reason ?? null;
+  }
+}
+
+/** One field that the service refuses. */
+export interface InvalidParam {
+  name: string;
+  reason: string;
+}
