@@ -117,8 +117,11 @@ impl Format {
         }
     }
 
-    /// Tells a format that can be decoded by its signature.
-    pub(crate) fn sniff(bytes: &[u8]) -> Result<Self, ImageError> {
+    /// Tells a format that can be decoded by its signature; nothing else of the file is looked at.
+    ///
+    /// # Errors
+    /// [`ImageError::Unreadable`] names formats that are known and not decoded; [`ImageError::Unknown`], [`ImageError::Empty`].
+    pub fn sniff(bytes: &[u8]) -> Result<Self, ImageError> {
         let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
         if bytes.is_empty() {
             return Err(ImageError::Empty);

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use enlarger_image::{Decoded, ImageError, Limits, Samples, decode, decode_unless, probe};
+use enlarger_image::{Decoded, ImageError, Limits, Samples, decode, decode_unless, header, probe};
 use flate2::{Compression, write::ZlibEncoder};
 use jpeg_encoder::{ColorType, Encoder};
 
@@ -199,5 +199,68 @@ fn a_gif_frame_that_lies_beside_its_canvas_draws_nothing() {
             let alpha = pixel.get(3).copied().unwrap_or(255);
             assert_eq!((alpha == 255, &pixel[..3]), (drawn, &[0; 3][..]), "{left}, {top}: pixel {i}");
         }
+    }
+}
+
+/// A grey PNG of noise in chunks of 20,000 bytes, and where each of these chunks ends.
+fn png(side: usize) -> (Vec<u8>, Vec<usize>) {
+    let rows: Vec<u8> = noise(side * side).chunks(side).flat_map(|row| [&[0], row].concat()).collect();
+    let size = (side as u32).to_be_bytes();
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8], data: &[u8]| {
+        let body = [kind, data].concat();
+        let mut sum = flate2::Crc::new();
+        sum.update(&body);
+        file.extend((data.len() as u32).to_be_bytes());
+        file.extend([&body[..], &sum.sum().to_be_bytes()].concat());
+        file.len()
+    };
+    chunk(b"IHDR", &[&size[..], &size, &[8, 0, 0, 0, 0]].concat());
+    let ends = deflated(&rows).chunks(20_000).map(|data| chunk(b"IDAT", data)).collect();
+    chunk(b"IEND", &[]);
+    (file, ends)
+}
+
+#[test]
+fn a_file_that_may_be_cut_is_tried_when_it_is_accepted_and_decoded_once_where_that_can_be_cancelled() {
+    let (png, ends) = png(512);
+    let jpeg = jpeg(&noise(512 * 512), 512);
+    for (what, cut) in [
+        ("PNG, within a chunk", &png[..ends[3] + 9000]),
+        ("PNG, between chunks", &png[..ends[3]]),
+        ("JPEG", &jpeg[..jpeg.len() / 2]),
+    ] {
+        let found = header(cut, &own_limits()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!((found.width, found.height), (512, 512), "{what}");
+        let truncated = |error: Option<ImageError>| matches!(error, Some(ImageError::Truncated { .. }));
+        assert!(truncated(probe(cut, &own_limits()).err()), "{what}");
+        let (decoded, asked) = counted(cut);
+        assert!(truncated(decoded.err()), "{what}");
+        // Once before the header is read and once when it failed, were it not for the pixels.
+        assert!(asked > 2, "{what}: {asked} questions");
+    }
+    // What lacks its end mark alone is whole.
+    for (what, whole) in [("PNG", &png[..ends[ends.len() - 1]]), ("JPEG", &jpeg[..jpeg.len() - 2])] {
+        probe(whole, &own_limits()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        decode(whole, &own_limits()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    }
+}
+
+#[test]
+fn a_bmp_whose_runs_end_early_is_refused_by_its_header() {
+    // 4 x 2 pixels of a palette of two, two runs of four.
+    let mut bmp = [&b"BM"[..], &[0; 8], &62u32.to_le_bytes(), &40u32.to_le_bytes()].concat();
+    bmp.extend([4u32, 2].map(u32::to_le_bytes).concat());
+    bmp.extend([1, 0, 8, 0, 1, 0, 0, 0]);
+    bmp.extend([0u32, 0, 0, 2, 0, 0, 0x00FF_FFFF].map(u32::to_le_bytes).concat()[..20].to_vec());
+    bmp.extend([0, 0, 0, 0, 255, 255, 255, 0]);
+    bmp.extend([4, 1, 0, 0, 4, 0, 0, 1]);
+    for whole in [&bmp[..], &bmp[..bmp.len() - 2]] {
+        decode(whole, &own_limits()).expect("whole");
+        header(whole, &own_limits()).expect("whole");
+    }
+    for cut in [4, 5, 6] {
+        let cut = header(&bmp[..bmp.len() - cut], &own_limits());
+        assert!(matches!(cut, Err(ImageError::Truncated { .. })), "{cut:?}");
     }
 }

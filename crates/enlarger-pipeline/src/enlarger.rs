@@ -262,7 +262,7 @@ impl Enlarger {
         limits: &Limits,
         watch: &dyn Watch,
     ) -> Result<Decoded, PipelineError> {
-        self.check_memory(&enlarger_image::probe(bytes, limits)?, request)?;
+        self.check_memory(&enlarger_image::header(bytes, limits)?, request)?;
         Ok(enlarger_image::decode_unless(bytes, limits, &|| watch.cancelled())?)
     }
 

@@ -92,7 +92,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
 ) -> Result<Finished, Broken> {
     let Order { job, terms, .. } = order;
     let limits = terms.limits();
-    let header = enlarger_image::probe(bytes, &limits).map_err(|error| broken(&error.into()))?;
+    let header = enlarger_image::header(bytes, &limits).map_err(|error| broken(&error.into()))?;
     // Pictures from elsewhere were not looked at when the task was accepted.
     if job.source.is_none() {
         let estimate = enlarger.estimate(header.width, header.height, &job.request).map_err(|error| broken(&error))?;

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, ops::RangeInclusive};
 
 use axum::http::StatusCode;
-use enlarger_image::{ImageError, Limits, probe};
+use enlarger_image::{Format, ImageError};
 use serde_json::{Value, value::RawValue};
 
 use crate::error::{ApiError, ApiResult, InvalidParam};
@@ -174,7 +174,7 @@ fn other_kind(body: &[u8]) -> Option<&'static str> {
         Some("multipart/form-data")
     } else if text.split_once('=').is_some_and(|(first, _)| name(first)) {
         Some("a form (application/x-www-form-urlencoded)")
-    } else if !matches!(probe(body, &Limits::default()), Err(ImageError::Unknown | ImageError::Empty)) {
+    } else if !matches!(Format::sniff(body), Err(ImageError::Unknown | ImageError::Empty)) {
         Some("a file")
     } else if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") || start.get(1) == Some(&0) {
         Some("UTF-16 text")

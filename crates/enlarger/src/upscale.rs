@@ -314,7 +314,7 @@ impl Job<'_> {
 
     fn one(&self, input: &Input, file: &File<'_>, written: &mut HashSet<PathBuf>) -> anyhow::Result<Done> {
         let bytes = read(input, &self.limits)?;
-        let header = enlarger_image::probe(&bytes, &self.limits).map_err(PipelineError::from)?;
+        let header = enlarger_image::header(&bytes, &self.limits).map_err(PipelineError::from)?;
         let request = self.request(header.width, header.height);
         if self.args.explain {
             return Ok(Done::Explained(Box::new(self.enlarger.dry_run(&bytes, &request, &self.limits)?)));

@@ -18,7 +18,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     let pixels = u64::from(header.width) * u64::from(header.height);
     let held = (bytes.len() as u64).saturating_sub(header.data_at.into());
     let enough = match header.compression {
-        RLE8 | RLE4 => held.saturating_mul(MOST_RUN) >= pixels,
+        RLE8 | RLE4 => held.saturating_mul(MOST_RUN) >= pixels && !matches!(header.runs(bytes), Runs::Short),
         _ => {
             let row = (u64::from(header.width) * u64::from(header.depth)).div_ceil(32) * 4;
             // The last row's padding may be missing.
@@ -47,6 +47,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         animated: false,
         metadata,
         notes: Vec::new(),
+        may_be_cut: false,
     })
 }
 

@@ -68,6 +68,8 @@ struct Container {
     animated: bool,
     metadata: Metadata,
     notes: Vec<String>,
+    /// The mark at the end is missing: only decoding tells whether all pixels are there.
+    may_be_cut: bool,
 }
 
 impl Container {
@@ -90,12 +92,28 @@ impl Container {
     }
 }
 
+/// Pixels up to which [`probe`] decodes a file that may be cut off. Few files lack their end mark.
+const MOST_TRIED: u64 = 16_000_000;
+
 /// Reads a file's headers and checks them against the limits.
 ///
 /// # Errors
 /// Everything that [`decode`] can know without decoding pixels: unknown formats, limits, files cut off.
-pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
+pub fn header(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
     Ok(read(bytes, limits)?.header())
+}
+
+/// [`header`], for those who accept a file now and decode it later: of a file without an end mark, of up to 16 megapixels, the
+/// pixels are decoded too, as nothing else tells whether all of them are there.
+///
+/// # Errors
+/// Those of [`header`], and of such a file those of [`decode`].
+pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
+    let mut container = read(bytes, limits)?;
+    if container.may_be_cut && u64::from(container.width) * u64::from(container.height) <= MOST_TRIED {
+        pixels(bytes, &mut container, limits, &|| false)?;
+    }
+    Ok(container.header())
 }
 
 /// Decodes a file to an upright picture in grey or RGB.
@@ -132,9 +150,7 @@ fn checked(cancelled: Cancelled<'_>) -> Result<(), ImageError> {
 fn decoded(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
     let mut container = read(bytes, limits)?;
     let header = container.header();
-    // None of the codecs is ours: should one panic, it is the file's fault.
-    let (samples, space) = catch_unwind(AssertUnwindSafe(|| pixels(bytes, &mut container, limits, cancelled)))
-        .unwrap_or_else(|_| Err(broken(header.format, "its decoder gave up")))?;
+    let (samples, space) = pixels(bytes, &mut container, limits, cancelled)?;
     let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;
     checked(cancelled)?;
     let samples = colour::settle(format, samples, space, channels, metadata, notes)?;
@@ -153,7 +169,19 @@ fn decoded(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<De
     Ok(Decoded { picture, header, notes })
 }
 
+/// None of the codecs is ours: should one panic, it is the file's fault.
 fn pixels(
+    bytes: &[u8],
+    container: &mut Container,
+    limits: &Limits,
+    cancelled: Cancelled<'_>,
+) -> Result<(Samples, Space), ImageError> {
+    let format = container.format;
+    catch_unwind(AssertUnwindSafe(|| coded(bytes, container, limits, cancelled)))
+        .unwrap_or_else(|_| Err(broken(format, "its decoder gave up")))
+}
+
+fn coded(
     bytes: &[u8],
     container: &mut Container,
     limits: &Limits,

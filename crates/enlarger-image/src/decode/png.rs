@@ -10,10 +10,6 @@ use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colou
 /// Deflate cannot shrink by more: a pair of bits stands for 258 bytes at most.
 const MOST_DEFLATED: u64 = 1032;
 
-/// Pixels of a file that ends within a chunk up to which its data are looked at before it is said to be readable: only they tell
-/// whether all is there. In larger ones it is found out when they are decoded.
-const MOST_TRIED: u64 = 16_000_000;
-
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
     let format = Format::Png;
     let header = Chunks { bytes, at: 8 }.next().ok_or(ImageError::Truncated { format })??;
@@ -26,7 +22,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
 
     let mut metadata = Metadata::default();
     let mut notes = Vec::new();
-    let (mut transparent, mut animated, mut cut, mut data_bytes) = (false, false, false, 0u64);
+    let (mut transparent, mut animated, mut may_be_cut, mut data_bytes) = (false, false, true, 0u64);
     let mut described = Described::default();
     let mut texts = Texts::new(limits);
     for chunk in (Chunks { bytes, at: 8 }) {
@@ -36,7 +32,6 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
             Err(_) => {
                 let whole = bytes.len() as u64;
                 data_bytes = if data_bytes > 0 || has_pixels(bytes) { whole } else { 0 };
-                cut = true;
                 break;
             }
         };
@@ -58,7 +53,10 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
             b"zTXt" => texts.deflated(chunk.data)?,
             b"iTXt" => texts.international(chunk.data)?,
             b"pHYs" => metadata.dpi = dpi(chunk.data),
-            b"IEND" => break,
+            b"IEND" => {
+                may_be_cut = false;
+                break;
+            }
             _ => {}
         }
     }
@@ -89,11 +87,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     described.settle(channels, &mut metadata, &mut notes);
     let bits = if depth == 16 { 16 } else { 8 };
     let orientation = orientation(&metadata);
-    let container = Container { format, width, height, channels, bits, orientation, animated, metadata, notes };
-    if cut && u64::from(width) * u64::from(height) <= MOST_TRIED {
-        pixels(bytes, &container, &|| false)?;
-    }
-    Ok(container)
+    Ok(Container { format, width, height, channels, bits, orientation, animated, metadata, notes, may_be_cut })
 }
 
 pub(super) fn pixels(bytes: &[u8], container: &Container, cancelled: Cancelled<'_>) -> Result<Samples, ImageError> {

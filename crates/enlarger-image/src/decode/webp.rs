@@ -82,6 +82,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         animated: frames > 1,
         metadata,
         notes,
+        may_be_cut: false,
     })
 }
 

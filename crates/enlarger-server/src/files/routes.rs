@@ -149,7 +149,7 @@ fn media_type(app: &App, key: &Key) -> ApiResult<&'static str> {
     match app.files.map(key) {
         // AVIF is written and not read back.
         Ok(bytes) if bytes.get(4..12) == Some(b"ftypavif") => Ok(Format::Avif.media_type()),
-        Ok(bytes) => Ok(enlarger_image::probe(&bytes, &enlarger_image::Limits::for_own_files())
+        Ok(bytes) => Ok(enlarger_image::header(&bytes, &enlarger_image::Limits::for_own_files())
             .map_or("application/octet-stream", |header| header.format.media_type())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ApiError::not_found()),
         Err(error) => Err(error.into()),

@@ -17,10 +17,6 @@ const MOST_SCANS: u32 = 200;
 /// Zeros at the end of a file without an end mark from which on they are no samples, but disk space that was never written.
 const ZEROS: usize = 64;
 
-/// Pixels of a file without an end mark up to which its data are looked at before it is said to be readable: without the mark,
-/// only they tell whether it was cut off. Few files lack it; in larger ones it is found out when they are decoded.
-const MOST_TRIED: u64 = 16_000_000;
-
 const FORMAT: Format = Format::Jpeg;
 const EXIF: &[u8] = b"Exif\0\0";
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
@@ -49,10 +45,6 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         }
         Ok(())
     })?;
-    let size = u64::from(stream.frame.width) * u64::from(stream.frame.height);
-    if stream.ends == End::File && size <= MOST_TRIED {
-        pixels(bytes, limits, &mut Vec::new(), &|| false)?;
-    }
     metadata.icc = icc.join();
     metadata.dpi = jfif_dpi.or_else(|| metadata.exif.as_deref().and_then(exif::dpi));
     let Frame { width, height, precision, .. } = stream.frame;
@@ -67,6 +59,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         animated: false,
         metadata,
         notes: Vec::new(),
+        may_be_cut: stream.ends == End::File,
     })
 }
 

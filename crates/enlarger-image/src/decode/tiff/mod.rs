@@ -298,7 +298,8 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         Some(o @ 1..=8) => o as u8,
         _ => 1,
     };
-    Ok(Container { format: FORMAT, width, height, channels, bits, orientation, animated: false, metadata, notes })
+    let (animated, may_be_cut) = (false, false);
+    Ok(Container { format: FORMAT, width, height, channels, bits, orientation, animated, metadata, notes, may_be_cut })
 }
 
 /// The pixels, and what their samples mean.
