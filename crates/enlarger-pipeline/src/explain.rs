@@ -105,7 +105,8 @@ impl fmt::Display for Step {
                 let numbers: Vec<String> =
                     numbers.map(|(name, value)| format!("{name} {}", (value * 1000.0).round() / 1000.0)).collect();
                 let name = fields["filter"].as_str().unwrap_or_default();
-                write!(f, "filter {name}: {} ({why})", numbers.join(", "))
+                let colon = if numbers.is_empty() { "" } else { ": " };
+                write!(f, "filter {name}{colon}{} ({why})", numbers.join(", "))
             }
         }
     }

@@ -409,7 +409,7 @@ fn choose_network<'a>(
 }
 
 /// All that is done, in order.
-fn steps(source: Extent, result: Extent, network: &Choice, recipe: Recipe) -> Vec<Step> {
+fn steps(source: Extent, result: Extent, network: &Choice, mut recipe: Recipe) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(restore) = network.restore {
         steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore)));
@@ -427,6 +427,9 @@ fn steps(source: Extent, result: Extent, network: &Choice, recipe: Recipe) -> Ve
     // A network of scale 1 may be meant to change colours.
     if network.model.scale > 1 {
         steps.push(look((Filter::Lock { radius: LOCK_RADIUS }, "colours stay".into())));
+        // Behind what may draw on flat areas, before what changes tones and adds grain there on purpose.
+        let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
+        recipe.after.insert(drawn, (Filter::Settle, "flat areas stay".into()));
     }
     steps.extend(recipe.after.into_iter().map(look));
     steps

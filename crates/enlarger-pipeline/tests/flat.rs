@@ -3,7 +3,7 @@
 use std::{io::Cursor, sync::LazyLock};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, Picture, Samples};
-use enlarger_pipeline::{Crop, Enlarger, EnlargerOptions, Output, Request, Size, Unwatched, to_depth};
+use enlarger_pipeline::{Creative, Crop, Enlarger, EnlargerOptions, Look, Output, Request, Size, Unwatched, to_depth};
 
 static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
 
@@ -170,4 +170,115 @@ fn a_part_sees_the_pixels_around_it() {
     let alone = off(&enlarge(&alone, &request));
     println!("off by {part} as a part, by {alone} alone");
     assert!(part <= 10 && part < alone, "the part differs from the whole by {part}, without what is around by {alone}");
+}
+
+/// How far a result is from its source's flat colours: where pixels and their neighbours have one, and two pixels of the result
+/// further in.
+fn off_flat(source: &Picture, result: &Picture) -> i32 {
+    let (w, h) = (source.width as i64, source.height as i64);
+    let (pixels, results) = (rgba(source), rgba(result));
+    let at = |x: i64, y: i64| &pixels[(y.clamp(0, h - 1) * w + x.clamp(0, w - 1)) as usize];
+    let flat = |x: i64, y: i64| (-1..=1).all(|dy| (-1..=1).all(|dx| at(x + dx, y + dy) == at(x, y)));
+    // Two pixels of the result around (x, y) lie in these of the source.
+    let under = |i: i64, from: i64, to: i64| (i.clamp(0, to - 1) * 2 + 1) * from / (2 * to);
+    let (width, height) = (i64::from(result.width), i64::from(result.height));
+    let (mut worst, mut counted) = (0, 0);
+    for (i, pixel) in results.iter().enumerate() {
+        let (x, y) = (i as i64 % width, i as i64 / width);
+        if (-2..=2).all(|dy| (-2..=2).all(|dx| flat(under(x + dx, w, width), under(y + dy, h, height)))) {
+            worst = worst.max(colour_distance(pixel, at(under(x, w, width), under(y, h, height))));
+            counted += 1;
+        }
+    }
+    assert!(counted > results.len() / 20, "{counted} pixels are flat");
+    worst
+}
+
+/// At 2x, 3x and 4x with the network of the default.
+fn assert_flat(name: &str, source: &Picture) {
+    for factor in [2.0, 3.0, 4.0] {
+        let off = off_flat(source, &enlarge(source, &by(None, factor)));
+        println!("{name}, {factor}x: off by {off}");
+        assert!(off <= 6, "{name}, {factor}x: off by {off}");
+    }
+}
+
+fn sky(x: u32, y: u32) -> [u8; 4] {
+    match (x, y) {
+        (10..30, 14..34) => [0, 128, 0, 255],
+        (34..56, 30..54) => [139, 69, 19, 255],
+        _ => [135, 206, 235, 255],
+    }
+}
+
+/// A picture that is drawn four times as large and averaged: its edges are soft.
+fn smooth(width: u32, height: u32, colour: impl Fn(f32, f32) -> [u8; 3]) -> Picture {
+    drawn(width, height, Channels::Rgb, |x, y| {
+        let mut sum = [0; 3];
+        for i in 0..16 {
+            let place = |at: u32, i: u32| at as f32 + (i as f32 + 0.5) / 4.0;
+            let one = colour(place(x, i % 4), place(y, i / 4));
+            (0..3).for_each(|c| sum[c] += u32::from(one[c]));
+        }
+        [(sum[0] / 16) as u8, (sum[1] / 16) as u8, (sum[2] / 16) as u8, 255]
+    })
+}
+
+#[test]
+fn a_sky_is_flat_beside_hard_edges() {
+    assert_flat("sky", &drawn(64, 64, Channels::Rgb, sky));
+}
+
+#[test]
+fn a_sprite_is_flat_beside_its_outlines() {
+    // 16 x 16 in blocks of 2, on ground and on an 8-pixel grid.
+    let sprite = |x: u32, y: u32| match ((x / 2).abs_diff(8), y / 2) {
+        (0..=4, 3) | (4, 3..=13) | (0..=4, 13) => [34, 32, 52, 255],
+        (0..=3, 4..=7) => [217, 160, 102, 255],
+        (0..=3, 8..=12) => [172, 50, 50, 255],
+        _ => [91, 110, 225, 255],
+    };
+    assert_flat("sprite", &drawn(32, 32, Channels::Rgb, sprite));
+    let board = |x: u32, y: u32| if (x / 8 + y / 8) % 2 == 0 { [200, 60, 40, 255] } else { [60, 120, 200, 255] };
+    assert_flat("board", &drawn(48, 48, Channels::Rgb, board));
+}
+
+#[test]
+fn a_poster_is_flat_beside_soft_edges() {
+    let poster = smooth(80, 64, |x, y| match () {
+        () if (x - 58.0).hypot(y - 20.0) < 11.0 => [230, 80, 50],
+        () if y < 44.0 && (x - 26.0).abs() < 0.6 * (y - 8.0) => [if y < 18.0 { 245 } else { 60 }; 3],
+        () if y < 44.0 => [250, 214, 150],
+        () if (y - 52.0 + 0.05 * x).abs() < 0.6 => [250, 250, 250],
+        () => [40, 74, 112],
+    });
+    assert_flat("poster", &poster);
+}
+
+#[test]
+fn a_logo_is_flat_beside_soft_edges() {
+    let ring = |x: f32, y: f32| (9.0..20.0).contains(&(x - 26.0).hypot(y - 28.0));
+    let stroke = |x: f32, y: f32| (54.0..60.0).contains(&x) && (8.0..48.0).contains(&y);
+    let logo = |ground: [u8; 3]| {
+        smooth(68, 56, move |x, y| match () {
+            () if ring(x, y) => [20, 110, 200],
+            () if stroke(x, y) => [230, 60, 40],
+            () => ground,
+        })
+    };
+    assert_flat("logo", &logo([250, 240, 220]));
+    assert_flat("logo on dark ground", &logo([30, 34, 42]));
+}
+
+#[test]
+fn flat_areas_stay_so_in_two_passes_in_sixteen_bits_and_when_texture_is_invented() {
+    let source = drawn(64, 64, Channels::Rgb, sky);
+    let inventive = Look::Creative(Creative { creativity: 10, ..Creative::default() });
+    let deep = to_depth(source.clone(), 16).expect("there is room");
+    for (picture, request) in
+        [(&source, draft(8.0)), (&deep, draft(1.7)), (&source, Request { look: inventive, ..draft(2.0) })]
+    {
+        let off = off_flat(&source, &enlarge(picture, &request));
+        assert!(off <= 6, "{request:?}: off by {off}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Filters that give a result its look. Each is plain numbers in a [`Plan`](crate::Plan), deterministic, linear in
 //! pixels, and works in bands of rows.
 //!
-//! All but two change luminance only, by adding the same to red, green and blue, so that hue stays. Lengths are in
+//! All but those that compare with the source change luminance only, by adding the same to red, green and blue, so that hue stays. Lengths are in
 //! pixels of the picture that the filter gets.
 
 mod band;
@@ -13,6 +13,7 @@ mod keep;
 mod noise;
 mod presets;
 mod recipe;
+mod settle;
 mod texture;
 mod tone;
 
@@ -43,6 +44,9 @@ pub enum Filter {
         /// Standard deviation of what counts as slow, in pixels of the source.
         radius: f32,
     },
+    /// Gives places the source's colour where that is exactly flat, and takes out colours beyond it around: networks draw rims
+    /// beside flat shapes.
+    Settle,
     /// Local contrast: gains of detail at two radii, halo-free by guided filters.
     Tone {
         /// Gain of what is smaller than `radius`; -1 removes it.
@@ -103,9 +107,14 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Whether it works at the depth that the picture has: slow changes need no finer steps. The others get 16 bits.
+    /// Whether it works at the depth that the picture has: slow changes and copied colours need no finer steps. The others get 16 bits.
     pub(crate) fn keeps_depth(&self) -> bool {
-        matches!(self, Self::Lock { .. })
+        matches!(self, Self::Lock { .. } | Self::Settle)
+    }
+
+    /// Whether it brings in what the source's pixels do not have, or draws near their edges.
+    pub(crate) fn draws(&self) -> bool {
+        matches!(self, Self::Keep { .. } | Self::Match { .. } | Self::Texture { .. } | Self::Echo { .. })
     }
 
     /// Changes a picture. `source` is what the plan starts from; `seed` belongs to this filter's place in the plan.
@@ -117,6 +126,7 @@ impl Filter {
             Self::Keep { share } => keep::keep(picture, source, share),
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
             Self::Lock { radius } => keep::lock(picture, source, radius),
+            Self::Settle => settle::settle(picture, source),
             Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),
             Self::Detail { gain, radius, edge } => detail::gain(picture, gain, radius, edge),
             Self::Sharpen { amount, radius, overshoot } => detail::sharpen(picture, amount, radius, overshoot),
