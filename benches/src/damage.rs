@@ -3,9 +3,9 @@
 use std::io::Cursor;
 
 use enlarger_image::{EncodeOptions, Format, Limits, Picture, Samples};
-use enlarger_pipeline::{Kernel, resize};
+use enlarger_pipeline::{Condition, Crop, Kernel, resize};
 
-use crate::photos::rgb8;
+use crate::photos::{cut, rgb8};
 
 /// A named way to damage a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,31 +14,150 @@ pub enum Damage {
     Clean,
     /// JPEG at this quality.
     Jpeg(u8),
+    /// The same, cropped by three and five pixels.
+    Cropped(u8),
+    /// The same, reduced to four fifths.
+    Rescaled(u8),
+    /// JPEG 40, cropped, JPEG 90: a screenshot of something shared.
+    Twice,
+    /// WebP at this quality.
+    WebP(u8),
     /// Gaussian blur of 0.8 pixels, noise of standard deviation 10/255, JPEG 50.
     Hard,
-    /// Gaussian noise of this standard deviation in 1/255.
+    /// Gaussian noise of this standard deviation in 1/255, in each colour of its own.
     Noise(u8),
+    /// The same in all colours.
+    Luminance(u8),
+    /// The same in a grey picture.
+    Grey(u8),
+    /// Grain of 9/255, somewhat larger than a pixel, in brown tones.
+    Sepia,
+    /// Noise of 10/255, saved as JPEG 90.
+    NoiseJpeg,
+    /// A phone at night: a third of the light, noise, smoothing, sharpening, JPEG 85.
+    Night,
+    /// Gaussian blur of this many tenths of a pixel.
+    Blur(u8),
+    /// Halved, then doubled by a cubic.
+    Enlarged,
 }
 
 impl Damage {
+    /// All kinds that quality and recognition are told of.
+    pub const ALL: [Self; 19] = [
+        Self::Clean,
+        Self::Jpeg(92),
+        Self::Jpeg(75),
+        Self::Jpeg(50),
+        Self::Jpeg(30),
+        Self::Cropped(50),
+        Self::Rescaled(50),
+        Self::Twice,
+        Self::WebP(40),
+        Self::Noise(5),
+        Self::Noise(10),
+        Self::Luminance(10),
+        Self::Grey(10),
+        Self::Sepia,
+        Self::NoiseJpeg,
+        Self::Night,
+        Self::Hard,
+        Self::Blur(15),
+        Self::Enlarged,
+    ];
+
     /// How tables call it.
     pub fn name(self) -> String {
         match self {
             Self::Clean => "clean".into(),
             Self::Jpeg(q) => format!("JPEG {q}"),
+            Self::Cropped(q) => format!("JPEG {q}, cropped"),
+            Self::Rescaled(q) => format!("JPEG {q}, reduced to 0.8"),
+            Self::Twice => "JPEG 40, cropped, JPEG 90".into(),
+            Self::WebP(q) => format!("WebP {q}"),
             Self::Hard => "blur + noise 10 + JPEG 50".into(),
             Self::Noise(s) => format!("noise {s}"),
+            Self::Luminance(s) => format!("noise {s} in luminance"),
+            Self::Grey(s) => format!("grey, noise {s}"),
+            Self::Sepia => "sepia, grain 9".into(),
+            Self::NoiseJpeg => "noise 10, JPEG 90".into(),
+            Self::Night => "phone at night".into(),
+            Self::Blur(tenths) => format!("blur {:.1}", f64::from(tenths) / 10.0),
+            Self::Enlarged => "enlarged 2x before".into(),
         }
     }
 
-    /// The damaged picture, of the same size.
-    pub fn apply(self, picture: &Picture) -> anyhow::Result<Picture> {
+    /// What a classifier should say of a photo that it was done to; nothing where both would do.
+    pub fn condition(self) -> Option<Condition> {
         match self {
-            Self::Clean => Ok(picture.clone()),
-            Self::Jpeg(quality) => jpeg(picture, quality),
-            Self::Hard => jpeg(&noise(&blur(picture, 0.8), 10.0), 50),
-            Self::Noise(sigma) => Ok(noise(picture, f64::from(sigma))),
+            Self::Clean | Self::Jpeg(92..) => Some(Condition::Clean),
+            Self::Jpeg(76..) => None,
+            Self::Blur(_) | Self::Enlarged => Some(Condition::Soft),
+            _ => Some(Condition::Damaged),
         }
+    }
+
+    /// Columns at the left and rows at the top that it takes away.
+    pub fn cropped(self) -> (u32, u32) {
+        match self {
+            Self::Cropped(_) => (3, 5),
+            Self::Twice => (3, 2),
+            _ => (0, 0),
+        }
+    }
+
+    fn without_edge(self, picture: &Picture) -> Picture {
+        let (x, y) = self.cropped();
+        cut(picture, Crop { x, y, width: picture.width - x, height: picture.height - y })
+    }
+
+    /// The tones that it leaves of an undamaged picture.
+    pub fn tone(self, picture: &Picture) -> Picture {
+        match self {
+            Self::Grey(_) => toned(picture, [1.0; 3]),
+            Self::Sepia => toned(picture, [1.07, 0.95, 0.74]),
+            Self::Night => map(picture, |v| v / 3.0),
+            _ => picture.clone(),
+        }
+    }
+
+    /// The damaged picture, of the same size, but for what was cropped or reduced.
+    pub fn apply(self, picture: &Picture) -> anyhow::Result<Picture> {
+        Ok(match self {
+            Self::Clean => picture.clone(),
+            Self::Jpeg(quality) => saved(picture, Format::Jpeg, quality)?,
+            Self::Cropped(quality) => self.without_edge(&saved(picture, Format::Jpeg, quality)?),
+            Self::Rescaled(quality) => {
+                let saved = saved(picture, Format::Jpeg, quality)?;
+                let side = |length: u32| (f64::from(length) * 0.8).round() as u32;
+                resize(&saved, side(saved.width), side(saved.height), Kernel::CatmullRom)?
+            }
+            Self::Twice => {
+                let first = self.without_edge(&saved(picture, Format::Jpeg, 40)?);
+                saved(&first, Format::Jpeg, 90)?
+            }
+            Self::WebP(quality) => saved(picture, Format::WebP, quality)?,
+            Self::Hard => saved(&noise(&blur(picture, 0.8), 10.0), Format::Jpeg, 50)?,
+            Self::Noise(sigma) => noise(picture, f64::from(sigma)),
+            Self::Luminance(sigma) => grain(picture, f64::from(sigma), 0.0),
+            Self::Grey(sigma) => grain(&self.tone(picture), f64::from(sigma), 0.0),
+            Self::Sepia => grain(&self.tone(picture), 9.0, 0.6),
+            Self::NoiseJpeg => saved(&noise(picture, 10.0), Format::Jpeg, 90)?,
+            Self::Night => {
+                let dark = noise(&self.tone(picture), 8.0);
+                let smooth = blur(&dark, 0.7);
+                let soft = blur(&smooth, 1.0);
+                let Samples::U8(soft) = &soft.samples else { unreachable!("8-bit pictures only") };
+                let mut soft = soft.iter();
+                let sharp = map(&smooth, |v| v + 0.8 * (v - f64::from(*soft.next().expect("one value per sample"))));
+                saved(&sharp, Format::Jpeg, 85)?
+            }
+            Self::Blur(tenths) => blur(picture, f64::from(tenths) / 10.0),
+            Self::Enlarged => {
+                let small = resize(picture, picture.width / 2, picture.height / 2, Kernel::Box)?;
+                resize(&small, picture.width, picture.height, Kernel::CatmullRom)?
+            }
+        })
     }
 }
 
@@ -47,11 +166,32 @@ pub fn reduce(picture: &Picture, factor: u32) -> Picture {
     resize(picture, picture.width / factor, picture.height / factor, Kernel::CatmullRom).expect("there is room")
 }
 
-fn jpeg(picture: &Picture, quality: u8) -> anyhow::Result<Picture> {
+/// As it comes back from a file of this format.
+fn saved(picture: &Picture, format: Format, quality: u8) -> anyhow::Result<Picture> {
     let mut out = Cursor::new(Vec::new());
-    let options = EncodeOptions { format: Format::Jpeg, quality: Some(quality), ..EncodeOptions::default() };
+    let options = EncodeOptions { format, quality: Some(quality), ..EncodeOptions::default() };
     enlarger_image::encode(picture, &options, &mut out)?;
     Ok(rgb8(enlarger_image::decode(out.get_ref(), &Limits::default())?.picture))
+}
+
+/// Luminance times these factors.
+fn toned(picture: &Picture, tone: [f64; 3]) -> Picture {
+    let Samples::U8(source) = &picture.samples else { unreachable!("8-bit pictures only") };
+    let grey = |p: &[u8]| 0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2]);
+    let mut toned = source.chunks_exact(3).flat_map(|p| tone.map(|factor| factor * grey(p)));
+    map(picture, |_| toned.next().expect("one value per sample"))
+}
+
+/// Adds the same noise to all colours, blurred by so many pixels and of this standard deviation after that.
+fn grain(picture: &Picture, sigma: f64, size: f64) -> Picture {
+    let even = map(picture, |_| 128.0);
+    let grain = toned(&noise(&even, 20.0), [1.0; 3]);
+    let grain = if size > 0.0 { blur(&grain, size) } else { grain };
+    let Samples::U8(grain) = &grain.samples else { unreachable!("8-bit pictures only") };
+    let deviation =
+        (grain.iter().map(|v| (f64::from(*v) - 128.0).powi(2)).sum::<f64>() / grain.len() as f64).sqrt().max(1e-9);
+    let mut grain = grain.iter();
+    map(picture, |v| v + (f64::from(*grain.next().expect("one value per sample")) - 128.0) / deviation * sigma)
 }
 
 /// Adds Gaussian noise from a fixed seed (sum of 12 uniform numbers, SplitMix64).

@@ -1,7 +1,9 @@
-//! `quality PHOTOS [--out FILE]`: enlarges reduced photos 4x and compares the results with the originals.
+//! `quality PHOTOS [--models A,B,C] [--damage TEXT] [--out FILE]`: enlarges reduced photos 4x and compares the results with the
+//! originals.
 //!
 //! Every photo is halved and its centre taken as the truth; that is reduced 4x (antialiased cubic), damaged, enlarged
-//! 4x by each candidate and compared with the truth.
+//! 4x by each candidate and compared with the truth. `--models` names the candidates beside the default, as `--model`
+//! of the command line does; `--damage` takes only damages whose names have this text.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Instant};
 
@@ -10,43 +12,71 @@ use enlarger_benches::{
     damage::{Damage, reduce},
     document::replace_block,
     metric::{Scores, scores},
-    photos::{ground_truth, list, load},
+    photos::{cut, ground_truth, list, load},
     run::run,
 };
 use enlarger_image::Picture;
-use enlarger_pipeline::{Enlarger, EnlargerOptions, Kernel, Request, Size, resize};
+use enlarger_pipeline::{Crop, Enlarger, EnlargerOptions, Kernel, Request, Size, resize};
 
 const SCALE: u32 = 4;
-const DAMAGES: [Damage; 5] = [Damage::Clean, Damage::Jpeg(90), Damage::Jpeg(75), Damage::Noise(8), Damage::Hard];
+
+struct Arguments {
+    photos: PathBuf,
+    models: Option<Vec<String>>,
+    damage: String,
+    out: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn read() -> anyhow::Result<Self> {
+        let mut args = std::env::args().skip(1);
+        let photos = PathBuf::from(args.next().context("name the folder of photos")?);
+        let mut read = Self { photos, models: None, damage: String::new(), out: None };
+        while let Some(flag) = args.next() {
+            let value = args.next().with_context(|| format!("{flag} needs a value"))?;
+            match flag.as_str() {
+                "--models" => read.models = Some(value.split(',').map(Into::into).collect()),
+                "--damage" => read.damage = value,
+                "--out" => read.out = Some(value.into()),
+                _ => bail!("there is no {flag}"),
+            }
+        }
+        Ok(read)
+    }
+}
 
 fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1);
-    let folder = PathBuf::from(args.next().context("name the folder of photos")?);
-    let out = match (args.next().as_deref(), args.next()) {
-        (None, _) => None,
-        (Some("--out"), Some(file)) => Some(PathBuf::from(file)),
-        _ => bail!("usage: quality PHOTOS [--out FILE]"),
-    };
+    let arguments = Arguments::read()?;
     let enlarger = Enlarger::new(EnlargerOptions::default())?;
-    let mut candidates: Vec<Option<String>> = vec![None];
-    candidates.extend(enlarger.models().list().into_iter().map(|m| Some(m.name)));
+    let bundled = || enlarger.models().list().into_iter().map(|m| m.name).collect();
+    let models = arguments.models.unwrap_or_else(bundled);
+    let candidates: Vec<Option<String>> = [None].into_iter().chain(models.into_iter().map(Some)).collect();
+    let damages: Vec<Damage> = Damage::ALL.into_iter().filter(|d| d.name().contains(&arguments.damage)).collect();
 
     let mut table: BTreeMap<(usize, usize), Vec<Scores>> = BTreeMap::new();
     let mut chosen: BTreeMap<(usize, String), usize> = BTreeMap::new();
-    let photos = list(&folder)?;
+    let photos = list(&arguments.photos)?;
     for path in &photos {
-        let truth = ground_truth(&load(path)?, 768, 512);
-        let small = reduce(&truth, SCALE);
-        for (d, damage) in DAMAGES.into_iter().enumerate() {
+        let whole = ground_truth(&load(path)?, 768, 512);
+        let small = reduce(&whole, SCALE);
+        for (d, damage) in damages.iter().enumerate() {
             let input = damage.apply(&small)?;
-            let cubic = resize(&input, truth.width, truth.height, Kernel::CatmullRom).expect("there is room");
-            table.entry((d, 0)).or_default().push(scores(&truth, &cubic)?);
+            let truth = seen(&whole, *damage);
+            for (c, kernel) in [Kernel::CatmullRom, Kernel::Lanczos3].into_iter().enumerate() {
+                let classic = resize(&input, truth.width, truth.height, kernel)?;
+                table.entry((d, c)).or_default().push(scores(&truth, &classic)?);
+            }
             for (c, model) in candidates.iter().enumerate() {
-                let (result, models) = enlarge(&enlarger, &input, SCALE, model.clone())?;
+                let (result, models) = enlarge(&enlarger, &input, Size::Width(truth.width), model.clone())?;
                 if model.is_none() {
                     *chosen.entry((d, models)).or_default() += 1;
                 }
-                table.entry((d, c + 1)).or_default().push(scores(&truth, &result)?);
+                let result = if result.height == truth.height {
+                    result
+                } else {
+                    resize(&result, truth.width, truth.height, Kernel::CatmullRom)?
+                };
+                table.entry((d, c + 2)).or_default().push(scores(&truth, &result)?);
             }
         }
         eprintln!("{}", path.display());
@@ -63,32 +93,42 @@ fn main() -> anyhow::Result<()> {
     for ((d, c), all) in &table {
         let name = match c {
             0 => "bicubic".to_owned(),
-            1 => "**enlarger, default**".to_owned(),
-            _ => candidates[c - 1].clone().unwrap_or_default(),
+            1 => "Lanczos".to_owned(),
+            2 => "**enlarger, default**".to_owned(),
+            _ => candidates[c - 2].clone().unwrap_or_default(),
         };
         let mean = |f: fn(&Scores) -> f64| all.iter().map(f).sum::<f64>() / all.len() as f64;
         let (s, b, p) = (mean(|s| s.ssimulacra2), mean(|s| s.butteraugli), mean(|s| s.psnr));
-        writeln!(text, "| {} | {name} | {s:.2} | {b:.2} | {p:.2} |", DAMAGES[*d].name())?;
+        writeln!(text, "| {} | {name} | {s:.2} | {b:.2} | {p:.2} |", damages[*d].name())?;
     }
     writeln!(text, "\nWhat the default chose:\n")?;
     for ((d, models), count) in &chosen {
-        writeln!(text, "- {}: {models} for {count}", DAMAGES[*d].name())?;
+        writeln!(text, "- {}: {models} for {count}", damages[*d].name())?;
     }
-    text.push_str(&twice(&enlarger, &photos)?);
+    if arguments.damage.is_empty() {
+        text.push_str(&twice(&enlarger, &photos)?);
+    }
     print!("{text}");
-    if let Some(path) = out {
-        replace_block(&path, "quality", &text)?;
+    match arguments.out {
+        Some(path) => replace_block(&path, "quality", &text),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The part of the truth that a damage leaves, in the tones that it leaves.
+fn seen(truth: &Picture, damage: Damage) -> Picture {
+    let (x, y) = damage.cropped();
+    let (x, y) = (x * SCALE, y * SCALE);
+    damage.tone(&cut(truth, Crop { x, y, width: truth.width - x, height: truth.height - y }))
 }
 
 fn enlarge(
     enlarger: &Enlarger,
     input: &Picture,
-    scale: u32,
+    size: Size,
     model: Option<String>,
 ) -> anyhow::Result<(Picture, String)> {
-    let request = Request { size: Size::Factor(f64::from(scale)), model, ..Request::default() };
+    let request = Request { size, model, ..Request::default() };
     let (picture, outcome) = run(enlarger, input, &request)?;
     Ok((picture, outcome.plan.models().join("+")))
 }
@@ -102,8 +142,8 @@ fn twice(enlarger: &Enlarger, photos: &[PathBuf]) -> anyhow::Result<String> {
         let cubic = |p: &Picture| resize(p, truth.width, truth.height, Kernel::CatmullRom).expect("there is room");
         let model = || Some("realsr-df2k".to_owned());
         let ways: [&dyn Fn() -> anyhow::Result<Picture>; 3] =
-            [&|| Ok(cubic(&small)), &|| Ok(enlarge(enlarger, &small, 2, model())?.0), &|| {
-                Ok(enlarge(enlarger, &reduce(&small, 2), 4, model())?.0)
+            [&|| Ok(cubic(&small)), &|| Ok(enlarge(enlarger, &small, Size::Factor(2.0), model())?.0), &|| {
+                Ok(enlarge(enlarger, &reduce(&small, 2), Size::Factor(4.0), model())?.0)
             }];
         for (way, run) in ways.iter().enumerate() {
             let started = Instant::now();

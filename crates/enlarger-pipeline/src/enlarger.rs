@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::{
     error::PipelineError,
     explain::Explanation,
-    facts::{Content, Facts},
+    facts::{Condition, Content, Facts},
     invention::Invention,
     memory,
     plan::{AlphaWay, Extent, Plan, Step, plan},
@@ -288,10 +288,11 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Facts {
         colours: channels.colours() as u8,
         transparent: channels.has_alpha(),
         bits,
-        noise: 0.0,
-        blockiness: 0.0,
-        flatness: 0.0,
-        content: Content::CleanPhoto,
+        damaged: 0.0,
+        soft: 0.0,
+        drawn: 0.0,
+        content: Content::Photo,
+        condition: Condition::Clean,
     }
 }
 

@@ -29,14 +29,14 @@ impl fmt::Display for Explanation {
         let Self { facts, plan, estimate, notes } = self;
         writeln!(
             f,
-            "measured  {}x{}, {} bits: {} (noise {:.1}/255, blocks {:.3}, flatness {:.2})",
+            "measured  {}x{}, {} bits: {} (damaged {:.2}, soft {:.2}, drawn {:.2})",
             facts.width,
             facts.height,
             facts.bits,
-            facts.content.words(),
-            facts.noise,
-            facts.blockiness,
-            facts.flatness
+            facts.words(),
+            facts.damaged,
+            facts.soft,
+            facts.drawn
         )?;
         write!(f, "{plan}")?;
         for note in notes {

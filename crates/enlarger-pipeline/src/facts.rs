@@ -4,6 +4,8 @@ use enlarger_image::{Picture, Samples};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::classifier::{self, CELL, Logits};
+
 /// Everything that a plan may depend on besides the request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
@@ -17,99 +19,91 @@ pub struct Facts {
     pub transparent: bool,
     /// 8 or 16.
     pub bits: u8,
-    /// Noise, standard deviation of luminance in 1/255, from the finest diagonal Haar band of the calmest blocks: what
-    /// luminance has of it and, in colour pictures, no more than colour differences show.
-    pub noise: f32,
-    /// How much more luminance jumps at multiples of 8 pixels than beside them, relative to what changes around and where
-    /// something does, -1..=1: 0 is none, 0.1 is JPEG 75.
-    pub blockiness: f32,
-    /// Share of neighbouring pixels that are equal, 0..=1: high in drawings, low in photographs.
-    pub flatness: f32,
-    /// What the numbers above say it is.
+    /// How much compression or noise shows, 0..=1 in hundredths.
+    pub damaged: f32,
+    /// How soft it is, 0..=1 in hundredths: out of focus, or enlarged before.
+    pub soft: f32,
+    /// How much it looks drawn, 0..=1 in hundredths: flat art, lines, text, screens.
+    pub drawn: f32,
+    /// What the numbers above say it shows.
     pub content: Content,
+    /// What the numbers above say it suffers from.
+    pub condition: Condition,
 }
 
-/// The coarse kinds that choose a network.
+/// What a picture shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
-    /// A photograph or render without visible damage.
-    CleanPhoto,
-    /// A photograph with compression blocks or noise.
-    DamagedPhoto,
-    /// Drawing, cartoon, flat art.
+    /// A photograph or a render.
+    Photo,
+    /// Drawing, cartoon, text or screen.
     Art,
 }
 
-impl Content {
-    /// In words for a plan.
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            Self::CleanPhoto => "a clean photograph",
-            Self::DamagedPhoto => "a photograph with noise or compression blocks",
-            Self::Art => "flat art",
+/// What a picture suffers from most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Nothing that one sees.
+    Clean,
+    /// Compression blocks or noise.
+    Damaged,
+    /// It is out of focus, or was enlarged before.
+    Soft,
+}
+
+impl Facts {
+    /// What it is, in words for a plan.
+    pub(crate) fn words(&self) -> &'static str {
+        match (self.content, self.condition) {
+            (Content::Photo, Condition::Clean) => "a clean photograph",
+            (Content::Photo, Condition::Damaged) => "a photograph with noise or compression blocks",
+            (Content::Photo, Condition::Soft) => "a soft photograph",
+            (Content::Art, Condition::Clean) => "flat art",
+            (Content::Art, Condition::Damaged) => "flat art with noise or compression blocks",
+            (Content::Art, Condition::Soft) => "soft flat art",
         }
     }
 }
 
-/// Above these a picture is what they say. Set on twelve photos reduced 4x, with `facts` in `benches/`: as they were,
-/// their blockiness is at most 0.009, their noise at most 1.05 and their flatness at most 0.58; as JPEG 75 the blockiness
-/// of eleven is at least 0.054 (of a forest 0.019), as JPEG 90 it is up to 0.11; with noise of 5/255 their noise is 1.75
-/// to 3.85.
-const DAMAGED_BLOCKINESS: f32 = 0.04;
-const DAMAGED_NOISE: f32 = 1.4;
-const ART_FLATNESS: f32 = 0.7;
+/// Above these a picture is what they say. Of 30 pictures that the classifier was not trained on, clean, the most damaged had
+/// 0.48 and the softest 0.36; of the same as JPEG 50, at any phase, all had at least 0.7, saved twice at least 0.42.
+const DAMAGED: f32 = 0.4;
+const SOFT: f32 = 0.4;
+/// Photos with noise have up to 0.71; of 70 drawings, clean or as JPEG 60, at least 62 have more.
+const DRAWN: f32 = 0.72;
 
-/// Windows of this size are measured, spread evenly; enough for stable medians, independent of the picture's size.
+/// Side of a window that is looked at.
 const WINDOW: usize = 256;
-/// At most this many windows along each side.
-const WINDOWS: usize = 5;
+/// At most this many windows along each side, spread evenly.
+const WINDOWS: usize = 3;
+/// A window has at least this side, as those had that the classifier was trained on; its outermost pixels are repeated.
+const LEAST: usize = 64;
 
 impl Facts {
-    /// Measures a picture. Deterministic; about 1.6 million pixels are looked at, at most.
+    /// Measures a picture. Deterministic on every machine; about 600,000 pixels are looked at, at most.
     pub fn of(picture: &Picture) -> Self {
-        let colours = picture.channels.colours() as u8;
-        let (across, down) = (starts(picture.width as usize), starts(picture.height as usize));
-        let places: Vec<_> = down.iter().flat_map(|&y| across.iter().map(move |&x| (x, y))).collect();
-        let windows: Vec<Measure> = places
-            .into_par_iter()
-            .map(|(x, y)| {
-                let luminance = plane(picture, x, y, [0.299, 0.587, 0.114]);
-                let opponent = (colours == 3).then(|| plane(picture, x, y, [1.0, -1.0, 0.0]));
-                Measure::of(&luminance, opponent.as_ref(), x, y)
-            })
-            .collect();
-        // One after the other: sums depend on the order of what is added.
-        let mut measure = Measure::default();
-        windows.into_iter().for_each(|window| measure.add(window));
-        let (noise, blockiness, flatness) = (measure.noise(), measure.blockiness(), measure.flatness());
-        let content = match (flatness, noise, blockiness) {
-            (f, n, b) if f > ART_FLATNESS && n < DAMAGED_NOISE && b < DAMAGED_BLOCKINESS => Content::Art,
-            (_, n, b) if n > DAMAGED_NOISE || b > DAMAGED_BLOCKINESS => Content::DamagedPhoto,
-            _ => Content::CleanPhoto,
+        let [damaged, soft, drawn] = mean(&cells(picture)).map(hundredths);
+        let condition = match () {
+            () if damaged > DAMAGED => Condition::Damaged,
+            () if soft > SOFT => Condition::Soft,
+            () => Condition::Clean,
         };
+        let content = if drawn > DRAWN { Content::Art } else { Content::Photo };
         Self {
             width: picture.width,
             height: picture.height,
-            colours,
+            colours: picture.channels.colours() as u8,
             transparent: is_transparent(picture),
             bits: picture.samples.bits(),
-            noise,
-            blockiness,
-            flatness,
+            damaged,
+            soft,
+            drawn,
             content,
+            condition,
         }
     }
-}
-
-/// Left (or top) edges of the windows along a side, multiples of 8 so that JPEG's grid keeps its phase.
-fn starts(side: usize) -> Vec<usize> {
-    if side <= WINDOW {
-        return vec![0];
-    }
-    let count = (side / WINDOW).clamp(1, WINDOWS);
-    let step = (side - WINDOW) / count.max(2).saturating_sub(1).max(1);
-    (0..count).map(|i| (i * step) & !7).collect()
 }
 
 fn is_transparent(picture: &Picture) -> bool {
@@ -123,167 +117,61 @@ fn is_transparent(picture: &Picture) -> bool {
     }
 }
 
-/// A weighted sum of the colours, which are 0..=255; grey counts as three equal ones. Luminance has BT.601's weights, on
-/// encoded values.
-struct Plane {
-    width: usize,
-    height: usize,
-    values: Vec<f32>,
+/// What the classifier says of all windows' cells that lie inside the picture.
+fn cells(picture: &Picture) -> Vec<Logits> {
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    let (across, down) = (starts(width), starts(height));
+    let places: Vec<_> = down.iter().flat_map(|&y| across.iter().map(move |&x| (x, y))).collect();
+    let window = |(x, y): (usize, usize)| {
+        let (w, h) = ((width - x).min(WINDOW), (height - y).min(WINDOW));
+        let padded = [w, h].map(|side| side.next_multiple_of(CELL).max(LEAST));
+        let cells = classifier::classify(&seen(picture, [x, y], padded), padded[0]);
+        let inside = |side: usize| (side / CELL).max(1);
+        let rows = cells.chunks_exact(padded[0] / CELL).take(inside(h));
+        rows.flat_map(|row| row[..inside(w)].to_vec()).collect::<Vec<_>>()
+    };
+    // One after the other in the end: sums depend on the order of what is added.
+    let windows: Vec<Vec<Logits>> = places.into_par_iter().map(window).collect();
+    windows.concat()
 }
 
-impl Plane {
-    /// The 2x2 squares of a block: top left, top right, bottom left, bottom right.
-    fn quads(&self, x: usize, y: usize) -> impl Iterator<Item = [f32; 4]> {
-        let at = move |x: usize, y: usize| self.values[y * self.width + x];
-        let corners = (y..y + BLOCK).step_by(2).flat_map(move |y| (x..x + BLOCK).step_by(2).map(move |x| (x, y)));
-        corners.map(move |(x, y)| [at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)])
-    }
+/// Left (or top) edges of the windows along a side.
+fn starts(side: usize) -> Vec<usize> {
+    let count = side.div_ceil(WINDOW).min(WINDOWS);
+    let spare = side.saturating_sub(WINDOW);
+    (0..count).map(|i| if count == 1 { spare / 2 } else { i * spare / (count - 1) }).collect()
 }
 
-fn plane(picture: &Picture, x0: usize, y0: usize, weights: [f32; 3]) -> Plane {
+/// A window as interleaved RGB, 0..=1. Beyond the picture its outermost pixels are repeated; transparency shows white.
+fn seen(picture: &Picture, [x0, y0]: [usize; 2], [w, h]: [usize; 2]) -> Vec<f32> {
     let n = picture.channels.count();
     let (width, height) = (picture.width as usize, picture.height as usize);
-    let (w, h) = (WINDOW.min(width - x0), WINDOW.min(height - y0));
     let sample = |i: usize| match &picture.samples {
-        Samples::U8(s) => f32::from(s[i]),
-        Samples::U16(s) => f32::from(s[i]) / 257.0,
+        Samples::U8(s) => f32::from(s[i]) / 255.0,
+        Samples::U16(s) => f32::from(s[i]) / 65535.0,
     };
-    let mut values = Vec::with_capacity(w * h);
-    for y in y0..y0 + h {
-        for x in x0..x0 + w {
+    let mut rgb = Vec::with_capacity(w * h * 3);
+    for y in (y0..y0 + h).map(|y| y.min(height - 1)) {
+        for x in (x0..x0 + w).map(|x| x.min(width - 1)) {
             let i = (y * width + x) * n;
-            let colours = if n < 3 { [sample(i); 3] } else { [sample(i), sample(i + 1), sample(i + 2)] };
-            values.push(colours.iter().zip(weights).map(|(c, weight)| c * weight).sum());
+            let alpha = if n.is_multiple_of(2) { sample(i + n - 1) } else { 1.0 };
+            let colours = if n < 3 { [i; 3] } else { [i, i + 1, i + 2] };
+            rgb.extend(colours.map(|at| sample(at) * alpha + 1.0 - alpha));
         }
     }
-    Plane { width: w, height: h, values }
+    rgb
 }
 
-/// Side of a [`Block`].
-const BLOCK: usize = 16;
-
-/// What is measured of 16x16 pixels.
-struct Block {
-    /// Sum of absolute first differences of luminance.
-    activity: f32,
-    /// Median absolute diagonal Haar coefficient of luminance.
-    luminance: f32,
-    /// The same of red less green; infinite for grey, which has none to compare with.
-    opponent: f32,
+/// Of at least one cell.
+fn mean(cells: &[Logits]) -> Logits {
+    let mut sums = [0.0f64; classifier::KINDS];
+    for cell in cells {
+        sums.iter_mut().zip(cell).for_each(|(sum, logit)| *sum += f64::from(*logit));
+    }
+    sums.map(|sum| (sum / cells.len() as f64) as f32)
 }
 
-impl Block {
-    fn of(luminance: &Plane, opponent: Option<&Plane>, x: usize, y: usize) -> Self {
-        let activity = luminance.quads(x, y).map(|[a, b, c, _]| (a - b).abs() + (a - c).abs()).sum();
-        let median =
-            |plane: &Plane| median(plane.quads(x, y).map(|[a, b, c, d]| (a - b - c + d).abs() * 0.5).collect());
-        Self { activity, luminance: median(luminance), opponent: opponent.map_or(f32::INFINITY, median) }
-    }
-}
-
-/// All whole blocks of a window, row by row.
-fn blocks(luminance: &Plane, opponent: Option<&Plane>) -> Vec<Block> {
-    let starts = |side: usize| (0..side.saturating_sub(BLOCK - 1)).step_by(BLOCK);
-    let places = starts(luminance.height).flat_map(|y| starts(luminance.width).map(move |x| (x, y)));
-    places.map(|(x, y)| Block::of(luminance, opponent, x, y)).collect()
-}
-
-/// Of at least one value; of an even number the larger middle one.
-fn median(mut values: Vec<f32>) -> f32 {
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f32::total_cmp).1
-}
-
-#[derive(Default)]
-struct Measure {
-    blocks: Vec<Block>,
-    /// Sum and count of excess jumps across columns, by column modulo 8; and across rows.
-    columns: [(f64, u64); 8],
-    rows: [(f64, u64); 8],
-    equal: u64,
-    pairs: u64,
-}
-
-impl Measure {
-    /// Of a window whose left and top edge are at `x0` and `y0`.
-    fn of(luminance: &Plane, opponent: Option<&Plane>, x0: usize, y0: usize) -> Self {
-        let mut measure = Self { blocks: blocks(luminance, opponent), ..Self::default() };
-        measure.window(luminance, x0, y0);
-        measure
-    }
-
-    fn add(&mut self, other: Self) {
-        self.blocks.extend(other.blocks);
-        for (slots, others) in [(&mut self.columns, other.columns), (&mut self.rows, other.rows)] {
-            for ((sum, count), (other_sum, other_count)) in slots.iter_mut().zip(others) {
-                *sum += other_sum;
-                *count += other_count;
-            }
-        }
-        self.equal += other.equal;
-        self.pairs += other.pairs;
-    }
-
-    fn window(&mut self, p: &Plane, x0: usize, y0: usize) {
-        for y in 0..p.height {
-            let row = &p.values[y * p.width..(y + 1) * p.width];
-            for x in 1..p.width {
-                self.pairs += 1;
-                self.equal += u64::from((row[x] - row[x - 1]).abs() < 0.75);
-            }
-        }
-        for y in 0..p.height {
-            for x in 0..p.width {
-                if (2..p.width.saturating_sub(1)).contains(&x) {
-                    jump(&mut self.columns[(x0 + x) % 8], &p.values[y * p.width + x - 2..], 1);
-                }
-                if (2..p.height.saturating_sub(1)).contains(&y) {
-                    jump(&mut self.rows[(y0 + y) % 8], &p.values[(y - 2) * p.width + x..], p.width);
-                }
-            }
-        }
-    }
-
-    /// Median absolute deviation / 0.6745 is the standard deviation of Gaussian noise (Donoho and Johnstone 1994);
-    /// the calmest twentieth of the blocks keeps texture out of it. What is left of it in foliage is told by its colour:
-    /// texture changes red and green together, a sensor's noise does not. Of noise of deviation s in each colour,
-    /// luminance has 0.668 s and red less green has 1.414 s. Grey pictures have luminance only.
-    fn noise(&mut self) -> f32 {
-        if self.blocks.is_empty() {
-            return 0.0;
-        }
-        self.blocks.sort_by(|a, b| a.activity.total_cmp(&b.activity));
-        let calm = &self.blocks[..self.blocks.len().div_ceil(20)];
-        let deviation = |of: fn(&Block) -> f32| median(calm.iter().map(of).collect()) / 0.6745;
-        deviation(|b| b.luminance).min(deviation(|b| b.opponent) * (0.668 / 1.414))
-    }
-
-    /// The smaller of both directions: a fence has edges in one, a codec's blocks in both.
-    fn blockiness(&self) -> f32 {
-        let mean = |(sum, count): (f64, u64)| if count == 0 { 0.0 } else { sum / count as f64 };
-        let excess = |slots: &[(f64, u64); 8]| {
-            let others = (1..8).map(|i| mean(slots[i])).sum::<f64>() / 7.0;
-            (mean(slots[0]) - others).max(0.0) as f32
-        };
-        excess(&self.columns).min(excess(&self.rows))
-    }
-
-    fn flatness(&self) -> f32 {
-        if self.pairs == 0 { 1.0 } else { self.equal as f32 / self.pairs as f32 }
-    }
-}
-
-/// A block edge shows as a jump between two pixels that their neighbours on both sides lack. `values` starts two pixels
-/// before the edge.
-fn jump(slot: &mut (f64, u64), values: &[f32], step: usize) {
-    let difference = |i: usize| (values[(i + 1) * step] - values[i * step]).abs();
-    let [before, here, after] = [0, 1, 2].map(difference);
-    // Where nothing changes there is nothing to tell: flat art has blocks around its edges only.
-    if before + here + after == 0.0 {
-        return;
-    }
-    // Relative to what changes around: a jump that hides in texture is no block that one sees, and a strong edge is the
-    // picture's own.
-    slot.0 += f64::from((here - 0.5 * (before + after)) / (before + here + after + 1.0));
-    slot.1 += 1;
+/// A logit as a probability, in hundredths.
+fn hundredths(logit: f32) -> f32 {
+    (100.0 / (1.0 + (-logit).exp())).round() / 100.0
 }

@@ -9,6 +9,7 @@
 
 mod bench;
 mod canvas;
+mod classifier;
 mod enlarger;
 mod error;
 mod explain;
@@ -30,7 +31,7 @@ pub use bench::{Speed, bench};
 pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings};
 pub use error::PipelineError;
 pub use explain::{Explanation, human_seconds};
-pub use facts::{Content, Facts};
+pub use facts::{Condition, Content, Facts};
 pub use invention::Invention;
 pub use look::Filter;
 pub use plan::{AlphaWay, Extent, Kernel, Mix, Plan, Step, plan};

@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::PipelineError,
-    facts::{Content, Facts},
+    facts::{Condition, Content, Facts},
     look::{self, Filter, Recipe},
-    request::{Crop, Engine, Look, OptimizedFor, Request, Size},
+    request::{Creative, Crop, Engine, Look, OptimizedFor, Precision, Request, Size},
 };
 
 /// The largest factor there is.
@@ -23,6 +23,8 @@ pub(crate) const MARGIN: u32 = 4;
 const DRAFT_HALO: u32 = 8;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
 const ALPHA_MODEL: &str = "animevideo-v3";
+/// The network that invents least: it draws edges and leaves texture out.
+const PLAIN_MODEL: &str = "animevideo-v3";
 
 /// A width and a height in pixels, each at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,18 +210,36 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let source = cropped(facts, request.crop)?;
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
-    let look = with_prompt(&request.look, &mut notes);
+    let look = with_prompt(&request.look, facts.content, &mut notes);
     let mut network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
+    if let Look::Creative(Creative { creativity: knob @ ..0, .. }) = look {
+        network = restrained(network, f32::from(knob.max(-10)) / -10.0, models, &mut notes);
+    }
     if request.draft {
         network = Choice::of(drafting(network.model, models));
         notes.push(format!("a draft: {} is the smallest {}x network", network.model.name, network.model.scale));
     }
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
-    let steps = steps(source, result, &network, look::recipe(&look, &network.model.name, factor));
+    // What a person names does as it does, and a draft is to be quick.
+    let rounds = if request.model.is_some() || request.draft { 0 } else { rounds(facts) };
+    let steps = steps(source, result, &network, look::recipe(&look, &network.model.name, factor, rounds));
     let alpha = if facts.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
     let halo = request.draft.then_some(DRAFT_HALO);
     Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, halo, steps, notes })
+}
+
+/// Above this JPEG's small errors show, and come back with each round.
+const HARDLY_DAMAGED: f32 = 0.2;
+
+/// How often the result is brought back to a source: where a source is right, the result's texture is kept and its local
+/// colour and shading come back (docs/quality.md). What damage there is would come back too, and so would softness.
+fn rounds(facts: &Facts) -> u32 {
+    match facts.condition {
+        Condition::Clean if facts.damaged < HARDLY_DAMAGED => 2,
+        Condition::Clean => 1,
+        Condition::Damaged | Condition::Soft => 0,
+    }
 }
 
 /// The smallest network of a network's scale.
@@ -284,19 +304,18 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
 }
 
 /// A prompt cannot guide these networks. It may choose a preset where none was named; the plan says so.
-fn with_prompt(look: &Look, notes: &mut Vec<String>) -> Look {
+fn with_prompt(look: &Look, content: Content, notes: &mut Vec<String>) -> Look {
     let mut look = look.clone();
     if let Look::Creative(knobs) = &mut look
         && let Some(prompt) = knobs.prompt.as_deref().filter(|p| !p.trim().is_empty())
     {
-        match look::of_prompt(prompt).filter(|_| knobs.optimized_for == OptimizedFor::Standard) {
-            Some((preset, word)) => {
-                let name = preset.name();
-                notes.push(format!("optimized for {name}: the prompt says {word:?}; pixels are not guided by it"));
-                knobs.optimized_for = preset;
-            }
-            None => notes.push("the prompt is used by the diffusion engine only".into()),
+        let preset = look::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
+        let mut note = "the prompt has no effect on the pixels without the generative engine".to_owned();
+        if let Some((preset, word)) = preset {
+            note += &format!("; its word {word:?} chose the preset {}", preset.name());
+            knobs.optimized_for = preset;
         }
+        notes.push(note);
     }
     look
 }
@@ -314,6 +333,25 @@ impl<'a> Choice<'a> {
     fn of(model: &'a ModelInfo) -> Self {
         Self { restore: None, model, mix: None }
     }
+}
+
+/// Less invention: more of the plain network, beside the cleaner of two. What only one of two networks draws is weaker in their
+/// mean, and edges stay as sharp as they are; a blur would take those first.
+fn restrained<'a>(choice: Choice<'a>, less: f32, models: &'a [ModelInfo], notes: &mut Vec<String>) -> Choice<'a> {
+    const MOST: f32 = 0.9;
+    let (model, share) = match &choice.mix {
+        Some(mix) if mix.model == PLAIN_MODEL => (choice.model, mix.share),
+        Some(mix) => (models.iter().find(|m| m.name == mix.model).unwrap_or(choice.model), 0.0),
+        None => (choice.model, 0.0),
+    };
+    let plain = models.iter().find(|m| m.name == PLAIN_MODEL && m.scale == model.scale && m.name != model.name);
+    let Some(plain) = plain else {
+        notes.push(format!("creativity below 0 changes nothing: {} has no plainer network beside it", model.name));
+        return choice;
+    };
+    let share = share + (MOST - share).max(0.0) * less;
+    let mix = Mix { model: plain.name.clone(), sha256: plain.sha256.clone(), share };
+    Choice { mix: Some(mix), model, ..choice }
 }
 
 /// Finds `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans what the second enlarges),
@@ -373,38 +411,14 @@ fn choose_network<'a>(
     if let Some(name) = named {
         return find(name, true, models);
     }
-    let (name, why) = match look {
-        Look::Creative(knobs) => {
-            let (preset, engine) = (look::preset(knobs.optimized_for), look::engine(knobs.engine));
-            let (clean, damaged) = engine.photo.unwrap_or((preset.clean, preset.damaged));
-            // A preset that names the subject is believed over the measurement.
-            let art = if knobs.optimized_for == OptimizedFor::Standard { engine.art } else { clean };
-            let name = match facts.content {
-                Content::CleanPhoto => clean,
-                Content::DamagedPhoto if knobs.creativity > 0 && knobs.engine == Engine::Automatic => preset.restored,
-                Content::DamagedPhoto => damaged,
-                Content::Art => art,
-            };
-            let who = match knobs.engine {
-                Engine::Automatic => String::new(),
-                engine => format!(", engine {}", engine.short()),
-            };
-            (name, format!("the picture looks like {}{who}", facts.content.words()))
-        }
-        Look::Precision(knobs) => match knobs.flavor {
-            Some(flavor) => (look::flavor(flavor), format!("the flavour is for {}", flavor.what())),
-            None => {
-                let preset = look::preset(OptimizedFor::Standard);
-                let name = match facts.content {
-                    Content::CleanPhoto => preset.clean,
-                    Content::DamagedPhoto => preset.damaged,
-                    Content::Art => look::engine(Engine::Automatic).art,
-                };
-                (name, format!("the picture looks like {}", facts.content.words()))
-            }
-        },
+    let (inventing, cause) = match look {
+        Look::Creative(Creative { creativity, engine: Engine::Automatic, .. }) => (*creativity > 0, String::new()),
+        Look::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),
+        Look::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavour for {}", flavor.what())),
+        Look::Precision(_) => (false, String::new()),
     };
-    notes.push(format!("{name}: {why}"));
+    let name = look::networks(look, facts.content).of(facts.condition, inventing);
+    notes.push(format!("{name}: the picture looks like {}{cause}", facts.words()));
     find(name, false, models)
 }
 
@@ -426,7 +440,10 @@ fn steps(source: Extent, result: Extent, network: &Choice, mut recipe: Recipe) -
     steps.extend(passes(source, result, network));
     // A network of scale 1 may be meant to change colours.
     if network.model.scale > 1 {
-        steps.push(look((Filter::Lock { radius: LOCK_RADIUS }, "colours stay".into())));
+        // Back-projection at full strength keeps them as well.
+        if !recipe.after.iter().any(|(filter, _)| matches!(filter, Filter::Match { strength: 1.0, .. })) {
+            steps.push(look((Filter::Lock { radius: LOCK_RADIUS }, "colours stay".into())));
+        }
         // Behind what may draw on flat areas, before what changes tones and adds grain there on purpose.
         let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
         recipe.after.insert(drawn, (Filter::Settle, "flat areas stay".into()));

@@ -58,7 +58,8 @@ pub(crate) fn run(
                 if !filter.keeps_depth() {
                     picture = to_depth(picture, 16)?;
                 }
-                filter.apply(&mut picture, &source, plan.seed.wrapping_add(index as u64))?;
+                let seen = View { picture: &framed, part };
+                filter.apply(&mut picture, &source, seen, plan.seed.wrapping_add(index as u64))?;
                 picture
             }
         });

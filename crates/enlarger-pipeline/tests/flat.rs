@@ -239,7 +239,8 @@ fn a_sprite_is_flat_beside_its_outlines() {
         _ => [91, 110, 225, 255],
     };
     assert_flat("sprite", &drawn(32, 32, Channels::Rgb, sprite));
-    let board = |x: u32, y: u32| if (x / 8 + y / 8) % 2 == 0 { [200, 60, 40, 255] } else { [60, 120, 200, 255] };
+    let board =
+        |x: u32, y: u32| if (x / 8 + y / 8).is_multiple_of(2) { [200, 60, 40, 255] } else { [60, 120, 200, 255] };
     assert_flat("board", &drawn(48, 48, Channels::Rgb, board));
 }
 

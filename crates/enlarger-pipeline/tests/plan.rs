@@ -4,24 +4,34 @@ use std::fmt::Write;
 
 use enlarger_models::{Catalogue, ModelInfo};
 use enlarger_pipeline::{
-    AlphaWay, Content, Creative, Crop, Engine, Facts, Flavor, Look, OptimizedFor, PipelineError, Plan, Precision,
-    Request, Size, plan,
+    AlphaWay, Condition, Content, Creative, Crop, Engine, Facts, Flavor, Look, OptimizedFor, PipelineError, Plan,
+    Precision, Request, Size, plan,
 };
 
-const CONTENTS: [Content; 3] = [Content::CleanPhoto, Content::DamagedPhoto, Content::Art];
+type Kind = (Content, Condition);
+const CLEAN: Kind = (Content::Photo, Condition::Clean);
+const DAMAGED: Kind = (Content::Photo, Condition::Damaged);
+const KINDS: [Kind; 5] = [
+    CLEAN,
+    DAMAGED,
+    (Content::Photo, Condition::Soft),
+    (Content::Art, Condition::Clean),
+    (Content::Art, Condition::Damaged),
+];
 
 /// Of 600 x 400 pixels, opaque.
-fn facts(content: Content) -> Facts {
+fn facts((content, condition): Kind) -> Facts {
     Facts {
         width: 600,
         height: 400,
         colours: 3,
         transparent: false,
         bits: 8,
-        noise: 0.0,
-        blockiness: 0.0,
-        flatness: 0.0,
+        damaged: 0.0,
+        soft: 0.0,
+        drawn: 0.0,
         content,
+        condition,
     }
 }
 
@@ -50,16 +60,17 @@ struct Table(String);
 
 impl Table {
     fn add(&mut self, name: &str, facts: &Facts, request: &Request) {
-        write!(self.0, "# {name}, {:?}\n{}\n", facts.content, planned(facts, request)).expect("a string takes all");
+        write!(self.0, "# {name}, {:?} {:?}\n{}\n", facts.condition, facts.content, planned(facts, request))
+            .expect("a string takes all");
     }
 }
 
 #[test]
 fn photos_and_art_go_the_shortest_way_to_each_size() {
     let mut table = Table::default();
-    for content in CONTENTS {
+    for kind in KINDS {
         for factor in [2.0, 3.0, 4.0, 8.0, 16.0] {
-            table.add(&format!("{factor}x"), &facts(content), &request(Look::default(), factor));
+            table.add(&format!("{factor}x"), &facts(kind), &request(Look::default(), factor));
         }
     }
     insta::assert_snapshot!("sizes", table.0);
@@ -68,7 +79,7 @@ fn photos_and_art_go_the_shortest_way_to_each_size() {
 #[test]
 fn each_knob_has_its_filters_at_both_ends() {
     let mut table = Table::default();
-    for content in [Content::CleanPhoto, Content::DamagedPhoto] {
+    for kind in [CLEAN, DAMAGED] {
         for value in [-10, 10] {
             let knobs = [
                 ("creativity", creative(|k| k.creativity = value)),
@@ -77,7 +88,7 @@ fn each_knob_has_its_filters_at_both_ends() {
                 ("fractality", creative(|k| k.fractality = value)),
             ];
             for (name, look) in knobs {
-                table.add(&format!("{name} {value}"), &facts(content), &request(look, 4.0));
+                table.add(&format!("{name} {value}"), &facts(kind), &request(look, 4.0));
             }
         }
     }
@@ -90,7 +101,7 @@ fn each_knob_has_its_filters_at_both_ends() {
         ("ultra_detail 100", Precision { ultra_detail: 100, ..none }),
     ];
     for (name, look) in knobs {
-        table.add(name, &facts(Content::CleanPhoto), &request(Look::Precision(look), 4.0));
+        table.add(name, &facts(CLEAN), &request(Look::Precision(look), 4.0));
     }
     insta::assert_snapshot!("knobs", table.0);
 }
@@ -99,13 +110,15 @@ fn each_knob_has_its_filters_at_both_ends() {
 fn each_engine_and_flavour_has_its_networks() {
     let mut table = Table::default();
     for engine in Engine::ALL {
-        for content in CONTENTS {
-            table.add(engine.name(), &facts(content), &request(creative(|k| k.engine = *engine), 4.0));
+        for kind in KINDS {
+            table.add(engine.name(), &facts(kind), &request(creative(|k| k.engine = *engine), 4.0));
         }
     }
     for flavor in Flavor::ALL {
         let look = Look::Precision(Precision { flavor: Some(*flavor), ..Precision::default() });
-        table.add(flavor.name(), &facts(Content::CleanPhoto), &request(look, 4.0));
+        for kind in KINDS {
+            table.add(flavor.name(), &facts(kind), &request(look.clone(), 4.0));
+        }
     }
     insta::assert_snapshot!("engines", table.0);
 }
@@ -114,12 +127,12 @@ fn each_engine_and_flavour_has_its_networks() {
 fn each_preset_has_its_networks_and_filters() {
     let mut table = Table::default();
     for preset in OptimizedFor::ALL {
-        for content in CONTENTS {
-            table.add(preset.name(), &facts(content), &request(creative(|k| k.optimized_for = *preset), 4.0));
+        for kind in KINDS {
+            table.add(preset.name(), &facts(kind), &request(creative(|k| k.optimized_for = *preset), 4.0));
         }
         let inventing = creative(|k| (k.optimized_for, k.creativity) = (*preset, 5));
         let name = format!("{}, creativity 5", preset.name());
-        table.add(&name, &facts(Content::DamagedPhoto), &request(inventing, 4.0));
+        table.add(&name, &facts(DAMAGED), &request(inventing, 4.0));
     }
     insta::assert_snapshot!("presets", table.0);
 }
@@ -130,7 +143,7 @@ fn prompts_alpha_and_crops_show_in_the_plan() {
     let prompt = |words: &str, optimized_for| {
         request(creative(|k| (k.prompt, k.optimized_for) = (Some(words.into()), optimized_for)), 4.0)
     };
-    let photo = facts(Content::CleanPhoto);
+    let photo = facts(CLEAN);
     table.add("a prompt", &photo, &prompt("a forest in the mountains, photo", OptimizedFor::Standard));
     table.add("a prompt of nothing", &photo, &prompt("blue", OptimizedFor::Standard));
     table.add("a prompt beside a preset", &photo, &prompt("a forest", OptimizedFor::SoftPortraits));
@@ -151,18 +164,41 @@ fn prompts_alpha_and_crops_show_in_the_plan() {
 fn the_same_request_of_the_same_picture_has_the_same_seed_and_another_has_another() {
     let seed =
         |facts: &Facts, factor| planned(facts, &Request { size: Size::Factor(factor), ..Request::default() }).seed;
-    let photo = facts(Content::CleanPhoto);
+    let photo = facts(CLEAN);
     assert_eq!(seed(&photo, 2.0), seed(&photo, 2.0));
     assert_ne!(seed(&photo, 2.0), seed(&photo, 4.0));
-    assert_ne!(seed(&photo, 2.0), seed(&Facts { noise: 0.5, ..photo.clone() }, 2.0));
+    assert_ne!(seed(&photo, 2.0), seed(&Facts { damaged: 0.1, ..photo.clone() }, 2.0));
 }
 
 #[test]
 fn art_keeps_its_network_when_something_is_invented_on_a_damaged_picture() {
     for preset in [OptimizedFor::ArtNIllustration, OptimizedFor::VideogameAssets] {
         let look = creative(|k| (k.optimized_for, k.creativity) = (preset, 7));
-        let plan = planned(&facts(Content::DamagedPhoto), &request(look, 4.0));
+        let plan = planned(&facts(DAMAGED), &request(look, 4.0));
         assert_eq!(plan.models(), ["x4plus-anime-6b"], "{preset:?}");
+    }
+}
+
+#[test]
+fn damaged_pictures_never_meet_realsr_df2k_before_they_are_cleaned() {
+    let mut looks = Vec::new();
+    for engine in Engine::ALL {
+        for preset in OptimizedFor::ALL {
+            for creativity in [-10, 0, 10] {
+                looks.push(creative(|k| (k.engine, k.optimized_for, k.creativity) = (*engine, *preset, creativity)));
+            }
+        }
+    }
+    for flavor in [None].into_iter().chain(Flavor::ALL.iter().copied().map(Some)) {
+        looks.push(Look::Precision(Precision { flavor, ..Precision::default() }));
+    }
+    for look in looks {
+        for content in [Content::Photo, Content::Art] {
+            for factor in [2.0, 4.0, 16.0] {
+                let plan = planned(&facts((content, Condition::Damaged)), &request(look.clone(), factor));
+                assert_ne!(plan.models()[0], "realsr-df2k", "{look:?}: {plan}");
+            }
+        }
     }
 }
 
@@ -170,8 +206,7 @@ fn art_keeps_its_network_when_something_is_invented_on_a_damaged_picture() {
 fn a_network_that_is_needed_and_not_there_is_named_with_how_to_add_it() {
     let without = |name: &str| models().into_iter().filter(|m| m.name != name).collect::<Vec<_>>();
     let asked = request(Look::default(), 4.0);
-    let Err(error @ PipelineError::Request { .. }) = plan(&facts(Content::DamagedPhoto), &asked, &without("x4plus"))
-    else {
+    let Err(error @ PipelineError::Request { .. }) = plan(&facts(DAMAGED), &asked, &without("x4plus")) else {
         panic!("the network of damaged photos is needed");
     };
     assert_eq!(error.to_string(), "the network x4plus is needed for this picture and these knobs, and it is not there");
@@ -179,7 +214,7 @@ fn a_network_that_is_needed_and_not_there_is_named_with_how_to_add_it() {
     assert!(hint.contains("`enlarger models add FILE --name x4plus`") && hint.contains("realsr-df2k"), "{hint}");
 
     // Alpha has another way, and the plan says so.
-    let transparent = Facts { transparent: true, ..facts(Content::CleanPhoto) };
+    let transparent = Facts { transparent: true, ..facts(CLEAN) };
     let named = Request { model: Some("realsr-df2k".into()), ..asked };
     let without = plan(&transparent, &named, &without("animevideo-v3")).expect("a plan");
     assert_eq!(without.alpha, AlphaWay::Cubic);

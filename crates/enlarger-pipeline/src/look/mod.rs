@@ -1,8 +1,8 @@
 //! Filters that give a result its look. Each is plain numbers in a [`Plan`](crate::Plan), deterministic, linear in
 //! pixels, and works in bands of rows.
 //!
-//! All but those that compare with the source change luminance only, by adding the same to red, green and blue, so that hue stays. Lengths are in
-//! pixels of the picture that the filter gets.
+//! All but those that compare with the source change luminance only, by adding the same to red, green and blue, so that
+//! hue stays. Lengths are in pixels of the picture that the filter gets.
 
 mod band;
 mod blur;
@@ -12,6 +12,7 @@ mod grain;
 mod keep;
 mod noise;
 mod presets;
+mod prompt;
 mod recipe;
 mod settle;
 mod texture;
@@ -20,7 +21,10 @@ mod tone;
 use enlarger_image::{ImageError, Picture};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use presets::{engine, flavor, of_prompt, preset};
+use crate::canvas::View;
+
+pub(crate) use presets::networks;
+pub(crate) use prompt::preset_of;
 pub(crate) use recipe::{Recipe, recipe};
 
 /// One filter and its numbers.
@@ -117,16 +121,23 @@ impl Filter {
         matches!(self, Self::Keep { .. } | Self::Match { .. } | Self::Texture { .. } | Self::Echo { .. })
     }
 
-    /// Changes a picture. `source` is what the plan starts from; `seed` belongs to this filter's place in the plan.
+    /// Changes a picture. `source` is what the plan starts from, and `seen` the same with what lies around it; `seed` belongs to this
+    /// filter's place in the plan.
     ///
     /// # Errors
     /// [`ImageError::OutOfMemory`] if there is no room for a reduced picture.
-    pub(crate) fn apply(&self, picture: &mut Picture, source: &Picture, seed: u64) -> Result<(), ImageError> {
+    pub(crate) fn apply(
+        &self,
+        picture: &mut Picture,
+        source: &Picture,
+        seen: View<'_>,
+        seed: u64,
+    ) -> Result<(), ImageError> {
         match *self {
             Self::Keep { share } => keep::keep(picture, source, share),
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
             Self::Lock { radius } => keep::lock(picture, source, radius),
-            Self::Settle => settle::settle(picture, source),
+            Self::Settle => settle::settle(picture, seen),
             Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),
             Self::Detail { gain, radius, edge } => detail::gain(picture, gain, radius, edge),
             Self::Sharpen { amount, radius, overshoot } => detail::sharpen(picture, amount, radius, overshoot),

@@ -18,13 +18,43 @@ pub(crate) struct Recipe {
 /// A filter, and the knobs that ask for it: "hdr 5, optimized for soft_portraits".
 pub(crate) type Caused = (Filter, String);
 
-/// What a look means at this factor, where `network` is the one that makes the result. At neutral knobs and the standard
-/// preset there is nothing to do.
-pub(crate) fn recipe(look: &Look, network: &str, factor: f32) -> Recipe {
-    match look {
-        Look::Creative(knobs) => creative(knobs, network, factor),
-        Look::Precision(knobs) => precision(knobs, factor),
+/// What a look means at this factor, where `network` is the one that makes the result and `rounds` of back-projection are what
+/// the source bears.
+pub(crate) fn recipe(look: &Look, network: &str, factor: f32, rounds: u32) -> Recipe {
+    let mut recipe = Recipe::default();
+    // What knobs below 0 take away is not to come back.
+    let (resemblance, less) = match look {
+        Look::Creative(knobs) => {
+            let below = [knobs.resemblance, knobs.fractality, knobs.creativity].map(|knob| unit(knob).min(0.0));
+            (unit(knobs.resemblance), below.iter().sum::<f32>())
+        }
+        Look::Precision(_) => (0.0, 0.0),
+    };
+    let cause = format!("resemblance {}", (10.0 * resemblance).round());
+    if resemblance < 0.0 {
+        recipe.redraw = Some((-resemblance, cause.clone()));
     }
+    let (rounds, strength, cause) = match rounds {
+        0 => (2, resemblance, cause),
+        _ if resemblance > 0.0 => (rounds + (2.0 * resemblance).ceil() as u32, 1.0 + less, cause),
+        _ => (rounds, 1.0 + less, CLOSE.into()),
+    };
+    if strength > 0.0 {
+        recipe.after(&cause, Filter::Match { rounds, strength });
+    }
+    match look {
+        Look::Creative(knobs) => creative(&mut recipe, knobs, network, factor),
+        Look::Precision(knobs) => precision(&mut recipe, knobs, factor),
+    }
+    recipe
+}
+
+/// Why results are brought back to their sources.
+const CLOSE: &str = "the source is clean";
+
+/// A knob as -1..=1.
+fn unit(knob: i8) -> f32 {
+    f32::from(knob.clamp(-10, 10)) / 10.0
 }
 
 impl Recipe {
@@ -39,9 +69,8 @@ impl Recipe {
 
 /// Lengths are in pixels of the source, times the factor: what is seen as texture does not change with the size of the
 /// result.
-fn creative(knobs: &Creative, network: &str, factor: f32) -> Recipe {
+fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32) {
     let (preset, engine) = (presets::preset(knobs.optimized_for), presets::engine(knobs.engine));
-    let unit = |knob: i8| f32::from(knob.clamp(-10, 10)) / 10.0;
     let up = |knob: i8| unit(knob).max(0.0);
     let down = |knob: i8| (-unit(knob)).max(0.0);
     let optimized = format!("optimized for {}", preset.of.name());
@@ -51,16 +80,6 @@ fn creative(knobs: &Creative, network: &str, factor: f32) -> Recipe {
         (_, false) => format!("{name} {knob}"),
         (_, true) => format!("{name} {knob}, {optimized}"),
     };
-    let mut recipe = Recipe::default();
-
-    let (resemblance, cause) = (up(knobs.resemblance), why("resemblance", knobs.resemblance, false));
-    if resemblance > 0.0 {
-        recipe.after(&cause, Filter::Keep { share: 0.6 * resemblance });
-        recipe.after(&cause, Filter::Match { rounds: 2, strength: resemblance });
-    } else if knobs.resemblance < 0 {
-        recipe.redraw = Some((down(knobs.resemblance), cause));
-    }
-
     let (invent, cause) =
         (up(knobs.creativity) * preset.invent, why("creativity", knobs.creativity, preset.invent != 1.0));
     if invent > 0.0 {
@@ -72,10 +91,9 @@ fn creative(knobs: &Creative, network: &str, factor: f32) -> Recipe {
         recipe.after(&cause, Filter::Texture { gain: if inventive { 0.3 } else { 1.0 } * invent, radius: factor });
     }
     if knobs.creativity < 0 {
-        // Fine detail, and half of what is somewhat larger: soft fur has little that is fine.
+        // The plain network leaves texture out, but draws soft fur as lines: what is fine and not an edge fades, too.
         let (less, cause) = (down(knobs.creativity), why("creativity", knobs.creativity, false));
-        recipe.after(&cause, Filter::Detail { gain: -0.9 * less, radius: factor, edge: 0.08 });
-        recipe.after(&cause, Filter::Detail { gain: -0.5 * less, radius: 3.0 * factor, edge: 0.06 });
+        recipe.after(&cause, Filter::Detail { gain: -0.9 * less, radius: 1.5 * factor, edge: 0.08 });
     }
 
     let (intricate, cause) =
@@ -86,9 +104,9 @@ fn creative(knobs: &Creative, network: &str, factor: f32) -> Recipe {
         recipe.after(&cause, Filter::Detail { gain: 1.2 * intricate, radius: 0.35 * factor, edge: 0.1 });
     }
     if knobs.fractality < 0 {
+        // What is weak and fine goes before the network, which then draws what is left as sharp as ever.
         let (less, cause) = (down(knobs.fractality), why("fractality", knobs.fractality, false));
-        recipe.after(&cause, Filter::Detail { gain: -0.9 * less, radius: 0.5 * factor, edge: 0.5 });
-        recipe.after(&cause, Filter::Detail { gain: -0.7 * less, radius: 1.5 * factor, edge: 0.06 });
+        recipe.before(&cause, Filter::Detail { gain: -less, radius: 1.5, edge: 0.1 });
     }
 
     let hdr = unit(knobs.hdr) * preset.dynamic + preset.contrast;
@@ -105,26 +123,23 @@ fn creative(knobs: &Creative, network: &str, factor: f32) -> Recipe {
             causes.into_iter().filter(|(crisp, _)| *crisp != 0.0).map(|(_, cause)| cause).collect();
         recipe.after(&causes.join(", "), Filter::Detail { gain: crisp, radius: 0.4 * factor, edge: 0.1 });
     }
-    recipe
 }
 
-fn precision(knobs: &Precision, factor: f32) -> Recipe {
-    let unit = |knob: u8| f32::from(knob.min(100)) / 100.0;
-    let mut recipe = Recipe::default();
+fn precision(recipe: &mut Recipe, knobs: &Precision, factor: f32) {
+    let share = |knob: u8| f32::from(knob.min(100)) / 100.0;
     if knobs.ultra_detail > 0 {
-        let gain = 1.5 * unit(knobs.ultra_detail);
+        let gain = 1.5 * share(knobs.ultra_detail);
         let cause = format!("ultra_detail {}", knobs.ultra_detail);
         recipe.after(&cause, Filter::Detail { gain, radius: 0.3 * factor, edge: 0.08 });
     }
     if knobs.sharpen > 0 {
-        let amount = 2.5 * unit(knobs.sharpen);
+        let amount = 2.5 * share(knobs.sharpen);
         let cause = format!("sharpen {}", knobs.sharpen);
         recipe.after(&cause, Filter::Sharpen { amount, radius: 0.4 * factor, overshoot: 0.05 });
     }
     if knobs.smart_grain > 0 {
-        let deviation = 0.08 * unit(knobs.smart_grain);
+        let deviation = 0.08 * share(knobs.smart_grain);
         let cause = format!("smart_grain {}", knobs.smart_grain);
         recipe.after(&cause, Filter::Grain { deviation, size: 0.3 * factor.sqrt() });
     }
-    recipe
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use enlarger_image::{Picture, Samples};
 use rayon::prelude::*;
 
-use crate::sample::Sample;
+use crate::{canvas::View, sample::Sample};
 
 use super::band::{colours, read_colours};
 
@@ -32,9 +32,9 @@ const SPREAD: usize = 4;
 const CLOSE: f32 = 0.25;
 
 /// See [`Filter::Settle`](super::Filter::Settle).
-pub(super) fn settle(picture: &mut Picture, source: &Picture) {
-    let columns = cells(source.width, picture.width);
-    let rows = cells(source.height, picture.height);
+pub(super) fn settle(picture: &mut Picture, source: View<'_>) {
+    let columns = cells(source.part.width, picture.width);
+    let rows = cells(source.part.height, picture.height);
     let n = [picture.channels.count(), colours(picture)];
     match &mut picture.samples {
         Samples::U8(s) => settle_samples(s, source, &columns, &rows, n),
@@ -52,7 +52,7 @@ fn cells(from: u32, to: u32) -> Vec<Range<usize>> {
 /// Pixels have `n` samples, of which `colours` are changed.
 fn settle_samples<T: Sample>(
     mut samples: &mut [T],
-    source: &Picture,
+    source: View<'_>,
     columns: &[Range<usize>],
     rows: &[Range<usize>],
     [n, colours]: [usize; 2],
@@ -66,9 +66,10 @@ fn settle_samples<T: Sample>(
         bands.push((index * ROWS, rows, band));
     }
     bands.into_par_iter().for_each(|(top, rows, band)| {
-        let Some(area) = Area::of(source, top, rows.len(), colours) else { return };
+        let top = source.part.y as usize + top;
+        let Some(area) = Area::of(source.picture, top, rows.len(), colours) else { return };
         for (y, lines) in rows.iter().enumerate() {
-            let limits = area.limits(y + HALO);
+            let limits = area.limits(y + HALO, source.part.x as usize, columns.len());
             let lines = (lines.start - rows[0].start) * line..(lines.end - rows[0].start) * line;
             for samples in band[lines].chunks_exact_mut(line) {
                 for (x, limits) in &limits {
@@ -178,10 +179,10 @@ impl Area {
         more.into_iter().for_each(|i| self.known[i] = true);
     }
 
-    /// The pixels of a row that demand something.
-    fn limits(&self, y: usize) -> Vec<(usize, Limits)> {
-        let row = y * self.width;
-        (0..self.width).filter(|x| self.near[row + x]).map(|x| (x, self.limits_at(x, y))).collect()
+    /// Those pixels of a row, from `left` on, that demand something.
+    fn limits(&self, y: usize, left: usize, count: usize) -> Vec<(usize, Limits)> {
+        let near = |x: &usize| self.near[y * self.width + left + x];
+        (0..count).filter(near).map(|x| (x, self.limits_at(left + x, y))).collect()
     }
 
     fn limits_at(&self, x: usize, y: usize) -> Limits {
@@ -260,7 +261,7 @@ mod tests {
     fn settled(source: &Picture, width: u32, height: u32) -> (Samples, Samples) {
         let mut picture = resize(source, width, height, Kernel::Lanczos3).expect("there is room");
         let before = picture.samples.clone();
-        settle(&mut picture, source);
+        settle(&mut picture, View::of(source));
         (before, picture.samples)
     }
 

@@ -48,12 +48,15 @@ pub(super) fn strength_reach(radius: f32) -> usize {
 }
 
 fn window(radius: f32) -> usize {
-    (2.0 * radius).ceil() as usize
+    (3.0 * radius).ceil() as usize
 }
 
 /// How strong the texture around each pixel of a band's inner rows is: the deviation of what is finer than `radius`, in
 /// the calmest of the four squares that meet at the pixel. So a smooth sky has none up to the roof's very edge, and a lone
-/// edge is no texture (the squares are those of Kuwahara et al. 1976).
+/// edge is not texture (the squares are those of Kuwahara et al. 1976).
+///
+/// The deviation is told from the mean root of amplitudes, not from the mean amplitude: texture is everywhere, while a wall's rows of
+/// windows, or letters on paper, are few and strong, and count for little.
 pub(super) fn strength(band: &Band, radius: f32) -> Vec<f32> {
     band.inner(&strength_around(band, radius)).to_vec()
 }
@@ -62,7 +65,7 @@ pub(super) fn strength(band: &Band, radius: f32) -> Vec<f32> {
 pub(super) fn strength_around(band: &Band, radius: f32) -> Vec<f32> {
     let (w, r) = (band.width, window(radius));
     let coarse = blur::gaussian(band.luma, w, radius);
-    let detail: Vec<f32> = band.luma.par_iter().zip(&coarse).map(|(y, c)| (y - c).abs()).collect();
+    let detail: Vec<f32> = band.luma.par_iter().zip(&coarse).map(|(y, c)| (y - c).abs().sqrt()).collect();
     let local = blur::mean(&detail, w, r);
     let height = local.len() / w;
     let mut calmest = vec![0.0; local.len()];
@@ -74,8 +77,9 @@ pub(super) fn strength_around(band: &Band, radius: f32) -> Vec<f32> {
             *o = at(left, above).min(at(right, above)).min(at(left, below)).min(at(right, below));
         }
     });
-    // Squares have edges; their mean over a square has none. 1.25: a normal number's deviation over its mean magnitude.
+    // Squares have edges; their mean over a square has none. 1.48: a normal number's deviation over the square of the mean of
+    // its magnitude's root.
     let mut smooth = blur::mean(&calmest, w, r);
-    smooth.iter_mut().for_each(|v| *v *= 1.25);
+    smooth.iter_mut().for_each(|v| *v = 1.48 * *v * *v);
     smooth
 }
