@@ -213,7 +213,7 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let look = with_prompt(&request.look, facts.content, &mut notes);
     let mut network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
     if let Look::Creative(Creative { creativity: knob @ ..0, .. }) = look {
-        network = restrained(network, f32::from(knob.max(-10)) / -10.0, models, &mut notes);
+        network = restrained(network, f32::from(knob.max(-10)) / -10.0, models);
     }
     if request.draft {
         network = Choice::of(drafting(network.model, models));
@@ -336,8 +336,9 @@ impl<'a> Choice<'a> {
 }
 
 /// Less invention: more of the plain network, beside the cleaner of two. What only one of two networks draws is weaker in their
-/// mean, and edges stay as sharp as they are; a blur would take those first.
-fn restrained<'a>(choice: Choice<'a>, less: f32, models: &'a [ModelInfo], notes: &mut Vec<String>) -> Choice<'a> {
+/// mean, and edges stay as sharp as they are; a blur would take those first. A network that has no plain one of its scale beside it
+/// stays alone.
+fn restrained<'a>(choice: Choice<'a>, less: f32, models: &'a [ModelInfo]) -> Choice<'a> {
     const MOST: f32 = 0.9;
     let (model, share) = match &choice.mix {
         Some(mix) if mix.model == PLAIN_MODEL => (choice.model, mix.share),
@@ -345,10 +346,7 @@ fn restrained<'a>(choice: Choice<'a>, less: f32, models: &'a [ModelInfo], notes:
         None => (choice.model, 0.0),
     };
     let plain = models.iter().find(|m| m.name == PLAIN_MODEL && m.scale == model.scale && m.name != model.name);
-    let Some(plain) = plain else {
-        notes.push(format!("creativity below 0 changes nothing: {} has no plainer network beside it", model.name));
-        return choice;
-    };
+    let Some(plain) = plain else { return choice };
     let share = share + (MOST - share).max(0.0) * less;
     let mix = Mix { model: plain.name.clone(), sha256: plain.sha256.clone(), share };
     Choice { mix: Some(mix), model, ..choice }
