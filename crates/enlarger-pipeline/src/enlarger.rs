@@ -17,7 +17,7 @@ use crate::{
     explain::Explanation,
     facts::{Condition, Content, Facts},
     invention::Invention,
-    memory,
+    memory::{self, Memory},
     plan::{AlphaWay, Extent, Plan, Step, plan},
     request::{Request, Size},
     run::run,
@@ -271,7 +271,7 @@ impl Enlarger {
         let facts = unseen(header.width, header.height, header.channels, header.bits);
         let plan = plan(&facts, request, &self.models().list())?;
         let need = peak_bytes(&plan, Extent { width: header.width, height: header.height }, header.channels);
-        let have = memory::available();
+        let have = Memory::now().available;
         if need > have {
             return Err(PipelineError::Memory { need_mb: need >> 20, have_mb: have >> 20 });
         }
@@ -293,6 +293,7 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Facts {
         drawn: 0.0,
         content: Content::Photo,
         condition: Condition::Clean,
+        regions: Vec::new(),
     }
 }
 
@@ -312,6 +313,12 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
             Step::Resample { to, .. } => (*to, 16),
             Step::Look { filter, .. } => (size, if filter.keeps_depth() { depth } else { 16 }),
         };
+        if let Step::Network { from, patches, .. } = step {
+            // Each is made apart before it is blended in.
+            let largest = patches.iter().map(|patch| Extent::from(patch.area).pixels()).max().unwrap_or(0);
+            let piece = bytes(size, depth) * largest / from.pixels();
+            peak = peak.max(here + bytes(size, depth) + piece);
+        }
         // Filters work in place, unless on the source or at another depth.
         if matches!(step, Step::Look { .. }) && here > 0 && depth == before {
             continue;

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::{
     enlarger::Estimate,
     facts::Facts,
-    plan::{AlphaWay, Extent, Plan, Step},
+    plan::{AlphaWay, Ensemble, Extent, Patch, Plan, Step},
+    request::Crop,
 };
 
 /// What a job would do, without doing it. In words it is some ten lines for people.
@@ -85,16 +86,26 @@ impl fmt::Display for Extent {
     }
 }
 
+impl fmt::Display for Ensemble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.mix {
+            Some(mix) => write!(f, "{}, with {} of {}", self.model, mix.share, mix.model),
+            None => f.write_str(&self.model),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Network { model, from, halve, mix, .. } => {
-                write!(f, "network {model}")?;
-                if let Some(mix) = mix {
-                    write!(f, ", with {} of {}", mix.share, mix.model)?;
+            Self::Network { by, from, halve, patches, .. } => {
+                write!(f, "network {by}: {from} to {}", self.ends_at(*from))?;
+                if *halve {
+                    write!(f, ", its result halved")?;
                 }
-                write!(f, ": {from} to {}", self.ends_at(*from))?;
-                if *halve { write!(f, ", its result halved") } else { Ok(()) }
+                patches.iter().try_for_each(|Patch { area: Crop { x, y, width, height }, by }| {
+                    write!(f, "; {width}x{height} at {x},{y} by {by}")
+                })
             }
             Self::Resample { to, kernel } => write!(f, "resample to {to} ({kernel:?})"),
             Self::Look { filter, why } => {

@@ -8,6 +8,7 @@
 //! looks at a knob again. [`Enlarger::job`] is the whole way, shared to the letter by the command line and the service.
 
 mod bench;
+mod blend;
 mod canvas;
 mod classifier;
 mod enlarger;
@@ -31,10 +32,11 @@ pub use bench::{Speed, bench};
 pub use enlarger::{Enlarger, EnlargerOptions, Estimate, Outcome, Output, Timings};
 pub use error::PipelineError;
 pub use explain::{Explanation, human_seconds};
-pub use facts::{Condition, Content, Facts};
+pub use facts::{Condition, Content, Facts, Region};
 pub use invention::Invention;
 pub use look::Filter;
-pub use plan::{AlphaWay, Extent, Kernel, Mix, Plan, Step, plan};
+pub use memory::Memory;
+pub use plan::{AlphaWay, Ensemble, Extent, Kernel, Mix, Patch, Plan, Step, plan};
 pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Request, Size};
 pub use resize::{resize, to_depth};
 pub use self_test::{SelfTest, self_test};

@@ -2,12 +2,35 @@
 
 use enlarger_image::{ImageError, Samples};
 
-/// Bytes that this process may still take: the machine's, or its container's if that is less.
-pub(crate) fn available() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let free = system.available_memory();
-    system.cgroup_limits().map_or(free, |group| free.min(group.free_memory))
+/// Bytes of memory that this process may use: the machine's, or its container's if that is less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// All there are.
+    pub total: u64,
+    /// Those that nobody uses. What the system keeps of files it gives back when it is asked for memory, so that is not used.
+    pub available: u64,
+}
+
+impl Memory {
+    /// As it is now.
+    pub fn now() -> Self {
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let machine = Self { total: system.total_memory(), available: system.available_memory() };
+        match system.cgroup_limits() {
+            Some(group) => machine.within(group.total_memory, group.rss),
+            None => machine,
+        }
+    }
+
+    /// In a group that may have `limit` bytes and whose processes hold `held`. The kernel's own count of a group's use has the
+    /// files in it that it keeps: after a night it is all of the limit.
+    fn within(self, limit: u64, held: u64) -> Self {
+        let total = self.total.min(limit);
+        // A group without a limit has the machine's.
+        let left = if limit < self.total { limit.saturating_sub(held) } else { self.available };
+        Self { total, available: self.available.min(left) }
+    }
 }
 
 /// What filters and encoders take at most besides pictures: bands and strips of rows.
@@ -32,4 +55,20 @@ pub(crate) fn peak() -> Option<u64> {
 /// Counts the peak anew, where the system can (Linux: proc_pid_clear_refs(5)).
 pub(crate) fn reset_peak() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_has_what_its_processes_leave_of_its_limit() {
+        const GB: u64 = 1 << 30;
+        let machine = Memory { total: 24 * GB, available: 20 * GB };
+        assert_eq!(machine.within(24 * GB, 3 * GB), machine, "without a limit of its own");
+        assert_eq!(machine.within(u64::MAX, 3 * GB), machine);
+        assert_eq!(machine.within(4 * GB, 3 * GB), Memory { total: 4 * GB, available: GB });
+        assert_eq!(machine.within(22 * GB, GB), Memory { total: 22 * GB, available: 20 * GB });
+        assert_eq!(machine.within(GB, 2 * GB).available, 0);
+    }
 }

@@ -51,6 +51,12 @@ impl Extent {
     }
 }
 
+impl From<Crop> for Extent {
+    fn from(part: Crop) -> Self {
+        Self { width: part.width, height: part.height }
+    }
+}
+
 /// A classic resampling kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,19 +89,18 @@ pub enum AlphaWay {
 pub enum Step {
     /// A network enlarges by its own scale.
     Network {
-        /// The model's name in the catalogue.
-        model: String,
-        /// SHA-256 of its weights, so that a plan names what it ran.
-        sha256: String,
+        /// Which.
+        #[serde(flatten)]
+        by: Ensemble,
         /// The network's scale.
         scale: u32,
         /// The size it starts from.
         from: Extent,
         /// Whether its result is halved at once, tile by tile, by area averaging.
         halve: bool,
-        /// A second network whose result is mixed in. Costs a pass of its own.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        mix: Option<Mix>,
+        /// Parts that others enlarge, blended into the rest.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        patches: Vec<Patch>,
     },
     /// A filter at the present size.
     Look {
@@ -123,6 +128,35 @@ impl Step {
             Self::Look { .. } => before,
         }
     }
+}
+
+/// What enlarges in one pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ensemble {
+    /// The model's name in the catalogue.
+    pub model: String,
+    /// SHA-256 of its weights, so that a plan names what it ran.
+    pub sha256: String,
+    /// A second network whose result is mixed in. Costs a pass of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<Mix>,
+}
+
+impl Ensemble {
+    /// Names of the models.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.model).chain(self.mix.as_ref().map(|mix| &mix.model)).map(String::as_str)
+    }
+}
+
+/// A part that shows something else than the rest, and what enlarges it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Patch {
+    /// Where it lies, in pixels of what the pass starts from.
+    pub area: Crop,
+    /// By which networks, of the same scale as the pass's.
+    #[serde(flatten)]
+    pub by: Ensemble,
 }
 
 /// The mean of two networks' results: `(1 - share)` of the first's and `share` of this one's. What only one of them
@@ -182,9 +216,9 @@ impl Plan {
     pub fn models(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for step in &self.steps {
-            if let Step::Network { model, mix, .. } = step {
-                for name in std::iter::once(model).chain(mix.as_ref().map(|m| &m.model)) {
-                    if !names.contains(&name.as_str()) {
+            if let Step::Network { by, patches, .. } = step {
+                for name in std::iter::once(by).chain(patches.iter().map(|patch| &patch.by)).flat_map(Ensemble::names) {
+                    if !names.contains(&name) {
                         names.push(name);
                     }
                 }
@@ -211,10 +245,20 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
     let look = with_prompt(&request.look, facts.content, &mut notes);
+    let restrain = match look {
+        Look::Creative(Creative { creativity: knob @ ..0, .. }) => f32::from(knob.max(-10)) / -10.0,
+        _ => 0.0,
+    };
     let mut network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
-    if let Look::Creative(Creative { creativity: knob @ ..0, .. }) = look {
-        network = restrained(network, f32::from(knob.max(-10)) / -10.0, models);
+    let mut patches = Vec::new();
+    if request.model.is_none() && !request.draft {
+        patches = choose_patches(facts, &look, &network, models, &mut notes)?;
     }
+    if restrain > 0.0 {
+        network = restrained(network, restrain, models);
+        patches = patches.into_iter().map(|(area, by)| (area, restrained(by, restrain, models))).collect();
+    }
+    let patches = inside(patches, request.crop);
     if request.draft {
         network = Choice::of(drafting(network.model, models));
         notes.push(format!("a draft: {} is the smallest {}x network", network.model.name, network.model.scale));
@@ -222,7 +266,7 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
     // What a person names does as it does, and a draft is to be quick.
     let rounds = if request.model.is_some() || request.draft { 0 } else { rounds(facts) };
-    let steps = steps(source, result, &network, look::recipe(&look, &network.model.name, factor, rounds));
+    let steps = steps(source, result, &network, &patches, look::recipe(&look, &network.model.name, factor, rounds));
     let alpha = if facts.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
     let halo = request.draft.then_some(DRAFT_HALO);
@@ -321,6 +365,7 @@ fn with_prompt(look: &Look, content: Content, notes: &mut Vec<String>) -> Look {
 }
 
 /// What enlarges.
+#[derive(Clone)]
 struct Choice<'a> {
     /// Cleans the source first.
     restore: Option<&'a ModelInfo>,
@@ -332,6 +377,11 @@ impl<'a> Choice<'a> {
     /// One network alone.
     fn of(model: &'a ModelInfo) -> Self {
         Self { restore: None, model, mix: None }
+    }
+
+    /// What makes the result.
+    fn ensemble(&self) -> Ensemble {
+        Ensemble { model: self.model.name.clone(), sha256: self.model.sha256.clone(), mix: self.mix.clone() }
     }
 }
 
@@ -420,22 +470,69 @@ fn choose_network<'a>(
     find(name, false, models)
 }
 
+/// What enlarges a picture's regions, where that is something else than enlarges the rest.
+fn choose_patches<'a>(
+    facts: &Facts,
+    look: &Look,
+    rest: &Choice<'a>,
+    models: &'a [ModelInfo],
+    notes: &mut Vec<String>,
+) -> Result<Vec<(Crop, Choice<'a>)>, PipelineError> {
+    let mut patches = Vec::new();
+    for region in &facts.regions {
+        let name = look::networks(look, region.content).of(region.condition, false);
+        let mut choice = find(name, false, models)?;
+        // A region is enlarged in one pass: what is to be cleaned first is only cleaned.
+        choice = choice.restore.map_or(choice, Choice::of);
+        if choice.model.scale == rest.model.scale && choice.ensemble() != rest.ensemble() {
+            let Crop { x, y, width, height } = region.area;
+            let (name, words) = (&choice.model.name, region.words());
+            notes.push(format!("{name} for {width}x{height} pixels at {x},{y}, which look like {words}"));
+            patches.push((region.area, choice));
+        }
+    }
+    Ok(patches)
+}
+
+/// The patches as far as they lie in a crop, and where they lie there.
+fn inside(patches: Vec<(Crop, Choice<'_>)>, crop: Option<Crop>) -> Vec<(Crop, Choice<'_>)> {
+    let Some(crop) = crop else { return patches };
+    let side = |start: u32, length: u32, from: u32, whole: u32| {
+        let (first, end) = (start.max(from), (start + length).min(from + whole));
+        (first < end).then(|| (first - from, end - first))
+    };
+    let cut = |(area, choice): (Crop, _)| {
+        let (x, width) = side(area.x, area.width, crop.x, crop.width)?;
+        let (y, height) = side(area.y, area.height, crop.y, crop.height)?;
+        Some((Crop { x, y, width, height }, choice))
+    };
+    patches.into_iter().filter_map(cut).collect()
+}
+
 /// All that is done, in order.
-fn steps(source: Extent, result: Extent, network: &Choice, mut recipe: Recipe) -> Vec<Step> {
+fn steps(
+    source: Extent,
+    result: Extent,
+    network: &Choice,
+    patches: &[(Crop, Choice)],
+    mut recipe: Recipe,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(restore) = network.restore {
-        steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore)));
+        steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore), &[]));
         steps.push(Step::Resample { to: source, kernel: Kernel::CatmullRom });
     }
     let look = |(filter, why)| Step::Look { filter, why };
     if let Some((share, why)) = recipe.redraw {
         let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
         steps.push(Step::Resample { to: half, kernel: Kernel::Mitchell });
-        steps.extend(passes(half, source, network));
+        let halves: Vec<_> =
+            patches.iter().map(|(area, choice)| (scaled(*area, source, half), choice.clone())).collect();
+        steps.extend(passes(half, source, network, &halves));
         steps.push(look((Filter::Keep { share: 1.0 - share }, why)));
     }
     steps.extend(recipe.before.into_iter().map(look));
-    steps.extend(passes(source, result, network));
+    steps.extend(passes(source, result, network, patches));
     // A network of scale 1 may be meant to change colours.
     if network.model.scale > 1 {
         // Back-projection at full strength keeps them as well.
@@ -452,15 +549,17 @@ fn steps(source: Extent, result: Extent, network: &Choice, mut recipe: Recipe) -
 
 /// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that
 /// nothing is enlarged by a filter; what comes before is kept as small as that allows, since cost goes with pixels.
-fn passes(source: Extent, result: Extent, choice: &Choice) -> Vec<Step> {
+fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Choice)]) -> Vec<Step> {
     let model = choice.model;
-    let network = |from: Extent, halve: bool| Step::Network {
-        model: model.name.clone(),
-        sha256: model.sha256.clone(),
-        scale: model.scale,
-        from,
-        halve,
-        mix: choice.mix.clone(),
+    let network = |from: Extent, halve: bool| {
+        let patch = |(area, choice): &(Crop, Choice)| Patch { area: scaled(*area, source, from), by: choice.ensemble() };
+        Step::Network {
+            by: choice.ensemble(),
+            scale: model.scale,
+            from,
+            halve,
+            patches: patches.iter().map(patch).collect(),
+        }
     };
     let mut steps = Vec::new();
     let mut here = source;
@@ -494,6 +593,18 @@ fn passes(source: Extent, result: Extent, choice: &Choice) -> Vec<Step> {
         steps.push(Step::Resample { to: result, kernel: if enlarges { Kernel::Lanczos3 } else { Kernel::Mitchell } });
     }
     steps
+}
+
+/// Where a part of one picture lies in another of the same view.
+fn scaled(area: Crop, from: Extent, to: Extent) -> Crop {
+    let side = |start: u32, length: u32, from: u32, to: u32| {
+        let at = |place: u32| (u64::from(place) * u64::from(to) / u64::from(from)) as u32;
+        let (first, end) = (at(start), at(start + length));
+        (first, (end - first).max(1))
+    };
+    let (x, width) = side(area.x, area.width, from.width, to.width);
+    let (y, height) = side(area.y, area.height, from.height, to.height);
+    Crop { x: x.min(to.width - 1), y: y.min(to.height - 1), width, height }
 }
 
 /// From picture facts and request, so that the same request gives the same bytes.

@@ -11,15 +11,19 @@ use enlarger_image::{ImageError, Picture, Samples};
 use enlarger_nn::{RunOptions, Source};
 
 use crate::{
+    blend::blend,
     canvas::{Canvas, CanvasSink, PictureSource, Plane, View},
     error::PipelineError,
     memory,
-    plan::{AlphaWay, Kernel, MARGIN, Mix, Plan, Step},
+    plan::{AlphaWay, Ensemble, Kernel, MARGIN, Patch, Plan, Step},
     request::Crop,
     resize::{blank, copy, resample, to_depth},
     speed::{Costs, Networks},
     watch::{Progress, Stage, Watch},
 };
+
+/// Pixels of the source over which a patch fades into what is around it.
+const RIM: u32 = 12;
 
 /// Runs a plan on the picture it was made for. Holds the input, one intermediate result and the output at most. Also gives
 /// the time that networks took.
@@ -44,10 +48,12 @@ pub(crate) fn run(
     let mut current = Cow::Borrowed(&*source);
     for (index, step) in plan.steps.iter().enumerate() {
         current = Cow::Owned(match step {
-            Step::Network { model, halve, mix, .. } => {
-                let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha };
+            Step::Network { by, scale, halve, patches, .. } => {
+                let factor = if *halve { scale / 2 } else { *scale };
+                let bits = plan.bits_after(index);
+                let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha, factor, halve: *halve, bits };
                 let seen = if index == 0 { View { picture: &framed, part } } else { View::of(&current) };
-                pass.run(&current, seen, model, mix.as_ref(), *halve, plan.bits_after(index))?
+                pass.run(&current, seen, by, patches)?
             }
             Step::Resample { to, kernel } => {
                 resample(&to_depth(current.into_owned(), 16)?, to.width, to.height, *kernel)?
@@ -115,6 +121,10 @@ struct Pass<'a> {
     options: &'a RunOptions,
     meter: &'a Meter<'a>,
     alpha: &'a AlphaWay,
+    factor: u32,
+    /// Whether the networks' results are twice as large as that.
+    halve: bool,
+    bits: u8,
 }
 
 impl Pass<'_> {
@@ -123,22 +133,20 @@ impl Pass<'_> {
         &self,
         from: &Picture,
         seen: View<'_>,
-        model: &str,
-        mix: Option<&Mix>,
-        halve: bool,
-        bits: u8,
+        by: &Ensemble,
+        patches: &[Patch],
     ) -> Result<Picture, PipelineError> {
-        let network = self.networks.get(model)?;
-        let factor = if halve { network.scale() / 2 } else { network.scale() };
+        let (factor, bits) = (self.factor, self.bits);
         let (width, height) = (from.width * factor, from.height * factor);
-        let mut picture = blank(width, height, from, bits)?;
-        let canvas = Canvas::new(&mut picture, MARGIN * factor);
-        self.plane(seen, model, &canvas.sink(Plane::Colour, halve))?;
-        if let Some(mix) = mix {
-            self.plane(seen, &mix.model, &canvas.sink(Plane::Colour, halve).mixing(mix.share))?;
+        let mut picture = self.colours(seen, by)?;
+        for Patch { area, by } in patches {
+            let part = Crop { x: seen.part.x + area.x, y: seen.part.y + area.y, ..*area };
+            let piece = self.colours(View { part, ..seen }, by)?;
+            blend(&mut picture, &piece, [area.x, area.y].map(|start| start * factor), RIM * factor);
         }
         if let AlphaWay::Network(alpha) = self.alpha {
-            self.plane(seen, alpha, &canvas.sink(Plane::Alpha, halve))?;
+            let canvas = Canvas::new(&mut picture, MARGIN * factor);
+            self.plane(seen, alpha, &canvas.sink(Plane::Alpha, self.halve))?;
         }
         if from.channels.has_alpha() {
             match self.alpha {
@@ -151,6 +159,18 @@ impl Pass<'_> {
             }
         }
         Ok(picture)
+    }
+
+    /// A picture whose colours are done.
+    fn colours(&self, seen: View<'_>, by: &Ensemble) -> Result<Picture, PipelineError> {
+        let View { picture, part } = seen;
+        let mut result = blank(part.width * self.factor, part.height * self.factor, picture, self.bits)?;
+        let canvas = Canvas::new(&mut result, MARGIN * self.factor);
+        self.plane(seen, &by.model, &canvas.sink(Plane::Colour, self.halve))?;
+        if let Some(mix) = &by.mix {
+            self.plane(seen, &mix.model, &canvas.sink(Plane::Colour, self.halve).mixing(mix.share))?;
+        }
+        Ok(result)
     }
 
     fn plane(&self, seen: View<'_>, model: &str, sink: &CanvasSink<'_, '_>) -> Result<(), PipelineError> {

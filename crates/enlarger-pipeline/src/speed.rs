@@ -11,7 +11,7 @@ use enlarger_nn::{Backend, Network, NnError, RunOptions, Sink, Source, pool};
 
 use crate::{
     error::PipelineError,
-    plan::{AlphaWay, Plan, Step},
+    plan::{AlphaWay, Ensemble, Extent, Patch, Plan, Step},
 };
 
 /// The network that calibrates the machine: the smallest bundled one.
@@ -197,9 +197,10 @@ fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
         AlphaWay::Opaque | AlphaWay::Cubic => 0.0,
     };
     let step = |step: &Step| match step {
-        Step::Network { model, from, mix, .. } => {
-            let mixed = mix.as_ref().map_or(0.0, |mix| per_pixel(&mix.model));
-            from.computed() as f64 * (per_pixel(model) + mixed + alpha)
+        Step::Network { by, from, patches, .. } => {
+            let all = |by: &Ensemble| by.names().map(&per_pixel).sum::<f64>();
+            let patch = |patch: &Patch| Extent::from(patch.area).computed() as f64 * all(&patch.by);
+            from.computed() as f64 * (all(by) + alpha) + patches.iter().map(patch).sum::<f64>()
         }
         Step::Resample { .. } | Step::Look { .. } => 0.0,
     };

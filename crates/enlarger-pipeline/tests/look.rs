@@ -273,3 +273,119 @@ fn any_knobs_on_any_picture_give_the_right_size_and_the_same_bytes_again() {
         assert!(first.samples == second.samples, "{look:?}");
     }
 }
+
+/// A wall of faint plaster with rows of windows (left) beside foliage (right), 192 x 96.
+fn wall() -> Picture {
+    let leaves = decode(&crops()[0].1);
+    let Samples::U8(leaves) = &leaves.samples else { panic!("the samples have 8 bits") };
+    let mut samples = Vec::new();
+    let mut state = 3u32;
+    for y in 0..96u32 {
+        for x in 0..192u32 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let window = (16..28).contains(&(x % 40)) && (20..38).contains(&(y % 48));
+            let plaster = 200 + (state >> 30) as u8;
+            match (x < 128, window) {
+                (true, true) => samples.extend([60, 62, 70]),
+                (true, false) => samples.extend([plaster; 3]),
+                (false, _) => samples.extend(&leaves[((y % CROP * CROP + x - 128) * 3) as usize..][..3]),
+            }
+        }
+    }
+    let photo = decode(&crops()[0].1);
+    Picture { width: 192, height: 96, samples: Samples::U8(samples), ..photo }
+}
+
+/// Deviation of what is finer than four pixels, over those that lie on the plaster between windows, and on the foliage.
+fn wall_and_leaves(picture: &Picture) -> [f64; 2] {
+    let luma = luminance(picture);
+    let (width, factor) = (picture.width as usize, picture.width as usize / 192);
+    let deviation = |columns: std::ops::Range<usize>, rows: std::ops::Range<usize>| {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for y in rows.start * factor..rows.end * factor {
+            for x in columns.start * factor..columns.end * factor {
+                let around: f64 = (0..16).map(|i| luma[(y + i / 4 - 2) * width + x + i % 4 - 2]).sum();
+                sum += (luma[y * width + x] - around / 16.0).powi(2);
+                count += 1.0;
+            }
+        }
+        (sum / count).sqrt()
+    };
+    // Four pixels away from all windows: columns 32..52 of each 40 and rows 42..64 of each 48.
+    [deviation(32..52, 42..64), deviation(134..186, 8..88)]
+}
+
+#[test]
+fn no_knob_raises_a_plain_walls_energy_more_than_that_of_foliage() {
+    let bytes = encode(&wall(), Format::Png, None);
+    let measure = |look: Creative| {
+        wall_and_leaves(&enlarge(&bytes, Look::Creative(look), Size::Factor(2.0), None))
+    };
+    let plain = measure(Creative::default());
+    let end = |knob: &str, value: i8| {
+        let mut look = Creative::default();
+        match knob {
+            "creativity" => look.creativity = value,
+            "hdr" => look.hdr = value,
+            "resemblance" => look.resemblance = value,
+            _ => look.fractality = value,
+        }
+        look
+    };
+    for knob in ["creativity", "hdr", "resemblance", "fractality"] {
+        for value in [-10, 5, 10] {
+            let [wall, leaves] = measure(end(knob, value));
+            let (wall_gain, leaves_gain) = (wall / plain[0], leaves / plain[1]);
+            println!("{knob} {value}: wall x{wall_gain:.2} ({wall:.2}), foliage x{leaves_gain:.2} ({leaves:.2})");
+            // A quarter of a level is nothing that one sees.
+            assert!(wall_gain <= leaves_gain.max(1.0) || wall - plain[0] < 0.25, "{knob} {value}");
+        }
+    }
+}
+
+/// How much more neighbours differ at the borders of JPEG's blocks than elsewhere, in a result 2x as large.
+fn blockiness(picture: &Picture) -> f64 {
+    let luma = luminance(picture);
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    let (mut at, mut off) = ((0.0, 0.0), (0.0, 0.0));
+    for y in 0..height {
+        for x in 2..width - 1 {
+            // What a border adds to the slope that is there.
+            let step = luma[y * width + x] - luma[y * width + x - 1];
+            let slope = (luma[y * width + x + 1] - luma[y * width + x - 2]) / 3.0;
+            let sums = if x % 16 == 0 { &mut at } else { &mut off };
+            *sums = (sums.0 + (step - slope).abs(), sums.1 + 1.0);
+        }
+    }
+    (at.0 / at.1) / (off.0 / off.1)
+}
+
+#[test]
+fn no_preset_engine_flavour_or_knob_draws_the_blocks_of_jpeg() {
+    let source = cut(&sample("stream.jpg"), 120, 80);
+    let bytes = encode(&source, Format::Jpeg, Some(50));
+    let cubic = resize(&decode(&bytes), 2 * CROP, 2 * CROP, Kernel::CatmullRom).expect("there is room");
+    let most = blockiness(&cubic);
+    let mut looks: Vec<Look> = Vec::new();
+    for &optimized_for in OptimizedFor::ALL {
+        looks.push(Look::Creative(Creative { optimized_for, ..Creative::default() }));
+    }
+    for &engine in Engine::ALL {
+        looks.push(Look::Creative(Creative { engine, ..Creative::default() }));
+    }
+    for flavor in [None, Some(Flavor::Sublime), Some(Flavor::Photo), Some(Flavor::PhotoDenoiser)] {
+        looks.push(Look::Precision(Precision { sharpen: 100, ultra_detail: 100, flavor, ..Precision::default() }));
+    }
+    for value in [-10, 10] {
+        for knob in 0..4 {
+            let [creativity, hdr, resemblance, fractality] = [0, 1, 2, 3].map(|i| if i == knob { value } else { 0 });
+            looks.push(Look::Creative(Creative { creativity, hdr, resemblance, fractality, ..Creative::default() }));
+        }
+    }
+    for look in looks {
+        let result = enlarge_by(None, &bytes, look.clone(), Size::Factor(2.0), None);
+        let found = blockiness(&result);
+        println!("{found:.2} of {most:.2}: {look:?}");
+        assert!(found <= most, "{found:.2} of {most:.2}: {look:?}");
+    }
+}

@@ -32,6 +32,7 @@ fn facts((content, condition): Kind) -> Facts {
         drawn: 0.0,
         content,
         condition,
+        regions: Vec::new(),
     }
 }
 

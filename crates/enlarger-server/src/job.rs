@@ -1,13 +1,12 @@
 //! What is stored with a task: the request in our own terms, where its picture is, and what came out.
 
 use enlarger_image::{Format, Header, ImageError, Limits};
-use enlarger_pipeline::{Estimate, Look, Request};
+use enlarger_pipeline::{Estimate, Look, Memory, Request};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Config, Role},
     error::ApiError,
-    machine,
 };
 
 /// The endpoint a task came by; lists filter on it.
@@ -196,7 +195,7 @@ pub(crate) fn check_size(
     if limit > 0 && u64::from(width) * u64::from(height) > limit.saturating_mul(1_000_000) {
         return refused(format!("more than the limit of {limit} million pixels"));
     }
-    let memory = machine::memory().total;
+    let memory = Memory::now().total;
     if terms.own_memory && estimate.bytes > memory {
         let mb = |bytes: u64| bytes >> 20;
         return refused(format!("which takes {} MB of memory of the {} MB there are", mb(estimate.bytes), mb(memory)));

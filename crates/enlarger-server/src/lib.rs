@@ -19,7 +19,6 @@ mod files;
 mod http;
 mod image;
 mod job;
-mod machine;
 mod magnific;
 pub mod openapi;
 mod outbox;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use enlarger_models::Catalogue;
 use enlarger_nn::{Backend, Isa, Precision};
-use enlarger_pipeline::self_test;
+use enlarger_pipeline::{Memory, self_test};
 use serde_json::json;
 
 use crate::{dirs, machine::IsaArgs};
@@ -24,9 +24,8 @@ pub struct DoctorArgs {
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let backend = args.isa.backend(Precision::Auto)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let (free, total) = (system.available_memory() >> 20, system.total_memory() >> 20);
+    let memory = Memory::now();
+    let (free, total) = (memory.available >> 20, memory.total >> 20);
     let kernels: Vec<String> = Backend::available().map(|backend| backend.to_string()).collect();
     let catalogue = Catalogue::open(dirs::models_dir())?;
     let damaged: Vec<String> =

@@ -16,6 +16,9 @@ pub(super) fn gain(picture: &mut Picture, gain: f32, radius: f32, edge: f32) {
     });
 }
 
+/// Amplitude of which half is sharpened: what is weaker is texture or noise, which [`gain`] is for.
+const CORE: f32 = 5.0 / 255.0;
+
 /// See [`Filter::Sharpen`](super::Filter::Sharpen).
 pub(super) fn sharpen(picture: &mut Picture, amount: f32, radius: f32, overshoot: f32) {
     let near = radius.ceil().max(1.0) as usize;
@@ -30,7 +33,9 @@ pub(super) fn sharpen(picture: &mut Picture, amount: f32, radius: f32, overshoot
             .into_par_iter()
             .map(|i| {
                 let most = overshoot * (high[i] - low[i]);
-                (y[i] + amount * (y[i] - c[i])).clamp(low[i] - most, high[i] + most) - y[i]
+                let d = y[i] - c[i];
+                let edge = amount * d * d * d / (d * d + CORE * CORE);
+                (y[i] + edge).clamp(low[i] - most, high[i] + most) - y[i]
             })
             .collect()
     });

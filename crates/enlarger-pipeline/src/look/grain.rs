@@ -3,11 +3,16 @@
 use enlarger_image::Picture;
 use rayon::prelude::*;
 
-use super::{band::add_to_luma, blur, noise};
+use super::{band::add_to_luma, blur, noise, texture};
+
+/// Share of the grain on what has no texture: all of it looks like sandpaper on skin and in skies.
+const ON_SMOOTH: f32 = 0.4;
+/// Radius of what counts as texture, in sizes of a grain.
+const TEXTURE: f32 = 4.0;
 
 /// See [`Filter::Grain`](super::Filter::Grain).
 pub(super) fn grain(picture: &mut Picture, deviation: f32, size: f32, seed: u64) {
-    let reach = blur::reach(2.0 * size);
+    let reach = blur::reach(2.0 * size).max(texture::strength_reach(TEXTURE * size));
     // Grain has no slow part: that would show as blotches in skies.
     let scale = deviation * noise::band_gain(size, 2.0 * size);
     add_to_luma(picture, reach, |band| {
@@ -16,6 +21,9 @@ pub(super) fn grain(picture: &mut Picture, deviation: f32, size: f32, seed: u64)
         let field = band.inner(&fine).par_iter().zip(band.inner(&coarse));
         // Film has most grain in the middle tones and none in its black and white; 4 y (1 - y) is 1 in the middle. A
         // quarter stays at the ends, else deep shadows look painted.
-        field.zip(band.inner(band.luma)).map(|((a, b), y)| scale * (a - b) * (0.25 + 3.0 * y * (1.0 - y))).collect()
+        let tones = band.inner(band.luma).par_iter().map(|y| 0.25 + 3.0 * y * (1.0 - y));
+        let textures = texture::strength(band, TEXTURE * size);
+        let textures = textures.par_iter().map(|own| ON_SMOOTH + (1.0 - ON_SMOOTH) * (own / deviation).min(1.0));
+        field.zip(tones).zip(textures).map(|(((a, b), tone), texture)| scale * (a - b) * tone * texture).collect()
     });
 }

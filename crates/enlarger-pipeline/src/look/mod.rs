@@ -69,7 +69,8 @@ pub enum Filter {
         /// Amplitude above which detail counts as an edge and is left alone, 0..=1 being black to white.
         edge: f32,
     },
-    /// Edge sharpening by a limited unsharp mask: no pixel leaves the range of its neighbours by more than `overshoot`.
+    /// Edge sharpening by a limited unsharp mask that leaves weak detail alone: no pixel leaves the range of its neighbours by more
+    /// than `overshoot`.
     Sharpen {
         /// Gain of the mask.
         amount: f32,
@@ -101,7 +102,7 @@ pub enum Filter {
         /// Radius in pixels below which structure counts as texture.
         radius: f32,
     },
-    /// Photographic grain: strongest in the middle tones.
+    /// Photographic grain: strongest in the middle tones and on texture.
     Grain {
         /// Standard deviation in the middle tones, 0..=1 being black to white.
         deviation: f32,

@@ -128,7 +128,7 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32) {
 fn precision(recipe: &mut Recipe, knobs: &Precision, factor: f32) {
     let share = |knob: u8| f32::from(knob.min(100)) / 100.0;
     if knobs.ultra_detail > 0 {
-        let gain = 1.5 * share(knobs.ultra_detail);
+        let gain = 2.5 * share(knobs.ultra_detail);
         let cause = format!("ultra_detail {}", knobs.ultra_detail);
         recipe.after(&cause, Filter::Detail { gain, radius: 0.3 * factor, edge: 0.08 });
     }
@@ -138,7 +138,7 @@ fn precision(recipe: &mut Recipe, knobs: &Precision, factor: f32) {
         recipe.after(&cause, Filter::Sharpen { amount, radius: 0.4 * factor, overshoot: 0.05 });
     }
     if knobs.smart_grain > 0 {
-        let deviation = 0.08 * share(knobs.smart_grain);
+        let deviation = 0.025 * share(knobs.smart_grain);
         let cause = format!("smart_grain {}", knobs.smart_grain);
         recipe.after(&cause, Filter::Grain { deviation, size: 0.3 * factor.sqrt() });
     }

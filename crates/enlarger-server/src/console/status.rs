@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::HeaderMap};
+use enlarger_pipeline::Memory;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +12,6 @@ use crate::{
     error::{ApiResult, ErrorBody},
     files::size_of_folder,
     job::{CREATIVE_PIXELS, PRECISION_SIDE},
-    machine,
 };
 
 /// How the service is. Without a key, where one is asked for, only `version` and `auth`.
@@ -153,7 +153,7 @@ async fn inside(app: &Arc<App>) -> ApiResult<Inside> {
 }
 
 fn machine_status(app: &App) -> Machine {
-    let memory = machine::memory();
+    let memory = Memory::now();
     Machine {
         backend: app.enlarger.backend().to_string(),
         threads: app.enlarger.threads(),

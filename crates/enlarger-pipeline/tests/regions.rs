@@ -1,0 +1,179 @@
+//! What shows something else than the rest of a picture is enlarged by networks for it.
+
+use std::{io::Cursor, path::Path};
+
+use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
+use enlarger_pipeline::{
+    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Facts, Look, OptimizedFor, Output, Plan, Request, Size,
+    Step, Unwatched,
+};
+
+fn enlarger() -> Enlarger {
+    Enlarger::new(EnlargerOptions::default()).expect("an enlarger")
+}
+
+fn photo() -> Picture {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/stream.jpg");
+    decode(&std::fs::read(path).expect("the sample is there"))
+}
+
+fn decode(bytes: &[u8]) -> Picture {
+    enlarger_image::decode(bytes, &Limits::default()).expect("a picture").picture
+}
+
+fn encode(picture: &Picture, format: Format, quality: Option<u8>) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    let options = EncodeOptions { format, quality, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
+    enlarger_image::encode(picture, &options, &mut out).expect("it can be encoded");
+    out.into_inner()
+}
+
+/// Copies a part of a picture into another.
+fn paste(to: &mut Picture, from: &Picture, part: Crop, [x, y]: [u32; 2]) {
+    let (Samples::U8(samples), Samples::U8(source)) = (&mut to.samples, &from.samples) else { panic!("8 bits") };
+    let row = part.width as usize * 3;
+    for line in 0..part.height {
+        let start = (((y + line) * to.width + x) * 3) as usize;
+        let source_start = (((part.y + line) * from.width + part.x) * 3) as usize;
+        samples[start..start + row].copy_from_slice(&source[source_start..source_start + row]);
+    }
+}
+
+/// White paper with lines of strokes that look like writing, of 640 x 512 pixels.
+fn page() -> Picture {
+    let (width, height) = (640u32, 512u32);
+    let mut samples = vec![250u8; (width * height * 3) as usize];
+    let mut state = 9u32;
+    let mut random = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % below
+    };
+    for line in (12..height - 20).step_by(20) {
+        let mut x = 16;
+        while x < width - 24 {
+            // A letter: one or two stems and a bar, with soft edges as fonts have.
+            let (stems, bar) = (1 + random(2), random(12));
+            let mut dot = |x: u32, y: u32, value: u8| {
+                let at = ((y * width + x) * 3) as usize;
+                samples[at..at + 3].iter_mut().for_each(|s| *s = (*s).min(value));
+            };
+            for y in 0..12 {
+                for stem in 0..stems {
+                    dot(x + 5 * stem, line + y, 30);
+                    dot(x + 5 * stem + 1, line + y, 120);
+                }
+            }
+            (0..6).for_each(|i| dot(x + i, line + bar, 60));
+            x += if random(6) == 0 { 18 } else { 9 };
+        }
+    }
+    let metadata = Metadata::default();
+    Picture { width, height, channels: Channels::Rgb, samples: Samples::U8(samples), metadata }
+}
+
+const PLACE: Crop = Crop { x: 300, y: 140, width: 256, height: 224 };
+
+/// A page with a photograph at [`PLACE`].
+fn illustrated() -> Picture {
+    let mut page = page();
+    paste(&mut page, &photo(), Crop { x: 20, y: 10, ..PLACE }, [PLACE.x, PLACE.y]);
+    page
+}
+
+fn plan(picture: &Picture, request: &Request) -> (Facts, Plan) {
+    enlarger().plan(picture, request).expect("a plan")
+}
+
+fn patches(plan: &Plan) -> Vec<(Crop, String)> {
+    let of = |step: &Step| match step {
+        Step::Network { patches, .. } => patches.iter().map(|p| (p.area, p.by.model.clone())).collect(),
+        _ => Vec::new(),
+    };
+    plan.steps.iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_photograph_on_a_page_is_found_where_it_lies_and_a_page_alone_has_none() {
+    let facts = Facts::of(&illustrated());
+    assert_eq!((facts.content, facts.regions.len()), (Content::Art, 1), "{facts:?}");
+    let region = facts.regions[0];
+    assert_eq!(region.content, Content::Photo);
+    let near = |found: u32, at: u32| found.abs_diff(at) <= 64;
+    let (a, b) = (region.area, PLACE);
+    assert!(near(a.x, b.x) && near(a.y, b.y), "{a:?}");
+    assert!(near(a.x + a.width, b.x + b.width) && near(a.y + a.height, b.y + b.height), "{a:?}");
+    for whole in [page(), photo()] {
+        let facts = Facts::of(&whole);
+        assert_eq!(facts.regions, [], "{facts:?}");
+    }
+}
+
+#[test]
+fn a_part_that_was_compressed_is_found_in_a_clean_photograph() {
+    let mut collage = photo();
+    let part = Crop { x: 64, y: 32, width: 192, height: 160 };
+    paste(&mut collage, &decode(&encode(&photo(), Format::Jpeg, Some(30))), part, [part.x, part.y]);
+    let facts = Facts::of(&collage);
+    assert_eq!((facts.condition, facts.regions.len()), (Condition::Clean, 1), "{facts:?}");
+    assert_eq!(facts.regions[0].condition, Condition::Damaged);
+    let (_, plan) = plan(&collage, &Request::default());
+    assert_eq!(patches(&plan)[0].1, "x4plus");
+}
+
+#[test]
+fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
+    let picture = illustrated();
+    let request = Request { size: Size::Factor(2.0), ..Request::default() };
+    let (_, with) = plan(&picture, &request);
+    let area = patches(&with)[0].0;
+    let run = |model: Option<&str>| {
+        let request = Request { model: model.map(Into::into), ..request.clone() };
+        let mut out = Cursor::new(Vec::new());
+        let bytes = encode(&picture, Format::Png, None);
+        enlarger()
+            .job(&bytes, &request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
+            .expect("it can be enlarged");
+        decode(&out.into_inner())
+    };
+    // What a person names does without back-projection, which changes little on pages: compared by distance.
+    let (mixed, drawn) = (run(None), run(Some("x4plus-anime-6b")));
+    let photographed = run(Some("realsr-df2k+animevideo-v3@0.3"));
+    let distance = |a: &Picture, b: &Picture, inside: bool| {
+        let (Samples::U8(a_samples), Samples::U8(b_samples)) = (&a.samples, &b.samples) else { panic!("8 bits") };
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (i, (s, t)) in a_samples.iter().zip(b_samples).enumerate() {
+            let (x, y) = ((i / 3) as u32 % a.width / 2, (i / 3) as u32 / a.width / 2);
+            let rim = 16;
+            let within = (area.x + rim..area.x + area.width - rim).contains(&x)
+                && (area.y + rim..area.y + area.height - rim).contains(&y);
+            let beyond = x + rim < area.x || x > area.x + area.width + rim || y + rim < area.y || y > area.y + area.height + rim;
+            if if inside { within } else { beyond } {
+                sum += f64::from(s.abs_diff(*t));
+                count += 1.0;
+            }
+        }
+        sum / count
+    };
+    let inside = [distance(&mixed, &photographed, true), distance(&mixed, &drawn, true)];
+    let outside = [distance(&mixed, &photographed, false), distance(&mixed, &drawn, false)];
+    assert!(2.0 * inside[0] < inside[1] && 2.0 * outside[1] < outside[0], "{inside:?} {outside:?}");
+}
+
+#[test]
+fn patches_follow_a_crop_and_are_left_out_where_a_person_or_a_preset_decides() {
+    let picture = illustrated();
+    let crop = Crop { x: 400, y: 100, width: 200, height: 100 };
+    let (facts, cropped) = plan(&picture, &Request { crop: Some(crop), ..Request::default() });
+    let (found, whole) = (patches(&cropped)[0].0, facts.regions[0].area);
+    assert_eq!((found.x, found.y), (0, whole.y.saturating_sub(crop.y)));
+    assert_eq!(found.y + found.height, crop.height.min(whole.y + whole.height - crop.y));
+    let preset = Creative { optimized_for: OptimizedFor::NatureNLandscapes, ..Creative::default() };
+    for request in [
+        Request { model: Some("x4plus".into()), ..Request::default() },
+        Request { draft: true, ..Request::default() },
+        Request { look: Look::Creative(preset), ..Request::default() },
+        Request { crop: Some(Crop { x: 0, y: 0, width: 100, height: 60 }), ..Request::default() },
+    ] {
+        assert_eq!(patches(&plan(&picture, &request).1), [], "{request:?}");
+    }
+}
