@@ -202,28 +202,32 @@ fn a_gif_frame_that_lies_beside_its_canvas_draws_nothing() {
     }
 }
 
-/// A grey PNG of noise in chunks of 20,000 bytes, and where each of these chunks ends.
-fn png(side: usize) -> (Vec<u8>, Vec<usize>) {
+fn png_chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
+    let body = [kind, data].concat();
+    let mut sum = flate2::Crc::new();
+    sum.update(&body);
+    [&(data.len() as u32).to_be_bytes(), &body[..], &sum.sum().to_be_bytes()].concat()
+}
+
+/// A grey PNG of noise with more chunks before its pixels, these in chunks of 20,000 bytes, and where each of these ends.
+fn png(side: usize, more: &[u8]) -> (Vec<u8>, Vec<usize>) {
     let rows: Vec<u8> = noise(side * side).chunks(side).flat_map(|row| [&[0], row].concat()).collect();
     let size = (side as u32).to_be_bytes();
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    let mut chunk = |kind: &[u8], data: &[u8]| {
-        let body = [kind, data].concat();
-        let mut sum = flate2::Crc::new();
-        sum.update(&body);
-        file.extend((data.len() as u32).to_be_bytes());
-        file.extend([&body[..], &sum.sum().to_be_bytes()].concat());
+    file.extend(png_chunk(b"IHDR", &[&size[..], &size, &[8, 0, 0, 0, 0]].concat()));
+    file.extend(more);
+    let mut add = |data: &[u8]| {
+        file.extend(png_chunk(b"IDAT", data));
         file.len()
     };
-    chunk(b"IHDR", &[&size[..], &size, &[8, 0, 0, 0, 0]].concat());
-    let ends = deflated(&rows).chunks(20_000).map(|data| chunk(b"IDAT", data)).collect();
-    chunk(b"IEND", &[]);
+    let ends = deflated(&rows).chunks(20_000).map(&mut add).collect();
+    file.extend(png_chunk(b"IEND", &[]));
     (file, ends)
 }
 
 #[test]
 fn a_file_that_may_be_cut_is_tried_when_it_is_accepted_and_decoded_once_where_that_can_be_cancelled() {
-    let (png, ends) = png(512);
+    let (png, ends) = png(512, &[]);
     let jpeg = jpeg(&noise(512 * 512), 512);
     for (what, cut) in [
         ("PNG, within a chunk", &png[..ends[3] + 9000]),
@@ -243,6 +247,52 @@ fn a_file_that_may_be_cut_is_tried_when_it_is_accepted_and_decoded_once_where_th
     for (what, whole) in [("PNG", &png[..ends[ends.len() - 1]]), ("JPEG", &jpeg[..jpeg.len() - 2])] {
         probe(whole, &own_limits()).unwrap_or_else(|e| panic!("{what}: {e}"));
         decode(whole, &own_limits()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    }
+}
+
+#[test]
+fn damaged_texts_and_profiles_of_a_png_are_inflated_within_the_limit_of_all() {
+    let limits = Limits { max_metadata: 1 << 20, ..Limits::default() };
+    // 600 KB of zeros without the checksum at their end.
+    let whole = deflated(&[0; 600_000]);
+    let damaged = &whole[..whole.len() - 4];
+    let text = png_chunk(b"zTXt", &[b"Comment\0\0", damaged].concat());
+    let international = png_chunk(b"iTXt", &[b"Comment\0\x01\0\0\0", damaged].concat());
+    for (what, one, other) in [("zTXt", &text, &text), ("iTXt", &international, &text)] {
+        let alone = decode(&png(16, one).0, &limits).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(alone.picture.metadata.texts.is_empty(), "{what}: it is damaged");
+        let error = header(&png(16, &[&one[..], other].concat()).0, &limits).expect_err(what);
+        assert!(matches!(error, ImageError::MetadataTooLarge { what: "text", .. }), "{what}: {error}");
+    }
+    // A file has one profile: what comes behind a damaged one is not tried.
+    let profile = |data: &[u8]| png_chunk(b"iCCP", &[b"one\0\0", data].concat());
+    let large = profile(&deflated(&[0; 2 << 20]));
+    header(&png(16, &[profile(damaged), large.clone()].concat()).0, &limits).expect("the first is damaged");
+    assert!(header(&png(16, &large).0, &limits).is_err(), "an only one is tried");
+}
+
+#[test]
+fn a_jpeg_with_thousands_of_scans_is_refused_before_any_is_decoded() {
+    let mut whole = Vec::new();
+    let mut encoder = Encoder::new(&mut whole, 100);
+    encoder.set_progressive(true);
+    encoder.encode(&noise(512 * 512), 512, 512, ColorType::Luma).expect("a JPEG");
+    // Its first scan brings the blocks' means only, however often.
+    let scan = whole.windows(2).position(|pair| pair == [0xFF, 0xDA]).expect("a scan");
+    let (start, scan) = whole.split_at(scan);
+    let header_of_scan = &scan[..2 + usize::from(scan[3])];
+    let data = &scan[header_of_scan.len()..];
+    let end = data.windows(2).position(|pair| pair[0] == 0xFF && pair[1] != 0).expect("another marker");
+    let scan = &scan[..header_of_scan.len() + end];
+    // Scans of nothing but a header make the smallest file, whole ones the most work.
+    for (repeated, times) in [(header_of_scan, 5000), (scan, 300)] {
+        let file = [start, scan, &repeated.repeat(times), &[0xFF, 0xD9]].concat();
+        for error in [header(&file, &own_limits()).err(), probe(&file, &own_limits()).err()] {
+            let error = error.expect("it is refused").to_string();
+            assert!(error.contains("far more scans than any picture needs"), "{error}");
+        }
+        let (decoded, asked) = counted(&file);
+        assert!(decoded.is_err() && asked <= 2, "{asked} questions");
     }
 }
 

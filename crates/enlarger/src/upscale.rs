@@ -1,7 +1,7 @@
 //! `enlarger upscale`.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::OsString,
     io::{Cursor, IsTerminal, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -343,10 +343,10 @@ impl Job<'_> {
         if exists && self.args.skip_existing {
             return Ok(Done::Skipped(path));
         }
-        if self.originals.contain(&path) {
+        if let Some(why) = self.originals.why(&path) {
             return Err(Hinted::error(
-                format!("the result would replace {}, an image of this batch", path.display()),
-                "name another folder with -o",
+                format!("the result would replace {}, which {why}", path.display()),
+                "name another folder with -o, or rename that image",
             ));
         }
         if exists && !self.args.overwrite {
@@ -475,28 +475,38 @@ fn failure(name: &str, error: &anyhow::Error) -> serde_json::Value {
     json!({ "input": name, "status": "failed", "error": error })
 }
 
-/// The images that were given, which no result may replace, whatever flags say. Results of earlier runs are among them
-/// only if they were named.
-struct Originals(HashSet<PathBuf>);
+/// The images that no result may replace, whatever flags say, and why. Results of earlier runs are among them only if they
+/// were named.
+struct Originals(HashMap<PathBuf, &'static str>);
 
 impl Originals {
+    const GIVEN: &str = "is among the images given";
+    const UNSIGNED: &str = "does not say that enlarger made it";
+
     /// Those that were named.
     fn of(inputs: &Inputs) -> Self {
+        let mut originals = Self(HashMap::new());
         let named = inputs.list.iter().filter_map(Input::source).filter(|source| source.named);
-        Self(named.filter_map(|source| source.path.canonicalize().ok()).collect())
+        named.for_each(|source| originals.add(&source.path, Self::GIVEN));
+        originals
     }
 
-    /// And those that were found, and nothing says that enlarger made them.
+    /// And those that were found.
     fn and(mut self, inputs: &Inputs) -> Self {
-        let found = inputs.list.iter().filter_map(Input::source).map(|source| &source.path);
-        let passed_over =
-            inputs.passed_over.iter().filter(|(_, reason)| *reason != Reason::Result).map(|(path, _)| path);
-        self.0.extend(found.chain(passed_over).filter_map(|path| path.canonicalize().ok()));
+        inputs.list.iter().filter_map(Input::source).for_each(|source| self.add(&source.path, Self::GIVEN));
+        let passed_over = inputs.passed_over.iter().filter(|(_, reason)| *reason != Reason::Result);
+        passed_over.for_each(|(path, _)| self.add(path, Self::UNSIGNED));
         self
     }
 
-    fn contain(&self, path: &Path) -> bool {
-        path.canonicalize().is_ok_and(|path| self.0.contains(&path))
+    fn add(&mut self, path: &Path, why: &'static str) {
+        if let Ok(path) = path.canonicalize() {
+            self.0.entry(path).or_insert(why);
+        }
+    }
+
+    fn why(&self, path: &Path) -> Option<&'static str> {
+        self.0.get(&path.canonicalize().ok()?).copied()
     }
 }
 

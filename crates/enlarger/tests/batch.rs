@@ -106,12 +106,14 @@ fn a_result_that_is_named_is_enlarged_and_one_that_a_shell_expanded_beside_its_s
 
 #[test]
 fn overwrite_never_replaces_an_image_of_the_batch() {
-    for inputs in [&["."][..], &["icon.jpg", "icon_2x.png"], &["*.*"]] {
+    let (found, given) = ("which does not say that enlarger made it", "which is among the images given");
+    for (inputs, why) in [(&["."][..], found), (&["icon.jpg", "icon_2x.png"], given), (&["*.*"], found)] {
         let (dir, photo) = empty();
         put(dir.path(), "icon.jpg", &photo);
         let own = put(dir.path(), "icon_2x.png", &photo);
         let refused = upscale(dir.path(), &[inputs, &["--overwrite"]].concat()).code(1);
-        assert!(told(&refused).contains("would replace") && told(&refused).contains("hint:"), "{}", told(&refused));
+        let told = told(&refused);
+        assert!(told.contains("would replace") && told.contains(why) && told.contains("hint:"), "{told}");
         assert_eq!(fs::read(own).expect("it is there"), photo, "{inputs:?}");
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     let (mut transparent, mut animated, mut may_be_cut, mut data_bytes) = (false, false, true, 0u64);
     let mut described = Described::default();
     let mut texts = Texts::new(limits);
+    let mut profiled = false;
     for chunk in (Chunks { bytes, at: 8 }) {
         let chunk = match chunk {
             Ok(chunk) => chunk,
@@ -39,7 +40,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
             b"IDAT" => data_bytes += chunk.data.len() as u64,
             b"tRNS" => transparent = true,
             b"acTL" => animated = be32(chunk.data, 0).is_some_and(|frames| frames > 1),
-            b"iCCP" if metadata.icc.is_none() => metadata.icc = icc(chunk.data, limits)?,
+            b"iCCP" if !std::mem::replace(&mut profiled, true) => metadata.icc = icc(chunk.data, limits)?,
             b"cICP" => described.cicp = chunk.data.try_into().ok(),
             b"sRGB" => described.srgb = true,
             b"gAMA" => described.gamma = be32(chunk.data, 0),
@@ -205,7 +206,8 @@ impl<'a> Iterator for Chunks<'a> {
 /// iCCP: a name, a zero, the compression method, the deflated profile. A damaged one counts as none.
 fn icc(data: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, ImageError> {
     let Some(name) = data.iter().take(80).position(|&b| b == 0) else { return Ok(None) };
-    inflate(data.get(name + 2..).unwrap_or_default(), "ICC profile", limits)
+    let (profile, whole) = inflate(data.get(name + 2..).unwrap_or_default(), "ICC profile", limits.max_metadata)?;
+    Ok(whole.then_some(profile))
 }
 
 /// Whether a chunk of pixels begins somewhere in a file that was cut off.
@@ -262,9 +264,13 @@ impl<'a> Texts<'a> {
         Ok(())
     }
 
-    fn inflate(&self, deflated: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
-        let left = Limits { max_metadata: self.limits.max_metadata - self.bytes, ..*self.limits };
-        inflate(deflated, "text", &left)
+    /// Damaged texts are left out, but what they inflate to counts: there could be thousands.
+    fn inflate(&mut self, deflated: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
+        let (text, whole) = inflate(deflated, "text", self.limits.max_metadata - self.bytes)?;
+        if !whole {
+            self.bytes += text.len();
+        }
+        Ok(whole.then_some(text))
     }
 
     /// What is XMP, IPTC or EXIF goes where it belongs, the rest stays text.
@@ -306,16 +312,14 @@ fn raw_profile(text: &str) -> Option<Vec<u8>> {
     (length.trim().parse() == Ok(bytes.len())).then_some(bytes)
 }
 
-/// Inflates up to the limit; what is damaged counts as absent, what is larger is refused.
-fn inflate(deflated: &[u8], what: &'static str, limits: &Limits) -> Result<Option<Vec<u8>>, ImageError> {
-    let limit = limits.max_metadata;
+/// Inflates up to a limit, and says whether the data is whole. What is larger is refused.
+fn inflate(deflated: &[u8], what: &'static str, limit: usize) -> Result<(Vec<u8>, bool), ImageError> {
     let mut out = Vec::new();
     let read = flate2::read::ZlibDecoder::new(deflated).take(limit as u64 + 1).read_to_end(&mut out);
-    match read {
-        Ok(n) if n > limit => Err(ImageError::MetadataTooLarge { what, limit }),
-        Ok(_) => Ok(Some(out)),
-        Err(_) => Ok(None),
+    if out.len() > limit {
+        return Err(ImageError::MetadataTooLarge { what, limit });
     }
+    Ok((out, read.is_ok()))
 }
 
 /// pHYs: pixels per unit across, down, unit (1 is the metre).

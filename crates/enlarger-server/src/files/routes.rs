@@ -108,7 +108,11 @@ async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, re
         make_thumb(&app, task).await?;
     }
     let described = key.clone();
-    let media_type = app.blocking(move |app| media_type(app, &described)).await?;
+    let describe = move |app: &App| media_type(app, &described);
+    let media_type = match key {
+        Key::Object(_) | Key::Source(_) => app.reading(describe).await?,
+        Key::Thumb(_) | Key::Map(..) | Key::Result(..) => app.blocking(describe).await?,
+    };
     let name = file_name(&app, &key, media_type).await;
     let download = signature.download.as_deref() == Some("1");
     let served = ServeFile::new(app.files.path(&key)).try_call(request).await.map_err(ApiError::from)?;

@@ -232,6 +232,28 @@ pub async fn p4_lost_leases_alone_fail_no_task_where_suspects_run_apart(bench: B
     assert_eq!((bomb.state, bomb.error), (TaskState::Failed, Some(died(3))));
 }
 
+pub async fn p4_of_tasks_lost_together_only_the_one_that_kills_its_own_process_fails(bench: Bench) {
+    let healthy = bench.submit(task("creative", 1.0)).await.id;
+    let bomb = bench.submit(task("creative", 2.0)).await.id;
+    // It killed its process before any worker was lost, and between such losses.
+    for died in [true, false, true, false, true] {
+        let (first, _) = bench.claim("w").await;
+        let (second, lease) = bench.claim("w").await;
+        assert_eq!((first.id, second.id), (healthy, bomb));
+        if died {
+            let error = TaskError::worker_died(second.failures + 1);
+            bench.store.fail(&lease, error, Retry::After(Duration::ZERO)).await.unwrap();
+        }
+        bench.clock.advance(LEASE);
+        assert_eq!(bench.store.recover_expired_leases().await.unwrap(), if died { 1 } else { 2 });
+    }
+    let bomb = bench.get(bomb).await;
+    assert_eq!((bomb.state, bomb.failures), (TaskState::Failed, 3));
+    let (claimed, lease) = bench.claim("w").await;
+    assert_eq!((claimed.id, claimed.failures), (healthy, 1));
+    assert_eq!(bench.store.complete(&lease, json!({})).await.unwrap().state, TaskState::Completed);
+}
+
 pub async fn p4_errors_worth_another_try_wait_and_count(bench: Bench) {
     let id = bench.submit(task("creative", 1.0)).await.id;
     for failures in 1..=2 {
@@ -947,7 +969,8 @@ pub fn config(test: &str) -> StoreConfig {
         "p15_a_full_queue_says_when_to_come_back" => {
             StoreConfig { queue_limit: 5, owner_queue_limit: 3, ..StoreConfig::default() }
         }
-        "p4_lost_leases_alone_fail_no_task_where_suspects_run_apart" => {
+        "p4_lost_leases_alone_fail_no_task_where_suspects_run_apart"
+        | "p4_of_tasks_lost_together_only_the_one_that_kills_its_own_process_fails" => {
             StoreConfig { suspects_run_apart: true, ..StoreConfig::default() }
         }
         "p17_kept_files_go_when_they_are_deleted_or_room_is_needed" => {
@@ -966,6 +989,7 @@ macro_rules! conformance {
             p3_an_orphan_is_picked_up_when_its_lease_ends,
             p4_a_task_that_kills_its_workers_fails_after_three_attempts,
             p4_lost_leases_alone_fail_no_task_where_suspects_run_apart,
+            p4_of_tasks_lost_together_only_the_one_that_kills_its_own_process_fails,
             p4_errors_worth_another_try_wait_and_count,
             p5_a_released_task_burns_no_attempt_and_keeps_its_place,
             p6_cancel_is_terminal_at_once_and_never_has_a_result,

@@ -1,11 +1,12 @@
 //! Processes that die, by kill -9, by SIGTERM, or because a picture kills them.
 
 use std::{
-    io::Write,
-    net::TcpStream,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
     process::Command,
+    sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::json;
@@ -177,6 +178,29 @@ fn what_a_killed_server_left_unfinished_is_gone_when_it_starts_again() {
     drop(other);
 }
 
+#[test]
+fn unfinished_files_without_a_lock_go_when_they_are_old() {
+    let mut server = Server::start(&[]);
+    server.kill();
+    let put = |name: &str, days: u64| {
+        let path = server.dir().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+        path
+    };
+    // Of a model that was being added, and of a version that knew no locks.
+    let old = ["models/.tmpAbCdEf", "files/tmp/.tmpAbCdEf"].map(|name| put(name, 2));
+    let kept = [put("models/.tmpGhIjKl", 0), put("files/tmp/.tmpGhIjKl", 0), put("models/own.txt", 2)];
+    server.start_again();
+    let patience = Instant::now() + PATIENCE;
+    while old.iter().any(|path| path.exists()) {
+        assert!(Instant::now() < patience, "{old:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(kept.iter().all(|path| path.exists()), "somebody may be writing them");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn promise_16_a_disk_that_fills_fails_no_task_and_is_told() {
@@ -186,29 +210,101 @@ fn promise_16_a_disk_that_fills_fails_no_task_and_is_told() {
     };
     let id = server.submit("/api/tasks", &slow());
     server.wait(&id, &["IN_PROGRESS"]);
-    let filler = server.dir_inside().join("filler");
-    let mut file = std::fs::File::create(&filler).unwrap();
-    while file.write_all(&[1; 4096]).is_ok() {}
-    let wait_ready = |status: u16| {
-        let patience = Instant::now() + PATIENCE;
-        while server.get("/readyz").status != status {
-            assert!(Instant::now() < patience, "{}", server.log());
-            thread::sleep(Duration::from_millis(20));
-        }
-    };
-    wait_ready(503);
+    let filler = Filler::of(&server);
+    wait_ready(&server, 503);
     assert_eq!(server.post("/api/tasks", &slow()).status, 503, "and nothing of it is kept");
+    wait_logged(&server, "waiting for room");
+    assert!(["IN_PROGRESS", "CREATED"].contains(&server.task(&id)["status"].as_str().unwrap()));
+    drop(filler);
+    server.wait_done(&id);
+    wait_ready(&server, 200);
+    assert_eq!(server.get("/api/tasks").json()["total"], 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn promise_16_a_fetched_picture_and_an_upload_find_room_later() {
+    let Some(server) = Server::start_on_small_disk(32, &["--allow-net", "127.0.0.0/8"]) else {
+        eprintln!("not tried: nobody may mount a disk here");
+        return;
+    };
+    let picture = photo(32, 24);
+    let slot = server.post("/customers/storage", &json!({ "file_name": "a.png" })).json();
+    let [upload, download] = ["upload_url", "download_url"].map(|field| slot[field].as_str().unwrap());
+
+    // The picture's host answers the first time once the disk is full.
+    let host = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/a.png", host.local_addr().unwrap());
+    let ((asked, is_asked), (full, is_full)) = (mpsc::channel(), mpsc::channel());
+    let body = picture.clone();
+    thread::spawn(move || {
+        for mut stream in host.incoming().map_while(Result::ok) {
+            let head = BufReader::new(&stream).lines().map_while(Result::ok);
+            head.take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = asked.send(());
+            // Nobody tells it a second time.
+            let _ = is_full.recv();
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(&body);
+        }
+    });
+    let request = json!({ "model": "animevideo-v3", "size": { "factor": 2.0 } });
+    let id = server.submit("/api/tasks", &json!({ "image": url, "request": request }));
+    is_asked.recv_timeout(PATIENCE).expect("the server asks for the picture");
+    let filler = Filler::of(&server);
+    wait_ready(&server, 503);
+    let refused = server.send("PUT", upload, &[], &picture);
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(server.get(download).status, 404, "nothing of it is kept");
+    full.send(()).unwrap();
+    drop(full);
+    wait_logged(&server, "waiting for room");
+    assert!(["IN_PROGRESS", "CREATED"].contains(&server.task(&id)["status"].as_str().unwrap()));
+
+    drop(filler);
+    server.wait_done(&id);
+    wait_ready(&server, 200);
+    assert_eq!(server.send("PUT", upload, &[], &picture).status, 200);
+    assert_eq!(server.get(download).bytes, picture);
+}
+
+/// Takes all the room on a server's disk, until it is dropped.
+#[cfg(target_os = "linux")]
+struct Filler(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Filler {
+    fn of(server: &Server) -> Self {
+        let path = server.dir_inside().join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        Self(path)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Filler {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn wait_ready(server: &Server, status: u16) {
     let patience = Instant::now() + PATIENCE;
-    while !server.log().contains("waiting for room") {
+    while server.get("/readyz").status != status {
         assert!(Instant::now() < patience, "{}", server.log());
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(["IN_PROGRESS", "CREATED"].contains(&server.task(&id)["status"].as_str().unwrap()));
-    std::fs::remove_file(&filler).unwrap();
-    drop(file);
-    server.wait_done(&id);
-    wait_ready(200);
-    assert_eq!(server.get("/api/tasks").json()["total"], 1);
+}
+
+#[cfg(target_os = "linux")]
+fn wait_logged(server: &Server, words: &str) {
+    let patience = Instant::now() + PATIENCE;
+    while !server.log().contains(words) {
+        assert!(Instant::now() < patience, "{}", server.log());
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
