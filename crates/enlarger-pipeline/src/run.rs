@@ -7,13 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enlarger_image::{ImageError, Picture, Samples};
+use enlarger_image::{Channels, ImageError, Metadata, Picture, Samples};
 use enlarger_nn::{RunOptions, Source};
 
 use crate::{
     blend::blend,
     canvas::{Canvas, CanvasSink, PictureSource, Plane, View},
     error::PipelineError,
+    look::Filter,
     memory,
     plan::{AlphaWay, Ensemble, Kernel, MARGIN, Patch, Plan, Step},
     request::Crop,
@@ -150,10 +151,13 @@ impl Pass<'_> {
         }
         if from.channels.has_alpha() {
             match self.alpha {
-                AlphaWay::Network(_) => settle_alpha(&mut picture, from, factor),
+                AlphaWay::Network(_) => {
+                    match_alpha(&mut picture, from)?;
+                    settle_alpha(&mut picture, from, factor);
+                }
                 AlphaWay::Cubic => {
-                    let alpha = resample(from, width, height, Kernel::CatmullRom)?;
-                    copy_alpha(&mut picture, &to_depth(alpha, bits)?);
+                    let alpha = resample(&alpha_of(from)?, width, height, Kernel::CatmullRom)?;
+                    put_alpha(&mut picture, &to_depth(alpha, bits)?);
                 }
                 AlphaWay::Opaque => fill_alpha(&mut picture),
             }
@@ -329,6 +333,36 @@ impl Level {
     }
 }
 
+/// Brings alpha back to the source's: a network for flat shapes makes steps of a glow, and lowers what is small and full.
+fn match_alpha(picture: &mut Picture, source: &Picture) -> Result<(), ImageError> {
+    let (mut alpha, wanted) = (alpha_of(picture)?, alpha_of(source)?);
+    let back_projection = Filter::Match { rounds: 2, strength: 1.0 };
+    back_projection.apply(&mut alpha, &wanted, View::of(&wanted), 0)?;
+    put_alpha(picture, &to_depth(alpha, picture.samples.bits())?);
+    Ok(())
+}
+
+/// A picture's alpha as a grey picture.
+fn alpha_of(picture: &Picture) -> Result<Picture, ImageError> {
+    fn take<T: Copy>(from: &[T], to: &mut [T], n: usize) {
+        to.iter_mut().zip(from.iter().skip(n - 1).step_by(n)).for_each(|(to, from)| *to = *from);
+    }
+    let mut alpha = Picture {
+        width: picture.width,
+        height: picture.height,
+        channels: Channels::Gray,
+        samples: Samples::zeroed(picture.samples.bits(), u64::from(picture.width) * u64::from(picture.height))?,
+        metadata: Metadata::default(),
+    };
+    let n = picture.channels.count();
+    match (&picture.samples, &mut alpha.samples) {
+        (Samples::U8(from), Samples::U8(to)) => take(from, to, n),
+        (Samples::U16(from), Samples::U16(to)) => take(from, to, n),
+        _ => unreachable!("both have one depth"),
+    }
+    Ok(alpha)
+}
+
 /// Makes alpha exactly 0 or full where the source and its eight neighbours all are: a network's last percent of error
 /// must not make a sky faintly transparent or a cut-out faintly visible.
 fn settle_alpha(picture: &mut Picture, source: &Picture, factor: u32) {
@@ -374,16 +408,15 @@ fn fill_alpha(picture: &mut Picture) {
     }
 }
 
-/// Copies the alpha channel between pictures of equal size, channels and depth.
-fn copy_alpha(to: &mut Picture, from: &Picture) {
+/// Gives a picture the alpha that a grey one of its size and depth shows.
+fn put_alpha(to: &mut Picture, alpha: &Picture) {
+    fn put<T: Copy>(to: &mut [T], from: &[T], n: usize) {
+        to.iter_mut().skip(n - 1).step_by(n).zip(from).for_each(|(to, from)| *to = *from);
+    }
     let n = to.channels.count();
-    match (&mut to.samples, &from.samples) {
-        (Samples::U8(to), Samples::U8(from)) => {
-            to.iter_mut().zip(from).skip(n - 1).step_by(n).for_each(|(a, b)| *a = *b);
-        }
-        (Samples::U16(to), Samples::U16(from)) => {
-            to.iter_mut().zip(from).skip(n - 1).step_by(n).for_each(|(a, b)| *a = *b);
-        }
+    match (&mut to.samples, &alpha.samples) {
+        (Samples::U8(to), Samples::U8(from)) => put(to, from, n),
+        (Samples::U16(to), Samples::U16(from)) => put(to, from, n),
         _ => unreachable!("both were brought to one depth"),
     }
 }
