@@ -35,7 +35,7 @@ pub use facts::{Condition, Content, Facts};
 pub use invention::Invention;
 pub use look::Filter;
 pub use plan::{AlphaWay, Extent, Kernel, Mix, Plan, Step, plan};
-pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Request, Size};
+pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Quality, Request, Size};
 pub use resize::{resize, to_depth};
 pub use self_test::{SelfTest, self_test};
 pub use watch::{Progress, Stage, Unwatched, Watch};

@@ -8,7 +8,7 @@ use crate::{
     error::PipelineError,
     facts::{Condition, Content, Facts},
     look::{self, Filter, Recipe},
-    request::{Creative, Crop, Engine, Look, OptimizedFor, Precision, Request, Size},
+    request::{Creative, Crop, Engine, Look, OptimizedFor, Precision, Quality, Request, Size},
 };
 
 /// The largest factor there is.
@@ -211,21 +211,15 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
     let look = with_prompt(&request.look, facts.content, &mut notes);
-    let mut network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
-    if let Look::Creative(Creative { creativity: knob @ ..0, .. }) = look {
-        network = restrained(network, f32::from(knob.max(-10)) / -10.0, models);
-    }
-    if request.draft {
-        network = Choice::of(drafting(network.model, models));
-        notes.push(format!("a draft: {} is the smallest {}x network", network.model.name, network.model.scale));
-    }
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
+    let network = choose(facts, &look, request, factor, models, &mut notes)?;
+    let draft = request.quality == Quality::Draft;
     // What a person names does as it does, and a draft is to be quick.
-    let rounds = if request.model.is_some() || request.draft { 0 } else { rounds(facts) };
+    let rounds = if request.model.is_some() || draft { 0 } else { rounds(facts) };
     let steps = steps(source, result, &network, look::recipe(&look, &network.model.name, factor, rounds));
     let alpha = if facts.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
-    let halo = request.draft.then_some(DRAFT_HALO);
+    let halo = draft.then_some(DRAFT_HALO);
     Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, halo, steps, notes })
 }
 
@@ -248,13 +242,16 @@ fn drafting<'a>(model: &'a ModelInfo, models: &'a [ModelInfo]) -> &'a ModelInfo 
     same.min_by_key(|other| other.parameters).unwrap_or(model)
 }
 
-/// By a network, unless its result cannot meet the colour's grid.
+/// By a network, unless its result cannot meet the colour's grid, halved or not.
 fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> AlphaWay {
     let Some(model) = models.iter().find(|m| m.name == ALPHA_MODEL) else {
         notes.push(format!("alpha is enlarged by a cubic: the network {ALPHA_MODEL} is not there"));
         return AlphaWay::Cubic;
     };
-    let fits = |step: &Step| !matches!(step, Step::Network { scale, .. } if *scale != model.scale);
+    let fits = |step: &Step| match step {
+        Step::Network { scale, .. } => *scale == model.scale || 2 * *scale == model.scale,
+        Step::Look { .. } | Step::Resample { .. } => true,
+    };
     if steps.iter().all(fits) {
         return AlphaWay::Network(ALPHA_MODEL.into());
     }
@@ -398,17 +395,47 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
     Ok(Choice { mix: Some(mix), ..Choice::of(model) })
 }
 
-/// The network that was named, or else by engine, preset and facts.
-fn choose_network<'a>(
+/// What enlarges: what was named, or what suits picture, look and quality.
+fn choose<'a>(
     facts: &Facts,
     look: &Look,
-    named: Option<&str>,
+    request: &Request,
+    factor: f32,
     models: &'a [ModelInfo],
     notes: &mut Vec<String>,
 ) -> Result<Choice<'a>, PipelineError> {
-    if let Some(name) = named {
-        return find(name, true, models);
+    let mut choice = match (request.model.as_deref(), request.quality) {
+        (None, Quality::Fast) => {
+            let small = find(look::networks(look, facts.content).fast(facts.condition, factor), false, models)?;
+            let (name, words) = (&small.model.name, facts.words());
+            notes.push(format!("fast: {name} does it alone; the picture looks like {words}"));
+            return Ok(small);
+        }
+        (None, Quality::Draft | Quality::Best) => best(facts, look, models, notes)?,
+        (Some(name), quality) => {
+            if quality == Quality::Fast {
+                notes.push(format!("fast changes nothing here: {name} was named"));
+            }
+            find(name, true, models)?
+        }
+    };
+    if let Look::Creative(Creative { creativity: knob @ ..0, .. }) = look {
+        choice = restrained(choice, f32::from((*knob).max(-10)) / -10.0, models);
     }
+    if request.quality == Quality::Draft {
+        choice = Choice::of(drafting(choice.model, models));
+        notes.push(format!("a draft: {} is the smallest {}x network", choice.model.name, choice.model.scale));
+    }
+    Ok(choice)
+}
+
+/// The networks by engine, preset and facts.
+fn best<'a>(
+    facts: &Facts,
+    look: &Look,
+    models: &'a [ModelInfo],
+    notes: &mut Vec<String>,
+) -> Result<Choice<'a>, PipelineError> {
     let (inventing, cause) = match look {
         Look::Creative(Creative { creativity, engine: Engine::Automatic, .. }) => (*creativity > 0, String::new()),
         Look::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),

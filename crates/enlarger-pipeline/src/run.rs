@@ -138,6 +138,7 @@ impl Pass<'_> {
             self.plane(seen, &mix.model, &canvas.sink(Plane::Colour, halve).mixing(mix.share))?;
         }
         if let AlphaWay::Network(alpha) = self.alpha {
+            let halve = self.networks.get(alpha)?.scale() == 2 * factor;
             self.plane(seen, alpha, &canvas.sink(Plane::Alpha, halve))?;
         }
         if from.channels.has_alpha() {

@@ -30,7 +30,7 @@ fn enlarge(bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture 
 }
 
 fn enlarge_by(model: Option<&str>, bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture {
-    let request = Request { size, look, model: model.map(Into::into), seed: None, crop, draft: false };
+    let request = Request { size, look, model: model.map(Into::into), crop, ..Request::default() };
     let mut out = Cursor::new(Vec::new());
     ENLARGER
         .job(bytes, &request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
