@@ -103,6 +103,53 @@ test('transparency shows a checkerboard, before and after', async () => {
   expect(board).toContain('conic-gradient');
 });
 
+test('the chosen quality goes with the estimate, the copied command and the task', async () => {
+  const { page } = browser;
+  const estimate = async (quality: string, choose: () => Promise<void>) => {
+    const answer = page.waitForResponse((r) => {
+      const { request } = r.url().endsWith('/api/estimate') ? r.request().postDataJSON() : { request: null };
+      return request?.quality === quality && request.size.factor === 4;
+    });
+    await choose();
+    return (await (await answer).json()).seconds as number;
+  };
+  const best = await estimate('best', () => drop(page, sample('friends.jpg')));
+  const choice = page.getByRole('group', { name: 'Quality' });
+  expect(await choice.getByRole('radio', { name: 'Best' }).isChecked()).toBe(true);
+  const fast = await estimate('fast', () => choice.getByRole('radio', { name: 'Fast' }).check());
+  expect(fast).toBeLessThan(best);
+  const hint = page.locator(`[id="${await choice.getAttribute('aria-describedby')}"]`);
+  expect(await hint.innerText()).toBe('One small model, unless you choose another one');
+
+  await page.getByRole('button', { name: 'Copy as…' }).click();
+  expect(await page.getByLabel('Command line', { exact: true }).innerText()).toContain('--quality fast');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Control+Enter');
+  await page.getByRole('link', { name: 'Compare: friends.jpg' }).first().waitFor({ timeout: 30_000 });
+  const { tasks } = await (await fetch(`${service.url}api/tasks`)).json();
+  expect(tasks.map((task: { request: { quality: string } }) => task.request.quality)).toEqual(['fast']);
+});
+
+test('what was kept before there was a quality is still there, and means the best', async () => {
+  const { page } = browser;
+  await drop(page, sample('friends.jpg'));
+  await set(page, { factor: 2, quality: 'Fast' });
+  await page.getByRole('button', { name: 'Save as preset' }).click();
+  await page.keyboard.type('Old');
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'Old', exact: true }).waitFor();
+  await page.evaluate(() => {
+    for (const [name, value] of Object.entries(localStorage)) localStorage.setItem(name, value.replace('"quality":"fast",', ''));
+  });
+  await page.reload();
+  const checked = (name: string) => page.getByRole('radio', { name, exact: true }).isChecked();
+  await page.getByRole('group', { name: 'Quality' }).waitFor();
+  expect([await checked('2×'), await checked('Best')]).toEqual([true, true]);
+  await set(page, { quality: 'Draft' });
+  await page.getByRole('button', { name: 'Old', exact: true }).click();
+  expect(await checked('Best')).toBe(true);
+});
+
 test('dialogs put the focus into their field, and Enter does what they are for', async () => {
   const { page } = browser;
   await drop(page, sample('friends.jpg'));

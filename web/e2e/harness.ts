@@ -148,9 +148,10 @@ export async function drop(page: Page, ...paths: string[]): Promise<void> {
 }
 
 /** Chooses how to enlarge what is on the desk. */
-export async function set(page: Page, { mode, factor, model }: { mode?: string; factor?: number; model?: string }): Promise<void> {
+export async function set(page: Page, { mode, factor, model, quality }: { mode?: string; factor?: number; model?: string; quality?: string }): Promise<void> {
   if (mode) await page.getByRole('radio', { name: mode }).check();
   if (factor) await page.getByRole('radio', { name: `${factor}×`, exact: true }).check();
+  if (quality) await page.getByRole('radio', { name: quality, exact: true }).check();
   if (model) await page.getByLabel('Model').selectOption(model);
 }
 

@@ -102,16 +102,16 @@ test('a knob renders the test strip anew', async () => {
 
 test('a draft of the test strip comes first where the strip takes long', async () => {
   const { page } = browser;
-  const drafts: boolean[] = [];
+  const qualities: string[] = [];
   page.on('request', (r) => {
     if (!r.url().endsWith('/api/preview')) return;
-    const { model, draft } = r.postDataJSON().request;
-    if (model === SLOW) drafts.push(draft);
+    const { model, quality } = r.postDataJSON().request;
+    if (model === SLOW) qualities.push(quality);
   });
   await drop(page, sample('stream.jpg'));
   await set(page, { model: SLOW });
-  await expect.poll(() => drafts.at(-1), { timeout: 30_000 }).toBe(false);
-  expect(drafts[0]).toBe(true);
+  await expect.poll(() => qualities.at(-1), { timeout: 30_000 }).toBe('best');
+  expect(qualities[0]).toBe('draft');
   await page.getByText(/px area/).waitFor();
 });
 

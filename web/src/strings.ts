@@ -1,7 +1,7 @@
 /** Every word on the page, in one place. */
 
 import { bytes, count, decimal, duration, millions, percent } from './logic/format.ts';
-import type { Engine, Flavor, OptimizedFor, OutputFormat, Progress, Status } from './types.ts';
+import type { Engine, Flavor, OptimizedFor, OutputFormat, Progress, Quality, Status } from './types.ts';
 
 /** "1 image", "2 images". */
 const images = (n: number) => (n === 1 ? '1 image' : `${count(n)} images`);
@@ -70,6 +70,7 @@ export const S = {
     optimizedFor: 'Subject',
     flavor: 'Image type',
     flavorNone: 'Automatic',
+    quality: 'Quality',
     model: 'Model',
     modelAutomatic: 'Automatic',
     modelAutomaticHint: 'Chosen to suit the image',
@@ -85,7 +86,7 @@ export const S = {
     copyCurl: 'curl',
     copyPython: 'Python',
     copyComfy: 'ComfyUI workflow',
-    copyComfyNote: 'The ComfyUI node has no setting for the model and always returns PNG.',
+    copyComfyNote: 'The ComfyUI node has no setting for the model or the quality and always returns PNG.',
     copied: (what: string) => `Copied: ${what}.`,
     copyFailed: 'Couldn’t access the clipboard.',
     copyFailedHint: 'Open this page over localhost or HTTPS, or select the text and copy it.',
@@ -129,6 +130,12 @@ export const S = {
     photo: 'Photo',
     photo_denoiser: 'Photo with noise',
   } satisfies Record<Flavor, string>,
+
+  qualities: {
+    draft: ['Draft', 'A first look by the smallest model, even if you choose another one'],
+    fast: ['Fast', 'One small model, unless you choose another one'],
+    best: ['Best', 'The models that suit the image, or the one you choose'],
+  } satisfies Record<Quality, [string, string]>,
 
   formats: { png: 'PNG', jpeg: 'JPEG', webp: 'WebP', tiff: 'TIFF', avif: 'AVIF' } satisfies Record<OutputFormat, string>,
 

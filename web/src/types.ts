@@ -15,6 +15,9 @@ export type OptimizedFor =
 
 export type Flavor = 'sublime' | 'photo' | 'photo_denoiser';
 
+/** How much work goes into a result. */
+export type Quality = 'draft' | 'fast' | 'best';
+
 /** The creative knobs, each -10..=10 with 0 neutral. */
 export interface Creative {
   mode: 'creative';
@@ -52,8 +55,8 @@ export interface UpscaleRequest {
   model: string | null;
   seed: number | null;
   crop: Crop | null;
-  /** A first look by the smallest network. */
-  draft?: boolean;
+  /** The service leaves it out of a task that is the best. */
+  quality?: Quality;
 }
 
 export type OutputFormat = 'png' | 'jpeg' | 'webp' | 'tiff' | 'avif';

@@ -37,7 +37,7 @@ pub use invention::Invention;
 pub use look::Filter;
 pub use memory::Memory;
 pub use plan::{AlphaWay, Ensemble, Extent, Kernel, Mix, Patch, Plan, Step, plan};
-pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Request, Size};
+pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Quality, Request, Size};
 pub use resize::{resize, to_depth};
 pub use self_test::{SelfTest, self_test};
 pub use watch::{Progress, Stage, Unwatched, Watch};

@@ -8,7 +8,7 @@ use crate::{
     error::PipelineError,
     facts::{Condition, Content, Facts},
     look::{self, Filter, Recipe},
-    request::{Creative, Crop, Engine, Look, OptimizedFor, Precision, Request, Size},
+    request::{Creative, Crop, Engine, Look, OptimizedFor, Precision, Quality, Request, Size},
 };
 
 /// The largest factor there is.
@@ -245,31 +245,20 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
     let look = with_prompt(&request.look, facts.content, &mut notes);
-    let restrain = match look {
-        Look::Creative(Creative { creativity: knob @ ..0, .. }) => f32::from(knob.max(-10)) / -10.0,
-        _ => 0.0,
-    };
-    let mut network = choose_network(facts, &look, request.model.as_deref(), models, &mut notes)?;
-    let mut patches = Vec::new();
-    if request.model.is_none() && !request.draft {
-        patches = choose_patches(facts, &look, &network, models, &mut notes)?;
-    }
-    if restrain > 0.0 {
-        network = restrained(network, restrain, models);
-        patches = patches.into_iter().map(|(area, by)| (area, restrained(by, restrain, models))).collect();
-    }
-    let patches = inside(patches, request.crop);
-    if request.draft {
-        network = Choice::of(drafting(network.model, models));
-        notes.push(format!("a draft: {} is the smallest {}x network", network.model.name, network.model.scale));
-    }
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
+    let network = choose(facts, &look, request, factor, models, &mut notes)?;
+    let draft = request.quality == Quality::Draft;
     // What a person names does as it does, and a draft is to be quick.
-    let rounds = if request.model.is_some() || request.draft { 0 } else { rounds(facts) };
+    let rounds = if request.model.is_some() || draft { 0 } else { rounds(facts) };
+    let patches = if request.model.is_none() && request.quality == Quality::Best {
+        inside(choose_patches(facts, &look, &network, models, &mut notes)?, request.crop)
+    } else {
+        Vec::new()
+    };
     let steps = steps(source, result, &network, &patches, look::recipe(&look, &network.model.name, factor, rounds));
     let alpha = if facts.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
-    let halo = request.draft.then_some(DRAFT_HALO);
+    let halo = draft.then_some(DRAFT_HALO);
     Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, halo, steps, notes })
 }
 
@@ -292,13 +281,16 @@ fn drafting<'a>(model: &'a ModelInfo, models: &'a [ModelInfo]) -> &'a ModelInfo 
     same.min_by_key(|other| other.parameters).unwrap_or(model)
 }
 
-/// By a network, unless its result cannot meet the colour's grid.
+/// By a network, unless its result cannot meet the colour's grid, halved or not.
 fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> AlphaWay {
     let Some(model) = models.iter().find(|m| m.name == ALPHA_MODEL) else {
         notes.push(format!("alpha is enlarged by a cubic: the network {ALPHA_MODEL} is not there"));
         return AlphaWay::Cubic;
     };
-    let fits = |step: &Step| !matches!(step, Step::Network { scale, .. } if *scale != model.scale);
+    let fits = |step: &Step| match step {
+        Step::Network { scale, .. } => *scale == model.scale || 2 * *scale == model.scale,
+        Step::Look { .. } | Step::Resample { .. } => true,
+    };
     if steps.iter().all(fits) {
         return AlphaWay::Network(ALPHA_MODEL.into());
     }
@@ -388,8 +380,10 @@ impl<'a> Choice<'a> {
 /// Less invention: more of the plain network, beside the cleaner of two. What only one of two networks draws is weaker in their
 /// mean, and edges stay as sharp as they are; a blur would take those first. A network that has no plain one of its scale beside it
 /// stays alone.
-fn restrained<'a>(choice: Choice<'a>, less: f32, models: &'a [ModelInfo]) -> Choice<'a> {
+fn restrained<'a>(choice: Choice<'a>, look: &Look, models: &'a [ModelInfo]) -> Choice<'a> {
     const MOST: f32 = 0.9;
+    let Look::Creative(Creative { creativity: knob @ ..0, .. }) = look else { return choice };
+    let less = f32::from((*knob).max(-10)) / -10.0;
     let (model, share) = match &choice.mix {
         Some(mix) if mix.model == PLAIN_MODEL => (choice.model, mix.share),
         Some(mix) => (models.iter().find(|m| m.name == mix.model).unwrap_or(choice.model), 0.0),
@@ -448,17 +442,45 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
     Ok(Choice { mix: Some(mix), ..Choice::of(model) })
 }
 
-/// The network that was named, or else by engine, preset and facts.
-fn choose_network<'a>(
+/// What enlarges: what was named, or what suits picture, look and quality.
+fn choose<'a>(
     facts: &Facts,
     look: &Look,
-    named: Option<&str>,
+    request: &Request,
+    factor: f32,
     models: &'a [ModelInfo],
     notes: &mut Vec<String>,
 ) -> Result<Choice<'a>, PipelineError> {
-    if let Some(name) = named {
-        return find(name, true, models);
+    let mut choice = match (request.model.as_deref(), request.quality) {
+        (None, Quality::Fast) => {
+            let small = find(look::networks(look, facts.content).fast(facts.condition, factor), false, models)?;
+            let (name, words) = (&small.model.name, facts.words());
+            notes.push(format!("fast: {name} does it alone; the picture looks like {words}"));
+            return Ok(small);
+        }
+        (None, Quality::Draft | Quality::Best) => best(facts, look, models, notes)?,
+        (Some(name), quality) => {
+            if quality == Quality::Fast {
+                notes.push(format!("fast changes nothing here: {name} was named"));
+            }
+            find(name, true, models)?
+        }
+    };
+    choice = restrained(choice, look, models);
+    if request.quality == Quality::Draft {
+        choice = Choice::of(drafting(choice.model, models));
+        notes.push(format!("a draft: {} is the smallest {}x network", choice.model.name, choice.model.scale));
     }
+    Ok(choice)
+}
+
+/// The networks by engine, preset and facts.
+fn best<'a>(
+    facts: &Facts,
+    look: &Look,
+    models: &'a [ModelInfo],
+    notes: &mut Vec<String>,
+) -> Result<Choice<'a>, PipelineError> {
     let (inventing, cause) = match look {
         Look::Creative(Creative { creativity, engine: Engine::Automatic, .. }) => (*creativity > 0, String::new()),
         Look::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),
@@ -484,6 +506,7 @@ fn choose_patches<'a>(
         let mut choice = find(name, false, models)?;
         // A region is enlarged in one pass: what is to be cleaned first is only cleaned.
         choice = choice.restore.map_or(choice, Choice::of);
+        choice = restrained(choice, look, models);
         if choice.model.scale == rest.model.scale && choice.ensemble() != rest.ensemble() {
             let Crop { x, y, width, height } = region.area;
             let (name, words) = (&choice.model.name, region.words());
@@ -552,7 +575,8 @@ fn steps(
 fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Choice)]) -> Vec<Step> {
     let model = choice.model;
     let network = |from: Extent, halve: bool| {
-        let patch = |(area, choice): &(Crop, Choice)| Patch { area: scaled(*area, source, from), by: choice.ensemble() };
+        let patch =
+            |(area, choice): &(Crop, Choice)| Patch { area: scaled(*area, source, from), by: choice.ensemble() };
         Step::Network {
             by: choice.ensemble(),
             scale: model.scale,

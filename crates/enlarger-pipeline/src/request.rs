@@ -1,6 +1,6 @@
 //! What a person asks for, independent of any wire format or command line.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One job: how large, in which manner, with which network.
 ///
@@ -18,15 +18,31 @@ pub struct Request {
     pub seed: Option<u64>,
     /// Only this part of the source, for a preview. `None` is all of it.
     pub crop: Option<Crop>,
-    /// Quickly rather than well: by the smallest network, whatever `model` says. The knobs apply.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub draft: bool,
+    /// How well, or how quickly. The knobs apply to all. Earlier versions wrote `"draft": true` or `false` instead.
+    #[serde(alias = "draft", deserialize_with = "quality_or_draft", skip_serializing_if = "Quality::is_best")]
+    pub quality: Quality,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { size: Size::Factor(2.0), look: Look::default(), model: None, seed: None, crop: None, draft: false }
+        let (size, look) = (Size::Factor(2.0), Look::default());
+        Self { size, look, model: None, seed: None, crop: None, quality: Quality::Best }
     }
+}
+
+/// A quality by its name, or whether it is a draft.
+fn quality_or_draft<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Quality, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "quality must be draft, fast or best")]
+    enum Given {
+        Quality(Quality),
+        Draft(bool),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        Some(Given::Quality(quality)) => quality,
+        Some(Given::Draft(true)) => Quality::Draft,
+        Some(Given::Draft(false)) | None => Quality::Best,
+    })
 }
 
 /// How large the result is to be. The source's aspect is always kept.
@@ -118,6 +134,22 @@ macro_rules! choices {
 }
 
 choices! {
+    /// How much work goes into a result.
+    #[derive(Default)]
+    Quality {
+        Draft = "draft", "a first look by the smallest model, whatever model is named";
+        Fast = "fast", "one small model, unless another is named";
+        #[default] Best = "best", "the models that suit the picture";
+    }
+}
+
+impl Quality {
+    fn is_best(&self) -> bool {
+        *self == Self::Best
+    }
+}
+
+choices! {
     /// Magnific's engines.
     #[derive(Default)]
     Engine {
@@ -178,5 +210,51 @@ choices! {
         Sublime = "sublime", "art and illustration";
         Photo = "photo", "photographs";
         PhotoDenoiser = "photo_denoiser", "noisy photographs";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Request, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn requests_that_earlier_versions_stored_are_read() {
+        let stored = |rest: &str| {
+            format!(
+                r#"{{"size":{{"factor":4.0}},"look":{{"mode":"creative","creativity":3}},"model":null,"seed":7,"crop":null{rest}}}"#
+            )
+        };
+        for (rest, quality) in [
+            ("", Quality::Best),
+            (r#","draft":true"#, Quality::Draft),
+            (r#","draft":false"#, Quality::Best),
+            (r#","quality":"fast""#, Quality::Fast),
+            (r#","quality":null"#, Quality::Best),
+        ] {
+            let request = read(&stored(rest)).unwrap_or_else(|error| panic!("{rest}: {error}"));
+            let look = Look::Creative(Creative { creativity: 3, ..Creative::default() });
+            assert_eq!(
+                request,
+                Request { size: Size::Factor(4.0), look, seed: Some(7), quality, ..Request::default() }
+            );
+        }
+    }
+
+    #[test]
+    fn every_quality_survives_being_stored_and_nothing_else_is_read_as_one() {
+        for &quality in Quality::ALL {
+            let request = Request { quality, ..Request::default() };
+            let json = serde_json::to_string(&request).expect("plain data");
+            assert_eq!(read(&json), Ok(request), "{json}");
+        }
+        for wrong in [r#"{"quality":"good"}"#, r#"{"quality":90}"#, r#"{"quality":"Fast"}"#, r#"{"draft":"yes"}"#] {
+            let error = read(wrong).expect_err(wrong);
+            assert!(error.starts_with("quality must be draft, fast or best"), "{wrong}: {error}");
+        }
+        assert!(read(r#"{"quality":"best","draft":true}"#).is_err(), "they contradict each other");
     }
 }

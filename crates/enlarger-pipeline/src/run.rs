@@ -130,13 +130,7 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     /// Enlarges a picture, which networks see as a part of another.
-    fn run(
-        &self,
-        from: &Picture,
-        seen: View<'_>,
-        by: &Ensemble,
-        patches: &[Patch],
-    ) -> Result<Picture, PipelineError> {
+    fn run(&self, from: &Picture, seen: View<'_>, by: &Ensemble, patches: &[Patch]) -> Result<Picture, PipelineError> {
         let (factor, bits) = (self.factor, self.bits);
         let (width, height) = (from.width * factor, from.height * factor);
         let mut picture = self.colours(seen, by)?;
@@ -147,7 +141,8 @@ impl Pass<'_> {
         }
         if let AlphaWay::Network(alpha) = self.alpha {
             let canvas = Canvas::new(&mut picture, MARGIN * factor);
-            self.plane(seen, alpha, &canvas.sink(Plane::Alpha, self.halve))?;
+            let halve = self.networks.get(alpha)?.scale() == 2 * factor;
+            self.plane(seen, alpha, &canvas.sink(Plane::Alpha, halve))?;
         }
         if from.channels.has_alpha() {
             match self.alpha {

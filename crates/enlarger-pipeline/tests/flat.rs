@@ -3,7 +3,9 @@
 use std::{io::Cursor, sync::LazyLock};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, Picture, Samples};
-use enlarger_pipeline::{Creative, Crop, Enlarger, EnlargerOptions, Look, Output, Request, Size, Unwatched, to_depth};
+use enlarger_pipeline::{
+    Creative, Crop, Enlarger, EnlargerOptions, Look, Output, Quality, Request, Size, Unwatched, to_depth,
+};
 
 static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
 
@@ -52,7 +54,7 @@ fn by(model: Option<&str>, factor: f64) -> Request {
 
 /// A draft: the smallest network.
 fn draft(factor: f64) -> Request {
-    Request { draft: true, ..by(None, factor) }
+    Request { quality: Quality::Draft, ..by(None, factor) }
 }
 
 /// Pixels as 8 bits of red, green, blue and alpha.

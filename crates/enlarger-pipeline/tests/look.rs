@@ -30,7 +30,7 @@ fn enlarge(bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture 
 }
 
 fn enlarge_by(model: Option<&str>, bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture {
-    let request = Request { size, look, model: model.map(Into::into), seed: None, crop, draft: false };
+    let request = Request { size, look, model: model.map(Into::into), crop, ..Request::default() };
     let mut out = Cursor::new(Vec::new());
     ENLARGER
         .job(bytes, &request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
@@ -318,9 +318,7 @@ fn wall_and_leaves(picture: &Picture) -> [f64; 2] {
 #[test]
 fn no_knob_raises_a_plain_walls_energy_more_than_that_of_foliage() {
     let bytes = encode(&wall(), Format::Png, None);
-    let measure = |look: Creative| {
-        wall_and_leaves(&enlarge(&bytes, Look::Creative(look), Size::Factor(2.0), None))
-    };
+    let measure = |look: Creative| wall_and_leaves(&enlarge(&bytes, Look::Creative(look), Size::Factor(2.0), None));
     let plain = measure(Creative::default());
     let end = |knob: &str, value: i8| {
         let mut look = Creative::default();

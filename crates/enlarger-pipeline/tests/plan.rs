@@ -5,7 +5,7 @@ use std::fmt::Write;
 use enlarger_models::{Catalogue, ModelInfo};
 use enlarger_pipeline::{
     AlphaWay, Condition, Content, Creative, Crop, Engine, Facts, Flavor, Look, OptimizedFor, PipelineError, Plan,
-    Precision, Request, Size, plan,
+    Precision, Quality, Request, Size, Step, plan,
 };
 
 type Kind = (Content, Condition);
@@ -200,6 +200,92 @@ fn damaged_pictures_never_meet_realsr_df2k_before_they_are_cleaned() {
                 assert_ne!(plan.models()[0], "realsr-df2k", "{look:?}: {plan}");
             }
         }
+    }
+}
+
+fn of_quality(quality: Quality, look: Look, factor: f64) -> Request {
+    Request { quality, ..request(look, factor) }
+}
+
+/// What a plan does besides networks.
+fn filters(plan: &Plan) -> Vec<&Step> {
+    plan.steps.iter().filter(|step| matches!(step, Step::Look { .. })).collect()
+}
+
+/// Multiplications of all its networks, to a factor that all plans share.
+fn operations(plan: &Plan) -> u64 {
+    let models = models();
+    let parameters = |name: &str| models.iter().find(|m| m.name == name).expect("it is bundled").parameters;
+    let step = |step: &Step| match step {
+        Step::Network { by, from, .. } => {
+            from.pixels() * (parameters(&by.model) + by.mix.as_ref().map_or(0, |mix| parameters(&mix.model)))
+        }
+        Step::Look { .. } | Step::Resample { .. } => 0,
+    };
+    plan.steps.iter().map(step).sum()
+}
+
+#[test]
+fn fast_costs_at_most_a_tenth_of_best_on_photos_and_a_seventh_on_art() {
+    for kind in KINDS {
+        let most = if kind.0 == Content::Art { 7 } else { 10 };
+        for factor in [1.0, 1.5, 2.0, 3.0, 4.0, 8.0, 16.0] {
+            let [fast, best] = [Quality::Fast, Quality::Best]
+                .map(|quality| operations(&planned(&facts(kind), &of_quality(quality, Look::default(), factor))));
+            assert!(fast > 0 && most * fast <= best, "{kind:?} {factor}x: {fast} of {best}");
+        }
+    }
+}
+
+#[test]
+fn fast_is_one_network_alone_with_the_filters_and_the_halo_of_best() {
+    let looks = [
+        Look::default(),
+        creative(|k| k.engine = Engine::MagnificSparkle),
+        creative(|k| (k.optimized_for, k.hdr, k.resemblance) = (OptimizedFor::HardPortraits, 4, 6)),
+        Look::Precision(Precision { flavor: Some(Flavor::Photo), ..Precision::default() }),
+    ];
+    for kind in KINDS {
+        for look in &looks {
+            let [fast, best] = [Quality::Fast, Quality::Best]
+                .map(|quality| planned(&facts(kind), &of_quality(quality, look.clone(), 4.0)));
+            assert_eq!(fast.models(), ["animevideo-v3"], "{fast}");
+            let passes = fast.steps.iter().filter(|step| matches!(step, Step::Network { .. })).count();
+            // Resemblance above 0 needs no pass of its own, and what is damaged is not cleaned first.
+            assert_eq!(passes, 1, "{fast}");
+            assert_eq!((filters(&fast), fast.halo), (filters(&best), None), "{fast}");
+            assert!(fast.notes.iter().any(|note| note.starts_with("fast: animevideo-v3 does it alone")), "{fast}");
+        }
+    }
+}
+
+#[test]
+fn fast_keeps_the_model_that_was_named_and_a_draft_does_not() {
+    for name in ["x4plus", "realsr-df2k+x4plus@0.25", "x4plus/realsr-df2k"] {
+        let named = |quality| {
+            let request = Request { model: Some(name.into()), ..of_quality(quality, Look::default(), 4.0) };
+            planned(&facts(CLEAN), &request)
+        };
+        let fast = named(Quality::Fast);
+        assert_eq!(fast.steps, named(Quality::Best).steps, "{name}");
+        assert!(fast.notes.contains(&format!("fast changes nothing here: {name} was named")), "{fast}");
+        assert_eq!(named(Quality::Draft).models(), ["animevideo-v3"]);
+    }
+}
+
+#[test]
+fn a_2x_network_makes_2x_in_one_pass_and_larger_sizes_in_more() {
+    let mut with_twice = models();
+    let small = with_twice.iter().find(|m| m.name == "animevideo-v3").expect("it is bundled").clone();
+    with_twice.push(ModelInfo { name: "twice".into(), scale: 2, ..small });
+    for (factor, passes, resamples) in [(1.5, 1, 1), (2.0, 1, 0), (3.0, 2, 1), (4.0, 2, 0), (16.0, 4, 0)] {
+        let transparent = Facts { transparent: true, ..facts(CLEAN) };
+        let named = Request { model: Some("twice".into()), ..request(Look::default(), factor) };
+        let plan = plan(&transparent, &named, &with_twice).expect("a plan");
+        let count = |is: fn(&Step) -> bool| plan.steps.iter().filter(|step| is(step)).count();
+        assert_eq!(count(|step| matches!(step, Step::Network { halve: false, .. })), passes, "{plan}");
+        assert_eq!(count(|step| matches!(step, Step::Resample { .. })), resamples, "{plan}");
+        assert_eq!(plan.alpha, AlphaWay::Network("animevideo-v3".into()), "{plan}");
     }
 }
 

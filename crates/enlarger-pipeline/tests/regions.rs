@@ -4,8 +4,8 @@ use std::{io::Cursor, path::Path};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Facts, Look, OptimizedFor, Output, Plan, Request, Size,
-    Step, Unwatched,
+    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Facts, Look, OptimizedFor, Output, Plan, Quality,
+    Request, Size, Step, Unwatched,
 };
 
 fn enlarger() -> Enlarger {
@@ -146,7 +146,8 @@ fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
             let rim = 16;
             let within = (area.x + rim..area.x + area.width - rim).contains(&x)
                 && (area.y + rim..area.y + area.height - rim).contains(&y);
-            let beyond = x + rim < area.x || x > area.x + area.width + rim || y + rim < area.y || y > area.y + area.height + rim;
+            let beyond =
+                x + rim < area.x || x > area.x + area.width + rim || y + rim < area.y || y > area.y + area.height + rim;
             if if inside { within } else { beyond } {
                 sum += f64::from(s.abs_diff(*t));
                 count += 1.0;
@@ -170,7 +171,7 @@ fn patches_follow_a_crop_and_are_left_out_where_a_person_or_a_preset_decides() {
     let preset = Creative { optimized_for: OptimizedFor::NatureNLandscapes, ..Creative::default() };
     for request in [
         Request { model: Some("x4plus".into()), ..Request::default() },
-        Request { draft: true, ..Request::default() },
+        Request { quality: Quality::Fast, ..Request::default() },
         Request { look: Look::Creative(preset), ..Request::default() },
         Request { crop: Some(Crop { x: 0, y: 0, width: 100, height: 60 }), ..Request::default() },
     ] {

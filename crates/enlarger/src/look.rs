@@ -106,7 +106,7 @@ fn seed(text: &str) -> Result<u64, String> {
 }
 
 /// A choice by the name that is shown or by that on the wire, with what it is in the help.
-fn choice<T: Copy + Send + Sync + 'static>(
+pub fn choice<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
     name: fn(T) -> &'static str,
     shown: fn(T) -> &'static str,

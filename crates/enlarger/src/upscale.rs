@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{Cursor, IsTerminal, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -12,18 +12,22 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::Args;
+use clap::{
+    Arg, Args, Command,
+    builder::{PossibleValue, TypedValueParser},
+    error::{ContextKind, ContextValue},
+};
 use enlarger_image::{Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{
-    Enlarger, EnlargerOptions, Explanation, Look, Outcome, Output, PipelineError, Progress, Request, Size, Watch,
-    human_seconds,
+    Enlarger, EnlargerOptions, Explanation, Look, Outcome, Output, PipelineError, Progress, Quality, Request, Size,
+    Watch, human_seconds,
 };
 use serde_json::json;
 
 use crate::{
     dirs,
     inputs::{self, Input, Inputs},
-    look::LookArgs,
+    look::{LookArgs, choice},
     machine::{MachineArgs, warn_of_threads, whole},
     printer::{self, Batch, File, Hinted, reason, sentence},
     search::Reason,
@@ -60,8 +64,11 @@ pub struct UpscaleArgs {
     /// of the second; A/B cleans by the first and enlarges by the second.
     #[arg(short, long, env = "ENLARGER_MODEL")]
     model: Option<String>,
-    /// Quickly rather than well, for a first look: by the smallest network, whatever --model says.
-    #[arg(long)]
+    /// How much work goes into the result.
+    #[arg(long, default_value = "best", value_parser = qualities())]
+    quality: Quality,
+    /// The same as --quality draft.
+    #[arg(long, conflicts_with = "quality")]
     draft: bool,
     /// Show what would be done and what it would cost, and do nothing.
     #[arg(long, visible_alias = "dry-run")]
@@ -69,9 +76,9 @@ pub struct UpscaleArgs {
     /// png, jpeg, webp, tiff or avif.
     #[arg(short, long, value_parser = format)]
     format: Option<Format>,
-    /// 1 to 100, for jpeg, webp and avif.
-    #[arg(short, long, value_parser = whole::<u8>(1..=100))]
-    quality: Option<u8>,
+    /// The quality of a jpeg, webp or avif file, 1 to 100.
+    #[arg(short = 'q', long, value_name = "N", value_parser = whole::<u8>(1..=100))]
+    file_quality: Option<u8>,
     /// Side of a tile in input pixels: smaller takes less memory.
     #[arg(long, value_name = "PIXELS", value_parser = whole::<u32>(16..=4096))]
     tile: Option<u32>,
@@ -147,6 +154,30 @@ fn format(name: &str) -> Result<Format, String> {
         .ok_or_else(|| "expected png, jpeg, webp, tiff or avif".into())
 }
 
+/// The three, and for a number a word about the flag that takes one.
+fn qualities() -> impl TypedValueParser<Value = Quality> {
+    #[derive(Clone)]
+    struct Qualities<P>(P);
+    impl<P: TypedValueParser> TypedValueParser for Qualities<P> {
+        type Value = P::Value;
+
+        fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<P::Value, clap::Error> {
+            self.0.parse_ref(command, arg, value).map_err(|mut error| {
+                if value.to_string_lossy().starts_with(|first: char| first.is_ascii_digit()) {
+                    let tip = "the quality of a JPEG, WebP or AVIF file is -q N";
+                    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+                }
+                error
+            })
+        }
+
+        fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+            self.0.possible_values()
+        }
+    }
+    Qualities(choice(Quality::ALL, Quality::name, Quality::name, Quality::what))
+}
+
 /// What became of one input.
 enum Done {
     Made(PathBuf, Box<Outcome>),
@@ -166,8 +197,8 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
     inputs.pass_over_results(&target);
     if !args.quiet {
         warn_of_threads(args.machine.threads);
-        if args.quality.is_some() && matches!(format, Format::Png | Format::Tiff) {
-            eprintln!("warning: --quality has no effect on {}, which is lossless", format.name());
+        if args.file_quality.is_some() && matches!(format, Format::Png | Format::Tiff) {
+            eprintln!("warning: --file-quality has no effect on {}, which is lossless", format.name());
         }
     }
     let job = Job {
@@ -178,7 +209,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
             models_dir: dirs::models_dir(),
             backend: args.machine.backend()?,
         })?,
-        output: Output { format: Some(format), quality: args.quality, metadata: metadata(&args) },
+        output: Output { format: Some(format), quality: args.file_quality, metadata: metadata(&args) },
         limits: Limits::for_own_files(),
         names: Names::new(&target, &inputs.list, format),
         originals: given.and(&inputs),
@@ -382,7 +413,7 @@ impl Job<'_> {
             model: args.model.clone(),
             look: self.look.clone(),
             seed: args.look.seed,
-            draft: args.draft,
+            quality: if args.draft { Quality::Draft } else { args.quality },
             ..Request::default()
         }
     }

@@ -165,6 +165,40 @@ fn bench_refuses_an_unknown_network_and_names_the_ones_there_are() {
 }
 
 #[test]
+fn each_quality_is_explained_with_its_own_plan_and_cost() {
+    let dir = folder();
+    let explain = |flags: &[&str]| {
+        let args = [&["upscale", "photo.png", "--explain", "--json"], flags].concat();
+        json(&enlarger(dir.path(), &args).assert().success())
+    };
+    let best = explain(&[]);
+    assert_eq!(explain(&["--quality", "best"])["plan"], best["plan"], "it is the default");
+    let draft = explain(&["--draft"]);
+    assert_eq!(explain(&["--quality", "draft"])["plan"], draft["plan"], "--draft is its short form");
+    let fast = explain(&["--quality", "fast"]);
+    assert!(fast["plan"]["notes"].to_string().contains("fast: animevideo-v3 does it alone"), "{fast}");
+    assert!(fast["plan"]["halo"].is_null() && draft["plan"]["halo"].is_u64(), "{fast} {draft}");
+    let seconds = |explained: &Value| explained["estimate"]["seconds"].as_f64().expect("a number");
+    assert!(seconds(&fast) < seconds(&best), "{fast} {best}");
+}
+
+#[test]
+fn a_wrong_quality_is_refused_with_the_ones_there_are() {
+    let dir = folder();
+    for (flags, words) in [
+        (&["--quality", "good"][..], &["draft, fast, best"][..]),
+        (&["--quality", "90"], &["draft, fast, best", "the quality of a JPEG, WebP or AVIF file is -q N"]),
+        (&["--quality", ""], &["draft, fast, best"]),
+        (&["--quality", "fast", "--draft"], &["--draft", "cannot be used with", "--quality"]),
+    ] {
+        let refused = enlarger(dir.path(), &[&["upscale", "photo.png"], flags].concat()).assert().code(2);
+        for word in words {
+            assert!(told(&refused).contains(word), "{flags:?}: {}", told(&refused));
+        }
+    }
+}
+
+#[test]
 fn a_draft_is_made_by_the_smallest_network_and_has_the_size_asked_for() {
     let dir = folder();
     let args =

@@ -161,6 +161,33 @@ fn the_result_says_who_made_it_and_by_what_plan() {
 }
 
 #[test]
+fn alpha_is_the_same_whether_the_model_makes_2x_or_4x() {
+    let dir = folder();
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let twice = crates.join("enlarger-nn/tests/reference/compact_x2_half.pth");
+    let cut_out = crates.join("enlarger-image/tests/golden/png_rgba8.png");
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+        let made = command.current_dir(dir.path()).env("ENLARGER_DATA_DIR", dir.path()).args(args);
+        let made = made.output().expect("the binary runs");
+        assert!(made.status.success(), "{args:?}: {}", text(&made.stderr));
+    };
+    let [twice, cut_out] = [&twice, &cut_out].map(|path| path.to_str().expect("a plain path"));
+    run(&["models", "add", twice, "--name", "twice"]);
+    let alpha = |model: &str| {
+        let name = format!("{model}.png");
+        run(&["upscale", cut_out, "-m", model, "-s", "2x", "-o", &name]);
+        let bytes = fs::read(dir.path().join(&name)).expect("it was written");
+        let picture = enlarger_image::decode(&bytes, &enlarger_image::Limits::default()).expect("a picture").picture;
+        let enlarger_image::Samples::U8(samples) = picture.samples else { panic!("8 bits went in") };
+        samples.into_iter().skip(3).step_by(4).collect::<Vec<u8>>()
+    };
+    let expected = alpha("animevideo-v3");
+    assert!(expected.iter().any(|a| *a > 0) && expected.iter().any(|a| *a < 255), "{expected:?}");
+    assert_eq!(alpha("twice"), expected);
+}
+
+#[test]
 fn wrong_words_are_refused_with_code_2_before_anything_runs() {
     for args in
         [&["upscale"][..], &["upscale", "x.png", "-s", "17x"], &["upscale", "x.png", "--quality", "0"], &["nonsense"]]

@@ -24,12 +24,13 @@ const creative: Snippet = {
     model: 'x4plus',
     seed: null,
     crop: null,
+    quality: 'best',
   },
   output: { format: 'webp' },
 };
 const precision: Snippet = {
   ...creative,
-  request: { ...creative.request, size: { factor: 3 }, look: { mode: 'precision', sharpen: 0, smart_grain: 7, ultra_detail: 30, flavor: null }, model: null },
+  request: { ...creative.request, size: { factor: 3 }, look: { mode: 'precision', sharpen: 0, smart_grain: 7, ultra_detail: 30, flavor: null }, model: null, quality: 'fast' },
   output: { format: 'jpeg', quality: 90 },
 };
 
@@ -42,7 +43,11 @@ function bench(...programs: [name: string, script: string][]) {
 }
 
 /** What a task is made of, as the page submits it. */
-const asked = ({ request: { size, look, model }, output, file }: Snippet) => ({ name: file, request: { size, look, ...(model ? { model } : {}) }, output });
+const asked = ({ request: { size, look, model, quality }, output, file }: Snippet) => ({
+  name: file,
+  request: { size, look, ...(model ? { model } : {}), ...(quality === 'fast' ? { quality } : {}) },
+  output,
+});
 
 test.for([creative, precision])('the curl snippet sends all settings, whatever the prompt and the file name hold: $request.look.mode', (snippet) => {
   const out = execFileSync('bash', ['-c', curl(snippet)], bench(['curl', 'exec cat']));
@@ -67,7 +72,7 @@ test('the command line has a flag for each setting that is not neutral', () => {
     '--engine', 'magnific_sharpy', '--optimized-for', '3d_renders', '--prompt', AWKWARD, '-f', 'webp',
   ]);
   expect(words(precision)).toEqual([
-    'upscale', creative.file, '-s', '3x', '--sharpen', '0', '--smart-grain', '7', '--ultra-detail', '30', '-f', 'jpeg', '-q', '90',
+    'upscale', creative.file, '-s', '3x', '--quality', 'fast', '--sharpen', '0', '--smart-grain', '7', '--ultra-detail', '30', '-f', 'jpeg', '-q', '90',
   ]);
   expect(words({ ...precision, file: '-v.png' }).slice(0, 2)).toEqual(['upscale', './-v.png']);
 });

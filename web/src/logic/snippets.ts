@@ -13,8 +13,12 @@ export interface Snippet {
 /** The body of a task without its image: what was not set is left out. */
 function task({ file, request, output }: Snippet): Record<string, unknown> {
   const { size, look, model } = request;
-  return { name: file, request: { size, look, ...(model ? { model } : {}) }, output };
+  const quality = qualityOf(request);
+  return { name: file, request: { size, look, ...(model ? { model } : {}), ...(quality ? { quality } : {}) }, output };
 }
+
+/** The quality, unless it is the one that is used if none is named. */
+const qualityOf = ({ quality }: UpscaleRequest) => (quality === 'best' ? undefined : quality);
 
 /** The flags of `enlarger upscale` are named as the fields are. */
 export function commandLine({ file, request, output }: Snippet): string {
@@ -23,6 +27,8 @@ export function commandLine({ file, request, output }: Snippet): string {
   const words = ['enlarger', 'upscale', shell(file.startsWith('-') ? `./${file}` : file)];
   for (const [name, value] of Object.entries(size)) words.push(name === 'factor' ? `-s ${value}x` : `--${name} ${value}`);
   if (model) words.push(`-m ${shell(model)}`);
+  const quality = qualityOf(request);
+  if (quality) words.push(`--quality ${quality}`);
   const neutral: readonly unknown[] = [0, null, 'automatic', 'standard'];
   for (const [name, value] of Object.entries(knobs)) {
     // One flag of Precision is enough to choose it, but all have their own defaults.

@@ -272,7 +272,8 @@ export function describe(task: Task): string {
     if (look.flavor) parts.push(S.flavors[look.flavor].split(':')[0]!.toLowerCase());
   }
   if (task.request.model) parts.push(task.request.model);
-  if (task.request.draft) parts.push('draft');
+  const { quality = 'best' } = task.request;
+  if (quality !== 'best') parts.push(S.qualities[quality][0].toLowerCase());
   return parts.join(', ');
 }
 

@@ -10,7 +10,7 @@ import * as snippets from '../logic/snippets.ts';
 import { S } from '../strings.ts';
 import { go } from '../state/route.ts';
 import { say } from '../state/store.ts';
-import type { Creative, Engine, Flavor, Model, OptimizedFor, OutputFormat, Precision } from '../types.ts';
+import type { Creative, Engine, Flavor, Model, OptimizedFor, OutputFormat, Precision, Quality } from '../types.ts';
 import { Choice, Dialog, Knob, Select, Trouble } from '../ui/controls.tsx';
 import { Cross } from '../ui/icons.tsx';
 
@@ -28,6 +28,7 @@ export function Controls() {
         <Manner />
         <Size />
         {desk.settings.value.mode === 'creative' ? <CreativeKnobs /> : <PrecisionKnobs />}
+        <Effort />
         <More />
         <Presets />
       </div>
@@ -166,6 +167,19 @@ function PrecisionKnobs() {
   );
 }
 
+function Effort() {
+  const { quality } = desk.settings.value;
+  return (
+    <Choice<Quality>
+      label={S.enlarge.quality}
+      hint={S.qualities[quality][1]}
+      value={quality}
+      options={(Object.keys(S.qualities) as Quality[]).map((value) => ({ value, label: S.qualities[value][0] }))}
+      onChange={(next) => desk.change({ quality: next })}
+    />
+  );
+}
+
 function More() {
   const models = useSignal<Model[]>([]);
   useEffect(() => {
@@ -229,7 +243,7 @@ function Presets() {
         <ul class="chips">
           {list.map((p) => (
             <li key={p.name} class="chip">
-              <button type="button" onClick={() => desk.change(p.settings)}>
+              <button type="button" onClick={() => desk.apply(p)}>
                 {p.name}
               </button>
               <button

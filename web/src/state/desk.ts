@@ -6,7 +6,7 @@ import { megapixels } from '../logic/format.ts';
 import { FACTORS, fits, previewSide, resultSize, type Extent } from '../logic/sizes.ts';
 import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
 import { S } from '../strings.ts';
-import type { Creative, Crop, Look, Output, Precision, Task, UpscaleRequest } from '../types.ts';
+import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../types.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
 import { forget, keep, recall } from './keep.ts';
 import { limits } from './service.ts';
@@ -47,6 +47,7 @@ export interface Settings {
   factor: number;
   creative: Omit<Creative, 'mode'>;
   precision: Omit<Precision, 'mode'>;
+  quality: Quality;
   model: string | null;
   output: Output;
 }
@@ -64,25 +65,31 @@ export const NEUTRAL: Settings = {
     prompt: null,
   },
   precision: { sharpen: 7, smart_grain: 7, ultra_detail: 30, flavor: null },
+  quality: 'best',
   model: null,
   output: { format: 'png' },
 };
 
-const isSettings = (v: unknown): v is Settings =>
-  typeof v === 'object' && v !== null && Object.keys(NEUTRAL).every((key) => key in v);
+/** What earlier versions kept has no quality. */
+type Kept<T extends Partial<Settings>> = Omit<T, 'quality'> & { quality?: Quality };
+const isSettings = (v: unknown): v is Kept<Settings> =>
+  typeof v === 'object' && v !== null && Object.keys(NEUTRAL).every((key) => key in v || key === 'quality');
 
-export const settings = stored<Settings>('settings', NEUTRAL, isSettings);
+const kept = stored<Kept<Settings>>('settings', NEUTRAL, isSettings);
+export const settings = computed<Settings>(() => ({ quality: NEUTRAL.quality, ...kept.value }));
 export const change = (part: Partial<Settings>) => {
-  settings.value = { ...settings.value, ...part };
+  kept.value = { ...settings.value, ...part };
 };
 
 /** A preset is everything but the size. */
-export type Preset = { name: string; settings: Omit<Settings, 'factor'> };
+export type Preset = { name: string; settings: Kept<Omit<Settings, 'factor'>> };
 export const presets = stored<Preset[]>(
   'presets',
   [],
   (v): v is Preset[] => Array.isArray(v) && v.every((p) => typeof p?.name === 'string' && isSettings({ factor: 0, ...p.settings })),
 );
+
+export const apply = (preset: Preset) => change({ quality: NEUTRAL.quality, ...preset.settings });
 
 export const look = computed<Look>(() => {
   const { mode, creative, precision } = settings.value;
@@ -90,7 +97,8 @@ export const look = computed<Look>(() => {
 });
 
 export function requestFor(factor: number, crop: Crop | null = null): UpscaleRequest {
-  return { size: { factor }, look: look.value, model: settings.value.model, seed: null, crop };
+  const { model, quality } = settings.value;
+  return { size: { factor }, look: look.value, model, seed: null, crop, quality };
 }
 
 // ---------------------------------------------------------------- taking pictures in
@@ -192,7 +200,7 @@ export async function takeAgain(task: Task): Promise<void> {
   const { mode, ...knobs } = request.look;
   const factor = 'factor' in request.size ? request.size.factor : settings.value.factor;
   const fromTask = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
-  change({ mode, factor, model: request.model, ...fromTask });
+  change({ mode, factor, model: request.model, quality: request.quality ?? NEUTRAL.quality, ...fromTask });
 }
 
 export function putAway(picture: Picture): void {
@@ -375,9 +383,10 @@ async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, sl
   try {
     const image = await addressOf(picture);
     if (stop.aborted) return;
-    for (const draft of slow ? [true, false] : [false]) {
+    const qualities = new Set<Quality>([...(slow ? ['draft' as const] : []), request.quality ?? NEUTRAL.quality]);
+    for (const quality of qualities) {
       const started = performance.now();
-      const submission = { image, name: picture.name, request: { ...request, draft }, output: { format: 'png' as const } };
+      const submission = { image, name: picture.name, request: { ...request, quality }, output: { format: 'png' as const } };
       const result = await api.preview(submission, stop);
       strip.value = { picture, crop, result, seconds: (performance.now() - started) / 1000 };
     }

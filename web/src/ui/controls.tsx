@@ -58,16 +58,17 @@ export function Knob({ label, hint, value, min, max, neutral, onChange }: KnobPr
 interface ChoiceProps<T> {
   label: string;
   hideLabel?: boolean;
+  hint?: string;
   value: T;
   options: readonly { value: T; label: ComponentChildren; title?: string; dimmed?: boolean }[];
   onChange: (value: T) => void;
 }
 
 /** A few exclusive options in a row: radio buttons by nature, so arrow keys work. */
-export function Choice<T extends string | number>({ label, hideLabel, value, options, onChange }: ChoiceProps<T>) {
+export function Choice<T extends string | number>({ label, hideLabel, hint, value, options, onChange }: ChoiceProps<T>) {
   const name = useId();
   return (
-    <fieldset class="choice">
+    <fieldset class="choice" aria-describedby={hint && `${name}-hint`}>
       <legend class={hideLabel ? 'sr' : ''}>{label}</legend>
       <div class="choice-row">
         {options.map((o) => (
@@ -77,6 +78,11 @@ export function Choice<T extends string | number>({ label, hideLabel, value, opt
           </label>
         ))}
       </div>
+      {hint && (
+        <p id={`${name}-hint`} class="hint">
+          {hint}
+        </p>
+      )}
     </fieldset>
   );
 }

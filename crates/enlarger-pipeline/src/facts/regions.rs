@@ -91,9 +91,8 @@ impl Region {
 
     /// Whether a block's centre lies in it.
     pub(super) fn holds(&self, survey: &Survey, [column, row]: [usize; 2]) -> bool {
-        let inside = |centre: usize, start: u32, side: u32| {
-            (start as usize..start as usize + side as usize).contains(&centre)
-        };
+        let inside =
+            |centre: usize, start: u32, side: u32| (start as usize..start as usize + side as usize).contains(&centre);
         let centre = |range: &std::ops::Range<usize>| range.start.midpoint(range.end);
         inside(centre(&survey.columns[column]), self.area.x, self.area.width)
             && inside(centre(&survey.rows[row]), self.area.y, self.area.height)
@@ -120,7 +119,8 @@ impl Blocks {
     }
 
     fn places(self) -> impl Iterator<Item = [usize; 2]> {
-        (self.first[1]..=self.last[1]).flat_map(move |row| (self.first[0]..=self.last[0]).map(move |column| [column, row]))
+        (self.first[1]..=self.last[1])
+            .flat_map(move |row| (self.first[0]..=self.last[0]).map(move |column| [column, row]))
     }
 
     /// Whether they overlap or touch, so that they would once they have grown.
@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn rectangles_that_meet_become_one_and_others_stay() {
-        let boxes = vec![blocks([0, 0], [1, 1]), blocks([9, 9], [9, 9]), blocks([2, 2], [3, 3]), blocks([5, 1], [6, 1])];
+        let boxes =
+            vec![blocks([0, 0], [1, 1]), blocks([9, 9], [9, 9]), blocks([2, 2], [3, 3]), blocks([5, 1], [6, 1])];
         assert_eq!(merged(boxes), [blocks([0, 0], [3, 3]), blocks([5, 1], [6, 1]), blocks([9, 9], [9, 9])]);
     }
 }

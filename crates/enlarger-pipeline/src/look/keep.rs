@@ -75,10 +75,14 @@ fn calm(cells: &[f32], width: usize, n: usize, colours: usize) -> Vec<f32> {
     let at = |x: usize, y: usize| &cells[(y * width + x) * n..][..colours];
     let calm = |i: usize| {
         let (x, y) = (i % width, i / width);
-        let around = [(x.saturating_sub(1), y), ((x + 1).min(width - 1), y), (x, y.saturating_sub(1)), (x, (y + 1).min(height - 1))];
-        let differs = |(ox, oy): (usize, usize)| {
-            at(x, y).iter().zip(at(ox, oy)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-        };
+        let around = [
+            (x.saturating_sub(1), y),
+            ((x + 1).min(width - 1), y),
+            (x, y.saturating_sub(1)),
+            (x, (y + 1).min(height - 1)),
+        ];
+        let differs =
+            |(ox, oy): (usize, usize)| at(x, y).iter().zip(at(ox, oy)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let most = around.into_iter().map(differs).fold(0.0, f32::max);
         CALM * CALM / (CALM * CALM + most * most)
     };

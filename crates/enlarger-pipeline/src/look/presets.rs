@@ -17,15 +17,37 @@ pub(crate) struct Networks {
     soft: &'static str,
     /// What is not clean, when something is to be invented: it must not grow out of the noise and the blocks.
     restored: &'static str,
+    /// What [`Quality::Fast`](crate::request::Quality::Fast) uses instead.
+    fast: Fast,
+}
+
+/// Small networks, of which one does it all: none is a mean, and none is cleaned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fast {
+    /// Pictures without visible damage that become at most twice as large. A 2x network is enough.
+    twice: &'static str,
+    /// Pictures without visible damage that become larger.
+    clean: &'static str,
+    /// Pictures that are damaged or soft.
+    otherwise: &'static str,
 }
 
 impl Networks {
-    /// The same for all.
+    /// The same for all, but for the small ones.
     const fn one(name: &'static str) -> Self {
-        Self { clean: name, damaged: name, soft: name, restored: name }
+        Self { clean: name, damaged: name, soft: name, restored: name, fast: FAST }
     }
 
-    /// The one for a condition.
+    /// The small one for a condition and a factor.
+    pub fn fast(&self, condition: Condition, factor: f32) -> &'static str {
+        match condition {
+            Condition::Clean if factor <= 2.0 => self.fast.twice,
+            Condition::Clean => self.fast.clean,
+            Condition::Damaged | Condition::Soft => self.fast.otherwise,
+        }
+    }
+
+    /// The best for a condition.
     pub fn of(&self, condition: Condition, inventing: bool) -> &'static str {
         match condition {
             Condition::Clean => self.clean,
@@ -57,10 +79,12 @@ pub(crate) struct Preset {
 
 const DF2K: &str = "realsr-df2k";
 const X4PLUS: &str = "x4plus";
+const SMALL: &str = "animevideo-v3";
 /// Half-way between the photo networks: natural texture, with half the artefacts of each.
 const MIDDLE: &str = "realsr-df2k+x4plus@0.5";
 /// Cleaned by one network, enlarged by the other: crisper than the first alone, and the second has no damage to draw.
 const RESTORED: &str = "x4plus/realsr-df2k";
+const FAST: Fast = Fast { twice: SMALL, clean: SMALL, otherwise: SMALL };
 /// A network with a share of the small one: what only one of the two invents is weaker, what both see
 /// stays. Closer to the truth than any one network on every kind of input (docs/quality.md), for a thirtieth more time.
 const PHOTO: Networks = Networks {
@@ -68,6 +92,7 @@ const PHOTO: Networks = Networks {
     damaged: "x4plus+animevideo-v3@0.3",
     soft: X4PLUS,
     restored: RESTORED,
+    fast: FAST,
 };
 /// Skin has no dots and no stray hairs then.
 const PORTRAIT: Networks = Networks { clean: MIDDLE, ..PHOTO };

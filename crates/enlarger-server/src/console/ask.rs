@@ -24,7 +24,7 @@ pub(crate) struct Submission {
     /// The picture's name, for the names of files.
     #[schema(required = false, max_length = 255)]
     name: String,
-    /// Size, look, model, seed, crop and draft (quickly, by the smallest network), as a task's detail shows them.
+    /// Size, look, model, seed, crop and quality (draft, fast or best), as a task's detail shows them.
     #[schema(value_type = Object, required = false)]
     request: Request,
     /// The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100).

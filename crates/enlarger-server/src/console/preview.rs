@@ -38,7 +38,7 @@ const PREVIEW_RESULT_PIXELS: u64 = 2048 * 2048;
     post, path = "/api/preview", operation_id = "preview", tag = "Console",
     summary = "Enlarge a small part of a picture at once",
     description = "Goes the same way as a task, beside the queue, and stops when the client hangs up. `request.crop` names the \
-        part, at most 512 x 512 pixels. With `request.draft` the smallest network makes it, in a fraction of the time.",
+        part, at most 512 x 512 pixels. With the quality `draft` the smallest network makes it, in a fraction of the time.",
     request_body(content = Submission, content_type = "application/json"),
     responses(
         (status = 200, description = "The part, enlarged", content_type = "image/png", body = Vec<u8>),
@@ -135,7 +135,7 @@ pub(crate) struct EstimateRequest {
     /// Pixels down.
     #[schema(minimum = 1, maximum = 300000)]
     height: u32,
-    /// Size, look, model, seed, crop and draft.
+    /// Size, look, model, seed, crop and quality (draft, fast or best).
     #[schema(value_type = Object, required = false)]
     request: Request,
 }

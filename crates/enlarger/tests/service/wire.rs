@@ -352,17 +352,47 @@ fn a_public_url_under_a_path_is_what_clients_are_told() {
 }
 
 #[test]
-fn a_preview_that_asks_for_a_draft_is_made_by_the_smallest_network() {
+fn a_preview_is_a_draft_by_the_smallest_network_or_fast_by_the_named_one() {
     let server = Server::start(&[]);
     let image = base64(&photo(64, 48));
-    let preview = |model: &str, draft: bool| {
+    let preview = |model: &str, (field, value): (&str, Value)| {
         let crop = json!({ "x": 8, "y": 8, "width": 24, "height": 16 });
-        let request = json!({ "size": { "factor": 4.0 }, "model": model, "crop": crop, "draft": draft });
+        let request = json!({ "size": { "factor": 4.0 }, "model": model, "crop": crop, field: value });
         let answer = server.post("/api/preview", &json!({ "image": image, "request": request }));
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(png_size(&answer.bytes), (96, 64));
         enlarger_image::decode(&answer.bytes, &enlarger_image::Limits::default()).expect("a picture").picture.samples
     };
-    let draft = preview("x4plus-anime-6b", true);
-    assert!(draft == preview("animevideo-v3", false) && draft != preview("x4plus-anime-6b", false));
+    let quality = |name: &str| ("quality", json!(name));
+    let draft = preview("x4plus-anime-6b", quality("draft"));
+    let best = preview("x4plus-anime-6b", quality("best"));
+    assert!(draft == preview("animevideo-v3", quality("best")) && draft != best);
+    assert!(preview("x4plus-anime-6b", quality("fast")) == best);
+    // As earlier clients ask for it.
+    assert!(preview("x4plus-anime-6b", ("draft", json!(true))) == draft);
+    assert!(preview("x4plus-anime-6b", ("draft", json!(false))) == best);
+}
+
+#[test]
+fn our_own_routes_take_a_quality_and_refuse_a_wrong_one_with_those_there_are() {
+    let server = Server::start(&[]);
+    let seconds = |quality: &str| {
+        let body = json!({ "width": 640, "height": 480, "request": { "quality": quality, "size": { "factor": 4.0 } } });
+        server.post("/api/estimate", &body).json()["seconds"].as_f64().expect("a number")
+    };
+    let (fast, best) = (seconds("fast"), seconds("best"));
+    assert!(fast > 0.0 && 10.0 * fast <= best, "{fast} s of {best} s");
+
+    let image = base64(&photo(32, 24));
+    let submit = |request: Value| server.post("/api/tasks", &json!({ "image": image, "request": request }));
+    let task = submit(json!({ "quality": "fast" })).json();
+    assert_eq!(task["request"]["quality"], "fast", "{task}");
+    server.wait_done(task["task_id"].as_str().expect("an id"));
+    for wrong in [json!("good"), json!(90), json!("FAST"), json!({})] {
+        let refused = submit(json!({ "quality": wrong }));
+        assert_eq!(refused.status, 400, "{wrong}: {}", refused.text());
+        let param = &refused.json()["invalid_params"][0];
+        assert_eq!(param["name"], "request");
+        assert!(param["reason"].as_str().unwrap().contains("quality must be draft, fast or best"), "{wrong}: {param}");
+    }
 }
