@@ -202,11 +202,6 @@ impl CanvasSink<'_, '_> {
     pub fn mixing(self, share: f32) -> Self {
         Self { share, ..self }
     }
-
-    /// The plane that it fills.
-    pub fn plane(&self) -> Plane {
-        self.plane
-    }
 }
 
 impl Sink for CanvasSink<'_, '_> {

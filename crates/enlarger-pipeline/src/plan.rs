@@ -154,7 +154,7 @@ impl Ensemble {
 pub struct Patch {
     /// Where it lies, in pixels of what the pass starts from.
     pub area: Crop,
-    /// By which networks, of the same scale as the pass's.
+    /// By which networks: of the pass's scale, or in a pass that makes 2x of 2x or 4x.
     #[serde(flatten)]
     pub by: Ensemble,
 }
@@ -251,7 +251,7 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     // What a person names does as it does, and a draft is to be quick.
     let rounds = if request.model.is_some() || draft { 0 } else { rounds(facts) };
     let patches = if request.model.is_none() && request.quality == Quality::Best {
-        inside(choose_patches(facts, &look, &network, models, &mut notes)?, request.crop)
+        inside(choose_patches(facts, &look, &network, factor, models, &mut notes)?, request.crop)
     } else {
         Vec::new()
     };
@@ -458,7 +458,7 @@ fn choose<'a>(
             notes.push(format!("fast: {name} does it alone; the picture looks like {words}"));
             return Ok(small);
         }
-        (None, Quality::Draft | Quality::Best) => best(facts, look, models, notes)?,
+        (None, Quality::Draft | Quality::Best) => best(facts, look, factor, models, notes)?,
         (Some(name), quality) => {
             if quality == Quality::Fast {
                 notes.push(format!("fast changes nothing here: {name} was named"));
@@ -478,6 +478,7 @@ fn choose<'a>(
 fn best<'a>(
     facts: &Facts,
     look: &Look,
+    factor: f32,
     models: &'a [ModelInfo],
     notes: &mut Vec<String>,
 ) -> Result<Choice<'a>, PipelineError> {
@@ -487,7 +488,7 @@ fn best<'a>(
         Look::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavour for {}", flavor.what())),
         Look::Precision(_) => (false, String::new()),
     };
-    let name = look::networks(look, facts.content).of(facts.condition, inventing);
+    let name = look::networks(look, facts.content).of(facts.condition, inventing, factor);
     notes.push(format!("{name}: the picture looks like {}{cause}", facts.words()));
     find(name, false, models)
 }
@@ -497,17 +498,21 @@ fn choose_patches<'a>(
     facts: &Facts,
     look: &Look,
     rest: &Choice<'a>,
+    factor: f32,
     models: &'a [ModelInfo],
     notes: &mut Vec<String>,
 ) -> Result<Vec<(Crop, Choice<'a>)>, PipelineError> {
     let mut patches = Vec::new();
     for region in &facts.regions {
-        let name = look::networks(look, region.content).of(region.condition, false);
+        let name = look::networks(look, region.content).of(region.condition, false, factor);
         let mut choice = find(name, false, models)?;
         // A region is enlarged in one pass: what is to be cleaned first is only cleaned.
         choice = choice.restore.map_or(choice, Choice::of);
         choice = restrained(choice, look, models);
-        if choice.model.scale == rest.model.scale && choice.ensemble() != rest.ensemble() {
+        // In a pass that makes 2x, 2x networks meet 4x ones, whose results are halved.
+        let scales = [choice.model.scale, rest.model.scale];
+        let fits = scales[0] == scales[1] || factor <= 2.0 && scales.iter().all(|scale| matches!(scale, 2 | 4));
+        if fits && choice.ensemble() != rest.ensemble() {
             let Crop { x, y, width, height } = region.area;
             let (name, words) = (&choice.model.name, region.words());
             notes.push(format!("{name} for {width}x{height} pixels at {x},{y}, which look like {words}"));

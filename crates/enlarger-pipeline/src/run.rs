@@ -12,7 +12,7 @@ use enlarger_nn::{RunOptions, Source};
 
 use crate::{
     blend::blend,
-    canvas::{Canvas, CanvasSink, PictureSource, Plane, View},
+    canvas::{Canvas, PictureSource, Plane, View},
     error::PipelineError,
     look::Filter,
     memory,
@@ -52,7 +52,7 @@ pub(crate) fn run(
             Step::Network { by, scale, halve, patches, .. } => {
                 let factor = if *halve { scale / 2 } else { *scale };
                 let bits = plan.bits_after(index);
-                let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha, factor, halve: *halve, bits };
+                let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha, factor, bits };
                 let seen = if index == 0 { View { picture: &framed, part } } else { View::of(&current) };
                 pass.run(&current, seen, by, patches)?
             }
@@ -122,9 +122,8 @@ struct Pass<'a> {
     options: &'a RunOptions,
     meter: &'a Meter<'a>,
     alpha: &'a AlphaWay,
+    /// What it makes. Results of networks that make twice as much are halved.
     factor: u32,
-    /// Whether the networks' results are twice as large as that.
-    halve: bool,
     bits: u8,
 }
 
@@ -140,9 +139,7 @@ impl Pass<'_> {
             blend(&mut picture, &piece, [area.x, area.y].map(|start| start * factor), RIM * factor);
         }
         if let AlphaWay::Network(alpha) = self.alpha {
-            let canvas = Canvas::new(&mut picture, MARGIN * factor);
-            let halve = self.networks.get(alpha)?.scale() == 2 * factor;
-            self.plane(seen, alpha, &canvas.sink(Plane::Alpha, halve))?;
+            self.plane(seen, alpha, &Canvas::new(&mut picture, MARGIN * factor), Plane::Alpha, 1.0)?;
         }
         if from.channels.has_alpha() {
             match self.alpha {
@@ -165,20 +162,29 @@ impl Pass<'_> {
         let View { picture, part } = seen;
         let mut result = blank(part.width * self.factor, part.height * self.factor, picture, self.bits)?;
         let canvas = Canvas::new(&mut result, MARGIN * self.factor);
-        self.plane(seen, &by.model, &canvas.sink(Plane::Colour, self.halve))?;
+        self.plane(seen, &by.model, &canvas, Plane::Colour, 1.0)?;
         if let Some(mix) = &by.mix {
-            self.plane(seen, &mix.model, &canvas.sink(Plane::Colour, self.halve).mixing(mix.share))?;
+            self.plane(seen, &mix.model, &canvas, Plane::Colour, mix.share)?;
         }
         Ok(result)
     }
 
-    fn plane(&self, seen: View<'_>, model: &str, sink: &CanvasSink<'_, '_>) -> Result<(), PipelineError> {
+    /// Fills a plane of a canvas, or mixes a share into what is there.
+    fn plane(
+        &self,
+        seen: View<'_>,
+        model: &str,
+        canvas: &Canvas<'_>,
+        plane: Plane,
+        share: f32,
+    ) -> Result<(), PipelineError> {
         let network = self.networks.get(model)?;
-        let source = PictureSource::new(seen, MARGIN, sink.plane());
+        let source = PictureSource::new(seen, MARGIN, plane);
+        let sink = canvas.sink(plane, network.scale() == 2 * self.factor).mixing(share);
         let pixels = u64::from(source.width()) * u64::from(source.height());
         let started = Instant::now();
         let part = self.meter.begin(model, pixels);
-        enlarger_nn::upscale(&network, &source, sink, self.options, &|p| part.tick(p))?;
+        enlarger_nn::upscale(&network, &source, &sink, self.options, &|p| part.tick(p))?;
         let took = started.elapsed();
         self.networks.learn(model, pixels, took);
         self.meter.end(part, took);

@@ -110,9 +110,16 @@ fn a_photograph_on_a_page_is_found_where_it_lies_and_a_page_alone_has_none() {
 
 #[test]
 fn a_part_that_was_compressed_is_found_in_a_clean_photograph() {
-    let mut collage = photo();
-    let part = Crop { x: 64, y: 32, width: 192, height: 160 };
-    paste(&mut collage, &decode(&encode(&photo(), Format::Jpeg, Some(30))), part, [part.x, part.y]);
+    // Nine copies of a photograph, and in the middle a part of one as JPEG.
+    let one = photo();
+    let (width, height) = (3 * one.width, 3 * one.height);
+    let samples = Samples::U8(vec![0; (width * height * 3) as usize]);
+    let mut collage = Picture { width, height, samples, ..one.clone() };
+    let whole = Crop { x: 0, y: 0, width: one.width, height: one.height };
+    (0..9).for_each(|i| paste(&mut collage, &one, whole, [i % 3 * one.width, i / 3 * one.height]));
+    let part = Crop { x: 64, y: 32, width: 256, height: 224 };
+    let compressed = decode(&encode(&one, Format::Jpeg, Some(30)));
+    paste(&mut collage, &compressed, part, [one.width + part.x, one.height + part.y]);
     let facts = Facts::of(&collage);
     assert_eq!((facts.condition, facts.regions.len()), (Condition::Clean, 1), "{facts:?}");
     assert_eq!(facts.regions[0].condition, Condition::Damaged);
@@ -168,7 +175,7 @@ fn patches_follow_a_crop_and_are_left_out_where_a_person_or_a_preset_decides() {
     let (found, whole) = (patches(&cropped)[0].0, facts.regions[0].area);
     assert_eq!((found.x, found.y), (0, whole.y.saturating_sub(crop.y)));
     assert_eq!(found.y + found.height, crop.height.min(whole.y + whole.height - crop.y));
-    let preset = Creative { optimized_for: OptimizedFor::NatureNLandscapes, ..Creative::default() };
+    let preset = Creative { optimized_for: OptimizedFor::ArtNIllustration, ..Creative::default() };
     for request in [
         Request { model: Some("x4plus".into()), ..Request::default() },
         Request { quality: Quality::Fast, ..Request::default() },

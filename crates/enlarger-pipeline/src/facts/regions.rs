@@ -71,7 +71,9 @@ impl Rule {
         });
         let regions = merged(large.collect()).into_iter().filter_map(|blocks| {
             let area = blocks.area(survey, self.grow)?;
-            let condition = condition(probable(survey.mean(blocks.places())?));
+            // Blocks at its sides are half of what is around it.
+            let inside = blocks.places().filter(|[x, y]| belongs[y * survey.columns.len() + x]);
+            let condition = condition(probable(survey.mean(inside)?));
             Some(Region { area, content: self.content, condition })
         });
         regions.collect()
