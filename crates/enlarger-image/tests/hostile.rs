@@ -251,6 +251,17 @@ fn a_file_that_may_be_cut_is_tried_when_it_is_accepted_and_decoded_once_where_th
 }
 
 #[test]
+fn what_is_wrong_with_a_png_is_said_in_words() {
+    let (whole, ends) = png(64, &[]);
+    let said = |bytes: &[u8]| decode(bytes, &own_limits()).expect_err("it is damaged").to_string();
+    let mut flipped = whole.clone();
+    // The last byte of the first chunk of pixels is of its checksum.
+    let end = ends.iter().copied().find(|&end| whole[..end].windows(4).any(|w| w == b"IDAT")).expect("pixels");
+    flipped[end - 1] ^= 1;
+    assert_eq!(said(&flipped), "the PNG file is damaged: the checksum of its IDAT chunk is wrong");
+}
+
+#[test]
 fn damaged_texts_and_profiles_of_a_png_are_inflated_within_the_limit_of_all() {
     let limits = Limits { max_metadata: 1 << 20, ..Limits::default() };
     // 600 KB of zeros without the checksum at their end.
@@ -262,7 +273,12 @@ fn damaged_texts_and_profiles_of_a_png_are_inflated_within_the_limit_of_all() {
         let alone = decode(&png(16, one).0, &limits).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(alone.picture.metadata.texts.is_empty(), "{what}: it is damaged");
         let error = header(&png(16, &[&one[..], other].concat()).0, &limits).expect_err(what);
-        assert!(matches!(error, ImageError::MetadataTooLarge { what: "text", .. }), "{what}: {error}");
+        // The limit is told, not what was left of it.
+        let all = limits.max_metadata;
+        assert!(
+            matches!(error, ImageError::MetadataTooLarge { what: "text", limit } if limit == all),
+            "{what}: {error}"
+        );
     }
     // A file has one profile: what comes behind a damaged one is not tried.
     let profile = |data: &[u8]| png_chunk(b"iCCP", &[b"one\0\0", data].concat());

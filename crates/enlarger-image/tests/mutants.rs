@@ -109,11 +109,25 @@ fn three_thousand(seeds: &[Vec<u8>], repaired: fn(&mut [u8]), least: usize) {
         let _ = probe(&bytes, &limits());
         match decode(&bytes, &limits()) {
             Ok(_) => read += 1,
-            Err(error) => assert!(error.hint().is_some() && !error.to_string().contains("gave up"), "{i}: {error}"),
+            Err(error) => {
+                let said = error.to_string();
+                let of_code = ["gave up", "{", "[", "::", "Some(", "`"].iter().any(|sign| said.contains(sign));
+                assert!(error.hint().is_some() && !of_code && !has_code_name(&said), "{i}: {error}");
+            }
         }
     }
     assert!((least..2700).contains(&read), "{read} of 3000 were read: the mutations say little");
     assert!(peak() <= idle + MOST_MEMORY, "{} KB over idle", peak() - idle);
+}
+
+/// Whether a word is the name of something in Rust, such as `BadFilter`. `WebP` and the names of chunks are shorter, `YCbCr` is the field's.
+fn has_code_name(text: &str) -> bool {
+    let word = |word: &str| {
+        word.len() > 4
+            && word != "YCbCr"
+            && word.as_bytes().windows(2).any(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase())
+    };
+    text.split(|c: char| !c.is_alphanumeric()).any(word)
 }
 
 #[test]

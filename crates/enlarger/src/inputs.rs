@@ -241,8 +241,8 @@ fn nothing_in(findings: &Findings) -> anyhow::Error {
 
 /// A file that cannot be opened is not passed over: reading it will tell why.
 fn says_it_is_a_result(path: &Path) -> bool {
-    // Opening a named pipe would wait for somebody to write.
-    path.is_file()
+    // Opening a named pipe would wait for somebody to write, and so would reading a file of the system's that says it is empty.
+    path.metadata().is_ok_and(|file| file.is_file() && file.len() > 0)
         && std::fs::File::open(path)
             .and_then(|file| enlarger_image::provenance(&mut std::io::BufReader::with_capacity(4096, file)))
             .is_ok_and(|note| note.is_some())

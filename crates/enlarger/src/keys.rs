@@ -35,8 +35,8 @@ enum Command {
     },
     /// Revoke a key. It opens nothing any more, at once.
     Revoke {
-        /// Its beginning, as `list` shows it.
-        prefix: String,
+        /// Its beginning, as `list` shows it, or its name if no other has it.
+        key: String,
     },
 }
 
@@ -48,6 +48,9 @@ pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
         let store = open_store(&config).await?;
         match args.command {
             Command::Create { name, admin } => {
+                if keys::list(&store).await?.iter().any(|key| key.name == name && key.revoked_at.is_none()) {
+                    eprintln!("warning: another key is named {name}, too; their beginnings tell them apart");
+                }
                 let new = keys::create(&store, &name, admin).await?;
                 eprintln!("This is the only time the key is shown:");
                 println!("{}", new.key);
@@ -61,14 +64,30 @@ pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
                     list(&all);
                 }
             }
-            Command::Revoke { prefix } => {
+            Command::Revoke { key } => {
+                let prefix = prefix_of(&key, &keys::list(&store).await?)?;
                 let revoked = keys::revoke(&store, &prefix).await?;
-                let missing = || Hinted::error(format!("there is no key {prefix}"), "`enlarger keys list` shows them");
+                let missing = || Hinted::error(format!("there is no key {key}"), "`enlarger keys list` shows them");
                 println!("{} opens nothing any more", revoked.ok_or_else(missing)?.prefix);
             }
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The beginning of the key that was meant: by itself, or by a name that no other key has which is not revoked.
+fn prefix_of(word: &str, all: &[keys::ApiKey]) -> anyhow::Result<String> {
+    let named = |key: &&keys::ApiKey| key.name == word && key.revoked_at.is_none();
+    let named: Vec<&str> = all.iter().filter(named).map(|key| key.prefix.as_str()).collect();
+    match named[..] {
+        _ if all.iter().any(|key| key.prefix == word) => Ok(word.to_owned()),
+        [prefix] => Ok(prefix.to_owned()),
+        [] => Ok(word.to_owned()),
+        _ => Err(Hinted::error(
+            format!("{} keys are named {word}", named.len()),
+            format!("revoke one by its beginning: {}", named.join(", ")),
+        )),
+    }
 }
 
 fn list(all: &[keys::ApiKey]) {

@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 /// Makes pictures 2x to 16x larger, on this machine.
 ///
 /// Exit codes: 0 all done; 1 at least one picture failed (the others were made); 2 the command line was wrong;
-/// 130 interrupted.
+/// 129, 130, 131 and 143 stopped by SIGHUP, Ctrl-C, SIGQUIT and SIGTERM, without a half-written file.
 #[derive(Debug, Parser)]
 #[command(name = "enlarger", version, max_term_width = 100)]
 struct Cli {

@@ -2,6 +2,7 @@
 
 use std::{
     io::IsTerminal,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -97,6 +98,8 @@ pub struct Batch {
     bars: Option<(MultiProgress, ProgressBar)>,
     quiet: bool,
     total: usize,
+    /// Of the pictures that failed, the first name for each hint and whether there are more.
+    hints: Mutex<Vec<(String, String, bool)>>,
 }
 
 impl Batch {
@@ -112,7 +115,7 @@ impl Batch {
             }
             (multi, all)
         });
-        Self { bars, quiet, total }
+        Self { bars, quiet, total, hints: Mutex::default() }
     }
 
     /// A file is begun; `index` counts from 0.
@@ -128,7 +131,7 @@ impl Batch {
         if bar.is_none() && !self.quiet {
             eprintln!("[{}/{}] {name}", index + 1, self.total);
         }
-        File { batch: self, bar, name: name.to_owned(), said: std::sync::Mutex::new(Instant::now()) }
+        File { batch: self, bar, name: name.to_owned(), said: Mutex::new(Instant::now()) }
     }
 
     /// A line that stays.
@@ -140,24 +143,34 @@ impl Batch {
         }
     }
 
-    /// An error that stays, quiet or not.
+    /// An error that stays, quiet or not. Its hint comes at the end, where it is said once for all that have the same.
     pub fn fail(&self, name: &str, error: &anyhow::Error) {
-        let message = sentence(error);
-        let text = match hint_of(error) {
-            Some(hint) => format!("error: {name}: {message}\nhint: {hint}"),
-            None => format!("error: {name}: {message}"),
-        };
+        let text = format!("error: {name}: {}", sentence(error));
         match &self.bars {
             Some((multi, _)) => multi.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),
         }
+        let Some(hint) = hint_of(error) else { return };
+        let mut hints = self.hints.lock().expect("nothing panics with it");
+        match hints.iter_mut().find(|(known, ..)| *known == hint) {
+            Some((.., more)) => *more = true,
+            None => hints.push((hint, name.to_owned(), false)),
+        }
     }
 
-    /// All is over; the bars go.
+    /// All is over; the bars go, the hints come.
     pub fn finish(&self) {
         if let Some((multi, all)) = &self.bars {
             all.finish_and_clear();
             let _ = multi.clear();
+        }
+        let hints = self.hints.lock().expect("nothing panics with it");
+        for (hint, name, more) in hints.iter() {
+            // Whose it is goes without saying if it is the only one, or that of many.
+            match *more || hints.len() == 1 {
+                true => eprintln!("hint: {hint}"),
+                false => eprintln!("hint: {name}: {hint}"),
+            }
         }
     }
 }
@@ -167,7 +180,7 @@ pub struct File<'a> {
     batch: &'a Batch,
     bar: Option<ProgressBar>,
     name: String,
-    said: std::sync::Mutex<Instant>,
+    said: Mutex<Instant>,
 }
 
 impl File<'_> {

@@ -105,8 +105,9 @@ fn is_dropping(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b"._") || names.iter().any(|dropping| name == *dropping)
 }
 
+/// What a thing is that is neither a file nor a folder.
 #[cfg(unix)]
-fn special(kind: FileType) -> Option<&'static str> {
+pub fn special(kind: FileType) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt;
     match kind {
         kind if kind.is_file() => None,
@@ -116,8 +117,9 @@ fn special(kind: FileType) -> Option<&'static str> {
     }
 }
 
+/// What a thing is that is neither a file nor a folder.
 #[cfg(not(unix))]
-fn special(kind: FileType) -> Option<&'static str> {
+pub fn special(kind: FileType) -> Option<&'static str> {
     (!kind.is_file()).then_some("a device")
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf, is_separator},
+    path::{Component, Path, PathBuf, is_separator},
 };
 
 use enlarger_image::Format;
@@ -40,24 +40,27 @@ impl Target {
                 false => Ok(Self::Beside),
             };
         };
-        let path = Path::new(output);
+        if output.is_empty() {
+            return Err(Hinted::usage("-o names no file or folder", "name one, or leave -o out"));
+        }
         if output == "-" {
             return match several {
                 true => Err(Hinted::usage("several images cannot share standard output", "add -o FOLDER")),
                 false => Ok(Self::Stdout),
             };
         }
+        let path = without_detours(Path::new(output));
         if path.is_dir() || output.as_encoded_bytes().last().is_some_and(|&last| is_separator(last.into())) {
-            return Ok(Self::Folder(path.into()));
+            return Ok(Self::Folder(path));
         }
-        if several && (path.is_file() || known_extension(path).is_some()) {
+        if several && (path.is_file() || known_extension(&path).is_some()) {
             let shown = path.display();
             return Err(Hinted::usage(
                 format!("several images need a folder, and -o {shown} names a file"),
                 format!("name a folder, such as -o {}/", path.with_extension("").display()),
             ));
         }
-        Ok(if several { Self::Folder(path.into()) } else { Self::File(path.into()) })
+        Ok(if several { Self::Folder(path) } else { Self::File(path) })
     }
 
     /// The format to write: what was asked for, else what the target's own name says, else PNG.
@@ -102,10 +105,52 @@ fn known_extension(path: &Path) -> Option<Format> {
     path.extension().and_then(OsStr::to_str).and_then(Format::from_extension)
 }
 
-/// The path itself, without links, as far as there is something.
+/// The path itself, in full and without links, as far as there is something.
 pub fn real(path: &Path) -> PathBuf {
     let named = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    named.canonicalize().unwrap_or_else(|_| path.to_owned())
+    named.canonicalize().unwrap_or_else(|_| match (named.parent(), named.file_name()) {
+        // It must not change when what is missing is made.
+        (Some(folder), Some(name)) => real(folder).join(name),
+        _ => path.to_owned(),
+    })
+}
+
+/// The path without `missing/..`. A folder that is missing will be made, and then the path would lead to what is there already:
+/// better to look at that now. Where there is something, `..` stays: what it means behind a link is for the system to say.
+fn without_detours(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        let missing = matches!(plain.components().next_back(), Some(Component::Normal(_))) && absent(&plain);
+        if part == Component::ParentDir && missing {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    if plain.as_os_str().is_empty() { ".".into() } else { plain }
+}
+
+fn absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// What tells a file from all others, by whatever name, link or hard link it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileId(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
+
+impl FileId {
+    /// Of the file that is there; none if there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            path.metadata().ok().map(|file| Self((file.dev(), file.ino())))
+        }
+        #[cfg(not(unix))]
+        {
+            path.canonicalize().ok().map(Self)
+        }
+    }
 }
 
 /// Names of results: `fox_4x.png` of `fox.jpg`, but `fox.jpg_4x.png` if another image of the batch, such as `fox.png`, would
@@ -125,7 +170,7 @@ impl<'a> Names<'a> {
         for source in inputs.iter().filter_map(Input::source) {
             let folder = target.folder(source);
             for name in [source.path.file_stem(), source.path.file_name()].into_iter().flatten() {
-                *taken.entry((folder.clone(), folded(name))).or_default() += 1;
+                *taken.entry((real(&folder), folded(name))).or_default() += 1;
             }
         }
         Self { target, extension: format.extension(), taken }
@@ -146,7 +191,7 @@ impl<'a> Names<'a> {
         let stem = source.path.file_stem().unwrap_or(whole);
         // A name without an extension is its own stem and counts twice.
         let own = if stem == whole { 2 } else { 1 };
-        let shared = self.taken.get(&(folder.clone(), folded(stem))).is_some_and(|&count| count > own);
+        let shared = self.taken.get(&(real(&folder), folded(stem))).is_some_and(|&count| count > own);
         let mut name: OsString = if shared { whole } else { stem }.to_owned();
         name.push(format!("_{factor}x.{}", self.extension));
         Some(folder.join(name))
@@ -190,6 +235,25 @@ mod tests {
         // The whole name of one is the stem of another.
         assert_eq!(names(&["a.jpg", "a.png", "a.jpg.png"]), ["a.jpg_4x.png", "a.png_4x.png", "a.jpg.png_4x.png"]);
         assert_eq!(names(&["a", "a.png"]), ["a_4x.png", "a.png_4x.png"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_no_way_round_to_what_is_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(at("sub/deep")).expect("made");
+        for (path, plain) in [
+            ("nope/../v.png", "v.png"),
+            ("nope/./more/../../v.png", "v.png"),
+            ("sub/nope/../../v.png", "sub/../v.png"),
+            ("sub/../v.png", "sub/../v.png"),
+            ("sub/deep/nope/../v.png", "sub/deep/v.png"),
+            ("nope/v.png", "nope/v.png"),
+        ] {
+            assert_eq!(without_detours(&at(path)), at(plain), "{path}");
+        }
+        assert_eq!(without_detours(Path::new("no-such-folder/..")), Path::new("."));
+        assert_eq!(without_detours(Path::new("../../no-such-folder/../..")), Path::new("../../.."));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     str::FromStr,
-    time::Instant,
+    sync::mpsc::{RecvTimeoutError, channel},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -30,9 +31,9 @@ use crate::{
     look::{LookArgs, choice},
     machine::{MachineArgs, warn_of_threads, whole},
     printer::{self, Batch, File, Hinted, reason, sentence},
-    search::Reason,
+    search::{Reason, special},
     signals,
-    target::{Names, Target},
+    target::{FileId, Names, Target, real},
 };
 
 /// Make pictures larger.
@@ -358,21 +359,25 @@ impl Job<'_> {
             return Ok(Done::Printed(Box::new(outcome)));
         };
         if let Some(source) = input.source()
-            && same_file(&source.path, &path)
+            && FileId::of(&source.path).is_some_and(|id| FileId::of(&path) == Some(id))
         {
             return Err(Hinted::error("the result would replace its own source", "name another file with -o"));
         }
-        if !written.insert(path.clone()) {
+        let in_full = real(inputs::parent(&path)).join(path.file_name().unwrap_or_default());
+        if !written.insert(in_full) {
             return Err(Hinted::error(
                 format!("{} was just made from another image of this batch", path.display()),
                 "enlarge images of the same name into different folders",
             ));
         }
         // Of a name that is too long this is said before the work, not after it.
-        let exists =
-            path.symlink_metadata().map(drop).map_or_else(absent, |()| Ok(true)).map_err(|e| told(&path, &e))?;
+        let exists = occupied(&path).map_err(|e| told(&path, &e))?;
         if exists && self.args.skip_existing {
             return Ok(Done::Skipped(path));
+        }
+        if let Some(what) = path.metadata().ok().and_then(|file| special(file.file_type())).filter(|_| !path.is_dir()) {
+            let hint = "name a file with -o, or write to standard output with -o -";
+            return Err(Hinted::error(format!("{} is {what}, not a file", path.display()), hint));
         }
         if let Some(why) = self.originals.why(&path) {
             return Err(Hinted::error(
@@ -448,7 +453,7 @@ impl Job<'_> {
         let outcome = make(&mut out)?;
         out.flush().map_err(told)?;
         drop(out);
-        if self.args.overwrite {
+        if self.args.overwrite || !occupied(path).map_err(told)? {
             temporary.persist(path).map_err(|e| told(e.error))?;
         } else {
             temporary.persist_noclobber(path).map_err(|e| told(e.error))?;
@@ -508,7 +513,7 @@ fn failure(name: &str, error: &anyhow::Error) -> serde_json::Value {
 
 /// The images that no result may replace, whatever flags say, and why. Results of earlier runs are among them only if they
 /// were named.
-struct Originals(HashMap<PathBuf, &'static str>);
+struct Originals(HashMap<FileId, &'static str>);
 
 impl Originals {
     const GIVEN: &str = "is among the images given";
@@ -526,18 +531,20 @@ impl Originals {
     fn and(mut self, inputs: &Inputs) -> Self {
         inputs.list.iter().filter_map(Input::source).for_each(|source| self.add(&source.path, Self::GIVEN));
         let passed_over = inputs.passed_over.iter().filter(|(_, reason)| *reason != Reason::Result);
+        // There is nothing to lose in an empty file.
+        let passed_over = passed_over.filter(|(path, _)| path.metadata().is_ok_and(|file| file.len() > 0));
         passed_over.for_each(|(path, _)| self.add(path, Self::UNSIGNED));
         self
     }
 
     fn add(&mut self, path: &Path, why: &'static str) {
-        if let Ok(path) = path.canonicalize() {
-            self.0.entry(path).or_insert(why);
+        if let Some(id) = FileId::of(path) {
+            self.0.entry(id).or_insert(why);
         }
     }
 
     fn why(&self, path: &Path) -> Option<&'static str> {
-        self.0.get(&path.canonicalize().ok()?).copied()
+        self.0.get(&FileId::of(path)?).copied()
     }
 }
 
@@ -558,11 +565,12 @@ impl Drop for Unfinished {
     }
 }
 
-/// Whether an error of looking for a file only says that it is not there.
-fn absent(error: std::io::Error) -> std::io::Result<bool> {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(false),
-        _ => Err(error),
+/// Whether there is something in a result's place. An empty file is not: some interrupted program left it there.
+fn occupied(path: &Path) -> std::io::Result<bool> {
+    match path.symlink_metadata() {
+        Ok(there) => Ok(!there.is_file() || there.len() > 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -592,33 +600,69 @@ fn permissions() -> std::fs::Permissions {
     std::fs::metadata(std::env::temp_dir()).map(|m| m.permissions()).expect("the temporary folder is there")
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+/// The bytes of an input. A signal ends the wait for them.
+fn read(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
+    let (sender, receiver) = channel();
+    let (input, limits) = (input.clone(), *limits);
+    // It may wait for ever, and no signal interrupts it: then it goes down with the program.
+    std::thread::Builder::new().name("read".into()).spawn(move || sender.send(read_now(&input, &limits)))?;
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(20)) {
+            Ok(bytes) => return bytes,
+            Err(RecvTimeoutError::Timeout) if signals::stopped().is_none() => {}
+            Err(_) => return Err(Hinted::error("reading was interrupted", "start again")),
+        }
+    }
 }
 
-fn read(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
+fn read_now(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
     let Input::File(source) = input else {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().take(limits.max_bytes + 1).read_to_end(&mut bytes).context("standard input")?;
-        return Ok(bytes);
+        return read_picture(std::io::stdin().lock(), "standard input", limits.max_bytes);
     };
+    let path = &source.path;
     let told = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => Hinted::error("no such file", "check the name and the folder"),
+        std::io::ErrorKind::NotFound => match std::fs::read_link(path) {
+            Ok(to) => Hinted::error(format!("it is a link to {}, which is not there", to.display()), "mend the link"),
+            Err(_) => Hinted::error("no such file", "check the name and the folder"),
+        },
         std::io::ErrorKind::PermissionDenied => Hinted::error("permission denied", "check the file's permissions"),
         _ => Hinted::error(format!("cannot read the file: {}", reason(&e)), "check the file and its disk"),
     };
-    let file = std::fs::File::open(&source.path).map_err(told)?;
-    let length = file.metadata().map_err(told)?.len();
-    if length > limits.max_bytes {
-        let most = limits.max_bytes >> 20;
-        return Err(Hinted::error(
-            format!("the file has {} MB, and at most {most} MB are read", length >> 20),
-            "is it a picture? If so, save it compressed",
-        ));
+    // Before it is opened: that alone would wait for somebody who writes to a pipe.
+    let metadata = path.metadata().map_err(told)?;
+    if let Some(what) = special(metadata.file_type()) {
+        let hint = "name a file; what comes through a pipe is read from standard input, which is -";
+        return Err(Hinted::error(format!("it is {what}, not a file"), hint));
     }
-    let mut bytes = Vec::with_capacity(length as usize);
-    file.take(limits.max_bytes).read_to_end(&mut bytes).map_err(told)?;
-    Ok(bytes)
+    if metadata.len() > limits.max_bytes {
+        return Err(too_long("the file", limits.max_bytes));
+    }
+    read_picture(std::fs::File::open(path).map_err(told)?, "the file", limits.max_bytes)
+}
+
+/// Bytes by which a picture is known: those of an SVG drawing's beginning, by far the most.
+const SIGNATURE: u64 = 1024;
+
+/// Reads to the end, but not further than to the limit, nor further into what cannot be a picture: it may have no end.
+fn read_picture(mut from: impl Read, what: &str, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let told = |e: std::io::Error| Hinted::error(format!("cannot read {what}: {}", reason(&e)), "check where it is");
+    let mut bytes = Vec::new();
+    from.by_ref().take(SIGNATURE).read_to_end(&mut bytes).map_err(told)?;
+    if bytes.is_empty() {
+        return Err(Hinted::error(format!("{what} is empty"), "check what should have written it"));
+    }
+    Format::sniff(&bytes).map_err(PipelineError::from)?;
+    let rest = (limit + 1).saturating_sub(bytes.len() as u64);
+    from.take(rest).read_to_end(&mut bytes).map_err(told)?;
+    if bytes.len() as u64 > limit { Err(too_long(what, limit)) } else { Ok(bytes) }
+}
+
+fn too_long(what: &str, limit: u64) -> anyhow::Error {
+    let most = limit / 1_000_000;
+    Hinted::error(
+        format!("{what} has more than the {most} MB that are read"),
+        "is it a picture? If so, save it compressed",
+    )
 }
 
 struct Watching<'a>(&'a File<'a>);
@@ -630,5 +674,26 @@ impl Watch for Watching<'_> {
 
     fn cancelled(&self) -> bool {
         signals::stopped().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::repeat;
+
+    use super::*;
+
+    #[test]
+    fn reading_ends_at_the_limit_and_at_what_is_not_a_picture() {
+        let signature = b"\x89PNG\r\n\x1a\n";
+        let said = |from: &mut dyn Read| read_picture(from, "standard input", 3_000_000).map_err(|e| e.to_string());
+        let endless = said(&mut signature.chain(repeat(0)));
+        assert_eq!(endless, Err("standard input has more than the 3 MB that are read".into()));
+        // Without a limit's worth of bytes being kept: this would never end.
+        let nothing = read_picture(repeat(0), "the file", u64::MAX - 1).map_err(|e| e.to_string());
+        assert!(nothing.is_err_and(|said| said.contains("not a picture")));
+        assert_eq!(said(&mut &b""[..]), Err("standard input is empty".into()));
+        assert_eq!(said(&mut signature.chain(repeat(0).take(2_999_992))).map(|bytes| bytes.len()), Ok(3_000_000));
+        assert!(said(&mut signature.chain(repeat(0).take(2_999_993))).is_err());
     }
 }

@@ -134,6 +134,51 @@ fn images_that_differ_in_their_extension_all_have_results() {
 }
 
 #[test]
+fn an_empty_file_is_not_a_result() {
+    let (dir, photo) = empty();
+    put(dir.path(), "a.jpg", &photo);
+    for flags in [&["a.jpg", "--skip-existing"][..], &["a.jpg"], &[".", "--skip-existing"], &["a.jpg", "--overwrite"]] {
+        let result = put(dir.path(), "a_2x.png", b"");
+        upscale(dir.path(), flags).success();
+        assert!(fs::read(result).expect("it is there").starts_with(b"\x89PNG"), "{flags:?}");
+    }
+    put(dir.path(), "a_2x.png", b"mine");
+    upscale(dir.path(), &["a.jpg", "--skip-existing"]).success();
+    assert_eq!(fs::read(dir.path().join("a_2x.png")).expect("it is there"), b"mine");
+}
+
+#[test]
+fn a_hint_that_all_failures_share_is_said_once() {
+    let (dir, photo) = empty();
+    for name in ["a.jpg", "b.jpg", "c.jpg"] {
+        put(dir.path(), name, &photo);
+    }
+    upscale(dir.path(), &["."]).success();
+    let again = upscale(dir.path(), &["."]).code(1);
+    let told = told(&again);
+    assert_eq!((told.matches("already exists").count(), told.matches("--skip-existing").count()), (3, 1), "{told}");
+}
+
+#[test]
+fn a_source_is_never_its_own_result_by_any_path() {
+    let (dir, photo) = empty();
+    let source = put(dir.path(), "v.jpg", &photo);
+    fs::create_dir(dir.path().join("sub")).expect("made");
+    for path in ["nope/../v.jpg", "./nope/a/../../v.jpg", "sub/../v.jpg", "sub/nope/../../v.jpg", "nope/.."] {
+        let refused = match path.ends_with("..") {
+            // The name of the result is another.
+            true => upscale(dir.path(), &["v.jpg", "-o", path, "--overwrite"]).success(),
+            false => upscale(dir.path(), &["v.jpg", "-o", path, "--overwrite"]).code(1),
+        };
+        assert_eq!(fs::read(&source).expect("it is there"), photo, "{path}: {}", told(&refused));
+    }
+    assert_eq!(tree(dir.path()), ["v.jpg", "v_2x.png"]);
+    assert!(!dir.path().join("nope").exists());
+    let nothing = upscale(dir.path(), &["v.jpg", "-o", ""]).code(2);
+    assert!(told(&nothing).contains("-o names no file"), "{}", told(&nothing));
+}
+
+#[test]
 fn contradictions_of_output_and_format_are_usage_errors() {
     let (dir, photo) = empty();
     put(dir.path(), "a.jpg", &photo);
@@ -220,6 +265,53 @@ mod unix {
     };
 
     use super::*;
+
+    #[test]
+    fn a_source_is_never_its_own_result_by_any_link() {
+        let (dir, photo) = empty();
+        let source = put(dir.path(), "v.jpg", &photo);
+        symlink(".", dir.path().join("here")).expect("linked");
+        symlink("v.jpg", dir.path().join("link.jpg")).expect("linked");
+        fs::hard_link(&source, dir.path().join("hard.jpg")).expect("linked");
+        for path in ["here/v.jpg", "here/nope/../v.jpg", "link.jpg", "hard.jpg"] {
+            let refused = upscale(dir.path(), &["v.jpg", "-o", path, "--overwrite"]).code(1);
+            assert!(told(&refused).contains("would replace its own source"), "{path}: {}", told(&refused));
+            assert_eq!(fs::read(&source).expect("it is there"), photo, "{path}");
+        }
+        // Two images of a batch by different ways to the same folder.
+        put(dir.path(), "v.jpeg", &photo);
+        upscale(dir.path(), &["v.jpg", "here/v.jpeg", "--overwrite"]).success();
+        for made in ["v.jpg_2x.png", "v.jpeg_2x.png"] {
+            assert!(dir.path().join(made).exists(), "{made}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_refused_and_a_link_that_leads_nowhere_says_so() {
+        let (dir, photo) = empty();
+        put(dir.path(), "a.jpg", &photo);
+        let pipe = dir.path().join("pipe.png");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        symlink("/dev/zero", dir.path().join("zero.png")).expect("linked");
+        let _socket = UnixListener::bind(dir.path().join("s.png")).expect("bound");
+        symlink("gone.png", dir.path().join("lost.png")).expect("linked");
+        for (input, what) in [
+            ("pipe.png", "a named pipe, not a file"),
+            ("/dev/zero", "a device, not a file"),
+            ("zero.png", "a device, not a file"),
+            ("s.png", "a socket, not a file"),
+            ("lost.png", "a link to gone.png, which is not there"),
+        ] {
+            let refused = upscale(dir.path(), &[input, "-o", "out/"]).code(1);
+            assert!(told(&refused).contains(what) && told(&refused).contains("hint:"), "{input}: {}", told(&refused));
+        }
+        let refused = upscale(dir.path(), &["a.jpg", "-o", "pipe.png", "--overwrite"]).code(1);
+        assert!(told(&refused).contains("pipe.png is a named pipe"), "{}", told(&refused));
+        // Endless, and not a picture.
+        let zero = fs::File::open("/dev/zero").expect("opened");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+        command.args(["upscale", "-"]).stdin(zero).assert().code(1);
+    }
 
     #[test]
     fn links_lead_to_each_folder_once() {

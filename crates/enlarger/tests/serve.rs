@@ -107,3 +107,27 @@ fn what_keeps_it_from_starting_is_said_once_and_nothing_is_opened() {
         assert!(!told.contains("Open ") && !told.contains("os error") && told.contains("hint: "), "{args:?}: {told}");
     }
 }
+
+#[test]
+fn a_key_is_revoked_by_its_beginning_or_by_a_name_of_its_own() {
+    let data = tempfile::tempdir().expect("a folder");
+    let keys = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+        command.args(["keys", "--data-dir"]).arg(data.path()).args(args).assert()
+    };
+    let made = |name: &str| {
+        let made = keys(&["create", name]).success();
+        let key = text(&made.get_output().stdout);
+        let beginning = key.trim().rsplit_once('_').expect("a key").0.to_owned();
+        (beginning, text(&made.get_output().stderr))
+    };
+    let ((first, alone), (second, warned)) = (made("comfyui"), made("comfyui"));
+    assert!(!alone.contains("warning:") && warned.contains("warning: another key is named comfyui"), "{warned}");
+    let refused = text(&keys(&["revoke", "comfyui"]).code(1).get_output().stderr);
+    assert!(refused.contains("2 keys are named comfyui") && refused.contains(&first) && refused.contains(&second));
+    keys(&["revoke", &first]).success();
+    let revoked = text(&keys(&["revoke", "comfyui"]).success().get_output().stdout);
+    assert!(revoked.contains(&second), "{revoked}");
+    let gone = text(&keys(&["revoke", "comfyui"]).code(1).get_output().stderr);
+    assert!(gone.contains("there is no key comfyui") && gone.contains("hint:"), "{gone}");
+}

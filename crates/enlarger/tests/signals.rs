@@ -5,6 +5,7 @@ mod common;
 
 use std::{
     fs,
+    io::Read,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -52,6 +53,22 @@ fn every_signal_that_ends_it_leaves_no_half_written_file() {
         let (status, left) = stopped_by(signal);
         assert_eq!((status.code(), left.is_empty()), (Some(code), true), "{signal}: {left:?}");
     }
+}
+
+/// Standard input that never comes to an end: only the signal can end it.
+#[test]
+fn a_signal_ends_the_wait_for_standard_input() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_enlarger"))
+        .args(["upscale", "-", "-o", "out.png"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // That it begins to read is said.
+    let mut said = [0; 1];
+    child.stderr.as_mut().expect("piped").read_exact(&mut said).expect("a line");
+    send("-TERM", &child);
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
 }
 
 /// `nohup` starts programs so, and shells those in the background of a script.

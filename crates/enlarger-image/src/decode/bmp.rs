@@ -4,7 +4,7 @@ use std::{borrow::Cow, io::Cursor};
 
 use image::{ColorType, ImageDecoder, ImageError as CodecError, codecs::bmp::BmpDecoder};
 
-use super::{Cancelled, Container, Pieces, broken, check_size, zeroed};
+use super::{Cancelled, Container, Pieces, broken, check_size, in_words, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples};
 
 const FORMAT: Format = Format::Bmp;
@@ -33,7 +33,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         ColorType::L8 => Channels::Gray,
         ColorType::Rgb8 => Channels::Rgb,
         ColorType::Rgba8 => Channels::Rgba,
-        other => return Err(ImageError::Unsupported { format: FORMAT, what: format!("colours as {other:?}") }),
+        _ => return Err(ImageError::Unsupported { format: FORMAT, what: "colours of an unusual kind".into() }),
     };
     let metadata = Metadata { dpi: header.dpi, ..Metadata::default() };
     let Header { width, height, .. } = header;
@@ -144,6 +144,6 @@ fn told(error: CodecError) -> ImageError {
         CodecError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             ImageError::Truncated { format: FORMAT }
         }
-        other => broken(FORMAT, other),
+        other => broken(FORMAT, in_words(other)),
     }
 }

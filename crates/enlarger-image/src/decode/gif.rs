@@ -2,7 +2,7 @@
 
 use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
-use super::{Cancelled, Container, Pieces, broken, check_size, zeroed};
+use super::{Cancelled, Container, Pieces, broken, check_size, in_words, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples};
 
 const FORMAT: Format = Format::Gif;
@@ -236,6 +236,6 @@ fn told(error: DecodingError) -> ImageError {
         DecodingError::Io(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             ImageError::Truncated { format: FORMAT }
         }
-        other => broken(FORMAT, other),
+        other => broken(FORMAT, in_words(other)),
     }
 }

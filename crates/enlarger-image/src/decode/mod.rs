@@ -244,6 +244,19 @@ fn broken(format: Format, reason: impl ToString) -> ImageError {
     ImageError::Broken { format, reason: reason.to_string() }
 }
 
+/// What a codec says, as a part of our sentence. Some print their own structures, which tell people nothing.
+fn in_words(error: impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let name = |word: &str| {
+        word.len() > 4 && word.as_bytes().windows(2).any(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase())
+    };
+    let code = text.contains(['{', '[', '`', '"', '\n']) || text.contains("::") || text.contains("Some(");
+    if code || text.split(|c: char| !c.is_alphanumeric()).any(name) {
+        return "its data contradicts its format".into();
+    }
+    text.trim_end_matches('.').into()
+}
+
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }

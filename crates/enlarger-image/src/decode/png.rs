@@ -4,7 +4,7 @@ use std::io::Read;
 
 use png::Transformations;
 
-use super::{Cancelled, Container, Pieces, be32, broken, check_size, metadata_block, orientation, zeroed};
+use super::{Cancelled, Container, Pieces, be32, broken, check_size, in_words, metadata_block, orientation, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Described, exif, iptc};
 
 /// Deflate cannot shrink by more: a pair of bits stands for 258 bytes at most.
@@ -97,7 +97,12 @@ pub(super) fn pixels(bytes: &[u8], container: &Container, cancelled: Cancelled<'
         Some(mended) => {
             stored(Pieces::of(&mended, cancelled), container).map_err(|_| ImageError::Truncated { format: Format::Png })
         }
-        None => stored(Pieces::of(bytes, cancelled), container),
+        None => stored(Pieces::of(bytes, cancelled), container).map_err(|error| match (&error, damaged(bytes)) {
+            (ImageError::Broken { .. }, Some(kind)) => {
+                broken(Format::Png, format!("the checksum of its {} chunk is wrong", String::from_utf8_lossy(&kind)))
+            }
+            _ => error,
+        }),
     }
 }
 
@@ -131,6 +136,22 @@ fn append(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
     file.extend(sum.sum().to_be_bytes());
 }
 
+/// The first chunk without which there is no picture and whose checksum is wrong. Names of such begin with a capital.
+fn damaged(bytes: &[u8]) -> Option<[u8; 4]> {
+    let mut chunks = Chunks { bytes, at: 8 };
+    while let Some(Ok(chunk)) = chunks.next() {
+        let mut sum = flate2::Crc::new();
+        sum.update(&chunk.kind);
+        sum.update(chunk.data);
+        let stored = chunks.at.checked_sub(4).and_then(|at| be32(bytes, at));
+        let named = chunk.kind[0].is_ascii_uppercase() && chunk.kind.iter().all(u8::is_ascii_alphabetic);
+        if named && stored != Some(sum.sum()) {
+            return Some(chunk.kind);
+        }
+    }
+    None
+}
+
 fn stored(bytes: Pieces<'_>, container: &Container) -> Result<Samples, ImageError> {
     // Rows in flight, and the few ancillary chunks that the codec cannot be told to leave alone.
     let memory = png::Limits { bytes: (64 << 20) + container.width as usize * 64 };
@@ -160,7 +181,11 @@ fn told(error: png::DecodingError) -> ImageError {
         png::DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             ImageError::Truncated { format: Format::Png }
         }
-        other => broken(Format::Png, other),
+        // The codec tells no more of its errors than their text, and here goes on in its own code.
+        other if other.to_string().starts_with("Corrupt deflate stream") => {
+            broken(Format::Png, "its compressed data makes no sense")
+        }
+        other => broken(Format::Png, in_words(other)),
     }
 }
 
@@ -206,7 +231,9 @@ impl<'a> Iterator for Chunks<'a> {
 /// iCCP: a name, a zero, the compression method, the deflated profile. A damaged one counts as none.
 fn icc(data: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, ImageError> {
     let Some(name) = data.iter().take(80).position(|&b| b == 0) else { return Ok(None) };
-    let (profile, whole) = inflate(data.get(name + 2..).unwrap_or_default(), "ICC profile", limits.max_metadata)?;
+    let limit = limits.max_metadata;
+    let (profile, whole) = inflate(data.get(name + 2..).unwrap_or_default(), limit)
+        .ok_or(ImageError::MetadataTooLarge { what: "ICC profile", limit })?;
     Ok(whole.then_some(profile))
 }
 
@@ -258,7 +285,7 @@ impl<'a> Texts<'a> {
     fn add(&mut self, keyword: &[u8], text: String) -> Result<(), ImageError> {
         self.bytes += text.len();
         if self.bytes > self.limits.max_metadata {
-            return Err(ImageError::MetadataTooLarge { what: "text", limit: self.limits.max_metadata });
+            return Err(self.too_large());
         }
         self.found.push(Text { keyword: latin1(keyword), text });
         Ok(())
@@ -266,11 +293,16 @@ impl<'a> Texts<'a> {
 
     /// Damaged texts are left out, but what they inflate to counts: there could be thousands.
     fn inflate(&mut self, deflated: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
-        let (text, whole) = inflate(deflated, "text", self.limits.max_metadata - self.bytes)?;
+        let left = self.limits.max_metadata - self.bytes;
+        let (text, whole) = inflate(deflated, left).ok_or_else(|| self.too_large())?;
         if !whole {
             self.bytes += text.len();
         }
         Ok(whole.then_some(text))
+    }
+
+    fn too_large(&self) -> ImageError {
+        ImageError::MetadataTooLarge { what: "text", limit: self.limits.max_metadata }
     }
 
     /// What is XMP, IPTC or EXIF goes where it belongs, the rest stays text.
@@ -312,14 +344,11 @@ fn raw_profile(text: &str) -> Option<Vec<u8>> {
     (length.trim().parse() == Ok(bytes.len())).then_some(bytes)
 }
 
-/// Inflates up to a limit, and says whether the data is whole. What is larger is refused.
-fn inflate(deflated: &[u8], what: &'static str, limit: usize) -> Result<(Vec<u8>, bool), ImageError> {
+/// Inflates up to a limit, and says whether the data is whole. None is what is larger.
+fn inflate(deflated: &[u8], limit: usize) -> Option<(Vec<u8>, bool)> {
     let mut out = Vec::new();
     let read = flate2::read::ZlibDecoder::new(deflated).take(limit as u64 + 1).read_to_end(&mut out);
-    if out.len() > limit {
-        return Err(ImageError::MetadataTooLarge { what, limit });
-    }
-    Ok((out, read.is_ok()))
+    (out.len() <= limit).then_some((out, read.is_ok()))
 }
 
 /// pHYs: pixels per unit across, down, unit (1 is the metre).

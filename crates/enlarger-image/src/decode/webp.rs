@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::{Cancelled, Container, Pieces, broken, check_size, metadata_block, orientation, zeroed};
+use super::{Cancelled, Container, Pieces, broken, check_size, in_words, metadata_block, orientation, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, exif};
 
 const FORMAT: Format = Format::WebP;
@@ -211,6 +211,6 @@ fn told(error: DecodingError) -> ImageError {
         DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             ImageError::Truncated { format: FORMAT }
         }
-        other => broken(FORMAT, other),
+        other => broken(FORMAT, in_words(other)),
     }
 }

@@ -12,6 +12,7 @@
 //! tmp/3f…/                       what one process is writing; it holds a lock on the folder
 //! ```
 
+mod range;
 mod reads;
 pub(crate) mod routes;
 pub(crate) mod signed;

@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{
-    Key,
+    Key, range,
     signed::{self, BadAddress, Right},
     view::view,
 };
@@ -115,6 +115,14 @@ async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, re
     };
     let name = file_name(&app, &key, media_type).await;
     let download = signature.download.as_deref() == Some("1");
+    let mut request = request;
+    if let Some(asked) = request.headers_mut().remove(header::RANGE) {
+        let length = tokio::fs::metadata(app.files.path(&key)).await.map_or(0, |file| file.len());
+        let range = asked.to_str().ok().and_then(|asked| range::understood(asked, length));
+        if let Some(range) = range.and_then(|range| HeaderValue::try_from(range).ok()) {
+            request.headers_mut().insert(header::RANGE, range);
+        }
+    }
     let served = ServeFile::new(app.files.path(&key)).try_call(request).await.map_err(ApiError::from)?;
     let mut response = served.map(|body| match key {
         Key::Object(_) => Body::new(body),

@@ -31,6 +31,14 @@ fn a_photo_sent_as_base64_comes_back_larger_under_both_prefixes() {
         assert_eq!((head.status, head.header("content-length")), (200, file.bytes.len().to_string().as_str()));
         let part = server.send("GET", &url, &[("range", "bytes=1-3")], &[]);
         assert_eq!((part.status, part.bytes.as_slice()), (206, b"PNG".as_slice()));
+        // Too large a number is the end, several parts or a unit that is not known are the whole.
+        let end = format!("bytes=1-{}0", u64::MAX);
+        for (range, status, from) in [(end.as_str(), 206, 1), ("bytes=0-1,5-6", 200, 0), ("rows=0-1", 200, 0)] {
+            let part = server.send("GET", &url, &[("range", range)], &[]);
+            assert_eq!((part.status, part.bytes.as_slice()), (status, &file.bytes[from..]), "{range}");
+        }
+        let behind = server.send("GET", &url, &[("range", "bytes=99999999-")], &[]);
+        assert_eq!(behind.status, 416);
         let list = server.get(&format!("{prefix}/image-upscaler?page=1&per_page=1")).json();
         assert_eq!(list, json!({ "data": [{ "task_id": id, "status": "COMPLETED" }] }));
     }
