@@ -7,11 +7,12 @@ use serde::Deserialize;
 use crate::ModelInfo;
 
 /// Name and weights; the manifest has the rest.
-const WEIGHTS: [(&str, &[u8]); 4] = [
+const WEIGHTS: [(&str, &[u8]); 5] = [
     ("realsr-df2k", include_bytes!("../weights/realsr-df2k.safetensors")),
     ("x4plus", include_bytes!("../weights/x4plus.safetensors")),
     ("x4plus-anime-6b", include_bytes!("../weights/x4plus-anime-6b.safetensors")),
     ("animevideo-v3", include_bytes!("../weights/animevideo-v3.safetensors")),
+    ("photo-2x", include_bytes!("../weights/photo-2x.safetensors")),
 ];
 
 #[derive(Deserialize)]

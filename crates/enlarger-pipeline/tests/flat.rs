@@ -285,3 +285,43 @@ fn flat_areas_stay_so_in_two_passes_in_sixteen_bits_and_when_texture_is_invented
         assert!(off <= 6, "{request:?}: off by {off}");
     }
 }
+
+#[test]
+fn glows_keep_their_core_and_have_no_steps() {
+    let glow = drawn(64, 64, Channels::Rgba, |x, y| {
+        let distance = (x as f32 - 31.5).hypot(y as f32 - 31.5) / 32.0;
+        [255, 240, 200, ((1.0 - distance).clamp(0.0, 1.0).powf(1.5) * 255.0) as u8]
+    });
+    let most = |picture: &Picture| rgba(picture).iter().map(|p| p[3]).max().expect("there are pixels");
+    for factor in [2.0, 4.0] {
+        let result = enlarge(&glow, &draft(factor));
+        assert!(most(&result) >= most(&glow) - 3, "{factor}x: {} of {}", most(&result), most(&glow));
+        // From the centre to the right alpha falls, and by little from one pixel to the next.
+        let width = result.width as usize;
+        let row = &rgba(&result)[(width / 2) * width + width / 2..(width / 2 + 1) * width];
+        let steps: Vec<i32> = row.windows(2).map(|pair| pair[0][3] - pair[1][3]).collect();
+        let (least, largest) = (steps.iter().min().expect("steps"), steps.iter().max().expect("steps"));
+        assert!(*least >= -3 && f64::from(*largest) <= 30.0 / factor, "{factor}x: {steps:?}");
+    }
+}
+
+#[test]
+fn flat_art_that_was_compressed_has_no_shadows_around_its_shapes() {
+    let logo = drawn(128, 96, Channels::Rgb, |x, y| {
+        let letter = (40..88).contains(&x) && (y % 32 < 6) || (40..46).contains(&x) || (82..88).contains(&x);
+        if letter { [255, 255, 255, 255] } else { [200, 20, 40, 255] }
+    });
+    let bytes = encode(&logo, Format::Jpeg, Some(75));
+    let result = enlarge(&decode(&bytes), &by(None, 4.0));
+    let (pixels, width) = (rgba(&result), result.width as usize);
+    // Left of the upright bar at 40: its last source pixels before the bar, but one, against what is far from it.
+    let mean = |columns: std::ops::Range<usize>| {
+        let places = (100..284).flat_map(|y| columns.clone().map(move |x| y * width + x));
+        let values: Vec<[i32; 4]> = places.map(|i| pixels[i]).collect();
+        [0, 1, 2].map(|c| values.iter().map(|p| p[c]).sum::<i32>() / values.len() as i32)
+    };
+    let (far, near) = (mean(40..72), mean(124..152));
+    for c in 0..3 {
+        assert!((far[c] - near[c]).abs() <= 4, "far {far:?}, near {near:?}");
+    }
+}

@@ -4,17 +4,29 @@ use std::{io::Cursor, path::Path};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Facts, Look, OptimizedFor, Output, Plan, Quality,
-    Request, Size, Step, Unwatched,
+    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Ensemble, Facts, Kernel, Look, OptimizedFor, Output,
+    Plan, Quality, Request, Size, Step, Unwatched, resize,
 };
 
 fn enlarger() -> Enlarger {
     Enlarger::new(EnlargerOptions::default()).expect("an enlarger")
 }
 
+/// 384 x 288 pixels: four copies of a sample at half its size, which is cleaner than the sample.
 fn photo() -> Picture {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/stream.jpg");
-    decode(&std::fs::read(path).expect("the sample is there"))
+    let sample = decode(&std::fs::read(path).expect("the sample is there"));
+    tiled(&resize(&sample, 192, 144, Kernel::Box).expect("there is room"), 2)
+}
+
+/// As many copies across as down.
+fn tiled(one: &Picture, count: u32) -> Picture {
+    let (width, height) = (count * one.width, count * one.height);
+    let samples = Samples::U8(vec![0; (width * height * 3) as usize]);
+    let mut all = Picture { width, height, samples, ..one.clone() };
+    let whole = Crop { x: 0, y: 0, width: one.width, height: one.height };
+    (0..count * count).for_each(|i| paste(&mut all, one, whole, [i % count * one.width, i / count * one.height]));
+    all
 }
 
 fn decode(bytes: &[u8]) -> Picture {
@@ -84,9 +96,17 @@ fn plan(picture: &Picture, request: &Request) -> (Facts, Plan) {
     enlarger().plan(picture, request).expect("a plan")
 }
 
+/// As `--model` takes it.
+fn named(by: &Ensemble) -> String {
+    match &by.mix {
+        Some(mix) => format!("{}+{}@{}", by.model, mix.model, mix.share),
+        None => by.model.clone(),
+    }
+}
+
 fn patches(plan: &Plan) -> Vec<(Crop, String)> {
     let of = |step: &Step| match step {
-        Step::Network { patches, .. } => patches.iter().map(|p| (p.area, p.by.model.clone())).collect(),
+        Step::Network { patches, .. } => patches.iter().map(|p| (p.area, named(&p.by))).collect(),
         _ => Vec::new(),
     };
     plan.steps.iter().flat_map(of).collect()
@@ -110,21 +130,15 @@ fn a_photograph_on_a_page_is_found_where_it_lies_and_a_page_alone_has_none() {
 
 #[test]
 fn a_part_that_was_compressed_is_found_in_a_clean_photograph() {
-    // Nine copies of a photograph, and in the middle a part of one as JPEG.
-    let one = photo();
-    let (width, height) = (3 * one.width, 3 * one.height);
-    let samples = Samples::U8(vec![0; (width * height * 3) as usize]);
-    let mut collage = Picture { width, height, samples, ..one.clone() };
-    let whole = Crop { x: 0, y: 0, width: one.width, height: one.height };
-    (0..9).for_each(|i| paste(&mut collage, &one, whole, [i % 3 * one.width, i / 3 * one.height]));
-    let part = Crop { x: 64, y: 32, width: 256, height: 224 };
-    let compressed = decode(&encode(&one, Format::Jpeg, Some(30)));
-    paste(&mut collage, &compressed, part, [one.width + part.x, one.height + part.y]);
+    let mut collage = tiled(&photo(), 3);
+    let compressed = decode(&encode(&collage, Format::Jpeg, Some(30)));
+    let part = Crop { x: 448, y: 320, width: 256, height: 224 };
+    paste(&mut collage, &compressed, part, [part.x, part.y]);
     let facts = Facts::of(&collage);
     assert_eq!((facts.condition, facts.regions.len()), (Condition::Clean, 1), "{facts:?}");
     assert_eq!(facts.regions[0].condition, Condition::Damaged);
     let (_, plan) = plan(&collage, &Request::default());
-    assert_eq!(patches(&plan)[0].1, "x4plus");
+    assert_eq!(patches(&plan)[0].1, "x4plus+animevideo-v3@0.3");
 }
 
 #[test]
@@ -132,7 +146,7 @@ fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
     let picture = illustrated();
     let request = Request { size: Size::Factor(2.0), ..Request::default() };
     let (_, with) = plan(&picture, &request);
-    let area = patches(&with)[0].0;
+    let (area, networks) = patches(&with).remove(0);
     let run = |model: Option<&str>| {
         let request = Request { model: model.map(Into::into), ..request.clone() };
         let mut out = Cursor::new(Vec::new());
@@ -144,7 +158,7 @@ fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
     };
     // What a person names does without back-projection, which changes little on pages: compared by distance.
     let (mixed, drawn) = (run(None), run(Some("x4plus-anime-6b")));
-    let photographed = run(Some("realsr-df2k+animevideo-v3@0.3"));
+    let photographed = run(Some(&networks));
     let distance = |a: &Picture, b: &Picture, inside: bool| {
         let (Samples::U8(a_samples), Samples::U8(b_samples)) = (&a.samples, &b.samples) else { panic!("8 bits") };
         let (mut sum, mut count) = (0.0, 0.0);
