@@ -347,6 +347,8 @@ export const S = {
     wrongFile: (name: string) => `${name} isn’t a supported image.`,
     wrongFileHint: 'Choose a PNG, JPEG, WebP, TIFF, GIF or BMP file.',
     unreadable: (name: string, why: string) => `${name} ${why}`,
+    cannotShow: (name: string) => `Couldn’t show the preview of ${name} in this browser.`,
+    cannotShowHint: 'It can still be enlarged.',
     tooManyBytes: (name: string, size: number, limit: number) => `${name} is ${bytes(size)}. The limit is ${bytes(limit)}.`,
     tooManyBytesHint: 'Save it as JPEG or WebP, or use “enlarger upscale” on the command line.',
     sourceTooLarge: (name: string, mp: string, limit: number) => `${name} is ${mp}. The limit is ${decimal(limit / 1e6)} MP.`,

@@ -149,12 +149,14 @@ async function open(file: File): Promise<Picture> {
   return { ...picture, size, url };
 }
 
-/** An image that the browser decodes itself; `null` if it cannot. */
+/** An image that the browser decodes itself, to its end; `null` if it cannot. */
 async function decoded(url: string): Promise<{ size: Extent; url: string } | null> {
   const image = new Image();
   image.src = url;
   try {
     await image.decode();
+    // A file that breaks off counts as decoded, and yet there are no bitmaps of it.
+    (await createImageBitmap(image, 0, 0, 1, 1)).close();
     return { size: { width: image.naturalWidth, height: image.naturalHeight }, url };
   } catch {
     URL.revokeObjectURL(url);
@@ -163,7 +165,7 @@ async function decoded(url: string): Promise<{ size: Extent; url: string } | nul
 }
 
 /** What the server shows of an image that the browser cannot decode. It says so if there is nothing to show. */
-async function viewed(picture: Picture): Promise<{ size: Extent; url: string }> {
+export async function viewed(picture: Picture): Promise<{ size: Extent; url: string }> {
   const address = await addressOf(picture);
   try {
     const { size, blob } = await api.view(address);
