@@ -123,10 +123,17 @@ test('a wrong file, a damaged file and a factor that is too large are answered w
   writeFileSync(torn, Buffer.from('89504e470d0a1a0a0000000d', 'hex'));
   await drop(page, text, torn);
   const message = page.getByRole('alert').filter({ hasText: '2 files skipped' });
-  await message.getByText('letter.png isn’t a supported image.').waitFor();
+  await message.getByText('letter.png cannot be used: this is not a picture in any format that can be read').waitFor();
   await message.getByText(/torn\.png cannot be used: the PNG file/).waitFor();
-  await drop(page, text);
-  await page.getByText('Choose a PNG, JPEG, WebP, TIFF, GIF or BMP file.').waitFor();
+  const empty = join(service.dir, 'empty.jpg');
+  writeFileSync(empty, '');
+  await drop(page, empty);
+  await page.getByText('empty.jpg is empty.').waitFor();
+  const phone = join(service.dir, 'phone.heic');
+  writeFileSync(phone, Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1'));
+  await drop(page, phone);
+  await page.getByText('phone.heic cannot be used: this is a HEIC picture, which cannot be read').waitFor();
+  await page.getByText('Convert it to PNG, JPEG, WebP or TIFF first').waitFor();
 
   // Whatever this server allows, 20 megapixels are the limit here.
   await page.route('**/api/status', async (route) => {
@@ -213,5 +220,17 @@ test('a task that fails says why and what to do', async () => {
   await page.getByRole('link', { name: 'Images', exact: true }).click();
   await past('FAILED').waitFor();
   const trouble = past('FAILED').getByRole('alert');
-  expect(await trouble.innerText()).toMatch(/\w+ \w+ \w+/);
+  expect(await trouble.innerText()).toMatch(/^[A-Z]\w* \w+ \w+/);
+  await expect.poll(() => past('FAILED').locator('img').count(), { message: 'there is no image of it' }).toBe(0);
+
+  // Back on the desk it is marked, once the server has said so, and is not counted.
+  await page.getByRole('button', { name: 'Edit and run again: torn.png' }).click();
+  await page.getByRole('button', { name: 'Show torn.png, which can’t be enlarged' }).waitFor();
+  const run = page.locator('.run button.primary');
+  expect(await run.isDisabled()).toBe(true);
+  const why = page.locator('.strip').getByRole('alert');
+  expect(await why.innerText()).toMatch(/^[A-Z].* PNG /);
+  expect(await why.getByRole('button').count(), 'trying again would be in vain').toBe(0);
+  await drop(page, sample('friends.jpg'));
+  await expect.poll(() => run.innerText()).toMatch(/^Enlarge 1 image/);
 });

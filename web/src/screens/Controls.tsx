@@ -280,14 +280,14 @@ function Verdict() {
   const { factor } = desk.settings.value;
   const list = desk.pictures.value;
   const runnable = list.filter((p) => desk.factorFor(p) !== null);
-  const misfit = desk.fitEach.value ? null : list.map((p) => desk.misfit(p)).find((m) => m !== null);
+  const misfit = desk.fitEach.value ? null : list.filter((p) => !p.fault.value).map((p) => desk.misfit(p)).find((m) => m !== null);
   const problem = desk.estimateProblem.value;
   const sending = list.map((p) => p.sending.value).find((share) => share !== null);
 
   return (
     <div class="verdict">
       {!misfit && problem && <Trouble message={problem.message} hint={problem.hint} />}
-      {misfit ? <MisfitNote misfit={misfit} many={list.length > 1} /> : <Numbers picture={picture} factor={desk.factorFor(picture) ?? factor} />}
+      {misfit ? <MisfitNote misfit={misfit} many={list.length > 1} /> : !picture.fault.value && <Numbers picture={picture} factor={desk.factorFor(picture) ?? factor} />}
       <div class="row run">
         <button type="button" class="primary large grow" disabled={!runnable.length || desk.running.value} onClick={runAll}>
           {desk.running.value && sending !== undefined

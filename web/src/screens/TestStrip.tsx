@@ -13,7 +13,8 @@ import type { Scene } from '../viewer/viewer.ts';
 export function TestStrip() {
   const { scene, problem } = useScene();
   const { working, error: refusal } = desk.stripState.value;
-  const error = refusal ?? problem;
+  const fault = desk.current.value?.fault.value ?? null;
+  const error = fault ?? refusal ?? problem;
   const shown = desk.strip.value;
   const crop = desk.stripCrop.value;
   const fresh = shown !== null && shown.picture === desk.current.value;
@@ -22,9 +23,11 @@ export function TestStrip() {
     <figure class="easel strip" style={{ '--aspect': '1' }} aria-busy={working}>
         {error ? (
           <Trouble message={error.message} hint={error.hint}>
-            <button type="button" onClick={() => (desk.stripAttempt.value += 1)}>
-              {S.enlarge.previewAgain}
-            </button>
+            {!fault && (
+              <button type="button" onClick={() => (desk.stripAttempt.value += 1)}>
+                {S.enlarge.previewAgain}
+              </button>
+            )}
           </Trouble>
         ) : fresh && scene ? (
           <div class="strip-window">

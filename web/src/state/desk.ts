@@ -28,6 +28,8 @@ export interface Picture {
   stored: Promise<string> | null;
   /** Under which key it was last submitted and how: the same again is the same task, should the answer have been lost. */
   submitted: { as: string; key: string } | null;
+  /** Why the service cannot use it, once it said so. */
+  fault: Signal<api.Problem | null>;
   /** Share that has been sent, while it is being sent. */
   sending: Signal<number | null>;
   /** Centre of the test strip, as shares of width and height. */
@@ -130,15 +132,16 @@ export const restore = async () => take(await recall());
 
 async function open(file: File): Promise<Picture> {
   const name = file.name || 'image.png';
+  if (file.size === 0) throw new api.Problem(S.errors.emptyFile(name), S.errors.emptyFileHint);
+  // What is not known by its first bytes, the service may know.
   const type = pictureType(new Uint8Array(await file.slice(0, SNIFF_BYTES).arrayBuffer()));
-  if (!type) throw new api.Problem(S.errors.wrongFile(name), S.errors.wrongFileHint);
   const { maxBodyBytes, maxSourcePixels } = limits.value;
   if (file.size > maxBodyBytes) {
     throw new api.Problem(S.errors.tooManyBytes(name, file.size, maxBodyBytes), S.errors.tooManyBytesHint);
   }
-  const typed = file.type === type ? file : new File([file], name, { type });
+  const typed = !type || file.type === type ? file : new File([file], name, { type });
   const picture = place({ name, size: { width: 0, height: 0 }, url: '', file: typed, stored: null });
-  const { size, url } = (shown(type) && (await decoded(URL.createObjectURL(typed)))) || (await viewed(picture));
+  const { size, url } = (type && shown(type) && (await decoded(URL.createObjectURL(typed)))) || (await viewed(picture));
   if (size.width * size.height > maxSourcePixels) {
     URL.revokeObjectURL(url);
     throw new api.Problem(
@@ -178,10 +181,10 @@ export async function viewed(picture: Picture): Promise<{ size: Extent; url: str
   }
 }
 
-function place(picture: Omit<Picture, 'id' | 'key' | 'submitted' | 'sending' | 'focus'>): Picture {
+function place(picture: Omit<Picture, 'id' | 'key' | 'submitted' | 'fault' | 'sending' | 'focus'>): Picture {
   const id = nextId;
   nextId += 1;
-  return { id, key: randomKey(), submitted: null, sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
+  return { id, key: randomKey(), submitted: null, fault: signal(null), sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
 }
 
 /** Puts the source of an older task back on the desk, with its knobs. */
@@ -231,9 +234,21 @@ function addressOf(picture: Picture): Promise<string> {
   return picture.stored;
 }
 
-/** What the service has refused may have expired there: the next attempt sends the file anew. */
-function sendAgain(picture: Picture, error: unknown): void {
-  if (picture.file && (error as api.Problem).status >= 400) picture.stored = null;
+/** What was refused is marked if it cannot be used at all; if not, it may have expired at the service, and the next attempt sends it anew. */
+async function refused(picture: Picture, error: unknown): Promise<void> {
+  if (!(error instanceof api.Problem)) return;
+  if (error.ofImage && (await unreadable(picture))) picture.fault.value = error;
+  else if (picture.file && error.status >= 400) picture.stored = null;
+}
+
+/** Whether the service has the file and cannot read it. Of a file that is gone it shows nothing either, and does not blame the image. */
+async function unreadable(picture: Picture): Promise<boolean> {
+  try {
+    await api.view(await addressOf(picture));
+    return false;
+  } catch (error) {
+    return error instanceof api.Problem && error.ofImage;
+  }
 }
 
 /** 128 random bits; `crypto.randomUUID` is only there on localhost and https. */
@@ -366,7 +381,7 @@ effect(() => {
   const picture = current.value;
   const crop = stripCrop.value;
   stripAttempt.value;
-  if (!picture || !crop || misfit(picture) || !pace.value) return;
+  if (!picture || !crop || picture.fault.value || misfit(picture) || !pace.value) return;
   const request = requestFor(settings.value.factor, crop);
   const stop = new AbortController();
   const slow = pace.value * crop.width * crop.height > DRAFT_FROM;
@@ -395,7 +410,8 @@ async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, sl
     stripState.value = { working: false, error: null };
   } catch (error) {
     if (stop.aborted) return;
-    sendAgain(picture, error);
+    await refused(picture, error);
+    if (stop.aborted) return;
     const { message, hint } = error as api.Problem;
     stripState.value = { working: false, error: { message, hint: hint ?? null } };
   }
@@ -407,9 +423,10 @@ async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, sl
 export const fitEach = signal(false);
 export const running = signal(false);
 
-/** The factor that a picture will get, or `null` if none fits. */
+/** The factor that a picture will get, or `null` if none fits or the picture cannot be used. */
 export function factorFor(picture: Picture): number | null {
   const { factor } = settings.value;
+  if (picture.fault.value) return null;
   if (possible(picture, factor)) return factor;
   return fitEach.value ? largestPossible(picture) : null;
 }
@@ -434,7 +451,7 @@ export async function run(): Promise<Task[]> {
         accepted.push(task);
         putAway(picture);
       } catch (error) {
-        sendAgain(picture, error);
+        await refused(picture, error);
         problems.push(error);
       }
     }
