@@ -86,6 +86,30 @@ async function leftOfStage(): Promise<string> {
   return last;
 }
 
+test('the test strip starts where the detail is', async () => {
+  const { page } = browser;
+  const png = await page.evaluate(() => {
+    const canvas = document.createElement('canvas');
+    canvas.width = 900;
+    canvas.height = 600;
+    const c = canvas.getContext('2d')!;
+    c.fillStyle = '#9fc4e8';
+    c.fillRect(0, 0, 900, 600);
+    c.fillStyle = '#203010';
+    // Leaves, low on the right.
+    for (let y = 480; y < 560; y += 8) for (let x = 700; x < 780; x += 8) if ((x + y) % 16) c.fillRect(x, y, 8, 8);
+    return canvas.toDataURL('image/png').split(',')[1]!;
+  });
+  const path = join(service.dir, 'sky.png');
+  writeFileSync(path, Buffer.from(png, 'base64'));
+  const asked = page.waitForRequest((r) => r.url().endsWith('/api/preview'));
+  await drop(page, path);
+  const { crop } = (await asked).postDataJSON().request;
+  const centre = [crop.x + crop.width / 2, crop.y + crop.height / 2];
+  expect(Math.abs(centre[0]! - 740), String(centre)).toBeLessThan(45);
+  expect(Math.abs(centre[1]! - 520), String(centre)).toBeLessThan(45);
+});
+
 test('a knob renders the test strip anew', async () => {
   const { page } = browser;
   await drop(page, sample('friends.jpg'));
@@ -148,6 +172,25 @@ test('a wrong file, a damaged file and a factor that is too large are answered w
   expect(await page.getByRole('button', { name: /^Enlarge/ }).last().isDisabled()).toBe(true);
   await page.getByRole('button', { name: 'Use 8×', exact: true }).click();
   await page.getByText('3,072 × 2,304', { exact: false }).waitFor();
+});
+
+test('a job that takes more memory than is free is said to, before it is queued', async () => {
+  const { page } = browser;
+  let asked = 0;
+  await page.route('**/api/status', async (route) => {
+    const status = await (await route.fetch()).json();
+    asked += 1;
+    status.machine.memory_available = 40e6;
+    await route.fulfill({ json: status });
+  });
+  await page.reload();
+  await drop(page, sample('stream.jpg'));
+  await set(page, { factor: 16 });
+  await page.locator('.verdict').getByText(/^This takes about [\d.,]+ [MG]B of memory; 40 MB are free now, so it may fail\.$/).waitFor();
+  expect(await page.locator('.run button.primary').isEnabled(), 'memory may come free').toBe(true);
+  const before = asked;
+  await page.locator('.strip[aria-busy=false]').getByText(/px area/).waitFor();
+  expect(asked - before, 'asking does not lead to asking').toBeLessThanOrEqual(1);
 });
 
 test('a running task is cancelled, tried again and deleted', async () => {

@@ -53,6 +53,8 @@ export const S = {
     print: 'Print at 300 dpi',
     time: 'Estimated time',
     timeUnknown: 'Estimating…',
+    scarce: (needed: number, free: number) => `This takes about ${bytes(needed)} of memory; ${bytes(free)} are free now, so it may fail.`,
+    scarceHint: 'Choose a smaller size, or close other programs first.',
     together: (text: string) => `${text} in total`,
     about: (text: string) => (text.startsWith('under') ? text : `~${text}`),
     printSize: (w: number, h: number) => `${w.toFixed(1)} × ${h.toFixed(1)} cm`,

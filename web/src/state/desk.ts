@@ -2,14 +2,15 @@
 
 import { computed, effect, signal, untracked, type Signal } from '@preact/signals';
 import * as api from '../api.ts';
+import { busiest } from '../logic/detail.ts';
 import { megapixels } from '../logic/format.ts';
-import { FACTORS, fits, previewSide, resultSize, type Extent } from '../logic/sizes.ts';
+import { FACTORS, fits, previewSide, resultSize, scarce, type Extent } from '../logic/sizes.ts';
 import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
 import { S } from '../strings.ts';
 import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../types.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
 import { forget, keep, recall } from './keep.ts';
-import { limits } from './service.ts';
+import { learn, limits, service } from './service.ts';
 import { complainOf, say, stored } from './store.ts';
 import { put } from './tasks.ts';
 
@@ -141,7 +142,7 @@ async function open(file: File): Promise<Picture> {
   }
   const typed = !type || file.type === type ? file : new File([file], name, { type });
   const picture = place({ name, size: { width: 0, height: 0 }, url: '', file: typed, stored: null });
-  const { size, url } = (type && shown(type) && (await decoded(URL.createObjectURL(typed)))) || (await viewed(picture));
+  const { size, url, focus } = (type && shown(type) && (await decoded(URL.createObjectURL(typed)))) || (await viewed(picture));
   if (size.width * size.height > maxSourcePixels) {
     URL.revokeObjectURL(url);
     throw new api.Problem(
@@ -149,30 +150,54 @@ async function open(file: File): Promise<Picture> {
       S.errors.sourceTooLargeHint,
     );
   }
+  picture.focus.value = focus;
   return { ...picture, size, url };
 }
 
+/** An image as the page shows it. */
+interface Shown {
+  size: Extent;
+  url: string;
+  /** Where the test strip starts. */
+  focus: { x: number; y: number };
+}
+
 /** An image that the browser decodes itself, to its end; `null` if it cannot. */
-async function decoded(url: string): Promise<{ size: Extent; url: string } | null> {
+async function decoded(url: string): Promise<Shown | null> {
   const image = new Image();
   image.src = url;
   try {
     await image.decode();
     // A file that breaks off counts as decoded, and yet there are no bitmaps of it.
     (await createImageBitmap(image, 0, 0, 1, 1)).close();
-    return { size: { width: image.naturalWidth, height: image.naturalHeight }, url };
+    return { size: { width: image.naturalWidth, height: image.naturalHeight }, url, focus: detailOf(image) };
   } catch {
     URL.revokeObjectURL(url);
     return null;
   }
 }
 
+/** Side of the small image in which detail is looked for: grain is averaged away. */
+const GLANCE = 128;
+
+function detailOf(image: HTMLImageElement): { x: number; y: number } {
+  const { naturalWidth, naturalHeight } = image;
+  const share = Math.min(1, GLANCE / Math.max(naturalWidth, naturalHeight));
+  const [width, height] = [naturalWidth, naturalHeight].map((side) => Math.max(1, Math.round(side * share))) as [number, number];
+  const c = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
+  c.imageSmoothingQuality = 'medium';
+  c.drawImage(image, 0, 0, width, height);
+  return busiest(c.getImageData(0, 0, width, height));
+}
+
 /** What the server shows of an image that the browser cannot decode. It says so if there is nothing to show. */
-export async function viewed(picture: Picture): Promise<{ size: Extent; url: string }> {
+export async function viewed(picture: Picture): Promise<Shown> {
   const address = await addressOf(picture);
   try {
     const { size, blob } = await api.view(address);
-    return { size, url: URL.createObjectURL(blob) };
+    const seen = await decoded(URL.createObjectURL(blob));
+    if (!seen) throw new api.Problem(S.errors.cannotShow(picture.name), S.errors.cannotShowHint);
+    return { ...seen, size };
   } catch (error) {
     const problem = error as api.Problem;
     // The file's name says which image is meant.
@@ -192,16 +217,16 @@ export async function takeAgain(task: Task): Promise<void> {
   const { source, request } = task;
   if (!source) return;
   const url = api.local(source.url);
-  const own = shown(source.media_type) && (await decoded(url));
-  putOn(
-    place({
-      name: task.name,
-      size: { width: source.width, height: source.height },
-      url: own ? url : viewOf(url),
-      file: null,
-      stored: Promise.resolve(source.url),
-    }),
-  );
+  const own = (shown(source.media_type) && (await decoded(url))) || (await decoded(viewOf(url)));
+  const picture = place({
+    name: task.name,
+    size: { width: source.width, height: source.height },
+    url: own ? own.url : viewOf(url),
+    file: null,
+    stored: Promise.resolve(source.url),
+  });
+  if (own) picture.focus.value = own.focus;
+  putOn(picture);
   const { mode, ...knobs } = request.look;
   const factor = 'factor' in request.size ? request.size.factor : settings.value.factor;
   const fromTask = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
@@ -315,7 +340,7 @@ export function misfit(picture: Picture): Misfit | null {
 }
 
 /** The estimate for the current picture as set; `null` while it is not known. */
-export const estimated = signal<{ seconds: number; secondsPerSourcePixel: number } | null>(null);
+export const estimated = signal<{ seconds: number; secondsPerSourcePixel: number; bytes: number } | null>(null);
 /** Why there is none, if the service said so. */
 export const estimateProblem = signal<api.Problem | null>(null);
 
@@ -331,8 +356,11 @@ effect(() => {
   const timer = setTimeout(async () => {
     try {
       const { width, height } = picture.size;
-      const { seconds } = await api.estimate(width, height, request, stop.signal);
-      estimated.value = { seconds, secondsPerSourcePixel: seconds / (width * height) };
+      const { seconds, bytes } = await api.estimate(width, height, request, stop.signal);
+      // How much is free was last asked a while ago; it matters where it looks scarce.
+      if (scarce(bytes, service.value)) await learn();
+      if (stop.signal.aborted) return;
+      estimated.value = { seconds, secondsPerSourcePixel: seconds / (width * height), bytes };
       estimateProblem.value = null;
     } catch (error) {
       if (stop.signal.aborted) return;
