@@ -271,6 +271,8 @@ test('a task that fails says why and what to do', async () => {
   await page.getByRole('button', { name: 'Show torn.png, which can’t be enlarged' }).waitFor();
   const run = page.locator('.run button.primary');
   expect(await run.isDisabled()).toBe(true);
+  const images = page.locator('.sheet img, .tray-picture img');
+  expect(await images.evaluateAll((all) => (all as HTMLImageElement[]).map((i) => i.complete && i.naturalWidth > 0)), 'none is broken').toEqual([true, true]);
   const why = page.locator('.strip').getByRole('alert');
   expect(await why.innerText()).toMatch(/^[A-Z].* PNG /);
   expect(await why.getByRole('button').count(), 'trying again would be in vain').toBe(0);

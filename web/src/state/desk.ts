@@ -212,6 +212,9 @@ function place(picture: Omit<Picture, 'id' | 'key' | 'submitted' | 'fault' | 'se
   return { id, key: randomKey(), submitted: null, fault: signal(null), sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
 }
 
+/** Stands for an image that nothing can show: the board is seen, and no broken image. */
+const BLANK = 'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg"/>';
+
 /** Puts the source of an older task back on the desk, with its knobs. */
 export async function takeAgain(task: Task): Promise<void> {
   const { source, request } = task;
@@ -221,7 +224,7 @@ export async function takeAgain(task: Task): Promise<void> {
   const picture = place({
     name: task.name,
     size: { width: source.width, height: source.height },
-    url: own ? own.url : viewOf(url),
+    url: own ? own.url : BLANK,
     file: null,
     stored: Promise.resolve(source.url),
   });
