@@ -19,5 +19,5 @@ test('an image is at fault if the service says so, in either form', () => {
 });
 
 test('what the service says begins with a capital letter', () => {
-  expect(['the PNG file is damaged', 'Écrit', '', '8 bits'].map(sentence)).toEqual(['The PNG file is damaged', 'Écrit', '', '8 bits']);
+  expect(['the PNG file is damaged', 'Écrit', '', '8 bits', 'junk.pth: is not a model', 'request.size is wrong'].map(sentence)).toEqual(['The PNG file is damaged', 'Écrit', '', '8 bits', 'junk.pth: is not a model', 'request.size is wrong']);
 });

@@ -21,8 +21,8 @@ export class Problem extends Error {
   }
 }
 
-/** What the service says as a sentence, which begins with a capital letter. */
-export const sentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+/** What the service says as a sentence, which begins with a capital letter, unless with a name: of a file or a field. */
+export const sentence = (text: string) => (/^\p{L}+(\s|$)/u.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text);
 
 /** One field that the service refuses. */
 export interface InvalidParam {
