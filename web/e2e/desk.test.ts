@@ -103,6 +103,56 @@ test('transparency shows a checkerboard, before and after', async () => {
   expect(board).toContain('conic-gradient');
 });
 
+/** An image of one colour, drawn by the browser. */
+async function plain(colour: string, type: 'image/png' | 'image/jpeg'): Promise<Buffer> {
+  const url = await browser.page.evaluate(
+    ([colour, type]) => {
+      const canvas = document.createElement('canvas');
+      canvas.width = 64;
+      canvas.height = 64;
+      const c = canvas.getContext('2d')!;
+      c.fillStyle = colour!;
+      c.fillRect(0, 0, 64, 64);
+      return canvas.toDataURL(type);
+    },
+    [colour, type],
+  );
+  return Buffer.from(url.split(',')[1]!, 'base64');
+}
+
+/** Both sides of the test strip, once it is there. */
+async function strip(): Promise<number[][]> {
+  await browser.page.locator('.strip[aria-busy=false]').getByText(/px area/).waitFor();
+  const sides = [];
+  for (const key of ['End', 'Home']) {
+    await browser.page.getByRole('slider', { name: 'Divider' }).press(key);
+    sides.push(await colour('.strip .stage-canvas', 0.5, 0.5));
+  }
+  return sides;
+}
+
+test('the preview is the shown image’s, also of a file that lacks its end; a damaged one is refused and changes nothing', async () => {
+  const { page } = browser;
+  const [red, blue] = [await plain('#c02020', 'image/png'), await plain('#2020c0', 'image/jpeg')];
+  await drop(page, write('red.png', red));
+  await set(page, { factor: 2, model: FAST });
+  expect((await strip()).map(reddish)).toEqual([true, true]);
+
+  const wrong = Buffer.from(red);
+  const data = wrong.indexOf('IDAT');
+  wrong[data + 4 + wrong.readUInt32BE(data - 4)]! ^= 255;
+  await drop(page, write('wrong.png', wrong));
+  await page.getByText(/^wrong\.png cannot be used: .*checksum/).waitFor();
+  expect((await strip()).map(reddish), 'after the damaged one').toEqual([true, true]);
+
+  await drop(page, write('blue.jpg', blue.subarray(0, -2)));
+  await page.locator('.sheet').getByAltText('blue.jpg').waitFor();
+  expect((await strip()).map(bluish), 'a JPEG without its end mark').toEqual([true, true]);
+  await drop(page, write('red-again.png', red.subarray(0, -12)));
+  await page.locator('.sheet').getByAltText('red-again.png').waitFor();
+  expect((await strip()).map(reddish), 'a PNG without its IEND').toEqual([true, true]);
+});
+
 test('the chosen quality goes with the estimate, the copied command and the task', async () => {
   const { page } = browser;
   const estimate = async (quality: string, choose: () => Promise<void>) => {

@@ -86,6 +86,30 @@ async function leftOfStage(): Promise<string> {
   return last;
 }
 
+test('the test strip starts where the detail is', async () => {
+  const { page } = browser;
+  const png = await page.evaluate(() => {
+    const canvas = document.createElement('canvas');
+    canvas.width = 900;
+    canvas.height = 600;
+    const c = canvas.getContext('2d')!;
+    c.fillStyle = '#9fc4e8';
+    c.fillRect(0, 0, 900, 600);
+    c.fillStyle = '#203010';
+    // Leaves, low on the right.
+    for (let y = 480; y < 560; y += 8) for (let x = 700; x < 780; x += 8) if ((x + y) % 16) c.fillRect(x, y, 8, 8);
+    return canvas.toDataURL('image/png').split(',')[1]!;
+  });
+  const path = join(service.dir, 'sky.png');
+  writeFileSync(path, Buffer.from(png, 'base64'));
+  const asked = page.waitForRequest((r) => r.url().endsWith('/api/preview'));
+  await drop(page, path);
+  const { crop } = (await asked).postDataJSON().request;
+  const centre = [crop.x + crop.width / 2, crop.y + crop.height / 2];
+  expect(Math.abs(centre[0]! - 740), String(centre)).toBeLessThan(45);
+  expect(Math.abs(centre[1]! - 520), String(centre)).toBeLessThan(45);
+});
+
 test('a knob renders the test strip anew', async () => {
   const { page } = browser;
   await drop(page, sample('friends.jpg'));
@@ -123,10 +147,17 @@ test('a wrong file, a damaged file and a factor that is too large are answered w
   writeFileSync(torn, Buffer.from('89504e470d0a1a0a0000000d', 'hex'));
   await drop(page, text, torn);
   const message = page.getByRole('alert').filter({ hasText: '2 files skipped' });
-  await message.getByText('letter.png isn’t a supported image.').waitFor();
+  await message.getByText('letter.png cannot be used: this is not a picture in any format that can be read').waitFor();
   await message.getByText(/torn\.png cannot be used: the PNG file/).waitFor();
-  await drop(page, text);
-  await page.getByText('Choose a PNG, JPEG, WebP, TIFF, GIF or BMP file.').waitFor();
+  const empty = join(service.dir, 'empty.jpg');
+  writeFileSync(empty, '');
+  await drop(page, empty);
+  await page.getByText('empty.jpg is empty.').waitFor();
+  const phone = join(service.dir, 'phone.heic');
+  writeFileSync(phone, Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1'));
+  await drop(page, phone);
+  await page.getByText('phone.heic cannot be used: this is a HEIC picture, which cannot be read').waitFor();
+  await page.getByText('Convert it to PNG, JPEG, WebP or TIFF first').waitFor();
 
   // Whatever this server allows, 20 megapixels are the limit here.
   await page.route('**/api/status', async (route) => {
@@ -141,6 +172,25 @@ test('a wrong file, a damaged file and a factor that is too large are answered w
   expect(await page.getByRole('button', { name: /^Enlarge/ }).last().isDisabled()).toBe(true);
   await page.getByRole('button', { name: 'Use 8×', exact: true }).click();
   await page.getByText('3,072 × 2,304', { exact: false }).waitFor();
+});
+
+test('a job that takes more memory than is free is said to, before it is queued', async () => {
+  const { page } = browser;
+  let asked = 0;
+  await page.route('**/api/status', async (route) => {
+    const status = await (await route.fetch()).json();
+    asked += 1;
+    status.machine.memory_available = 40e6;
+    await route.fulfill({ json: status });
+  });
+  await page.reload();
+  await drop(page, sample('stream.jpg'));
+  await set(page, { factor: 16 });
+  await page.locator('.verdict').getByText(/^This takes about [\d.,]+ [MG]B of memory; 40 MB are free now, so it may fail\.$/).waitFor();
+  expect(await page.locator('.run button.primary').isEnabled(), 'memory may come free').toBe(true);
+  const before = asked;
+  await page.locator('.strip[aria-busy=false]').getByText(/px area/).waitFor();
+  expect(asked - before, 'asking does not lead to asking').toBeLessThanOrEqual(1);
 });
 
 test('a running task is cancelled, tried again and deleted', async () => {
@@ -213,5 +263,19 @@ test('a task that fails says why and what to do', async () => {
   await page.getByRole('link', { name: 'Images', exact: true }).click();
   await past('FAILED').waitFor();
   const trouble = past('FAILED').getByRole('alert');
-  expect(await trouble.innerText()).toMatch(/\w+ \w+ \w+/);
+  expect(await trouble.innerText()).toMatch(/^[A-Z]\w* \w+ \w+/);
+  await expect.poll(() => past('FAILED').locator('img').count(), { message: 'there is no image of it' }).toBe(0);
+
+  // Back on the desk it is marked, once the server has said so, and is not counted.
+  await page.getByRole('button', { name: 'Edit and run again: torn.png' }).click();
+  await page.getByRole('button', { name: 'Show torn.png, which can’t be enlarged' }).waitFor();
+  const run = page.locator('.run button.primary');
+  expect(await run.isDisabled()).toBe(true);
+  const images = page.locator('.sheet img, .tray-picture img');
+  expect(await images.evaluateAll((all) => (all as HTMLImageElement[]).map((i) => i.complete && i.naturalWidth > 0)), 'none is broken').toEqual([true, true]);
+  const why = page.locator('.strip').getByRole('alert');
+  expect(await why.innerText()).toMatch(/^[A-Z].* PNG /);
+  expect(await why.getByRole('button').count(), 'trying again would be in vain').toBe(0);
+  await drop(page, sample('friends.jpg'));
+  await expect.poll(() => run.innerText()).toMatch(/^Enlarge 1 image/);
 });

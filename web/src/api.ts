@@ -1,7 +1,7 @@
 /** The service, as functions. Addresses are relative to the page, whatever name the service gives itself. */
 
 import { signal } from '@preact/signals';
-import { Problem } from './logic/problem.ts';
+import { Problem, sentence } from './logic/problem.ts';
 import type { Extent } from './logic/sizes.ts';
 import { EventParser, type ServerEvent } from './logic/sse.ts';
 import { S } from './strings.ts';
@@ -71,10 +71,11 @@ async function call(method: string, path: string, body?: unknown, { signal, idem
 async function problemOf(response: Response): Promise<Problem> {
   if (response.status === 401) keyWanted.value = apiKey.value ? 'wrong' : 'missing';
   const body = await response.json().catch(() => null);
-  const message: string = body?.message ?? S.errors.status(response.status);
+  const message = sentence(body?.message ?? S.errors.status(response.status));
   const retry = Number(response.headers.get('Retry-After'));
-  const hint = body?.hint ?? (response.status === 429 && retry ? S.errors.retryAfter(retry) : null);
-  return new Problem(message, hint, response.status, body?.invalid_params);
+  const said = body?.hint ? sentence(body.hint) : null;
+  const hint = said ?? (response.status === 429 && retry ? S.errors.retryAfter(retry) : null);
+  return new Problem(message, hint, response.status, body?.invalid_params, body?.error);
 }
 
 async function json<T>(method: string, path: string, body?: unknown, options?: CallOptions): Promise<T> {
@@ -102,7 +103,7 @@ export async function upload(file: Blob, name: string, onProgress: (share: numbe
           return null;
         }
       })();
-      reject(new Problem(said?.message ?? S.errors.status(request.status), said?.hint ?? null, request.status));
+      reject(new Problem(sentence(said?.message ?? S.errors.status(request.status)), said?.hint ?? null, request.status));
     };
     request.send(file);
   });

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { inOrderOfWork } from './order.ts';
 import { modelsOf } from './pairs.ts';
 import { duration, megapixels, millions, percent } from './format.ts';
-import { FACTORS, fits, previewSide, UNKNOWN_LIMITS } from './sizes.ts';
+import { FACTORS, fits, previewSide, scarce, UNKNOWN_LIMITS } from './sizes.ts';
 import { mayBeTransparent } from './sniff.ts';
 import { EventParser } from './sse.ts';
 import { S } from '../strings.ts';
@@ -24,6 +24,12 @@ test('the sizes on offer end at the largest result that the server allows, at it
   expect([2, 4].map((factor) => fits(photo, factor, limits))).toEqual([true, false]);
   expect([2, 4, 8].map((factor) => fits(photo, factor, { ...limits, maxResultPixels: 400e6 }))).toEqual([true, true, false]);
   expect(fits(photo, 16, UNKNOWN_LIMITS), 'without a limit memory alone decides, and the server knows it').toBe(true);
+});
+
+test('memory is scarce where a job takes more than is free, and never while that is not known', () => {
+  const status = { machine: { memory_total: 24e9, memory_available: 2e9 } } as ServiceStatus;
+  expect([1.9e9, 2e9, 2.1e9, 30e9].map((bytes) => scarce(bytes, status))).toEqual([false, false, true, true]);
+  expect([null, {} as ServiceStatus].map((unknown) => scarce(1e15, unknown))).toEqual([false, false]);
 });
 
 test('how long results are kept is said in words', () => {

@@ -1,6 +1,6 @@
 /** Sizes, limits and what fits: arithmetic that needs no server. */
 
-import type { Look, UpscaleRequest } from '../types.ts';
+import type { Look, ServiceStatus, UpscaleRequest } from '../types.ts';
 
 export interface Extent {
   width: number;
@@ -37,6 +37,11 @@ export function resultSize(source: Extent, factor: number): Extent {
 export function fits(source: Extent, factor: number, limits: Limits): boolean {
   const { width, height } = resultSize(source, factor);
   return width * height <= limits.maxResultPixels;
+}
+
+/** Whether a job takes more memory than the machine has free: it may fail. What takes more than there is at all, the server refuses. */
+export function scarce(bytes: number, status: ServiceStatus | null): boolean {
+  return bytes > (status?.machine?.memory_available ?? Infinity);
 }
 
 export function factorOf(request: UpscaleRequest, source: Extent): number {

@@ -5,10 +5,11 @@ import { useEffect, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import * as desk from '../state/desk.ts';
 import { duration, megapixels, pixels } from '../logic/format.ts';
-import { FACTORS, printSize, resultSize } from '../logic/sizes.ts';
+import { FACTORS, printSize, resultSize, scarce } from '../logic/sizes.ts';
 import * as snippets from '../logic/snippets.ts';
 import { S } from '../strings.ts';
 import { go } from '../state/route.ts';
+import { service } from '../state/service.ts';
 import { say } from '../state/store.ts';
 import type { Creative, Engine, Flavor, Model, OptimizedFor, OutputFormat, Precision, Quality } from '../types.ts';
 import { Choice, Dialog, Knob, Select, Trouble } from '../ui/controls.tsx';
@@ -280,14 +281,14 @@ function Verdict() {
   const { factor } = desk.settings.value;
   const list = desk.pictures.value;
   const runnable = list.filter((p) => desk.factorFor(p) !== null);
-  const misfit = desk.fitEach.value ? null : list.map((p) => desk.misfit(p)).find((m) => m !== null);
+  const misfit = desk.fitEach.value ? null : list.filter((p) => !p.fault.value).map((p) => desk.misfit(p)).find((m) => m !== null);
   const problem = desk.estimateProblem.value;
   const sending = list.map((p) => p.sending.value).find((share) => share !== null);
 
   return (
     <div class="verdict">
       {!misfit && problem && <Trouble message={problem.message} hint={problem.hint} />}
-      {misfit ? <MisfitNote misfit={misfit} many={list.length > 1} /> : <Numbers picture={picture} factor={desk.factorFor(picture) ?? factor} />}
+      {misfit ? <MisfitNote misfit={misfit} many={list.length > 1} /> : !picture.fault.value && <Numbers picture={picture} factor={desk.factorFor(picture) ?? factor} />}
       <div class="row run">
         <button type="button" class="primary large grow" disabled={!runnable.length || desk.running.value} onClick={runAll}>
           {desk.running.value && sending !== undefined
@@ -310,7 +311,9 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
   const runnable = desk.pictures.value.filter((p) => desk.factorFor(p) !== null);
   const others = runnable.length - 1;
   const all = runnable.reduce((sum, p) => sum + p.size.width * p.size.height, 0);
+  const free = service.value?.machine?.memory_available;
   return (
+    <>
     <dl class="numbers">
       <div>
         <dt>{S.enlarge.resultSize}</dt>
@@ -330,6 +333,10 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
         </dd>
       </div>
     </dl>
+    {estimate && free !== undefined && scarce(estimate.bytes, service.value) && (
+      <Trouble message={S.enlarge.scarce(estimate.bytes, free)} hint={S.enlarge.scarceHint} />
+    )}
+    </>
   );
 }
 

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import * as desk from '../state/desk.ts';
 import { S } from '../strings.ts';
 import { complain } from '../state/store.ts';
-import { Camera, Cross, Plus } from '../ui/icons.tsx';
+import { Alert, Camera, Cross, Plus } from '../ui/icons.tsx';
 import { CameraDialog } from './CameraDialog.tsx';
 import { Controls } from './Controls.tsx';
 import { TestStrip } from './TestStrip.tsx';
@@ -147,12 +147,13 @@ function Tray({ onPick, onCamera }: TakeInProps) {
           <li key={p.id} class={p === desk.current.value ? 'current' : ''}>
             <button
               type="button"
-              class={`tray-picture ${desk.misfit(p) && desk.factorFor(p) === null ? 'misfit' : ''}`}
-              aria-label={S.enlarge.showPicture(p.name)}
+              class={`tray-picture ${desk.factorFor(p) === null ? 'misfit' : ''}`}
+              aria-label={p.fault.value ? S.enlarge.showFaulty(p.name) : S.enlarge.showPicture(p.name)}
               aria-current={p === desk.current.value}
               onClick={() => desk.choose(p)}
             >
               <img src={p.url} alt="" />
+              {p.fault.value && <Alert />}
             </button>
             <button type="button" class="tray-remove" aria-label={S.enlarge.removePicture(p.name)} onClick={() => desk.putAway(p)}>
               <Cross />

@@ -6,6 +6,7 @@ import * as api from '../api.ts';
 import { takeAgain } from '../state/desk.ts';
 import { ago, bytes, decimal, duration, extension, megapixels, pixels, stem, until } from '../logic/format.ts';
 import { keptFor } from '../logic/retention.ts';
+import { sentence } from '../logic/problem.ts';
 import { factorOf } from '../logic/sizes.ts';
 import { MAX_BYTES, ZipWriter } from '../logic/zip.ts';
 import { S } from '../strings.ts';
@@ -128,11 +129,21 @@ function Working({ task }: { task: Task }) {
   );
 }
 
-/** The source, small. It has its own shape, so that the board shows through it and not around it. */
+/** The source, small, if there is an image of it. It has its own shape, so that the board shows through it and not around it. */
 function Thumb({ task }: { task: Task }) {
-  if (!task.thumb_url || !task.source) return null;
+  const [broken, setBroken] = useState(false);
+  if (!task.thumb_url || !task.source || broken) return null;
   const { width, height } = task.source;
-  return <img src={api.local(task.thumb_url)} alt="" loading="lazy" decoding="async" style={{ '--ratio': `${width / height}` }} />;
+  return (
+    <img
+      src={api.local(task.thumb_url)}
+      alt=""
+      loading="lazy"
+      decoding="async"
+      style={{ '--ratio': `${width / height}` }}
+      onError={() => setBroken(true)}
+    />
+  );
 }
 
 function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onToggle: () => void }) {
@@ -161,7 +172,7 @@ function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onT
           </p>
         )}
         <p class="muted small">{describe(task)}</p>
-        {task.status === 'FAILED' && task.error && <Trouble message={task.error.message} hint={task.error.hint ?? null} />}
+        {task.status === 'FAILED' && task.error && <Trouble message={sentence(task.error.message)} hint={task.error.hint ? sentence(task.error.hint) : null} />}
         <p class="muted small">
           {task.status !== 'COMPLETED' && `${S.queue.status[task.status]} · `}
           {ago(task.finished_at ?? task.created_at)}

@@ -1,16 +1,20 @@
 /** The live preview: a small region enlarged by the same pipeline, before and after. */
 
 import { useEffect, useState } from 'preact/hooks';
+import { Problem } from '../api.ts';
 import * as desk from '../state/desk.ts';
 import { S } from '../strings.ts';
+import type { Crop } from '../types.ts';
 import { Trouble } from '../ui/controls.tsx';
 import { Stage } from '../ui/Stage.tsx';
 import { bitmapSource } from '../viewer/sources.ts';
 import type { Scene } from '../viewer/viewer.ts';
 
 export function TestStrip() {
-  const scene = useScene();
-  const { working, error } = desk.stripState.value;
+  const { scene, problem } = useScene();
+  const { working, error: refusal } = desk.stripState.value;
+  const fault = desk.current.value?.fault.value ?? null;
+  const error = fault ?? refusal ?? problem;
   const shown = desk.strip.value;
   const crop = desk.stripCrop.value;
   const fresh = shown !== null && shown.picture === desk.current.value;
@@ -19,9 +23,11 @@ export function TestStrip() {
     <figure class="easel strip" style={{ '--aspect': '1' }} aria-busy={working}>
         {error ? (
           <Trouble message={error.message} hint={error.hint}>
-            <button type="button" onClick={() => (desk.stripAttempt.value += 1)}>
-              {S.enlarge.previewAgain}
-            </button>
+            {!fault && (
+              <button type="button" onClick={() => (desk.stripAttempt.value += 1)}>
+                {S.enlarge.previewAgain}
+              </button>
+            )}
           </Trouble>
         ) : fresh && scene ? (
           <div class="strip-window">
@@ -45,7 +51,7 @@ export function TestStrip() {
         <span class="num" role="status">
           {working
             ? S.enlarge.previewWorking
-            : fresh && crop
+            : fresh && scene && crop
               ? `${S.enlarge.previewOf(shown.crop.width, shown.crop.height)} · ${S.enlarge.previewTook(shown.seconds)}`
               : ''}
         </span>
@@ -54,37 +60,63 @@ export function TestStrip() {
   );
 }
 
-/** The last strip's pixels, decoded. */
-function useScene(): Omit<Scene, 'border'> | null {
-  const [scene, setScene] = useState<Omit<Scene, 'border'> | null>(null);
+interface Seen {
+  picture: desk.Picture;
+  scene: Omit<Scene, 'border'> | null;
+  /** Why there is no scene. */
+  problem: { message: string; hint: string | null } | null;
+}
+
+/** The last strip's pixels, decoded, if they are the current picture's. The strip before stays until they are. */
+function useScene(): Omit<Seen, 'picture'> {
+  const [seen, setSeen] = useState<Seen | null>(null);
   const strip = desk.strip.value;
   useEffect(() => {
     if (!strip) return;
     let stale = false;
-    (async () => {
-      const after = await createImageBitmap(strip.result);
-      const before = await originalOf(strip);
-      if (stale) return;
-      setScene({
-        world: { width: after.width, height: after.height },
-        left: bitmapSource(before),
-        right: bitmapSource(after),
-        layout: 'slider',
-        overlay: null,
-        lens: false,
-      });
-    })();
+    const { picture } = strip;
+    sceneOf(strip).then(
+      (scene) => stale || setSeen({ picture, scene, problem: null }),
+      (error) => stale || setSeen({ picture, scene: null, problem: unseen(picture, error) }),
+    );
     return () => {
       stale = true;
     };
   }, [strip]);
-  return scene;
+  return seen && seen.picture === desk.current.value ? seen : { scene: null, problem: null };
 }
 
-/** The same region of the original, or of the smaller image that is shown for it. */
+/** What the server says, or that the browser could not. */
+const unseen = (picture: desk.Picture, error: unknown) =>
+  error instanceof Problem ? error : { message: S.errors.cannotShow(picture.name), hint: S.errors.cannotShowHint };
+
+async function sceneOf(strip: desk.Strip): Promise<Omit<Scene, 'border'>> {
+  const after = await createImageBitmap(strip.result);
+  const before = await originalOf(strip);
+  return {
+    world: { width: after.width, height: after.height },
+    left: bitmapSource(before),
+    right: bitmapSource(after),
+    layout: 'slider',
+    overlay: null,
+    lens: false,
+  };
+}
+
+/** The same region of the original, or of what the server shows of it where the browser has no bitmap of the file. */
 async function originalOf({ picture, crop }: desk.Strip): Promise<ImageBitmap> {
+  try {
+    return await regionOf(picture.url, picture, crop);
+  } catch {
+    const { url } = await desk.viewed(picture);
+    return regionOf(url, picture, crop).finally(() => URL.revokeObjectURL(url));
+  }
+}
+
+/** A region of a picture, cut from an image of it that may be smaller. */
+async function regionOf(url: string, picture: desk.Picture, crop: Crop): Promise<ImageBitmap> {
   const image = new Image();
-  image.src = picture.url;
+  image.src = url;
   await image.decode();
   const share = image.naturalWidth / picture.size.width;
   return createImageBitmap(image, crop.x * share, crop.y * share, Math.max(1, crop.width * share), Math.max(1, crop.height * share));

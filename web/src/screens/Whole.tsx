@@ -47,7 +47,7 @@ export function Whole({ picture }: { picture: Picture }) {
           }}
         >
           <img src={picture.url} alt={picture.name} draggable={false} />
-          {crop && (
+          {crop && !picture.fault.value && (
             <div
               class="frame"
               tabIndex={0}

@@ -2,14 +2,15 @@
 
 import { computed, effect, signal, untracked, type Signal } from '@preact/signals';
 import * as api from '../api.ts';
+import { busiest } from '../logic/detail.ts';
 import { megapixels } from '../logic/format.ts';
-import { FACTORS, fits, previewSide, resultSize, type Extent } from '../logic/sizes.ts';
+import { FACTORS, fits, previewSide, resultSize, scarce, type Extent } from '../logic/sizes.ts';
 import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
 import { S } from '../strings.ts';
 import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../types.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
 import { forget, keep, recall } from './keep.ts';
-import { limits } from './service.ts';
+import { learn, limits, service } from './service.ts';
 import { complainOf, say, stored } from './store.ts';
 import { put } from './tasks.ts';
 
@@ -28,6 +29,8 @@ export interface Picture {
   stored: Promise<string> | null;
   /** Under which key it was last submitted and how: the same again is the same task, should the answer have been lost. */
   submitted: { as: string; key: string } | null;
+  /** Why the service cannot use it, once it said so. */
+  fault: Signal<api.Problem | null>;
   /** Share that has been sent, while it is being sent. */
   sending: Signal<number | null>;
   /** Centre of the test strip, as shares of width and height. */
@@ -130,15 +133,16 @@ export const restore = async () => take(await recall());
 
 async function open(file: File): Promise<Picture> {
   const name = file.name || 'image.png';
+  if (file.size === 0) throw new api.Problem(S.errors.emptyFile(name), S.errors.emptyFileHint);
+  // What is not known by its first bytes, the service may know.
   const type = pictureType(new Uint8Array(await file.slice(0, SNIFF_BYTES).arrayBuffer()));
-  if (!type) throw new api.Problem(S.errors.wrongFile(name), S.errors.wrongFileHint);
   const { maxBodyBytes, maxSourcePixels } = limits.value;
   if (file.size > maxBodyBytes) {
     throw new api.Problem(S.errors.tooManyBytes(name, file.size, maxBodyBytes), S.errors.tooManyBytesHint);
   }
-  const typed = file.type === type ? file : new File([file], name, { type });
+  const typed = !type || file.type === type ? file : new File([file], name, { type });
   const picture = place({ name, size: { width: 0, height: 0 }, url: '', file: typed, stored: null });
-  const { size, url } = (shown(type) && (await decoded(URL.createObjectURL(typed)))) || (await viewed(picture));
+  const { size, url, focus } = (type && shown(type) && (await decoded(URL.createObjectURL(typed)))) || (await viewed(picture));
   if (size.width * size.height > maxSourcePixels) {
     URL.revokeObjectURL(url);
     throw new api.Problem(
@@ -146,28 +150,54 @@ async function open(file: File): Promise<Picture> {
       S.errors.sourceTooLargeHint,
     );
   }
+  picture.focus.value = focus;
   return { ...picture, size, url };
 }
 
-/** An image that the browser decodes itself; `null` if it cannot. */
-async function decoded(url: string): Promise<{ size: Extent; url: string } | null> {
+/** An image as the page shows it. */
+interface Shown {
+  size: Extent;
+  url: string;
+  /** Where the test strip starts. */
+  focus: { x: number; y: number };
+}
+
+/** An image that the browser decodes itself, to its end; `null` if it cannot. */
+async function decoded(url: string): Promise<Shown | null> {
   const image = new Image();
   image.src = url;
   try {
     await image.decode();
-    return { size: { width: image.naturalWidth, height: image.naturalHeight }, url };
+    // A file that breaks off counts as decoded, and yet there are no bitmaps of it.
+    (await createImageBitmap(image, 0, 0, 1, 1)).close();
+    return { size: { width: image.naturalWidth, height: image.naturalHeight }, url, focus: detailOf(image) };
   } catch {
     URL.revokeObjectURL(url);
     return null;
   }
 }
 
+/** Side of the small image in which detail is looked for: grain is averaged away. */
+const GLANCE = 128;
+
+function detailOf(image: HTMLImageElement): { x: number; y: number } {
+  const { naturalWidth, naturalHeight } = image;
+  const share = Math.min(1, GLANCE / Math.max(naturalWidth, naturalHeight));
+  const [width, height] = [naturalWidth, naturalHeight].map((side) => Math.max(1, Math.round(side * share))) as [number, number];
+  const c = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
+  c.imageSmoothingQuality = 'medium';
+  c.drawImage(image, 0, 0, width, height);
+  return busiest(c.getImageData(0, 0, width, height));
+}
+
 /** What the server shows of an image that the browser cannot decode. It says so if there is nothing to show. */
-async function viewed(picture: Picture): Promise<{ size: Extent; url: string }> {
+export async function viewed(picture: Picture): Promise<Shown> {
   const address = await addressOf(picture);
   try {
     const { size, blob } = await api.view(address);
-    return { size, url: URL.createObjectURL(blob) };
+    const seen = await decoded(URL.createObjectURL(blob));
+    if (!seen) throw new api.Problem(S.errors.cannotShow(picture.name), S.errors.cannotShowHint);
+    return { ...seen, size };
   } catch (error) {
     const problem = error as api.Problem;
     // The file's name says which image is meant.
@@ -176,27 +206,30 @@ async function viewed(picture: Picture): Promise<{ size: Extent; url: string }> 
   }
 }
 
-function place(picture: Omit<Picture, 'id' | 'key' | 'submitted' | 'sending' | 'focus'>): Picture {
+function place(picture: Omit<Picture, 'id' | 'key' | 'submitted' | 'fault' | 'sending' | 'focus'>): Picture {
   const id = nextId;
   nextId += 1;
-  return { id, key: randomKey(), submitted: null, sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
+  return { id, key: randomKey(), submitted: null, fault: signal(null), sending: signal(null), focus: signal({ x: 0.5, y: 0.42 }), ...picture };
 }
+
+/** Stands for an image that nothing can show: the board is seen, and no broken image. */
+const BLANK = 'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg"/>';
 
 /** Puts the source of an older task back on the desk, with its knobs. */
 export async function takeAgain(task: Task): Promise<void> {
   const { source, request } = task;
   if (!source) return;
   const url = api.local(source.url);
-  const own = shown(source.media_type) && (await decoded(url));
-  putOn(
-    place({
-      name: task.name,
-      size: { width: source.width, height: source.height },
-      url: own ? url : viewOf(url),
-      file: null,
-      stored: Promise.resolve(source.url),
-    }),
-  );
+  const own = (shown(source.media_type) && (await decoded(url))) || (await decoded(viewOf(url)));
+  const picture = place({
+    name: task.name,
+    size: { width: source.width, height: source.height },
+    url: own ? own.url : BLANK,
+    file: null,
+    stored: Promise.resolve(source.url),
+  });
+  if (own) picture.focus.value = own.focus;
+  putOn(picture);
   const { mode, ...knobs } = request.look;
   const factor = 'factor' in request.size ? request.size.factor : settings.value.factor;
   const fromTask = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
@@ -229,9 +262,21 @@ function addressOf(picture: Picture): Promise<string> {
   return picture.stored;
 }
 
-/** What the service has refused may have expired there: the next attempt sends the file anew. */
-function sendAgain(picture: Picture, error: unknown): void {
-  if (picture.file && (error as api.Problem).status >= 400) picture.stored = null;
+/** What was refused is marked if it cannot be used at all; if not, it may have expired at the service, and the next attempt sends it anew. */
+async function refused(picture: Picture, error: unknown): Promise<void> {
+  if (!(error instanceof api.Problem)) return;
+  if (error.ofImage && (await unreadable(picture))) picture.fault.value = error;
+  else if (picture.file && error.status >= 400) picture.stored = null;
+}
+
+/** Whether the service has the file and cannot read it. Of a file that is gone it shows nothing either, and does not blame the image. */
+async function unreadable(picture: Picture): Promise<boolean> {
+  try {
+    await api.view(await addressOf(picture));
+    return false;
+  } catch (error) {
+    return error instanceof api.Problem && error.ofImage;
+  }
 }
 
 /** 128 random bits; `crypto.randomUUID` is only there on localhost and https. */
@@ -298,7 +343,7 @@ export function misfit(picture: Picture): Misfit | null {
 }
 
 /** The estimate for the current picture as set; `null` while it is not known. */
-export const estimated = signal<{ seconds: number; secondsPerSourcePixel: number } | null>(null);
+export const estimated = signal<{ seconds: number; secondsPerSourcePixel: number; bytes: number } | null>(null);
 /** Why there is none, if the service said so. */
 export const estimateProblem = signal<api.Problem | null>(null);
 
@@ -314,8 +359,11 @@ effect(() => {
   const timer = setTimeout(async () => {
     try {
       const { width, height } = picture.size;
-      const { seconds } = await api.estimate(width, height, request, stop.signal);
-      estimated.value = { seconds, secondsPerSourcePixel: seconds / (width * height) };
+      const { seconds, bytes } = await api.estimate(width, height, request, stop.signal);
+      // How much is free was last asked a while ago; it matters where it looks scarce.
+      if (scarce(bytes, service.value)) await learn();
+      if (stop.signal.aborted) return;
+      estimated.value = { seconds, secondsPerSourcePixel: seconds / (width * height), bytes };
       estimateProblem.value = null;
     } catch (error) {
       if (stop.signal.aborted) return;
@@ -364,7 +412,7 @@ effect(() => {
   const picture = current.value;
   const crop = stripCrop.value;
   stripAttempt.value;
-  if (!picture || !crop || misfit(picture) || !pace.value) return;
+  if (!picture || !crop || picture.fault.value || misfit(picture) || !pace.value) return;
   const request = requestFor(settings.value.factor, crop);
   const stop = new AbortController();
   const slow = pace.value * crop.width * crop.height > DRAFT_FROM;
@@ -393,7 +441,8 @@ async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, sl
     stripState.value = { working: false, error: null };
   } catch (error) {
     if (stop.aborted) return;
-    sendAgain(picture, error);
+    await refused(picture, error);
+    if (stop.aborted) return;
     const { message, hint } = error as api.Problem;
     stripState.value = { working: false, error: { message, hint: hint ?? null } };
   }
@@ -405,9 +454,10 @@ async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, sl
 export const fitEach = signal(false);
 export const running = signal(false);
 
-/** The factor that a picture will get, or `null` if none fits. */
+/** The factor that a picture will get, or `null` if none fits or the picture cannot be used. */
 export function factorFor(picture: Picture): number | null {
   const { factor } = settings.value;
+  if (picture.fault.value) return null;
   if (possible(picture, factor)) return factor;
   return fitEach.value ? largestPossible(picture) : null;
 }
@@ -432,7 +482,7 @@ export async function run(): Promise<Task[]> {
         accepted.push(task);
         putAway(picture);
       } catch (error) {
-        sendAgain(picture, error);
+        await refused(picture, error);
         problems.push(error);
       }
     }

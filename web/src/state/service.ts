@@ -16,8 +16,11 @@ export async function learn(): Promise<void> {
   }
 }
 
+/** As text: told again, the same limits are no change. */
+const told = computed(() => JSON.stringify(service.value?.limits ?? null));
+
 export const limits = computed<Limits>(() => {
-  const l = service.value?.limits;
+  const l: ServiceStatus['limits'] | null = JSON.parse(told.value);
   if (!l) return UNKNOWN_LIMITS;
   return {
     maxBodyBytes: l.max_body_bytes,
