@@ -321,6 +321,8 @@ fn no_knob_raises_a_plain_walls_energy_more_than_that_of_foliage() {
     let measure = |look: Creative| wall_and_leaves(&enlarge(&bytes, Look::Creative(look), Size::Factor(2.0), None));
     let plain = measure(Creative::default());
     // What closeness to the source brings back is the wall's own: as much as its pixels have, each repeated.
+    // Rounding to 8 bits adds a deviation of 1 / sqrt(12).
+    const ROUNDING: f64 = 0.29;
     let own = wall_and_leaves(&resize(&wall(), 384, 192, Kernel::Box).expect("there is room"))[0];
     let end = |knob: &str, value: i8| {
         let mut look = Creative::default();
@@ -337,7 +339,10 @@ fn no_knob_raises_a_plain_walls_energy_more_than_that_of_foliage() {
             let [wall, leaves] = measure(end(knob, value));
             let (wall_gain, leaves_gain) = (wall / plain[0], leaves / plain[1]);
             println!("{knob} {value}: wall x{wall_gain:.2} ({wall:.2}), foliage x{leaves_gain:.2} ({leaves:.2})");
-            assert!(wall_gain <= leaves_gain.max(1.0) || wall <= own, "{knob} {value}: {wall:.2}, its own is {own:.2}");
+            assert!(
+                wall_gain <= leaves_gain.max(1.0) || wall <= own.hypot(ROUNDING),
+                "{knob} {value}: {wall:.2}, its own is {own:.2}"
+            );
         }
     }
 }

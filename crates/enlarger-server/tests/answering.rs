@@ -17,8 +17,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// Bytes that whatever answers requests never asks for at once. Bodies of over 256 KB go to the disk piece by piece.
-const MUCH: usize = 1 << 20;
+/// Bytes that whatever answers requests never asks for at once. Bodies of over 256 KB go to the disk piece by piece, and the largest
+/// piece that tokio writes or reads at once has 2 MiB.
+const MUCH: usize = 3 << 20;
 
 #[global_allocator]
 static MEMORY: Noting = Noting;
