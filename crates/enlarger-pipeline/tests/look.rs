@@ -318,25 +318,15 @@ fn wall_and_leaves(picture: &Picture) -> [f64; 2] {
 #[test]
 fn no_knob_raises_a_plain_walls_energy_more_than_that_of_foliage() {
     let bytes = encode(&wall(), Format::Png, None);
-    let measure = |look: Creative| wall_and_leaves(&enlarge(&bytes, Look::Creative(look), Size::Factor(2.0), None));
-    let plain = measure(Creative::default());
+    let measure = |look: Look| wall_and_leaves(&enlarge(&bytes, look, Size::Factor(2.0), None));
+    let plain = measure(Look::default());
     // What closeness to the source brings back is the wall's own: as much as its pixels have, each repeated.
     // Rounding to 8 bits adds a deviation of 1 / sqrt(12).
     const ROUNDING: f64 = 0.29;
     let own = wall_and_leaves(&resize(&wall(), 384, 192, Kernel::Box).expect("there is room"))[0];
-    let end = |knob: &str, value: i8| {
-        let mut look = Creative::default();
-        match knob {
-            "creativity" => look.creativity = value,
-            "hdr" => look.hdr = value,
-            "resemblance" => look.resemblance = value,
-            _ => look.fractality = value,
-        }
-        look
-    };
     for knob in ["creativity", "hdr", "resemblance", "fractality"] {
         for value in [-10, 5, 10] {
-            let [wall, leaves] = measure(end(knob, value));
+            let [wall, leaves] = measure(creative(knob, value));
             let (wall_gain, leaves_gain) = (wall / plain[0], leaves / plain[1]);
             println!("{knob} {value}: wall x{wall_gain:.2} ({wall:.2}), foliage x{leaves_gain:.2} ({leaves:.2})");
             assert!(
@@ -381,10 +371,7 @@ fn no_preset_engine_flavour_or_knob_draws_the_blocks_of_jpeg() {
         looks.push(Look::Precision(Precision { sharpen: 100, ultra_detail: 100, flavor, ..Precision::default() }));
     }
     for value in [-10, 10] {
-        for knob in 0..4 {
-            let [creativity, hdr, resemblance, fractality] = [0, 1, 2, 3].map(|i| if i == knob { value } else { 0 });
-            looks.push(Look::Creative(Creative { creativity, hdr, resemblance, fractality, ..Creative::default() }));
-        }
+        looks.extend(["creativity", "hdr", "resemblance", "fractality"].map(|knob| creative(knob, value)));
     }
     for look in looks {
         let result = enlarge_by(None, &bytes, look.clone(), Size::Factor(2.0), None);
