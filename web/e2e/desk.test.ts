@@ -29,6 +29,15 @@ const write = (name: string, bytes: Buffer) => {
   return path;
 };
 
+/** Saves what is set as a preset. The name is typed where the dialog has put the focus, as soon as it is there. */
+async function savePreset(name: string): Promise<void> {
+  const { page } = browser;
+  await page.getByRole('button', { name: 'Save as preset' }).click();
+  await page.locator('dialog input:focus').waitFor();
+  await page.keyboard.type(name);
+  await page.keyboard.press('Enter');
+}
+
 /** The mean colour of a part of a canvas, given in shares of its size, once it no longer changes. */
 async function colour(canvas: string, x: number, y: number): Promise<number[]> {
   let last = '';
@@ -184,9 +193,7 @@ test('what was kept before there was a quality is still there, and means the bes
   const { page } = browser;
   await drop(page, sample('friends.jpg'));
   await set(page, { factor: 2, quality: 'Fast' });
-  await page.getByRole('button', { name: 'Save as preset' }).click();
-  await page.keyboard.type('Old');
-  await page.keyboard.press('Enter');
+  await savePreset('Old');
   await page.getByRole('button', { name: 'Old', exact: true }).waitFor();
   await page.evaluate(() => {
     for (const [name, value] of Object.entries(localStorage)) localStorage.setItem(name, value.replace('"quality":"fast",', ''));
@@ -203,9 +210,7 @@ test('what was kept before there was a quality is still there, and means the bes
 test('dialogs put the focus into their field, and Enter does what they are for', async () => {
   const { page } = browser;
   await drop(page, sample('friends.jpg'));
-  await page.getByRole('button', { name: 'Save as preset' }).click();
-  await page.keyboard.type('My old photos');
-  await page.keyboard.press('Enter');
+  await savePreset('My old photos');
   await page.getByText('Preset “My old photos” saved in this browser.').waitFor();
   await page.getByRole('button', { name: 'My old photos', exact: true }).waitFor();
   // Where there is no field, the focus is not on the ✕ either.
