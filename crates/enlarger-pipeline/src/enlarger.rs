@@ -15,10 +15,10 @@ use serde::Serialize;
 use crate::{
     error::PipelineError,
     explain::Explanation,
-    facts::{Condition, Content, Facts},
+    facts::{Condition, Content, Facts, Subject},
     invention::Invention,
     memory::{self, Memory},
-    plan::{AlphaWay, Extent, Plan, Step, plan},
+    plan::{AlphaWay, Extent, Plan, Step, plan, subjects},
     request::{Request, Size},
     run::run,
     speed::Networks,
@@ -144,7 +144,8 @@ impl Enlarger {
     /// # Errors
     /// See [`plan()`].
     pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Facts, Plan), PipelineError> {
-        let facts = Facts::of(picture);
+        let mut facts = Facts::of(picture);
+        facts.subject = Subject::of(picture, subjects(&facts, request));
         let plan = plan(&facts, request, &self.models().list())?;
         Ok((facts, plan))
     }
@@ -294,6 +295,7 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Facts {
         content: Content::Photo,
         condition: Condition::Clean,
         regions: Vec::new(),
+        subject: Subject::default(),
     }
 }
 

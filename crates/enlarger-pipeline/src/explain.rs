@@ -71,6 +71,7 @@ impl fmt::Display for Plan {
         match &self.alpha {
             AlphaWay::Opaque => {}
             AlphaWay::Network(model) => writeln!(f, "alpha     network {model}, in each pass")?,
+            AlphaWay::Whole => writeln!(f, "alpha     with the colours, by whole pixels")?,
             AlphaWay::Cubic => writeln!(f, "alpha     a cubic, in each pass")?,
         }
         for note in &self.notes {

@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::PipelineError,
-    facts::{Condition, Content, Facts},
-    look::{self, Filter, Recipe},
+    facts::{Asked, Condition, Content, Facts},
+    look::{self, Filter, Recipe, Seen},
+    pixels,
     request::{Creative, Crop, Engine, Look, OptimizedFor, Precision, Quality, Request, Size},
 };
 
@@ -61,6 +62,8 @@ impl From<Crop> for Extent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kernel {
+    /// The nearest pixel alone.
+    Nearest,
     /// Area averaging.
     Box,
     /// Cubic, a = -0.5.
@@ -79,6 +82,8 @@ pub enum AlphaWay {
     Opaque,
     /// By this network, with untouched areas kept exactly opaque or exactly transparent.
     Network(String),
+    /// With the colours, by whole pixels.
+    Whole,
     /// By a cubic, because that network is not there or does not enlarge as the others do. The plan's notes say so.
     Cubic,
 }
@@ -236,6 +241,11 @@ impl Plan {
     }
 }
 
+/// What has to be known of a picture besides what is measured of each.
+pub(crate) fn subjects(facts: &Facts, request: &Request) -> Asked {
+    look::asked(&with_prompt(&request.look, facts.content, &mut Vec::new()))
+}
+
 /// Decides what to do. Pure: the same facts, request and models give the same plan.
 ///
 /// # Errors
@@ -245,6 +255,19 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
     let look = with_prompt(&request.look, facts.content, &mut notes);
+    let asked = look::asked(&look);
+    let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
+    if let (Some(square), true, None) = (facts.subject.square, asked.pixels, &request.model) {
+        return Ok(pixels::plan(facts, request.crop, [source, result], square, seed, notes));
+    }
+    let faces = look::faces_in(&facts.subject.faces, Extent { width: facts.width, height: facts.height }, request.crop);
+    if asked.faces {
+        notes.push(match faces.len() {
+            0 => "no face was found: the preset treats all of the picture".into(),
+            1 => "1 face was found and is treated".into(),
+            count => format!("{count} faces were found and are treated"),
+        });
+    }
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
     let network = choose(facts, &look, request, factor, models, &mut notes)?;
     let draft = request.quality == Quality::Draft;
@@ -255,9 +278,10 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     } else {
         Vec::new()
     };
-    let steps = steps(source, result, &network, &patches, look::recipe(&look, &network.model.name, factor, rounds));
+    let seen = Seen { faces, grain: facts.subject.grain, cleaned: facts.condition == Condition::Damaged };
+    let recipe = look::recipe(&look, &network.model.name, factor, rounds, &seen);
+    let steps = steps(source, result, &network, &patches, recipe);
     let alpha = if facts.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
-    let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
     let halo = draft.then_some(DRAFT_HALO);
     Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, halo, steps, notes })
 }
@@ -483,7 +507,7 @@ fn best<'a>(
     notes: &mut Vec<String>,
 ) -> Result<Choice<'a>, PipelineError> {
     let (inventing, cause) = match look {
-        Look::Creative(Creative { creativity, engine: Engine::Automatic, .. }) => (*creativity > 0, String::new()),
+        Look::Creative(Creative { engine: Engine::Automatic, .. }) => (look::invents(look), String::new()),
         Look::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),
         Look::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavour for {}", flavor.what())),
         Look::Precision(_) => (false, String::new()),

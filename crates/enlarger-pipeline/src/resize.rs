@@ -54,6 +54,10 @@ fn taps(from: u32, to: u32, kernel: Kernel) -> Vec<Taps> {
     let stretch = step.max(1.0);
     let reach = kernel.reach() * stretch;
     let of = |i: u32| {
+        if kernel == Kernel::Nearest {
+            let nearest = (2 * u64::from(i) + 1) * u64::from(from) / (2 * u64::from(to));
+            return Taps { first: nearest as usize, shares: vec![1.0] };
+        }
         let centre = (f64::from(i) + 0.5) * step;
         let first = (centre - reach).round().max(0.0) as usize;
         let end = ((centre + reach).round() as usize).min(from as usize).max(first + 1);
@@ -70,7 +74,7 @@ impl Kernel {
     /// Pixels beyond which it is 0.
     fn reach(self) -> f64 {
         match self {
-            Self::Box => 0.5,
+            Self::Nearest | Self::Box => 0.5,
             Self::CatmullRom | Self::Mitchell => 2.0,
             Self::Lanczos3 => 3.0,
         }
@@ -80,7 +84,7 @@ impl Kernel {
     fn at(self, x: f32) -> f32 {
         let x = x.abs();
         match self {
-            Self::Box => 1.0,
+            Self::Nearest | Self::Box => 1.0,
             Self::CatmullRom if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
             Self::CatmullRom if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
             Self::Mitchell if x < 1.0 => ((7.0 * x - 12.0) * x * x + 16.0 / 3.0) / 6.0,

@@ -90,7 +90,7 @@ fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Cr
         }
         None => (Cow::Borrowed(picture), View::of(picture).part),
     };
-    if plan.alpha != AlphaWay::Opaque {
+    if matches!(plan.alpha, AlphaWay::Network(_) | AlphaWay::Cubic) {
         let mut harmless = match framed {
             Cow::Owned(framed) => framed,
             Cow::Borrowed(picture) => copy(picture)?,
@@ -151,7 +151,8 @@ impl Pass<'_> {
                     let alpha = resample(&alpha_of(from)?, width, height, Kernel::CatmullRom)?;
                     put_alpha(&mut picture, &to_depth(alpha, bits)?);
                 }
-                AlphaWay::Opaque => fill_alpha(&mut picture),
+                // Whole pixels meet no network.
+                AlphaWay::Opaque | AlphaWay::Whole => fill_alpha(&mut picture),
             }
         }
         Ok(picture)

@@ -185,7 +185,7 @@ impl Networks {
 fn names(plan: &Plan) -> impl Iterator<Item = &str> {
     let alpha = match &plan.alpha {
         AlphaWay::Network(name) => Some(name.as_str()),
-        AlphaWay::Opaque | AlphaWay::Cubic => None,
+        AlphaWay::Opaque | AlphaWay::Whole | AlphaWay::Cubic => None,
     };
     plan.models().into_iter().chain(alpha)
 }
@@ -194,7 +194,7 @@ fn names(plan: &Plan) -> impl Iterator<Item = &str> {
 fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
     let alpha = match &plan.alpha {
         AlphaWay::Network(name) => per_pixel(name),
-        AlphaWay::Opaque | AlphaWay::Cubic => 0.0,
+        AlphaWay::Opaque | AlphaWay::Whole | AlphaWay::Cubic => 0.0,
     };
     let step = |step: &Step| match step {
         Step::Network { by, from, patches, .. } => {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use enlarger_models::{Catalogue, ModelInfo};
 use enlarger_pipeline::{
     AlphaWay, Condition, Content, Creative, Crop, Engine, Facts, Flavor, Look, OptimizedFor, PipelineError, Plan,
-    Precision, Quality, Request, Size, Step, plan,
+    Precision, Quality, Request, Size, Step, Subject, plan,
 };
 
 type Kind = (Content, Condition);
@@ -33,6 +33,7 @@ fn facts((content, condition): Kind) -> Facts {
         content,
         condition,
         regions: Vec::new(),
+        subject: Subject::default(),
     }
 }
 

@@ -3,13 +3,11 @@
 //! Trained by `training/classifier`, which also says on what, and how often it is right. Its sums are made in one order on
 //! every machine, so that the same picture gets the same verdict everywhere.
 
-mod layers;
-
 use std::sync::LazyLock;
 
 use enlarger_nn::weights::safetensors;
 
-use layers::{Convolution, Map};
+use crate::layers::{Convolution, Map};
 
 /// Side in pixels of the cells that a verdict is given for.
 pub(crate) const CELL: usize = 8;

@@ -1,6 +1,9 @@
 //! What is measured of a picture, once, before planning.
 
+mod grain;
+mod pixels;
 mod regions;
+mod subject;
 mod survey;
 
 use enlarger_image::{Picture, Samples};
@@ -9,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::classifier::{KINDS, Logits};
 
 pub use regions::Region;
+pub(crate) use subject::Asked;
+pub use subject::Subject;
 use survey::Survey;
 
 /// Everything that a plan may depend on besides the request.
@@ -37,6 +42,9 @@ pub struct Facts {
     /// Parts that show something else, such as a photograph on a page. The numbers above are without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
+    /// What only some looks ask for, and is measured for them alone.
+    #[serde(default, skip_serializing_if = "Subject::is_unknown")]
+    pub subject: Subject,
 }
 
 /// What a picture shows.
@@ -110,6 +118,7 @@ impl Facts {
             content,
             condition: condition([damaged, soft, drawn]),
             regions,
+            subject: Subject::default(),
         }
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn colours(picture: &Picture) -> usize {
 }
 
 /// Changes the colours of whole rows, in parallel. `change` gets a row's number and its colours in 0..=1.
-fn change_rows(picture: &mut Picture, rows: Range<usize>, change: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn change_rows(picture: &mut Picture, rows: Range<usize>, change: impl Fn(usize, &mut [f32]) + Sync) {
     fn all<T: Sample>(
         samples: &mut [T],
         line: usize,
@@ -140,7 +140,7 @@ fn lowest(colour: &[f32]) -> f32 {
 }
 
 /// One row of luminance (BT.601 weights on encoded values), 0..=1.
-pub(super) fn read_luma(picture: &Picture, row: usize, line: &mut [f32]) {
+pub(crate) fn read_luma(picture: &Picture, row: usize, line: &mut [f32]) {
     let n = picture.channels.count();
     let range = row * picture.width as usize * n..(row + 1) * picture.width as usize * n;
     match &picture.samples {

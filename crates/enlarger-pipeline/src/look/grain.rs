@@ -5,13 +5,11 @@ use rayon::prelude::*;
 
 use super::{band::add_to_luma, blur, noise, texture};
 
-/// Share of the grain on what has no texture: all of it looks like sandpaper on skin and in skies.
-const ON_SMOOTH: f32 = 0.4;
 /// Radius of what counts as texture, in sizes of a grain.
 const TEXTURE: f32 = 4.0;
 
 /// See [`Filter::Grain`](super::Filter::Grain).
-pub(super) fn grain(picture: &mut Picture, deviation: f32, size: f32, seed: u64) {
+pub(super) fn grain(picture: &mut Picture, deviation: f32, size: f32, even: f32, seed: u64) {
     let reach = blur::reach(2.0 * size).max(texture::strength_reach(TEXTURE * size));
     // Grain has no slow part: that would show as blotches in skies.
     let scale = deviation * noise::band_gain(size, 2.0 * size);
@@ -23,7 +21,7 @@ pub(super) fn grain(picture: &mut Picture, deviation: f32, size: f32, seed: u64)
         // quarter stays at the ends, else deep shadows look painted.
         let tones = band.inner(band.luma).par_iter().map(|y| 0.25 + 3.0 * y * (1.0 - y));
         let textures = texture::strength(band, TEXTURE * size);
-        let textures = textures.par_iter().map(|own| ON_SMOOTH + (1.0 - ON_SMOOTH) * (own / deviation).min(1.0));
+        let textures = textures.par_iter().map(|own| even + (1.0 - even) * (own / deviation).min(1.0));
         field.zip(tones).zip(textures).map(|(((a, b), tone), texture)| scale * (a - b) * tone * texture).collect()
     });
 }

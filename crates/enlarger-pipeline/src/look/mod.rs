@@ -6,6 +6,7 @@
 
 mod band;
 mod blur;
+mod bound;
 mod detail;
 mod echo;
 mod grain;
@@ -15,6 +16,7 @@ mod presets;
 mod prompt;
 mod recipe;
 mod settle;
+mod skin;
 mod texture;
 mod tone;
 
@@ -23,9 +25,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::canvas::View;
 
-pub(crate) use presets::networks;
+pub(crate) use band::read_luma as luminance_row;
+pub(crate) use presets::{asked, invents, networks};
 pub(crate) use prompt::preset_of;
-pub(crate) use recipe::{Recipe, recipe};
+pub(crate) use recipe::{Recipe, Seen, recipe};
+pub use skin::Face;
+pub(crate) use skin::faces_in;
 
 /// One filter and its numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +56,11 @@ pub enum Filter {
     /// Gives places the source's colour where that is exactly flat, and takes out colours beyond it around: networks draw rims
     /// beside flat shapes.
     Settle,
+    /// Keeps every colour within those of the four pixels of the source around it: nothing rings, and even changes stay even.
+    Bound {
+        /// How far beyond them it may lie, as a share of their range.
+        over: f32,
+    },
     /// Local contrast: gains of detail at two radii, halo-free by guided filters.
     Tone {
         /// Gain of what is smaller than `radius`; -1 removes it.
@@ -58,6 +68,22 @@ pub enum Filter {
         /// Gain of what is smaller than four times `radius`.
         broad: f32,
         /// Radius in pixels.
+        radius: f32,
+    },
+    /// Contrast of tones: a curve that darkens what is dark and brightens what is bright.
+    Curve {
+        /// Share of the way to the cubic 3 y^2 - 2 y^3, 0..=1.
+        strength: f32,
+    },
+    /// Gains of detail finer than `radius` in faces alone, which fade out around them.
+    Skin {
+        /// Where they are.
+        faces: Vec<Face>,
+        /// Gain of what is weak: skin. -1 removes it.
+        skin: f32,
+        /// Gain of what is strong, but for hard edges: eyes, brows, lips, hair.
+        features: f32,
+        /// Standard deviation of the Gaussian that parts fine from coarse, in pixels.
         radius: f32,
     },
     /// Gain of detail finer than `radius`.
@@ -102,12 +128,14 @@ pub enum Filter {
         /// Radius in pixels below which structure counts as texture.
         radius: f32,
     },
-    /// Photographic grain: strongest in the middle tones and on texture.
+    /// Photographic grain: strongest in the middle tones and, if it is not `even`, on texture.
     Grain {
         /// Standard deviation in the middle tones, 0..=1 being black to white.
         deviation: f32,
         /// Standard deviation of a grain's blur in pixels.
         size: f32,
+        /// Share of it that smooth places have, 0..=1.
+        even: f32,
     },
 }
 
@@ -139,13 +167,16 @@ impl Filter {
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
             Self::Lock { radius } => keep::lock(picture, source, radius),
             Self::Settle => settle::settle(picture, seen),
+            Self::Bound { over } => bound::bound(picture, source, over),
+            Self::Curve { strength } => tone::curve(picture, strength),
+            Self::Skin { ref faces, skin, features, radius } => skin::skin(picture, faces, skin, features, radius),
             Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),
             Self::Detail { gain, radius, edge } => detail::gain(picture, gain, radius, edge),
             Self::Sharpen { amount, radius, overshoot } => detail::sharpen(picture, amount, radius, overshoot),
             Self::Echo { gain, octaves, radius } => echo::echo(picture, gain, octaves, radius, seed),
             Self::Renoise { gain, most } => texture::renoise(picture, gain, most, seed),
             Self::Texture { gain, radius } => texture::texture(picture, gain, radius, seed),
-            Self::Grain { deviation, size } => grain::grain(picture, deviation, size, seed),
+            Self::Grain { deviation, size, even } => grain::grain(picture, deviation, size, even, seed),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What `optimized_for` and `engine` mean, as data.
 
 use crate::{
-    facts::{Condition, Content},
+    facts::{Asked, Condition, Content},
     request::{Creative, Engine, Flavor, Look, OptimizedFor},
 };
 
@@ -72,6 +72,18 @@ pub(crate) struct Preset {
     pub crisp: f32,
     /// Local contrast, whatever the knobs say.
     pub contrast: f32,
+    /// Contrast of tones, likewise.
+    pub curve: f32,
+    /// What a creativity of 0 invents already, as a share of what 10 does.
+    pub base: f32,
+    /// Gains of skin and of features where faces are found, instead of [`Self::crisp`] everywhere.
+    pub face: Option<[f32; 2]>,
+    /// Whether nothing may show that the source does not have, see [`Filter::Bound`](super::Filter::Bound).
+    pub exact: bool,
+    /// Whether the source's grain, which cleaning takes away, is made again.
+    pub grain: bool,
+    /// Whether pixel art is enlarged by whole pixels.
+    pub pixels: bool,
     /// Factor on what creativity and fractality invent.
     pub invent: f32,
     /// Factor on what hdr does.
@@ -105,7 +117,9 @@ const PORTRAIT: Networks = Networks { clean: MIDDLE, ..PHOTO };
 /// Whatever has texture keeps it.
 const CRISP: Networks = Networks { damaged: RESTORED, soft: RESTORED, ..PHOTO };
 /// Exact edges: renders have neither grain nor stray hairs.
-const RENDER: Networks = Networks { clean: DF2K, ..PHOTO };
+const RENDER: Networks = Networks { clean: DF2K, twice: DF2K, ..PHOTO };
+/// Foliage, rock and fur: as much texture as there is.
+const NATURE: Networks = Networks { clean: DF2K, ..CRISP };
 const ART: Networks = Networks::one("x4plus-anime-6b");
 
 /// Whether a network makes texture of noise. The others take noise away.
@@ -114,19 +128,149 @@ pub(super) fn makes_texture(network: &str) -> bool {
 }
 
 /// Skin bears little invention and less contrast: pores become warts. Foliage and rock bear most.
-#[rustfmt::skip]
 pub(super) const PRESETS: [Preset; 9] = {
     use OptimizedFor::*;
+    let plain = Preset {
+        of: Standard,
+        networks: PHOTO,
+        crisp: 0.0,
+        contrast: 0.0,
+        curve: 0.0,
+        base: 0.0,
+        face: None,
+        exact: false,
+        grain: false,
+        pixels: false,
+        invent: 1.0,
+        dynamic: 1.0,
+        words: &[],
+    };
     [
-        Preset { of: Standard,              networks: PHOTO,    crisp: 0.0,  contrast: 0.0,  invent: 1.0, dynamic: 1.0, words: &[] },
-        Preset { of: SoftPortraits,         networks: PORTRAIT, crisp: -0.2, contrast: -0.1, invent: 0.4, dynamic: 0.5, words: &["portrait", "face", "woman", "man", "girl", "boy", "baby", "child", "bride", "selfie", "person", "people"] },
-        Preset { of: HardPortraits,         networks: PHOTO,    crisp: 0.3,  contrast: 0.2,  invent: 0.7, dynamic: 0.9, words: &["wrinkles", "beard", "weathered", "rugged", "warrior", "old man", "old woman"] },
-        Preset { of: ArtNIllustration,      networks: ART,      crisp: 0.0,  contrast: 0.0,  invent: 0.7, dynamic: 0.8, words: &["illustration", "drawing", "painting", "anime", "manga", "cartoon", "comic", "watercolor", "sketch"] },
-        Preset { of: VideogameAssets,       networks: ART,      crisp: 0.3,  contrast: 0.1,  invent: 0.6, dynamic: 0.8, words: &["videogame", "video game", "sprite", "sprites", "pixel art", "game asset", "game icon"] },
-        Preset { of: NatureNLandscapes,     networks: CRISP,    crisp: 0.2,  contrast: 0.15, invent: 1.3, dynamic: 1.1, words: &["landscape", "forest", "mountain", "mountains", "tree", "trees", "flower", "flowers", "sea", "beach", "river", "lake", "nature", "garden", "sky", "animal", "bird"] },
-        Preset { of: FilmsNPhotography,     networks: CRISP,    crisp: 0.1,  contrast: 0.1,  invent: 0.8, dynamic: 0.9, words: &["photo", "photograph", "photography", "film still", "cinematic", "movie", "35mm", "street"] },
-        Preset { of: ThreeDRenders,         networks: RENDER,   crisp: 0.3,  contrast: 0.1,  invent: 0.5, dynamic: 1.0, words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"] },
-        Preset { of: ScienceFictionNHorror, networks: PHOTO,    crisp: 0.3,  contrast: 0.35, invent: 1.3, dynamic: 1.3, words: &["science fiction", "sci-fi", "scifi", "horror", "cyberpunk", "alien", "spaceship", "robot", "monster", "zombie", "dystopian"] },
+        plain,
+        Preset {
+            of: SoftPortraits,
+            networks: PORTRAIT,
+            crisp: -0.2,
+            contrast: -0.1,
+            face: Some([-0.85, 0.3]),
+            invent: 0.4,
+            dynamic: 0.5,
+            words: &[
+                "portrait", "face", "woman", "man", "girl", "boy", "baby", "child", "bride", "selfie", "person",
+                "people",
+            ],
+            ..plain
+        },
+        Preset {
+            of: HardPortraits,
+            crisp: 0.3,
+            contrast: 0.2,
+            face: Some([0.7, 0.7]),
+            invent: 0.7,
+            dynamic: 0.9,
+            words: &["wrinkles", "beard", "weathered", "rugged", "warrior", "old man", "old woman"],
+            ..plain
+        },
+        Preset {
+            of: ArtNIllustration,
+            networks: ART,
+            invent: 0.7,
+            dynamic: 0.8,
+            words: &[
+                "illustration",
+                "drawing",
+                "painting",
+                "anime",
+                "manga",
+                "cartoon",
+                "comic",
+                "watercolor",
+                "sketch",
+            ],
+            ..plain
+        },
+        Preset {
+            of: VideogameAssets,
+            networks: ART,
+            crisp: 0.3,
+            contrast: 0.1,
+            pixels: true,
+            invent: 0.6,
+            dynamic: 0.8,
+            words: &["videogame", "video game", "sprite", "sprites", "pixel art", "game asset", "game icon"],
+            ..plain
+        },
+        Preset {
+            of: NatureNLandscapes,
+            networks: NATURE,
+            crisp: 0.2,
+            contrast: 0.15,
+            base: 0.35,
+            invent: 1.3,
+            dynamic: 1.1,
+            words: &[
+                "landscape",
+                "forest",
+                "mountain",
+                "mountains",
+                "tree",
+                "trees",
+                "flower",
+                "flowers",
+                "sea",
+                "beach",
+                "river",
+                "lake",
+                "nature",
+                "garden",
+                "sky",
+                "animal",
+                "bird",
+            ],
+            ..plain
+        },
+        Preset {
+            of: FilmsNPhotography,
+            networks: CRISP,
+            crisp: 0.1,
+            contrast: 0.1,
+            curve: 0.25,
+            grain: true,
+            invent: 0.8,
+            dynamic: 0.9,
+            words: &["photo", "photograph", "photography", "film still", "cinematic", "movie", "35mm", "street"],
+            ..plain
+        },
+        Preset {
+            of: ThreeDRenders,
+            networks: RENDER,
+            exact: true,
+            invent: 0.5,
+            words: &["render", "3d", "cgi", "blender", "octane", "architecture", "interior", "product"],
+            ..plain
+        },
+        Preset {
+            of: ScienceFictionNHorror,
+            crisp: 0.3,
+            contrast: 0.35,
+            curve: 0.6,
+            invent: 1.3,
+            dynamic: 1.3,
+            words: &[
+                "science fiction",
+                "sci-fi",
+                "scifi",
+                "horror",
+                "cyberpunk",
+                "alien",
+                "spaceship",
+                "robot",
+                "monster",
+                "zombie",
+                "dystopian",
+            ],
+            ..plain
+        },
     ]
 };
 
@@ -169,6 +313,27 @@ const ENGINES: [EngineRow; 4] = [
 /// An engine's row.
 pub(crate) fn engine(of: Engine) -> &'static EngineRow {
     ENGINES.iter().find(|e| e.engine == of).expect("each has a row")
+}
+
+/// What a look wants to know of a picture.
+pub(crate) fn asked(look: &Look) -> Asked {
+    match look {
+        Look::Creative(knobs) => {
+            let preset = preset(knobs.optimized_for);
+            Asked { faces: preset.face.is_some(), grain: preset.grain, pixels: preset.pixels }
+        }
+        Look::Precision(knobs) => Asked { grain: knobs.smart_grain > 0, ..Asked::default() },
+    }
+}
+
+/// Whether a look invents texture.
+pub(crate) fn invents(look: &Look) -> bool {
+    match look {
+        Look::Creative(knobs) => {
+            knobs.creativity > 0 || knobs.creativity == 0 && preset(knobs.optimized_for).base > 0.0
+        }
+        Look::Precision(_) => false,
+    }
 }
 
 /// What a look enlarges a picture by.

@@ -2,7 +2,7 @@
 
 use crate::request::{Creative, Look, Precision};
 
-use super::{Filter, presets};
+use super::{Face, Filter, presets};
 
 /// What knobs ask for besides the passes themselves.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,12 +15,23 @@ pub(crate) struct Recipe {
     pub after: Vec<Caused>,
 }
 
+/// What was found of what the look asked for, in the part of the picture that is used.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// Faces.
+    pub faces: Vec<Face>,
+    /// Deviation of the source's grain; 0 for none.
+    pub grain: f32,
+    /// Whether the network cleans the source, and its grain with it.
+    pub cleaned: bool,
+}
+
 /// A filter, and the knobs that ask for it: "hdr 5, optimized for soft_portraits".
 pub(crate) type Caused = (Filter, String);
 
 /// What a look means at this factor, where `network` is the one that makes the result and `rounds` of back-projection are what
 /// the source bears.
-pub(crate) fn recipe(look: &Look, network: &str, factor: f32, rounds: u32) -> Recipe {
+pub(crate) fn recipe(look: &Look, network: &str, factor: f32, rounds: u32, seen: &Seen) -> Recipe {
     let mut recipe = Recipe::default();
     // What knobs below 0 take away is not to come back.
     let (resemblance, less) = match look {
@@ -48,8 +59,8 @@ pub(crate) fn recipe(look: &Look, network: &str, factor: f32, rounds: u32) -> Re
         recipe.after(&cause, Filter::Match { rounds, strength });
     }
     match look {
-        Look::Creative(knobs) => creative(&mut recipe, knobs, network, factor),
-        Look::Precision(knobs) => precision(&mut recipe, knobs, factor),
+        Look::Creative(knobs) => creative(&mut recipe, knobs, network, factor, seen),
+        Look::Precision(knobs) => precision(&mut recipe, knobs, factor, seen),
     }
     recipe
 }
@@ -74,7 +85,7 @@ impl Recipe {
 
 /// Lengths are in pixels of the source, times the factor: what is seen as texture does not change with the size of the
 /// result.
-fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32) {
+fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, seen: &Seen) {
     let (preset, engine) = (presets::preset(knobs.optimized_for), presets::engine(knobs.engine));
     let up = |knob: i8| unit(knob).max(0.0);
     let down = |knob: i8| (-unit(knob)).max(0.0);
@@ -85,8 +96,10 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32) {
         (_, false) => format!("{name} {knob}"),
         (_, true) => format!("{name} {knob}, {optimized}"),
     };
-    let (invent, cause) =
-        (up(knobs.creativity) * preset.invent, why("creativity", knobs.creativity, preset.invent != 1.0));
+    let (invent, cause) = (
+        (up(knobs.creativity) + preset.base * (1.0 - down(knobs.creativity))).min(1.0) * preset.invent,
+        why("creativity", knobs.creativity, preset.invent != 1.0),
+    );
     if invent > 0.0 {
         // What a network makes of noise looks like what is there; random texture on the result looks like grain.
         let inventive = presets::makes_texture(network);
@@ -114,6 +127,10 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32) {
         recipe.before(&cause, Filter::Detail { gain: -less, radius: 1.5, edge: 0.1 });
     }
 
+    if preset.exact {
+        recipe.after(&optimized, Filter::Bound { over: 0.1 });
+    }
+
     let hdr = unit(knobs.hdr) * preset.dynamic + preset.contrast;
     if hdr != 0.0 {
         let (fine, broad) = if hdr > 0.0 { (0.8 * hdr, 0.4 * hdr) } else { (0.5 * hdr, 0.25 * hdr) };
@@ -121,16 +138,43 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32) {
         recipe.after(&cause, Filter::Tone { fine, broad, radius: 6.0 * factor });
     }
 
-    let crisp = preset.crisp + engine.crisp;
+    if preset.curve != 0.0 {
+        recipe.after(&optimized, Filter::Curve { strength: preset.curve });
+    }
+    // Where there are faces, they are treated and nothing else.
+    let own = match preset.face {
+        Some([skin, features]) if !seen.faces.is_empty() => {
+            recipe.after(&optimized, Filter::Skin { faces: seen.faces.clone(), skin, features, radius: SKIN * factor });
+            0.0
+        }
+        _ => preset.crisp,
+    };
+    let crisp = own + engine.crisp;
     if crisp != 0.0 {
-        let causes = [(engine.crisp, format!("engine {}", knobs.engine.short())), (preset.crisp, optimized)];
+        let causes = [(engine.crisp, format!("engine {}", knobs.engine.short())), (own, optimized.clone())];
         let causes: Vec<String> =
             causes.into_iter().filter(|(crisp, _)| *crisp != 0.0).map(|(_, cause)| cause).collect();
         recipe.after(&causes.join(", "), Filter::Detail { gain: crisp, radius: 0.4 * factor, edge: 0.1 });
     }
+    if preset.grain && seen.cleaned && seen.grain > 0.0 {
+        let deviation = seen.grain.min(MOST_GRAIN);
+        recipe.after(&optimized, Filter::Grain { deviation, size: grain_size(factor), even: 1.0 });
+    }
 }
 
-fn precision(recipe: &mut Recipe, knobs: &Precision, factor: f32) {
+/// What is finer than this, in pixels of the source, is skin's.
+const SKIN: f32 = 1.2;
+/// More grain is sandpaper.
+const MOST_GRAIN: f32 = 0.025;
+/// Share of grain on what has no texture, unless it is the source's own: all of it looks like sandpaper on skin and in skies.
+const ON_SMOOTH: f32 = 0.4;
+
+/// Of a grain's blur in pixels: larger in larger results, but not as large as if the grain were enlarged itself.
+fn grain_size(factor: f32) -> f32 {
+    0.3 * factor.sqrt()
+}
+
+fn precision(recipe: &mut Recipe, knobs: &Precision, factor: f32, seen: &Seen) {
     let share = |knob: u8| f32::from(knob.min(100)) / 100.0;
     if knobs.ultra_detail > 0 {
         let gain = 2.5 * share(knobs.ultra_detail);
@@ -143,8 +187,11 @@ fn precision(recipe: &mut Recipe, knobs: &Precision, factor: f32) {
         recipe.after(&cause, Filter::Sharpen { amount, radius: 0.4 * factor, overshoot: 0.05 });
     }
     if knobs.smart_grain > 0 {
-        let deviation = 0.025 * share(knobs.smart_grain);
+        // The source's own is what 100 comes to.
+        let own = seen.grain > 0.0;
+        let most = if own { seen.grain.min(MOST_GRAIN) } else { MOST_GRAIN };
+        let (deviation, even) = (most * share(knobs.smart_grain), if own { 1.0 } else { ON_SMOOTH });
         let cause = format!("smart_grain {}", knobs.smart_grain);
-        recipe.after(&cause, Filter::Grain { deviation, size: 0.3 * factor.sqrt() });
+        recipe.after(&cause, Filter::Grain { deviation, size: grain_size(factor), even });
     }
 }

@@ -5,7 +5,7 @@ use enlarger_image::Picture;
 use rayon::prelude::*;
 
 use super::{
-    band::{add_to_luma, read_luma},
+    band::{add_to_luma, change_rows, read_luma},
     blur,
 };
 
@@ -37,6 +37,14 @@ pub(super) fn tone(picture: &mut Picture, fine: f32, broad: f32, radius: f32) {
             },
         );
         out
+    });
+}
+
+/// See [`Filter::Curve`](super::Filter::Curve). Of each colour by itself: what changes evenly still does, where one luminance for all would
+/// draw rings around highlights on what is saturated.
+pub(super) fn curve(picture: &mut Picture, strength: f32) {
+    change_rows(picture, 0..picture.height as usize, |_, line| {
+        line.iter_mut().for_each(|c| *c += strength * (*c * *c * (3.0 - 2.0 * *c) - *c));
     });
 }
 

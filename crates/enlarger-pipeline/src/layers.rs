@@ -9,7 +9,7 @@ const LANES: usize = 8;
 const PIXELS: usize = 4;
 
 /// A map of pixels with interleaved channels, within a border of zeros.
-pub(super) struct Map {
+pub(crate) struct Map {
     width: usize,
     height: usize,
     channels: usize,
@@ -34,6 +34,36 @@ impl Map {
         places.map(|start| &self.values[start..start + self.channels])
     }
 
+    /// The largest values of squares of 2x2 pixels; of what is left over at the right and below, none.
+    pub fn pooled(&self) -> Self {
+        let mut to = Self::new(self.width / 2, self.height / 2, self.channels);
+        for y in 0..to.height {
+            for x in 0..to.width {
+                let corners =
+                    [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| self.start(2 * x + dx + 1, 2 * y + dy + 1));
+                for (c, most) in to.pixel_mut(x, y).iter_mut().enumerate() {
+                    *most = corners.map(|start| self.values[start + c]).into_iter().fold(f32::MIN, f32::max);
+                }
+            }
+        }
+        to
+    }
+
+    /// The largest values of each pixel and those to the right of it and below.
+    pub fn dilated(&self) -> Self {
+        let mut to = Self::new(self.width, self.height, self.channels);
+        for y in 0..self.height {
+            for x in 0..self.width {
+                let (right, below) = ((x + 1).min(self.width - 1), (y + 1).min(self.height - 1));
+                let corners = [(x, y), (right, y), (x, below), (right, below)].map(|(x, y)| self.start(x + 1, y + 1));
+                for (c, most) in to.pixel_mut(x, y).iter_mut().enumerate() {
+                    *most = corners.map(|start| self.values[start + c]).into_iter().fold(f32::MIN, f32::max);
+                }
+            }
+        }
+        to
+    }
+
     /// Where a pixel starts, counted from the border's corner.
     fn start(&self, x: usize, y: usize) -> usize {
         (y * (self.width + 2) + x) * self.channels
@@ -41,7 +71,7 @@ impl Map {
 }
 
 /// A convolution of 3x3 or 1x1, with zeros around.
-pub(super) struct Convolution {
+pub(crate) struct Convolution {
     stride: usize,
     side: usize,
     inputs: usize,

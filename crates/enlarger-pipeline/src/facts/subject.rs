@@ -1,0 +1,51 @@
+//! What some looks treat in a manner of its own: faces, grain, whole pixels. Nobody else pays for finding it.
+
+use enlarger_image::Picture;
+use serde::{Deserialize, Serialize};
+
+use crate::{faces, request::Crop};
+
+use super::{grain, pixels};
+
+/// What was found of what a look asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Subject {
+    /// Faces from the brows to the chin, in pixels of the upright source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faces: Vec<Crop>,
+    /// Deviation of luminance that its grain has, 0..=1 being black to white, in thousandths; 0 where there is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub grain: f32,
+    /// Of pixel art: the side in pixels of the squares that it is made of, 1 where each pixel is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub square: Option<u32>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
+}
+
+/// What a look asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub faces: bool,
+    pub grain: bool,
+    pub pixels: bool,
+}
+
+impl Subject {
+    /// Finds what is asked for, and nothing else.
+    pub(crate) fn of(picture: &Picture, asked: Asked) -> Self {
+        Self {
+            faces: if asked.faces { faces::find(picture) } else { Vec::new() },
+            grain: if asked.grain { grain::deviation(picture) } else { 0.0 },
+            square: if asked.pixels { pixels::square(picture) } else { None },
+        }
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -1,0 +1,46 @@
+//! Pixel art gets larger by whole pixels: its edges are its pixels, and its colours a palette.
+
+use crate::{
+    facts::Facts,
+    plan::{AlphaWay, Extent, Kernel, Plan, Step},
+    request::Crop,
+};
+
+/// Plans for art that is made of squares of so many pixels.
+pub(crate) fn plan(
+    facts: &Facts,
+    crop: Option<Crop>,
+    [source, result]: [Extent; 2],
+    square: u32,
+    seed: u64,
+    mut notes: Vec<String>,
+) -> Plan {
+    notes.push(match square {
+        1 => "pixel art: whole pixels and the source's colours; knobs have no effect on it".into(),
+        _ => format!("pixel art of {square}x{square} pixels each: whole pixels and the source's colours; knobs have no effect on it"),
+    });
+    let alpha = if facts.transparent { AlphaWay::Whole } else { AlphaWay::Opaque };
+    let aligned = crop.is_none_or(|part| part.x.is_multiple_of(square) && part.y.is_multiple_of(square));
+    let steps = steps(source, result, if aligned { square } else { 1 });
+    Plan { version: 1, crop, source, result, bits: facts.bits, alpha, seed, halo: None, steps, notes }
+}
+
+/// Back to its true pixels, then each to a whole square. Where the result's size is no multiple of theirs, squares are somewhat larger
+/// at first and made smaller by area averaging: all are of one size then, and their borders a pixel soft at most.
+fn steps(source: Extent, result: Extent, square: u32) -> Vec<Step> {
+    // A part whose sides are not whole squares may start within one.
+    let square = if source.width.is_multiple_of(square) && source.height.is_multiple_of(square) { square } else { 1 };
+    let drawn = Extent { width: source.width / square, height: source.height / square };
+    let times = |drawn: u32, result: u32| drawn * result.div_ceil(drawn);
+    let whole = Extent { width: times(drawn.width, result.width), height: times(drawn.height, result.height) };
+    let resample = |to, kernel| Step::Resample { to, kernel };
+    let mut steps = Vec::new();
+    if drawn != source {
+        steps.push(resample(drawn, Kernel::Nearest));
+    }
+    steps.push(resample(whole, Kernel::Nearest));
+    if whole != result {
+        steps.push(resample(result, Kernel::Box));
+    }
+    steps
+}
