@@ -232,12 +232,18 @@ impl Plan {
         names
     }
 
+    /// Names of the models in a row, or what enlarges instead.
+    pub fn means(&self, between: &str) -> String {
+        let models = self.models();
+        if models.is_empty() { "whole pixels".into() } else { models.join(between) }
+    }
+
     /// The note that is written into the result: "upscaled 4x by enlarger 0.1.0, x4plus, plan 0123456789ab".
     pub fn provenance(&self) -> String {
         let factor = f64::from(self.result.width) / f64::from(self.source.width);
         let factor = (factor * 100.0).round() / 100.0;
         let version = env!("CARGO_PKG_VERSION");
-        format!("upscaled {factor}x by enlarger {version}, {}, plan {}", self.models().join("+"), self.hash())
+        format!("upscaled {factor}x by enlarger {version}, {}, plan {}", self.means("+"), self.hash())
     }
 }
 

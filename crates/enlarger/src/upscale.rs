@@ -473,7 +473,7 @@ impl Job<'_> {
             source.height,
             outcome.width,
             outcome.height,
-            outcome.plan.models().join(" and "),
+            outcome.plan.means(" and "),
         );
         for note in &outcome.notes {
             line.push_str(&format!("\n      note: {note}"));

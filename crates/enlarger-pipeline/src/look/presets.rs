@@ -286,7 +286,7 @@ pub(crate) fn preset(of: OptimizedFor) -> &'static Preset {
     PRESETS.iter().find(|p| p.of == of).expect("each has a row")
 }
 
-/// What an engine does to a picture: its networks instead of the preset's, and a gain of the finest detail.
+/// What an engine does to a picture: its networks instead of the preset's, and how what they make is changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct EngineRow {
     /// Which one.
@@ -297,18 +297,47 @@ pub(crate) struct EngineRow {
     art: Networks,
     /// Gain of the finest detail.
     pub crisp: f32,
+    /// Loss of what is weak and fine, 0..=1.
+    pub smooth: f32,
+    /// Local contrast.
+    pub contrast: f32,
+    /// Whether the source's grain, which cleaning takes away, is made again.
+    pub grain: bool,
 }
 
 const SHARPY: Networks = Networks { clean: DF2K, twice: DF2K, ..CRISP };
 const SPARKLE: Networks = Networks { clean: MIDDLE, twice: MIDDLE, ..CRISP };
 
-#[rustfmt::skip]
-const ENGINES: [EngineRow; 4] = [
-    EngineRow { engine: Engine::Automatic,       photo: None,                        art: ART,                   crisp: 0.0 },
-    EngineRow { engine: Engine::MagnificIllusio, photo: Some(Networks::one(X4PLUS)), art: ART,                   crisp: -0.3 },
-    EngineRow { engine: Engine::MagnificSharpy,  photo: Some(SHARPY),                art: SHARPY,                crisp: 0.5 },
-    EngineRow { engine: Engine::MagnificSparkle, photo: Some(SPARKLE),               art: Networks::one(X4PLUS), crisp: 0.0 },
-];
+const ENGINES: [EngineRow; 4] = {
+    let plain = EngineRow {
+        engine: Engine::Automatic,
+        photo: None,
+        art: ART,
+        crisp: 0.0,
+        smooth: 0.0,
+        contrast: 0.0,
+        grain: false,
+    };
+    [
+        plain,
+        EngineRow { engine: Engine::MagnificIllusio, photo: Some(Networks::one(X4PLUS)), smooth: 0.6, ..plain },
+        EngineRow {
+            engine: Engine::MagnificSharpy,
+            photo: Some(SHARPY),
+            art: SHARPY,
+            crisp: 0.5,
+            grain: true,
+            ..plain
+        },
+        EngineRow {
+            engine: Engine::MagnificSparkle,
+            photo: Some(SPARKLE),
+            art: Networks::one(X4PLUS),
+            contrast: 0.3,
+            ..plain
+        },
+    ]
+};
 
 /// An engine's row.
 pub(crate) fn engine(of: Engine) -> &'static EngineRow {
@@ -319,8 +348,8 @@ pub(crate) fn engine(of: Engine) -> &'static EngineRow {
 pub(crate) fn asked(look: &Look) -> Asked {
     match look {
         Look::Creative(knobs) => {
-            let preset = preset(knobs.optimized_for);
-            Asked { faces: preset.face.is_some(), grain: preset.grain, pixels: preset.pixels }
+            let (preset, engine) = (preset(knobs.optimized_for), engine(knobs.engine));
+            Asked { faces: preset.face.is_some(), grain: preset.grain || engine.grain, pixels: preset.pixels }
         }
         Look::Precision(knobs) => Asked { grain: knobs.smart_grain > 0, ..Asked::default() },
     }

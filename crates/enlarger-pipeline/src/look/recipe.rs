@@ -131,13 +131,18 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, s
         recipe.after(&optimized, Filter::Bound { over: 0.1 });
     }
 
-    let hdr = unit(knobs.hdr) * preset.dynamic + preset.contrast;
+    let named = format!("engine {}", knobs.engine.short());
+    if engine.smooth != 0.0 {
+        recipe.after(&named, Filter::Detail { gain: -engine.smooth, radius: factor, edge: 0.06 });
+    }
+    let hdr = unit(knobs.hdr) * preset.dynamic + preset.contrast + engine.contrast;
     if hdr != 0.0 {
         let (fine, broad) = if hdr > 0.0 { (0.8 * hdr, 0.4 * hdr) } else { (0.5 * hdr, 0.25 * hdr) };
-        let cause = why("hdr", knobs.hdr, preset.contrast != 0.0 || preset.dynamic != 1.0);
-        recipe.after(&cause, Filter::Tone { fine, broad, radius: 6.0 * factor });
+        let own = knobs.hdr != 0 || preset.contrast != 0.0;
+        let why = own.then(|| why("hdr", knobs.hdr, preset.contrast != 0.0 || preset.dynamic != 1.0));
+        let cause: Vec<String> = (engine.contrast != 0.0).then(|| named.clone()).into_iter().chain(why).collect();
+        recipe.after(&cause.join(", "), Filter::Tone { fine, broad, radius: 6.0 * factor });
     }
-
     if preset.curve != 0.0 {
         recipe.after(&optimized, Filter::Curve { strength: preset.curve });
     }
@@ -151,14 +156,15 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, s
     };
     let crisp = own + engine.crisp;
     if crisp != 0.0 {
-        let causes = [(engine.crisp, format!("engine {}", knobs.engine.short())), (own, optimized.clone())];
+        let causes = [(engine.crisp, named.clone()), (own, optimized.clone())];
         let causes: Vec<String> =
             causes.into_iter().filter(|(crisp, _)| *crisp != 0.0).map(|(_, cause)| cause).collect();
         recipe.after(&causes.join(", "), Filter::Detail { gain: crisp, radius: 0.4 * factor, edge: 0.1 });
     }
-    if preset.grain && seen.cleaned && seen.grain > 0.0 {
+    if (preset.grain || engine.grain) && seen.cleaned && seen.grain > 0.0 {
+        let cause = if preset.grain { optimized } else { named };
         let deviation = seen.grain.min(MOST_GRAIN);
-        recipe.after(&optimized, Filter::Grain { deviation, size: grain_size(factor), even: 1.0 });
+        recipe.after(&cause, Filter::Grain { deviation, size: grain_size(factor), even: 1.0 });
     }
 }
 
