@@ -316,7 +316,7 @@ fn wall_and_leaves(picture: &Picture) -> [f64; 2] {
 }
 
 #[test]
-fn no_knob_raises_a_plain_walls_energy_more_than_that_of_foliage() {
+fn no_knob_preset_or_engine_raises_a_plain_walls_energy_more_than_that_of_foliage() {
     let bytes = encode(&wall(), Format::Png, None);
     let measure = |look: Look| wall_and_leaves(&enlarge(&bytes, look, Size::Factor(2.0), None));
     let plain = measure(Look::default());
@@ -324,16 +324,25 @@ fn no_knob_raises_a_plain_walls_energy_more_than_that_of_foliage() {
     // Rounding to 8 bits adds a deviation of 1 / sqrt(12).
     const ROUNDING: f64 = 0.29;
     let own = wall_and_leaves(&resize(&wall(), 384, 192, Kernel::Box).expect("there is room"))[0];
+    let mut looks: Vec<(String, Look)> = Vec::new();
     for knob in ["creativity", "hdr", "resemblance", "fractality"] {
-        for value in [-10, 5, 10] {
-            let [wall, leaves] = measure(creative(knob, value));
-            let (wall_gain, leaves_gain) = (wall / plain[0], leaves / plain[1]);
-            println!("{knob} {value}: wall x{wall_gain:.2} ({wall:.2}), foliage x{leaves_gain:.2} ({leaves:.2})");
-            assert!(
-                wall_gain <= leaves_gain.max(1.0) || wall <= own.hypot(ROUNDING),
-                "{knob} {value}: {wall:.2}, its own is {own:.2}"
-            );
-        }
+        looks.extend([-10, 5, 10].map(|value| (format!("{knob} {value}"), creative(knob, value))));
+    }
+    for &optimized_for in OptimizedFor::ALL {
+        let knobs = Creative { optimized_for, ..Creative::default() };
+        looks.push((optimized_for.name().into(), Look::Creative(knobs)));
+    }
+    for &engine in Engine::ALL {
+        looks.push((engine.name().into(), Look::Creative(Creative { engine, ..Creative::default() })));
+    }
+    for (name, look) in looks {
+        let [wall, leaves] = measure(look);
+        let (wall_gain, leaves_gain) = (wall / plain[0], leaves / plain[1]);
+        println!("{name}: wall x{wall_gain:.2} ({wall:.2}), foliage x{leaves_gain:.2} ({leaves:.2})");
+        assert!(
+            wall_gain <= leaves_gain.max(1.0) || wall <= own.hypot(ROUNDING),
+            "{name}: {wall:.2}, its own is {own:.2}"
+        );
     }
 }
 

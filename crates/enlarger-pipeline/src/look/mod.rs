@@ -128,6 +128,11 @@ pub enum Filter {
         /// Radius in pixels below which structure counts as texture.
         radius: f32,
     },
+    /// Takes out what is fine where there is no texture, such as what networks draw in skies.
+    Calm {
+        /// Radius in pixels below which structure counts as texture.
+        radius: f32,
+    },
     /// Photographic grain: strongest in the middle tones and, if it is not `even`, on texture.
     Grain {
         /// Standard deviation in the middle tones, 0..=1 being black to white.
@@ -176,6 +181,7 @@ impl Filter {
             Self::Echo { gain, octaves, radius } => echo::echo(picture, gain, octaves, radius, seed),
             Self::Renoise { gain, most } => texture::renoise(picture, gain, most, seed),
             Self::Texture { gain, radius } => texture::texture(picture, gain, radius, seed),
+            Self::Calm { radius } => texture::calm(picture, radius),
             Self::Grain { deviation, size, even } => grain::grain(picture, deviation, size, even, seed),
         }
         Ok(())

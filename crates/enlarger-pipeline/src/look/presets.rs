@@ -112,8 +112,6 @@ const PHOTO: Networks = Networks {
     restored: RESTORED,
     fast: Fast { twice: TWICE, ..FAST },
 };
-/// Skin has no dots and no stray hairs then.
-const PORTRAIT: Networks = Networks { clean: MIDDLE, ..PHOTO };
 /// Whatever has texture keeps it.
 const CRISP: Networks = Networks { damaged: RESTORED, soft: RESTORED, ..PHOTO };
 /// Exact edges: renders have neither grain nor stray hairs.
@@ -149,10 +147,9 @@ pub(super) const PRESETS: [Preset; 9] = {
         plain,
         Preset {
             of: SoftPortraits,
-            networks: PORTRAIT,
-            crisp: -0.2,
+            crisp: -0.35,
             contrast: -0.1,
-            face: Some([-0.85, 0.3]),
+            face: Some([-0.9, 0.3]),
             invent: 0.4,
             dynamic: 0.5,
             words: &[

@@ -108,6 +108,9 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, s
         }
         recipe.after(&cause, Filter::Texture { gain: if inventive { 0.3 } else { 1.0 } * invent, radius: factor });
     }
+    if preset.base > 0.0 {
+        recipe.after(&optimized, Filter::Calm { radius: factor });
+    }
     if knobs.creativity < 0 {
         // The plain network leaves texture out, but draws soft fur as lines: what is fine and not an edge fades, too.
         let (less, cause) = (down(knobs.creativity), why("creativity", knobs.creativity, false));

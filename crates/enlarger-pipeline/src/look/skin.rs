@@ -24,13 +24,13 @@ pub struct Face {
     pub height: f32,
 }
 
-/// The ellipse of a face in boxes of it: half its sides, and how far its middle is above the box's, since a forehead lies above the
-/// brows. Faces of one photograph and the drawings of heads in books: the brows lie half-way between crown and chin.
+/// The ellipse of a face in boxes of it: half its sides, and how far its middle is above the box's, since some of the forehead lies
+/// above it. Seen on a photographed and a drawn face.
 const WIDE: f32 = 0.56;
-const HIGH: f32 = 0.8;
-const RAISED: f32 = 0.12;
+const HIGH: f32 = 0.62;
+const RAISED: f32 = 0.05;
 /// Where the ellipse begins to fade, and where it has ended, in its radii.
-const FADES: [f32; 2] = [0.65, 1.15];
+const FADES: [f32; 2] = [0.75, 1.2];
 
 impl Face {
     /// A box in a picture of this size of which a part is used; `None` if it lies outside.
@@ -68,7 +68,7 @@ impl Face {
 
 /// Detail of this deviation counts half as skin and half as feature: pores and a network's dots have some 2/255, lashes and brows 15
 /// and more.
-const FEATURE: f32 = 6.0 / 255.0;
+const FEATURE: f32 = 9.0 / 255.0;
 /// Amplitude above which detail is left alone: beside it a gain would draw halos.
 const EDGE: f32 = 0.12;
 
