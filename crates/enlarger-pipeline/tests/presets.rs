@@ -297,6 +297,8 @@ fn films_have_the_grain_of_their_source_and_none_where_it_has_none() {
         ("JPEG 75", saved(&landscape(), 75)),
         ("foliage", sample("stream.jpg")),
         ("fur", sample("friends.jpg")),
+        ("a stream, compressed", read("../../samples/stream.jpg")),
+        ("its middle", cut(&read("../../samples/stream.jpg"), Crop { x: 144, y: 96, width: 96, height: 96 })),
     ] {
         let (facts, plan) = planned(&source, &films());
         assert!(!plan.to_string().contains("filter grain"), "{name}: {facts:?}\n{plan}");

@@ -7,17 +7,23 @@ use crate::look::luminance_row;
 
 /// Side of the squares that are measured, in pixels.
 const SIDE: usize = 8;
-/// The share of squares, the calmest ones, of which the roughest is taken: enough for a sky or a wall.
-const CALM: f32 = 0.1;
+/// The shares of squares, the calmest ones, of which the roughest are compared. Grain is everywhere, so that they are alike.
+const CALM: [f32; 2] = [0.03, 0.15];
+/// By how much they differ at most: of 15 photos with grain of 6/255, also as JPEG 90, by up to 1.27; without it mostly by more.
+const ALIKE: f32 = 1.35;
+/// The deviation of the second of all squares of grain, as a share of its own.
+const CALMER: f32 = 0.92;
 /// Squares whose mean lies nearer to black or white than this say nothing: grain is cut off there.
 const ENDS: f32 = 0.06;
 /// Deviation below which nobody calls it grain, but rounding and a sensor's noise.
 const LEAST: f32 = 2.0 / 255.0;
 /// Grain of film is not stronger; what is, is texture in a picture that is calm nowhere.
 const MOST: f32 = 0.08;
-/// Neighbours in JPEG's blocks and in soft pictures are alike. Of grain they differ by at least this share of what unrelated
-/// ones would (whose difference has twice the variance).
-const UNLIKE: f32 = 0.3;
+/// Neighbours in JPEG's blocks, in texture and in soft pictures are alike. Of grain they differ by at least this share of what unrelated
+/// ones would: of the same photos with grain by 0.71 and more, without it and as rough by up to 0.62.
+const UNLIKE: f32 = 0.65;
+/// Fewer squares say nothing.
+const FEWEST: usize = 16;
 
 /// The deviation of luminance in the calmest squares, less their slope, in thousandths; 0 for none.
 pub(super) fn deviation(picture: &Picture) -> f32 {
@@ -37,13 +43,16 @@ pub(super) fn deviation(picture: &Picture) -> f32 {
 }
 
 fn calm_deviation(mut squares: Vec<[f32; 2]>) -> f32 {
+    if squares.len() < FEWEST {
+        return 0.0;
+    }
     squares.sort_by(|a, b| a[0].total_cmp(&b[0]));
-    let Some(&[variance, _]) = squares.get((CALM * squares.len() as f32) as usize) else { return 0.0 };
-    let calm = &squares[..((CALM * squares.len() as f32) as usize + 1)];
+    let [calmest, calm] = CALM.map(|share| (share * squares.len() as f32) as usize);
+    let deviation = squares[calm][0].sqrt() / CALMER;
     // Of all calm squares together: one alone says little.
-    let [own, unlike] = calm.iter().fold([0.0, 0.0], |[a, b], square| [a + square[0], b + square[1]]);
-    let deviation = variance.sqrt();
-    if (LEAST..MOST).contains(&deviation) && unlike > 2.0 * UNLIKE * own {
+    let [own, differ] = squares[..=calm].iter().fold([0.0, 0.0], |[a, b], square| [a + square[0], b + square[1]]);
+    let alike = squares[calm][0] < ALIKE * ALIKE * squares[calmest][0];
+    if (LEAST..MOST).contains(&deviation) && alike && differ > 2.0 * UNLIKE * own {
         (1000.0 * deviation).round() / 1000.0
     } else {
         0.0
