@@ -160,6 +160,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_largest_of_squares_are_kept() {
+        let mut map = Map::new(5, 4, 2);
+        for (x, y) in (0..4).flat_map(|y| (0..5).map(move |x| (x, y))) {
+            map.pixel_mut(x, y).copy_from_slice(&[(10 * y + x) as f32, -((10 * y + x) as f32)]);
+        }
+        let all = |map: &Map| map.pixels().map(<[f32]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(all(&map.pooled()), [[11.0, 0.0], [13.0, -2.0], [31.0, -20.0], [33.0, -22.0]]);
+        let dilated = all(&map.dilated());
+        assert_eq!((&dilated[0], &dilated[19]), (&vec![11.0, 0.0], &vec![34.0, -34.0]));
+    }
+
+    #[test]
     fn a_convolution_sums_what_lies_around_each_pixel() {
         for (side, stride) in [(3, 1), (3, 2), (1, 1)] {
             let (width, height, inputs, outputs) = (6, 4, 3, 10);
