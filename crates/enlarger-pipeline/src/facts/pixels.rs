@@ -1,6 +1,6 @@
 //! Pixel art: pictures whose pixels were set one by one, and those enlarged by whole pixels.
 
-use std::{collections::HashSet, ops::Range};
+use std::collections::HashSet;
 
 use enlarger_image::{Picture, Samples};
 
@@ -34,6 +34,10 @@ fn square_of<T: Copy + Eq + std::hash::Hash + Default>(picture: &Picture, sample
     };
     let columns = widest(picture.width, |x| (0..height).any(|y| pixel(x, y) != pixel(x - 1, y)));
     let rows = widest(picture.height, |y| (0..width).any(|x| pixel(x, y) != pixel(x, y - 1)));
+    if (columns, rows) == (picture.width, picture.height) {
+        // One colour shows nothing.
+        return None;
+    }
     let side = gcd(columns, rows);
     if (2..=WIDEST).contains(&side) && picture.width.min(picture.height) / side >= SQUARES {
         return Some(side);
@@ -42,14 +46,13 @@ fn square_of<T: Copy + Eq + std::hash::Hash + Default>(picture: &Picture, sample
         return None;
     }
     let mut colours = HashSet::new();
-    for (x, y) in (0..height).flat_map(|y| Range { start: 0, end: width }.map(move |x| (x, y))) {
+    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
         colours.insert(pixel(x, y));
         if colours.len() > COLOURS {
             return None;
         }
     }
-    // A picture of one colour shows nothing.
-    (colours.len() > 1 && REPEATED * colours.len() <= width * height).then_some(1)
+    (REPEATED * colours.len() <= width * height).then_some(1)
 }
 
 /// The widest squares whose borders all changes along a side lie on. A side that is no whole number of them has none.
