@@ -325,3 +325,41 @@ fn flat_art_that_was_compressed_has_no_shadows_around_its_shapes() {
         assert!((far[c] - near[c]).abs() <= 4, "far {far:?}, near {near:?}");
     }
 }
+
+#[test]
+fn letters_keep_their_colour_and_have_no_smudges_beside_them_in_two_passes() {
+    let (ink, paper) = ([160, 20, 20], [255; 3]);
+    // How far a place is from the middle of the strokes of "vo|".
+    let from_strokes = |x: f32, y: f32| {
+        let line = |[ax, ay]: [f32; 2], [bx, by]: [f32; 2]| {
+            let (dx, dy) = (bx - ax, by - ay);
+            let along = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)).clamp(0.0, 1.0);
+            (x - ax - along * dx).hypot(y - ay - along * dy)
+        };
+        let ring = ((x - 21.3).hypot(y - 14.2) - 4.6).abs();
+        let strokes =
+            [line([5.2, 9.4], [8.9, 18.6]), line([8.9, 18.6], [12.6, 9.4]), line([30.4, 5.0], [30.4, 18.8]), ring];
+        strokes.into_iter().fold(f32::MAX, f32::min)
+    };
+    const HALF: f32 = 0.7;
+    let source = smooth(36, 24, |x, y| if from_strokes(x, y) < HALF { ink } else { paper });
+    let result = enlarge(&source, &by(None, 16.0));
+    let pixels = rgba(&result);
+    let (mut smudged, mut beside, mut off, mut core) = (0.0, 0.0, 0.0, 0.0);
+    for (i, pixel) in pixels.iter().enumerate() {
+        let place = |i: usize| (i as f32 + 0.5) / 16.0;
+        let from = from_strokes(place(i % 576), place(i / 576)) - HALF;
+        let differs =
+            |colour: [u8; 3]| pixel.iter().zip(colour).map(|(a, b)| (a - i32::from(b)).abs()).max().unwrap_or(0);
+        if (0.8..3.0).contains(&from) {
+            beside += 1.0;
+            smudged += f32::from(differs(paper) > 16);
+        } else if from < -0.4 {
+            core += 1.0;
+            off += f32::from(differs(ink) > 48);
+        }
+    }
+    println!("smudged {:.4}, wrong {:.4}", smudged / beside, off / core);
+    assert!(smudged / beside < 0.01, "{} of what is beside letters", smudged / beside);
+    assert!(off / core < 0.1, "{} of letters", off / core);
+}

@@ -136,7 +136,10 @@ fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
                 _ => energy_below(result, 2),
             };
             let measured: Vec<f64> = results.iter().map(measure).collect();
-            assert!(measured.is_sorted_by(|a, b| a < b), "{name}: {knob} {measured:?}");
+            // Two results that are both within a quarter of a level of the source differ by how they were rounded.
+            let by_rounding = |a: &f64| knob == "resemblance" && -*a < 0.25 / 255.0;
+            let ordered = |a: &f64, b: &f64| a < b || by_rounding(a) && by_rounding(b);
+            assert!(measured.is_sorted_by(ordered), "{name}: {knob} {measured:?}");
             let ends = [&results[0], &results[4]].map(|end| distance(end, &plain));
             println!(
                 "{name}: {knob} {measured:.2?}, ends differ by {:.2} % and {:.2} %",

@@ -15,6 +15,7 @@ mod noise;
 mod presets;
 mod prompt;
 mod recipe;
+mod recolour;
 mod settle;
 mod skin;
 mod texture;
@@ -28,7 +29,7 @@ use crate::canvas::View;
 pub(crate) use band::read_luma as luminance_row;
 pub(crate) use presets::{asked, invents, networks};
 pub(crate) use prompt::preset_of;
-pub(crate) use recipe::{Recipe, Seen, recipe};
+pub(crate) use recipe::{Closeness, Recipe, Seen, recipe};
 pub use skin::Face;
 pub(crate) use skin::faces_in;
 
@@ -47,6 +48,11 @@ pub enum Filter {
         rounds: u32,
         /// Share of the difference that is corrected each time, 0..=1.
         strength: f32,
+    },
+    /// Gives shapes the source's colours: by the affine map that takes the reduced result's nearest to them in each place.
+    Recolour {
+        /// Standard deviation of a place, in pixels of the source.
+        radius: f32,
     },
     /// Takes slow differences from the source out, so that colour does not drift: networks shift means by up to 5/255.
     Lock {
@@ -150,9 +156,17 @@ impl Filter {
         matches!(self, Self::Lock { .. } | Self::Settle)
     }
 
+    /// Whether it makes a result show its source, pixel by pixel, when that is reduced again: colours then stay as well.
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self, Self::Match { strength: 1.0, .. })
+    }
+
     /// Whether it brings in what the source's pixels do not have, or draws near their edges.
     pub(crate) fn draws(&self) -> bool {
-        matches!(self, Self::Keep { .. } | Self::Match { .. } | Self::Texture { .. } | Self::Echo { .. })
+        matches!(
+            self,
+            Self::Keep { .. } | Self::Match { .. } | Self::Recolour { .. } | Self::Texture { .. } | Self::Echo { .. }
+        )
     }
 
     /// Changes a picture. `source` is what the plan starts from, and `seen` the same with what lies around it; `seed` belongs to this
@@ -170,6 +184,7 @@ impl Filter {
         match *self {
             Self::Keep { share } => keep::keep(picture, source, share),
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
+            Self::Recolour { radius } => recolour::recolour(picture, source, radius),
             Self::Lock { radius } => keep::lock(picture, source, radius),
             Self::Settle => settle::settle(picture, seen),
             Self::Bound { over } => bound::bound(picture, source, over),

@@ -29,9 +29,19 @@ pub(crate) struct Seen {
 /// A filter, and the knobs that ask for it: "hdr 5, optimized for soft_portraits".
 pub(crate) type Caused = (Filter, String);
 
-/// What a look means at this factor, where `network` is the one that makes the result and `rounds` of back-projection are what
-/// the source bears.
-pub(crate) fn recipe(look: &Look, network: &str, factor: f32, rounds: u32, seen: &Seen) -> Recipe {
+/// How a result is brought back to its source, besides what knobs ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closeness {
+    /// Not at all: damage and softness would come back.
+    Free,
+    /// Its colours are, its shapes stay as they are drawn.
+    Colours,
+    /// Its pixels are, in so many rounds of back-projection.
+    Pixels(u32),
+}
+
+/// What a look means at this factor, where `network` is the one that makes the result and `closeness` is what the source bears.
+pub(crate) fn recipe(look: &Look, network: &str, factor: f32, closeness: Closeness, seen: &Seen) -> Recipe {
     let mut recipe = Recipe::default();
     // What knobs below 0 take away is not to come back.
     let (resemblance, less) = match look {
@@ -45,11 +55,16 @@ pub(crate) fn recipe(look: &Look, network: &str, factor: f32, rounds: u32, seen:
     if resemblance < 0.0 {
         recipe.redraw = Some((-resemblance, cause.clone()));
     }
-    let (rounds, strength, cause) = match rounds {
-        0 => (2, resemblance, cause),
-        _ if resemblance > 0.0 => (rounds + (2.0 * resemblance).ceil() as u32, 1.0 + less, cause),
-        _ => (rounds, 1.0 + less, CLOSE.into()),
+    let (rounds, strength, cause) = match closeness {
+        Closeness::Pixels(rounds) if resemblance > 0.0 => {
+            (rounds + (2.0 * resemblance).ceil() as u32, 1.0 + less, cause)
+        }
+        Closeness::Pixels(rounds) => (rounds, 1.0 + less, CLOSE.into()),
+        Closeness::Free | Closeness::Colours => (2, resemblance, cause),
     };
+    if closeness == Closeness::Colours {
+        recipe.after(CLOSE, Filter::Recolour { radius: 1.0 });
+    }
     if strength > 0.0 {
         if network == presets::TWICE {
             // It has 0.80 of the truth's fine detail, the large networks 0.88; so has it then, no further from the truth.
