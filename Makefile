@@ -92,13 +92,13 @@ bench: build ## Measure speed beside onnxruntime, and the whole command, into do
 	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	test -d target/packages/unpacked || $(MAKE) packages
 	benches/photos.sh target/photos
-	benches/.venv/bin/python benches/compare.py target/release/enlarger target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg --out docs/performance.md
+	benches/.venv/bin/python benches/compare.py target/release/enlarger target/packages/unpacked target/photos/sunset_by_Aitzol_Berasategi.jpg --out docs/performance.md
 	$(MAKE) bench-whole
 
 bench-whole: build ## Measure what the command takes beyond the network, and memory, into docs/performance.md
 	$(PYTHON) benches/whole.py target/release/enlarger samples/friends.jpg --out docs/performance.md
 
-SPEED := benches/speed.py target/release/examples/time_network models/weights target/packages/unpacked target/photos/life_by_Aitzol_Berasategi.jpg
+SPEED := benches/speed.py target/release/examples/time_network models/weights target/packages/unpacked target/photos/sunset_by_Aitzol_Berasategi.jpg
 peers: build-tools ## Measure speed beside onnxruntime, OpenVINO and ncnn, into docs/performance.md
 	cargo build --release --locked -p enlarger-nn --example time_network
 	$(PYTHON) -m venv benches/.venv

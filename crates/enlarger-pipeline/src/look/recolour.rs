@@ -62,14 +62,19 @@ struct Cells {
     have: Vec<f32>,
 }
 
-/// Affine maps of colours in rows of the source: for each pixel a plane per number.
+/// An affine map: what is added to colour `i` for each of colour `j`, and for none.
+struct Map<const C: usize> {
+    gains: [[f32; C]; C],
+    offsets: [f32; C],
+}
+
+/// Such maps in rows of the source, a plane for each number.
 struct Maps<const C: usize> {
     /// The row they begin with.
     first: usize,
     width: usize,
-    /// What is added to colour `i` for each of colour `j`, as plane `C i + j`.
+    /// Plane `C i + j` for colours `i` and `j`.
     gains: Vec<Vec<f32>>,
-    /// What is added to colour `i`.
     offsets: Vec<Vec<f32>>,
 }
 
@@ -99,7 +104,7 @@ impl<const C: usize> Maps<C> {
         let missing: Vec<_> = (0..C).map(|i| mean(&|wanted, have| wanted[i] - have[i])).collect();
         let spread: Vec<_> = each().map(|(i, j)| mean(&|_, have| have[i] * have[j])).collect();
         let related: Vec<_> = each().map(|(i, j)| mean(&|wanted, have| (wanted[i] - have[i]) * have[j])).collect();
-        let maps: Vec<([[f32; C]; C], [f32; C])> = (0..weights.len())
+        let maps: Vec<Map<C>> = (0..weights.len())
             .into_par_iter()
             .map(|p| {
                 let covariance = |i: usize, j: usize| spread[C * i + j][p] - have[i][p] * have[j][p];
@@ -111,17 +116,17 @@ impl<const C: usize> Maps<C> {
                     solved(matrix, right)
                 });
                 let offset = |i: usize| missing[i][p] - (0..C).map(|j| gains[i][j] * have[j][p]).sum::<f32>();
-                (gains, std::array::from_fn(offset))
+                Map { gains, offsets: std::array::from_fn(offset) }
             })
             .collect();
-        let plane = |of: &dyn Fn(&([[f32; C]; C], [f32; C])) -> f32| {
+        let plane = |of: &dyn Fn(&Map<C>) -> f32| {
             let mut plane = blur::gaussian(&maps.iter().map(of).collect::<Vec<f32>>(), width, radius);
             plane.truncate((rows.end - top) * width);
             plane.drain(..(rows.start - top) * width);
             plane
         };
-        let gains = each().map(|(i, j)| plane(&|(gains, _)| gains[i][j])).collect();
-        let offsets = (0..C).map(|i| plane(&|(_, offsets)| offsets[i])).collect();
+        let gains = each().map(|(i, j)| plane(&|map| map.gains[i][j])).collect();
+        let offsets = (0..C).map(|i| plane(&|map| map.offsets[i])).collect();
         Self { first: rows.start, width, gains, offsets }
     }
 
