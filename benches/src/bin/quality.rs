@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
     let mut chosen: BTreeMap<(usize, String), usize> = BTreeMap::new();
     let photos = list(&arguments.photos)?;
     for path in &photos {
-        let whole = ground_truth(&load(path)?, 768, 512);
+        let whole = ground_truth(&load(path)?, 448, 320);
         let small = reduce(&whole, arguments.scale);
         for (d, damage) in damages.iter().enumerate() {
             let input = damage.apply(&small)?;
