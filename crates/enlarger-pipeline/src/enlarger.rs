@@ -287,6 +287,7 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Facts {
         width,
         height,
         colours: channels.colours() as u8,
+        grey: false,
         transparent: channels.has_alpha(),
         bits,
         damaged: 0.0,

@@ -288,7 +288,11 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     };
     let seen = Seen { faces, grain: facts.subject.grain, cleaned: facts.condition == Condition::Damaged };
     let recipe = look::recipe(&look, &network.model.name, factor, closeness, &seen);
-    let steps = steps(source, result, &network, &patches, recipe);
+    let mut steps = steps(source, result, &network, &patches, recipe);
+    // What a person names may be meant to bring colour.
+    if facts.grey && request.model.is_none() {
+        steps.push(Step::Look { filter: Filter::Grey, why: "the source has no colour".into() });
+    }
     let alpha = if facts.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let halo = draft.then_some(DRAFT_HALO);
     Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, halo, steps, notes })

@@ -362,3 +362,17 @@ fn letters_keep_their_colour_and_have_no_smudges_beside_them_in_two_passes() {
     assert!(smudged < 0.015, "smudges on {smudged} of the page");
     assert!(wrong < 0.05, "{wrong} of the letters has another colour");
 }
+
+#[test]
+fn a_picture_without_colour_stays_without() {
+    let source = drawn(48, 40, Channels::Rgb, |x, y| {
+        let noise = (x * 7_919 + y * 104_729).wrapping_mul(2_654_435_761) >> 8;
+        let v = (60 + 2 * x + 40 * u32::from(disc(x, y, 22.0, 12.0) > 128) + noise % 32 + noise / 32 % 24) as u8;
+        [v, v, v, 255]
+    });
+    for &quality in Quality::ALL {
+        let result = enlarge(&source, &Request { quality, ..by(None, 4.0) });
+        let coloured = rgba(&result).iter().filter(|p| p[0] != p[1] || p[1] != p[2]).count();
+        assert_eq!(coloured, 0, "{quality:?}");
+    }
+}

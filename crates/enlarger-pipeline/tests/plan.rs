@@ -25,6 +25,7 @@ fn facts((content, condition): Kind) -> Facts {
         width: 600,
         height: 400,
         colours: 3,
+        grey: false,
         transparent: false,
         bits: 8,
         damaged: 0.0,

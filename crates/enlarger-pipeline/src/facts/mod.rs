@@ -25,6 +25,9 @@ pub struct Facts {
     pub height: u32,
     /// 1 or 3 colour channels.
     pub colours: u8,
+    /// Whether red, green and blue are equal in all pixels.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grey: bool,
     /// Whether any pixel is not opaque.
     pub transparent: bool,
     /// 8 or 16.
@@ -114,6 +117,7 @@ impl Facts {
             width: picture.width,
             height: picture.height,
             colours: picture.channels.colours() as u8,
+            grey: is_grey(picture),
             transparent: is_transparent(picture),
             bits: picture.samples.bits(),
             damaged,
@@ -124,6 +128,18 @@ impl Facts {
             regions,
             subject: Subject::default(),
         }
+    }
+}
+
+/// Whether a picture of three colours has no colour.
+fn is_grey(picture: &Picture) -> bool {
+    fn all<T: PartialEq>(samples: &[T], n: usize) -> bool {
+        samples.chunks_exact(n).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2])
+    }
+    match (&picture.samples, picture.channels.count()) {
+        (_, ..3) => false,
+        (Samples::U8(s), n) => all(s, n),
+        (Samples::U16(s), n) => all(s, n),
     }
 }
 

@@ -10,6 +10,7 @@ mod bound;
 mod detail;
 mod echo;
 mod grain;
+mod grey;
 mod keep;
 mod noise;
 mod presets;
@@ -67,6 +68,8 @@ pub enum Filter {
         /// How far beyond them it may lie, as a share of their range.
         over: f32,
     },
+    /// Takes colour out.
+    Grey,
     /// Local contrast: gains of detail at two radii, halo-free by guided filters.
     Tone {
         /// Gain of what is smaller than `radius`; -1 removes it.
@@ -153,7 +156,7 @@ pub enum Filter {
 impl Filter {
     /// Whether it works at the depth that the picture has: slow changes and copied colours need no finer steps. The others get 16 bits.
     pub(crate) fn keeps_depth(&self) -> bool {
-        matches!(self, Self::Lock { .. } | Self::Settle)
+        matches!(self, Self::Lock { .. } | Self::Settle | Self::Grey)
     }
 
     /// Whether it makes a result show its source, pixel by pixel, when that is reduced again: colours then stay as well.
@@ -187,6 +190,7 @@ impl Filter {
             Self::Recolour { radius } => recolour::recolour(picture, source, radius),
             Self::Lock { radius } => keep::lock(picture, source, radius),
             Self::Settle => settle::settle(picture, seen),
+            Self::Grey => grey::grey(picture),
             Self::Bound { over } => bound::bound(picture, source, over),
             Self::Curve { strength } => tone::curve(picture, strength),
             Self::Skin { ref faces, skin, features, radius } => skin::skin(picture, faces, skin, features, radius),

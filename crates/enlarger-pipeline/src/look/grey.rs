@@ -1,0 +1,16 @@
+//! Pictures without colour stay so: networks give pupils and noise some.
+
+use enlarger_image::Picture;
+
+use super::band::{change_rows, colours};
+
+/// See [`Filter::Grey`](super::Filter::Grey). The mean, since what networks add is as likely of one colour as of another.
+pub(super) fn grey(picture: &mut Picture) {
+    let (height, n) = (picture.height as usize, colours(picture));
+    change_rows(picture, 0..height, |_, line| {
+        for pixel in line.chunks_exact_mut(n) {
+            let mean = pixel.iter().sum::<f32>() / n as f32;
+            pixel.fill(mean);
+        }
+    });
+}
