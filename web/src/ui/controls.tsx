@@ -1,6 +1,6 @@
 /** The small controls that the screens share. */
 
-import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useId, useRef, useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import { S } from '../strings.ts';
 import { Alert, Cross } from './icons.tsx';
@@ -215,7 +215,8 @@ export function Toasts({ aside }: { aside: boolean }) {
 }
 
 function ToastCard({ id, kind, text, hint, details, held }: Toast & { held: boolean }) {
-  useEffect(() => {
+  // With the layout, not after the next paint: a message must not leave once the pointer is on it.
+  useLayoutEffect(() => {
     if (held) return;
     const timer = setTimeout(() => dismiss(id), LIFE[kind]);
     return () => clearTimeout(timer);
