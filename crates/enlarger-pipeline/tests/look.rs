@@ -392,3 +392,24 @@ fn no_preset_engine_flavour_or_knob_draws_the_blocks_of_jpeg() {
         assert!(found <= most, "{found:.2} of {most:.2}: {look:?}");
     }
 }
+
+#[test]
+fn damaged_photos_come_nearer_to_the_truth_than_what_networks_make_of_them() {
+    let (mut by_default, mut alone) = (0.0, 0.0);
+    for (file, x, y) in [("stream.jpg", 120, 80), ("friends.jpg", 96, 80), ("stream.jpg", 230, 180)] {
+        let truth = cut(&sample(file), x, y);
+        for quality in [60, 40] {
+            let damaged = encode(&truth, Format::Jpeg, Some(quality));
+            let away = |model: Option<&str>| {
+                let result = enlarge_by(model, &damaged, Look::default(), Size::Factor(FACTOR), None);
+                distance(&resize(&result, CROP, CROP, Kernel::CatmullRom).expect("room"), &truth)
+            };
+            let (with, without) = (away(None), away(Some("x4plus+animevideo-v3@0.3")));
+            println!("{file} {x},{y} as JPEG {quality}: {with:.4}, the networks alone {without:.4}");
+            assert!(with < without, "{file} {x},{y} as JPEG {quality}: {with} and {without}");
+            by_default += with;
+            alone += without;
+        }
+    }
+    assert!(by_default < 0.95 * alone, "{by_default} and {alone}");
+}

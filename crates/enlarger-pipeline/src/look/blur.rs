@@ -7,22 +7,32 @@ pub(super) fn reach(sigma: f32) -> usize {
     (3.0 * sigma).ceil() as usize
 }
 
-/// Convolution with a Gaussian of this deviation in pixels, cut off at three deviations.
-pub(super) fn gaussian(values: &[f32], width: usize, sigma: f32) -> Vec<f32> {
+/// A Gaussian of this deviation in pixels, cut off at three deviations: `2 * reach + 1` weights whose sum is 1.
+pub(super) fn kernel(sigma: f32) -> Vec<f32> {
     let r = reach(sigma) as i64;
     let mut kernel: Vec<f32> = (-r..=r).map(|i| (-0.5 * (i as f32 / sigma).powi(2)).exp()).collect();
     let sum: f32 = kernel.iter().sum();
     kernel.iter_mut().for_each(|k| *k /= sum);
-    let mut across = vec![0.0; values.len()];
-    across.par_chunks_mut(width).zip(values.par_chunks(width)).for_each(|(out, line)| {
-        let padded = padded(line, r as usize);
-        for (i, k) in kernel.iter().enumerate() {
-            for (o, v) in out.iter_mut().zip(&padded[i..]) {
-                *o += k * v;
-            }
+    kernel
+}
+
+/// A row's convolution with a kernel.
+pub(super) fn across(line: &[f32], kernel: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; line.len()];
+    let padded = padded(line, kernel.len() / 2);
+    for (i, k) in kernel.iter().enumerate() {
+        for (o, v) in out.iter_mut().zip(&padded[i..]) {
+            *o += k * v;
         }
-    });
-    down(&across, width, r, |out, rows| {
+    }
+    out
+}
+
+/// Convolution with a Gaussian of this deviation in pixels, see [`kernel`].
+pub(super) fn gaussian(values: &[f32], width: usize, sigma: f32) -> Vec<f32> {
+    let kernel = kernel(sigma);
+    let wide: Vec<f32> = values.par_chunks(width).flat_map_iter(|line| across(line, &kernel)).collect();
+    down(&wide, width, reach(sigma) as i64, |out, rows| {
         for (k, row) in kernel.iter().zip(rows) {
             for (o, v) in out.iter_mut().zip(*row) {
                 *o += k * v;

@@ -90,7 +90,7 @@ fn calm(cells: &[f32], width: usize, n: usize, colours: usize) -> Vec<f32> {
 }
 
 /// A row of what one picture has more than another of its size.
-fn missing_row(wanted: &Picture, have: &Picture, y: usize) -> Vec<f32> {
+pub(super) fn missing_row(wanted: &Picture, have: &Picture, y: usize) -> Vec<f32> {
     let mut missing = read_colours(wanted, y);
     missing.iter_mut().zip(read_colours(have, y)).for_each(|(m, h)| *m -= h);
     missing
@@ -98,7 +98,7 @@ fn missing_row(wanted: &Picture, have: &Picture, y: usize) -> Vec<f32> {
 
 /// Changes each colour of a picture by that of a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of
 /// rows. `row` gives a row of the smaller one's colours; `change` gets a colour, and the smaller one's in the same place.
-fn change_by_enlarged(
+pub(super) fn change_by_enlarged(
     picture: &mut Picture,
     width: u32,
     height: u32,

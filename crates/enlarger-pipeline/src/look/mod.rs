@@ -9,6 +9,7 @@ mod blur;
 mod bound;
 mod detail;
 mod echo;
+mod follow;
 mod grain;
 mod grey;
 mod keep;
@@ -48,6 +49,13 @@ pub enum Filter {
         /// How often.
         rounds: u32,
         /// Share of the difference that is corrected each time, 0..=1.
+        strength: f32,
+    },
+    /// Back-projection for a source that is damaged or soft: what the reduced result lacks is blurred, and counts where it stands out.
+    Follow {
+        /// Standard deviation of the blur, in pixels of the source.
+        radius: f32,
+        /// Share of the difference that is corrected, 0..=1.
         strength: f32,
     },
     /// Gives shapes the source's colours: by the affine map that takes the reduced result's nearest to them in each place.
@@ -164,11 +172,21 @@ impl Filter {
         matches!(self, Self::Match { strength: 1.0, .. })
     }
 
+    /// Whether it makes a result more like its source, so that passes that follow do not enlarge what this one got wrong.
+    pub(crate) fn brings_back(&self) -> bool {
+        self.is_exact() || matches!(self, Self::Follow { .. })
+    }
+
     /// Whether it brings in what the source's pixels do not have, or draws near their edges.
     pub(crate) fn draws(&self) -> bool {
         matches!(
             self,
-            Self::Keep { .. } | Self::Match { .. } | Self::Recolour { .. } | Self::Texture { .. } | Self::Echo { .. }
+            Self::Keep { .. }
+                | Self::Match { .. }
+                | Self::Follow { .. }
+                | Self::Recolour { .. }
+                | Self::Texture { .. }
+                | Self::Echo { .. }
         )
     }
 
@@ -187,6 +205,7 @@ impl Filter {
         match *self {
             Self::Keep { share } => keep::keep(picture, source, share),
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
+            Self::Follow { radius, strength } => follow::follow(picture, source, radius, strength)?,
             Self::Recolour { radius } => recolour::recolour(picture, source, radius),
             Self::Lock { radius } => keep::lock(picture, source, radius),
             Self::Settle => settle::settle(picture, seen),

@@ -18,6 +18,8 @@ pub(crate) struct Recipe {
 /// What was found of what the look asked for, in the part of the picture that is used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Seen {
+    /// Pixels of the source across.
+    pub width: u32,
     /// Faces.
     pub faces: Vec<Face>,
     /// Deviation of the source's grain; 0 for none.
@@ -26,14 +28,24 @@ pub(crate) struct Seen {
     pub cleaned: bool,
 }
 
+impl Seen {
+    /// Deviation of the source's grain that a result lacks. Where it is cleaned and follows its source, a little comes back with it.
+    fn missing_grain(&self) -> f32 {
+        let share = if self.cleaned { 0.8 } else { 1.0 };
+        share * self.grain.min(MOST_GRAIN)
+    }
+}
+
 /// A filter, and the knobs that ask for it: "hdr 5, optimized for soft_portraits".
 pub(crate) type Caused = (Filter, String);
 
 /// How a result is brought back to its source, besides what knobs ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Closeness {
-    /// Not at all: damage and softness would come back.
+    /// Not at all.
     Free,
+    /// What is coarse and stands out is, beyond so many pixels of the source: finer damage and softness would come back.
+    Coarse(f32),
     /// Its colours are, its shapes stay as they are drawn.
     Colours,
     /// Its pixels are, in so many rounds of back-projection.
@@ -60,10 +72,21 @@ pub(crate) fn recipe(look: &Look, network: &str, factor: f32, closeness: Closene
             (rounds + (2.0 * resemblance).ceil() as u32, 1.0 + less, cause)
         }
         Closeness::Pixels(rounds) => (rounds, 1.0 + less, CLOSE.into()),
-        Closeness::Free | Closeness::Colours => (2, resemblance, cause),
+        Closeness::Free | Closeness::Coarse(_) | Closeness::Colours => (2, resemblance, cause),
     };
-    if closeness == Closeness::Colours {
-        recipe.after(CLOSE, Filter::Recolour { radius: 1.0 });
+    match closeness {
+        Closeness::Colours => recipe.after(CLOSE, Filter::Recolour { radius: 1.0 }),
+        Closeness::Coarse(radius) => {
+            for (gain, faces) in small_faces(seen) {
+                let softer = Filter::Skin { faces, skin: gain, features: gain, radius: SMALL_FACE * factor };
+                recipe.after("networks misdraw small faces", softer);
+            }
+            if less > -1.0 {
+                let follow = Filter::Follow { radius, strength: 1.0 + less };
+                recipe.after("the source is damaged or soft", follow);
+            }
+        }
+        Closeness::Free | Closeness::Pixels(_) => {}
     }
     if strength > 0.0 {
         if network == presets::TWICE {
@@ -82,6 +105,23 @@ pub(crate) fn recipe(look: &Look, network: &str, factor: f32, closeness: Closene
 
 /// Why results are brought back to their sources.
 const CLOSE: &str = "the source is clean";
+
+/// What is finer than this, in pixels of the source, is what networks invent in small faces.
+const SMALL_FACE: f32 = 1.2;
+
+/// Faces of so few pixels of the source across that a network melts them where the source is damaged, by how much of their finest
+/// detail is to go: a soft face is still that face.
+fn small_faces(seen: &Seen) -> impl Iterator<Item = (f32, Vec<Face>)> {
+    const GAINS: [(f32, f32); 3] = [(28.0, -0.6), (40.0, -0.45), (56.0, -0.25)];
+    let pixels = |face: &Face| face.width * seen.width as f32;
+    let mut below = 0.0;
+    GAINS.into_iter().filter_map(move |(limit, gain)| {
+        let faces: Vec<Face> =
+            seen.faces.iter().filter(|face| (below..limit).contains(&pixels(face))).copied().collect();
+        below = limit;
+        (!faces.is_empty()).then_some((gain, faces))
+    })
+}
 
 /// A knob as -1..=1.
 fn unit(knob: i8) -> f32 {
@@ -181,7 +221,7 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, s
     }
     if (preset.grain || engine.grain) && seen.cleaned && seen.grain > 0.0 {
         let cause = if preset.grain { optimized } else { named };
-        let deviation = seen.grain.min(MOST_GRAIN);
+        let deviation = seen.missing_grain();
         recipe.after(&cause, Filter::Grain { deviation, size: grain_size(factor), even: 1.0 });
     }
 }
@@ -213,7 +253,7 @@ fn precision(recipe: &mut Recipe, knobs: &Precision, factor: f32, seen: &Seen) {
     if knobs.smart_grain > 0 {
         // The source's own is what 100 comes to.
         let own = seen.grain > 0.0;
-        let most = if own { seen.grain.min(MOST_GRAIN) } else { MOST_GRAIN };
+        let most = if own { seen.missing_grain() } else { MOST_GRAIN };
         let (deviation, even) = (most * share(knobs.smart_grain), if own { 1.0 } else { ON_SMOOTH });
         let cause = format!("smart_grain {}", knobs.smart_grain);
         recipe.after(&cause, Filter::Grain { deviation, size: grain_size(factor), even });

@@ -1,0 +1,156 @@
+//! Nearness to a source that is damaged or soft: what is coarse and stands out is right, what is fine and weak is the damage.
+
+use enlarger_image::{ImageError, Picture};
+use rayon::prelude::*;
+
+use crate::{plan::Kernel, resize::resample};
+
+use super::{
+    band::colours,
+    blur,
+    keep::{change_by_enlarged, missing_row},
+};
+
+/// Of the Gaussian that hides colour's damage, in those of luminance's: JPEG halves colour, and cameras blur its noise.
+const COLOUR: f32 = 3.0;
+/// Below this a difference is a step between blocks.
+const STEP: f32 = 2.0 / 255.0;
+/// Rows that tell how strong the damage is.
+const ROWS: usize = 256;
+
+/// See [`Filter::Follow`](super::Filter::Follow).
+///
+/// What the reduced result lacks is blurred, then cored: a difference counts by `d^2 / (d^2 + t^2)`, where `t` is [`STEP`] and the
+/// deviation of all differences, told from their median.
+pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, strength: f32) -> Result<(), ImageError> {
+    let small = resample(picture, source.width, source.height, Kernel::CatmullRom)?;
+    let lacking = Lacking { source, small: &small, radius };
+    let limits = lacking.limits();
+    let row = |y: usize| {
+        let mut row = lacking.row(y);
+        for pixel in row.chunks_exact_mut(limits.len()) {
+            for (d, limit) in pixel.iter_mut().zip(&limits) {
+                *d *= strength * *d * *d / (*d * *d + limit * limit);
+            }
+            from_luma(pixel);
+        }
+        row
+    };
+    change_by_enlarged(picture, source.width, source.height, row, |colour, lacking| colour + lacking);
+    Ok(())
+}
+
+/// What a reduced result lacks of its source.
+struct Lacking<'a> {
+    source: &'a Picture,
+    small: &'a Picture,
+    radius: f32,
+}
+
+impl Lacking<'_> {
+    /// A row of it, blurred: luminance, or luminance and what blue and red differ from it.
+    fn row(&self, y: usize) -> Vec<f32> {
+        let (n, width) = (colours(self.source), self.source.width as usize);
+        let last = self.source.height as i64 - 1;
+        let radii: &[f32] =
+            if n == 1 { &[self.radius] } else { &[self.radius, COLOUR * self.radius, COLOUR * self.radius] };
+        let kernels: Vec<Vec<f32>> = radii.iter().map(|&radius| blur::kernel(radius)).collect();
+        let reach = kernels.iter().map(|kernel| kernel.len() / 2).max().unwrap_or(0) as i64;
+        let mut sums = vec![vec![0.0; width]; n];
+        for offset in -reach..=reach {
+            let mut lacking = missing_row(self.source, self.small, (y as i64 + offset).clamp(0, last) as usize);
+            lacking.chunks_exact_mut(n).for_each(to_luma);
+            for (c, (sum, kernel)) in sums.iter_mut().zip(&kernels).enumerate() {
+                let Some(weight) = kernel.get((offset + (kernel.len() / 2) as i64) as usize) else { continue };
+                sum.iter_mut().zip(lacking.chunks_exact(n)).for_each(|(sum, pixel)| *sum += weight * pixel[c]);
+            }
+        }
+        let mut row = vec![0.0; n * width];
+        for (c, (sum, kernel)) in sums.iter().zip(&kernels).enumerate() {
+            let blurred = blur::across(sum, kernel);
+            row.chunks_exact_mut(n).zip(blurred).for_each(|(pixel, value)| pixel[c] = value);
+        }
+        row
+    }
+
+    /// What differences must have to count half, in each channel.
+    fn limits(&self) -> Vec<f32> {
+        let (n, height) = (colours(self.source), self.source.height as usize);
+        let rows = height.min(ROWS);
+        let seen: Vec<f32> = (0..rows).into_par_iter().flat_map_iter(|i| self.row(i * height / rows)).collect();
+        (0..n)
+            .map(|c| {
+                let mut values: Vec<f32> = seen.iter().skip(c).step_by(n).map(|d| d.abs()).collect();
+                let middle = values.len() / 2;
+                // Of a normal distribution, the deviation is 1.4826 times the median of what is off its middle.
+                STEP + 1.4826 * *values.select_nth_unstable_by(middle, f32::total_cmp).1
+            })
+            .collect()
+    }
+}
+
+/// Of three colours luminance (BT.601) and what blue and red differ from it; one stays.
+fn to_luma(pixel: &mut [f32]) {
+    if let [r, g, b] = *pixel {
+        let y = 0.299 * r + 0.587 * g + 0.114 * b;
+        pixel.copy_from_slice(&[y, 0.564 * (b - y), 0.713 * (r - y)]);
+    }
+}
+
+/// The way back.
+fn from_luma(pixel: &mut [f32]) {
+    if let [y, blue, red] = *pixel {
+        let (r, b) = (y + red / 0.713, y + blue / 0.564);
+        pixel.copy_from_slice(&[r, (y - 0.299 * r - 0.114 * b) / 0.587, b]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use enlarger_image::{Channels, Metadata, Samples};
+
+    use super::*;
+
+    const SIDE: usize = 48;
+
+    fn grey(value: impl Fn(usize, usize) -> u8) -> Picture {
+        let samples = (0..SIDE * SIDE).map(|i| value(i % SIDE, i / SIDE)).collect();
+        Picture {
+            width: SIDE as u32,
+            height: SIDE as u32,
+            channels: Channels::Gray,
+            samples: Samples::U8(samples),
+            metadata: Metadata::default(),
+        }
+    }
+
+    fn at(picture: &Picture, x: usize, y: usize) -> f32 {
+        let Samples::U8(samples) = &picture.samples else { panic!("8 bits") };
+        f32::from(samples[y * SIDE + x])
+    }
+
+    #[test]
+    fn what_stands_out_comes_back_and_noise_and_steps_of_blocks_do_not() {
+        let noise = |x: usize, y: usize| ((x * 7919 + y * 104_729) % 13) as u8;
+        let bar = |x: usize| if (20..26).contains(&x) { 60 } else { 0 };
+        let step = |x: usize| if x / 8 % 2 == 0 { 0 } else { 2 };
+        let mut lost = grey(|_, _| 100);
+        follow(&mut lost, &grey(|x, y| 94 + noise(x, y) + bar(x)), 0.7, 1.0).expect("room");
+        assert!(at(&lost, 22, 24) > 145.0, "the bar is {}", at(&lost, 22, 24));
+        let noisy: f32 = (0..SIDE).map(|y| (at(&lost, 6, y) - 100.0).powi(2)).sum::<f32>() / SIDE as f32;
+        assert!(noisy.sqrt() < 1.5, "noise of 3.7 came back as {}", noisy.sqrt());
+        let mut blocks = grey(|_, _| 100);
+        follow(&mut blocks, &grey(|x, _| 99 + step(x)), 0.7, 1.0).expect("room");
+        assert!((0..SIDE).all(|x| at(&blocks, x, 9) == 100.0));
+    }
+
+    #[test]
+    fn colours_come_back_from_luminance() {
+        for colour in [[0.2, 0.5, 0.9], [1.0, 0.0, 0.0], [-0.1, 0.05, 0.3]] {
+            let mut pixel = colour;
+            to_luma(&mut pixel);
+            from_luma(&mut pixel);
+            assert!(pixel.iter().zip(colour).all(|(a, b)| (a - b).abs() < 1e-5), "{colour:?} became {pixel:?}");
+        }
+    }
+}
