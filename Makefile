@@ -62,7 +62,8 @@ screenshots: web build-tools ## Take the pictures of the page in docs/screenshot
 	cargo build --locked -p enlarger
 	cd web && npm run screenshots
 
-specification: web build-tools ## Write docs/openapi.json again
+specification: web build-tools ## Write docs/openapi.json, and the knobs for page and documentation, again
+	UPDATE=1 cargo test --locked -p enlarger-pipeline --test knobs
 	cargo run --locked -p enlarger -- openapi > docs/openapi.json
 
 load: web build-tools ## Measure the service under load, into docs/performance.md

@@ -99,16 +99,6 @@ export const S = {
     cameraFailedHint: 'Allow this page to use the camera in the browser’s address bar, or choose a file instead.',
   },
 
-  knobs: {
-    creativity: ['Creativity', 'How much new detail to add. Lower values hold back.'],
-    hdr: ['HDR', 'Definition and local contrast. High values look artificial.'],
-    resemblance: ['Resemblance', 'How close to the original it stays.'],
-    fractality: ['Fractality', 'How fine the added texture is. Lower values cause fewer artifacts.'],
-    sharpen: ['Sharpen', 'How crisp edges are.'],
-    smart_grain: ['Smart grain', 'Fine grain that keeps surfaces from looking plastic.'],
-    ultra_detail: ['Ultra detail', 'The smallest details.'],
-  } satisfies Record<string, [string, string]>,
-
   engines: {
     automatic: ['Automatic', 'Chosen to suit the image'],
     magnific_illusio: ['Illusio', 'Smooth; cleans JPEG, for drawings and landscapes'],

@@ -1,5 +1,7 @@
 /** What goes over the wire, as the service's console routes speak it. */
 
+import type { KNOBS } from './knobs.ts';
+
 export type Engine = 'automatic' | 'magnific_illusio' | 'magnific_sharpy' | 'magnific_sparkle';
 
 export type OptimizedFor =
@@ -18,24 +20,20 @@ export type Flavor = 'sublime' | 'photo' | 'photo_denoiser';
 /** How much work goes into a result. */
 export type Quality = 'draft' | 'fast' | 'best';
 
-/** The creative knobs, each -10..=10 with 0 neutral. */
-export interface Creative {
+export type CreativeKnob = (typeof KNOBS.creative)[number]['name'];
+export type PrecisionKnob = (typeof KNOBS.precision)[number]['name'];
+
+/** Detail may be invented. */
+export interface Creative extends Record<CreativeKnob, number> {
   mode: 'creative';
-  creativity: number;
-  hdr: number;
-  resemblance: number;
-  fractality: number;
   engine: Engine;
   optimized_for: OptimizedFor;
   prompt: string | null;
 }
 
-/** The precision knobs, each 0..=100. */
-export interface Precision {
+/** Detail is sharpened, not invented. */
+export interface Precision extends Record<PrecisionKnob, number> {
   mode: 'precision';
-  sharpen: number;
-  smart_grain: number;
-  ultra_detail: number;
   flavor: Flavor | null;
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::knobs::knobs;
+
 /// One job: how large, in which manner, with which network.
 ///
 /// Stored with a task as JSON, so every field has a default and unknown fields are ignored.
@@ -86,24 +88,20 @@ impl Default for Look {
     }
 }
 
-/// The creative knobs; each is -10..=10 with 0 neutral.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Creative {
-    /// Invent detail (up) or restrain (down).
-    pub creativity: i8,
-    /// Definition and local contrast.
-    pub hdr: i8,
-    /// Closeness to the original.
-    pub resemblance: i8,
-    /// Intricacy per square pixel.
-    pub fractality: i8,
+knobs! {
+    /// The creative family: detail may be invented.
+    Creative: i8 in [-10..=10] {
+        creativity = 0, "Creativity", "How much new detail to add. Lower values hold back.";
+        hdr = 0, "HDR", "Definition and local contrast. High values look artificial.";
+        resemblance = 0, "Resemblance", "How close to the original it stays.";
+        fractality = 0, "Fractality", "How fine the added texture is. Lower values cause fewer artifacts.";
+    }
     /// Which family of networks and treatment.
-    pub engine: Engine,
+    engine: Engine;
     /// What is in the picture.
-    pub optimized_for: OptimizedFor,
+    optimized_for: OptimizedFor;
     /// Text that a generative engine is guided by; other engines may only choose a preset from it.
-    pub prompt: Option<String>,
+    prompt: Option<String>;
 }
 
 /// Declares choices by their names on the wire, which are the contract's, and what each is: the one list that JSON, the
@@ -184,24 +182,15 @@ choices! {
     }
 }
 
-/// The precision knobs; each is 0..=100.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Precision {
-    /// Edge sharpening.
-    pub sharpen: u8,
-    /// Photographic grain against a plastic look.
-    pub smart_grain: u8,
-    /// The finest detail bands.
-    pub ultra_detail: u8,
-    /// The family of networks.
-    pub flavor: Option<Flavor>,
-}
-
-impl Default for Precision {
-    fn default() -> Self {
-        Self { sharpen: 7, smart_grain: 7, ultra_detail: 30, flavor: None }
+knobs! {
+    /// The precision family: detail is sharpened, not invented.
+    Precision: u8 in [0..=100] {
+        sharpen = 7, "Sharpen", "How crisp edges are.";
+        smart_grain = 7, "Smart grain", "Fine grain that keeps surfaces from looking plastic.";
+        ultra_detail = 30, "Ultra detail", "The smallest details.";
     }
+    /// The family of networks.
+    flavor: Option<Flavor>;
 }
 
 choices! {

@@ -1,29 +1,27 @@
 //! The knobs as flags.
 
 use clap::{
-    Args,
+    Arg, ArgMatches, Args, Command, FromArgMatches,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
-use enlarger_pipeline::{Creative, Engine, Flavor, Look, OptimizedFor, Precision};
+use enlarger_pipeline::{Creative, Engine, Family, Flavor, Knob, Look, OptimizedFor, Precision};
 
 use crate::{machine::whole, printer::Hinted};
 
-/// The creative knobs, or those of precision; not both.
+/// The creative flags, or those of precision; not both.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Look (what each does: docs/look.md)")]
 pub struct LookArgs {
-    /// Invent detail (up to 10) or restrain (down to -10).
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<i8>(-10..=10))]
-    creativity: Option<i8>,
-    /// Local contrast, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<i8>(-10..=10))]
-    hdr: Option<i8>,
-    /// Closeness to the original, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<i8>(-10..=10))]
-    resemblance: Option<i8>,
-    /// Detail within detail, -10 to 10.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<i8>(-10..=10))]
-    fractality: Option<i8>,
+    #[command(flatten)]
+    creative: CreativeArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Look: detail may be invented (what each does: docs/look.md)")]
+struct CreativeArgs {
+    #[command(flatten)]
+    knobs: KnobFlags<Creative>,
     /// Which networks and treatment.
     #[arg(long, value_parser = choice(Engine::ALL, Engine::name, Engine::short, Engine::what))]
     engine: Option<Engine>,
@@ -35,21 +33,16 @@ pub struct LookArgs {
     /// Words about the picture; without a generative engine they can only choose what it is optimized for.
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Sharpen edges, 0 to 100. With any of the flags from here on nothing is invented, and the others are 7, 7 and 30.
-    #[arg(long, value_name = "N", value_parser = whole::<u8>(0..=100))]
-    sharpen: Option<u8>,
-    /// Photographic grain against a plastic look, 0 to 100.
-    #[arg(long, value_name = "N", value_parser = whole::<u8>(0..=100))]
-    smart_grain: Option<u8>,
-    /// Gain of the finest detail, 0 to 100.
-    #[arg(long, value_name = "N", value_parser = whole::<u8>(0..=100))]
-    ultra_detail: Option<u8>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Look: nothing is invented, with any of these instead")]
+struct PrecisionArgs {
+    #[command(flatten)]
+    knobs: KnobFlags<Precision>,
     /// Which network, instead of one by what is measured of the picture.
     #[arg(long, value_parser = choice(Flavor::ALL, Flavor::name, Flavor::name, Flavor::what))]
     flavor: Option<Flavor>,
-    /// Seed of everything random; by default it follows from the picture and the flags.
-    #[arg(long, value_name = "N", value_parser = seed)]
-    pub seed: Option<u64>,
 }
 
 impl LookArgs {
@@ -58,51 +51,97 @@ impl LookArgs {
     /// # Errors
     /// If flags of both families are given; it ends the program with code 2.
     pub fn look(&self) -> anyhow::Result<Look> {
-        let creative = [
-            ("--creativity", self.creativity.is_some()),
-            ("--hdr", self.hdr.is_some()),
-            ("--resemblance", self.resemblance.is_some()),
-            ("--fractality", self.fractality.is_some()),
-            ("--engine", self.engine.is_some()),
-            ("--optimized-for", self.optimized_for.is_some()),
-            ("--prompt", self.prompt.is_some()),
-        ];
-        let precision = [
-            ("--sharpen", self.sharpen.is_some()),
-            ("--smart-grain", self.smart_grain.is_some()),
-            ("--ultra-detail", self.ultra_detail.is_some()),
-            ("--flavor", self.flavor.is_some()),
-        ];
-        let given = |flags: &[(&'static str, bool)]| flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
-        if let (Some(inventing), Some(faithful)) = (given(&creative), given(&precision)) {
-            return Err(Hinted::usage(
-                format!("{inventing} may invent detail and {faithful} must not: a picture is enlarged in one manner"),
+        let Self { creative, precision } = self;
+        match (creative.given(), precision.given()) {
+            (Some(inventing), Some(faithful)) => Err(Hinted::usage(
+                format!(
+                    "--{inventing} may invent detail and --{faithful} must not: a picture is enlarged in one manner"
+                ),
                 "leave out one of them; `enlarger upscale --help` tells which flags go together",
-            ));
+            )),
+            (None, Some(_)) => {
+                Ok(Look::Precision(Precision { flavor: precision.flavor, ..precision.knobs.settings() }))
+            }
+            (_, None) => Ok(Look::Creative(Creative {
+                engine: creative.engine.unwrap_or_default(),
+                optimized_for: creative.optimized_for.unwrap_or_default(),
+                prompt: creative.prompt.clone(),
+                ..creative.knobs.settings()
+            })),
         }
-        if given(&precision).is_some() {
-            let usual = Precision::default();
-            return Ok(Look::Precision(Precision {
-                sharpen: self.sharpen.unwrap_or(usual.sharpen),
-                smart_grain: self.smart_grain.unwrap_or(usual.smart_grain),
-                ultra_detail: self.ultra_detail.unwrap_or(usual.ultra_detail),
-                flavor: self.flavor,
-            }));
-        }
-        Ok(Look::Creative(Creative {
-            creativity: self.creativity.unwrap_or_default(),
-            hdr: self.hdr.unwrap_or_default(),
-            resemblance: self.resemblance.unwrap_or_default(),
-            fractality: self.fractality.unwrap_or_default(),
-            engine: self.engine.unwrap_or_default(),
-            optimized_for: self.optimized_for.unwrap_or_default(),
-            prompt: self.prompt.clone(),
-        }))
     }
 }
 
-fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
+impl CreativeArgs {
+    /// The first flag that was given.
+    fn given(&self) -> Option<String> {
+        let others = [
+            ("engine", self.engine.is_some()),
+            ("optimized-for", self.optimized_for.is_some()),
+            ("prompt", self.prompt.is_some()),
+        ];
+        let other = || others.iter().find(|(_, given)| *given).map(|(flag, _)| (*flag).to_owned());
+        self.knobs.first().or_else(other)
+    }
+}
+
+impl PrecisionArgs {
+    /// The first flag that was given.
+    fn given(&self) -> Option<String> {
+        self.knobs.first().or_else(|| self.flavor.map(|_| "flavor".to_owned()))
+    }
+}
+
+/// The flags of a family's knobs that were given, with their values.
+#[derive(Debug)]
+struct KnobFlags<F: Family>(Vec<(&'static Knob<F>, i64)>);
+
+impl<F: Family> KnobFlags<F> {
+    /// The first that was given.
+    fn first(&self) -> Option<String> {
+        self.0.first().map(|(knob, _)| flag(knob))
+    }
+
+    /// The family's settings with them.
+    fn settings(&self) -> F {
+        let mut settings = F::default();
+        self.0.iter().for_each(|(knob, value)| (knob.set)(&mut settings, *value));
+        settings
+    }
+}
+
+fn flag<F>(knob: &Knob<F>) -> String {
+    knob.name.replace('_', "-")
+}
+
+impl<F: Family> Args for KnobFlags<F> {
+    fn augment_args(command: Command) -> Command {
+        F::KNOBS.iter().fold(command, |command, knob| {
+            let (least, most) = (knob.range.start(), knob.range.end());
+            let help = match knob.default {
+                0 => format!("{} {least} to {most}", knob.help),
+                default => format!("{} {least} to {most} [default: {default}]", knob.help),
+            };
+            let arg = Arg::new(knob.name).long(flag(knob)).value_name("N").help(help);
+            command.arg(arg.allow_hyphen_values(true).value_parser(whole::<i64>(knob.range.clone())))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<F: Family> FromArgMatches for KnobFlags<F> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |knob: &'static Knob<F>| matches.get_one::<i64>(knob.name).map(|value| (knob, *value));
+        Ok(Self(F::KNOBS.iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// A choice by the name that is shown or by that on the wire, with what it is in the help.

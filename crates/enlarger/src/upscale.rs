@@ -65,6 +65,9 @@ pub struct UpscaleArgs {
     /// of the second; A/B cleans by the first and enlarges by the second.
     #[arg(short, long, env = "ENLARGER_MODEL")]
     model: Option<String>,
+    /// Seed of everything random; by default it follows from the picture and the flags.
+    #[arg(long, value_name = "N", value_parser = seed)]
+    seed: Option<u64>,
     /// How much work goes into the result.
     #[arg(long, default_value = "best", value_parser = qualities())]
     quality: Quality,
@@ -108,6 +111,10 @@ pub struct UpscaleArgs {
     quiet: bool,
     #[command(flatten)]
     look: LookArgs,
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 /// A factor, with or without its x.
@@ -417,7 +424,7 @@ impl Job<'_> {
             size,
             model: args.model.clone(),
             look: self.look.clone(),
-            seed: args.look.seed,
+            seed: args.seed,
             quality: if args.draft { Quality::Draft } else { args.quality },
             ..Request::default()
         }

@@ -6,6 +6,7 @@ import * as api from '../api.ts';
 import { takeAgain } from '../state/desk.ts';
 import { ago, decimal, duration, extension, megapixels, pixels, stem } from '../logic/format.ts';
 import { factorOf } from '../logic/sizes.ts';
+import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
 import { go, href } from '../state/route.ts';
 import * as store from '../state/tasks.ts';
@@ -262,13 +263,13 @@ export function describe(task: Task): string {
   const { look } = task.request;
   const parts = [`${task.source ? decimal(factorOf(task.request, task.source)) : '?'}× ${S.enlarge[look.mode].toLowerCase()}`];
   if (look.mode === 'creative') {
-    for (const knob of ['creativity', 'hdr', 'resemblance', 'fractality'] as const) {
-      if (look[knob]) parts.push(`${S.knobs[knob][0].toLowerCase()} ${look[knob] > 0 ? '+' : ''}${look[knob]}`);
+    for (const { name, title } of KNOBS.creative) {
+      if (look[name]) parts.push(`${title.toLowerCase()} ${look[name] > 0 ? '+' : ''}${look[name]}`);
     }
     if (look.engine !== 'automatic') parts.push(S.engines[look.engine][0].toLowerCase());
     if (look.optimized_for !== 'standard') parts.push(S.optimizedFor[look.optimized_for].toLowerCase());
   } else {
-    parts.push(`${look.sharpen} / ${look.smart_grain} / ${look.ultra_detail}`);
+    parts.push(KNOBS.precision.map(({ name }) => look[name]).join(' / '));
     if (look.flavor) parts.push(S.flavors[look.flavor].split(':')[0]!.toLowerCase());
   }
   if (task.request.model) parts.push(task.request.model);

@@ -7,6 +7,7 @@ import * as desk from '../state/desk.ts';
 import { duration, megapixels, pixels } from '../logic/format.ts';
 import { FACTORS, printSize, resultSize, scarce } from '../logic/sizes.ts';
 import * as snippets from '../logic/snippets.ts';
+import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
 import { go } from '../state/route.ts';
 import { service } from '../state/service.ts';
@@ -102,17 +103,8 @@ function CreativeKnobs() {
   return (
     <>
       <div class="knobs">
-        {(['creativity', 'hdr', 'resemblance', 'fractality'] as const).map((name) => (
-          <Knob
-            key={name}
-            label={S.knobs[name][0]}
-            hint={S.knobs[name][1]}
-            value={creative[name]}
-            min={-10}
-            max={10}
-            neutral={0}
-            onChange={(value) => set({ [name]: value })}
-          />
+        {KNOBS.creative.map(({ name, title, help, min, max }) => (
+          <Knob key={name} label={title} hint={help} value={creative[name]} min={min} max={max} neutral={0} onChange={(value) => set({ [name]: value })} />
         ))}
       </div>
       <Select<Engine> label={S.enlarge.engine} value={creative.engine} options={optionsOf(S.engines)} onChange={(engine) => set({ engine })} />
@@ -145,17 +137,8 @@ function PrecisionKnobs() {
   return (
     <>
       <div class="knobs">
-        {(['sharpen', 'smart_grain', 'ultra_detail'] as const).map((name) => (
-          <Knob
-            key={name}
-            label={S.knobs[name][0]}
-            hint={S.knobs[name][1]}
-            value={precision[name]}
-            min={0}
-            max={100}
-            neutral={desk.NEUTRAL.precision[name]}
-            onChange={(value) => set({ [name]: value })}
-          />
+        {KNOBS.precision.map(({ name, title, help, min, max, default: neutral }) => (
+          <Knob key={name} label={title} hint={help} value={precision[name]} min={min} max={max} neutral={neutral} onChange={(value) => set({ [name]: value })} />
         ))}
       </div>
       <Select<Flavor | ''>

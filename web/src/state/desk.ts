@@ -6,6 +6,7 @@ import { busiest } from '../logic/detail.ts';
 import { megapixels } from '../logic/format.ts';
 import { FACTORS, fits, previewSide, resultSize, scarce, type Extent } from '../logic/sizes.ts';
 import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
+import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
 import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../types.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
@@ -55,19 +56,15 @@ export interface Settings {
   output: Output;
 }
 
+/** Each knob at its default. */
+const neutral = <Name extends string>(knobs: readonly { name: Name; default: number }[]) =>
+  Object.fromEntries(knobs.map((knob) => [knob.name, knob.default])) as Record<Name, number>;
+
 export const NEUTRAL: Settings = {
   mode: 'creative',
   factor: 4,
-  creative: {
-    creativity: 0,
-    hdr: 0,
-    resemblance: 0,
-    fractality: 0,
-    engine: 'automatic',
-    optimized_for: 'standard',
-    prompt: null,
-  },
-  precision: { sharpen: 7, smart_grain: 7, ultra_detail: 30, flavor: null },
+  creative: { ...neutral(KNOBS.creative), engine: 'automatic', optimized_for: 'standard', prompt: null },
+  precision: { ...neutral(KNOBS.precision), flavor: null },
   quality: 'best',
   model: null,
   output: { format: 'png' },
@@ -79,7 +76,12 @@ const isSettings = (v: unknown): v is Kept<Settings> =>
   typeof v === 'object' && v !== null && Object.keys(NEUTRAL).every((key) => key in v || key === 'quality');
 
 const kept = stored<Kept<Settings>>('settings', NEUTRAL, isSettings);
-export const settings = computed<Settings>(() => ({ quality: NEUTRAL.quality, ...kept.value }));
+export const settings = computed<Settings>(() => ({
+  quality: NEUTRAL.quality,
+  ...kept.value,
+  creative: { ...NEUTRAL.creative, ...kept.value.creative },
+  precision: { ...NEUTRAL.precision, ...kept.value.precision },
+}));
 export const change = (part: Partial<Settings>) => {
   kept.value = { ...settings.value, ...part };
 };
