@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use enlarger_nn::{Architecture, StateDict, architecture, weights};
+use enlarger_nn::{Architecture, Backend, Network, NnError, StateDict, arch::detect, weights};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -109,7 +109,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// If it is unknown, or its file is damaged.
-    pub fn load(&self, name: &str) -> Result<(Architecture, StateDict), ModelError> {
+    pub fn load(&self, name: &str) -> Result<(Box<dyn Architecture>, StateDict), ModelError> {
         let model = self.get(name)?;
         let told = |why| ModelError::Damaged { name: name.to_owned(), why };
         let dict = if model.bundled {
@@ -117,7 +117,7 @@ impl Catalogue {
         } else {
             weights::read(&self.file(name, "safetensors")?)
         };
-        dict.and_then(architecture::detect).map_err(|e| told(e.to_string()))
+        dict.and_then(detect).map_err(|e| told(e.to_string()))
     }
 
     /// Adds a network from a safetensors file, a `.pth`, or an ncnn pair (either file). It is read and checked, and
@@ -131,17 +131,18 @@ impl Catalogue {
         if let Some(taken) = self.list().iter().find(|m| m.name == name) {
             return Err(ModelError::Taken { name, bundled: taken.bundled });
         }
-        let told = |why: enlarger_nn::NnError| ModelError::Unreadable { path: path.to_owned(), why: why.to_string() };
-        let (architecture, dict) = weights::read(path).and_then(architecture::detect).map_err(told)?;
+        let told = |why: NnError| ModelError::Unreadable { path: path.to_owned(), why: why.to_string() };
+        let (architecture, dict) = weights::read(path).and_then(detect).map_err(told)?;
         // Building it once finds what loading alone does not: missing layers, shapes that do not fit.
-        let portable = enlarger_nn::Backend { isa: enlarger_nn::Isa::Portable, ..Default::default() };
-        enlarger_nn::Network::build(&architecture, &dict, &portable).map_err(told)?;
+        let (kind, scale) = (architecture.to_string(), architecture.scale());
+        let portable = Backend { device: Some("portable".into()), ..Backend::default() }.find().map_err(told)?;
+        Network::build(architecture, &dict, &*portable).map_err(told)?;
         let file = weights::safetensors::write(&dict).map_err(told)?;
         let model = ModelInfo {
             title: stem.to_owned(),
             kind: Kind::Added,
-            architecture: architecture.to_string(),
-            scale: architecture.scale(),
+            architecture: kind,
+            scale,
             parameters: dict.0.values().map(|t| t.data.len() as u64).sum(),
             bytes: file.len() as u64,
             sha256: hash(&file),

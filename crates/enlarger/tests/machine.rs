@@ -50,12 +50,14 @@ fn more_threads_than_cores_work_with_a_warning_and_give_the_same_bytes() {
 }
 
 #[test]
-fn a_tile_larger_than_the_picture_is_the_whole_picture() {
+fn a_strip_wider_than_the_picture_is_the_whole_picture_under_both_names_of_the_flag() {
     let dir = folder();
     upscale(dir.path(), &["-o", "whole.png"]).assert().success();
-    upscale(dir.path(), &["--tile", "4096", "-o", "tile.png"]).assert().success();
     let bytes = |name: &str| fs::read(dir.path().join(name)).expect("it was made");
-    assert_eq!(bytes("whole.png"), bytes("tile.png"));
+    for flag in ["--tile", "--strip-width"] {
+        upscale(dir.path(), &[flag, "4096", "-o", "strip.png", "--overwrite"]).assert().success();
+        assert_eq!(bytes("whole.png"), bytes("strip.png"), "{flag}");
+    }
 }
 
 #[test]

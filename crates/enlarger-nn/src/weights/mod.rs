@@ -1,7 +1,7 @@
 //! Files of weights: safetensors, ncnn, PyTorch. Told apart by their content, never by their name.
 
 mod checkpoint;
-mod graph;
+mod naming;
 pub mod ncnn;
 mod pickle;
 pub mod pytorch;
@@ -9,12 +9,9 @@ pub mod safetensors;
 
 use std::path::Path;
 
-pub(crate) use checkpoint::unused;
-
 use crate::{error::NnError, tensor::StateDict};
 
-/// The largest file that is read. The largest community network of the supported kinds has a tenth of it.
-pub const MAX_BYTES: u64 = 1 << 30;
+pub use crate::tensor::MAX_BYTES;
 
 /// Reads weights of any supported kind. For ncnn, name either of the two files; the other lies beside it.
 ///
@@ -53,19 +50,4 @@ fn read_file(path: &Path) -> Result<Vec<u8>, NnError> {
         return Err(NnError::Format(format!("the file has {mb} MB, and weights of at most {most} MB are read")));
     }
     std::fs::read(path).map_err(told)
-}
-
-/// The number of values in a shape, `None` if it overflows or is more than any file could hold.
-fn count(shape: &[usize]) -> Option<usize> {
-    let n = shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side))?;
-    (n as u64 <= MAX_BYTES / 2).then_some(n)
-}
-
-/// A name from a file, as it may stand in a sentence.
-fn shortened(name: &str) -> String {
-    let printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(81).collect();
-    match printable.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &printable[..end]),
-        None => printable,
-    }
 }

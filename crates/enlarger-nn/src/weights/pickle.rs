@@ -149,7 +149,7 @@ impl Arena {
             {
                 let bytes = storage.length as u64 * storage.dtype.bytes() as u64;
                 total = total.saturating_add(bytes);
-                if total > super::MAX_BYTES {
+                if total > crate::tensor::MAX_BYTES {
                     return Err(NnError::Format("the PyTorch file speaks of more values than it can hold".into()));
                 }
                 sizes.push((storage.key.clone(), bytes));

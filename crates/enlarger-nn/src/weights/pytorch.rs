@@ -12,12 +12,11 @@ use half::{bf16, f16};
 
 use super::{
     checkpoint::{Listed, network},
-    count,
     pickle::{Arena, Dtype, Node, Value, unpickle},
 };
 use crate::{
     error::NnError,
-    tensor::{StateDict, Tensor},
+    tensor::{StateDict, Tensor, count},
 };
 
 /// The pickle of the magic number that a legacy file begins with.

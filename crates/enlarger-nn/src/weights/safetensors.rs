@@ -3,13 +3,10 @@
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::{
-    checkpoint::{Listed, network},
-    count,
-};
+use super::checkpoint::{Listed, network};
 use crate::{
     error::NnError,
-    tensor::{StateDict, Tensor},
+    tensor::{StateDict, Tensor, count},
 };
 
 /// A header of plausible length that begins as JSON does.
