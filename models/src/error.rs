@@ -1,4 +1,4 @@
-//! Why a network is not at hand, in sentences.
+//! Why a network is not available, in sentences.
 
 use std::path::PathBuf;
 

@@ -13,9 +13,9 @@ pub enum NnError {
     #[error("{0}")]
     Architecture(String),
     /// This machine lacks the device or precision that was asked for.
-    #[error("this processor does not offer {0}")]
+    #[error("this machine does not support {0}")]
     Backend(String),
-    /// There is no memory for a band of rows.
+    /// There is not enough memory for weights or feature maps.
     #[error("there is not enough memory for the network's maps: {} MB more are needed", bytes.div_ceil(1 << 20))]
     Memory {
         /// What could not be allocated.

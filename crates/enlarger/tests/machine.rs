@@ -65,7 +65,7 @@ fn f32_works_everywhere_and_a_precision_that_is_not_there_is_refused_with_a_hint
     let dir = folder();
     upscale(dir.path(), &["--precision", "f32"]).assert().success();
     let refused = upscale(dir.path(), &["--precision", "bf16"]).env("ENLARGER_ISA", "portable").assert().code(2);
-    assert!(told(&refused).contains("does not offer") && told(&refused).contains("hint:"), "{}", told(&refused));
+    assert!(told(&refused).contains("does not support") && told(&refused).contains("hint:"), "{}", told(&refused));
     let unknown = upscale(dir.path(), &["--precision", "f64"]).assert().code(2);
     assert!(told(&unknown).contains("bf16"), "{}", told(&unknown));
     // The service says so at its start, before it listens.
@@ -73,7 +73,7 @@ fn f32_works_everywhere_and_a_precision_that_is_not_there_is_refused_with_a_hint
     let serve = ["serve", "--precision", "bf16", "--data-dir", data.to_str().expect("a UTF-8 path"), "--listen"];
     let refused =
         enlarger(dir.path(), &[&serve[..], &["127.0.0.1:0"]].concat()).env("ENLARGER_ISA", "portable").assert();
-    assert!(told(&refused.code(2)).contains("does not offer"));
+    assert!(told(&refused.code(2)).contains("does not support"));
 }
 
 #[test]
@@ -96,10 +96,10 @@ fn an_instruction_set_that_is_not_there_is_refused_with_a_hint() {
     for isa in ["avx2", "avx512", "amx"] {
         let doctor = enlarger(dir.path(), &["doctor"]).env("ENLARGER_ISA", isa).assert();
         if there.contains(isa) {
-            assert!(!told(&doctor).contains("does not offer"), "{isa}: {}", told(&doctor));
+            assert!(!told(&doctor).contains("does not support"), "{isa}: {}", told(&doctor));
         } else {
             let words = told(&doctor.code(2));
-            assert!(words.contains("does not offer") && words.contains("hint:"), "{isa}: {words}");
+            assert!(words.contains("does not support") && words.contains("hint:"), "{isa}: {words}");
         }
     }
     let unknown = enlarger(dir.path(), &["doctor"]).env("ENLARGER_ISA", "sse9").assert().code(2);

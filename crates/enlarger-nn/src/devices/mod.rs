@@ -65,7 +65,7 @@ impl Backend {
             NnError::Backend(match (&self.device, precision) {
                 (Some(device), Some(precision)) => format!("{device} with {precision}"),
                 (Some(device), None) => device.clone(),
-                (None, precision) => precision.unwrap_or("anything that networks run on").to_owned(),
+                (None, precision) => precision.unwrap_or("any device").to_owned(),
             })
         })
     }
@@ -103,8 +103,8 @@ mod tests {
         let asked = |device: &str, precision| {
             Backend { device: Some(device.into()), precision }.find().expect_err("not there").to_string()
         };
-        assert_eq!(asked("abacus", Precision::Auto), "this processor does not offer abacus");
-        assert_eq!(asked("portable", Precision::Bf16), "this processor does not offer portable with bf16");
-        assert_eq!(asked("amx", Precision::Int16), "this processor does not offer amx with int16");
+        assert_eq!(asked("abacus", Precision::Auto), "this machine does not support abacus");
+        assert_eq!(asked("portable", Precision::Bf16), "this machine does not support portable with bf16");
+        assert_eq!(asked("amx", Precision::Int16), "this machine does not support amx with int16");
     }
 }

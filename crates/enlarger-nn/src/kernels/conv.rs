@@ -16,7 +16,7 @@ pub struct Conv<T: Element> {
 }
 
 impl<T: Element> Conv<T> {
-    /// Packs `[out][in][3][3]` weights, a bias and a slope below zero per output (1 is no activation), for a kernel.
+    /// Packs `[out][in][3][3]` weights, a bias and a slope below zero per output (1 where there is no activation), for a kernel.
     /// `inputs` are the channels of each map that is read.
     ///
     /// # Errors

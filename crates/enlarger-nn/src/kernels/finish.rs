@@ -138,7 +138,7 @@ impl<'a, T: Value> Target<'a, T> {
     /// What finishes outputs `output..output + V::LANES`.
     ///
     /// # Safety
-    /// `output + V::LANES <= outputs`, and the processor has V's instructions.
+    /// `output + V::LANES <= outputs`, and the CPU has V's instructions.
     #[inline(always)]
     pub unsafe fn finish<V: Vector>(&self, output: usize) -> Finish<V> {
         // SAFETY: `new` checked that there are as many values.
@@ -155,7 +155,7 @@ impl<'a, T: Value> Target<'a, T> {
     /// Finishes sums at one pixel.
     ///
     /// # Safety
-    /// `x < width`, the row and `finish` are this target's, the processor has V's instructions, and no one else writes
+    /// `x < width`, the row and `finish` are this target's, the CPU has V's instructions, and no one else writes
     /// the same pixel and outputs meanwhile.
     #[inline(always)]
     pub unsafe fn put<V: Vector>(&self, row: &Row<T>, x: usize, finish: &Finish<V>, sums: V) {

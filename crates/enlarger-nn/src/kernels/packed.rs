@@ -13,7 +13,7 @@ pub const GROUP: usize = 16;
 pub struct Layer<'a> {
     pub weights: &'a [f32],
     pub bias: &'a [f32],
-    /// Slope below zero, per output; 1 is no activation.
+    /// Slope below zero, per output; 1 where there is no activation.
     pub slope: &'a [f32],
     /// Channels of each source map, without padding.
     pub inputs: &'a [usize],

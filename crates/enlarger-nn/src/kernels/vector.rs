@@ -106,7 +106,7 @@ impl<const N: usize> Vector for [f32; N] {
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
         if cfg!(target_arch = "aarch64") {
-            // All of these processors have the instruction; elsewhere a function would be called.
+            // All of these CPUs have the instruction; elsewhere this would call a function.
             return std::array::from_fn(|i| a[i].mul_add(b[i], self[i]));
         }
         std::array::from_fn(|i| self[i] + a[i] * b[i])

@@ -1,4 +1,4 @@
-//! Files of weights: safetensors, ncnn, PyTorch. Told apart by their content, never by their name.
+//! Files of weights: safetensors, ncnn, PyTorch. Recognised by their content, never by their name.
 
 mod checkpoint;
 mod naming;
@@ -35,19 +35,19 @@ pub fn read(path: &Path) -> Result<StateDict, NnError> {
     }
     let what = match (&*extension, bytes.first()) {
         (_, None) => "the file is empty",
-        ("onnx", _) => "ONNX files are not read",
+        ("onnx", _) => "ONNX is not supported",
         ("bin", _) => "an ncnn .bin file needs its .param file beside it",
-        _ => "the file holds no weights that enlarger reads",
+        _ => "unsupported model file",
     };
-    Err(NnError::Format(format!("{what}; there are readers for safetensors, ncnn (.param and .bin) and PyTorch .pth")))
+    Err(NnError::Format(format!("{what}; enlarger reads safetensors, PyTorch (.pth) and ncnn (.param + .bin)")))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, NnError> {
-    let told = |e: std::io::Error| NnError::Format(format!("{} cannot be read: {e}", path.display()));
-    let size = std::fs::metadata(path).map_err(told)?.len();
+    let error = |e: std::io::Error| NnError::Format(format!("{} cannot be read: {e}", path.display()));
+    let size = std::fs::metadata(path).map_err(error)?.len();
     if size > MAX_BYTES {
         let (mb, most) = (size >> 20, MAX_BYTES >> 20);
-        return Err(NnError::Format(format!("the file has {mb} MB, and weights of at most {most} MB are read")));
+        return Err(NnError::Format(format!("the file has {mb} MB; the limit is {most} MB")));
     }
-    std::fs::read(path).map_err(told)
+    std::fs::read(path).map_err(error)
 }

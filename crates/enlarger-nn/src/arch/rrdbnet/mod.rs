@@ -16,7 +16,7 @@ use crate::{
     tensor::StateDict,
 };
 
-/// More are no longer looked for: 16 times the size.
+/// The most upsamplings that are looked for: 16 times the size.
 const MOST_UPSAMPLINGS: usize = 4;
 
 impl Architecture for RrdbNet {
