@@ -30,7 +30,7 @@ pub fn available() -> impl Iterator<Item = Arc<dyn Device>> {
 /// What a person asks for to run networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backend {
-    /// A device by name, see [`Backend::NAMES`]; `None` is the fastest.
+    /// A device by name, see [`Backend::names`]; `None` is the fastest.
     pub device: Option<String>,
     /// The arithmetic.
     pub precision: Precision,
