@@ -175,9 +175,11 @@ const PIECE: usize = 4;
 fn read(source: &dyn Source, column: Cut, rows: Range<usize>, rgb: &mut [f32]) {
     let seen = column.seen_end - column.seen_start;
     let (stride, line) = (rgb.len() / rows.len().max(1), seen as usize * 3);
-    let there = rows.len().min(source.height() as usize - rows.start);
+    let height = source.height() as usize;
+    let first = rows.start.min(height - 1);
+    let there = rows.len().min(height - first);
     if there > 0 {
-        source.read(column.seen_start, rows.start as u32, seen, there as u32, &mut rgb[..there * line]);
+        source.read(column.seen_start, first as u32, seen, there as u32, &mut rgb[..there * line]);
     }
     if stride > line || rows.len() > there {
         for y in (0..rows.len()).rev() {
@@ -231,7 +233,10 @@ mod tests {
         let mut rgb = [0.0; 4 * 4 * 3];
         read(&Ramp, column, 0..4, &mut rgb);
         let seen: Vec<f32> = rgb.chunks_exact(3).map(|rgb| rgb[0]).collect();
+        let mut padding = [0.0; 4 * 3];
+        read(&Ramp, column, 3..4, &mut padding);
         let last = [20.0, 21.0, 22.0, 22.0];
+        assert_eq!([0, 3, 6, 9].map(|at| padding[at]), last, "a row that is past the image as a whole");
         assert_eq!(seen, [[0.0, 1.0, 2.0, 2.0], [10.0, 11.0, 12.0, 12.0], last, last].concat());
     }
 }
