@@ -1,4 +1,4 @@
-//! Why a network is not at hand, in sentences.
+//! Why a network is not available, in sentences.
 
 use std::path::PathBuf;
 
@@ -55,7 +55,7 @@ impl ModelError {
     pub(crate) fn unknown(name: &str, all: impl Iterator<Item = String>) -> Self {
         let all: Vec<String> = all.collect();
         let near: Vec<String> =
-            all.iter().filter(|known| distance(known, name) <= 2 + name.len() / 4).cloned().collect();
+            all.iter().filter(|known| strsim::levenshtein(known, name) <= 2 + name.len() / 4).cloned().collect();
         Self::Unknown { name: name.to_owned(), near: if near.is_empty() { all } else { near } }
     }
 
@@ -80,7 +80,7 @@ impl ModelError {
                 "remove it and add it again; a bundled one comes whole with a new copy of enlarger".into()
             }
             Self::Unreadable { .. } => {
-                "ESRGAN and Compact networks as safetensors, .pth or ncnn pairs can be added".into()
+                format!("{} networks can be added, as safetensors, .pth or ncnn pairs", enlarger_nn::arch::supported())
             }
             Self::Taken { bundled: true, .. } => "give another name with --name".into(),
             Self::Taken { .. } => "give another name with --name, or remove the old one first".into(),
@@ -89,19 +89,4 @@ impl ModelError {
             Self::Store(_) => "check the folder's space and permissions".into(),
         })
     }
-}
-
-/// Insertions, deletions and replacements between two words (Levenshtein 1966).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

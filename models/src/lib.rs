@@ -1,4 +1,4 @@
-//! The networks at hand: those inside the binary, and those a person added.
+//! The available networks: those inside the binary, and those a person added.
 //!
 //! Each is a safetensors file and an entry with its source, licence and SHA-256. The bundled ones are described in
 //! `manifest.toml` and made by `make models`; added ones lie in a folder as `NAME.safetensors` and `NAME.toml`.
@@ -11,13 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use enlarger_nn::{Architecture, StateDict, architecture, weights};
+use enlarger_nn::{Architecture, Backend, Network, NnError, StateDict, arch::detect, weights};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use error::ModelError;
 
-/// What is known of a network. The manifest's entries have the same fields.
+/// What is known about a network. The manifest's entries have the same fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// The name that `--model` takes: lower case letters, digits, `-`, `_` and `.`.
@@ -109,15 +109,15 @@ impl Catalogue {
     ///
     /// # Errors
     /// If it is unknown, or its file is damaged.
-    pub fn load(&self, name: &str) -> Result<(Architecture, StateDict), ModelError> {
+    pub fn load(&self, name: &str) -> Result<(Box<dyn Architecture>, StateDict), ModelError> {
         let model = self.get(name)?;
-        let told = |why| ModelError::Damaged { name: name.to_owned(), why };
+        let damaged = |why| ModelError::Damaged { name: name.to_owned(), why };
         let dict = if model.bundled {
-            weights::safetensors::read(bundled::bytes(name).ok_or_else(|| told("it is not in the binary".into()))?)
+            weights::safetensors::read(bundled::bytes(name).ok_or_else(|| damaged("it is not in the binary".into()))?)
         } else {
             weights::read(&self.file(name, "safetensors")?)
         };
-        dict.and_then(architecture::detect).map_err(|e| told(e.to_string()))
+        dict.and_then(detect).map_err(|e| damaged(e.to_string()))
     }
 
     /// Adds a network from a safetensors file, a `.pth`, or an ncnn pair (either file). It is read and checked, and
@@ -131,17 +131,18 @@ impl Catalogue {
         if let Some(taken) = self.list().iter().find(|m| m.name == name) {
             return Err(ModelError::Taken { name, bundled: taken.bundled });
         }
-        let told = |why: enlarger_nn::NnError| ModelError::Unreadable { path: path.to_owned(), why: why.to_string() };
-        let (architecture, dict) = weights::read(path).and_then(architecture::detect).map_err(told)?;
+        let unreadable = |why: NnError| ModelError::Unreadable { path: path.to_owned(), why: why.to_string() };
+        let (architecture, dict) = weights::read(path).and_then(detect).map_err(unreadable)?;
         // Building it once finds what loading alone does not: missing layers, shapes that do not fit.
-        let portable = enlarger_nn::Backend { isa: enlarger_nn::Isa::Portable, ..Default::default() };
-        enlarger_nn::Network::build(&architecture, &dict, &portable).map_err(told)?;
-        let file = weights::safetensors::write(&dict).map_err(told)?;
+        let (kind, scale) = (architecture.to_string(), architecture.scale());
+        let portable = Backend { device: Some("portable".into()), ..Backend::default() }.find().map_err(unreadable)?;
+        Network::build(architecture, &dict, &*portable).map_err(unreadable)?;
+        let file = weights::safetensors::write(&dict).map_err(unreadable)?;
         let model = ModelInfo {
             title: stem.to_owned(),
             kind: Kind::Added,
-            architecture: architecture.to_string(),
-            scale: architecture.scale(),
+            architecture: kind,
+            scale,
             parameters: dict.0.values().map(|t| t.data.len() as u64).sum(),
             bytes: file.len() as u64,
             sha256: hash(&file),

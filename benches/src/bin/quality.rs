@@ -87,10 +87,10 @@ fn main() -> anyhow::Result<()> {
     }
 
     let mut text = String::new();
-    let backend = enlarger.backend();
+    let device = enlarger.device();
     writeln!(
         text,
-        "{} photos, {}x, backend {backend}. Means; SSIMULACRA2 / Butteraugli 3-norm / PSNR.\n",
+        "{} photos, {}x, device {device}. Means; SSIMULACRA2 / Butteraugli 3-norm / PSNR.\n",
         photos.len(),
         arguments.scale
     )?;

@@ -1,8 +1,8 @@
-//! Times a network, for comparisons with other programs in one run: it is loaded once, and pictures come one by one.
+//! Times a network, for comparisons with other programs in one run: it is loaded once, and images come one by one.
 //!
 //! Usage: `time_network MODEL.safetensors [auto|portable|avx2|avx512|amx [auto|f32|int16|bf16]]`, then a line per run on standard input:
-//! `THREADS WIDTH HEIGHT PICTURE RESULT [TILE]`. PICTURE is raw 8-bit RGB; RESULT takes raw 32-bit floats, or is `-`.
-//! Seconds are answered.
+//! `THREADS WIDTH HEIGHT IMAGE RESULT [STRIP]`. IMAGE is raw 8-bit RGB; RESULT takes raw 32-bit floats, or is `-`.
+//! Prints the seconds that each run took.
 
 use std::{
     error::Error,
@@ -13,9 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enlarger_nn::{
-    Backend, Isa, Network, Precision, RunOptions, Sink, Source, architecture::detect, pool, upscale, weights::read,
-};
+use enlarger_nn::{Backend, Network, Precision, RunOptions, Sink, Source, arch::detect, pool, upscale, weights::read};
 
 struct Photo {
     width: u32,
@@ -55,23 +53,23 @@ impl Sink for Rows {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let model = arguments.next().ok_or("which network?")?;
-    let mut word = || serde_json::Value::from(arguments.next().unwrap_or_else(|| "auto".into()));
-    let isa: Isa = serde_json::from_value(word())?;
-    let precision: Precision = serde_json::from_value(word())?;
+    let device = arguments.next().filter(|name| name != "auto");
+    let precision: Precision = serde_json::from_value(arguments.next().unwrap_or_else(|| "auto".into()).into())?;
+    let device = Backend { device, precision }.find()?;
     let (architecture, weights) = read(Path::new(&model)).and_then(detect)?;
-    let network = Network::build(&architecture, &weights, &Backend { isa, precision })?;
+    let network = Network::build(architecture, &weights, &*device)?;
     drop(weights);
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [threads, width, height, picture, result, tile @ ..] = words.as_slice() else {
-            return Err("THREADS WIDTH HEIGHT PICTURE RESULT [TILE]".into());
+        let [threads, width, height, image, result, strip @ ..] = words.as_slice() else {
+            return Err("THREADS WIDTH HEIGHT IMAGE RESULT [STRIP]".into());
         };
-        let photo = Photo { width: width.parse()?, height: height.parse()?, rgb: std::fs::read(picture)? };
+        let photo = Photo { width: width.parse()?, height: height.parse()?, rgb: std::fs::read(image)? };
         let (across, down) = (photo.width * network.scale(), photo.height * network.scale());
         let sink = Rows((0..down).map(|_| Mutex::new(vec![0.0; across as usize * 3])).collect());
-        let tile = tile.first().map(|tile| tile.parse()).transpose()?;
-        let options = RunOptions { tile, halo: None };
+        let strip = strip.first().map(|strip| strip.parse()).transpose()?;
+        let options = RunOptions { strip, halo: None };
         let pool = pool(threads.parse()?)?;
         let started = Instant::now();
         pool.install(|| upscale(&network, &photo, &sink, &options, &|_| ControlFlow::Continue(())))?;

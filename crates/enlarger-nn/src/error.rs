@@ -12,16 +12,16 @@ pub enum NnError {
     /// The network is of a kind that is not supported.
     #[error("{0}")]
     Architecture(String),
-    /// The tensor processing kernels asked for are not there.
-    #[error("this processor does not offer {0}")]
+    /// This machine lacks the device or precision that was asked for.
+    #[error("this machine does not support {0}")]
     Backend(String),
-    /// There is no memory for a band of rows.
+    /// There is not enough memory for weights or feature maps.
     #[error("there is not enough memory for the network's maps: {} MB more are needed", bytes.div_ceil(1 << 20))]
     Memory {
-        /// What could not be had.
+        /// What could not be allocated.
         bytes: usize,
     },
-    /// The system gives no more threads, mostly for want of memory.
+    /// The system starts no more threads, mostly because memory is short.
     #[error("{count} threads find no room in memory: {reason}")]
     Threads {
         /// How many were asked for.
@@ -29,7 +29,16 @@ pub enum NnError {
         /// In the system's words.
         reason: String,
     },
-    /// Stopped from outside, between tiles.
+    /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// A name from a file, as it may stand in a sentence.
+pub(crate) fn shortened(name: &str) -> String {
+    let printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(81).collect();
+    match printable.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &printable[..end]),
+        None => printable,
+    }
 }

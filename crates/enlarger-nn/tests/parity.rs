@@ -6,20 +6,21 @@ mod common;
 use std::path::Path;
 
 use common::{Photo, psnr, reference, run, worst};
-use enlarger_nn::{Backend, Isa, Network, NnError, Precision, architecture, weights};
+use enlarger_nn::{Backend, Network, NnError, Precision, arch::detect, weights};
 
 const MODELS: [&str; 4] = ["realsr-df2k", "x4plus", "x4plus-anime-6b", "animevideo-v3"];
 const CROPS: [(&str, u32, u32); 3] = [("brushes", 32, 32), ("friends", 23, 37), ("stream", 40, 24)];
 
-fn compare(isa: Isa, precision: Precision, check: impl Fn(&str, &str, &[f32], &[f32])) {
+fn compare(device: &str, precision: Precision, check: impl Fn(&str, &str, &[f32], &[f32])) {
+    let device = match (Backend { device: Some(device.to_owned()), precision }).find() {
+        Ok(device) => device,
+        Err(NnError::Backend(what)) => return eprintln!("not tested here, the processor lacks {what}"),
+        Err(error) => panic!("{error}"),
+    };
     for model in MODELS {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../models/weights/{model}.safetensors"));
-        let (kind, dict) = weights::read(&file).and_then(architecture::detect).expect("a bundled network");
-        let network = match Network::build(&kind, &dict, &Backend { isa, precision }) {
-            Ok(network) => network,
-            Err(NnError::Backend(what)) => return eprintln!("not tested here, the processor lacks {what}"),
-            Err(error) => panic!("{error}"),
-        };
+        let (architecture, dict) = weights::read(&file).and_then(detect).expect("a bundled network");
+        let network = Network::build(architecture, &dict, &*device).expect("it loads");
         for &(crop, width, height) in &CROPS {
             let bytes = std::fs::read(reference(&format!("{crop}.{width}x{height}.rgb"))).expect("a crop");
             let photo = Photo { width, height, rgb: bytes.iter().map(|&v| f32::from(v) / 255.0).collect() };
@@ -32,8 +33,8 @@ fn compare(isa: Isa, precision: Precision, check: impl Fn(&str, &str, &[f32], &[
 }
 
 /// 1e-4, and the half step of 1/16384 that the references are rounded by.
-fn exact(isa: Isa) {
-    compare(isa, Precision::F32, |model, crop, result, expected| {
+fn exact(device: &str) {
+    compare(device, Precision::F32, |model, crop, result, expected| {
         let off = worst(result, expected);
         assert!(off <= 1e-4 + 0.5 / 16384.0, "{model} on {crop}: off by {off}");
     });
@@ -41,21 +42,21 @@ fn exact(isa: Isa) {
 
 #[test]
 fn avx2_is_onnxruntime_within_a_ten_thousandth() {
-    exact(Isa::Avx2);
+    exact("avx2");
 }
 
 #[test]
 fn avx512_is_onnxruntime_within_a_ten_thousandth() {
-    exact(Isa::Avx512);
+    exact("avx512");
 }
 
 #[test]
 fn portable_is_onnxruntime_within_a_ten_thousandth() {
-    exact(Isa::Portable);
+    exact("portable");
 }
 
-fn close(isa: Isa, precision: Precision) {
-    compare(isa, precision, |model, crop, result, expected| {
+fn close(device: &str, precision: Precision) {
+    compare(device, precision, |model, crop, result, expected| {
         let db = psnr(result, expected);
         println!("{model} on {crop}: {db:.1} dB");
         assert!(db >= 50.0, "{model} on {crop}: {db} dB");
@@ -64,15 +65,15 @@ fn close(isa: Isa, precision: Precision) {
 
 #[test]
 fn bfloat16_is_onnxruntime_within_50_decibels() {
-    close(Isa::Amx, Precision::Bf16);
+    close("amx", Precision::Bf16);
 }
 
 #[test]
-fn integers_on_avx2_are_onnxruntime_within_50_decibels() {
-    close(Isa::Avx2, Precision::Int16);
+fn int16_on_avx2_is_onnxruntime_within_50_decibels() {
+    close("avx2", Precision::Int16);
 }
 
 #[test]
-fn integers_on_avx512_are_onnxruntime_within_50_decibels() {
-    close(Isa::Avx512, Precision::Int16);
+fn int16_on_avx512_is_onnxruntime_within_50_decibels() {
+    close("avx512", Precision::Int16);
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Network, pool};
+use enlarger_nn::{Device, Network, pool};
 
 use crate::{error::PipelineError, memory, speed::grey};
 
@@ -36,14 +36,14 @@ pub struct Speed {
 pub fn bench(
     catalogue: &Catalogue,
     model: &str,
-    backend: &Backend,
+    device: &dyn Device,
     threads: usize,
     side: Option<u32>,
     flops: f64,
 ) -> Result<Speed, PipelineError> {
     memory::reset_peak();
     let (architecture, weights) = catalogue.load(model)?;
-    let network = Network::build(&architecture, &weights, backend)?;
+    let network = Network::build(architecture, &weights, device)?;
     drop(weights);
     let per_pixel = network.flops_per_pixel();
     let side = side.unwrap_or_else(|| (flops / per_pixel).sqrt().clamp(SIDES[0], SIDES[1]) as u32 / 16 * 16);

@@ -4,12 +4,13 @@ use std::{
     io::{Seek, Write},
     num::NonZeroUsize,
     path::PathBuf,
+    sync::Arc,
     time::Instant,
 };
 
 use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, RunOptions, pool};
+use enlarger_nn::{Backend, Device, RunOptions, pool};
 use serde::Serialize;
 
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     watch::{Progress, Stage, Unwatched, Watch},
 };
 
-/// What a job needs besides its pictures: code, packed weights and tiles of the largest bundled network.
+/// What a job needs besides its images: code, packed weights and feature maps of the largest bundled network.
 const WORKING_BYTES: u64 = 400 << 20;
 
 /// How the machine is to be used.
@@ -33,12 +34,12 @@ const WORKING_BYTES: u64 = 400 << 20;
 pub struct EnlargerOptions {
     /// Threads that a job uses; `None` is one per core, and more than that are not used.
     pub threads: Option<NonZeroUsize>,
-    /// Side of a tile in input pixels; `None` lets the network choose.
-    pub tile: Option<u32>,
+    /// Width of a strip and height of a band in input pixels; `None` lets the network choose.
+    pub strip: Option<u32>,
     /// Where models that a person added are kept; `None` has the bundled ones only.
     pub models_dir: Option<PathBuf>,
-    /// Kernels and precision.
-    pub backend: Backend,
+    /// What networks run on; `None` is the fastest.
+    pub device: Option<Arc<dyn Device>>,
 }
 
 /// How the result becomes bytes.
@@ -119,9 +120,10 @@ impl Enlarger {
     pub fn new(options: EnlargerOptions) -> Result<Self, PipelineError> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.map_or(cores, |asked| asked.min(cores)).get();
-        let run = RunOptions { tile: options.tile, halo: None };
+        let run = RunOptions { strip: options.strip, halo: None };
+        let device = options.device.map_or_else(|| Backend::default().find(), Ok)?;
         let catalogue = Catalogue::open(options.models_dir)?;
-        Ok(Self { networks: Networks::new(catalogue, options.backend, threads), options: run, threads })
+        Ok(Self { networks: Networks::new(catalogue, device, threads), options: run, threads })
     }
 
     /// The models at hand.
@@ -129,9 +131,9 @@ impl Enlarger {
         self.networks.catalogue()
     }
 
-    /// The kernels in use.
-    pub fn backend(&self) -> &Backend {
-        self.networks.backend()
+    /// What networks run on.
+    pub fn device(&self) -> &dyn Device {
+        self.networks.device()
     }
 
     /// Threads that a job uses.

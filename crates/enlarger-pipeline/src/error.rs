@@ -64,7 +64,7 @@ impl PipelineError {
             Self::Request { hint, .. } => Some(hint.clone()),
             Self::Memory { .. } => Some("choose a smaller scale, or a smaller picture, or close other programs".into()),
             Self::Network(NnError::Memory { .. }) => {
-                Some("close other programs; on the command line, a smaller --tile needs less".into())
+                Some("close other programs; on the command line, a smaller --strip-width needs less".into())
             }
             Self::Network(NnError::Threads { .. }) => Some("use fewer threads, or close other programs".into()),
             Self::Network(_) | Self::Cancelled => None,

@@ -235,16 +235,16 @@ impl<'a> Meter<'a> {
 }
 
 impl MeterPart<'_> {
-    fn tick(&self, tiles: enlarger_nn::Progress) -> ControlFlow<()> {
+    fn tick(&self, strips: enlarger_nn::RunProgress) -> ControlFlow<()> {
         let meter = self.meter;
         let progress = {
             let state = meter.state.lock().expect("no observer panicked");
-            let cost = state.before + self.cost * tiles.fraction;
+            let cost = state.before + self.cost * strips.fraction;
             let fraction = (cost / meter.costs.total).clamp(0.0, 1.0);
             let elapsed = meter.started.elapsed();
             let known = fraction > 0.005 && elapsed > Duration::from_millis(200);
             let eta_seconds = known.then(|| elapsed.as_secs_f64() * (1.0 - fraction) / fraction);
-            let (done, total) = (tiles.done as u64, tiles.total as u64);
+            let (done, total) = (strips.done as u64, strips.total as u64);
             Progress { stage: Stage::Enlarge, done, total, fraction, eta_seconds }
         };
         meter.watch.progress(&progress);

@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, sync::Mutex, time::Instant};
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Network, Precision, RunOptions, Sink, Source, pool, upscale};
+use enlarger_nn::{Arithmetic, Device, Network, RunOptions, Sink, Source, pool, upscale};
 
 /// Side of the test picture.
 const SIDE: u32 = 24;
@@ -35,12 +35,12 @@ pub struct SelfTest {
 /// Runs the smallest bundled network on a computed picture and compares with the known answer.
 ///
 /// # Errors
-/// A sentence, if the network does not run or its result is off by more than 1e-4 (f32) or 0.02 (bfloat16).
-pub fn self_test(backend: &Backend) -> Result<SelfTest, String> {
+/// A sentence, if the network does not run or its result is off by more than 1e-4 (f32) or 0.02 (fewer bits).
+pub fn self_test(device: &dyn Device) -> Result<SelfTest, String> {
     let started = Instant::now();
     let catalogue = Catalogue::open(None).map_err(|e| e.to_string())?;
     let (architecture, weights) = catalogue.load("animevideo-v3").map_err(|e| e.to_string())?;
-    let network = Network::build(&architecture, &weights, backend).map_err(|e| e.to_string())?;
+    let network = Network::build(architecture, &weights, device).map_err(|e| e.to_string())?;
     let canvas = Canvas(Mutex::new(vec![f32::NAN; (SIDE * SIDE * 16 * 3) as usize]));
     let options = RunOptions::default();
     let upscale = || upscale(&network, &Pattern, &canvas, &options, &|_| ControlFlow::Continue(()));
@@ -48,9 +48,9 @@ pub fn self_test(backend: &Backend) -> Result<SelfTest, String> {
     let result = canvas.0.into_inner().map_err(|e| e.to_string())?;
     let off = |&(x, y, c, value): &(u32, u32, u32, f32)| (result[((y * SIDE * 4 + x) * 3 + c) as usize] - value).abs();
     let worst = EXPECTED.iter().map(off).fold(0.0, |a: f32, b| if b.is_nan() { f32::INFINITY } else { a.max(b) });
-    let allowed = if network.backend().precision == Precision::F32 { 1e-4 } else { 0.02 };
+    let allowed = if device.arithmetic() == Arithmetic::F32 { 1e-4 } else { 0.02 };
     if worst > allowed {
-        return Err(format!("the result is off by {worst}, and at most {allowed} is right for {backend}"));
+        return Err(format!("the result is off by {worst}, and at most {allowed} is right for {device}"));
     }
     Ok(SelfTest { worst, seconds: started.elapsed().as_secs_f64() })
 }

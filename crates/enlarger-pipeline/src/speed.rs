@@ -7,7 +7,7 @@ use std::{
 };
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Network, NnError, RunOptions, Sink, Source, pool};
+use enlarger_nn::{Device, Network, NnError, RunOptions, Sink, Source, pool};
 
 use crate::{
     error::PipelineError,
@@ -24,7 +24,7 @@ const KEPT: usize = 2;
 /// Loads networks once and remembers their speed.
 pub(crate) struct Networks {
     catalogue: Catalogue,
-    backend: Backend,
+    device: Arc<dyn Device>,
     /// Of a job.
     threads: usize,
     shelf: Mutex<Shelf>,
@@ -87,16 +87,16 @@ impl Drop for Held<'_> {
 }
 
 impl Networks {
-    pub fn new(catalogue: Catalogue, backend: Backend, threads: usize) -> Self {
-        Self { catalogue, backend, threads, shelf: Mutex::default(), measured: Mutex::default(), rate: OnceLock::new() }
+    pub fn new(catalogue: Catalogue, device: Arc<dyn Device>, threads: usize) -> Self {
+        Self { catalogue, device, threads, shelf: Mutex::default(), measured: Mutex::default(), rate: OnceLock::new() }
     }
 
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
 
-    pub fn backend(&self) -> &Backend {
-        &self.backend
+    pub fn device(&self) -> &dyn Device {
+        &*self.device
     }
 
     /// Keeps the networks of a plan until it has run.
@@ -119,7 +119,7 @@ impl Networks {
         // Before the next one comes.
         shelf.trim(KEPT - 1);
         let (architecture, weights) = self.catalogue.load(model)?;
-        let network = Arc::new(Network::build(&architecture, &weights, &self.backend)?);
+        let network = Arc::new(Network::build(architecture, &weights, &*self.device)?);
         shelf.loaded.push((model.to_owned(), network.clone()));
         Ok(network)
     }

@@ -199,10 +199,10 @@ pub(crate) fn carry_out(app: &App, order: &Order, watch: &Watching) -> Result<Fi
 fn talk(app: &App, order: &Order, watch: &Watching) -> io::Result<Result<Finished, Broken>> {
     // By this name Linux finds the binary also when an upgrade has replaced it.
     let program = if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
-    let backend = app.enlarger.backend();
+    let device = app.enlarger.device();
     let mut command = Command::new(program);
     command.args([COMMAND, "--threads", &app.enlarger.threads().to_string()]);
-    command.args(["--isa", &word(&backend.isa), "--precision", &word(&backend.precision), "--models-dir"]);
+    command.args(["--isa", device.name(), "--precision", device.arithmetic().name(), "--models-dir"]);
     command.arg(app.config.data_dir.join("models")).stdin(Stdio::piped()).stdout(Stdio::piped());
     // A Ctrl-C is for the worker, which then gives the task back.
     #[cfg(unix)]
@@ -228,10 +228,6 @@ fn talk(app: &App, order: &Order, watch: &Watching) -> io::Result<Result<Finishe
         tracing::warn!(?status, "a process that ran apart died");
     }
     Ok(end.unwrap_or(Err(if watch.cancelled() || app.stop.is_cancelled() { Broken::Stopped } else { Broken::Died })))
-}
-
-fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Carries out the order on standard input.

@@ -25,9 +25,9 @@ pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
     let _ignored = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let enlarger = Enlarger::new(EnlargerOptions {
         threads: args.machine.threads,
-        tile: None,
+        strip: None,
         models_dir: Some(args.models_dir),
-        backend: args.machine.backend()?,
+        device: Some(args.machine.device()?),
     })?;
     enlarger_server::run_apart(&enlarger)?;
     Ok(ExitCode::SUCCESS)

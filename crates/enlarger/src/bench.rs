@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use enlarger_models::Catalogue;
-use enlarger_nn::{cpu_features, peak_flops};
+use enlarger_nn::cpu_features;
 use enlarger_pipeline::{Speed, bench};
 use serde_json::json;
 
@@ -14,14 +14,16 @@ use crate::{
     printer::Hinted,
 };
 
-/// Seconds that a run would take at the machine's peak on one thread; Winograd's way takes half of it.
+/// Seconds that a run would take at the machine's peak on one thread; the Winograd algorithm takes half of it.
 const WORK: f64 = 3.0;
+/// Operations per second on one thread, where the peak is not known.
+const USUAL: f64 = 5e10;
 
 /// Measure how fast this machine runs each network.
 ///
 /// From memory to memory, on a grey square: the networks alone. GFLOP/s count the arithmetic of direct convolutions,
-/// of which Winograd's way does a quarter, and processors multiply more 16-bit values than f32: more than 100 % of its peak is
-/// possible.
+/// of which the Winograd algorithm does a quarter, and CPUs multiply more 16-bit values than f32: more than 100 % of the peak
+/// is possible.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// A model's name, see `enlarger models list`; may be given several times. All bundled ones if not given.
@@ -44,13 +46,13 @@ struct Row {
     model: String,
     threads: usize,
     speed: Speed,
-    /// Of the f32 peak on as many threads.
-    share: f64,
+    /// Of the f32 peak on as many threads, if that is known.
+    share: Option<f64>,
 }
 
 /// Runs the command.
 pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let backend = args.machine.backend()?;
+    let device = args.machine.device()?;
     let catalogue = Catalogue::open(dirs::models_dir())?;
     let bundled = || catalogue.list().into_iter().filter(|model| model.bundled).map(|model| model.name).collect();
     let models: Vec<String> = if args.model.is_empty() { bundled() } else { args.model.clone() };
@@ -75,27 +77,27 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     };
     counts.dedup();
     say("measuring the processor");
-    let peaks: Vec<f64> = counts.iter().map(|&threads| peak_flops(backend.isa, threads)).collect();
-    let work = WORK * peaks[0] / counts[0] as f64;
+    let peaks: Vec<Option<f64>> = counts.iter().map(|&threads| device.peak_flops(threads)).collect();
+    let work = WORK * peaks[0].unwrap_or(USUAL * counts[0] as f64) / counts[0] as f64;
     let total = models.len() * counts.len();
     let mut rows = Vec::new();
     for model in &models {
         for (&threads, peak) in counts.iter().zip(&peaks) {
             say(&format!("[{}/{total}] {model}, {}", rows.len() + 1, count(threads)));
-            let speed = bench(&catalogue, model, &backend, threads, args.size, work)?;
-            let share = speed.flops / speed.seconds / peak;
+            let speed = bench(&catalogue, model, &*device, threads, args.size, work)?;
+            let share = peak.map(|peak| speed.flops / speed.seconds / peak);
             rows.push(Row { model: model.clone(), threads, speed, share });
         }
     }
     let cpu = cpu_name();
     if args.json {
-        let peaks =
-            counts.iter().zip(&peaks).map(|(threads, peak)| json!({ "threads": threads, "gflops": peak / 1e9 }));
+        let peaks = counts.iter().zip(&peaks);
+        let peaks = peaks.map(|(threads, peak)| json!({ "threads": threads, "gflops": peak.map(|peak| peak / 1e9) }));
         let report = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "cpu": cpu,
             "features": cpu_features(),
-            "kernel": backend.to_string(),
+            "kernel": device.to_string(),
             "f32_peak": peaks.collect::<Vec<_>>(),
             "runs": rows.iter().map(Row::json).collect::<Vec<_>>(),
         });
@@ -103,8 +105,9 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!("processor  {cpu}: {}", cpu_features().join(", "));
-    println!("kernel     {backend}");
-    let peaks = counts.iter().zip(&peaks).map(|(&threads, peak)| format!("{:.1} on {}", peak / 1e9, count(threads)));
+    println!("kernel     {device}");
+    let peaks = counts.iter().zip(&peaks);
+    let peaks = peaks.filter_map(|(&threads, peak)| Some(format!("{:.1} on {}", (*peak)? / 1e9, count(threads))));
     println!("f32 peak   {} GFLOP/s\n", peaks.collect::<Vec<_>>().join(", "));
     let widest = models.iter().map(String::len).max().unwrap_or_default();
     println!("{:widest$}      input  threads  MP/s out  GFLOP/s  of f32 peak  memory, MB", "model");
@@ -126,14 +129,14 @@ impl Row {
 
     fn line(&self, widest: usize) -> String {
         let input = format!("{0}x{0}", self.speed.side);
+        let share = self.share.map_or("-".into(), |share| format!("{:.0}", 100.0 * share));
         let memory = self.speed.peak_memory.map_or("-".into(), |bytes| (bytes >> 20).to_string());
         format!(
-            "{:widest$}  {input:>9}  {:>7}  {:>8.3}  {:>7.0}  {:>9.0} %  {memory:>10}",
+            "{:widest$}  {input:>9}  {:>7}  {:>8.3}  {:>7.0}  {share:>9} %  {memory:>10}",
             self.model,
             self.threads,
             self.megapixels(),
             self.gflops(),
-            100.0 * self.share,
         )
     }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use enlarger_models::Catalogue;
-use enlarger_nn::{Backend, Isa, Precision};
+use enlarger_nn::{Precision, devices::available};
 use enlarger_pipeline::{Memory, self_test};
 use serde_json::json;
 
@@ -22,18 +22,18 @@ pub struct DoctorArgs {
 
 /// Runs the command. Code 1 if anything is wrong.
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let backend = args.isa.backend(Precision::Auto)?;
+    let device = args.isa.device(Precision::Auto)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = Memory::now();
     let (free, total) = (memory.available >> 20, memory.total >> 20);
-    let kernels: Vec<String> = Backend::available().map(|backend| backend.to_string()).collect();
+    let kernels: Vec<String> = available().map(|device| device.to_string()).collect();
     let catalogue = Catalogue::open(dirs::models_dir())?;
     let damaged: Vec<String> =
         catalogue.verify().into_iter().filter_map(|(_, result)| result.err().map(|e| e.to_string())).collect();
     let models = catalogue.list().len();
-    let test = self_test(&backend);
+    let test = self_test(&*device);
     let well = damaged.is_empty() && test.is_ok();
-    let in_use = backend.to_string();
+    let in_use = device.to_string();
 
     if args.json {
         let report = json!({
@@ -55,7 +55,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     } else {
         println!("enlarger   {}", env!("CARGO_PKG_VERSION"));
         println!("kernels    {}; in use: {in_use}", kernels.join(", "));
-        if backend.isa == Isa::Portable {
+        if device.name() == "portable" {
             println!("           no vector instructions are in use (AVX2 or newer): all works, slowly");
         }
         println!("threads    {threads}");

@@ -1,28 +1,32 @@
-//! How the machine is used: instruction set, precision and threads.
+//! How the machine is used: device, precision and threads.
 
-use std::{num::NonZeroUsize, ops::RangeInclusive};
+use std::{num::NonZeroUsize, ops::RangeInclusive, sync::Arc};
 
-use clap::Args;
-use enlarger_nn::{Backend, Isa, Precision};
+use clap::{Args, builder::PossibleValuesParser};
+use enlarger_nn::{Backend, Device, Precision};
 use serde::de::DeserializeOwned;
 
 use crate::printer::Hinted;
 
-/// For diagnosis, and so for every command and in no help: docs/configuration.md has it.
-#[derive(Debug, Clone, Copy, Args)]
+/// What `--isa` takes for the fastest.
+const AUTO: &str = "auto";
+
+/// For diagnosis, so every command has it and no help shows it: see docs/configuration.md.
+#[derive(Debug, Clone, Args)]
 pub struct IsaArgs {
-    /// auto, portable, avx2, avx512 or amx.
-    #[arg(long, env = "ENLARGER_ISA", hide = true, default_value = "auto", value_parser = word::<Isa>)]
-    isa: Isa,
+    /// auto, or a device's name: portable, avx2, avx512 or amx.
+    #[arg(long, env = "ENLARGER_ISA", hide = true, default_value = AUTO, value_parser = devices())]
+    isa: String,
 }
 
 impl IsaArgs {
-    /// The kernels of this instruction set and precision, resolved.
+    /// The device that was asked for, in this precision.
     ///
     /// # Errors
-    /// A sentence with a hint, and exit code 2, if this processor does not offer them.
-    pub fn backend(self, precision: Precision) -> anyhow::Result<Backend> {
-        Backend { isa: self.isa, precision }.resolve().map_err(|error| {
+    /// A sentence with a hint, and exit code 2, if this machine does not have it.
+    pub fn device(self, precision: Precision) -> anyhow::Result<Arc<dyn Device>> {
+        let asked = Backend { device: (self.isa != AUTO).then_some(self.isa), precision };
+        asked.find().map_err(|error| {
             Hinted::usage(
                 error.to_string(),
                 "leave --precision and ENLARGER_ISA out, or choose what `enlarger doctor` lists under kernels",
@@ -31,14 +35,17 @@ impl IsaArgs {
     }
 }
 
+fn devices() -> PossibleValuesParser {
+    PossibleValuesParser::new([AUTO].into_iter().chain(Backend::names()))
+}
+
 /// What the commands share that compute.
 #[derive(Debug, Clone, Args)]
 pub struct MachineArgs {
     /// Threads; all cores if not given, and never more than these.
     #[arg(short, long, env = "ENLARGER_THREADS", value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
-    /// What values are multiplied in: auto (the fastest), f32, int16 (x86 processors of the last ten years), or bf16 (with a
-    /// matrix unit).
+    /// Arithmetic: auto (fastest), f32, int16 (x86 CPUs since about 2015) or bf16 (CPUs with AMX).
     #[arg(long, env = "ENLARGER_PRECISION", default_value = "auto", value_parser = word::<Precision>)]
     precision: Precision,
     #[command(flatten)]
@@ -46,12 +53,12 @@ pub struct MachineArgs {
 }
 
 impl MachineArgs {
-    /// The kernels asked for.
+    /// The device that was asked for.
     ///
     /// # Errors
-    /// As [`IsaArgs::backend`].
-    pub fn backend(&self) -> anyhow::Result<Backend> {
-        self.isa.backend(self.precision)
+    /// As [`IsaArgs::device`].
+    pub fn device(&self) -> anyhow::Result<Arc<dyn Device>> {
+        self.isa.clone().device(self.precision)
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Args;
-use enlarger_nn::Backend;
+use enlarger_nn::Device;
 use enlarger_pipeline::{Enlarger, EnlargerOptions};
 use enlarger_server::{Config, ConfigLayer, config::Role};
 use tokio::net::TcpListener;
@@ -60,10 +60,10 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if let Some(port) = args.port {
         config.listen = config.listen.on_port(port);
     }
-    let backend = args.isa.backend(config.precision)?;
+    let device = args.isa.device(config.precision)?;
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config, backend))?;
+    runtime.block_on(serve(config, device))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -97,7 +97,7 @@ fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(config: Config, backend: Backend) -> anyhow::Result<()> {
+async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(on_signal(Signals::listen()?, stop.clone()));
     let listener = TcpListener::bind(*config.listen).await.map_err(|error| in_use(*config.listen, &error))?;
@@ -105,8 +105,8 @@ async fn serve(config: Config, backend: Backend) -> anyhow::Result<()> {
     let options = EnlargerOptions {
         threads: NonZeroUsize::new(config.threads),
         models_dir: Some(config.data_dir.join("models")),
-        tile: None,
-        backend,
+        strip: None,
+        device: Some(device),
     };
     warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);

@@ -83,9 +83,9 @@ pub struct UpscaleArgs {
     /// The quality of a jpeg, webp or avif file, 1 to 100.
     #[arg(short = 'q', long, value_name = "N", value_parser = whole::<u8>(1..=100))]
     file_quality: Option<u8>,
-    /// Side of a tile in input pixels: smaller takes less memory.
-    #[arg(long, value_name = "PIXELS", value_parser = whole::<u32>(16..=4096))]
-    tile: Option<u32>,
+    /// Width of the strips that large images are cut into, in input pixels; narrower ones take less memory.
+    #[arg(long, alias = "tile", value_name = "PIXELS", value_parser = whole::<u32>(16..=4096))]
+    strip_width: Option<u32>,
     #[command(flatten)]
     machine: MachineArgs,
     /// Include subfolders.
@@ -213,9 +213,9 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         look: args.look.look()?,
         enlarger: Enlarger::new(EnlargerOptions {
             threads: args.machine.threads,
-            tile: args.tile,
+            strip: args.strip_width,
             models_dir: dirs::models_dir(),
-            backend: args.machine.backend()?,
+            device: Some(args.machine.device()?),
         })?,
         output: Output { format: Some(format), quality: args.file_quality, metadata: metadata(&args) },
         limits: Limits::for_own_files(),

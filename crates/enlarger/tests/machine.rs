@@ -50,12 +50,14 @@ fn more_threads_than_cores_work_with_a_warning_and_give_the_same_bytes() {
 }
 
 #[test]
-fn a_tile_larger_than_the_picture_is_the_whole_picture() {
+fn a_strip_wider_than_the_picture_is_the_whole_picture_under_both_names_of_the_flag() {
     let dir = folder();
     upscale(dir.path(), &["-o", "whole.png"]).assert().success();
-    upscale(dir.path(), &["--tile", "4096", "-o", "tile.png"]).assert().success();
     let bytes = |name: &str| fs::read(dir.path().join(name)).expect("it was made");
-    assert_eq!(bytes("whole.png"), bytes("tile.png"));
+    for flag in ["--tile", "--strip-width"] {
+        upscale(dir.path(), &[flag, "4096", "-o", "strip.png"]).assert().success();
+        assert_eq!(bytes("whole.png"), bytes("strip.png"), "{flag}");
+    }
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn f32_works_everywhere_and_a_precision_that_is_not_there_is_refused_with_a_hint
     let dir = folder();
     upscale(dir.path(), &["--precision", "f32"]).assert().success();
     let refused = upscale(dir.path(), &["--precision", "bf16"]).env("ENLARGER_ISA", "portable").assert().code(2);
-    assert!(told(&refused).contains("does not offer") && told(&refused).contains("hint:"), "{}", told(&refused));
+    assert!(told(&refused).contains("does not support") && told(&refused).contains("hint:"), "{}", told(&refused));
     let unknown = upscale(dir.path(), &["--precision", "f64"]).assert().code(2);
     assert!(told(&unknown).contains("bf16"), "{}", told(&unknown));
     // The service says so at its start, before it listens.
@@ -71,7 +73,7 @@ fn f32_works_everywhere_and_a_precision_that_is_not_there_is_refused_with_a_hint
     let serve = ["serve", "--precision", "bf16", "--data-dir", data.to_str().expect("a UTF-8 path"), "--listen"];
     let refused =
         enlarger(dir.path(), &[&serve[..], &["127.0.0.1:0"]].concat()).env("ENLARGER_ISA", "portable").assert();
-    assert!(told(&refused.code(2)).contains("does not offer"));
+    assert!(told(&refused.code(2)).contains("does not support"));
 }
 
 #[test]
@@ -94,10 +96,10 @@ fn an_instruction_set_that_is_not_there_is_refused_with_a_hint() {
     for isa in ["avx2", "avx512", "amx"] {
         let doctor = enlarger(dir.path(), &["doctor"]).env("ENLARGER_ISA", isa).assert();
         if there.contains(isa) {
-            assert!(!told(&doctor).contains("does not offer"), "{isa}: {}", told(&doctor));
+            assert!(!told(&doctor).contains("does not support"), "{isa}: {}", told(&doctor));
         } else {
             let words = told(&doctor.code(2));
-            assert!(words.contains("does not offer") && words.contains("hint:"), "{isa}: {words}");
+            assert!(words.contains("does not support") && words.contains("hint:"), "{isa}: {words}");
         }
     }
     let unknown = enlarger(dir.path(), &["doctor"]).env("ENLARGER_ISA", "sse9").assert().code(2);

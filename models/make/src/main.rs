@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use enlarger_nn::{architecture, weights};
+use enlarger_nn::{arch::detect, weights};
 use sha2::{Digest, Sha256};
 
 /// The bundled name, and the ncnn pair within the packages.
@@ -24,9 +24,8 @@ fn main() -> anyhow::Result<()> {
         _ => bail!("usage: make-models PACKAGES WEIGHTS [--check]"),
     };
     for (name, source) in SOURCES {
-        let (architecture, dict) = weights::read(&Path::new(&packages).join(source))
-            .and_then(architecture::detect)
-            .with_context(|| source.to_owned())?;
+        let (architecture, dict) =
+            weights::read(&Path::new(&packages).join(source)).and_then(detect).with_context(|| source.to_owned())?;
         let bytes = weights::safetensors::write(&dict)?;
         let path = Path::new(&folder).join(format!("{name}.safetensors"));
         if check {

@@ -4,18 +4,20 @@
 //! tiles of pixels are multiplied by one of weights, which mostly comes from the second-level cache, and summed over
 //! sources, taps and channels before anything is stored.
 
-use super::{Bf16, Layer};
+use half::bf16;
+
+use super::packed::{GROUP, Layer};
 
 /// `[group of 16 outputs][source][tap][chunk of 32 channels][16 pairs][16 outputs][2]`.
-pub fn pack(layer: &Layer<'_>) -> Vec<Bf16> {
-    let mut packed = Vec::with_capacity(layer.padded_outputs * layer.padded_inputs.iter().sum::<usize>() * 9);
-    for group in (0..layer.padded_outputs).step_by(16) {
-        for (source, &channels) in layer.padded_inputs.iter().enumerate() {
+pub fn pack(layer: &Layer<'_>) -> Vec<bf16> {
+    let mut packed = Vec::with_capacity(layer.padded_outputs() * layer.padded_inputs().sum::<usize>() * 9);
+    for group in (0..layer.padded_outputs()).step_by(GROUP) {
+        for (source, channels) in layer.padded_inputs().enumerate() {
             for tap in 0..9 {
                 for pair in (0..channels).step_by(2) {
-                    for output in group..group + 16 {
+                    for output in group..group + GROUP {
                         for channel in [pair, pair + 1] {
-                            packed.push(Bf16::nearest(layer.at(output, source, channel, tap)));
+                            packed.push(bf16::from_f32(layer.at(output, source, channel, tap)));
                         }
                     }
                 }
@@ -26,34 +28,31 @@ pub fn pack(layer: &Layer<'_>) -> Vec<Bf16> {
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub use linux::{available, convolve};
+pub use linux::convolve;
 
+/// Never called: there is no token.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub fn available() -> bool {
-    false
-}
-
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub fn convolve(_: &super::Conv<Bf16>, _: &[crate::map::View<'_, Bf16>], _: &super::Target<'_, Bf16>) {
-    unreachable!("the backend is resolved only where it is available")
+pub fn convolve(
+    _: super::isa::AmxBf16,
+    _: &super::packed::Packed<bf16>,
+    _: &[super::map::View<'_, bf16>],
+    _: &super::finish::Target<'_, bf16>,
+) {
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod linux {
-    use std::{
-        arch::{
-            asm,
-            x86_64::{__cpuid_count, __m512},
-        },
-        sync::OnceLock,
-    };
+    use std::arch::{asm, x86_64::__m512};
 
+    use half::bf16;
     use rayon::prelude::*;
 
-    use super::Bf16;
-    use crate::{
-        kernels::{Conv, Finish, Row, Target, Vector},
+    use super::super::{
+        finish::{Finish, Row, Target},
+        isa::AmxBf16,
         map::{BLOCK, View},
+        packed::Packed,
+        vector::Vector,
     };
 
     /// Pixels of a row that are one task.
@@ -62,34 +61,6 @@ mod linux {
     const WIDE: usize = 64;
     /// Maps that a convolution may read.
     const SOURCES: usize = 8;
-
-    /// Whether the processor has the unit and the kernel lets this process use it (asked for once).
-    pub fn available() -> bool {
-        static ANSWER: OnceLock<bool> = OnceLock::new();
-        *ANSWER.get_or_init(|| {
-            // Leaf 7: EDX bit 22 is AMX-BF16, bit 24 AMX-TILE (Intel SDM, vol. 2A, CPUID).
-            let features = __cpuid_count(7, 0).edx;
-            features & (1 << 22) != 0
-                && features & (1 << 24) != 0
-                && std::arch::is_x86_feature_detected!("avx512f")
-                && std::arch::is_x86_feature_detected!("avx512bw")
-                && std::arch::is_x86_feature_detected!("avx512vl")
-                && std::arch::is_x86_feature_detected!("avx512bf16")
-                && permitted()
-        })
-    }
-
-    /// arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): Linux hands out tile state on request only.
-    fn permitted() -> bool {
-        const SYS_ARCH_PRCTL: i64 = 158;
-        let result: i64;
-        // SAFETY: a system call that touches no memory; rcx and r11 are its clobbers.
-        unsafe {
-            asm!("syscall", inlateout("rax") SYS_ARCH_PRCTL => result, in("rdi") 0x1023_u64, in("rsi") 18_u64,
-                 lateout("rcx") _, lateout("r11") _, options(nostack));
-        }
-        result == 0
-    }
 
     /// Palette 1, eight tiles of 16 rows by 64 bytes.
     #[repr(C, align(64))]
@@ -108,15 +79,15 @@ mod linux {
     };
 
     /// Computes the target's rows, in parallel.
-    pub fn convolve(conv: &Conv<Bf16>, sources: &[View<'_, Bf16>], target: &Target<'_, Bf16>) {
+    pub fn convolve(_: AmxBf16, conv: &Packed<bf16>, sources: &[View<'_, bf16>], target: &Target<'_, bf16>) {
         let depth: usize = conv.inputs.iter().sum::<usize>() * 9;
         assert!(sources.len() <= SOURCES && depth.is_multiple_of(32) && conv.padded_outputs.is_multiple_of(32));
         assert_eq!(conv.weights.len(), depth * conv.padded_outputs);
         let across = target.width.div_ceil(TASK);
         (0..across * target.height).into_par_iter().for_each(|i| {
             let (y, x) = (i / across, i % across * TASK);
-            // SAFETY: the backend is resolved only where the processor has the instructions; sizes are checked above
-            // and by `Conv::run`, and each call writes other pixels.
+            // SAFETY: the token proves that the CPU has the instructions; sizes are checked above and by `Conv::run`, and
+            // each call writes other pixels.
             unsafe { pixels(conv, sources, target, y, x, (x + TASK).min(target.width)) };
         });
     }
@@ -124,19 +95,19 @@ mod linux {
     /// Computes pixels `x..end` of a row.
     ///
     /// # Safety
-    /// The processor has the instructions, the weights are as `pack` left them for these sources, and no one else
+    /// The CPU has the instructions, the weights are as `pack` left them for these sources, and no one else
     /// writes the same pixels.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
     unsafe fn pixels(
-        conv: &Conv<Bf16>,
-        sources: &[View<'_, Bf16>],
-        target: &Target<'_, Bf16>,
+        conv: &Packed<bf16>,
+        sources: &[View<'_, bf16>],
+        target: &Target<'_, bf16>,
         y: usize,
         x: usize,
         end: usize,
     ) {
         let depth: usize = conv.inputs.iter().sum::<usize>() * 9;
-        let mut rows = [[std::ptr::null::<Bf16>(); 3]; SOURCES];
+        let mut rows = [[std::ptr::null::<bf16>(); 3]; SOURCES];
         for (rows, source) in rows.iter_mut().zip(sources) {
             *rows = std::array::from_fn(|i| source.row((target.start + y + i) as isize - 1).as_ptr());
         }
@@ -239,7 +210,7 @@ mod linux {
         /// # Safety
         /// As [`Target::put`]; there is a next pixel.
         #[inline(always)]
-        unsafe fn put(&mut self, target: &Target<'_, Bf16>, row: &Row<Bf16>, sums: &Sums) {
+        unsafe fn put(&mut self, target: &Target<'_, bf16>, row: &Row<bf16>, sums: &Sums) {
             // SAFETY: the caller's promise; there are sums of at most `WIDE` pixels.
             unsafe {
                 let sums = __m512::load(sums.0.as_ptr().add(self.x - self.first).cast());

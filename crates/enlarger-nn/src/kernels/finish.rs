@@ -1,28 +1,32 @@
 //! What follows a convolution's sums: bias, activation, residuals, and the way into feature maps.
 
-use super::{Conv, Element, Float, vector::Vector};
-use crate::map::{Map, View};
+use super::{
+    map::{Map, View},
+    packed::GROUP,
+    value::{Float, Value},
+    vector::Vector,
+};
 
-/// Where a convolution's result goes, and what is added to it. The rows that are computed are those that the maps
-/// hold, the same ones in both.
-pub struct Output<'a, T: Element> {
+/// Where a convolution's result goes, and what is added to it. The computed rows are those that the maps hold, the same
+/// in both.
+pub struct Output<'a, T: Value> {
     /// The result as the next convolution reads it.
     pub map: Option<&'a mut Map<T>>,
-    /// The result in full precision.
+    /// The result in f32.
     pub wide: Option<&'a mut Map<f32>>,
     /// What is added: `v * gain + residual`, and then `v * gain + outer`.
     pub gain: f32,
-    pub residual: Option<View<'a, T::Wide>>,
-    pub outer: Option<View<'a, T::Wide>>,
+    pub residual: Option<View<'a, T::Residual>>,
+    pub outer: Option<View<'a, T::Residual>>,
 }
 
-impl<'a, T: Element> Output<'a, T> {
+impl<'a, T: Value> Output<'a, T> {
     /// Just bias and activation.
     pub fn map(map: &'a mut Map<T>) -> Self {
         Self { map: Some(map), wide: None, gain: 1.0, residual: None, outer: None }
     }
 
-    /// Just bias and activation, in full precision.
+    /// Just bias and activation, in f32.
     pub fn wide(map: &'a mut Map<f32>) -> Self {
         Self { map: None, wide: Some(map), gain: 1.0, residual: None, outer: None }
     }
@@ -52,8 +56,9 @@ impl<T: Copy + Default> Base<T> {
 }
 
 /// An [`Output`] that tasks share.
-pub struct Target<'a, T: Element> {
-    conv: &'a Conv<T>,
+pub struct Target<'a, T: Value> {
+    bias: &'a [f32],
+    slope: &'a [f32],
     pub start: usize,
     pub height: usize,
     pub width: usize,
@@ -62,24 +67,25 @@ pub struct Target<'a, T: Element> {
     map: Base<T>,
     wide: Base<f32>,
     gain: f32,
-    residual: Option<View<'a, T::Wide>>,
-    outer: Option<View<'a, T::Wide>>,
+    residual: Option<View<'a, T::Residual>>,
+    outer: Option<View<'a, T::Residual>>,
 }
 
 // SAFETY: the pointers are into maps that are borrowed for 'a; tasks write different pixels of them, which
 // `Target::put` asks of its callers.
-unsafe impl<T: Element> Sync for Target<'_, T> {}
+unsafe impl<T: Value> Sync for Target<'_, T> {}
 
 /// One row of a target.
-pub struct Row<T: Element> {
+pub struct Row<T: Value> {
     map: *mut T,
     wide: *mut f32,
-    residual: *const T::Wide,
-    outer: *const T::Wide,
+    residual: *const T::Residual,
+    outer: *const T::Residual,
 }
 
-impl<'a, T: Element> Target<'a, T> {
-    pub fn new(conv: &'a Conv<T>, output: Output<'a, T>) -> Self {
+impl<'a, T: Value> Target<'a, T> {
+    /// For a convolution of `outputs` outputs; `bias` and `slope` are padded.
+    pub fn new(outputs: usize, bias: &'a [f32], slope: &'a [f32], output: Output<'a, T>) -> Self {
         let Output { map, wide, gain, residual, outer } = output;
         let held = |rows: &std::ops::Range<usize>, width: usize| (rows.clone(), width);
         let (rows, width) = map
@@ -87,7 +93,7 @@ impl<'a, T: Element> Target<'a, T> {
             .map(|m| held(&m.rows, m.width))
             .or_else(|| wide.as_ref().map(|m| held(&m.rows, m.width)))
             .expect("a result goes somewhere");
-        let outputs = conv.outputs.next_multiple_of(16);
+        let outputs = outputs.next_multiple_of(GROUP);
         if let Some(map) = &map {
             assert!(map.channels >= outputs);
         }
@@ -97,9 +103,10 @@ impl<'a, T: Element> Target<'a, T> {
         for view in residual.iter().chain(&outer) {
             assert!(view.channels >= outputs && view.width == width);
         }
-        assert!(conv.bias.len() >= outputs && conv.slope.len() >= outputs);
+        assert!(bias.len() >= outputs && slope.len() >= outputs);
         Self {
-            conv,
+            bias,
+            slope,
             start: rows.start,
             height: rows.len(),
             width,
@@ -131,15 +138,15 @@ impl<'a, T: Element> Target<'a, T> {
     /// What finishes outputs `output..output + V::LANES`.
     ///
     /// # Safety
-    /// `output + V::LANES <= outputs`, and the processor has V's instructions.
+    /// `output + V::LANES <= outputs`, and the CPU has V's instructions.
     #[inline(always)]
     pub unsafe fn finish<V: Vector>(&self, output: usize) -> Finish<V> {
         // SAFETY: `new` checked that there are as many values.
         unsafe {
             Finish {
                 output,
-                bias: V::load(self.conv.bias.as_ptr().add(output)),
-                slope: V::load(self.conv.slope.as_ptr().add(output)),
+                bias: V::load(self.bias.as_ptr().add(output)),
+                slope: V::load(self.slope.as_ptr().add(output)),
                 gain: V::splat(self.gain),
             }
         }
@@ -148,7 +155,7 @@ impl<'a, T: Element> Target<'a, T> {
     /// Finishes sums at one pixel.
     ///
     /// # Safety
-    /// `x < width`, the row and `finish` are this target's, the processor has V's instructions, and no one else writes
+    /// `x < width`, the row and `finish` are this target's, the CPU has V's instructions, and no one else writes
     /// the same pixel and outputs meanwhile.
     #[inline(always)]
     pub unsafe fn put<V: Vector>(&self, row: &Row<T>, x: usize, finish: &Finish<V>, sums: V) {
@@ -160,7 +167,7 @@ impl<'a, T: Element> Target<'a, T> {
             let mut v = v.max(zero).fma(slope, v.min(zero));
             for (base, view) in [(row.residual, &self.residual), (row.outer, &self.outer)] {
                 if let Some(view) = view {
-                    v = T::Wide::load::<V>(base.add(x * view.channels + output)).fma(v, gain);
+                    v = T::Residual::load::<V>(base.add(x * view.channels + output)).fma(v, gain);
                 }
             }
             if !row.wide.is_null() {

@@ -1,6 +1,9 @@
 //! Which arrays of a training checkpoint are the network's, and what they are called without its wrappers.
 
-use crate::{architecture, error::NnError};
+use crate::{
+    arch::{first_arrays, likely, not_used, unsupported},
+    error::NnError,
+};
 
 /// Words under which training code keeps a network, the best copy first. Any other word is taken too, after these.
 const WRAPPERS: [&str; 12] = [
@@ -17,8 +20,6 @@ const WRAPPERS: [&str; 12] = [
     "generator",
     "net",
 ];
-/// The first array of each supported network, under all its namings: where one of these is, a network begins.
-const FIRST: [&str; 3] = ["conv_first.weight", "model.0.weight", "body.0.weight"];
 /// Counters of training code, whatever their shape.
 const COUNTERS: [&str; 5] = ["num_batches_tracked", "step", "iter", "epoch", "global_step"];
 
@@ -33,7 +34,7 @@ pub struct Listed {
 
 /// The network's arrays: where each is in `listed`, and its name without wrappers. Counters, the state of optimizers,
 /// the discriminator, and worse copies of the network are left out. A file without any supported network passes whole,
-/// so that [`crate::architecture::detect`] can say what it is.
+/// so that [`crate::arch::detect`] can say what it is.
 ///
 /// # Errors
 /// [`NnError::Architecture`] with names, if arrays belong to none of these, or with the likely kind, if they tell it.
@@ -69,29 +70,15 @@ pub fn network(listed: &[Listed]) -> Result<Vec<(usize, String)>, NnError> {
         return Ok(network);
     }
     // The first layer of other networks is often called the same.
-    match architecture::likely(listed.iter().map(|array| array.name.as_str())) {
-        Some(likely) => Err(architecture::unsupported(likely)),
-        None => Err(unused(&strange)),
+    match likely(listed.iter().map(|array| array.name.as_str())) {
+        Some(likely) => Err(unsupported(likely)),
+        None => Err(not_used(&strange)),
     }
-}
-
-/// The error for arrays that no supported network computes with.
-pub fn unused(names: &[&str]) -> NnError {
-    const SHOWN: usize = 3;
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| super::shortened(name)).collect();
-    let more = match names.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    NnError::Architecture(format!(
-        "the file has arrays that ESRGAN (RRDBNet) and Compact networks do not use: {}{more}",
-        shown.join(", ")
-    ))
 }
 
 /// What stands before a network's first array. A numbered layer is not a wrapper.
 fn root(name: &str) -> Option<&str> {
-    let root = FIRST.iter().find_map(|first| name.strip_suffix(first))?;
+    let root = first_arrays().find_map(|first| name.strip_suffix(first))?;
     let wraps = |word: &str| !word.is_empty() && word.parse::<usize>().is_err();
     (root.is_empty() || root.strip_suffix('.')?.split('.').all(wraps)).then_some(root)
 }
@@ -125,7 +112,7 @@ mod tests {
     fn wrappers_are_taken_off_whatever_their_words() {
         for root in ["", "module.", "module.module.", "params-ema.", "netG.module.", "state_dict._orig_mod.", "my_sr."]
         {
-            for first in FIRST {
+            for first in first_arrays() {
                 assert_eq!(short(&[&format!("{root}{first}"), &format!("{root}x.bias")]), [first, "x.bias"], "{root}");
             }
         }

@@ -1,7 +1,7 @@
-//! Files of weights: safetensors, ncnn, PyTorch. Told apart by their content, never by their name.
+//! Files of weights: safetensors, ncnn, PyTorch. Recognised by their content, never by their name.
 
 mod checkpoint;
-mod graph;
+mod naming;
 pub mod ncnn;
 mod pickle;
 pub mod pytorch;
@@ -9,12 +9,9 @@ pub mod safetensors;
 
 use std::path::Path;
 
-pub(crate) use checkpoint::unused;
-
 use crate::{error::NnError, tensor::StateDict};
 
-/// The largest file that is read. The largest community network of the supported kinds has a tenth of it.
-pub const MAX_BYTES: u64 = 1 << 30;
+pub use crate::tensor::MAX_BYTES;
 
 /// Reads weights of any supported kind. For ncnn, name either of the two files; the other lies beside it.
 ///
@@ -38,34 +35,19 @@ pub fn read(path: &Path) -> Result<StateDict, NnError> {
     }
     let what = match (&*extension, bytes.first()) {
         (_, None) => "the file is empty",
-        ("onnx", _) => "ONNX files are not read",
+        ("onnx", _) => "ONNX is not supported",
         ("bin", _) => "an ncnn .bin file needs its .param file beside it",
-        _ => "the file holds no weights that enlarger reads",
+        _ => "unsupported model file",
     };
-    Err(NnError::Format(format!("{what}; there are readers for safetensors, ncnn (.param and .bin) and PyTorch .pth")))
+    Err(NnError::Format(format!("{what}; enlarger reads safetensors, PyTorch (.pth) and ncnn (.param + .bin)")))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, NnError> {
-    let told = |e: std::io::Error| NnError::Format(format!("{} cannot be read: {e}", path.display()));
-    let size = std::fs::metadata(path).map_err(told)?.len();
+    let error = |e: std::io::Error| NnError::Format(format!("{} cannot be read: {e}", path.display()));
+    let size = std::fs::metadata(path).map_err(error)?.len();
     if size > MAX_BYTES {
         let (mb, most) = (size >> 20, MAX_BYTES >> 20);
-        return Err(NnError::Format(format!("the file has {mb} MB, and weights of at most {most} MB are read")));
+        return Err(NnError::Format(format!("the file has {mb} MB; the limit is {most} MB")));
     }
-    std::fs::read(path).map_err(told)
-}
-
-/// The number of values in a shape, `None` if it overflows or is more than any file could hold.
-fn count(shape: &[usize]) -> Option<usize> {
-    let n = shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side))?;
-    (n as u64 <= MAX_BYTES / 2).then_some(n)
-}
-
-/// A name from a file, as it may stand in a sentence.
-fn shortened(name: &str) -> String {
-    let printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(81).collect();
-    match printable.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &printable[..end]),
-        None => printable,
-    }
+    std::fs::read(path).map_err(error)
 }

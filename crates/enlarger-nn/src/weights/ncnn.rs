@@ -1,17 +1,15 @@
 //! ncnn's pair of files: `.param` has the graph, a layer per line, and `.bin` the values of its layers in that order.
 //!
-//! The graph is compared with those of the supported networks ([`super::graph`]), which gives the arrays their names.
+//! The graph is compared with those of the supported networks ([`super::naming`]), which gives the arrays their names.
 
 use half::f16;
 
-use super::{
-    count,
-    graph::{Convolution, Graph, Id},
-    shortened,
-};
+use super::naming::Layers;
 use crate::{
-    error::NnError,
-    tensor::{StateDict, Tensor},
+    arch::supported,
+    error::{NnError, shortened},
+    graph::{Id, Millionths},
+    tensor::{StateDict, Tensor, count},
 };
 
 /// The first line of every `.param` file.
@@ -35,21 +33,21 @@ pub fn is_param(bytes: &[u8]) -> bool {
 /// if the values do not match the layers to the last byte.
 pub fn read(param: &[u8], bin: &[u8]) -> Result<StateDict, NnError> {
     let text = std::str::from_utf8(param).map_err(|_| NnError::Format("the .param file is not text".into()))?;
-    let mut reader = Reader { graph: Graph::default(), values: Values { rest: bin } };
+    let mut reader = Reader { layers: Layers::default(), values: Values { rest: bin } };
     for line in text.lines().skip(2).filter(|line| !line.trim().is_empty()).take(MAX_LAYERS) {
         let layer = Layer::parse(line)?;
         let output = reader.layer(&layer)?;
-        reader.graph.define(layer.name, &layer.outputs, output);
+        reader.layers.define(layer.name, &layer.outputs, output);
     }
     let left = reader.values.rest.len();
     if left > 0 {
         return Err(NnError::Format(format!("the .bin file has {left} bytes more than its layers")));
     }
-    reader.graph.into_weights()
+    reader.layers.into_weights()
 }
 
 struct Reader<'a> {
-    graph: Graph,
+    layers: Layers,
     values: Values<'a>,
 }
 
@@ -57,30 +55,31 @@ impl Reader<'_> {
     /// What a layer computes, with its values read.
     fn layer(&mut self, layer: &Layer<'_>) -> Result<Id, NnError> {
         let inputs =
-            layer.inputs.iter().map(|name| self.graph.blob(layer.name, name)).collect::<Result<Vec<_>, _>>()?;
-        let graph = &mut self.graph;
+            layer.inputs.iter().map(|name| self.layers.blob(layer.name, name)).collect::<Result<Vec<_>, _>>()?;
+        let graph = &mut self.layers.graph;
         Ok(match (layer.kind, &*inputs) {
-            ("Input", []) => graph.picture(),
+            ("Input", []) => graph.image(),
             ("Split" | "Noop", [input]) => *input,
             ("Convolution", [input]) => self.convolution(layer, *input)?,
-            ("ReLU", [input]) => graph.rectified(*input, layer.number(0, 0.0)?),
+            ("ReLU", [input]) => graph.leaky_relu(*input, Millionths::new(layer.number(0, 0.0)?)),
             ("PReLU", [input]) => {
                 let slopes = self.values.raw(layer.size(0)?)?;
-                graph.sloped(*input, slopes)
+                self.layers.prelu(layer.name, *input, slopes)
             }
-            ("Concat", [_, ..]) if layer.number(0, 0.0)? == 0.0 => graph.concatenated(&inputs),
+            ("Concat", [_, ..]) if layer.number(0, 0.0)? == 0.0 => graph.concat(&inputs),
             // Sums alone, each input with its weight.
             ("Eltwise", [_, ..]) if layer.number(0, 0.0)? == 1.0 => {
                 let weights = layer.array(1)?.unwrap_or_else(|| vec![1.0; inputs.len()]);
                 if weights.len() != inputs.len() {
                     return Err(layer.unknown());
                 }
-                let terms = inputs.iter().zip(weights).map(|(&input, weight)| graph.scaled(input, weight)).collect();
+                let scaled = |(&input, weight)| graph.scale(input, Millionths::new(weight));
+                let terms = inputs.iter().zip(weights).map(scaled).collect();
                 graph.sum(terms)
             }
             ("BinaryOp", [a, b]) if layer.number(0, 0.0)? == 0.0 => graph.sum(vec![*a, *b]),
             ("BinaryOp", [a]) if layer.number(0, 0.0)? == 2.0 && layer.number(1, 0.0)? == 1.0 => {
-                graph.scaled(*a, layer.number(2, 0.0)?)
+                graph.scale(*a, Millionths::new(layer.number(2, 0.0)?))
             }
             // Nearest neighbour by whole factors.
             ("Interp", [input]) if layer.number(0, 0.0)? == 1.0 => {
@@ -89,10 +88,10 @@ impl Reader<'_> {
                 if high != wide || sizes != 0.0 || !(1.0..=16.0).contains(&high) || high.fract() != 0.0 {
                     return Err(layer.unknown());
                 }
-                graph.enlarged(*input, high as usize)
+                graph.upsample(*input, high as usize)
             }
-            ("PixelShuffle", [input]) if layer.number(1, 0.0)? == 0.0 => graph.shuffled(*input, layer.size(0)?),
-            ("Reorg", [input]) if layer.number(1, 0.0)? == 0.0 => graph.unshuffled(*input, layer.size(0)?),
+            ("PixelShuffle", [input]) if layer.number(1, 0.0)? == 0.0 => graph.pixel_shuffle(*input, layer.size(0)?),
+            ("Reorg", [input]) if layer.number(1, 0.0)? == 0.0 => graph.pixel_unshuffle(*input, layer.size(0)?),
             _ => return Err(layer.unknown()),
         })
     }
@@ -119,12 +118,12 @@ impl Reader<'_> {
             _ => vec![0.0; outputs],
         };
         let bias = Tensor { shape: vec![outputs], data: bias };
-        let channels = [all / per_output, outputs];
-        let output = self.graph.convolved(Convolution { layer: layer.name.to_owned(), input, channels, weight, bias });
+        let output = self.layers.conv(layer.name, input, weight, bias);
+        let graph = &mut self.layers.graph;
         match (layer.number(9, 0.0)?, layer.array(10)?.as_deref()) {
             (0.0, _) => Ok(output),
-            (1.0, _) => Ok(self.graph.rectified(output, 0.0)),
-            (2.0, Some([slope])) => Ok(self.graph.rectified(output, *slope)),
+            (1.0, _) => Ok(graph.leaky_relu(output, Millionths::new(0.0))),
+            (2.0, Some([slope])) => Ok(graph.leaky_relu(output, Millionths::new(*slope))),
             _ => Err(layer.unknown()),
         }
     }
@@ -181,9 +180,10 @@ impl<'a> Layer<'a> {
 
     fn unknown(&self) -> NnError {
         NnError::Architecture(format!(
-            "layer {} ({}) of the ncnn network does what ESRGAN (RRDBNet) and Compact networks do not",
+            "layer {} ({}) of the ncnn network does what {} networks do not",
             shortened(self.name),
-            shortened(self.kind)
+            shortened(self.kind),
+            supported()
         ))
     }
 }

@@ -93,7 +93,7 @@ impl Known {
             _ => {
                 let name: String = format!("{module}.{name}").chars().filter(|c| !c.is_control()).take(80).collect();
                 return Err(NnError::Format(format!(
-                    "the PyTorch file wants to run {name}, and no code from a file is run; save only the weights, best as safetensors"
+                    "the PyTorch file contains code ({name}), which enlarger never runs; export the weights only, ideally as safetensors"
                 )));
             }
         })
@@ -149,7 +149,7 @@ impl Arena {
             {
                 let bytes = storage.length as u64 * storage.dtype.bytes() as u64;
                 total = total.saturating_add(bytes);
-                if total > super::MAX_BYTES {
+                if total > crate::tensor::MAX_BYTES {
                     return Err(NnError::Format("the PyTorch file speaks of more values than it can hold".into()));
                 }
                 sizes.push((storage.key.clone(), bytes));

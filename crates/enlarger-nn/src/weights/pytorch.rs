@@ -12,12 +12,11 @@ use half::{bf16, f16};
 
 use super::{
     checkpoint::{Listed, network},
-    count,
     pickle::{Arena, Dtype, Node, Value, unpickle},
 };
 use crate::{
     error::NnError,
-    tensor::{StateDict, Tensor},
+    tensor::{StateDict, Tensor, count},
 };
 
 /// The pickle of the magic number that a legacy file begins with.
@@ -58,7 +57,7 @@ fn read_zip(bytes: &[u8]) -> Result<StateDict, NnError> {
     let is_pickle = |n: &str| n.ends_with("/data.pkl") || n == "data.pkl";
     let name = archive.file_names().flatten().find(|n| is_pickle(n)).map(|n| n.into_owned());
     let Some(name) = name else {
-        return Err(NnError::Format("the zip archive is no PyTorch file: it has no data.pkl".into()));
+        return Err(NnError::Format("the zip archive is not a PyTorch file: it has no data.pkl".into()));
     };
     let root = name.trim_end_matches("data.pkl").to_owned();
     let pickle = entry(&mut archive, &name, MAX_PICKLE)?;
@@ -98,7 +97,7 @@ fn read_legacy(bytes: &[u8]) -> Result<StateDict, NnError> {
     for key in keys.list(list).unwrap_or_default() {
         let key = keys.text(*key).ok_or_else(|| damaged("a storage has no name"))?;
         let Some(&bytes) = sizes.get(key) else { return Err(damaged("a storage is not used")) };
-        // The number of values stands before them; the pickle has told it already.
+        // Each is preceded by its number of values, which the pickle has given already.
         let data = after.get(8..).and_then(|rest| rest.get(..bytes as usize));
         let data = data.ok_or_else(|| damaged("it ends before its values do"))?;
         after = &after[8 + data.len()..];

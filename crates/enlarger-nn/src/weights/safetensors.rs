@@ -3,13 +3,10 @@
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::{
-    checkpoint::{Listed, network},
-    count,
-};
+use super::checkpoint::{Listed, network};
 use crate::{
     error::NnError,
-    tensor::{StateDict, Tensor},
+    tensor::{StateDict, Tensor, count},
 };
 
 /// A header of plausible length that begins as JSON does.
@@ -76,10 +73,10 @@ pub fn write(dict: &StateDict) -> Result<Vec<u8>, NnError> {
             (name, dtype, tensor.shape.as_slice(), bytes)
         })
         .collect();
-    let told = |e: safetensors::SafeTensorError| NnError::Format(format!("the weights cannot be written: {e}"));
+    let error = |e: safetensors::SafeTensorError| NnError::Format(format!("the weights cannot be written: {e}"));
     let views: Result<Vec<_>, _> = arrays
         .iter()
         .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.to_vec(), bytes)?)))
         .collect();
-    safetensors::serialize(views.map_err(told)?, None).map_err(told)
+    safetensors::serialize(views.map_err(error)?, None).map_err(error)
 }

@@ -155,7 +155,7 @@ async fn inside(app: &Arc<App>) -> ApiResult<Inside> {
 fn machine_status(app: &App) -> Machine {
     let memory = Memory::now();
     Machine {
-        backend: app.enlarger.backend().to_string(),
+        backend: app.enlarger.device().to_string(),
         threads: app.enlarger.threads(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         memory_total: memory.total,

@@ -1,7 +1,15 @@
 //! Products in f32.
 
-use super::{GROUP, Kernel, PART, POINTS, Tiles, Weights, block, filter, inputs, outputs, room};
-use crate::kernels::{Line, vector::Vector};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+
+use super::tiles::{Functions, PART, POINTS, Tiles, Weights, Winograd, block, filter, for_isa, inputs, outputs};
+use crate::kernels::{
+    isa::{Avx2, Avx512},
+    memory::Scratch,
+    packed::{GROUP, Layer},
+    vector::Vector,
+};
 
 /// Channels are cut into pieces of this many, so that what one transform writes is within a few pages of memory.
 const PIECE: usize = 16;
@@ -10,54 +18,39 @@ const TILES: usize = 24;
 /// The most outputs of a block of U.
 const WIDEST: usize = 32;
 
-/// For any processor: the compiler finds its vectors (all 64-bit Arm processors have some of four).
-pub static PORTABLE: Kernel<f32> = Kernel {
-    outputs: 16,
-    tiles: TILES,
-    rows: |depth| depth,
-    weights: weights::<[f32; 4]>,
-    compute: compute::<[f32; 4], 2>,
-};
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{__m256, __m512};
-
-    use super::*;
-
-    pub static AVX2: Kernel<f32> =
-        Kernel { outputs: 16, tiles: TILES, rows: |depth| depth, weights: weights_avx2, compute: compute_avx2 };
-    pub static AVX512: Kernel<f32> =
-        Kernel { outputs: 32, tiles: TILES, rows: |depth| depth, weights: weights_avx512, compute: compute_avx512 };
-
-    #[target_feature(enable = "avx2,fma")]
-    fn weights_avx2(job: &Weights<'_, f32>, group: usize, channel: usize) {
-        // SAFETY: this function enables the vectors' instructions.
-        unsafe { weights::<__m256>(job, group, channel) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    fn compute_avx2(job: &Tiles<'_, f32>, first: usize, scratch: &mut Vec<Line>) {
-        // SAFETY: as above.
-        unsafe { compute::<__m256, 6>(job, first, scratch) }
-    }
-
-    #[target_feature(enable = "avx512f,avx2,fma")]
-    fn weights_avx512(job: &Weights<'_, f32>, group: usize, channel: usize) {
-        // SAFETY: as above.
-        unsafe { weights::<__m512>(job, group, channel) }
-    }
-
-    #[target_feature(enable = "avx512f,avx2,fma")]
-    fn compute_avx512(job: &Tiles<'_, f32>, first: usize, scratch: &mut Vec<Line>) {
-        // SAFETY: as above.
-        unsafe { compute::<__m512, 12>(job, first, scratch) }
-    }
+fn rows(depth: usize) -> usize {
+    depth
 }
-#[cfg(target_arch = "x86_64")]
-pub use x86::{AVX2, AVX512};
 
-/// See [`Kernel::weights`].
+/// Weights are not quantised.
+fn scales(_: &Layer<'_>, _: &[f32]) -> Vec<f32> {
+    Vec::new()
+}
+
+/// For any CPU: the compiler finds its vectors (all 64-bit Arm CPUs have some of four).
+pub fn portable() -> Winograd<f32> {
+    static FUNCTIONS: Functions<f32> = Functions {
+        outputs: 16,
+        tiles: TILES,
+        rows,
+        scales,
+        weights: weights::<[f32; 4]>,
+        compute: compute::<[f32; 4], 2>,
+    };
+    // SAFETY: arrays need no instruction set.
+    unsafe { Winograd::new(&FUNCTIONS) }
+}
+
+for_isa! {
+    /// On 256-bit vectors.
+    pub fn avx2(Avx2) -> f32: "avx2,fma", weights::<__m256>, compute::<__m256, 6>, 16 outputs
+}
+for_isa! {
+    /// On 512-bit vectors.
+    pub fn avx512(Avx512) -> f32: "avx512f,avx2,fma", weights::<__m512>, compute::<__m512, 12>, 32 outputs
+}
+
+/// See [`Functions::weights`].
 ///
 /// # Safety
 /// `u` has room, and no one else uses the part of the same group and channels.
@@ -76,18 +69,18 @@ unsafe fn weights<V: Vector>(job: &Weights<'_, f32>, group: usize, channel: usiz
     }
 }
 
-/// See [`Kernel::compute`]; `TALL` tiles are kept in registers.
+/// See [`Functions::compute`]; `TALL` tiles are kept in registers.
 ///
 /// # Safety
 /// `u` is complete, and no one else computes the same tiles.
 #[inline(always)]
-unsafe fn compute<V: Vector, const TALL: usize>(job: &Tiles<'_, f32>, first: usize, scratch: &mut Vec<Line>) {
+unsafe fn compute<V: Vector, const TALL: usize>(job: &Tiles<'_, f32>, first: usize, scratch: &mut Scratch) {
     let depth = job.conv.depth;
     let count = job.of_task(first);
     let pieces = depth.div_ceil(PIECE);
     let v_floats = POINTS * pieces * job.task * PIECE;
-    let v = room(scratch, v_floats + POINTS * job.task * WIDEST);
-    // SAFETY: with `TALL` tiles to a team, V is `[teams][pieces][36][TALL][PIECE]` and M `[teams][36][TALL][at most
+    let v = scratch.floats(v_floats + POINTS * job.task * WIDEST);
+    // SAFETY: with `TALL` tiles to a batch, V is `[batches][pieces][36][TALL][PIECE]` and M `[batches][36][TALL][at most
     // WIDEST]`, and the scratch memory holds both. U's blocks are as `weights` wrote them.
     unsafe {
         let m = v.add(v_floats);
@@ -140,9 +133,9 @@ unsafe fn multiplied<V: Vector, const TALL: usize, const WIDE: usize>(
     unsafe {
         for k in 0..POINTS {
             let u = job.u.add((POINTS * output + k * width) * depth);
-            for team in 0..count.div_ceil(TALL) {
-                let v = v.add((team * pieces * POINTS + k) * TALL * PIECE);
-                products::<V, TALL, WIDE>(v, u, depth, m.add((team * POINTS + k) * TALL * width));
+            for batch in 0..count.div_ceil(TALL) {
+                let v = v.add((batch * pieces * POINTS + k) * TALL * PIECE);
+                products::<V, TALL, WIDE>(v, u, depth, m.add((batch * POINTS + k) * TALL * width));
             }
         }
         for t in 0..count {

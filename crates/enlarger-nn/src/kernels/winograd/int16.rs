@@ -1,18 +1,26 @@
 //! Products of 16-bit integers, summed in 32 bits: twice as many per instruction as in f32.
 //!
-//! When half of a tile's transform is done, its rows are scaled such that no value leaves the integers of V; each column of
-//! U is scaled such that no sum leaves 32 bits, whatever V is. Bundled networks stay 55 to 76 dB from f32 on crops of photos
+//! Quantisation is dynamic. When half of a tile's transform is done, its rows are scaled so that no value of V leaves its
+//! range; each column of U is scaled so that no sum can overflow 32 bits, whatever V is. Bundled networks stay 55 to 76 dB from f32 on crops of photos
 //! (tests/parity.rs prints them), where F(4x4, 3x3) in bfloat16 is too coarse.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
 
 use half::f16;
 
-use super::{GROUP, Kernel, PART, POINTS, Tiles, Weights, block, column, filter, input_line, outputs, room};
+use super::{
+    tiles::{PART, POINTS, Tiles, Weights, block, column, filter, for_isa, outputs},
+    transform::input_line,
+};
 use crate::kernels::{
-    Layer, Line,
-    vector::{Integers, Vector},
+    isa::{Avx2F16c, Avx512Vnni},
+    memory::Scratch,
+    packed::{GROUP, Layer},
+    vector::{Int16Vector, Vector},
 };
 
-/// The largest integer in V; what is left of 32 bits is for U.
+/// The largest value in V; what is left of 32 bits is for U.
 const LARGEST: f32 = 32767.0;
 /// How much larger than the largest of six inputs the six points of a line can be: sums of the absolute coefficients.
 const GAINS: [f32; 6] = [10.0, 10.0, 10.0, 6.0, 6.0, 10.0];
@@ -22,67 +30,36 @@ const GAIN: f32 = 10.0;
 const SOURCES: usize = 8;
 /// Floats between the rows of a tile, beyond its channels: else they compete for the same lines of first-level cache.
 const APART: usize = 16;
-/// Floats between what the integers of two tiles are worth.
-const WORTHS: usize = 8;
+/// Floats between the step sizes of two tiles.
+const STEPS: usize = 8;
+/// Tiles of a task.
+const TILES: usize = 24;
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{__m256, __m512};
-
-    use super::*;
-
-    pub static AVX2: Kernel<f16> = Kernel {
-        outputs: 16,
-        tiles: 24,
-        rows: |depth| depth.div_ceil(2),
-        weights: weights_avx2,
-        compute: compute_avx2,
-    };
-    pub static AVX512: Kernel<f16> = Kernel {
-        outputs: 32,
-        tiles: 24,
-        rows: |depth| depth.div_ceil(2),
-        weights: weights_avx512,
-        compute: compute_avx512,
-    };
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn weights_avx2(job: &Weights<'_, f16>, group: usize, channel: usize) {
-        // SAFETY: this function enables the vectors' instructions.
-        unsafe { weights::<__m256>(job, group, channel) }
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn compute_avx2(job: &Tiles<'_, f16>, first: usize, scratch: &mut Vec<Line>) {
-        // SAFETY: as above.
-        unsafe { compute::<__m256, 6>(job, first, scratch) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni,avx2,fma,f16c")]
-    fn weights_avx512(job: &Weights<'_, f16>, group: usize, channel: usize) {
-        // SAFETY: as above.
-        unsafe { weights::<__m512>(job, group, channel) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni,avx2,fma,f16c")]
-    fn compute_avx512(job: &Tiles<'_, f16>, first: usize, scratch: &mut Vec<Line>) {
-        // SAFETY: as above.
-        unsafe { compute::<__m512, 12>(job, first, scratch) }
-    }
+/// Pairs of channels are multiplied at once.
+fn rows(depth: usize) -> usize {
+    depth.div_ceil(2)
 }
-#[cfg(target_arch = "x86_64")]
-pub use x86::{AVX2, AVX512};
 
-/// Channels whose integers are stored together.
+for_isa! {
+    /// On 256-bit vectors.
+    pub fn avx2(Avx2F16c) -> f16: "avx2,fma,f16c", weights::<__m256>, compute::<__m256, 6>, 16 outputs
+}
+for_isa! {
+    /// On 512-bit vectors.
+    pub fn avx512(Avx512Vnni) -> f16: "avx512f,avx512bw,avx512dq,avx512vnni,avx2,fma,f16c",
+        weights::<__m512>, compute::<__m512, 12>, 32 outputs
+}
+
+/// Channels that are stored together.
 const fn team<V: Vector>() -> usize {
     2 * V::LANES
 }
 
-/// For each of the 36 points and each output, what an integer of U is worth: so that the largest fits into 16 bits and
-/// no sum of products leaves 32.
-pub fn scales(layer: &Layer<'_>, packed: &[f16]) -> Vec<f32> {
-    let channels: usize = layer.padded_inputs.iter().sum();
-    let mut scales = vec![0.0; POINTS * layer.padded_outputs];
+/// For each of the 36 points and each output, the step size of U: so that the largest weight fits into 16 bits and no sum
+/// of products leaves 32.
+fn scales(layer: &Layer<'_>, packed: &[f16]) -> Vec<f32> {
+    let channels: usize = layer.padded_inputs().sum();
+    let mut scales = vec![0.0; POINTS * layer.padded_outputs()];
     // Rounding adds up to a half to each.
     let most = |k: usize| {
         let largest = LARGEST * GAINS[k % 6] / GAIN + 1.0;
@@ -105,19 +82,19 @@ pub fn scales(layer: &Layer<'_>, packed: &[f16]) -> Vec<f32> {
         for k in 0..POINTS {
             for o in 0..GROUP {
                 let scale = (largest[k][o] / 32767.0).max(sums[k][o] / most(k));
-                scales[k * layer.padded_outputs + group * GROUP + o] = scale.max(1e-30);
+                scales[k * layer.padded_outputs() + group * GROUP + o] = scale.max(1e-30);
             }
         }
     }
     scales
 }
 
-/// See [`Kernel::weights`].
+/// See [`Functions::weights`](super::tiles::Functions::weights).
 ///
 /// # Safety
 /// `u` has room, and no one else uses the part of the same group and channels.
 #[inline(always)]
-unsafe fn weights<V: Integers>(job: &Weights<'_, f16>, group: usize, channel: usize) {
+unsafe fn weights<V: Int16Vector>(job: &Weights<'_, f16>, group: usize, channel: usize) {
     let (packed, (u, width)) = (job.packed(group), job.place(group));
     let scales = &job.conv.scales;
     let stride = job.conv.padded_outputs;
@@ -139,25 +116,25 @@ unsafe fn weights<V: Integers>(job: &Weights<'_, f16>, group: usize, channel: us
     }
 }
 
-/// See [`Kernel::compute`]; `TALL` tiles are kept in registers.
+/// See [`Functions::compute`](super::tiles::Functions::compute); `TALL` tiles are kept in registers.
 ///
 /// # Safety
 /// `u` is complete, and no one else computes the same tiles.
 #[inline(always)]
-unsafe fn compute<V: Integers, const TALL: usize>(job: &Tiles<'_, f16>, first: usize, scratch: &mut Vec<Line>) {
+unsafe fn compute<V: Int16Vector, const TALL: usize>(job: &Tiles<'_, f16>, first: usize, scratch: &mut Scratch) {
     assert!(job.sources.len() <= SOURCES);
     let count = job.of_task(first);
     let channels = job.conv.depth.next_multiple_of(team::<V>());
     let v_words = POINTS * job.task * channels / 2;
     let m_words = POINTS * job.task * 2 * V::LANES;
-    let v = room(scratch, v_words + m_words + job.task * WORTHS + 36 * (channels + APART));
-    // SAFETY: with `TALL` tiles to a squad, V is `[squads][teams of channels][36][TALL][team]` and M `[squads][36][TALL][at
-    // most 2 vectors]`; then there is what integers are worth, and half a tile. The scratch memory holds all, and U's blocks
+    let v = scratch.floats(v_words + m_words + job.task * STEPS + 36 * (channels + APART));
+    // SAFETY: with `TALL` tiles to a batch, V is `[batches][teams of channels][36][TALL][team]` and M `[batches][36][TALL][at
+    // most 2 vectors]`; then there are the tiles' step sizes, and half a tile. The scratch memory holds all, and U's blocks
     // are as `weights` wrote them.
     unsafe {
         let m = v.add(v_words).cast::<i32>();
-        let worth = v.add(v_words + m_words);
-        let half = worth.add(job.task * WORTHS);
+        let steps = v.add(v_words + m_words);
+        let half = steps.add(job.task * STEPS);
         let v = v.cast::<i16>();
         for run in job.runs(first) {
             let mut rows = [[std::ptr::null(); 6]; SOURCES];
@@ -175,7 +152,7 @@ unsafe fn compute<V: Integers, const TALL: usize>(job: &Tiles<'_, f16>, first: u
                 for i in 0..6 {
                     let largest = before[i].max(middle[i]).max(after[i]).largest().max(1e-30);
                     scales[i] = LARGEST / GAIN / largest;
-                    *worth.add(t * WORTHS + i) = largest * (GAIN / LARGEST);
+                    *steps.add(t * STEPS + i) = largest * (GAIN / LARGEST);
                 }
                 before = after;
                 let v = v.add(t / TALL * POINTS * TALL * channels + t % TALL * team::<V>());
@@ -186,8 +163,8 @@ unsafe fn compute<V: Integers, const TALL: usize>(job: &Tiles<'_, f16>, first: u
         while output < job.target.outputs {
             let (start, width) = block(output, job.width, job.target.outputs);
             match width / V::LANES {
-                1 => multiplied::<V, TALL, 1>(job, first, count, start, v, m, worth),
-                _ => multiplied::<V, TALL, 2>(job, first, count, start, v, m, worth),
+                1 => multiplied::<V, TALL, 1>(job, first, count, start, v, m, steps),
+                _ => multiplied::<V, TALL, 2>(job, first, count, start, v, m, steps),
             }
             output += width;
         }
@@ -199,12 +176,12 @@ fn place(x: usize, row: usize, channels: usize) -> usize {
     (x % 6 * 6 + row) * (channels + APART)
 }
 
-/// Transforms two columns of all maps from `x` on into half a tile, and tells the largest of each row, lane by lane.
+/// Transforms two columns of all maps from `x` on into half a tile, and returns the largest of each row, lane by lane.
 ///
 /// # Safety
 /// `rows` are what [`Tiles::rows`] gives for each source, and `half` has room for six columns.
 #[inline(always)]
-unsafe fn columns<V: Integers>(
+unsafe fn columns<V: Int16Vector>(
     job: &Tiles<'_, f16>,
     rows: &[[*const f16; 6]; SOURCES],
     x: usize,
@@ -238,7 +215,7 @@ unsafe fn columns<V: Integers>(
 /// # Safety
 /// `half` has the tile's columns, and `v` is its place in V.
 #[inline(always)]
-unsafe fn narrow<V: Integers, const TALL: usize>(
+unsafe fn narrow<V: Int16Vector, const TALL: usize>(
     half: *const f32,
     channels: usize,
     x: usize,
@@ -266,16 +243,16 @@ unsafe fn narrow<V: Integers, const TALL: usize>(
 /// Computes a block of `WIDE` vectors of outputs, from `output` on, of `count` tiles.
 ///
 /// # Safety
-/// V is there, and what its integers are worth, and M has room.
+/// V and its step sizes are complete, and M has room.
 #[inline(always)]
-unsafe fn multiplied<V: Integers, const TALL: usize, const WIDE: usize>(
+unsafe fn multiplied<V: Int16Vector, const TALL: usize, const WIDE: usize>(
     job: &Tiles<'_, f16>,
     first: usize,
     count: usize,
     output: usize,
     v: *const i16,
     m: *mut i32,
-    worth: *const f32,
+    steps: *const f32,
 ) {
     let depth = job.conv.depth;
     let channels = depth.next_multiple_of(team::<V>());
@@ -285,23 +262,23 @@ unsafe fn multiplied<V: Integers, const TALL: usize, const WIDE: usize>(
     unsafe {
         for k in 0..POINTS {
             let u = job.u.add((POINTS * output + k * width) * rows).cast::<i32>();
-            for squad in 0..count.div_ceil(TALL) {
-                let v = v.add(squad * POINTS * TALL * channels + k * TALL * team::<V>());
-                products::<V, TALL, WIDE>(v, u, rows, m.add((squad * POINTS + k) * TALL * width));
+            for batch in 0..count.div_ceil(TALL) {
+                let v = v.add(batch * POINTS * TALL * channels + k * TALL * team::<V>());
+                products::<V, TALL, WIDE>(v, u, rows, m.add((batch * POINTS + k) * TALL * width));
             }
         }
         let scales = job.conv.scales.as_ptr().add(output);
         for t in 0..count {
             let m = m.add((t / TALL * POINTS * TALL + t % TALL) * width);
             let place = job.place(first + t);
-            let worth = worth.add(t * WORTHS);
+            let steps = steps.add(t * STEPS);
             for lane in (0..width).step_by(V::LANES) {
                 let product = |k: usize| {
                     let scale = V::load(scales.add(k * job.conv.padded_outputs + lane));
                     V::load_integers(m.add(k * TALL * width + lane)).mul(scale)
                 };
-                let worth = |i: usize, values: V| values.mul(V::splat(*worth.add(i)));
-                outputs(job.target, &place, output + lane, product, worth);
+                let rescale = |i: usize, values: V| values.mul(V::splat(*steps.add(i)));
+                outputs(job.target, &place, output + lane, product, rescale);
             }
         }
     }
@@ -313,7 +290,7 @@ unsafe fn multiplied<V: Integers, const TALL: usize, const WIDE: usize>(
 /// V has `TALL` tiles by a team of channels, and again for each further team, 36 such matrices further on; U has `rows`
 /// rows of `WIDE` vectors, and M room for `TALL` rows as long.
 #[inline(always)]
-unsafe fn products<V: Integers, const TALL: usize, const WIDE: usize>(
+unsafe fn products<V: Int16Vector, const TALL: usize, const WIDE: usize>(
     v: *const i16,
     mut u: *const i32,
     rows: usize,

@@ -1,0 +1,88 @@
+//! What a device provides. The list of them is in [`crate::devices`].
+
+use std::fmt::{Debug, Display, Formatter};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{architecture::Architecture, error::NnError, model::Model, tensor::StateDict};
+
+/// Something that networks run on, in one kind of arithmetic. Whoever has one can use it: only its own module makes one,
+/// and only where it works.
+pub trait Device: Debug + Send + Sync {
+    /// By which it is asked for.
+    fn name(&self) -> &str;
+
+    /// By which people know it.
+    fn title(&self) -> &str;
+
+    /// What it multiplies.
+    fn arithmetic(&self) -> Arithmetic;
+
+    /// Puts a network on it.
+    ///
+    /// # Errors
+    /// [`NnError::Weights`] if an array is missing or has another shape than the architecture needs,
+    /// [`NnError::Memory`] if there is not enough for the weights.
+    fn load(&self, network: &dyn Architecture, weights: &StateDict) -> Result<Box<dyn Model>, NnError>;
+
+    /// The most f32 operations per second on this many threads, a multiplication and an addition each being one, if that
+    /// can be measured. Takes about 0.1 s.
+    fn peak_flops(&self, _threads: usize) -> Option<f64> {
+        None
+    }
+}
+
+impl Display for dyn Device + '_ {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.title(), self.arithmetic().name())
+    }
+}
+
+/// What values are multiplied in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16 products, f32 sums and residuals.
+    Bf16,
+    /// Products of 16-bit integers, quantised tile by tile; 32-bit sums, maps in 16-bit floats.
+    Int16,
+}
+
+impl Arithmetic {
+    /// As [`Precision`] spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int16 => "int16",
+        }
+    }
+}
+
+/// The arithmetic that a person asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// The fastest that there is, at least 50 dB from f32: bfloat16 on a matrix unit, else 16-bit integers, else f32.
+    #[default]
+    Auto,
+    /// [`Arithmetic::F32`].
+    F32,
+    /// [`Arithmetic::Bf16`].
+    Bf16,
+    /// [`Arithmetic::Int16`].
+    Int16,
+}
+
+impl Precision {
+    /// Whether it is this one, or any will do.
+    pub fn allows(self, arithmetic: Arithmetic) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::F32 => arithmetic == Arithmetic::F32,
+            Self::Bf16 => arithmetic == Arithmetic::Bf16,
+            Self::Int16 => arithmetic == Arithmetic::Int16,
+        }
+    }
+}
