@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::http::HeaderMap;
 use enlarger_egress::Policy;
 use enlarger_pipeline::Enlarger;
-use enlarger_tasks::{Task, TaskStore};
+use enlarger_tasks::{Store, Task};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ use crate::{
 /// What all handlers and workers share.
 pub(crate) struct App {
     pub config: Config,
-    pub store: Arc<dyn TaskStore>,
+    pub store: Store,
     pub files: Files,
     pub signer: Signer,
     pub auth: Authority,

@@ -41,7 +41,7 @@ use axum::{
     routing::get,
 };
 use enlarger_pipeline::Enlarger;
-use enlarger_tasks::{SqliteStore, StoreConfig, StoreError, SystemClock};
+use enlarger_tasks::{Store, StoreConfig, StoreError, SystemClock, sqlite};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -82,7 +82,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
 ///
 /// # Errors
 /// If the directory or the database cannot be opened.
-pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
+pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir).map_err(io_error(format!("cannot create {}", dir.display())))?;
     let limits = StoreConfig {
@@ -95,7 +95,8 @@ pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
         history: Duration::from_secs(config.history_days.saturating_mul(86_400)),
         ..StoreConfig::default()
     };
-    Ok(SqliteStore::open(&dir.join("tasks.sqlite"), limits, Arc::new(SystemClock)).await?)
+    let url = sqlite::url_of(&dir.join("tasks.sqlite")).map_err(io_error("cannot name the task database"))?;
+    Ok(enlarger_tasks::open_store(&url, limits, Arc::new(SystemClock)).await?)
 }
 
 /// Serves until `stop` is cancelled, then drains and returns. `listener` is bound by the caller, so that a test can ask for
@@ -110,7 +111,7 @@ pub async fn serve(
     ready: impl FnOnce() + Send,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let store = Arc::new(open_store(&config).await?);
+    let store = open_store(&config).await?;
     let files =
         files::Files::open(&config.data_dir.join("files")).map_err(io_error("cannot open the folder of files"))?;
     let secret = signing_key(&config.data_dir.join("signing.key"), &files.tmp())
@@ -122,7 +123,7 @@ pub async fn serve(
     let _ = metrics::set_global_recorder(recorder);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let app = Arc::new(App {
-        auth: auth::Authority::new(&config, store.clone())?,
+        auth: auth::Authority::new(&config, store.api_keys.clone())?,
         bodies: body::Bodies::new(config.bodies_at_once),
         policy: enlarger_egress::Policy { allow: config.allow_net.clone() },
         signer: files::signed::Signer::new(secret),
@@ -202,7 +203,7 @@ async fn health() -> Response {
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    let stored = app.store.ping().await.map_err(ApiError::from);
+    let stored = app.store.upkeep.ping().await.map_err(ApiError::from);
     let written = app.blocking(|app| app.files.room().map_err(ApiError::from)).await;
     match stored.and(written) {
         Ok(()) if !app.stop.is_cancelled() => axum::Json(json!({ "status": "ready" })).into_response(),
@@ -212,7 +213,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn scrape(State(app): State<Arc<App>>) -> Response {
-    if let Ok(counts) = app.store.counts().await {
+    if let Ok(counts) = app.store.upkeep.counts().await {
         metrics::gauge!("enlarger_tasks_waiting").set(counts.created as f64);
         metrics::gauge!("enlarger_tasks_running").set(counts.in_progress as f64);
         metrics::gauge!("enlarger_queue_seconds").set(counts.queued_cost);

@@ -45,10 +45,10 @@ pub(crate) fn webhooks(config: &Config) -> Result<Webhooks, ConfigError> {
 /// Sends until told to stop.
 pub(crate) async fn run(app: Arc<App>, webhooks: Webhooks) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut changes = app.store.changes();
+    let mut changes = app.store.queue.changes();
     while !app.stop.is_cancelled() {
         let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
-        let due = if free == 0 { Ok(Vec::new()) } else { app.store.outbox_due(free, LEASE).await };
+        let due = if free == 0 { Ok(Vec::new()) } else { app.store.outbox.due(free, LEASE).await };
         let due = due.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the outbox");
             Vec::new()
@@ -78,12 +78,12 @@ pub(crate) async fn run(app: Arc<App>, webhooks: Webhooks) {
 
 async fn deliver(app: &App, webhooks: &Webhooks, delivery: &Delivery, taken: Instant) -> Result<(), StoreError> {
     let (event, attempt) = (delivery.event, delivery.attempt);
-    let Some(task) = app.store.get(delivery.task, &Scope::All).await? else {
-        return app.store.outbox_give_up(event, attempt, "the task was deleted").await;
+    let Some(task) = app.store.queue.get(delivery.task, &Scope::All).await? else {
+        return app.store.outbox.give_up(event, attempt, "the task was deleted").await;
     };
     let body = TaskData::for_webhook(app, &task, delivery.status).ok().and_then(|data| serde_json::to_vec(&data).ok());
     let Some(body) = body else {
-        return app.store.outbox_give_up(event, attempt, "the task could not be read").await;
+        return app.store.outbox.give_up(event, attempt, "the task could not be read").await;
     };
     // A process that was frozen may find that another one has taken over and told what is newer.
     if taken.elapsed() + DELIVERY > LEASE {
@@ -100,14 +100,14 @@ async fn deliver(app: &App, webhooks: &Webhooks, delivery: &Delivery, taken: Ins
     metrics::counter!("enlarger_webhooks_total", "outcome" => label).increment(1);
     tracing::info!(%event, task = %delivery.task, attempt, outcome = label, "webhook");
     match outcome {
-        Delivered::Ok => app.store.outbox_delivered(event, attempt).await,
-        Delivered::Stop { why } => app.store.outbox_give_up(event, attempt, &why).await,
+        Delivered::Ok => app.store.outbox.delivered(event, attempt).await,
+        Delivered::Stop { why } => app.store.outbox.give_up(event, attempt, &why).await,
         Delivered::Retry { why, after } => match next_try(attempt, f64::from(random::<1>()[0]) / 255.0) {
-            None => app.store.outbox_give_up(event, attempt, &why).await,
+            None => app.store.outbox.give_up(event, attempt, &why).await,
             Some(wait) => {
                 // The receiver may ask for more time, never for less.
                 let wait = wait.max(after.unwrap_or_default());
-                app.store.outbox_failed(event, attempt, Timestamp::now() + wait, &why).await
+                app.store.outbox.failed(event, attempt, Timestamp::now() + wait, &why).await
             }
         },
     }

@@ -35,7 +35,7 @@ pub(crate) async fn run(app: Arc<App>) {
         }
         let polls = app.polls.take();
         if !polls.is_empty()
-            && let Err(error) = app.store.polled(&polls).await
+            && let Err(error) = app.store.queue.polled(&polls).await
         {
             // Those who go on asking will be heard the next time.
             tracing::warn!(%error, "cannot write down who asks");

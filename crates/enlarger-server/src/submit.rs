@@ -66,7 +66,7 @@ pub(crate) async fn submit(
     let mut idempotency = idempotency(headers, endpoint, &body.hash)?;
     let owner = caller.owner.as_deref();
     if let Some(key) = &mut idempotency {
-        match app.store.reserve(owner, key).await? {
+        match app.store.queue.reserve(owner, key).await? {
             Reserved::Yours(token) => key.reservation = Some(token),
             Reserved::Replayed(task) => return Ok(Accepted { task, replayed: true }),
             Reserved::InFlight => return Err(in_flight()),
@@ -103,13 +103,13 @@ async fn accept(
         let _ = tokio::task::spawn_blocking(move || files.remove_task(id)).await;
     }
     if let (Err(_), Some(token)) = (&accepted, reservation) {
-        app.store.unreserve(token).await?;
+        app.store.queue.unreserve(token).await?;
     }
     accepted
 }
 
 async fn enqueue(app: &App, new: NewTask, idempotency: Option<Idempotency>) -> ApiResult<Accepted> {
-    match app.store.submit(new, idempotency).await? {
+    match app.store.queue.submit(new, idempotency).await? {
         Submitted::Created(task) => {
             metrics::counter!("enlarger_tasks_submitted_total", "kind" => task.kind.clone()).increment(1);
             Ok(Accepted { task, replayed: false })
@@ -118,7 +118,6 @@ async fn enqueue(app: &App, new: NewTask, idempotency: Option<Idempotency>) -> A
         Submitted::InFlight => Err(in_flight()),
         Submitted::Mismatch => Err(mismatch()),
         Submitted::QueueFull(limit) => Err(limit.into()),
-        Submitted::InputGone => Err(ApiError::field("image", "cannot be used: its file has expired")),
     }
 }
 
@@ -160,7 +159,6 @@ fn prepare(app: &App, id: Uuid, owner: Option<String>, base: String, body: &[u8]
         kind: ask.kind.to_owned(),
         request: serde_json::to_value(&job).map_err(ApiError::internal)?,
         input: serde_json::to_value(&input).map_err(ApiError::internal)?,
-        input_object: None,
         webhook_url: ask.webhook_url,
         cost,
         polled: false,
@@ -228,7 +226,7 @@ pub(crate) async fn seconds_left(app: &App, task: &Task) -> ApiResult<f64> {
     if let Some(eta) = task.progress.as_ref().and_then(|progress| progress.get("eta_seconds")?.as_f64()) {
         return Ok(eta);
     }
-    let place = app.store.queue_place(task.id).await?;
+    let place = app.store.queue.queue_place(task.id).await?;
     let wait = place.map_or(0.0, |place| place.cost_ahead) / app.config.jobs as f64;
     Ok(wait + task.cost)
 }

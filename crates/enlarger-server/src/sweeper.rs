@@ -20,8 +20,8 @@ const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// Sweeps until told to stop.
 pub(crate) async fn run(app: Arc<App>) {
-    let mut changes = app.store.changes();
-    if let Err(error) = app.store.adopt_retention().await {
+    let mut changes = app.store.queue.changes();
+    if let Err(error) = app.store.queue.adopt_retention().await {
         tracing::warn!(%error, "cannot apply the retention to what is there");
     }
     let mut round = 0u32;
@@ -52,21 +52,21 @@ pub(crate) async fn run(app: Arc<App>) {
 
 /// Deletes all that is due now.
 pub(crate) async fn sweep(app: &Arc<App>) -> Result<(), StoreError> {
-    app.store.recover_expired_leases().await?;
+    app.store.queue.recover_expired_leases().await?;
     loop {
-        let tasks = app.store.take_expired(BATCH).await?;
+        let tasks = app.store.queue.take_expired(BATCH).await?;
         for task in &tasks {
             let (files, id) = (app.files.clone(), task.id);
             match tokio::task::spawn_blocking(move || files.remove_task(id)).await {
-                Ok(Ok(())) => app.store.files_deleted(id).await?,
+                Ok(Ok(())) => app.store.queue.files_deleted(id).await?,
                 failed => tracing::warn!(task = %id, ?failed, "files not deleted, trying again later"),
             }
         }
-        let objects = app.store.objects_take_expired(BATCH).await?;
+        let objects = app.store.objects.take_expired(BATCH).await?;
         for object in &objects {
             let (files, id) = (app.files.clone(), object.id);
             match tokio::task::spawn_blocking(move || files.remove(&Key::Object(id))).await {
-                Ok(Ok(())) => app.store.object_deleted(id).await?,
+                Ok(Ok(())) => app.store.objects.deleted(id).await?,
                 failed => tracing::warn!(object = %id, ?failed, "file not deleted, trying again later"),
             }
         }
@@ -75,7 +75,7 @@ pub(crate) async fn sweep(app: &Arc<App>) -> Result<(), StoreError> {
         }
         tokio::task::yield_now().await;
     }
-    app.store.prune().await?;
+    app.store.upkeep.prune().await?;
     Ok(())
 }
 
@@ -90,7 +90,7 @@ async fn keep_to_budget(app: &Arc<App>) -> Result<(), StoreError> {
     let files = app.files.clone();
     let mut used = tokio::task::spawn_blocking(move || files.size_of_tasks()).await.unwrap_or_default();
     while used > budget {
-        let evicted = app.store.evict_oldest(1, &app.reads.tasks()).await?;
+        let evicted = app.store.queue.evict_oldest(1, &app.reads.tasks()).await?;
         let Some(task) = evicted.first() else { break };
         let (files, id) = (app.files.clone(), task.id);
         let removed = tokio::task::spawn_blocking(move || {
@@ -100,7 +100,7 @@ async fn keep_to_budget(app: &Arc<App>) -> Result<(), StoreError> {
         match removed.await {
             Ok(Ok(size)) => {
                 tracing::info!(task = %id, size, "files deleted to keep to the disk budget");
-                app.store.files_deleted(id).await?;
+                app.store.queue.files_deleted(id).await?;
                 used = used.saturating_sub(size);
             }
             // It is on the list of those that are to go.
@@ -123,7 +123,7 @@ async fn orphans(app: &Arc<App>) -> Result<(), StoreError> {
     });
     let Ok(Ok(old)) = old.await else { return Ok(()) };
     for id in old {
-        if app.store.get(id, &Scope::All).await?.is_none() {
+        if app.store.queue.get(id, &Scope::All).await?.is_none() {
             let files = app.files.clone();
             let _ = tokio::task::spawn_blocking(move || files.remove_task(id)).await;
         }

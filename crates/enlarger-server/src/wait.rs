@@ -21,9 +21,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// # Errors
 /// 404 when there is no such task for this scope.
 pub(crate) async fn until(app: &App, scope: &Scope, id: Uuid, deadline: Instant, within: f64) -> ApiResult<Task> {
-    let mut changes = app.store.changes();
+    let mut changes = app.store.queue.changes();
     loop {
-        let task = app.store.get(id, scope).await?.ok_or_else(ApiError::no_task)?;
+        let task = app.store.queue.get(id, scope).await?.ok_or_else(ApiError::no_task)?;
         let over = task.state.is_terminal() || Instant::now() >= deadline || app.stop.is_cancelled();
         if over || (within.is_finite() && seconds_left(app, &task).await? >= within) {
             return Ok(task);

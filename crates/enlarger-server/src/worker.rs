@@ -47,9 +47,9 @@ pub(crate) async fn run(app: Arc<App>) {
 }
 
 async fn slot_loop(app: Arc<App>, worker: String) {
-    let mut changes = app.store.changes();
+    let mut changes = app.store.queue.changes();
     while !app.stop.is_cancelled() {
-        match app.store.claim(&worker, lease(&app)).await {
+        match app.store.queue.claim(&worker, lease(&app)).await {
             Ok(Some(task)) => {
                 work(&app, task).await;
                 let files = app.files.clone();
@@ -117,9 +117,9 @@ async fn work(app: &Arc<App>, task: Task) {
         End::Done(done) => finish(app, &held, *done).await,
         End::Failed(error, retry) => {
             tracing::info!(task = %held.task, code = error.code, message = error.message, "task failed");
-            persist(app, || app.store.fail(&held, error.clone(), retry)).await.map(|_| "failed")
+            persist(app, || app.store.queue.fail(&held, error.clone(), retry)).await.map(|_| "failed")
         }
-        End::Interrupted | End::NoRoom => persist(app, || app.store.release(&held)).await.map(|_| "released"),
+        End::Interrupted | End::NoRoom => persist(app, || app.store.queue.release(&held)).await.map(|_| "released"),
         End::Lost => Err(StoreError::LeaseLost(held.task)),
     };
     let outcome = outcome.unwrap_or("lost");
@@ -257,7 +257,7 @@ fn pixels(app: &App, task: &Task, job: Job, watch: &Watching) -> End {
 
 /// Keeps the lease and reports progress, until there is a reason to stop.
 async fn hold(app: &Arc<App>, held: &Lease, watch: &Watching) -> End {
-    let mut changes = app.store.changes();
+    let mut changes = app.store.queue.changes();
     let mut last_written: Option<Value> = None;
     let mut last_beat = Instant::now();
     let mut deadline = None;
@@ -280,7 +280,7 @@ async fn hold(app: &Arc<App>, held: &Lease, watch: &Watching) -> End {
         if progress == last_written && last_beat.elapsed() < lease(app) / 3 {
             continue;
         }
-        match app.store.heartbeat(held, lease(app), Report { progress: progress.clone(), plan: None }).await {
+        match app.store.queue.heartbeat(held, lease(app), Report { progress: progress.clone(), plan: None }).await {
             Ok(Beat::Alive) => (last_written, last_beat) = (progress, Instant::now()),
             Ok(Beat::GiveWay) => {
                 tracing::info!(task = %held.task, "nobody asks for the task any more, others go first");
@@ -315,11 +315,13 @@ async fn finish(
             tracing::error!(task = %held.task, ?size, ?written, "the result could not be stored");
             discard(&app.files, &keys).await;
             if matches!(&written, Ok(Err(error)) if no_room(error)) {
-                return persist(app, || app.store.release(held)).await.map(|_| "released");
+                return persist(app, || app.store.queue.release(held)).await.map(|_| "released");
             }
             let error =
                 TaskError::new("storage", "the result could not be stored").with_hint("check the server's disk");
-            return persist(app, || app.store.fail(held, error.clone(), Retry::After(PAUSE))).await.map(|_| "failed");
+            return persist(app, || app.store.queue.fail(held, error.clone(), Retry::After(PAUSE)))
+                .await
+                .map(|_| "failed");
         }
     };
     let made = Made {
@@ -337,8 +339,8 @@ async fn finish(
     let result = json!(made);
     let committed = async {
         let report = Report { progress: None, plan: Some(finished.plan) };
-        match persist(app, || app.store.heartbeat(held, lease(app), report.clone())).await? {
-            Beat::Alive | Beat::GiveWay => persist(app, || app.store.complete(held, result.clone())).await,
+        match persist(app, || app.store.queue.heartbeat(held, lease(app), report.clone())).await? {
+            Beat::Alive | Beat::GiveWay => persist(app, || app.store.queue.complete(held, result.clone())).await,
             Beat::Cancelled | Beat::Lost => Err(StoreError::LeaseLost(held.task)),
         }
     };

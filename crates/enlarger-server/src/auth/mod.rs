@@ -17,7 +17,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use enlarger_tasks::{Scope, TaskStore};
+use enlarger_tasks::{ApiKeys, Scope};
 use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::HashMapStateStore};
 use uuid::Uuid;
 
@@ -60,20 +60,20 @@ impl Caller {
 /// Checks credentials and rates.
 pub(crate) struct Authority {
     required: bool,
-    store: Arc<dyn TaskStore>,
+    keys: Arc<dyn ApiKeys>,
     tokens: Option<jwt::Tokens>,
     rates: RateLimiter<String, HashMapStateStore<String>, DefaultClock>,
     noted: Mutex<HashMap<Uuid, Instant>>,
 }
 
 impl Authority {
-    pub fn new(config: &Config, store: Arc<dyn TaskStore>) -> Result<Self, ConfigError> {
+    pub fn new(config: &Config, keys: Arc<dyn ApiKeys>) -> Result<Self, ConfigError> {
         let per_second = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::per_second(per_second).allow_burst(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
         Ok(Self {
             required: config.asks_for_credentials(),
-            store,
+            keys,
             tokens: jwt::Tokens::new(config)?,
             rates: RateLimiter::hashmap(quota),
             noted: Mutex::default(),
@@ -110,9 +110,9 @@ impl Authority {
     /// Whose credential this is.
     async fn known(&self, credential: &str) -> ApiResult<Option<Caller>> {
         if credential.starts_with(keys::START) {
-            let Some(key) = keys::verify(&*self.store, credential).await? else { return Ok(None) };
+            let Some(key) = keys::verify(&*self.keys, credential).await? else { return Ok(None) };
             if self.should_note(key.id) {
-                self.store.key_used(key.id).await?;
+                self.keys.used(key.id).await?;
             }
             return Ok(Some(Caller { owner: Some(key.id.to_string()), admin: keys::is_admin(&key) }));
         }

@@ -177,7 +177,7 @@ pub(crate) async fn submit_request(
 ) -> ApiResult<Response> {
     known(&owner, &model)?;
     let accepted = submit(&app, &caller, &headers, body, read_v2, QUEUED).await?;
-    let place = app.store.queue_place(accepted.task.id).await?;
+    let place = app.store.queue.queue_place(accepted.task.id).await?;
     let queued = QueuedRequest {
         request_id: accepted.task.id,
         status: QueueStatus::InQueue,
@@ -191,7 +191,7 @@ pub(crate) async fn submit_request(
 async fn find(app: &App, caller: &Caller, owner: &str, model: &str, id: &str) -> ApiResult<Task> {
     known(owner, model)?;
     let id: Uuid = id.parse().map_err(|_| ApiError::no_task())?;
-    let task = app.store.get(id, &caller.scope()).await?.filter(|task| task.kind == kind::PRECISION_V2);
+    let task = app.store.queue.get(id, &caller.scope()).await?.filter(|task| task.kind == kind::PRECISION_V2);
     task.ok_or_else(ApiError::no_task)
 }
 
@@ -201,7 +201,7 @@ async fn queued(app: &App, task: &Task) -> ApiResult<QueuedRequest> {
         TaskState::InProgress => QueueStatus::InProgress,
         _ => QueueStatus::Completed,
     };
-    let place = if status == QueueStatus::InQueue { app.store.queue_place(task.id).await? } else { None };
+    let place = if status == QueueStatus::InQueue { app.store.queue.queue_place(task.id).await? } else { None };
     let error_type = error_type(task);
     let detail = task.error.as_ref().filter(|_| error_type.is_some()).map(|error| error.message.clone());
     Ok(QueuedRequest {
@@ -290,7 +290,7 @@ pub(crate) async fn cancel(
     Path((owner, model, id)): Path<(String, String, String)>,
 ) -> ApiResult<Response> {
     let task = find(&app, &caller, &owner, &model, &id).await?;
-    match app.store.cancel(task.id, &caller.scope()).await? {
+    match app.store.queue.cancel(task.id, &caller.scope()).await? {
         Cancelled::Done(task) => Ok(Json(queued(&app, &task).await?).into_response()),
         Cancelled::AlreadyDone(_) => {
             let body = Json(json!({ "status": "ALREADY_COMPLETED", "message": "the run was done before" }));

@@ -103,7 +103,7 @@ async fn announce(app: &App, caller: &Caller, file_name: String, content_type: O
     // Random, since it stands in an address.
     let id = Uuid::new_v4();
     let new = NewObject { id, owner: caller.owner.clone(), file_name, content_type, expires_at };
-    Ok(app.store.object_create(new).await?)
+    Ok(app.store.objects.create(new).await?)
 }
 
 /// Announces files.
@@ -253,7 +253,7 @@ pub(crate) async fn list_uploads(
     let query = paging.query(Vec::new())?;
     let base = app.base(&headers);
     let now = Timestamp::now();
-    let objects = app.store.object_list(query.page, query.per_page, &caller.scope()).await?;
+    let objects = app.store.objects.list(query.page, query.per_page, &caller.scope()).await?;
     let file = |object: Object| UploadedFile {
         file_id: object.id,
         asset_url: format!("{base}{}", app.signer.path(&Key::Object(object.id), Right::Read, object.expires_at)),

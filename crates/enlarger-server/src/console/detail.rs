@@ -114,7 +114,7 @@ impl TaskDetail {
     /// # Errors
     /// If the store fails.
     pub async fn of(app: &App, task: &Task, base: &str) -> ApiResult<Self> {
-        let place = if task.state == TaskState::Created { app.store.queue_place(task.id).await? } else { None };
+        let place = if task.state == TaskState::Created { app.store.queue.queue_place(task.id).await? } else { None };
         let (job, made) = (job_of(task)?, made_of(task)?);
         let present = task.files == Files::Present;
         let url = |key: Key| app.file_url(base, task, &key);

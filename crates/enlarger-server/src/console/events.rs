@@ -103,7 +103,7 @@ impl Teller {
 
     async fn until_over(&mut self) -> Result<(), Over> {
         // Subscribed before the first look, so that nothing falls between.
-        let (mut changes, mut deleted) = (self.app.store.changes(), self.app.deleted.subscribe());
+        let (mut changes, mut deleted) = (self.app.store.queue.changes(), self.app.deleted.subscribe());
         self.look().await?;
         let mut looked = Instant::now();
         let mut changed: Vec<Uuid> = Vec::new();
@@ -154,7 +154,7 @@ impl Teller {
         let states = vec![TaskState::Created, TaskState::InProgress];
         let query = ListQuery { states, per_page: LIVE, ..ListQuery::default() };
         // A store that is not available now will be at the next look.
-        let Ok(page) = self.app.store.list(&query, &self.scope).await else { return Ok(()) };
+        let Ok(page) = self.app.store.queue.list(&query, &self.scope).await else { return Ok(()) };
         let ended: Vec<Uuid> =
             self.told.keys().filter(|id| !page.tasks.iter().any(|task| task.id == **id)).copied().collect();
         for task in &page.tasks {
@@ -167,7 +167,7 @@ impl Teller {
     }
 
     async fn tell_id(&mut self, id: Uuid) -> Result<(), Over> {
-        match self.app.store.get(id, &self.scope).await {
+        match self.app.store.queue.get(id, &self.scope).await {
             Ok(Some(task)) => self.tell(&task).await,
             Ok(None) => {
                 self.told.remove(&id);

@@ -51,7 +51,7 @@ pub(crate) struct CreatedKey {
 )]
 pub(crate) async fn list((State(app), axum::Extension(caller), _): Parts) -> ApiResult<Json<KeyList>> {
     caller.require_admin()?;
-    Ok(Json(KeyList { keys: keys::list(&*app.store).await?.iter().map(keys::describe).collect() }))
+    Ok(Json(KeyList { keys: keys::list(&*app.store.api_keys).await?.iter().map(keys::describe).collect() }))
 }
 
 #[utoipa::path(
@@ -75,7 +75,7 @@ pub(crate) async fn create(
         fields.reject("name", format!("must have 1 to {LONGEST_NAME} characters"));
     }
     fields.done()?;
-    let new = keys::create(&*app.store, &name.unwrap_or_default(), admin).await?;
+    let new = keys::create(&*app.store.api_keys, &name.unwrap_or_default(), admin).await?;
     Ok((StatusCode::CREATED, Json(CreatedKey { info: keys::describe(&new.stored), key: new.key })))
 }
 
@@ -93,8 +93,8 @@ pub(crate) async fn revoke(
 ) -> ApiResult<StatusCode> {
     caller.require_admin()?;
     let id: Option<Uuid> = id.parse().ok();
-    let key = keys::list(&*app.store).await?.into_iter().find(|key| Some(key.id) == id);
+    let key = keys::list(&*app.store.api_keys).await?.into_iter().find(|key| Some(key.id) == id);
     let key = key.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such key"))?;
-    keys::revoke(&*app.store, &key.prefix).await?;
+    keys::revoke(&*app.store.api_keys, &key.prefix).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -113,8 +113,8 @@ pub(crate) async fn status(State(app): State<Arc<App>>, headers: HeaderMap) -> A
 
 async fn inside(app: &Arc<App>) -> ApiResult<Inside> {
     let config = &app.config;
-    let counts = app.store.counts().await?;
-    let written = app.store.ping().await;
+    let counts = app.store.upkeep.counts().await?;
+    let written = app.store.upkeep.ping().await;
     let (machine, storage, disk) = app.blocking(|app| Ok((machine_status(app), storage(app), disk(app)))).await?;
     let database = Check {
         name: "database",

@@ -78,7 +78,7 @@ pub(crate) async fn list(
 ) -> ApiResult<Json<TaskPage>> {
     let mut query = paging.query(Vec::new())?;
     query.states = states(filter.status.as_deref())?;
-    let page = app.store.list(&query, &caller.scope()).await?;
+    let page = app.store.queue.list(&query, &caller.scope()).await?;
     let base = app.base(&headers);
     let mut tasks = Vec::with_capacity(page.tasks.len());
     for task in &page.tasks {
@@ -102,7 +102,7 @@ fn states(words: Option<&str>) -> ApiResult<Vec<TaskState>> {
 /// The task with this id, if the caller may see it.
 pub(crate) async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<Task> {
     let id: Uuid = id.parse().map_err(|_| ApiError::no_task())?;
-    app.store.get(id, &caller.scope()).await?.ok_or_else(ApiError::no_task)
+    app.store.queue.get(id, &caller.scope()).await?.ok_or_else(ApiError::no_task)
 }
 
 #[utoipa::path(
@@ -135,7 +135,7 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> ApiResult<Json<TaskDetail>> {
     let task = find(&app, &caller, &id).await?;
-    match app.store.cancel(task.id, &caller.scope()).await? {
+    match app.store.queue.cancel(task.id, &caller.scope()).await? {
         Cancelled::Done(task) => Ok(Json(TaskDetail::of(&app, &task, &app.base(&headers)).await?)),
         Cancelled::AlreadyDone(_) => Err(ApiError::conflict("already_done", "the task was done before")),
         Cancelled::NotFound => Err(ApiError::no_task()),
@@ -157,7 +157,7 @@ pub(crate) async fn retry(
     Path(id): Path<String>,
 ) -> ApiResult<Json<TaskDetail>> {
     let task = find(&app, &caller, &id).await?;
-    match app.store.retry(task.id, &caller.scope()).await? {
+    match app.store.queue.retry(task.id, &caller.scope()).await? {
         Retried::Queued(task) => Ok(Json(TaskDetail::of(&app, &task, &app.base(&headers)).await?)),
         Retried::NotRetryable(_) => {
             Err(ApiError::conflict("not_retryable", "only failed and cancelled tasks can be run again"))
@@ -185,7 +185,7 @@ pub(crate) async fn delete(
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
     let task = find(&app, &caller, &id).await?;
-    match app.store.delete(task.id, &caller.scope()).await? {
+    match app.store.queue.delete(task.id, &caller.scope()).await? {
         Deleted::Done => {}
         Deleted::StillActive(_) => {
             let error = ApiError::conflict("still_active", "the task is waiting or running");

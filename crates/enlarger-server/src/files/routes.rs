@@ -180,7 +180,7 @@ async fn file_name(app: &App, key: &Key, media_type: &str) -> String {
         Key::Object(id) => return format!("{id}.{extension}"),
         Key::Source(id) | Key::Thumb(id) | Key::Map(id, _) | Key::Result(id, _) => *id,
     };
-    let task = app.store.get(id, &Scope::All).await.ok().flatten();
+    let task = app.store.queue.get(id, &Scope::All).await.ok().flatten();
     let job = task.as_ref().and_then(|task| job_of(task).ok());
     let name = job.as_ref().and_then(|job| job.name.clone()).unwrap_or_else(|| id.to_string());
     let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
@@ -253,7 +253,7 @@ async fn write_object(
     file.flush().await?;
     drop(reader);
     app.blocking(move |app| Ok(app.files.publish(draft, &Key::Object(id))?)).await?;
-    if app.store.object_finish(id, size, None).await?.is_none() {
+    if app.store.objects.finish(id, size, None).await?.is_none() {
         app.blocking(move |app| Ok(app.files.remove(&Key::Object(id))?)).await?;
         return Err(ApiError::not_found());
     }

@@ -115,7 +115,7 @@ async fn get((State(app), Extension(caller), headers): Parts, id: &str, kinds: &
 }
 
 async fn list((State(app), Extension(caller), _): Parts, paging: &Paging, kind: &str) -> ApiResult<Json<TaskList>> {
-    let page = app.store.list(&paging.query(vec![kind.to_owned()])?, &caller.scope()).await?;
+    let page = app.store.queue.list(&paging.query(vec![kind.to_owned()])?, &caller.scope()).await?;
     let data = page.tasks.iter().map(|task| TaskSummary { task_id: task.id, status: task.state.into() }).collect();
     Ok(Json(TaskList { data }))
 }
