@@ -216,11 +216,30 @@ impl Draft {
         self.0.reopen().map(tokio::fs::File::from_std)
     }
 
+    /// Makes what was written durable, and moves it to a path on the same disk that must be free.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if it is not.
+    pub fn persist_new(self, path: &Path) -> io::Result<()> {
+        self.0.as_file().sync_all()?;
+        self.0.persist_noclobber(path).map(drop).map_err(|error| error.error)
+    }
+
     /// Makes what was written durable, and moves it to a path on the same disk.
     pub(crate) fn persist(self, path: &Path) -> io::Result<()> {
         self.0.as_file().sync_all()?;
         self.0.persist(path).map(drop).map_err(|error| error.error)
     }
+}
+
+/// Maps a draft of another process, which must have finished it.
+///
+/// # Errors
+/// If there is none, or it cannot be mapped.
+pub fn map_draft(path: &Path) -> io::Result<Mmap> {
+    let file = fs::File::open(path)?;
+    // SAFETY: by contract nobody writes to the file any more, and deletion only unlinks.
+    unsafe { Mmap::map(&file) }
 }
 
 impl Write for Draft {

@@ -13,6 +13,7 @@ use std::{
     sync::Mutex,
 };
 
+use enlarger_blobs::{Cramped, LOOK_FOR_ROOM, Scratch, no_room};
 use enlarger_image::{EncodeOptions, MetadataPolicy};
 use enlarger_pipeline::{Enlarger, Output, PipelineError, Progress, Watch};
 use enlarger_tasks::TaskError;
@@ -21,7 +22,6 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    files::{Cramped, Files, LOOK_FOR_ROOM, no_room},
     job::{Job, SourceFacts, Terms, check_size},
     worker::Watching,
 };
@@ -32,11 +32,8 @@ pub const COMMAND: &str = "run-apart";
 /// A picture to be enlarged.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
-    /// The file with the picture.
-    pub source: PathBuf,
-    /// The files to write; they exist and are empty.
-    pub result: PathBuf,
-    pub map: PathBuf,
+    /// For a process of its own: the drafts with the picture, for the result and for the map.
+    pub drafts: Option<[PathBuf; 3]>,
     /// The endpoint that the task came by.
     pub endpoint: String,
     pub job: Job,
@@ -147,12 +144,12 @@ pub(crate) struct Patient<'a, W> {
     out: W,
     watch: &'a dyn Watch,
     /// Told of the waiting.
-    files: Option<&'a Files>,
+    scratch: Option<&'a Scratch>,
 }
 
 impl<'a, W> Patient<'a, W> {
-    pub fn new(out: W, watch: &'a dyn Watch, files: Option<&'a Files>) -> Self {
-        Self { out, watch, files }
+    pub fn new(out: W, watch: &'a dyn Watch, scratch: Option<&'a Scratch>) -> Self {
+        Self { out, watch, scratch }
     }
 }
 
@@ -166,7 +163,7 @@ impl<W: Write> Write for Patient<'_, W> {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!("the disk is full, waiting for room");
                     }
-                    waiting = waiting.or_else(|| self.files.map(Files::cramped));
+                    waiting = waiting.or_else(|| self.scratch.map(Scratch::cramped));
                     std::thread::sleep(LOOK_FOR_ROOM);
                 }
                 other => return other,
@@ -249,9 +246,11 @@ pub fn run(enlarger: &Enlarger) -> io::Result<()> {
     });
     let teller = Teller::default();
     let made = catch_unwind(AssertUnwindSafe(|| {
-        let bytes = crate::files::map(&order.source).map_err(|error| storage(&error))?;
+        let [source, result, map] =
+            order.drafts.as_ref().ok_or_else(|| storage(&io::ErrorKind::InvalidInput.into()))?;
+        let bytes = enlarger_blobs::map_draft(source).map_err(|error| storage(&error))?;
         let open = |path| std::fs::OpenOptions::new().read(true).write(true).open(path);
-        let [result, map] = [open(&order.result), open(&order.map)];
+        let [result, map] = [open(result), open(map)];
         let mut result = Patient::new(result.map_err(|error| storage(&error))?, &teller, None);
         let mut map = Patient::new(map.map_err(|error| storage(&error))?, &teller, None);
         enlarge(enlarger, &order, &bytes, [&mut result, &mut map], &teller)

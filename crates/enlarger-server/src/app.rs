@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::http::HeaderMap;
+use enlarger_blobs::{BlobStore, Key, Right, Scratch};
 use enlarger_egress::Policy;
 use enlarger_pipeline::Enlarger;
 use enlarger_tasks::{Store, Task};
@@ -16,10 +17,7 @@ use crate::{
     body::Bodies,
     config::Config,
     error::{ApiError, ApiResult},
-    files::{
-        Files, Key, Reads,
-        signed::{Right, Signer},
-    },
+    files::{Reads, signed::Signer},
     http,
     polls::Polls,
 };
@@ -28,7 +26,8 @@ use crate::{
 pub(crate) struct App {
     pub config: Config,
     pub store: Store,
-    pub files: Files,
+    pub blobs: Arc<dyn BlobStore>,
+    pub scratch: Scratch,
     pub signer: Signer,
     pub auth: Authority,
     pub bodies: Bodies,

@@ -1,8 +1,9 @@
 //! Reading bodies: capped, timed, and large ones to disk instead of memory.
 
-use std::{ops::Deref, path::Path, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{body::Body, http::StatusCode};
+use enlarger_blobs::Scratch;
 use futures_util::StreamExt;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
@@ -73,11 +74,11 @@ impl Bodies {
         Reader { body, bodies: self, started: Instant::now(), received: 0, limit_mb, place: None }
     }
 
-    /// Reads a whole body; what is large goes to a nameless file in `folder`.
+    /// Reads a whole body; what is large goes to a nameless file.
     ///
     /// # Errors
     /// 413 over the limit, 408 when it comes too slowly, 503 when too many large bodies are being read.
-    pub async fn spool(&self, body: Body, limit_mb: u64, folder: &Path) -> ApiResult<Spooled> {
+    pub async fn spool(&self, body: Body, limit_mb: u64, scratch: &Scratch) -> ApiResult<Spooled> {
         let mut reader = self.reader(body, limit_mb);
         let mut hash = Sha256::new();
         let mut memory = Vec::new();
@@ -89,7 +90,7 @@ impl Bodies {
             } else {
                 memory.extend_from_slice(&chunk);
                 if memory.len() > IN_MEMORY {
-                    let mut file = tokio::fs::File::from_std(tempfile::tempfile_in(folder)?);
+                    let mut file = tokio::fs::File::from_std(scratch.nameless()?);
                     file.write_all(&std::mem::take(&mut memory)).await?;
                     disk = Some(file);
                 }

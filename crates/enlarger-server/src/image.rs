@@ -6,12 +6,15 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use bytes::Bytes;
+use enlarger_blobs::{Draft, Key};
+use tokio::runtime::Handle;
 
 use crate::{
     app::App,
     error::ApiResult,
     fields::Fields,
-    files::{Draft, Key, signed::BadAddress},
+    files::signed::BadAddress,
     job::{SourceFacts, limits},
 };
 
@@ -20,7 +23,7 @@ pub(crate) enum Picture {
     /// It came with the request.
     Sent(Draft, SourceFacts),
     /// It lies here already.
-    Ours(Key, SourceFacts),
+    Ours { key: Key, bytes: Bytes, facts: SourceFacts },
     /// It lies elsewhere, and nothing is known of it.
     Remote(String),
 }
@@ -36,7 +39,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 const FORMS: &str = "must be base64 of a picture, a data: URI or an http(s) URL";
 
-/// Reads the field; what is wrong with it is noted, and `None` then.
+/// Reads the field, on a thread that may wait; what is wrong with it is noted, and `None` then.
 ///
 /// # Errors
 /// Only if it could not be stored.
@@ -75,7 +78,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, app: &App, base: &str) -> ApiResult<
 
 /// Decodes base64 into a draft.
 fn sent(fields: &mut Fields<'_>, app: &App, token: &str, skip: usize) -> ApiResult<Option<Picture>> {
-    let mut draft = app.files.draft()?;
+    let mut draft = app.scratch.draft()?;
     let mut digits = Vec::with_capacity(CHUNK);
     let mut bytes = Vec::with_capacity(CHUNK);
     let mut total = 0;
@@ -140,8 +143,8 @@ fn address(fields: &mut Fields<'_>, app: &App, base: &str, raw: &str) -> ApiResu
             });
         }
     };
-    match app.files.map(&key) {
-        Ok(bytes) => Ok(facts(fields, app, &bytes).map(|facts| Picture::Ours(key, facts))),
+    match Handle::current().block_on(app.blobs.map(&key)) {
+        Ok(bytes) => Ok(facts(fields, app, &bytes).map(|facts| Picture::Ours { key, bytes, facts })),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let hint = "send the bytes with PUT to the upload_url first";
             fields.reject_with("image", "cannot be used: there is no file at its address", Some(hint));

@@ -40,6 +40,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use enlarger_blobs::{BlobStore, Scratch};
 use enlarger_pipeline::Enlarger;
 use enlarger_tasks::{Store, StoreConfig, StoreError, SystemClock, sqlite};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -99,6 +100,12 @@ pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
     Ok(enlarger_tasks::open_store(&url, limits, Arc::new(SystemClock)).await?)
 }
 
+/// The files, and where drafts of them are written: on the same disk.
+async fn open_files(folder: &Path) -> io::Result<(Arc<dyn BlobStore>, Scratch)> {
+    let blobs = enlarger_blobs::open_blobs(&enlarger_blobs::folder::url_of(folder)?).await?;
+    Ok((blobs, Scratch::open(&folder.join("tmp"))?))
+}
+
 /// Serves until `stop` is cancelled, then drains and returns. `listener` is bound by the caller, so that a test can ask for
 /// any free port. `ready` is called once, when nothing can keep it from answering any more.
 ///
@@ -112,10 +119,11 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let store = open_store(&config).await?;
-    let files =
-        files::Files::open(&config.data_dir.join("files")).map_err(io_error("cannot open the folder of files"))?;
-    let secret = signing_key(&config.data_dir.join("signing.key"), &files.tmp())
-        .map_err(io_error("cannot read the signing key"))?;
+    let folder = config.data_dir.join("files");
+    let opened = io_error("cannot open the folder of files");
+    let (blobs, scratch) = open_files(&folder).await.map_err(opened)?;
+    let secret =
+        signing_key(&config.data_dir.join("signing.key"), &scratch).map_err(io_error("cannot read the signing key"))?;
     let webhooks = outbox::webhooks(&config)?;
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
@@ -136,7 +144,8 @@ pub async fn serve(
         started: std::time::Instant::now(),
         stop: stop.clone(),
         store,
-        files,
+        blobs,
+        scratch,
         enlarger,
         metrics,
         config,
@@ -204,8 +213,9 @@ async fn health() -> Response {
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let stored = app.store.upkeep.ping().await.map_err(ApiError::from);
-    let written = app.blocking(|app| app.files.room().map_err(ApiError::from)).await;
-    match stored.and(written) {
+    let written = app.blocking(|app| app.scratch.room().map_err(ApiError::from)).await;
+    let published = app.blobs.ping().await.map_err(ApiError::from);
+    match stored.and(written).and(published) {
         Ok(()) if !app.stop.is_cancelled() => axum::Json(json!({ "status": "ready" })).into_response(),
         Ok(()) => ApiError::unavailable("the server is stopping").into_response(),
         Err(error) => error.into_response(),
@@ -223,7 +233,7 @@ async fn scrape(State(app): State<Arc<App>>) -> Response {
 }
 
 /// The key that addresses are signed with: made once, readable by this user only.
-fn signing_key(path: &Path, tmp: &Path) -> io::Result<[u8; 32]> {
+fn signing_key(path: &Path, scratch: &Scratch) -> io::Result<[u8; 32]> {
     let read = || {
         let bytes = std::fs::read(path)?;
         bytes.try_into().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it does not have 32 bytes"))
@@ -232,12 +242,11 @@ fn signing_key(path: &Path, tmp: &Path) -> io::Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    let mut draft = tempfile::NamedTempFile::new_in(tmp)?;
+    let mut draft = scratch.draft()?;
     io::Write::write_all(&mut draft, &auth::keys::random::<32>())?;
-    draft.as_file().sync_all()?;
     // Of processes that start together one wins, and all read what it wrote.
-    match draft.persist_noclobber(path) {
-        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+    match draft.persist_new(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => read(),
     }
 }

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header::HeaderName},
     response::Response,
 };
+use enlarger_blobs::Key;
 use enlarger_pipeline::{PipelineError, Request};
 use enlarger_tasks::{Idempotency, NewTask, Reserved, Submitted, Task};
 use uuid::Uuid;
@@ -16,7 +17,6 @@ use crate::{
     auth::Caller,
     error::{ApiError, ApiResult},
     fields::Fields,
-    files::Key,
     image::{self, Picture},
     job::{self, Input, Job, OutputFile, SourceFacts, Terms, check_size, kind},
     poller::{COMFYUI, Promise},
@@ -62,7 +62,7 @@ pub(crate) async fn submit(
     read: Read,
     endpoint: &'static str,
 ) -> ApiResult<Accepted> {
-    let body = app.bodies.spool(body, app.config.max_body_mb, &app.files.tmp()).await?;
+    let body = app.bodies.spool(body, app.config.max_body_mb, &app.scratch).await?;
     let mut idempotency = idempotency(headers, endpoint, &body.hash)?;
     let owner = caller.owner.as_deref();
     if let Some(key) = &mut idempotency {
@@ -92,15 +92,17 @@ async fn accept(
     let reservation = idempotency.as_ref().and_then(|key| key.reservation);
     let prepared = app.reading(move |app| prepare(app, id, owner, base, &body, read)).await;
     let accepted = match prepared {
-        Ok(new) => {
+        Ok((new, picture)) => {
             let polled = polled && new.webhook_url.is_none();
-            enqueue(&app, NewTask { polled, ..new }, idempotency).await
+            match keep(&app, id, picture).await {
+                Ok(()) => enqueue(&app, NewTask { polled, ..new }, idempotency).await,
+                Err(error) => Err(error),
+            }
         }
         Err(error) => Err(error),
     };
     if !matches!(&accepted, Ok(accepted) if accepted.task.id == id) {
-        let files = app.files.clone();
-        let _ = tokio::task::spawn_blocking(move || files.remove_task(id)).await;
+        let _ = app.blobs.delete_task(id).await;
     }
     if let (Err(_), Some(token)) = (&accepted, reservation) {
         app.store.queue.unreserve(token).await?;
@@ -121,28 +123,38 @@ async fn enqueue(app: &App, new: NewTask, idempotency: Option<Idempotency>) -> A
     }
 }
 
-/// Validates everything that needs no pixels, and stores the picture under the task's name.
-fn prepare(app: &App, id: Uuid, owner: Option<String>, base: String, body: &[u8], read: Read) -> ApiResult<NewTask> {
+/// Keeps the picture under the task's name.
+async fn keep(app: &App, id: Uuid, picture: Picture) -> ApiResult<()> {
+    match picture {
+        Picture::Sent(draft, _) => app.blobs.publish(draft, &Key::Source(id)).await?,
+        Picture::Ours { key, .. } => app.blobs.copy(&key, &Key::Source(id)).await?,
+        Picture::Remote(_) => {}
+    }
+    Ok(())
+}
+
+/// Validates everything that needs no pixels.
+fn prepare(
+    app: &App,
+    id: Uuid,
+    owner: Option<String>,
+    base: String,
+    body: &[u8],
+    read: Read,
+) -> ApiResult<(NewTask, Picture)> {
     let mut fields = Fields::parse(body)?;
     let ask = read(&mut fields, app);
     let picture = image::read(&mut fields, app, &base)?;
     let source = match &picture {
-        Some(Picture::Sent(_, facts) | Picture::Ours(_, facts)) => Some(facts.clone()),
+        Some(Picture::Sent(_, facts) | Picture::Ours { facts, .. }) => Some(facts.clone()),
         _ => None,
     };
     let cost = source.as_ref().map_or(UNKNOWN_COST, |source| cost(&mut fields, app, &ask, source));
     fields.done()?;
-    let input = match picture {
-        Some(Picture::Sent(draft, _)) => {
-            app.files.publish(draft, &Key::Source(id))?;
-            Input::Stored
-        }
-        Some(Picture::Ours(key, _)) => {
-            app.files.link(&key, &Key::Source(id))?;
-            Input::Stored
-        }
-        Some(Picture::Remote(url)) => Input::Url(url),
-        None => return Err(ApiError::internal("a picture that was not read was not rejected")),
+    let picture = picture.ok_or_else(|| ApiError::internal("a picture that was not read was not rejected"))?;
+    let input = match &picture {
+        Picture::Sent(..) | Picture::Ours { .. } => Input::Stored,
+        Picture::Remote(url) => Input::Url(url.clone()),
     };
     let job = Job {
         request: ask.request,
@@ -153,7 +165,7 @@ fn prepare(app: &App, id: Uuid, owner: Option<String>, base: String, body: &[u8]
         estimate_seconds: cost,
         filter_nsfw: ask.filter_nsfw,
     };
-    Ok(NewTask {
+    let new = NewTask {
         id,
         owner,
         kind: ask.kind.to_owned(),
@@ -162,7 +174,8 @@ fn prepare(app: &App, id: Uuid, owner: Option<String>, base: String, body: &[u8]
         webhook_url: ask.webhook_url,
         cost,
         polled: false,
-    })
+    };
+    Ok((new, picture))
 }
 
 /// Expected seconds; a result that would be too large is noted.

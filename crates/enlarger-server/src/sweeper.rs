@@ -1,13 +1,16 @@
 //! Deletes what has expired, what processes that died have left, and what there is no room for.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use enlarger_blobs::Key;
 use enlarger_tasks::{Scope, StoreError, TaskState};
 
-use crate::{
-    app::App,
-    files::{Key, sweep_temporary},
-};
+use crate::app::App;
 
 /// How often files are looked at: well below the five minutes within which they must be gone.
 const EVERY: Duration = Duration::from_secs(30);
@@ -56,18 +59,16 @@ pub(crate) async fn sweep(app: &Arc<App>) -> Result<(), StoreError> {
     loop {
         let tasks = app.store.queue.take_expired(BATCH).await?;
         for task in &tasks {
-            let (files, id) = (app.files.clone(), task.id);
-            match tokio::task::spawn_blocking(move || files.remove_task(id)).await {
-                Ok(Ok(())) => app.store.queue.files_deleted(id).await?,
-                failed => tracing::warn!(task = %id, ?failed, "files not deleted, trying again later"),
+            match app.blobs.delete_task(task.id).await {
+                Ok(()) => app.store.queue.files_deleted(task.id).await?,
+                Err(error) => tracing::warn!(task = %task.id, %error, "files not deleted, trying again later"),
             }
         }
         let objects = app.store.objects.take_expired(BATCH).await?;
         for object in &objects {
-            let (files, id) = (app.files.clone(), object.id);
-            match tokio::task::spawn_blocking(move || files.remove(&Key::Object(id))).await {
-                Ok(Ok(())) => app.store.objects.deleted(id).await?,
-                failed => tracing::warn!(object = %id, ?failed, "file not deleted, trying again later"),
+            match app.blobs.delete(&Key::Object(object.id)).await {
+                Ok(()) => app.store.objects.deleted(object.id).await?,
+                Err(error) => tracing::warn!(object = %object.id, %error, "file not deleted, trying again later"),
             }
         }
         if tasks.len() < BATCH as usize && objects.len() < BATCH as usize {
@@ -87,25 +88,24 @@ async fn ended(changes: &mut tokio::sync::broadcast::Receiver<enlarger_tasks::Ch
 /// Deletes the files of the longest finished tasks until all that is left is within the budget.
 async fn keep_to_budget(app: &Arc<App>) -> Result<(), StoreError> {
     let Some(budget) = app.config.disk_budget() else { return Ok(()) };
-    let files = app.files.clone();
-    let mut used = tokio::task::spawn_blocking(move || files.size_of_tasks()).await.unwrap_or_default();
+    let tasks = app.blobs.tasks().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot tell how much is stored");
+        Vec::new()
+    });
+    let mut used: u64 = tasks.iter().map(|blobs| blobs.bytes).sum();
     while used > budget {
         let evicted = app.store.queue.evict_oldest(1, &app.reads.tasks()).await?;
-        let Some(task) = evicted.first() else { break };
-        let (files, id) = (app.files.clone(), task.id);
-        let removed = tokio::task::spawn_blocking(move || {
-            let size = files.size_of_task(id);
-            files.remove_task(id).map(|()| size)
-        });
-        match removed.await {
-            Ok(Ok(size)) => {
+        let Some(id) = evicted.first().map(|task| task.id) else { break };
+        let size = tasks.iter().find(|blobs| blobs.task == id).map_or(0, |blobs| blobs.bytes);
+        match app.blobs.delete_task(id).await {
+            Ok(()) => {
                 tracing::info!(task = %id, size, "files deleted to keep to the disk budget");
                 app.store.queue.files_deleted(id).await?;
                 used = used.saturating_sub(size);
             }
             // It is on the list of those that are to go.
-            failed => {
-                tracing::warn!(task = %id, ?failed, "files not deleted, trying again later");
+            Err(error) => {
+                tracing::warn!(task = %id, %error, "files not deleted, trying again later");
                 break;
             }
         }
@@ -115,18 +115,41 @@ async fn keep_to_budget(app: &Arc<App>) -> Result<(), StoreError> {
 
 /// A process that died between storing a picture and accepting its task leaves a folder that no task knows of.
 async fn orphans(app: &Arc<App>) -> Result<(), StoreError> {
-    let (files, models) = (app.files.clone(), app.config.data_dir.join("models"));
-    let old = tokio::task::spawn_blocking(move || {
-        files.sweep_unfinished()?;
-        sweep_temporary(&models, ORPHAN_AGE)?;
-        files.tasks_older_than(ORPHAN_AGE)
-    });
-    let Ok(Ok(old)) = old.await else { return Ok(()) };
-    for id in old {
-        if app.store.queue.get(id, &Scope::All).await?.is_none() {
-            let files = app.files.clone();
-            let _ = tokio::task::spawn_blocking(move || files.remove_task(id)).await;
+    let (scratch, models) = (app.scratch.clone(), app.config.data_dir.join("models"));
+    let swept = tokio::task::spawn_blocking(move || scratch.sweep().and(sweep_temporary(&models, ORPHAN_AGE)));
+    if let Ok(Err(error)) = swept.await {
+        tracing::warn!(%error, "cannot delete what was left unfinished");
+    }
+    let Ok(tasks) = app.blobs.tasks().await else { return Ok(()) };
+    for blobs in tasks.iter().filter(|blobs| older(blobs.modified, ORPHAN_AGE)) {
+        if app.store.queue.get(blobs.task, &Scope::All).await?.is_none() {
+            let _ = app.blobs.delete_task(blobs.task).await;
         }
     }
     Ok(())
+}
+
+/// Deletes temporary files in a folder of somebody else's that are so old that nobody can be writing them.
+fn sweep_temporary(folder: &Path, age: Duration) -> io::Result<()> {
+    let ignore_missing = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let temporary = entry.file_name().to_str().is_some_and(|name| name.starts_with(".tmp"));
+        let old = entry.metadata().and_then(|data| data.modified()).is_ok_and(|modified| older(modified, age));
+        if temporary && old && entry.file_type()?.is_file() {
+            ignore_missing(fs::remove_file(entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+fn older(time: SystemTime, age: Duration) -> bool {
+    SystemTime::now().duration_since(time).is_ok_and(|passed| passed > age)
 }

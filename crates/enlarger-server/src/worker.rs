@@ -3,6 +3,7 @@
 //! Every write carries the lease. Whoever has lost it drops the work and its files silently: somebody else has the task.
 
 use std::{
+    io::{self, Write as _},
     process::{Child, ExitStatus},
     sync::{
         Arc, Mutex,
@@ -11,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use enlarger_blobs::{Draft, Key, no_room};
 use enlarger_egress::{EgressError, Fetcher};
 use enlarger_pipeline::{Progress, Watch};
 use enlarger_tasks::{Beat, Lease, Report, Retry, StoreError, Task, TaskError, TaskState};
@@ -21,7 +24,6 @@ use uuid::Uuid;
 use crate::{
     apart::{self, Broken, Finished, Order, Patient},
     app::App,
-    files::{Draft, Files, Key, no_room},
     job::{Input, Invented, Job, Made, Terms},
 };
 
@@ -52,12 +54,12 @@ async fn slot_loop(app: Arc<App>, worker: String) {
         match app.store.queue.claim(&worker, lease(&app)).await {
             Ok(Some(task)) => {
                 work(&app, task).await;
-                let files = app.files.clone();
-                let room = tokio::task::spawn_blocking(move || files.room()).await;
+                let scratch = app.scratch.clone();
+                let room = tokio::task::spawn_blocking(move || scratch.room()).await;
                 if matches!(room, Ok(Err(error)) if no_room(&error)) {
                     tokio::select! {
                         () = app.stop.cancelled() => {}
-                        () = app.files.wait_for_room() => {}
+                        () = app.scratch.wait_for_room() => {}
                     }
                 }
             }
@@ -125,12 +127,21 @@ async fn work(app: &Arc<App>, task: Task) {
     let outcome = outcome.unwrap_or("lost");
     if matches!(outcome, "completed" | "failed") {
         // What attempts have made that were killed before they could say so.
-        let (files, (id, attempt)) = (app.files.clone(), (held.task, held.attempt));
-        let _ = tokio::task::spawn_blocking(move || files.keep_attempt(id, attempt)).await;
+        let _ = keep_attempt(app, held.task, held.attempt).await;
     }
     tracing::info!(task = %held.task, outcome, seconds = started.elapsed().as_secs_f64(), "task ended");
     metrics::counter!("enlarger_attempts_total", "outcome" => outcome).increment(1);
     metrics::histogram!("enlarger_attempt_seconds").record(started.elapsed().as_secs_f64());
+}
+
+/// Deletes what earlier attempts than this one have made of a task.
+async fn keep_attempt(app: &App, task: Uuid, attempt: u32) -> io::Result<()> {
+    for key in app.blobs.list(task).await? {
+        if key.attempt().is_some_and(|by| by < attempt) {
+            app.blobs.delete(&key).await?;
+        }
+    }
+    Ok(())
 }
 
 /// One attempt, begun anew as often as the disk is full: that is nobody's fault, and the lease is held meanwhile.
@@ -139,7 +150,7 @@ async fn until_there_is_room(app: &Arc<App>, task: &Task, watch: &Arc<Watching>)
         match attempt(app, task, watch).await {
             End::NoRoom => {
                 tracing::warn!(task = %task.id, "the disk is full, waiting for room");
-                app.files.wait_for_room().await;
+                app.scratch.wait_for_room().await;
             }
             end => return end,
         }
@@ -162,12 +173,16 @@ async fn attempt(app: &Arc<App>, task: &Task, watch: &Arc<Watching>) -> End {
     {
         return end;
     }
+    let source = match app.blobs.map(&Key::Source(task.id)).await {
+        Ok(source) => source,
+        Err(error) => return storage("read", &error),
+    };
     let (done, result) = oneshot::channel();
     let busy = watch.running.clone().write_owned().await;
     let (app, task, watch) = (app.clone(), task.clone(), watch.clone());
     let spawned = std::thread::Builder::new().name("job".into()).spawn(move || {
         // A mistake in a decoder or kernel costs this attempt and nothing else.
-        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pixels(&app, &task, job, &watch)));
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pixels(&app, &task, job, &source, &watch)));
         drop(busy);
         let _ = done.send(end.unwrap_or_else(|_| ended_badly(&task, apart::panicked())));
     });
@@ -187,7 +202,7 @@ fn ended_badly(task: &Task, why: Broken) -> End {
     }
 }
 
-fn storage(what: &str, error: &std::io::Error) -> End {
+fn storage(what: &str, error: &io::Error) -> End {
     if no_room(error) {
         return End::NoRoom;
     }
@@ -201,15 +216,15 @@ fn storage(what: &str, error: &std::io::Error) -> End {
 async fn fetch(app: &Arc<App>, task: &Task, url: &str) -> Result<(), End> {
     let key = Key::Source(task.id);
     // An earlier attempt may have fetched it.
-    if app.files.path(&key).exists() {
+    let disk = |error: io::Error| storage("stored", &error);
+    if app.blobs.exists(&key).await.map_err(disk)? {
         return Ok(());
     }
-    let disk = |error: std::io::Error| storage("stored", &error);
-    let draft = app.files.draft().map_err(disk)?;
+    let draft = app.scratch.draft().map_err(disk)?;
     let mut file = draft.reopen().map_err(disk)?;
     let fetcher = Fetcher::new(app.policy.clone());
     fetcher.fetch(url, app.config.max_body_mb << 20, &mut file).await.map_err(|error| {
-        let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded].map(|kind| kind.to_string());
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].map(|kind| kind.to_string());
         if matches!(&error, EgressError::Store(why) if full.contains(why)) {
             return End::NoRoom;
         }
@@ -217,37 +232,31 @@ async fn fetch(app: &Arc<App>, task: &Task, url: &str) -> Result<(), End> {
         let told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
         End::Failed(told, if error.is_retryable() { Retry::After(PAUSE) } else { Retry::Never })
     })?;
-    let files = app.files.clone();
-    let published = tokio::task::spawn_blocking(move || files.publish(draft, &key)).await;
-    published.unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())).map_err(disk)
+    app.blobs.publish(draft, &key).await.map_err(disk)
 }
 
 /// From the picture to its result. Uses all cores, and blocks.
-fn pixels(app: &App, task: &Task, job: Job, watch: &Watching) -> End {
-    let drafts = app.files.draft().and_then(|result| Ok((result, app.files.draft()?)));
+fn pixels(app: &App, task: &Task, job: Job, source: &Bytes, watch: &Watching) -> End {
+    let drafts = app.scratch.draft().and_then(|result| Ok((result, app.scratch.draft()?)));
     let (mut result, mut map) = match drafts {
         Ok(drafts) => drafts,
         Err(error) => return storage("written", &error),
     };
-    let order = Order {
-        source: app.files.path(&Key::Source(task.id)),
-        result: result.path().to_owned(),
-        map: map.path().to_owned(),
-        endpoint: task.kind.clone(),
-        job,
-        terms: Terms::of(&app.config),
-    };
+    let mut order = Order { drafts: None, endpoint: task.kind.clone(), job, terms: Terms::of(&app.config) };
     // It was there when a worker died.
     let suspect = task.failures > 0;
     let finished = if suspect {
-        apart::carry_out(app, &order, watch)
-    } else {
-        let bytes = match app.files.map(&Key::Source(task.id)) {
-            Ok(bytes) => bytes,
+        // The other process has no store to read from.
+        let copied = app.scratch.draft().and_then(|mut copy| copy.write_all(source).map(|()| copy));
+        let copy = match copied {
+            Ok(copy) => copy,
             Err(error) => return storage("read", &error),
         };
-        let patient = |draft| Patient::new(draft, watch, Some(&app.files));
-        apart::enlarge(&app.enlarger, &order, &bytes, [&mut patient(&mut result), &mut patient(&mut map)], watch)
+        order.drafts = Some([&copy, &result, &map].map(|draft| draft.path().to_owned()));
+        apart::carry_out(app, &order, watch)
+    } else {
+        let patient = |draft| Patient::new(draft, watch, Some(&app.scratch));
+        apart::enlarge(&app.enlarger, &order, source, [&mut patient(&mut result), &mut patient(&mut map)], watch)
     };
     match finished {
         Ok(finished) => End::Done(Box::new(Done { finished, result, map })),
@@ -301,20 +310,18 @@ async fn finish(
 ) -> Result<&'static str, StoreError> {
     let file = format!("result-{}.{}", held.attempt, finished.extension);
     let keys = [Key::Result(held.task, file.clone()), Key::Map(held.task, held.attempt)];
-    let size = std::fs::metadata(result.path()).map(|data| data.len());
-    let files = app.files.clone();
-    let names = keys.clone();
-    let written = tokio::task::spawn_blocking(move || {
-        files.publish(result, &names[0])?;
-        files.publish(map, &names[1])
-    })
-    .await;
-    let bytes = match (size, written) {
-        (Ok(bytes), Ok(Ok(()))) => bytes,
-        (size, written) => {
-            tracing::error!(task = %held.task, ?size, ?written, "the result could not be stored");
-            discard(&app.files, &keys).await;
-            if matches!(&written, Ok(Err(error)) if no_room(error)) {
+    let written = async {
+        let bytes = result.size()?;
+        app.blobs.publish(result, &keys[0]).await?;
+        app.blobs.publish(map, &keys[1]).await?;
+        Ok::<_, io::Error>(bytes)
+    };
+    let bytes = match written.await {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::error!(task = %held.task, %error, "the result could not be stored");
+            discard(app, &keys).await;
+            if no_room(&error) {
                 return persist(app, || app.store.queue.release(held)).await.map(|_| "released");
             }
             let error =
@@ -346,14 +353,15 @@ async fn finish(
     };
     let committed = committed.await;
     if committed.is_err() {
-        discard(&app.files, &keys).await;
+        discard(app, &keys).await;
     }
     committed.map(|_| "completed")
 }
 
-async fn discard(files: &Files, keys: &[Key]) {
-    let (files, keys) = (files.clone(), keys.to_vec());
-    let _ = tokio::task::spawn_blocking(move || keys.iter().try_for_each(|key| files.remove(key))).await;
+async fn discard(app: &App, keys: &[Key]) {
+    for key in keys {
+        let _ = app.blobs.delete(key).await;
+    }
 }
 
 /// Repeats a write while the database is not available. Whoever took the task over meanwhile is safe from it; only a process that is
@@ -413,7 +421,7 @@ impl Watching {
     }
 
     /// Waits for that process, which has nothing to say any more.
-    pub fn reap(&self) -> Option<std::io::Result<ExitStatus>> {
+    pub fn reap(&self) -> Option<io::Result<ExitStatus>> {
         let child = self.child.lock().expect("no panic under it").take();
         child.map(|mut child| child.wait())
     }

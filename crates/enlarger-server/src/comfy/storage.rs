@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, body::Body, extract::State, http::HeaderMap};
+use enlarger_blobs::{Key, Right};
 use enlarger_tasks::{NewObject, Object};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -16,7 +17,6 @@ use crate::{
     error::{ApiError, ApiResult, ErrorBody},
     extract::Query,
     fields::Fields,
-    files::{Key, signed::Right},
     magnific::Paging,
 };
 
@@ -79,7 +79,7 @@ pub(crate) async fn create_storage(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StorageResponse>> {
-    let body = app.bodies.spool(body, BODY_MB, &app.files.tmp()).await?;
+    let body = app.bodies.spool(body, BODY_MB, &app.scratch).await?;
     let mut fields = Fields::parse(&body)?;
     if fields.raw("file_name").is_none() {
         fields.reject("file_name", "is required");
@@ -169,7 +169,7 @@ pub(crate) async fn request_urls(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<UploadsResponse>> {
-    let body = app.bodies.spool(body, BODY_MB, &app.files.tmp()).await?;
+    let body = app.bodies.spool(body, BODY_MB, &app.scratch).await?;
     let mut fields = Fields::parse(&body)?;
     let files = match fields.value("files") {
         Some(Value::Array(files)) if (1..=MOST_FILES).contains(&files.len()) => files,

@@ -1,5 +1,6 @@
 //! A task, with all that is known of it.
 
+use enlarger_blobs::Key;
 use enlarger_pipeline::Request;
 use enlarger_tasks::{Files, Task, TaskError, TaskState};
 use jiff::Timestamp;
@@ -11,7 +12,6 @@ use uuid::Uuid;
 use crate::{
     app::App,
     error::ApiResult,
-    files::Key,
     job::{Made, SourceFacts},
     submit::{job_of, made_of},
 };

@@ -67,7 +67,7 @@ pub(crate) async fn create(
     body: Body,
 ) -> ApiResult<(StatusCode, Json<CreatedKey>)> {
     caller.require_admin()?;
-    let body = app.bodies.spool(body, 1, &app.files.tmp()).await?;
+    let body = app.bodies.spool(body, 1, &app.scratch).await?;
     let mut fields = Fields::parse(&body)?;
     let name = fields.text("name", LONGEST_NAME).map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     let admin = fields.flag("admin");

@@ -5,6 +5,7 @@ use std::path::Path as FilePath;
 use axum::{Json, body::Body, extract::State, http::StatusCode};
 use enlarger_models::{ModelError, ModelInfo};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use utoipa::ToSchema;
 
 use crate::{
@@ -51,7 +52,7 @@ pub(crate) async fn add(
     body: Body,
 ) -> ApiResult<(StatusCode, Json<ModelInfo>)> {
     caller.require_admin()?;
-    let body = app.bodies.spool(body, app.config.max_upload_mb, &app.files.tmp()).await?;
+    let body = app.bodies.spool(body, app.config.max_upload_mb, &app.scratch).await?;
     let added = app.blocking(move |app| install(app, &[(&file_name, &body)]));
     Ok((StatusCode::CREATED, Json(added.await?)))
 }
@@ -90,7 +91,7 @@ pub(crate) async fn add_files(
 ) -> ApiResult<(StatusCode, Json<ModelInfo>)> {
     const BODY_MB: u64 = 1;
     caller.require_admin()?;
-    let body = app.bodies.spool(body, BODY_MB, &app.files.tmp()).await?;
+    let body = app.bodies.spool(body, BODY_MB, &app.scratch).await?;
     let added = app.blocking(move |app| {
         let mut mapped = Vec::new();
         for UploadedFile { name, url } in uploaded(&body)? {
@@ -99,7 +100,7 @@ pub(crate) async fn add_files(
                     ApiError::field("files", format!("has an address for {name} that this server did not give out"));
                 return Err(error.hint("upload the file to POST /customers/storage and send its download_url"));
             };
-            let bytes = app.files.map(&key).map_err(|error| match error.kind() {
+            let bytes = Handle::current().block_on(app.blobs.map(&key)).map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => ApiError::field("files", format!("has nothing stored for {name}")),
                 _ => error.into(),
             })?;
@@ -129,7 +130,7 @@ fn install(app: &App, files: &[(&str, &[u8])]) -> ApiResult<ModelInfo> {
     }
     let extension = |name: &str| FilePath::new(name).extension().map(|e| e.to_ascii_lowercase()).unwrap_or_default();
     let of_kind = |kind: &str| files.iter().find(|(name, _)| extension(name) == kind);
-    let folder = tempfile::tempdir_in(app.files.tmp())?;
+    let folder = app.scratch.folder()?;
     let path = match (files, of_kind("param"), of_kind("bin")) {
         // The two are found by their common name, whatever they were called.
         ([_, _], Some((name, param)), Some((_, bin))) => {

@@ -15,6 +15,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use enlarger_image::{Format, MetadataPolicy};
 use enlarger_pipeline::{Estimate, Output, Request, Watch};
 use serde::Serialize;
@@ -46,7 +47,7 @@ const PREVIEW_RESULT_PIXELS: u64 = 2048 * 2048;
     ),
 )]
 pub(crate) async fn preview((State(app), _, headers): Parts, body: Body) -> ApiResult<Response> {
-    let body = app.bodies.spool(body, app.config.max_body_mb, &app.files.tmp()).await?;
+    let body = app.bodies.spool(body, app.config.max_body_mb, &app.scratch).await?;
     let base = app.base(&headers);
     let watch = Arc::new(Hearing::default());
     // Dropped when the client hangs up; the work then ends within a tile.
@@ -68,16 +69,14 @@ fn run(app: &App, base: &str, body: &[u8], watch: &dyn Watch) -> ApiResult<Vec<u
         Some(_) => {}
     }
     let picture = image::read(&mut fields, app, base)?;
-    let draft;
     let bytes = match &picture {
         Some(Picture::Sent(sent, facts)) => {
             check(&mut fields, app, &request, facts.width, facts.height);
-            draft = sent.map()?;
-            Some(draft)
+            Some(Bytes::from_owner(sent.map()?))
         }
-        Some(Picture::Ours(key, facts)) => {
+        Some(Picture::Ours { bytes, facts, .. }) => {
             check(&mut fields, app, &request, facts.width, facts.height);
-            Some(app.files.map(key)?)
+            Some(bytes.clone())
         }
         Some(Picture::Remote(_)) => {
             fields.reject_with("image", "must be here for a preview", Some("upload it to POST /customers/storage"));
@@ -161,7 +160,7 @@ pub(crate) struct EstimateResponse {
 pub(crate) async fn estimate((State(app), ..): Parts, body: Body) -> ApiResult<Json<EstimateResponse>> {
     const BODY_MB: u64 = 1;
     const LONGEST_SIDE: i64 = 300_000;
-    let body = app.bodies.spool(body, BODY_MB, &app.files.tmp()).await?;
+    let body = app.bodies.spool(body, BODY_MB, &app.scratch).await?;
     // The first estimate measures the machine.
     app.blocking(move |app| {
         let mut fields = Fields::parse(&body)?;

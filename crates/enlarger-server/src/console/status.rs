@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     error::{ApiResult, ErrorBody},
-    files::size_of_folder,
     job::{CREATIVE_PIXELS, PRECISION_SIDE},
 };
 
@@ -115,7 +114,17 @@ async fn inside(app: &Arc<App>) -> ApiResult<Inside> {
     let config = &app.config;
     let counts = app.store.upkeep.counts().await?;
     let written = app.store.upkeep.ping().await;
-    let (machine, storage, disk) = app.blocking(|app| Ok((machine_status(app), storage(app), disk(app)))).await?;
+    let (machine, room) = app.blocking(|app| Ok((machine_status(app), app.scratch.room()))).await?;
+    let disk = match app.blobs.ping().await.and(room) {
+        Ok(()) => Check { name: "files", ok: true, message: "can be written".into() },
+        Err(error) => Check { name: "files", ok: false, message: error.to_string() },
+    };
+    let usage = app.blobs.usage().await?;
+    let storage = Storage {
+        data_dir: config.data_dir.display().to_string(),
+        used_bytes: usage.used,
+        free_bytes: usage.free.unwrap_or_default(),
+    };
     let database = Check {
         name: "database",
         ok: written.is_ok(),
@@ -160,26 +169,5 @@ fn machine_status(app: &App) -> Machine {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         memory_total: memory.total,
         memory_available: memory.available,
-    }
-}
-
-fn storage(app: &App) -> Storage {
-    let root = app.files.root();
-    let disks = sysinfo::Disks::new_with_refreshed_list();
-    let absolute = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-    // The disk with the longest mount point that the folder lies under.
-    let disk = disks.iter().filter(|disk| absolute.starts_with(disk.mount_point()));
-    let disk = disk.max_by_key(|disk| disk.mount_point().as_os_str().len());
-    Storage {
-        data_dir: app.config.data_dir.display().to_string(),
-        used_bytes: size_of_folder(root),
-        free_bytes: disk.map_or(0, sysinfo::Disk::available_space),
-    }
-}
-
-fn disk(app: &App) -> Check {
-    match app.files.room() {
-        Ok(()) => Check { name: "files", ok: true, message: "can be written".into() },
-        Err(error) => Check { name: "files", ok: false, message: error.to_string() },
     }
 }

@@ -196,6 +196,6 @@ pub(crate) async fn delete(
     // Nobody may be listening.
     let _ = app.deleted.send((task.id, task.owner));
     // The sweeper would come for the files; whoever deletes a picture wants it gone now.
-    app.blocking(move |app| Ok(app.files.remove_task(task.id)?)).await?;
+    app.blobs.delete_task(task.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,21 +8,17 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use enlarger_blobs::{Key, Right};
 use enlarger_image::{EncodeOptions, Format, MetadataPolicy};
 use enlarger_pipeline::{Kernel, Size, resize};
 use enlarger_tasks::Scope;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
-use tower_http::services::ServeFile;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{
-    Key, range,
-    signed::{self, BadAddress, Right},
-    view::view,
-};
+use super::{serve::serve, signed::BadAddress, view::view};
 use crate::{
     app::App,
     error::{ApiError, ApiResult, ErrorBody},
@@ -107,28 +103,22 @@ async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, re
     if let Key::Thumb(task) = key {
         make_thumb(&app, task).await?;
     }
-    let described = key.clone();
-    let describe = move |app: &App| media_type(app, &described);
+    let missing = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => ApiError::not_found(),
+        _ => error.into(),
+    };
+    let bytes = app.blobs.map(&key).await.map_err(missing)?;
+    let describe = move |_: &App| Ok(media_type(&bytes));
     let media_type = match key {
         Key::Object(_) | Key::Source(_) => app.reading(describe).await?,
         Key::Thumb(_) | Key::Map(..) | Key::Result(..) => app.blocking(describe).await?,
     };
     let name = file_name(&app, &key, media_type).await;
     let download = signature.download.as_deref() == Some("1");
-    let mut request = request;
-    if let Some(asked) = request.headers_mut().remove(header::RANGE) {
-        let length = tokio::fs::metadata(app.files.path(&key)).await.map_or(0, |file| file.len());
-        let range = asked.to_str().ok().and_then(|asked| range::understood(asked, length));
-        if let Some(range) = range.and_then(|range| HeaderValue::try_from(range).ok()) {
-            request.headers_mut().insert(header::RANGE, range);
-        }
-    }
-    let served = ServeFile::new(app.files.path(&key)).try_call(request).await.map_err(ApiError::from)?;
-    let mut response = served.map(|body| match key {
-        Key::Object(_) => Body::new(body),
-        Key::Source(task) | Key::Thumb(task) | Key::Map(task, _) | Key::Result(task, _) => {
-            app.reads.of(task, Body::new(body))
-        }
+    let opened = app.blobs.open(&key).await.map_err(missing)?;
+    let mut response = serve(request.method(), request.headers(), opened).map(|body| match key.task() {
+        None => body,
+        Some(task) => app.reads.of(task, body),
     });
     let headers = response.headers_mut();
     let kind = if download { "attachment" } else { "inline" };
@@ -146,7 +136,7 @@ async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, re
 /// 403 or 410 unless the address gives this right.
 fn permitted(app: &App, path: &str, right: Right, signature: &Signature) -> ApiResult<Key> {
     let forged = || ApiError::forbidden("this address was not given out by this server, or was changed on the way");
-    let key = signed::parse(path).ok_or_else(forged)?;
+    let key = Key::parse(path).ok_or_else(forged)?;
     match app.signer.check(&key, right, &signature.expires, &signature.signature) {
         Ok(()) => Ok(key),
         Err(BadAddress::Forged) => Err(forged()),
@@ -157,15 +147,13 @@ fn permitted(app: &App, path: &str, right: Right, signature: &Signature) -> ApiR
 }
 
 /// What a file really is, whatever its sender said.
-fn media_type(app: &App, key: &Key) -> ApiResult<&'static str> {
-    match app.files.map(key) {
-        // AVIF is written and not read back.
-        Ok(bytes) if bytes.get(4..12) == Some(b"ftypavif") => Ok(Format::Avif.media_type()),
-        Ok(bytes) => Ok(enlarger_image::header(&bytes, &enlarger_image::Limits::for_own_files())
-            .map_or("application/octet-stream", |header| header.format.media_type())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ApiError::not_found()),
-        Err(error) => Err(error.into()),
+fn media_type(bytes: &[u8]) -> &'static str {
+    // AVIF is written and not read back.
+    if bytes.get(4..12) == Some(b"ftypavif") {
+        return Format::Avif.media_type();
     }
+    let header = enlarger_image::header(bytes, &enlarger_image::Limits::for_own_files());
+    header.map_or("application/octet-stream", |header| header.format.media_type())
 }
 
 /// The name that a browser saves the file under: ASCII letters, digits, `-`, `_` and `.` only.
@@ -197,12 +185,12 @@ async fn file_name(app: &App, key: &Key, media_type: &str) -> String {
 
 /// Makes the thumbnail unless it is there.
 async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
-    if app.files.path(&Key::Thumb(task)).exists() {
+    if app.blobs.exists(&Key::Thumb(task)).await? {
         return Ok(());
     }
     let _turn = app.asides.clone().acquire_owned().await.map_err(ApiError::internal)?;
-    app.blocking(move |app| {
-        let bytes = app.files.map(&Key::Source(task)).map_err(|_| ApiError::not_found())?;
+    let bytes = app.blobs.map(&Key::Source(task)).await.map_err(|_| ApiError::not_found())?;
+    let draft = app.blocking(move |app| {
         let picture =
             enlarger_image::decode(&bytes, &limits(&app.config)).map_err(|error| bad_picture(&error))?.picture;
         let shrink = f64::from(THUMB_SIDE) / f64::from(picture.width.max(picture.height));
@@ -212,11 +200,11 @@ async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
         // Transparency is shown as such.
         let format = if small.channels.has_alpha() { Format::Png } else { Format::Jpeg };
         let options = EncodeOptions { format, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
-        let mut draft = app.files.draft()?;
+        let mut draft = app.scratch.draft()?;
         enlarger_image::encode(&small, &options, &mut draft).map_err(|error| bad_picture(&error))?;
-        Ok(app.files.publish(draft, &Key::Thumb(task))?)
-    })
-    .await
+        Ok(draft)
+    });
+    Ok(app.blobs.publish(draft.await?, &Key::Thumb(task)).await?)
 }
 
 #[utoipa::path(
@@ -242,7 +230,7 @@ async fn write_object(
 ) -> ApiResult<Response> {
     let key = permitted(&app, &format!("objects/{id}"), Right::Write, &signature)?;
     let Key::Object(id) = key else { return Err(ApiError::not_found()) };
-    let draft = app.blocking(|app| Ok(app.files.draft()?)).await?;
+    let draft = app.blocking(|app| Ok(app.scratch.draft()?)).await?;
     let mut file = draft.reopen()?;
     let mut reader = app.bodies.reader(body, app.config.max_upload_mb);
     let mut size = 0;
@@ -252,9 +240,9 @@ async fn write_object(
     }
     file.flush().await?;
     drop(reader);
-    app.blocking(move |app| Ok(app.files.publish(draft, &Key::Object(id))?)).await?;
+    app.blobs.publish(draft, &Key::Object(id)).await?;
     if app.store.objects.finish(id, size, None).await?.is_none() {
-        app.blocking(move |app| Ok(app.files.remove(&Key::Object(id))?)).await?;
+        app.blobs.delete(&Key::Object(id)).await?;
         return Err(ApiError::not_found());
     }
     Ok(StatusCode::OK.into_response())

@@ -1,19 +1,10 @@
 //! Addresses of files: whoever has one can read (or write) that file until it expires.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use enlarger_blobs::{Key, Right};
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
-use uuid::Uuid;
-
-use super::Key;
-
-/// What an address is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Right {
-    Read,
-    Write,
-}
 
 /// Why an address is not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +50,7 @@ impl Signer {
     /// Reads an address that may be one of ours, by whatever host name it was reached. `None` when it is somebody else's.
     pub fn recognise(&self, url: &str) -> Option<Result<Key, BadAddress>> {
         let (path, query) = url.split_once('?')?;
-        let key = parse(&path[path.find("/files/")? + "/files/".len()..])?;
+        let key = Key::parse(&path[path.find("/files/")? + "/files/".len()..])?;
         let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         match self.check(&key, Right::Read, value("expires")?, value("signature")?) {
             Ok(()) => Some(Ok(key)),
@@ -75,29 +66,4 @@ impl Signer {
         mac.update(format!("{right}\n{key}\n{expires}").as_bytes());
         mac.finalize().into_bytes().into()
     }
-}
-
-/// Reads `tasks/ID/NAME` or `objects/ID`.
-pub(crate) fn parse(path: &str) -> Option<Key> {
-    let mut parts = path.split('/');
-    let (class, id, name) = (parts.next()?, parts.next()?.parse::<Uuid>().ok()?, parts.next());
-    if parts.next().is_some() {
-        return None;
-    }
-    match (class, name) {
-        ("objects", None) => Some(Key::Object(id)),
-        ("tasks", Some("source")) => Some(Key::Source(id)),
-        ("tasks", Some("thumb")) => Some(Key::Thumb(id)),
-        ("tasks", Some(name)) if is_result(name) => Some(Key::Result(id, name.to_owned())),
-        ("tasks", Some(name)) => Some(Key::Map(id, name.strip_prefix("map-")?.strip_suffix(".png")?.parse().ok()?)),
-        _ => None,
-    }
-}
-
-/// `result-ATTEMPT.EXTENSION`, and nothing that could lead elsewhere.
-fn is_result(name: &str) -> bool {
-    let parts = name.strip_prefix("result-").and_then(|rest| rest.split_once('.'));
-    parts.is_some_and(|(attempt, extension)| {
-        attempt.parse::<u32>().is_ok() && !extension.is_empty() && extension.bytes().all(|b| b.is_ascii_alphanumeric())
-    })
 }

@@ -1,5 +1,6 @@
 //! Tasks on the wire. Frozen: clients exist that nobody here can change.
 
+use enlarger_blobs::Key;
 use enlarger_tasks::{Task, TaskState};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,7 +9,6 @@ use uuid::Uuid;
 use crate::{
     app::App,
     error::ApiResult,
-    files::Key,
     submit::{job_of, made_of},
 };
 
