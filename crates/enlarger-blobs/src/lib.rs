@@ -25,5 +25,5 @@ mod store;
 
 pub use key::Key;
 pub use open::open_blobs;
-pub use scratch::{Cramped, Draft, LOOK_FOR_ROOM, Scratch, map_draft, no_room};
+pub use scratch::{Cramped, Draft, LOOK_FOR_ROOM, Scratch, map_draft, map_nameless, no_room};
 pub use store::{BlobStore, ByteStream, Opened, Right, TaskBlobs, Usage};

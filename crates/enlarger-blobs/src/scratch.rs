@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use memmap2::Mmap;
 use tempfile::{NamedTempFile, TempDir};
 use uuid::Uuid;
@@ -230,6 +231,15 @@ impl Draft {
         self.0.as_file().sync_all()?;
         self.0.persist(path).map(drop).map_err(|error| error.error)
     }
+}
+
+/// Maps a file without a name (see [`Scratch::nameless`]), of which there must be no other handle.
+///
+/// # Errors
+/// If it cannot be mapped.
+pub fn map_nameless(file: fs::File) -> io::Result<Bytes> {
+    // SAFETY: the file has no name and, by contract, no other handle, so nobody can change it while it is mapped.
+    unsafe { Mmap::map(&file) }.map(Bytes::from_owner)
 }
 
 /// Maps a draft of another process, which must have finished it.

@@ -1,7 +1,5 @@
 //! The web page and the page about the API. Both are inside the binary and ask no other host for anything.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     http::{HeaderValue, header},
@@ -14,8 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
     app::App,
-    error::{ApiError, ApiResult},
-    extract::Path,
+    http::{ApiError, ApiResult, Path},
 };
 
 /// What `npm run build` made of `web/`. Empty when the binary was built without it.
@@ -36,7 +33,7 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 /// The routes.
-pub(crate) fn routes() -> Router<Arc<App>> {
+pub(crate) fn routes() -> Router<App> {
     let page = Router::new()
         .route("/", get(|| async { file("index.html") }))
         .route("/icon.svg", get(|| async { file("icon.svg") }))

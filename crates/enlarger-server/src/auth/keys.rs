@@ -4,10 +4,10 @@
 //! any look-up. What is stored is the SHA-256 of the whole: with 256 random bits there is nothing to guess, so a slow hash
 //! would only slow requests down.
 
+use enlarger_service::random::random;
 pub use enlarger_tasks::ApiKey;
 use enlarger_tasks::{ApiKeys, NewApiKey, StoreError};
 use jiff::Timestamp;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -124,9 +124,20 @@ fn checksum(body: &str) -> String {
     hex::encode(&Sha256::digest(body)[..CHECKSUM_DIGITS / 2])
 }
 
-/// Random bytes from the operating system.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("the operating system has random numbers");
-    bytes
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_key_has_a_prefix() {
+        let body = format!("enladm_0a1b2c3d_{}", "7".repeat(64));
+        let key = format!("{body}{}", checksum(&body));
+        assert_eq!(prefix_of(&key), Some("enladm_0a1b2c3d"));
+        let mistyped = key.replacen('7', "8", 1);
+        for wrong in
+            [mistyped.as_str(), &key[1..], &key[..key.len() - 1], &body, "enl_", "", "\u{1F600}\u{1F600}\u{1F600}"]
+        {
+            assert_eq!(prefix_of(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! Reading and uploading files by signed addresses.
 
+mod download;
 mod range;
-mod reads;
-pub(crate) mod routes;
+mod routes;
 mod serve;
-pub(crate) mod signed;
 mod view;
 
-pub(crate) use reads::Reads;
+pub(crate) use routes::routes;

@@ -1,0 +1,42 @@
+//! What an API brings along: a folder under `dialects`, and a line in the list there.
+
+use axum::response::Response;
+use enlarger_service::job::Kind;
+use enlarger_tasks::{Task, TaskState};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+
+/// An API. Its handlers translate: a body into what [`crate::submit`] takes, a task into its own words.
+pub(crate) trait Dialect: Sync {
+    /// Routes that ask for credentials.
+    fn routes(&self) -> OpenApiRouter<App>;
+
+    /// Routes that judge for themselves, or answer everybody.
+    fn public_routes(&self) -> OpenApiRouter<App> {
+        OpenApiRouter::new()
+    }
+
+    /// The kinds of tasks whose webhooks it words.
+    fn kinds(&self) -> &[Kind] {
+        &[]
+    }
+
+    /// The body of a webhook about a task of these kinds, at this status, with the URL of its result once there is one.
+    fn webhook(&self, task: &Task, state: TaskState, result: Option<&str>) -> serde_json::Result<Vec<u8>> {
+        let _ = (task, state, result);
+        Ok(Vec::new())
+    }
+
+    /// What to tell a client that asks for a path of its vendor which is not served here.
+    fn unserved(&self, path: &str) -> Option<String> {
+        let _ = path;
+        None
+    }
+
+    /// An answer to a request for `path` with its errors as this API words them.
+    fn reworded(&self, path: &str, response: Response) -> Response {
+        let _ = path;
+        response
+    }
+}
