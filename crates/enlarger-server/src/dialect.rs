@@ -7,6 +7,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 
+/// The body of a webhook about a task, at this status, with the URL of its result once there is one.
+pub(crate) type WebhookBody = fn(&Task, TaskState, result: Option<&str>) -> serde_json::Result<Vec<u8>>;
+
 /// An API. Its handlers translate: a body into what [`crate::submit`] takes, a task into its own words.
 pub(crate) trait Dialect: Sync {
     /// Routes that ask for credentials.
@@ -17,15 +20,9 @@ pub(crate) trait Dialect: Sync {
         OpenApiRouter::new()
     }
 
-    /// The kinds of tasks whose webhooks it words.
-    fn kinds(&self) -> &[Kind] {
+    /// The kinds of tasks whose webhooks it words, and how.
+    fn webhooks(&self) -> &[(Kind, WebhookBody)] {
         &[]
-    }
-
-    /// The body of a webhook about a task of these kinds, at this status, with the URL of its result once there is one.
-    fn webhook(&self, task: &Task, state: TaskState, result: Option<&str>) -> serde_json::Result<Vec<u8>> {
-        let _ = (task, state, result);
-        Ok(Vec::new())
     }
 
     /// What to tell a client that asks for a path of its vendor which is not served here.

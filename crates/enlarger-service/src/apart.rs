@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    failure::Failure,
     job::{Job, Kind, SourceFacts, Terms, check_size},
     watching::Watching,
 };
@@ -95,7 +96,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         let estimate = enlarger.estimate(header.width, header.height, &job.request).map_err(|error| broken(&error))?;
         let whole = (header.width, header.height);
         if let Err(large) = check_size(terms, kind, &job.request, whole, &estimate) {
-            let error = TaskError::new("too_large", format!("the scale factor {}", large.reason));
+            let error = Failure::TooLarge.error(format!("the scale factor {}", large.reason));
             return Err(Broken::Failed { error: error.with_hint(large.hint), again: false });
         }
     }
@@ -134,7 +135,7 @@ fn broken(error: &PipelineError) -> Broken {
 
 /// What to tell of a mistake in this program, which costs the attempt and nothing else.
 pub(crate) fn panicked() -> Broken {
-    let error = TaskError::new("internal", "the picture could not be processed because of a mistake in this program");
+    let error = Failure::Internal.error("the picture could not be processed because of a mistake in this program");
     let error = error.with_hint("try another picture format or another model, and please report it");
     Broken::Failed { error, again: true }
 }
@@ -193,7 +194,7 @@ pub(crate) fn carry_out(
         Ok(said) => said,
         Err(error) => {
             let message = format!("no process for the job: {}", error.kind());
-            Err(Broken::Failed { error: TaskError::new("busy", message), again: true })
+            Err(Broken::Failed { error: Failure::Busy.error(message), again: true })
         }
     }
 }
@@ -273,7 +274,7 @@ pub fn run(enlarger: &Enlarger) -> io::Result<()> {
 
 fn storage(error: &io::Error) -> Broken {
     let message = format!("the picture could not be read or written: {}", error.kind());
-    Broken::Failed { error: TaskError::new("storage", message), again: true }
+    Broken::Failed { error: Failure::Storage.error(message), again: true }
 }
 
 /// Says on standard output how far it is.

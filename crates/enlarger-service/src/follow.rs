@@ -67,7 +67,7 @@ impl Follow {
     pub async fn until(&self, scope: &Scope, id: Uuid, deadline: Instant, within: f64) -> Result<Task, Error> {
         let mut changes = self.queue.changes();
         loop {
-            let task = self.queue.get(id, scope).await?.ok_or_else(|| Error::NoTask)?;
+            let task = self.find(id, scope).await?;
             let over = task.state.is_terminal() || Instant::now() >= deadline || self.stop.is_cancelled();
             if over || (within.is_finite() && self.seconds_left(&task).await? >= within) {
                 return Ok(task);

@@ -18,6 +18,7 @@
 mod apart;
 pub mod deletions;
 pub mod error;
+pub mod failure;
 pub mod files;
 pub mod follow;
 pub mod intake;

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     apart::{self, Broken, Finished, Order, Patient},
+    failure::Failure,
     files::Files,
     job::{Input, Invented, Job, Made, Terms},
     metrics::Metrics,
@@ -188,7 +189,7 @@ async fn until_there_is_room(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watc
 async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> End {
     let broken = |why: String| {
         tracing::error!(task = %task.id, why, "task cannot be read");
-        End::Failed(TaskError::new("internal", "the task could not be read"), Retry::Never)
+        End::Failed(Failure::Internal.error("the task could not be read"), Retry::Never)
     };
     let (job, input): (Job, Input) =
         match (serde_json::from_value(task.request.clone()), serde_json::from_value(task.input.clone())) {
@@ -217,7 +218,7 @@ async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> En
     match spawned {
         Ok(_) => result.await.unwrap_or(End::Lost),
         Err(error) => {
-            End::Failed(TaskError::new("busy", format!("no thread for the job: {}", error.kind())), Retry::After(PAUSE))
+            End::Failed(Failure::Busy.error(format!("no thread for the job: {}", error.kind())), Retry::After(PAUSE))
         }
     }
 }
@@ -235,7 +236,7 @@ fn storage(what: &str, error: &io::Error) -> End {
         return End::NoRoom;
     }
     End::Failed(
-        TaskError::new("storage", format!("the picture could not be {what}: {}", error.kind())),
+        Failure::Storage.error(format!("the picture could not be {what}: {}", error.kind())),
         Retry::After(PAUSE),
     )
 }
@@ -256,7 +257,7 @@ async fn fetch(worker: &Arc<Worker>, task: &Task, url: &str) -> Result<(), End> 
         if matches!(&error, EgressError::Store(why) if full.contains(why)) {
             return End::NoRoom;
         }
-        let told = TaskError::new("fetch", format!("the image URL could not be fetched: {error}"));
+        let told = Failure::Fetch.error(format!("the image URL could not be fetched: {error}"));
         let told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
         End::Failed(told, if error.is_retryable() { Retry::After(PAUSE) } else { Retry::Never })
     })?;
@@ -352,8 +353,7 @@ async fn finish(
             if no_room(&error) {
                 return persist(worker, || worker.queue.release(held)).await.map(|_| "released");
             }
-            let error =
-                TaskError::new("storage", "the result could not be stored").with_hint("check the server's disk");
+            let error = Failure::Storage.error("the result could not be stored").with_hint("check the server's disk");
             return persist(worker, || worker.queue.fail(held, error.clone(), Retry::After(PAUSE)))
                 .await
                 .map(|_| "failed");

@@ -22,7 +22,6 @@ use uuid::Uuid;
 use super::{download::counted, serve::serve, view::view};
 use crate::{
     app::App,
-    config::Config,
     http::{ApiError, ApiResult, Bodies, ErrorBody, Path, Query, Turns, blocking},
 };
 
@@ -46,6 +45,29 @@ impl FromRef<App> for Reader {
             queue: app.queue.clone(),
             intake: app.intake.clone(),
             turns: app.turns.clone(),
+        }
+    }
+}
+
+/// What uploading one takes.
+#[derive(Clone)]
+struct Writer {
+    files: Files,
+    urls: Urls,
+    objects: Arc<dyn Objects>,
+    bodies: Bodies,
+    /// Largest file, in MB.
+    limit_mb: u64,
+}
+
+impl FromRef<App> for Writer {
+    fn from_ref(app: &App) -> Self {
+        Self {
+            files: app.files.clone(),
+            urls: app.urls.clone(),
+            objects: app.objects.clone(),
+            bodies: app.bodies.clone(),
+            limit_mb: app.config.max_upload_mb,
         }
     }
 }
@@ -246,24 +268,17 @@ async fn make_thumb(reader: &Reader, task: Uuid) -> ApiResult<()> {
     ),
 )]
 async fn write_object(
-    State(config): State<Arc<Config>>,
-    State(urls): State<Urls>,
-    State(files): State<Files>,
-    State(objects): State<Arc<dyn Objects>>,
-    State(bodies): State<Bodies>,
+    State(writer): State<Writer>,
     Path(id): Path<String>,
     Query(signature): Query<Signature>,
     body: Body,
 ) -> ApiResult<Response> {
-    let key = permitted(&urls, &format!("objects/{id}"), Right::Write, &signature)?;
+    let key = permitted(&writer.urls, &format!("objects/{id}"), Right::Write, &signature)?;
     let Key::Object(id) = key else { return Err(ApiError::not_found()) };
-    let draft = blocking({
-        let scratch = files.scratch.clone();
-        move || Ok(scratch.draft()?)
-    })
-    .await?;
+    let scratch = writer.files.scratch.clone();
+    let draft = blocking(move || Ok(scratch.draft()?)).await?;
     let mut file = draft.reopen()?;
-    let mut reader = bodies.reader(body, config.max_upload_mb);
+    let mut reader = writer.bodies.reader(body, writer.limit_mb);
     let mut size = 0;
     while let Some(chunk) = reader.next().await? {
         size += chunk.len() as u64;
@@ -271,9 +286,9 @@ async fn write_object(
     }
     file.flush().await?;
     drop(reader);
-    files.blobs.publish(draft, &Key::Object(id)).await?;
-    if objects.finish(id, size, None).await?.is_none() {
-        files.blobs.delete(&Key::Object(id)).await?;
+    writer.files.blobs.publish(draft, &Key::Object(id)).await?;
+    if writer.objects.finish(id, size, None).await?.is_none() {
+        writer.files.blobs.delete(&Key::Object(id)).await?;
         return Err(ApiError::not_found());
     }
     Ok(StatusCode::OK.into_response())

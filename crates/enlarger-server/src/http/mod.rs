@@ -8,6 +8,7 @@ mod extract;
 mod fields;
 mod paging;
 mod request_id;
+mod responses;
 mod turns;
 
 pub(crate) use address::{BaseUrl, with_plain_path};
@@ -18,4 +19,5 @@ pub(crate) use extract::{Path, Query};
 pub(crate) use fields::Fields;
 pub(crate) use paging::Paging;
 pub(crate) use request_id::with_request_id;
+pub(crate) use responses::{ReadErrors, WriteErrors, common_errors};
 pub(crate) use turns::{Turns, blocking};

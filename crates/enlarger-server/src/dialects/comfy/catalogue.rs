@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    errors::RouterErrorBody,
+    errors::{RouterCallerErrors, RouterErrorBody},
     model::{MODEL, OWNER, known},
 };
 use crate::{
@@ -78,9 +78,7 @@ fn entry() -> CatalogueModel {
     responses(
         (status = 200, description = "The models", body = Catalogue),
         (status = 400, description = "Bad Request", body = RouterErrorBody),
-        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
-        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
+        RouterCallerErrors,
     ),
 )]
 pub(crate) async fn list_models(Query(paging): Query<CataloguePaging>) -> ApiResult<Json<Catalogue>> {
@@ -111,10 +109,8 @@ fn limit(text: Option<&str>) -> ApiResult<u8> {
     params(("owner" = String, Path, example = "freepik"), ("model" = String, Path, example = "ai-image-upscaler-precision-v2")),
     responses(
         (status = 200, description = "The entry", body = CatalogueModel),
-        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
         (status = 404, description = "There is no such model", body = RouterErrorBody),
-        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
+        RouterCallerErrors,
     ),
 )]
 pub(crate) async fn get_model(Path((owner, model)): Path<(String, String)>) -> ApiResult<Json<CatalogueModel>> {
@@ -129,10 +125,8 @@ pub(crate) async fn get_model(Path((owner, model)): Path<(String, String)>) -> A
     responses(
         (status = 200, description = "An OpenAPI document", body = serde_json::Value, content_type = "application/json"),
         (status = 304, description = "It has not changed"),
-        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
         (status = 404, description = "There is no such model", body = RouterErrorBody),
-        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
+        RouterCallerErrors,
     ),
 )]
 pub(crate) async fn model_schema(

@@ -9,7 +9,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{ApiError, ERROR_TYPE, ErrorBody, InvalidParam};
+use crate::http::{ApiError, ERROR_TYPE, ErrorBody, InvalidParam, common_errors};
 
 /// The types of error that clients know; the list is closed.
 const TYPES: [&str; 15] = [
@@ -31,6 +31,8 @@ const TYPES: [&str; 15] = [
 ];
 /// Every route of the router begins like this.
 const ROUTES: &str = "/v2/";
+
+common_errors!(RouterErrorBody, RouterCallerErrors, RouterReadErrors, RouterWriteErrors);
 
 /// An error of the router's routes that concerns the request as a whole.
 #[derive(Serialize, ToSchema)]

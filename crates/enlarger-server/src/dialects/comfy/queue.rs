@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use enlarger_service::{follow::Follow, job::Kind, submit::Accepted, urls::Urls};
+use enlarger_service::{failure::Blame, follow::Follow, job::Kind, submit::Accepted, urls::Urls};
 use enlarger_tasks::{Cancelled, Queue, Scope, Task, TaskState};
 use serde::Serialize;
 use serde_json::json;
@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    errors::{RouterErrorBody, RouterValidationErrorBody},
+    errors::{RouterErrorBody, RouterReadErrors, RouterValidationErrorBody, RouterWriteErrors},
     model::known,
 };
 use crate::{
@@ -36,8 +36,6 @@ use crate::{
 
 /// How long a run is held open.
 const HELD: Duration = Duration::from_secs(600);
-/// The type of error of a run that was cancelled: of those that clients know, the one that says who ended it.
-const GIVEN_UP: &str = "client_disconnected";
 const RUN: Endpoint = Endpoint { name: "router-run", read: read_v2, polled: false };
 const QUEUED: Endpoint = Endpoint { name: "router-queued", read: read_v2, polled: false };
 
@@ -77,19 +75,12 @@ enum QueueStatus {
     request_body(content = PrecisionV2Request, content_type = "application/json"),
     responses(
         (status = 200, description = "The result", body = TaskResponse),
-        (status = 400, description = "Bad Request", body = RouterErrorBody),
-        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
         (status = 404, description = "There is no such model", body = RouterErrorBody),
-        (status = 408, description = "The body came too slowly", body = RouterErrorBody),
         (status = 409, description = "The Idempotency-Key is in use, or the run was cancelled", body = RouterErrorBody),
-        (status = 413, description = "The body is too large", body = RouterErrorBody),
-        (status = 415, description = "The body is not JSON but a form or a file", body = RouterErrorBody),
         (status = 422, description = "Fields that cannot be accepted, or a picture that cannot be enlarged", body = RouterValidationErrorBody),
         (status = 429, description = "The queue is full, or too many requests with this key", body = RouterErrorBody),
-        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
-        (status = 503, description = "Nothing can be stored at the moment", body = RouterErrorBody),
         (status = 504, description = "Not done within 10 minutes. The same Idempotency-Key collects it later", body = RouterErrorBody),
+        RouterWriteErrors,
     ),
 )]
 pub(crate) async fn run(
@@ -121,29 +112,47 @@ pub(crate) async fn run(
     poller.promise(&client.headers, &Accepted { task, replayed: accepted.replayed }, response).await
 }
 
+/// How a run failed, in the words of the closed list that clients know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FailedRun {
+    /// It was cancelled: of those that clients know, the type that says who ended it.
+    GivenUp,
+    /// The client's picture or request.
+    InvalidInput,
+    /// Us.
+    ProviderError,
+}
+
+impl FailedRun {
+    fn of(task: &Task) -> Option<Self> {
+        match (task.state, &task.error) {
+            (TaskState::Cancelled, _) => Some(Self::GivenUp),
+            (TaskState::Failed, Some(error)) if Blame::of(error) == Blame::Service => Some(Self::ProviderError),
+            (TaskState::Failed, _) => Some(Self::InvalidInput),
+            _ => None,
+        }
+    }
+
+    fn error_type(self) -> &'static str {
+        match self {
+            Self::GivenUp => "client_disconnected",
+            Self::InvalidInput => "invalid_input",
+            Self::ProviderError => "provider_error",
+        }
+    }
+}
+
 /// A failed task as an error of its own.
 fn failure(task: &Task) -> ApiError {
     let message = task.error.as_ref().map_or("the task failed", |error| error.message.as_str());
-    let error = match error_type(task) {
-        Some(GIVEN_UP) => {
-            ApiError { bucket: Some(GIVEN_UP), ..ApiError::conflict("cancelled", "the run was cancelled") }
-        }
-        Some("invalid_input") => ApiError::field("image", format!("could not be enlarged: {message}")),
-        _ => ApiError { bucket: Some("provider_error"), ..ApiError::internal(message) },
+    let failed = FailedRun::of(task).unwrap_or(FailedRun::ProviderError);
+    let error = match failed {
+        FailedRun::GivenUp => ApiError::conflict("cancelled", "the run was cancelled"),
+        FailedRun::InvalidInput => ApiError::field("image", format!("could not be enlarged: {message}")),
+        FailedRun::ProviderError => ApiError::internal(message),
     };
-    ApiError { hint: task.error.as_ref().and_then(|error| error.hint.clone()), ..error }
-}
-
-/// The bucket of a failure: the client's picture, the client's wish, or us.
-fn error_type(task: &Task) -> Option<&'static str> {
-    match (task.state, task.error.as_ref().map(|error| error.code.as_str())) {
-        (TaskState::Cancelled, _) => Some(GIVEN_UP),
-        (TaskState::Failed, Some("internal" | "worker_died" | "storage" | "busy" | "network" | "model" | "memory")) => {
-            Some("provider_error")
-        }
-        (TaskState::Failed, _) => Some("invalid_input"),
-        _ => None,
-    }
+    let hint = task.error.as_ref().and_then(|error| error.hint.clone());
+    ApiError { hint, bucket: Some(failed.error_type()), ..error }
 }
 
 #[utoipa::path(
@@ -153,18 +162,11 @@ fn error_type(task: &Task) -> Option<&'static str> {
     request_body(content = PrecisionV2Request, content_type = "application/json"),
     responses(
         (status = 201, description = "Queued", body = QueuedRequest),
-        (status = 400, description = "Bad Request", body = RouterErrorBody),
-        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
         (status = 404, description = "There is no such model", body = RouterErrorBody),
-        (status = 408, description = "The body came too slowly", body = RouterErrorBody),
         (status = 409, description = "The Idempotency-Key is in use", body = RouterErrorBody),
-        (status = 413, description = "The body is too large", body = RouterErrorBody),
-        (status = 415, description = "The body is not JSON but a form or a file", body = RouterErrorBody),
         (status = 422, description = "Fields that cannot be accepted", body = RouterValidationErrorBody),
         (status = 429, description = "The queue is full, or too many requests with this key", body = RouterErrorBody),
-        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
-        (status = 503, description = "Nothing can be stored at the moment", body = RouterErrorBody),
+        RouterWriteErrors,
     ),
 )]
 pub(crate) async fn submit_request(
@@ -202,7 +204,7 @@ async fn queued(follow: &Follow, task: &Task) -> ApiResult<QueuedRequest> {
         _ => QueueStatus::Completed,
     };
     let place = if status == QueueStatus::InQueue { follow.place(task.id).await? } else { None };
-    let error_type = error_type(task);
+    let error_type = FailedRun::of(task).map(FailedRun::error_type);
     let detail = task.error.as_ref().filter(|_| error_type.is_some()).map(|error| error.message.clone());
     Ok(QueuedRequest { request_id: task.id, status, queue_position: place.map(|(ahead, _)| ahead), error_type, detail })
 }
@@ -213,12 +215,8 @@ async fn queued(follow: &Follow, task: &Task) -> ApiResult<QueuedRequest> {
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
         (status = 200, description = "Where it stands", body = QueuedRequest),
-        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
         (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
-        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
-        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
-        (status = 503, description = "The store is not available", body = RouterErrorBody),
+        RouterReadErrors,
     ),
 )]
 pub(crate) async fn status(
@@ -241,12 +239,8 @@ pub(crate) async fn status(
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
         (status = 200, description = "The result; or where it stands, while it is not done", body = serde_json::Value, content_type = "application/json"),
-        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
         (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
-        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
-        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
-        (status = 503, description = "The store is not available", body = RouterErrorBody),
+        RouterReadErrors,
     ),
 )]
 pub(crate) async fn result(
@@ -269,13 +263,9 @@ pub(crate) async fn result(
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
         (status = 200, description = "Cancelled", body = QueuedRequest),
-        (status = 401, description = "Credentials are missing or wrong", body = RouterErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = RouterErrorBody),
         (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
         (status = 409, description = "It was done before", body = serde_json::Value, content_type = "application/json"),
-        (status = 429, description = "Too many requests with this key", body = RouterErrorBody),
-        (status = 500, description = "Internal Server Error", body = RouterErrorBody),
-        (status = 503, description = "The store is not available", body = RouterErrorBody),
+        RouterReadErrors,
     ),
 )]
 pub(crate) async fn cancel(

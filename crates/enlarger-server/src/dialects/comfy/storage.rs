@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     client::Client,
-    http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Paging, Query},
+    http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Paging, Query, ReadErrors, WriteErrors},
 };
 
 /// Largest body of these requests, in MB.
@@ -64,15 +64,8 @@ pub(crate) struct StorageResponse {
     request_body(content = StorageRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "The addresses", body = StorageResponse),
-        (status = 400, description = "Bad Request", body = ErrorBody),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 413, description = "The body is too large", body = ErrorBody),
-        (status = 415, description = "The body is not JSON but a form or a file", body = ErrorBody),
         (status = 429, description = "Too many requests with this key", body = ErrorBody),
-        (status = 500, description = "Internal Server Error", body = ErrorBody),
-        (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
+        WriteErrors,
     ),
 )]
 pub(crate) async fn create_storage(
@@ -174,15 +167,8 @@ pub(crate) struct Upload {
     request_body(content = UploadsRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "The addresses, in the order of the files", body = UploadsResponse),
-        (status = 400, description = "Bad Request", body = ErrorBody),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 413, description = "The body is too large", body = ErrorBody),
-        (status = 415, description = "The body is not JSON but a form or a file", body = ErrorBody),
         (status = 429, description = "Too many requests with this key", body = ErrorBody),
-        (status = 500, description = "Internal Server Error", body = ErrorBody),
-        (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
+        WriteErrors,
     ),
 )]
 pub(crate) async fn request_urls(
@@ -257,11 +243,7 @@ pub(crate) struct UploadedFile {
     responses(
         (status = 200, description = "A page", body = UploadList),
         (status = 400, description = "Bad Request", body = ErrorBody),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-        (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-        (status = 429, description = "Too many requests with this key", body = ErrorBody),
-        (status = 500, description = "Internal Server Error", body = ErrorBody),
-        (status = 503, description = "The store is not available", body = ErrorBody),
+        ReadErrors,
     ),
 )]
 pub(crate) async fn list_uploads(

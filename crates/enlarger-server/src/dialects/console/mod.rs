@@ -10,10 +10,13 @@ mod status;
 mod tasks;
 
 use enlarger_service::job::Kind;
-use enlarger_tasks::{Task, TaskState};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::App, dialect::Dialect, dialects::magnific::wire};
+use crate::{
+    app::App,
+    dialect::{Dialect, WebhookBody},
+    dialects::magnific::wire,
+};
 
 /// Our own API.
 pub(super) struct Console;
@@ -40,12 +43,8 @@ impl Dialect for Console {
         OpenApiRouter::new().routes(routes!(status::status))
     }
 
-    fn kinds(&self) -> &[Kind] {
-        &[Kind::Console]
-    }
-
     /// As Magnific's: receivers need not know by which API a task came.
-    fn webhook(&self, task: &Task, state: TaskState, result: Option<&str>) -> serde_json::Result<Vec<u8>> {
-        wire::webhook(task, state, result)
+    fn webhooks(&self) -> &[(Kind, WebhookBody)] {
+        &[(Kind::Console, wire::webhook)]
     }
 }

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use enlarger_service::{job::Kind, submit::Accepted, urls::Urls};
-use enlarger_tasks::{Queue, Task, TaskState};
+use enlarger_tasks::Queue;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -23,8 +23,8 @@ pub(crate) use precision::{PrecisionV2Request, read_v2};
 use crate::{
     app::App,
     client::Client,
-    dialect::Dialect,
-    http::{ApiError, ApiResult, ErrorBody, Paging, Path, Query},
+    dialect::{Dialect, WebhookBody},
+    http::{ApiError, ApiResult, ErrorBody, Paging, Path, Query, ReadErrors, WriteErrors},
     poller::Poller,
     submit::{Endpoint, Read, Submitter},
 };
@@ -44,12 +44,8 @@ impl Dialect for Magnific {
         OpenApiRouter::new().nest(first, routes()).nest(second, again).nest(second, alias_routes())
     }
 
-    fn kinds(&self) -> &[Kind] {
-        &[Kind::Creative, Kind::PrecisionV1, Kind::PrecisionV2]
-    }
-
-    fn webhook(&self, task: &Task, state: TaskState, result: Option<&str>) -> serde_json::Result<Vec<u8>> {
-        wire::webhook(task, state, result)
+    fn webhooks(&self) -> &[(Kind, WebhookBody)] {
+        &[(Kind::Creative, wire::webhook), (Kind::PrecisionV1, wire::webhook), (Kind::PrecisionV2, wire::webhook)]
     }
 
     fn unserved(&self, path: &str) -> Option<String> {
@@ -140,16 +136,9 @@ macro_rules! endpoint {
                             ("X-Comfy-Estimated-Duration-P90-Seconds" = u32, description = "The same with a margin."),
                             ("X-Comfy-Estimate-Source" = String, description = "`calibration`: this machine's speed; `progress`: the task's own; `default`: nothing is known yet."),
                             ("Idempotent-Replayed" = Option<bool>, description = "`true` when an earlier request made the task."))),
-                (status = 400, description = "Bad Request", body = ErrorBody),
-                (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-                (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-                (status = 408, description = "The body came too slowly", body = ErrorBody),
                 (status = 409, description = "The Idempotency-Key is in use", body = ErrorBody),
-                (status = 413, description = "The body is too large", body = ErrorBody),
-                (status = 415, description = "The body is not JSON but a form or a file", body = ErrorBody),
                 (status = 429, description = "The queue is full, or too many requests with this key", body = ErrorBody),
-                (status = 500, description = "Internal Server Error", body = ErrorBody),
-                (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
+                WriteErrors,
             ),
         )]
         async fn $create(
@@ -167,12 +156,8 @@ macro_rules! endpoint {
             params(("task_id" = Uuid, Path, description = "As it was answered at submission.")),
             responses(
                 (status = 200, description = "OK - The task exists", body = TaskResponse),
-                (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-                (status = 403, description = "A web page of another site sent this", body = ErrorBody),
                 (status = 404, description = "There is no such task, for this key", body = ErrorBody),
-                (status = 429, description = "Too many requests with this key", body = ErrorBody),
-                (status = 500, description = "Internal Server Error", body = ErrorBody),
-                (status = 503, description = "The store is not available", body = ErrorBody),
+                ReadErrors,
             ),
         )]
         async fn $get(
@@ -190,11 +175,7 @@ macro_rules! endpoint {
             responses(
                 (status = 200, description = "OK - The request has succeeded", body = TaskList),
                 (status = 400, description = "Bad Request", body = ErrorBody),
-                (status = 401, description = "Credentials are missing or wrong", body = ErrorBody),
-                (status = 403, description = "A web page of another site sent this", body = ErrorBody),
-                (status = 429, description = "Too many requests with this key", body = ErrorBody),
-                (status = 500, description = "Internal Server Error", body = ErrorBody),
-                (status = 503, description = "The store is not available", body = ErrorBody),
+                ReadErrors,
             ),
         )]
         async fn $list(
