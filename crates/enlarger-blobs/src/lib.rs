@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * A [`Key`] says what a blob is: the source of a task, an attempt's result, an upload.
-//! * A [`Draft`] is a file that is being written, in this process's [`Scratch`] folder. Nobody else sees it. Dropped, it is gone.
+//! * A [`Draft`] is a file that is being written, in this process's [`Scratch`] folder. No other process reads it, and dropping it deletes it.
 //! * A [`BlobStore`] keeps what is published. A blob appears under its key only when it is whole and durable, and never changes
 //!   afterwards: publishing again replaces it, and whoever has it open reads on in the old one.
 //! * [`open_blobs`] opens the store that a URL names. [`folder`] is the one that needs nothing but a disk;

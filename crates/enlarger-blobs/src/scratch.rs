@@ -48,7 +48,7 @@ impl Drop for Own {
     }
 }
 
-/// Somebody waits for room on the disk, for as long as this lives.
+/// A job waits for disk space for as long as this lives.
 #[derive(Debug)]
 pub struct Cramped(Arc<AtomicUsize>);
 
@@ -124,7 +124,7 @@ impl Scratch {
         self.draft()?.write_all(&vec![1; ROOM])
     }
 
-    /// Notes that somebody waits for room on the disk.
+    /// Records that a job waits for disk space.
     pub fn cramped(&self) -> Cramped {
         self.cramped.fetch_add(1, Ordering::Relaxed);
         Cramped(self.cramped.clone())
@@ -182,7 +182,7 @@ pub(crate) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// A file that is being written, and is nobody's blob yet. Gone when dropped.
+/// A file that is being written and has not been published. Dropping it deletes it.
 #[derive(Debug)]
 pub struct Draft(NamedTempFile);
 
@@ -204,7 +204,7 @@ impl Draft {
         self.0.as_file().metadata().map(|data| data.len())
     }
 
-    /// Where it lies, for another process to write to.
+    /// Its path, for another process to write to.
     pub fn path(&self) -> &Path {
         self.0.path()
     }

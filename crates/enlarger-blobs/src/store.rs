@@ -97,7 +97,7 @@ impl Opened {
 /// The blobs of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskBlobs {
-    /// Whose they are.
+    /// The task.
     pub task: Uuid,
     /// How many bytes they have together.
     pub bytes: u64,

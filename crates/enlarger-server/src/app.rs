@@ -1,4 +1,4 @@
-//! The parts of the server. Handlers name those that they use as `State<Part>`, and are handed nothing else.
+//! The parts of the server. A handler takes those that it uses as `State<Part>`, and sees nothing else.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,4 +1,4 @@
-//! What an API brings along: a folder under `dialects`, and a line in the list there.
+//! An API is a folder under `dialects`, with an implementation of this trait, and a line in the list there.
 
 use axum::response::Response;
 use enlarger_service::job::Kind;
@@ -20,12 +20,12 @@ pub(crate) trait Dialect: Sync {
         OpenApiRouter::new()
     }
 
-    /// The kinds of tasks whose webhooks it words, and how.
+    /// The kinds of tasks whose webhooks it writes, with the function for each.
     fn webhooks(&self) -> &[(Kind, WebhookBody)] {
         &[]
     }
 
-    /// What to tell a client that asks for a path of its vendor which is not served here.
+    /// The message for a client that requests a path of this vendor which is not served here.
     fn unserved(&self, path: &str) -> Option<String> {
         let _ = path;
         None

@@ -1,4 +1,4 @@
-//! A request that becomes a task: its body is spooled, read by its API, judged, and handed to the service.
+//! Turns a request into a task: spools the body, has its API read it, checks it, and hands it to the service.
 
 use std::sync::Arc;
 

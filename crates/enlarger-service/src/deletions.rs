@@ -1,4 +1,4 @@
-//! Who deleted what, told to those who follow tasks in this process.
+//! Deleted tasks, announced to event streams in this process.
 
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -6,10 +6,10 @@ use uuid::Uuid;
 /// How many deletions a slow listener may lag behind.
 const BACKLOG: usize = 256;
 
-/// A task that was deleted, and whose it was.
+/// A deleted task and its owner.
 pub type Deletion = (Uuid, Option<String>);
 
-/// Tells of deletions. Cheap to clone.
+/// Announces deletions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Deletions(broadcast::Sender<Deletion>);
 
@@ -20,14 +20,14 @@ impl Default for Deletions {
 }
 
 impl Deletions {
-    /// Tells that a task was deleted.
-    pub fn tell(&self, task: Uuid, owner: Option<String>) {
+    /// Announces that a task was deleted.
+    pub fn announce(&self, task: Uuid, owner: Option<String>) {
         // Nobody may be listening.
         let _ = self.0.send((task, owner));
     }
 
-    /// Hears of every deletion from now on.
-    pub fn hear(&self) -> broadcast::Receiver<Deletion> {
+    /// Receives every deletion from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Deletion> {
         self.0.subscribe()
     }
 }

@@ -1,13 +1,13 @@
-//! Why the service did not do what it was asked.
+//! Why a call to the service failed.
 
 use std::{io, time::Duration};
 
 use enlarger_tasks::{QueueLimit, StoreError};
 
-/// Why the service did not do what it was asked.
+/// Why a call to the service failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such task, or it is somebody else's.
+    /// There is no such task, or it belongs to another owner.
     #[error("Task not found")]
     NoTask,
     /// Too many tasks wait.

@@ -1,8 +1,8 @@
-//! Why a task failed, and whose doing it is.
+//! Why a task failed, and whose fault it is.
 
 use enlarger_tasks::TaskError;
 
-/// What the service itself says of a failed task, besides what the pipeline says of pictures.
+/// Failures that the service itself reports. Those of decoding and enlarging come from the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// A mistake in this program.
@@ -35,7 +35,7 @@ impl Failure {
     }
 }
 
-/// Whose doing a failure is.
+/// Whose fault a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// The picture or the request.
@@ -45,7 +45,7 @@ pub enum Blame {
 }
 
 impl Blame {
-    /// Whose doing this is. The codes of the pipeline that speak of the machine are `network`, `model` and `memory`.
+    /// Whose fault this is. The pipeline's codes for problems of the machine are `network`, `model` and `memory`.
     pub fn of(error: &TaskError) -> Self {
         const OURS: [&str; 7] = [
             Failure::Internal.code(),

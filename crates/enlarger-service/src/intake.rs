@@ -18,7 +18,7 @@ use crate::{files::Files, job::SourceFacts, signed::BadAddress, urls::Urls};
 pub enum Picture {
     /// It came with the request.
     Sent(Draft, SourceFacts),
-    /// It lies here already.
+    /// It is stored here already.
     Ours {
         /// Where.
         key: Key,
@@ -27,7 +27,7 @@ pub enum Picture {
         /// What its header says.
         facts: SourceFacts,
     },
-    /// It lies elsewhere, and nothing is known of it.
+    /// It is on another host, to be fetched.
     Remote(String),
 }
 

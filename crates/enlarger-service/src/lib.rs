@@ -1,5 +1,5 @@
-//! The service behind every API. No type here knows of HTTP: APIs translate requests into what this crate takes, and its answers
-//! back.
+//! The service behind every API, without HTTP: APIs translate requests into calls of this crate, and its results into
+//! responses.
 //!
 //! ```text
 //!   submit::Desk ──▶ Queue ──▶ worker::Worker ──▶ Queue, BlobStore
@@ -9,8 +9,8 @@
 //! ```
 //!
 //! * [`submit`] is the one way into the queue, [`job`] what is stored with a task, with the limits of each kind.
-//! * [`worker`] claims, fetches, runs, publishes, commits; [`outbox`] tells receivers; [`sweeper`] deletes what is due.
-//! * [`follow`] waits for tasks, [`polls`] notes who still asks, [`reads`] what is being downloaded.
+//! * [`worker`] claims, fetches, runs, publishes, commits; [`outbox`] sends webhooks; [`sweeper`] deletes what is due.
+//! * [`follow`] waits for tasks, [`polls`] records which clients still poll, [`reads`] what is being downloaded.
 //! * [`urls`] makes the URLs of files and [`signed`] signs them.
 //!
 //! Each of these is a struct that is handed what it uses, so that one process can have several services.

@@ -28,15 +28,15 @@ pub type Body = fn(task: &Task, status: TaskState, result: Option<&str>) -> Opti
 
 /// Sends the webhooks of an outbox.
 pub struct Sender {
-    /// What to send.
+    /// The webhooks.
     pub outbox: Arc<dyn Outbox>,
-    /// The tasks that it speaks of.
+    /// The tasks that webhooks are about.
     pub queue: Arc<dyn Queue>,
     /// Signs and delivers.
     pub webhooks: Webhooks,
     /// Makes the URLs in bodies.
     pub urls: Urls,
-    /// Words the rest of them.
+    /// Writes them.
     pub body: Body,
     /// What is counted.
     pub metrics: Metrics,

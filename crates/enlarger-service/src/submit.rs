@@ -28,13 +28,13 @@ pub struct Ask {
     pub output: OutputFile,
     /// The picture's name.
     pub name: Option<String>,
-    /// Who is told of every change of the task's status.
+    /// Where changes of the task's status are sent.
     pub webhook_url: Option<String>,
     /// Whether results are to be judged, which nothing here does.
     pub filter_nsfw: bool,
 }
 
-/// All that a task is made of.
+/// A request that has been read and judged.
 pub struct Submission {
     /// What is asked for.
     pub ask: Ask,
@@ -44,7 +44,7 @@ pub struct Submission {
     pub seconds: f64,
     /// The address by which the client reached us.
     pub base: String,
-    /// Whether its client learns of the end by asking, unless it is told by a webhook.
+    /// Whether its client polls. With a webhook it need not, and the task never yields to others.
     pub polled: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct Desk {
     pub queue: Arc<dyn Queue>,
     /// Where their pictures go.
     pub blobs: Arc<dyn BlobStore>,
-    /// Tells what they cost.
+    /// Estimates their cost.
     pub enlarger: Arc<Enlarger>,
     /// How large sources and results may be.
     pub terms: Terms,
@@ -95,7 +95,7 @@ impl Desk {
     }
 
     /// Puts a task into the queue, or finds the one that the same request made before. `prepare` reads and judges what was sent;
-    /// it is not asked again for a request that was accepted before.
+    /// it is not called for a request that was accepted before.
     ///
     /// # Errors
     /// Those of `prepare`, and why the task is not accepted; nothing is kept of it then.

@@ -25,11 +25,11 @@ const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// Deletes what is due.
 pub struct Sweeper {
-    /// Whose tasks' files.
+    /// The tasks whose files expire.
     pub queue: Arc<dyn Queue>,
-    /// Which uploads.
+    /// The uploads that expire.
     pub objects: Arc<dyn Objects>,
-    /// What is forgotten.
+    /// Prunes old rows.
     pub upkeep: Arc<dyn Upkeep>,
     /// Where the files are.
     pub files: Files,

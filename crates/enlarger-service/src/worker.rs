@@ -39,13 +39,13 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the tasks of a queue.
 pub struct Worker {
-    /// Whose tasks.
+    /// The tasks to run.
     pub queue: Arc<dyn Queue>,
     /// Where sources are, and results go.
     pub files: Files,
-    /// Makes results of sources.
+    /// Runs jobs.
     pub enlarger: Arc<Enlarger>,
-    /// Where that finds the models that a person added.
+    /// The folder of added models.
     pub models_dir: PathBuf,
     /// Which hosts sources may be fetched from.
     pub policy: Policy,

@@ -13,7 +13,7 @@ use crate::{dialect::Dialect, http::ApiError};
 /// All of them.
 pub(crate) const DIALECTS: [&dyn Dialect; 3] = [&magnific::Magnific, &comfy::Comfy, &console::Console];
 
-/// The body of a webhook, as the API words it that the task came by.
+/// The body of a webhook, written by the API that created the task.
 pub(crate) fn webhook(task: &Task, state: TaskState, result: Option<&str>) -> Option<Vec<u8>> {
     let kind = Kind::of(task)?;
     let mut bodies = DIALECTS.iter().flat_map(|dialect| dialect.webhooks());
@@ -29,7 +29,7 @@ pub(crate) async fn not_found(uri: Uri) -> ApiError {
     ApiError { message, ..ApiError::not_found() }.hint("all routes are listed in /openapi.json, and shown at /docs/api")
 }
 
-/// Tells errors of each API's routes in its own form, wherever in this server they arose.
+/// Writes errors of each API's routes in its own form, wherever in this server they arose.
 pub(crate) async fn reword(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;

@@ -249,6 +249,47 @@ mod tests {
     }
 
     #[test]
+    fn factors_are_read_as_clients_write_them() {
+        let factor = |text: &str| {
+            let body = format!("{{\"scale_factor\": {text}}}");
+            let mut fields = Fields::parse(body.as_bytes()).unwrap();
+            let factor = fields.scale_factor(|n| (2..=16).contains(&n), "must be an integer between 2 and 16");
+            fields.done().map(|()| factor).map_err(|error| error.message)
+        };
+        for (text, expected) in [
+            ("\"2x\"", 2),
+            ("\"4X\"", 4),
+            ("\" 8 \"", 8),
+            ("16", 16),
+            ("3.0", 3),
+            ("\"3.0x\"", 3),
+            ("null", 2),
+            ("\"\"", 2),
+        ] {
+            assert_eq!(factor(text), Ok(expected), "{text}");
+        }
+        for text in ["1", "17", "2.5", "\"x\"", "\"2y\"", "-2", "true", "[2]", "1e99"] {
+            assert_eq!(factor(text).unwrap_err(), "scale_factor must be an integer between 2 and 16", "{text}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_reported_at_once_with_the_first_hint() {
+        let mut fields = Fields::parse(br#"{"a": 1, "b": "long", "c": "green", "d": null, "e": "x"}"#).unwrap();
+        assert_eq!(fields.text("a", 3), None);
+        assert_eq!(fields.text("b", 3), None);
+        assert_eq!(fields.choice("c", &["red", "blue"], |name| name), None);
+        assert_eq!(fields.text("d", 3), None, "null is as good as absent");
+        assert_eq!(fields.text("e", 3).as_deref(), Some("x"));
+        fields.reject_with("f", "is odd", Some("make it even"));
+        fields.reject_with("g", "is odd", Some("another hint"));
+        let error = fields.done().unwrap_err();
+        let expected =
+            "a must be a string; b must have at most 3 characters; c must be one of red, blue; f is odd; g is odd";
+        assert_eq!((error.message.as_str(), error.hint.as_deref()), (expected, Some("make it even")));
+    }
+
+    #[test]
     fn what_is_not_json_is_called_by_its_name() {
         let multipart = b"--0123\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nx\r\n--0123--\r\n";
         let said = |body: &[u8]| Fields::parse(body).err().map(|error| (error.status.as_u16(), error.message)).unwrap();

@@ -1,4 +1,4 @@
-//! What every API here is made of: bodies, fields, pages, errors, request ids, connections. Nothing in it knows of an API.
+//! What every API here is made of: bodies, fields, pages, errors, request ids, connections. No API is named here.
 
 mod address;
 mod body;

@@ -69,7 +69,7 @@ pub(crate) async fn task_events(
     Ok(follow(news, client, Some(task.id)))
 }
 
-/// Where changes are heard of, and how they are told.
+/// The sources of events.
 #[derive(Clone)]
 pub(crate) struct News {
     queue: Arc<dyn Queue>,
@@ -121,7 +121,7 @@ impl Teller {
 
     async fn until_over(&mut self) -> Result<(), Over> {
         // Subscribed before the first look, so that nothing falls between.
-        let (mut changes, mut deleted) = (self.news.queue.changes(), self.news.deletions.hear());
+        let (mut changes, mut deleted) = (self.news.queue.changes(), self.news.deletions.subscribe());
         self.look().await?;
         let mut looked = Instant::now();
         let mut changed: Vec<Uuid> = Vec::new();

@@ -210,7 +210,7 @@ pub(crate) async fn delete(
         }
         Deleted::NotFound => return Err(ApiError::no_task()),
     }
-    deletions.tell(task.id, task.owner);
+    deletions.announce(task.id, task.owner);
     // The sweeper would come for the files; whoever deletes a picture wants it gone now.
     files.blobs.delete_task(task.id).await?;
     Ok(StatusCode::NO_CONTENT)
