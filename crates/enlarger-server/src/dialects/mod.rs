@@ -11,7 +11,7 @@ use enlarger_tasks::{Task, TaskState};
 use crate::{dialect::Dialect, http::ApiError};
 
 /// All of them.
-pub(crate) const DIALECTS: [&dyn Dialect; 3] = [&magnific::Magnific, &comfy::Comfy, &console::Console];
+pub(crate) const DIALECTS: &[&dyn Dialect] = &[&magnific::Magnific, &comfy::Comfy, &console::Console];
 
 /// The body of a webhook, written by the API that created the task.
 pub(crate) fn webhook(task: &Task, state: TaskState, result: Option<&str>) -> Option<Vec<u8>> {
