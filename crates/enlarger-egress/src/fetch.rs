@@ -28,8 +28,6 @@ const BUFFER: usize = 64 << 10;
 pub struct Fetched {
     /// Bytes written.
     pub bytes: u64,
-    /// What the host says it is; not to be trusted.
-    pub content_type: Option<String>,
 }
 
 /// Fetches from public hosts.
@@ -65,7 +63,6 @@ impl Fetcher {
         let late = |_| EgressError::Timeout(TOTAL_SECONDS);
         timeout_at(deadline, async {
             let response = self.response(checked(url, &self.policy)?, deadline).await?;
-            let content_type = text(&response, header::CONTENT_TYPE);
             // A claim above the limit saves the transfer; a claim below it proves nothing.
             if response.content_length().is_some_and(|claimed| claimed > limit) {
                 return Err(EgressError::TooLarge(limit));
@@ -85,7 +82,7 @@ impl Fetcher {
                 to.write_all(&buffer[..read]).await.map_err(|e| EgressError::Store(e.kind().to_string()))?;
             }
             to.flush().await.map_err(|e| EgressError::Store(e.kind().to_string()))?;
-            Ok(Fetched { bytes, content_type })
+            Ok(Fetched { bytes })
         })
         .await
         .map_err(late)?
@@ -118,10 +115,6 @@ impl Fetcher {
 fn location(response: &Response) -> Option<String> {
     let escaped = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
     Some(response.headers().get(header::LOCATION)?.as_bytes().iter().map(escaped).collect())
-}
-
-fn text(response: &Response, name: header::HeaderName) -> Option<String> {
-    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
 }
 
 fn failed(error: &reqwest::Error) -> EgressError {

@@ -10,7 +10,9 @@ use std::{
 };
 
 use clap::{Args, Command, ValueEnum};
+use enlarger_egress::{Policy, Secret, Webhooks};
 use enlarger_nn::Precision;
+use enlarger_service::job::Terms;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
 /// A setting that makes no sense, with what to do about it.
@@ -365,6 +367,39 @@ impl Config {
     pub fn disk_budget(&self) -> Option<u64> {
         let limited = self.disk_budget_mb > 0 && self.retention().is_none();
         limited.then_some(self.disk_budget_mb.saturating_mul(1 << 20))
+    }
+
+    /// How large sources and results may be.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            max_bytes: self.max_upload_mb << 20,
+            max_pixels: self.max_source_megapixels * 1_000_000,
+            max_result_megapixels: self.max_result_megapixels,
+            own_memory: self.role != Role::Api,
+        }
+    }
+
+    /// Which hosts may be reached.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy { allow: self.allow_net.clone() }
+    }
+
+    /// Where the models are that a person added.
+    pub fn models_dir(&self) -> PathBuf {
+        self.data_dir.join("models")
+    }
+
+    /// What signs and delivers webhooks.
+    pub(crate) fn webhooks(&self) -> Result<Webhooks, ConfigError> {
+        let secret = |text: &Hidden| {
+            if text.reveal().is_empty() {
+                return Err(ConfigError::new("a webhook secret is empty", "leave it out, or give one"));
+            }
+            let hint = "give `whsec_` and base64, or any other text";
+            Secret::parse(text.reveal()).map_err(|error| ConfigError::new(error.to_string(), hint))
+        };
+        let secrets = self.webhook_secret.iter().map(secret).collect::<Result<_, _>>()?;
+        Ok(Webhooks::new(self.policy(), secrets))
     }
 
     /// What can be judged without opening anything.

@@ -1,58 +1,57 @@
-//! The HTTP service: routes by dialect, credentials, files with signed addresses, the worker loop.
+//! The HTTP server: the APIs of `dialects`, credentials, signed URLs, the page. What it serves is `enlarger-service`.
 //!
 //! [`serve`] is the whole of it. A request goes through a request id, the guard against other sites' pages, credentials, and
-//! into a dialect: `magnific`, `comfy`, `console` or `files`. What it submits goes through `submit`, the one way into the queue.
+//! into one of the dialects or `files`. What it submits goes through `submit`. Everything that dialects have in common is in `http`.
 
 #![allow(clippy::result_large_err, reason = "an error is made once per refused request, and moved twice")]
 
-mod apart;
 mod app;
 pub mod auth;
-mod body;
-mod comfy;
+mod client;
 pub mod config;
-mod console;
-mod error;
-mod extract;
-mod fields;
+mod dialect;
+mod dialects;
 mod files;
 mod http;
-mod image;
-mod job;
-mod magnific;
 pub mod openapi;
-mod outbox;
 mod page;
 mod poller;
-mod polls;
+mod specification;
 mod submit;
-mod sweeper;
-mod wait;
-mod worker;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::header,
+    http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use enlarger_pipeline::Enlarger;
-use enlarger_tasks::{SqliteStore, StoreConfig, StoreError, SystemClock};
-use metrics_exporter_prometheus::PrometheusBuilder;
+pub use enlarger_service::{APART_COMMAND, run_apart};
+use enlarger_service::{
+    deletions::Deletions, files::Files, follow::Follow, intake::Intake, metrics::Metrics, outbox, polls::Polls,
+    reads::Reads, signed::Signer, submit::Desk, sweeper::Sweeper, urls::Urls, worker::Worker,
+};
+use enlarger_tasks::{Store, StoreConfig, StoreError, SystemClock, Upkeep, sqlite};
 use serde_json::json;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use apart::{COMMAND as APART_COMMAND, run as run_apart};
 use app::App;
 use config::Role;
 pub use config::{Config, ConfigError, ConfigLayer, print_config};
-use error::ApiError;
+use http::{ApiError, BaseUrl, Bodies, Turns};
+use poller::Poller;
+use specification::Specification;
+use submit::Submitter;
 
 /// Why the service cannot start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +81,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
 ///
 /// # Errors
 /// If the directory or the database cannot be opened.
-pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
+pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir).map_err(io_error(format!("cannot create {}", dir.display())))?;
     let limits = StoreConfig {
@@ -95,11 +94,13 @@ pub async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
         history: Duration::from_secs(config.history_days.saturating_mul(86_400)),
         ..StoreConfig::default()
     };
-    Ok(SqliteStore::open(&dir.join("tasks.sqlite"), limits, Arc::new(SystemClock)).await?)
+    let url = sqlite::url_of(&dir.join("tasks.sqlite")).map_err(io_error("cannot name the task database"))?;
+    Ok(enlarger_tasks::open_store(&url, limits, Arc::new(SystemClock)).await?)
 }
 
 /// Serves until `stop` is cancelled, then drains and returns. `listener` is bound by the caller, so that a test can ask for
-/// any free port. `ready` is called once, when nothing can keep it from answering any more.
+/// any free port. `ready` is called once, when nothing can keep it from answering any more. Several servers may run in one
+/// process.
 ///
 /// # Errors
 /// If it cannot start.
@@ -110,48 +111,53 @@ pub async fn serve(
     ready: impl FnOnce() + Send,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let store = Arc::new(open_store(&config).await?);
-    let files =
-        files::Files::open(&config.data_dir.join("files")).map_err(io_error("cannot open the folder of files"))?;
-    let secret = signing_key(&config.data_dir.join("signing.key"), &files.tmp())
-        .map_err(io_error("cannot read the signing key"))?;
-    let webhooks = outbox::webhooks(&config)?;
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-    // A second server in one process keeps the first one's recorder.
-    let _ = metrics::set_global_recorder(recorder);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let app = Arc::new(App {
-        auth: auth::Authority::new(&config, store.clone())?,
-        bodies: body::Bodies::new(config.bodies_at_once),
-        policy: enlarger_egress::Policy { allow: config.allow_net.clone() },
-        signer: files::signed::Signer::new(secret),
-        asides: Arc::new(Semaphore::new(1)),
-        held_polls: Semaphore::new(poller::HELD_AT_ONCE),
-        readers: Arc::new(Semaphore::new((cores / 2).max(1))),
-        reads: files::Reads::default(),
-        polls: polls::Polls::default(),
-        deleted: tokio::sync::broadcast::channel(256).0,
-        started: std::time::Instant::now(),
-        stop: stop.clone(),
-        store,
-        files,
-        enlarger,
-        metrics,
-        config,
-    });
+    let store = open_store(&config).await?;
+    let app = parts(&config, &store, enlarger, stop.clone()).await?;
     let mut running = Vec::new();
-    if app.config.role != Role::Api {
-        running.push(tokio::spawn(worker::run(app.clone())));
-        running.push(tokio::spawn(outbox::run(app.clone(), webhooks)));
-        running.push(tokio::spawn(sweeper::run(app.clone())));
+    if config.role != Role::Api {
+        let worker = Worker {
+            queue: store.queue.clone(),
+            files: app.files.clone(),
+            enlarger: app.enlarger.clone(),
+            models_dir: config.models_dir(),
+            policy: config.policy(),
+            fetch_limit: config.max_body_mb << 20,
+            terms: app.terms,
+            jobs: config.jobs,
+            lease: Duration::from_secs(config.lease_seconds),
+            drain: Duration::from_secs(config.drain_seconds),
+            metrics: app.metrics.clone(),
+            stop: stop.clone(),
+        };
+        let sender = outbox::Sender {
+            outbox: store.outbox.clone(),
+            queue: store.queue.clone(),
+            webhooks: config.webhooks()?,
+            urls: app.urls.clone(),
+            body: dialects::webhook,
+            metrics: app.metrics.clone(),
+            stop: stop.clone(),
+        };
+        let sweeper = Sweeper {
+            queue: store.queue.clone(),
+            objects: store.objects.clone(),
+            upkeep: store.upkeep.clone(),
+            files: app.files.clone(),
+            reads: app.reads.clone(),
+            models_dir: config.models_dir(),
+            disk_budget: config.disk_budget(),
+            stop: stop.clone(),
+        };
+        running.push(tokio::spawn(worker.run()));
+        running.push(tokio::spawn(sender.run()));
+        running.push(tokio::spawn(sweeper.run()));
     }
-    if app.config.role != Role::Worker {
-        running.push(tokio::spawn(polls::run(app.clone())));
+    if config.role != Role::Worker {
+        running.push(tokio::spawn(app.polls.clone().run(store.queue.clone(), stop.clone())));
     }
     // The first estimate measures the machine, which nobody should have to wait for.
-    let warm = app.enlarger.clone();
-    tokio::task::spawn_blocking(move || warm.estimate(64, 64, &enlarger_pipeline::Request::default()).map(drop));
+    let enlarger = app.enlarger.clone();
+    tokio::task::spawn_blocking(move || enlarger.estimate(64, 64, &enlarger_pipeline::Request::default()).map(drop));
     ready();
     http::serve(listener, router(&app), stop, Duration::from_secs(5)).await;
     for task in running {
@@ -160,7 +166,66 @@ pub async fn serve(
     Ok(())
 }
 
-fn router(app: &Arc<App>) -> Router {
+/// Puts together what handlers use, and what runs beside them.
+async fn parts(
+    config: &Config,
+    store: &Store,
+    enlarger: Arc<Enlarger>,
+    stop: CancellationToken,
+) -> Result<App, ServeError> {
+    let files = Files::in_folder(&config.data_dir.join("files")).await;
+    let files = files.map_err(io_error("cannot open the folder of files"))?;
+    let signer = Signer::open(&config.data_dir.join("signing.key"), &files.scratch);
+    let signer = signer.map_err(io_error("cannot read the signing key"))?;
+    let urls = Urls::new(files.blobs.clone(), signer, config.retention());
+    let (terms, metrics, polls) = (config.terms(), Metrics::default(), Polls::default());
+    let bodies = Bodies::new(config.bodies_at_once, files.scratch.clone());
+    let turns = Turns::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let intake = Intake { files: files.clone(), urls: urls.clone(), policy: config.policy(), limits: terms.limits() };
+    let desk = Desk {
+        queue: store.queue.clone(),
+        blobs: files.blobs.clone(),
+        enlarger: enlarger.clone(),
+        terms,
+        metrics: metrics.clone(),
+    };
+    let submitter = Submitter {
+        bodies: bodies.clone(),
+        limit_mb: config.max_body_mb,
+        turns: turns.clone(),
+        intake: intake.clone(),
+        desk: Arc::new(desk),
+    };
+    let follow = Follow::new(store.queue.clone(), config.jobs, stop.clone());
+    Ok(App {
+        auth: Arc::new(auth::Authority::new(config, store.api_keys.clone())?),
+        base: BaseUrl::new(config),
+        config: Arc::new(config.clone()),
+        queue: store.queue.clone(),
+        objects: store.objects.clone(),
+        api_keys: store.api_keys.clone(),
+        upkeep: store.upkeep.clone(),
+        files,
+        urls,
+        reads: Reads::default(),
+        bodies,
+        intake,
+        terms,
+        submitter,
+        poller: Poller::new(follow.clone(), polls.clone()),
+        polls,
+        follow,
+        deletions: Deletions::default(),
+        enlarger,
+        turns,
+        metrics,
+        specification: Specification(openapi::document()),
+        started: Instant::now(),
+        stop,
+    })
+}
+
+fn router(app: &App) -> Router {
     let mut routes = Router::new();
     if app.config.role != Role::Worker {
         let (public, _) = openapi::public().split_for_parts();
@@ -170,26 +235,26 @@ fn router(app: &Arc<App>) -> Router {
             .merge(public)
             .merge(page::routes());
     }
-    let state = app.clone();
+    let base = app.base.clone();
     let inner = routes
         .route("/health", get(health))
         .route("/livez", get(health))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .route("/openapi.json", get(|| async { axum::Json(openapi::document()) }))
-        .fallback(magnific::not_found)
-        .method_not_allowed_fallback(magnific::wrong_method)
+        .fallback(dialects::not_found)
+        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(app.clone(), http::guard_browsers))
-        .layer(tower::util::option_layer(http::cors(&app.config)))
+        .layer(middleware::from_fn_with_state(app.clone(), auth::guard_browsers))
+        .layer(tower::util::option_layer(auth::cors(&app.config)))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(comfy::in_routers_form))
+        .layer(middleware::from_fn(dialects::reword))
         .layer(middleware::from_fn(http::with_request_id))
         .with_state(app.clone());
     // Outside of routing, which must see the path as it is then.
     Router::new().fallback(move |request: Request| {
-        let (inner, state) = (inner.clone(), state.clone());
-        async move { tower::ServiceExt::oneshot(inner, http::with_plain_path(&state.config, request)).await }
+        let (inner, base) = (inner.clone(), base.clone());
+        async move { tower::ServiceExt::oneshot(inner, http::with_plain_path(&base, request)).await }
     })
 }
 
@@ -197,46 +262,32 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::internal("a handler panicked").into_response()
 }
 
+/// A route that exists, asked in a way that it does not answer.
+async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method Not Allowed")
+}
+
 async fn health() -> Response {
     axum::Json(json!({ "status": "ok" })).into_response()
 }
 
-async fn ready(State(app): State<Arc<App>>) -> Response {
-    let stored = app.store.ping().await.map_err(ApiError::from);
-    let written = app.blocking(|app| app.files.room().map_err(ApiError::from)).await;
+async fn ready(
+    State(upkeep): State<Arc<dyn Upkeep>>,
+    State(files): State<Files>,
+    State(stop): State<CancellationToken>,
+) -> Response {
+    let stored = upkeep.ping().await.map_err(ApiError::from);
+    let written = files.ping().await.map_err(ApiError::from);
     match stored.and(written) {
-        Ok(()) if !app.stop.is_cancelled() => axum::Json(json!({ "status": "ready" })).into_response(),
+        Ok(()) if !stop.is_cancelled() => axum::Json(json!({ "status": "ready" })).into_response(),
         Ok(()) => ApiError::unavailable("the server is stopping").into_response(),
         Err(error) => error.into_response(),
     }
 }
 
-async fn scrape(State(app): State<Arc<App>>) -> Response {
-    if let Ok(counts) = app.store.counts().await {
-        metrics::gauge!("enlarger_tasks_waiting").set(counts.created as f64);
-        metrics::gauge!("enlarger_tasks_running").set(counts.in_progress as f64);
-        metrics::gauge!("enlarger_queue_seconds").set(counts.queued_cost);
-        metrics::gauge!("enlarger_webhooks_pending").set(counts.outbox_pending as f64);
+async fn scrape(State(upkeep): State<Arc<dyn Upkeep>>, State(metrics): State<Metrics>) -> Response {
+    if let Ok(counts) = upkeep.counts().await {
+        metrics.counts(&counts);
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render()).into_response()
-}
-
-/// The key that addresses are signed with: made once, readable by this user only.
-fn signing_key(path: &Path, tmp: &Path) -> io::Result<[u8; 32]> {
-    let read = || {
-        let bytes = std::fs::read(path)?;
-        bytes.try_into().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it does not have 32 bytes"))
-    };
-    match read() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        other => return other,
-    }
-    let mut draft = tempfile::NamedTempFile::new_in(tmp)?;
-    io::Write::write_all(&mut draft, &auth::keys::random::<32>())?;
-    draft.as_file().sync_all()?;
-    // Of processes that start together one wins, and all read what it wrote.
-    match draft.persist_noclobber(path) {
-        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
-        _ => read(),
-    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
 }

@@ -1,30 +1,24 @@
 //! The specification, generated from the routes.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use utoipa::openapi::{
     ContactBuilder, Info, InfoBuilder, LicenseBuilder, OpenApi, ServerBuilder,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{app::App, comfy, console, files, magnific};
+use crate::{app::App, dialects::DIALECTS, files};
 
 /// Routes that ask for credentials.
-pub(crate) fn guarded() -> OpenApiRouter<Arc<App>> {
-    let [first, second] = magnific::PREFIXES;
-    OpenApiRouter::new()
-        .nest(first, magnific::routes())
-        .nest(second, magnific::routes())
-        .nest("/v1/ai", magnific::alias_routes())
-        .merge(comfy::routes())
-        .merge(console::routes())
+pub(crate) fn guarded() -> OpenApiRouter<App> {
+    DIALECTS.iter().fold(OpenApiRouter::new(), |routes, dialect| routes.merge(dialect.routes()))
 }
 
 /// Routes that judge for themselves: the address is the right, or everybody may know.
-pub(crate) fn public() -> OpenApiRouter<Arc<App>> {
-    files::routes::routes().merge(console::public_routes())
+pub(crate) fn public() -> OpenApiRouter<App> {
+    DIALECTS.iter().fold(files::routes(), |routes, dialect| routes.merge(dialect.public_routes()))
 }
 
 /// The whole specification.
@@ -51,7 +45,6 @@ pub fn document() -> &'static Value {
         api.security = Some(security);
         components.security_schemes.extend(schemes.map(|(name, scheme)| (name.to_owned(), scheme.into())));
         let mut value = serde_json::to_value(api).expect("a specification is plain data");
-        name_operations_once(&mut value);
         for operation in operations(&mut value) {
             bytes_are_binary(operation);
             refusals_have_a_status(operation);
@@ -82,18 +75,6 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     paths.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut())
 }
 
-/// The routes under the second prefix are the same functions; their names must not be.
-fn name_operations_once(document: &mut Value) {
-    let Some(paths) = document["paths"].as_object_mut() else { return };
-    for (_, item) in paths.iter_mut().filter(|(path, _)| path.starts_with("/v1/ai/image-upscaler")) {
-        for operation in item.as_object_mut().into_iter().flat_map(|item| item.values_mut()) {
-            if let Some(name) = operation["operationId"].as_str().map(|name| format!("{name}V1")) {
-                operation["operationId"] = name.into();
-            }
-        }
-    }
-}
-
 /// Files have no schema of their own, and generators want one: a string of bytes.
 fn bytes_are_binary(operation: &mut Value) {
     if let Some(body) = operation.get_mut("requestBody") {
@@ -119,49 +100,5 @@ fn refusals_have_a_status(operation: &mut Value) {
         && !responses.keys().any(|status| status.starts_with('4'))
     {
         responses.insert("4XX".to_owned(), any);
-    }
-}
-
-/// The specification of running one of the router's models: a document of its own, with all that it refers to.
-pub(crate) fn router_model(owner: &str, model: &str) -> Value {
-    let whole = document();
-    let mut run = whole["paths"]["/v2/models/{owner}/{model}"]["post"].clone();
-    if let Some(parameters) = run["parameters"].as_array_mut() {
-        parameters.retain(|parameter| parameter["in"] != "path");
-    }
-    let id = format!("{owner}/{model}");
-    let mut info = whole["info"].clone();
-    info["title"] = id.clone().into();
-    let mut schemas = Map::new();
-    add_references(&run, whole, &mut schemas);
-    json!({
-        "openapi": whole["openapi"],
-        "info": info,
-        // Seen from `/v2/models/OWNER/MODEL/openapi.json`.
-        "servers": [{ "url": "../../../..", "description": "The server that this document came from" }],
-        "paths": { format!("/v2/models/{id}"): { "post": run } },
-        "components": { "schemas": schemas, "securitySchemes": whole["components"]["securitySchemes"] },
-        "security": whole["security"],
-        "x-comfy-router-model-id": id,
-        "x-comfy-input-schema-authored": true,
-        "x-comfy-output-schema-authored": true,
-    })
-}
-
-/// Copies the schemas that `part` refers to, and those that they refer to.
-fn add_references(part: &Value, whole: &Value, schemas: &mut Map<String, Value>) {
-    match part {
-        Value::Object(fields) => {
-            let name =
-                fields.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/components/schemas/"));
-            if let Some(name) = name.filter(|name| !schemas.contains_key(*name)) {
-                let schema = &whole["components"]["schemas"][name];
-                schemas.insert(name.to_owned(), schema.clone());
-                add_references(schema, whole, schemas);
-            }
-            fields.values().for_each(|value| add_references(value, whole, schemas));
-        }
-        Value::Array(items) => items.iter().for_each(|item| add_references(item, whole, schemas)),
-        _ => {}
     }
 }

@@ -1,7 +1,5 @@
 //! The web page and the page about the API. Both are inside the binary and ask no other host for anything.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     http::{HeaderValue, header},
@@ -14,8 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
     app::App,
-    error::{ApiError, ApiResult},
-    extract::Path,
+    http::{ApiError, ApiResult, Path},
 };
 
 /// What `npm run build` made of `web/`. Empty when the binary was built without it.
@@ -36,7 +33,7 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 /// The routes.
-pub(crate) fn routes() -> Router<Arc<App>> {
+pub(crate) fn routes() -> Router<App> {
     let page = Router::new()
         .route("/", get(|| async { file("index.html") }))
         .route("/icon.svg", get(|| async { file("icon.svg") }))
@@ -64,18 +61,35 @@ fn file(name: &str) -> ApiResult<Response> {
     };
     let EmbeddedFile { data, .. } = Dist::get(name).ok_or_else(missing)?;
     let caching = if name.starts_with("assets/") { FOR_EVER } else { "no-cache" };
-    Ok(([(header::CONTENT_TYPE, media_type(name)), (header::CACHE_CONTROL, caching)], data).into_response())
+    Ok(([(header::CONTENT_TYPE, media_type(name)), (header::CACHE_CONTROL, caching.to_owned())], data).into_response())
 }
 
-fn media_type(name: &str) -> &'static str {
-    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
-        "html" => "text/html; charset=utf-8",
-        "js" => "text/javascript; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "svg" => "image/svg+xml",
-        "webp" => "image/webp",
-        "woff2" => "font/woff2",
-        "json" => "application/json",
-        _ => "application/octet-stream",
+fn media_type(name: &str) -> String {
+    let media_type = mime_guess::from_path(name).first_or_octet_stream();
+    if media_type.type_() == mime_guess::mime::TEXT {
+        format!("{media_type}; charset=utf-8")
+    } else {
+        media_type.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_the_page_are_what_their_names_say() {
+        for (name, expected) in [
+            ("index.html", "text/html; charset=utf-8"),
+            ("assets/index-3f.js", "text/javascript; charset=utf-8"),
+            ("assets/index-3f.css", "text/css; charset=utf-8"),
+            ("icon.svg", "image/svg+xml"),
+            ("samples/a.webp", "image/webp"),
+            ("assets/a.woff2", "font/woff2"),
+            ("manifest.json", "application/json"),
+            ("LICENSE", "application/octet-stream"),
+        ] {
+            assert_eq!(media_type(name), expected, "{name}");
+        }
     }
 }

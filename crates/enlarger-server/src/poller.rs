@@ -4,17 +4,21 @@
 //! answered with. So that the bar ends when the node does, the estimate says when the node will learn of the end; and so that it
 //! learns of it soon, a poll that comes shortly before the end is answered at the end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue},
+    response::Response,
+};
+use enlarger_service::{follow::Follow, polls::Polls, submit::Accepted};
 use enlarger_tasks::{Scope, Task, TaskState};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
-use crate::{app::App, error::ApiResult, submit::seconds_left, wait};
+use crate::http::ApiResult;
 
 /// Sent by ComfyUI's nodes with every call. They learn of a task's end by polling, and stop when their user gives up.
-pub(crate) const COMFYUI: &str = "comfy-env";
+const COMFYUI: &str = "comfy-env";
 /// Seconds between polls of ComfyUI's nodes.
 const GRID: f64 = 10.0;
 /// A poll is held when fewer seconds are left. With more the next one comes in time, and holding this one would only move it.
@@ -23,22 +27,68 @@ const SOON: f64 = 9.0;
 /// whose client has not asked for 25 s yields to others.
 const LONGEST_HOLD: Duration = Duration::from_secs(12);
 /// Polls held at once. Each looks into the store every second; more are answered at once.
-pub(crate) const HELD_AT_ONCE: usize = 64;
+const HELD_AT_ONCE: usize = 64;
 
 const ESTIMATE: HeaderName = HeaderName::from_static("x-comfy-estimated-duration-seconds");
 const ESTIMATE_P90: HeaderName = HeaderName::from_static("x-comfy-estimated-duration-p90-seconds");
 const ESTIMATE_SOURCE: HeaderName = HeaderName::from_static("x-comfy-estimate-source");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// What may come between: other work on the machine, a picture that is harder than most. A margin and not a measured quantile.
 const MARGIN: f64 = 1.5;
 
+/// Whether a request comes from ComfyUI.
+pub(crate) fn is_comfyui(headers: &HeaderMap) -> bool {
+    headers.contains_key(COMFYUI)
+}
+
+/// Answers clients that poll. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Poller {
+    follow: Follow,
+    polls: Polls,
+    /// Polls that are answered once their task has ended.
+    held: Arc<Semaphore>,
+}
+
+impl Poller {
+    pub fn new(follow: Follow, polls: Polls) -> Self {
+        Self { follow, polls, held: Arc::new(Semaphore::new(HELD_AT_ONCE)) }
+    }
+
+    /// The task, as it stands or, for a poll that is worth holding, once it has ended.
+    ///
+    /// # Errors
+    /// 404 when there is no such task for this scope.
+    pub async fn ask(&self, asked: &HeaderMap, id: Uuid, scope: &Scope) -> ApiResult<Task> {
+        let place = if is_comfyui(asked) { self.held.try_acquire().ok() } else { None };
+        let hold = if place.is_some() { LONGEST_HOLD } else { Duration::ZERO };
+        self.polls.asked(id);
+        let task = self.follow.until(scope, id, Instant::now() + hold, SOON).await?;
+        self.polls.asked(id);
+        Ok(task)
+    }
+
+    /// Adds what clients want to know of a task that they wait for.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn promise(&self, asked: &HeaderMap, accepted: &Accepted, mut response: Response) -> ApiResult<Response> {
+        Promise::of(&self.follow, &accepted.task).await?.write(asked, response.headers_mut());
+        if accepted.replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        Ok(response)
+    }
+}
+
 /// When a task is expected to end.
-pub(crate) struct Promise {
+struct Promise {
     seconds: f64,
     source: &'static str,
 }
 
 impl Promise {
-    pub async fn of(app: &App, task: &Task) -> ApiResult<Self> {
+    async fn of(follow: &Follow, task: &Task) -> ApiResult<Self> {
         let known = task.request.get("source").is_some_and(|source| !source.is_null());
         let source = match task.state {
             TaskState::InProgress if task.progress.is_some() => "progress",
@@ -46,11 +96,11 @@ impl Promise {
             // Nothing is known yet of a picture that is still to be fetched.
             _ => "default",
         };
-        Ok(Self { seconds: seconds_left(app, task).await?, source })
+        Ok(Self { seconds: follow.seconds_left(task).await?, source })
     }
 
     /// Tells the client that sent `asked`.
-    pub fn write(&self, asked: &HeaderMap, answer: &mut HeaderMap) {
+    fn write(&self, asked: &HeaderMap, answer: &mut HeaderMap) {
         let told = |seconds: f64| {
             let seconds = if asked.contains_key(COMFYUI) { noticed(seconds) } else { seconds };
             HeaderValue::from(seconds.ceil().clamp(1.0, 86_400.0) as u64)
@@ -66,19 +116,6 @@ impl Promise {
 /// can be promised.
 fn noticed(seconds: f64) -> f64 {
     if seconds < SOON { seconds } else { (seconds / GRID).ceil() * GRID }
-}
-
-/// The task, as it stands or, for a poll that is worth holding, once it has ended.
-///
-/// # Errors
-/// 404 when there is no such task for this scope.
-pub(crate) async fn ask(app: &App, asked: &HeaderMap, id: Uuid, scope: &Scope) -> ApiResult<Task> {
-    let place = if asked.contains_key(COMFYUI) { app.held_polls.try_acquire().ok() } else { None };
-    let hold = if place.is_some() { LONGEST_HOLD } else { Duration::ZERO };
-    app.polls.asked(id);
-    let task = wait::until(app, scope, id, Instant::now() + hold, SOON).await?;
-    app.polls.asked(id);
-    Ok(task)
 }
 
 #[cfg(test)]

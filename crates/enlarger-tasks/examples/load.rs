@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use enlarger_tasks::{NewTask, Report, Scope, SqliteStore, StoreConfig, StoreError, Submitted, SystemClock, TaskStore};
+use enlarger_tasks::{
+    NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted, SystemClock, open_store, sqlite,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -21,7 +23,8 @@ async fn main() -> Result<(), StoreError> {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let directory = std::env::args_os().nth(1).map_or(scratch.path().to_owned(), Into::into);
     let path = directory.join(format!("load-{}.db", Uuid::new_v4()));
-    let store = Arc::new(SqliteStore::open(&path, StoreConfig::default(), Arc::new(SystemClock)).await?);
+    let url = sqlite::url_of(&path).expect("a path");
+    let store = open_store(&url, StoreConfig::default(), Arc::new(SystemClock)).await?;
 
     let busy = Busy::start();
     let started = Instant::now();
@@ -38,7 +41,7 @@ async fn main() -> Result<(), StoreError> {
     println!("{:.0} submissions/s", SUBMISSIONS as f64 / total.as_secs_f64());
 
     // One worker beats its heart all the while, so reads meet writes.
-    let task = store.claim("load", Duration::from_secs(30)).await?.expect("tasks wait");
+    let task = store.queue.claim("load", Duration::from_secs(30)).await?.expect("tasks wait");
     let lease = task.lease().expect("claimed");
     let done = Arc::new(AtomicBool::new(false));
     let beating = tokio::spawn({
@@ -48,7 +51,7 @@ async fn main() -> Result<(), StoreError> {
             while !done.load(Ordering::Relaxed) {
                 let started = Instant::now();
                 let progress = Some(json!({"tile": times.len()}));
-                store.heartbeat(&lease, Duration::from_secs(30), Report { progress, plan: None }).await?;
+                store.queue.heartbeat(&lease, Duration::from_secs(30), Report { progress, plan: None }).await?;
                 times.push(started.elapsed());
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -64,7 +67,7 @@ async fn main() -> Result<(), StoreError> {
                 for i in 0..READS / READERS {
                     let started = Instant::now();
                     let id = ids[(i * 7919 + reader) % ids.len()];
-                    store.get(id, &Scope::All).await?.expect("nothing is lost");
+                    store.queue.get(id, &Scope::All).await?.expect("nothing is lost");
                     times.push(started.elapsed());
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
@@ -82,13 +85,13 @@ async fn main() -> Result<(), StoreError> {
     drop(busy);
 
     let unique: HashSet<_> = ids.iter().collect();
-    let counts = store.counts().await?;
+    let counts = store.upkeep.counts().await?;
     assert_eq!((unique.len(), counts.created + counts.in_progress), (SUBMISSIONS, SUBMISSIONS as u64));
     println!("{SUBMISSIONS} submitted, 0 lost");
     Ok(())
 }
 
-async fn submit(store: Arc<SqliteStore>) -> Result<(Uuid, Duration), StoreError> {
+async fn submit(store: Store) -> Result<(Uuid, Duration), StoreError> {
     let started = Instant::now();
     let task = NewTask {
         id: Uuid::now_v7(),
@@ -96,12 +99,11 @@ async fn submit(store: Arc<SqliteStore>) -> Result<(Uuid, Duration), StoreError>
         kind: "creative".to_owned(),
         request: json!({"scale_factor": "2x", "prompt": "a photograph of a cat", "engine": "automatic"}),
         input: json!({"blob": "inputs/1"}),
-        input_object: None,
         webhook_url: None,
         cost: 2.0,
         polled: false,
     };
-    match store.submit(task, None).await? {
+    match store.queue.submit(task, None).await? {
         Submitted::Created(task) => Ok((task.id, started.elapsed())),
         other => panic!("not accepted: {other:?}"),
     }

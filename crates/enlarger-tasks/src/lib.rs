@@ -14,15 +14,17 @@
 //! ("Broken" is an error worth another try, or a lease that ran out because the worker died or froze.)
 //!
 //! * [`state`] is that picture as a pure machine; every store applies it and nothing else decides.
-//! * [`TaskStore`] is the contract of a store: task, idempotency key and outbox change in one transaction, and every
-//!   write of a worker carries its [`Lease`] (task, attempt, worker). A worker that lost the lease gets
-//!   [`StoreError::LeaseLost`] and must drop its work silently.
-//! * [`SqliteStore`] is the store that needs nothing installed.
+//! * [`Queue`], [`Outbox`], [`Objects`], [`ApiKeys`] and [`Upkeep`] are the contract of a store, one for each of its users: task,
+//!   idempotency key and outbox change in one transaction, and every write of a worker carries its [`Lease`] (task, attempt,
+//!   worker). A worker that lost the lease gets [`StoreError::LeaseLost`] and must drop its work silently.
+//! * [`open_store`] opens the store that a URL names, [`sqlite`] is the one that needs nothing installed, and
+//!   `tests/conformance` is what each must pass.
 //!
 //! The crate knows nothing of HTTP or pixels: requests, plans, progress and results are opaque JSON.
 
 pub mod clock;
 mod error;
+mod open;
 mod record;
 pub mod sqlite;
 pub mod state;
@@ -31,10 +33,10 @@ mod task;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::StoreError;
-pub use sqlite::SqliteStore;
+pub use open::open_store;
 pub use state::TaskState;
 pub use store::{
-    Beat, Cancelled, Change, Counts, Deleted, Idempotency, ListQuery, Page, Pruned, QueueLimit, QueuePlace, Report,
-    Reserved, Retried, Retry, Scope, StoreConfig, Submitted, TaskStore,
+    ApiKeys, Beat, Cancelled, Change, Counts, Deleted, Idempotency, ListQuery, Objects, Outbox, Page, Pruned, Queue,
+    QueueLimit, QueuePlace, Report, Reserved, Retried, Retry, Scope, Store, StoreConfig, Submitted, Upkeep,
 };
 pub use task::{ApiKey, Delivery, Files, Lease, NewApiKey, NewObject, NewTask, Object, ObjectState, Task, TaskError};

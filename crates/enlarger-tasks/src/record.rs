@@ -36,7 +36,6 @@ impl Record {
             kind: new.kind,
             request: new.request,
             input: new.input,
-            input_object: new.input_object,
             webhook_url: new.webhook_url,
             cost: if new.cost.is_finite() { new.cost.max(0.0) } else { 0.0 },
             state: life.state,
@@ -168,6 +167,37 @@ pub(crate) fn after(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
+/// Host and port of a webhook's URL: what is slow or dead together.
+pub(crate) fn receiver(url: &str) -> String {
+    let parsed = url::Url::parse(url).ok();
+    let host = parsed.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
+    match host {
+        Some((host, Some(port))) => format!("{host}:{port}"),
+        Some((host, None)) => host.to_owned(),
+        // Submission refuses such a URL; if there is one all the same, it is a receiver of its own.
+        None => url.to_owned(),
+    }
+}
+
 fn holder(held: &Lease) -> Holder {
     Holder { attempt: held.attempt, worker: held.worker.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::receiver;
+
+    #[test]
+    fn a_receiver_is_a_host_and_its_port_however_the_url_is_spelled() {
+        for (url, expected) in [
+            ("https://SLOW.example/a?b", "slow.example"),
+            ("https://user:word@slow.example", "slow.example"),
+            ("https://slow.example:443/#x", "slow.example"),
+            ("http://slow.example:8080/hook", "slow.example:8080"),
+            ("http://[2001:DB8::1]:80/", "[2001:db8::1]"),
+            ("not a url", "not a url"),
+        ] {
+            assert_eq!(receiver(url), expected, "{url}");
+        }
+    }
 }

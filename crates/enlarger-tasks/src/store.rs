@@ -1,5 +1,11 @@
-//! The contract of a task store. Callers hold an `Arc<dyn TaskStore>` and never learn which database is behind it.
+//! The contract of a store, one trait for each of its users. Callers hold the traits that they need and never learn which database
+//! is behind them.
+//!
+//! In every trait each method is one transaction: when it returns `Ok` the change is on disk, when it returns `Err` nothing
+//! changed. A caller that is dropped in the middle (a client that hung up) leaves the change either done or not done. Errors for
+//! which [`StoreError::is_transient`] holds are worth trying again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,7 +36,7 @@ pub struct StoreConfig {
     /// How long a reservation of an idempotency key holds when its maker is never heard of again.
     pub reservation_ttl: Duration,
     /// Whether workers run a task whose worker was lost before in a process of its own, and report the death of that process
-    /// ([`TaskStore::fail`]). A lost lease then is no proof against the task and never fails it. Otherwise every lost
+    /// ([`Queue::fail`]). A lost lease then is no proof against the task and never fails it. Otherwise every lost
     /// lease counts as a broken attempt.
     pub suspects_run_apart: bool,
     /// A task of a client that must ask ([`NewTask::polled`]) and has not asked for this long yields to all others: it is claimed
@@ -96,15 +102,13 @@ pub enum Submitted {
     Mismatch,
     /// Too many tasks wait.
     QueueFull(QueueLimit),
-    /// The uploaded object has expired or has no bytes yet.
-    InputGone,
 }
 
 /// What became of a reservation.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "made once per request, moved once")]
 pub enum Reserved {
-    /// Go on, and hand the token in with the submission, or give it back with [`TaskStore::unreserve`].
+    /// Go on, and hand the token in with the submission, or give it back with [`Queue::unreserve`].
     Yours(Uuid),
     /// As in [`Submitted`].
     Replayed(Task),
@@ -167,7 +171,7 @@ pub struct Report {
 pub enum Beat {
     /// Go on.
     Alive,
-    /// Go on, or better give the task back with [`TaskStore::release`]: nobody asks for it any more, and somebody waits for
+    /// Go on, or better give the task back with [`Queue::release`]: nobody asks for it any more, and somebody waits for
     /// another that no worker takes.
     GiveWay,
     /// A user cancelled the task: stop, delete what was published.
@@ -215,7 +219,7 @@ pub enum Retried {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "made once per request, moved once")]
 pub enum Deleted {
-    /// It is out of sight, and its files are due for [`TaskStore::take_expired`] now.
+    /// It is out of sight, and its files are due for [`Queue::take_expired`] now.
     Done,
     /// It is waiting or in progress: cancel it first.
     StillActive(Task),
@@ -247,13 +251,11 @@ pub struct Counts {
     pub cancelled: u64,
     /// Estimated work of the waiting tasks, in seconds.
     pub queued_cost: f64,
-    /// Since when the oldest waiting task waits.
-    pub oldest_created_at: Option<Timestamp>,
     /// Webhooks not delivered yet.
     pub outbox_pending: u64,
 }
 
-/// How many rows [`TaskStore::prune`] removed.
+/// How many rows [`Upkeep::prune`] removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Tasks whose history has run out.
@@ -273,17 +275,41 @@ pub struct Change {
     pub state: TaskState,
 }
 
-/// A durable task queue.
-///
-/// Each method is one transaction: when it returns `Ok` the change is on disk, when it returns `Err` nothing changed. A
-/// caller that is dropped in the middle (a client that hung up) leaves the change either done or not done. Errors for
-/// which [`StoreError::is_transient`] holds are worth trying again.
+/// One store, as each of its users sees it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Tasks.
+    pub queue: Arc<dyn Queue>,
+    /// Webhooks to send.
+    pub outbox: Arc<dyn Outbox>,
+    /// Uploaded objects.
+    pub objects: Arc<dyn Objects>,
+    /// API keys.
+    pub api_keys: Arc<dyn ApiKeys>,
+    /// The store itself.
+    pub upkeep: Arc<dyn Upkeep>,
+}
+
+impl Store {
+    /// A store that is all of these things.
+    pub fn new<S: Queue + Outbox + Objects + ApiKeys + Upkeep + 'static>(store: Arc<S>) -> Self {
+        Store {
+            queue: store.clone(),
+            outbox: store.clone(),
+            objects: store.clone(),
+            api_keys: store.clone(),
+            upkeep: store,
+        }
+    }
+}
+
+/// A durable task queue: what the API, the workers and the sweeper do to tasks.
 #[async_trait]
-pub trait TaskStore: std::fmt::Debug + Send + Sync {
+pub trait Queue: std::fmt::Debug + Send + Sync {
     // ---- what the API calls ----
 
     /// Reserves an idempotency key before costly work (storing an input), so that twins of the request learn at once
-    /// that the first is in flight. Optional: [`TaskStore::submit`] alone already makes one task per key.
+    /// that the first is in flight. Optional: [`Queue::submit`] alone already makes one task per key.
     async fn reserve(&self, owner: Option<&str>, key: &Idempotency) -> Result<Reserved, StoreError>;
 
     /// Gives a reservation back because the submission was refused. Unknown tokens are ignored.
@@ -344,90 +370,89 @@ pub trait TaskStore: std::fmt::Debug + Send + Sync {
     /// many there were.
     async fn recover_expired_leases(&self) -> Result<u64, StoreError>;
 
-    // ---- what the webhook sender calls ----
-
-    /// Takes up to `limit` deliveries that are due and leases them for `lease` (longer than the delivery may take). One of a task
-    /// at a time, oldest first; one that was tried in vain is given up once there is a newer status to tell. So a receiver
-    /// never hears of an older status after a newer one.
-    async fn outbox_due(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError>;
-
-    /// It was delivered.
-    async fn outbox_delivered(&self, event: Uuid, attempt: u32) -> Result<(), StoreError>;
-
-    /// It was not delivered: try again at `next_at`.
-    async fn outbox_failed(&self, event: Uuid, attempt: u32, next_at: Timestamp, why: &str) -> Result<(), StoreError>;
-
-    /// It was not delivered and never will be.
-    async fn outbox_give_up(&self, event: Uuid, attempt: u32, why: &str) -> Result<(), StoreError>;
-
     // ---- what the sweeper calls ----
 
     /// Up to `limit` terminal tasks whose files are to be deleted now. They are marked first, so nobody hands out a URL to
-    /// a file that is going; a task stays on this list until [`TaskStore::files_deleted`] is called for it.
+    /// a file that is going; a task stays on this list until [`Queue::files_deleted`] is called for it.
     async fn take_expired(&self, limit: u32) -> Result<Vec<Task>, StoreError>;
 
     /// The files of a task are gone (they are also gone if they were never there).
     async fn files_deleted(&self, id: Uuid) -> Result<(), StoreError>;
 
     /// Takes up to `limit` finished tasks whose files are to be deleted to make room: the longest finished first, but never
-    /// those in `spare` and never the one that finished last. From then on as in [`TaskStore::take_expired`].
+    /// those in `spare` and never the one that finished last. From then on as in [`Queue::take_expired`].
     async fn evict_oldest(&self, limit: u32, spare: &[Uuid]) -> Result<Vec<Task>, StoreError>;
 
     /// Applies [`StoreConfig::retention`] to what finished while it was another: files that had an expiry lose it, or those
     /// that had none get one counted from now. To be called once, by the process that sweeps.
     async fn adopt_retention(&self) -> Result<u64, StoreError>;
+}
 
-    /// Forgets rows that have outlived their use, some hundreds of each sort per call: to be called every minute.
-    async fn prune(&self) -> Result<Pruned, StoreError>;
+/// Webhooks to send. A row is written with the change of a task that it announces: see [`Queue`].
+#[async_trait]
+pub trait Outbox: std::fmt::Debug + Send + Sync {
+    /// Takes up to `limit` deliveries that are due and leases them for `lease` (longer than the delivery may take). One of a task
+    /// at a time, oldest first; one that was tried in vain is given up once there is a newer status to tell. So a receiver
+    /// never hears of an older status after a newer one.
+    async fn due(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError>;
 
-    // ---- uploaded objects ----
+    /// It was delivered.
+    async fn delivered(&self, event: Uuid, attempt: u32) -> Result<(), StoreError>;
 
+    /// It was not delivered: try again at `next_at`.
+    async fn failed(&self, event: Uuid, attempt: u32, next_at: Timestamp, why: &str) -> Result<(), StoreError>;
+
+    /// It was not delivered and never will be.
+    async fn give_up(&self, event: Uuid, attempt: u32, why: &str) -> Result<(), StoreError>;
+}
+
+/// Uploaded objects. Their bytes live elsewhere.
+#[async_trait]
+pub trait Objects: std::fmt::Debug + Send + Sync {
     /// Makes an upload slot.
-    async fn object_create(&self, object: NewObject) -> Result<Object, StoreError>;
+    async fn create(&self, object: NewObject) -> Result<Object, StoreError>;
 
     /// The bytes are stored. May be repeated (a client that uploads again); `None` when the object has expired.
-    async fn object_finish(
-        &self,
-        id: Uuid,
-        size: u64,
-        content_type: Option<&str>,
-    ) -> Result<Option<Object>, StoreError>;
-
-    /// The object, also when it is pending; `None` when it has expired or never was.
-    async fn object_get(&self, id: Uuid) -> Result<Option<Object>, StoreError>;
+    async fn finish(&self, id: Uuid, size: u64, content_type: Option<&str>) -> Result<Option<Object>, StoreError>;
 
     /// The objects of this scope that have not expired, newest first, pending ones too. `page` counts from 1.
-    async fn object_list(&self, page: u64, per_page: u64, scope: &Scope) -> Result<Vec<Object>, StoreError>;
+    async fn list(&self, page: u64, per_page: u64, scope: &Scope) -> Result<Vec<Object>, StoreError>;
 
-    /// Up to `limit` expired objects whose bytes are to be deleted now; never one that a waiting or running task reads.
-    /// An object stays on this list until [`TaskStore::object_deleted`] is called for it.
-    async fn objects_take_expired(&self, limit: u32) -> Result<Vec<Object>, StoreError>;
+    /// Up to `limit` expired objects whose bytes are to be deleted now. An object stays on this list until [`Objects::deleted`] is called for it.
+    async fn take_expired(&self, limit: u32) -> Result<Vec<Object>, StoreError>;
 
     /// The bytes are gone: forgets the object.
-    async fn object_deleted(&self, id: Uuid) -> Result<(), StoreError>;
+    async fn deleted(&self, id: Uuid) -> Result<(), StoreError>;
+}
 
-    // ---- API keys ----
-
+/// API keys. Only hashes are stored.
+#[async_trait]
+pub trait ApiKeys: std::fmt::Debug + Send + Sync {
     /// Stores a key; `None` when the prefix is taken.
-    async fn key_create(&self, key: NewApiKey) -> Result<Option<ApiKey>, StoreError>;
+    async fn create(&self, key: NewApiKey) -> Result<Option<ApiKey>, StoreError>;
 
     /// All keys, oldest first, revoked ones too.
-    async fn key_list(&self) -> Result<Vec<ApiKey>, StoreError>;
+    async fn list(&self) -> Result<Vec<ApiKey>, StoreError>;
 
     /// The key with this prefix, revoked or not.
-    async fn key_find(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
+    async fn find(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
 
     /// Notes that a key was used now. Call it at most once a minute per key.
-    async fn key_used(&self, id: Uuid) -> Result<(), StoreError>;
+    async fn used(&self, id: Uuid) -> Result<(), StoreError>;
 
     /// Revokes a key; `None` when there is none with this prefix. Revoking twice keeps the first date.
-    async fn key_revoke(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
+    async fn revoke(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
+}
 
-    // ---- health ----
-
+/// The store itself: its health, its numbers, and what it may forget.
+#[async_trait]
+pub trait Upkeep: std::fmt::Debug + Send + Sync {
     /// How many of what there are.
     async fn counts(&self) -> Result<Counts, StoreError>;
 
     /// Proves that the database can be written now (disk full, locked, gone: [`StoreError::Unavailable`]).
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Forgets rows that have outlived their use, some hundreds of each sort per call: to be called every minute.
+    async fn prune(&self) -> Result<Pruned, StoreError>;
 }

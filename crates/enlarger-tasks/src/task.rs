@@ -20,8 +20,6 @@ pub struct NewTask {
     pub request: Value,
     /// Where the input is (an upload, a stored blob, an address), opaque to the store.
     pub input: Value,
-    /// The uploaded object that `input` speaks of, if any: it will not expire while the task is alive.
-    pub input_object: Option<Uuid>,
     /// Where status changes are sent; `None` writes no outbox rows.
     pub webhook_url: Option<String>,
     /// Estimated work in seconds on this machine, >= 0. Ranks the queue; see [`crate::StoreConfig::patience`].
@@ -44,8 +42,6 @@ pub struct Task {
     pub request: Value,
     /// Where the input is, as submitted.
     pub input: Value,
-    /// The uploaded object that `input` speaks of.
-    pub input_object: Option<Uuid>,
     /// Where status changes are sent.
     pub webhook_url: Option<String>,
     /// Estimated work in seconds.
@@ -69,7 +65,7 @@ pub struct Task {
     /// When it came to its end: set exactly when the state is terminal.
     pub finished_at: Option<Timestamp>,
     /// When its files will be deleted, once it is terminal; `None` then if they are kept until somebody deletes them or room is
-    /// needed ([`crate::TaskStore::evict_oldest`]).
+    /// needed ([`crate::Queue::evict_oldest`]).
     pub expires_at: Option<Timestamp>,
     /// When its client last asked for it; `None` if the client need not ask.
     pub polled_at: Option<Timestamp>,
@@ -203,7 +199,7 @@ pub struct Object {
     pub state: ObjectState,
     /// When the slot was made.
     pub created_at: Timestamp,
-    /// When it is to be deleted (later while a live task reads it).
+    /// When it is to be deleted.
     pub expires_at: Timestamp,
 }
 

@@ -11,8 +11,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use enlarger_tasks::{
-    Beat, Idempotency, ListQuery, NewTask, Report, Scope, SqliteStore, StoreConfig, StoreError, Submitted, SystemClock,
-    TaskError, TaskState, TaskStore,
+    Beat, Idempotency, ListQuery, NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted, SystemClock,
+    TaskError, TaskState, open_store, sqlite,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -20,9 +20,9 @@ use uuid::Uuid;
 const LEASE: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_millis(10);
 
-async fn open(directory: &Path, max_failures: u32) -> SqliteStore {
+async fn open(directory: &Path, max_failures: u32) -> Store {
     let config = StoreConfig { max_failures, ..StoreConfig::default() };
-    SqliteStore::open(&directory.join("tasks.db"), config, Arc::new(SystemClock)).await.unwrap()
+    open_store(&sqlite::url_of(&directory.join("tasks.db")).unwrap(), config, Arc::new(SystemClock)).await.unwrap()
 }
 
 fn task(kind: &str) -> NewTask {
@@ -32,7 +32,6 @@ fn task(kind: &str) -> NewTask {
         kind: kind.to_owned(),
         request: json!({}),
         input: json!({}),
-        input_object: None,
         webhook_url: Some("https://example.com/hook".to_owned()),
         cost: 1.0,
         polled: false,
@@ -40,15 +39,15 @@ fn task(kind: &str) -> NewTask {
 }
 
 /// Everything in the outbox: how often each status of each task is in it.
-async fn outbox(store: &SqliteStore) -> BTreeMap<(Uuid, TaskState), u32> {
+async fn outbox(store: &Store) -> BTreeMap<(Uuid, TaskState), u32> {
     let mut told = BTreeMap::new();
     loop {
-        let due = store.outbox_due(100, Duration::from_secs(60)).await.unwrap();
+        let due = store.outbox.due(100, Duration::from_secs(60)).await.unwrap();
         if due.is_empty() {
             return told;
         }
         for delivery in due {
-            store.outbox_delivered(delivery.event, delivery.attempt).await.unwrap();
+            store.outbox.delivered(delivery.event, delivery.attempt).await.unwrap();
             *told.entry((delivery.task, delivery.status)).or_default() += 1;
         }
     }
@@ -82,11 +81,11 @@ fn say(words: &str) {
 }
 
 /// Claims until nothing is left to do, also by others: work a little, publish a file, commit.
-async fn work(store: &SqliteStore, directory: &Path) {
+async fn work(store: &Store, directory: &Path) {
     let worker = format!("{}-{}", std::process::id(), Uuid::new_v4());
     loop {
-        let Some(task) = store.claim(&worker, LEASE).await.unwrap() else {
-            let counts = store.counts().await.unwrap();
+        let Some(task) = store.queue.claim(&worker, LEASE).await.unwrap() else {
+            let counts = store.upkeep.counts().await.unwrap();
             if counts.created + counts.in_progress == 0 {
                 return;
             }
@@ -101,13 +100,13 @@ async fn work(store: &SqliteStore, directory: &Path) {
         for step in 0..4 {
             tokio::time::sleep(STEP).await;
             let report = Report { progress: Some(json!(step)), plan: None };
-            if store.heartbeat(&lease, LEASE, report).await.unwrap() != Beat::Alive {
+            if store.queue.heartbeat(&lease, LEASE, report).await.unwrap() != Beat::Alive {
                 break;
             }
         }
         let file = directory.join(format!("{}-{}-{worker}.png", task.id, task.attempt));
         std::fs::write(&file, b"pixels").unwrap();
-        match store.complete(&lease, json!({"file": file})).await {
+        match store.queue.complete(&lease, json!({"file": file})).await {
             Ok(_) => say(&format!("committed {}", task.id)),
             Err(StoreError::LeaseLost(_)) => {
                 std::fs::remove_file(&file).unwrap();
@@ -119,23 +118,23 @@ async fn work(store: &SqliteStore, directory: &Path) {
 }
 
 /// Accepts submissions; the parent kills it before it could reply to any client.
-async fn accept(store: &SqliteStore) {
+async fn accept(store: &Store) {
     let from: u32 = std::env::var("CRASH_FROM").unwrap().parse().unwrap();
     for i in [from, from + 1] {
         say(&format!("accepting {i}"));
-        store.submit(task("creative"), Some(key(i))).await.unwrap();
+        store.queue.submit(task("creative"), Some(key(i))).await.unwrap();
         say(&format!("accepted {i}"));
     }
     std::future::pending().await
 }
 
 /// Submits until the disk is full, and then until it is not.
-async fn insist(store: &SqliteStore) {
+async fn insist(store: &Store) {
     let mut refused = false;
     loop {
         let task = task("creative");
         let id = task.id;
-        match store.submit(task, None).await {
+        match store.queue.submit(task, None).await {
             Ok(_) => say(&format!("accepted {id}")),
             Err(error) => {
                 assert!(error.is_transient(), "{error:?}");
@@ -247,7 +246,7 @@ async fn p1_workers_killed_and_frozen_under_load_lose_and_double_nothing() {
     for _ in 0..TASKS {
         let task = task("creative");
         ids.insert(task.id);
-        store.submit(task, None).await.unwrap();
+        store.queue.submit(task, None).await.unwrap();
     }
 
     let mut herd = Herd::new(directory.path(), 1000);
@@ -298,7 +297,7 @@ async fn p1_workers_killed_and_frozen_under_load_lose_and_double_nothing() {
     assert!(commits.values().all(|&times| times == 1), "committed twice");
 
     for &id in &ids {
-        let task = store.get(id, &Scope::All).await.unwrap().expect("lost");
+        let task = store.queue.get(id, &Scope::All).await.unwrap().expect("lost");
         assert_eq!(task.state, TaskState::Completed);
         let file = task.result.unwrap()["file"].as_str().unwrap().to_owned();
         assert_eq!(std::fs::read(file).unwrap(), b"pixels");
@@ -330,7 +329,7 @@ async fn p2_an_api_killed_between_accept_and_reply_made_one_task_per_key() {
     let (mut made, mut replayed) = (BTreeSet::new(), 0);
     // The last child may have gone on to key 100 before the signal reached it.
     for i in 0..=100 {
-        match store.submit(task("creative"), Some(key(i))).await.unwrap() {
+        match store.queue.submit(task("creative"), Some(key(i))).await.unwrap() {
             Submitted::Created(task) => assert!(made.insert(task.id)),
             Submitted::Replayed(task) => {
                 assert!(made.insert(task.id));
@@ -340,7 +339,7 @@ async fn p2_an_api_killed_between_accept_and_reply_made_one_task_per_key() {
         }
     }
     assert!(replayed >= 50, "what was accepted is remembered: {replayed}");
-    let total = store.list(&ListQuery::default(), &Scope::All).await.unwrap().total;
+    let total = store.queue.list(&ListQuery::default(), &Scope::All).await.unwrap().total;
     assert_eq!(total, made.len() as u64, "one task per key");
 }
 
@@ -354,13 +353,13 @@ async fn p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other()
     for _ in 0..5 {
         let other = task("creative");
         others.insert(other.id);
-        store.submit(other, None).await.unwrap();
+        store.queue.submit(other, None).await.unwrap();
     }
-    store.submit(bomb, None).await.unwrap();
+    store.queue.submit(bomb, None).await.unwrap();
     for _ in 0..5 {
         let other = task("creative");
         others.insert(other.id);
-        store.submit(other, None).await.unwrap();
+        store.queue.submit(other, None).await.unwrap();
     }
     let mut herd = Herd::new(directory.path(), 3);
     let mut aborted = 0;
@@ -373,11 +372,11 @@ async fn p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other()
         }
     }
     assert_eq!(aborted, 3);
-    let bomb = store.get(bomb_id, &Scope::All).await.unwrap().unwrap();
+    let bomb = store.queue.get(bomb_id, &Scope::All).await.unwrap().unwrap();
     assert_eq!((bomb.state, bomb.attempt), (TaskState::Failed, 3));
     assert_eq!(bomb.error.unwrap().code, TaskError::WORKER_DIED);
     for id in others {
-        let task = store.get(id, &Scope::All).await.unwrap().unwrap();
+        let task = store.queue.get(id, &Scope::All).await.unwrap().unwrap();
         assert_eq!((task.state, task.attempt, task.failures), (TaskState::Completed, 1, 0));
     }
 }
@@ -404,6 +403,6 @@ async fn p16_a_full_disk_refuses_loses_nothing_and_recovers_alone() {
     }
     assert!(accepted.len() > 1 && refused.len() == 1, "{} accepted, {} refused", accepted.len(), refused.len());
     let query = ListQuery { per_page: 1000, ..ListQuery::default() };
-    let stored = store.list(&query, &Scope::All).await.unwrap().tasks;
+    let stored = store.queue.list(&query, &Scope::All).await.unwrap().tasks;
     assert_eq!(stored.iter().map(|task| task.id).collect::<BTreeSet<_>>(), accepted);
 }

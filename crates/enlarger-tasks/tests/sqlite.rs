@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conformance::Backend;
-use enlarger_tasks::{Clock, SqliteStore, StoreConfig, StoreError, SystemClock, TaskStore};
+use enlarger_tasks::{Clock, Store, StoreConfig, StoreError, SystemClock, open_store, sqlite};
 
 struct Sqlite {
     directory: tempfile::TempDir,
@@ -25,15 +25,15 @@ impl Backend for Sqlite {
         Sqlite { directory: tempfile::tempdir().unwrap() }
     }
 
-    async fn open(&self, config: StoreConfig, clock: Arc<dyn Clock>) -> Arc<dyn TaskStore> {
-        Arc::new(SqliteStore::open(&self.path(), config, clock).await.unwrap())
+    async fn open(&self, config: StoreConfig, clock: Arc<dyn Clock>) -> Store {
+        open_store(&sqlite::url_of(&self.path()).unwrap(), config, clock).await.unwrap()
     }
 }
 
 conformance!(Sqlite);
 
-async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open(&path, StoreConfig::default(), Arc::new(SystemClock)).await
+async fn open(path: PathBuf) -> Result<Store, StoreError> {
+    open_store(&sqlite::url_of(&path).unwrap(), StoreConfig::default(), Arc::new(SystemClock)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn processes_that_start_together_agree_on_the_schema() {
     let sqlite = Sqlite::new();
     let openings: Vec<_> = (0..8).map(|_| tokio::spawn(open(sqlite.path()))).collect();
     for opening in openings {
-        opening.await.unwrap().unwrap().ping().await.unwrap();
+        opening.await.unwrap().unwrap().upkeep.ping().await.unwrap();
     }
 }
 
@@ -56,6 +56,33 @@ async fn a_file_that_is_no_database_is_refused_with_a_hint() {
     assert!(missing.to_string().contains("hint: the directory must exist"), "{missing}");
 }
 
+#[tokio::test]
+async fn a_url_that_names_no_database_of_ours_is_refused_with_a_sentence() {
+    let refusal = async |url: &str| {
+        let refused = open_store(url, StoreConfig::default(), Arc::new(SystemClock)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Open { .. }), "{refused:?}");
+        refused.to_string()
+    };
+    let unknown = refusal("mysql://root:hunter2@db.example/tasks").await;
+    assert!(unknown.contains("mysql: databases are not supported") && unknown.contains("hint:"), "{unknown}");
+    assert!(!unknown.contains("hunter2"), "{unknown}");
+    for relative in ["sqlite:tasks.sqlite", "sqlite:///tasks.sqlite?mode=ro", "sqlite://host/tasks.sqlite"] {
+        assert!(refusal(relative).await.contains("use three slashes and an absolute path"), "{relative}");
+    }
+    assert!(refusal("tasks.sqlite").await.contains("cannot be read"));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_database_lies_wherever_a_path_leads() {
+    let sqlite = Sqlite::new();
+    for name in ["a b%20c?d#e.db", "\u{e9}\u{1F600}.db", "c:\\d'\".db"] {
+        let path = sqlite.directory.path().join(name);
+        open(path.clone()).await.unwrap().upkeep.ping().await.unwrap();
+        assert!(path.is_file(), "{}", path.display());
+    }
+}
+
 /// A foreign process that sits on the write lock makes writes fail as unavailable, reads go on, and nothing is half done
 /// when it lets go. Waits for the real busy timeout once.
 #[tokio::test(flavor = "multi_thread")]
@@ -63,19 +90,19 @@ async fn p16_a_locked_database_is_unavailable_and_recovers_alone() {
     use sqlx::ConnectOptions as _;
     let sqlite = Sqlite::new();
     let store = open(sqlite.path()).await.unwrap();
-    store.submit(conformance::task("before", 1.0), None).await.unwrap();
+    store.queue.submit(conformance::task("before", 1.0), None).await.unwrap();
 
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(sqlite.path());
     let mut other = options.connect().await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    let refused = store.ping().await.unwrap_err();
+    let refused = store.upkeep.ping().await.unwrap_err();
     assert!(refused.is_transient(), "{refused:?}");
-    assert_eq!(store.counts().await.unwrap().created, 1, "reads go on");
+    assert_eq!(store.upkeep.counts().await.unwrap().created, 1, "reads go on");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
 
-    store.ping().await.unwrap();
-    store.submit(conformance::task("after", 1.0), None).await.unwrap();
-    assert_eq!(store.counts().await.unwrap().created, 2);
+    store.upkeep.ping().await.unwrap();
+    store.queue.submit(conformance::task("after", 1.0), None).await.unwrap();
+    assert_eq!(store.upkeep.counts().await.unwrap().created, 2);
 }
 
 /// A database of the first release, with a task in each state, goes on: nothing is lost, and what refers to tasks still does.
@@ -105,19 +132,19 @@ async fn p20_a_database_of_the_first_release_migrates_with_all_that_refers_to_it
 
     let store = open(sqlite.path()).await.unwrap();
     let scope = enlarger_tasks::Scope::All;
-    let kept = store.get(done, &scope).await.unwrap().unwrap();
+    let kept = store.queue.get(done, &scope).await.unwrap().unwrap();
     assert_eq!((kept.expires_at.unwrap().as_millisecond(), kept.result), (6, Some(serde_json::json!({ "a": 1 }))));
-    assert_eq!(store.claim("w", conformance::LEASE).await.unwrap().unwrap().id, waiting);
-    let due = store.outbox_due(10, conformance::LEASE).await.unwrap();
+    assert_eq!(store.queue.claim("w", conformance::LEASE).await.unwrap().unwrap().id, waiting);
+    let due = store.outbox.due(10, conformance::LEASE).await.unwrap();
     assert_eq!(due.iter().map(|it| it.task).collect::<Vec<_>>(), [done]);
     let key = enlarger_tasks::Idempotency { key: "k".into(), body_hash: [0; 32], reservation: None };
-    let replay = store.submit(conformance::task("creative", 1.0), Some(key)).await.unwrap();
+    let replay = store.queue.submit(conformance::task("creative", 1.0), Some(key)).await.unwrap();
     assert!(matches!(replay, enlarger_tasks::Submitted::Replayed(task) if task.id == done));
     let mut new = options.connect().await.unwrap();
     assert!(sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut new).await.unwrap().is_empty());
     // A task that goes still takes its webhooks and keys along.
-    store.delete(done, &scope).await.unwrap();
-    store.files_deleted(done).await.unwrap();
+    store.queue.delete(done, &scope).await.unwrap();
+    store.queue.files_deleted(done).await.unwrap();
     let left = sqlx::query("SELECT count(*) AS n FROM outbox").fetch_one(&mut new).await.unwrap();
     assert_eq!(left.get::<i64, _>("n"), 0);
 }

@@ -45,18 +45,18 @@ pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
     let config = serve::load(ConfigLayer { data_dir: args.data_dir, ..ConfigLayer::default() }, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let store = open_store(&config).await?;
+        let store = open_store(&config).await?.api_keys;
         match args.command {
             Command::Create { name, admin } => {
-                if keys::list(&store).await?.iter().any(|key| key.name == name && key.revoked_at.is_none()) {
+                if keys::list(&*store).await?.iter().any(|key| key.name == name && key.revoked_at.is_none()) {
                     eprintln!("warning: another key is named {name}, too; their beginnings tell them apart");
                 }
-                let new = keys::create(&store, &name, admin).await?;
+                let new = keys::create(&*store, &name, admin).await?;
                 eprintln!("This is the only time the key is shown:");
                 println!("{}", new.key);
             }
             Command::List { json } => {
-                let all = keys::list(&store).await?;
+                let all = keys::list(&*store).await?;
                 if json {
                     let rows: Vec<_> = all.iter().map(keys::describe).collect();
                     println!("{}", serde_json::to_string_pretty(&rows)?);
@@ -65,8 +65,8 @@ pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
                 }
             }
             Command::Revoke { key } => {
-                let prefix = prefix_of(&key, &keys::list(&store).await?)?;
-                let revoked = keys::revoke(&store, &prefix).await?;
+                let prefix = prefix_of(&key, &keys::list(&*store).await?)?;
+                let revoked = keys::revoke(&*store, &prefix).await?;
                 let missing = || Hinted::error(format!("there is no key {key}"), "`enlarger keys list` shows them");
                 println!("{} opens nothing any more", revoked.ok_or_else(missing)?.prefix);
             }

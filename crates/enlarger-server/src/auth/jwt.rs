@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use enlarger_egress::{Fetcher, Policy};
+use enlarger_egress::Fetcher;
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, EncodingKey, Validation,
     crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
@@ -55,11 +55,11 @@ impl Tokens {
             let hint = "use at least 32 characters, for example from `openssl rand -hex 32`";
             return Err(ConfigError::new("`jwt_secret` is too short to be safe", hint));
         }
-        // Only fails when another part of the process has done it before.
+        // The same for every server of a process, so it is all the same which of them comes first.
         let _ = PROVIDER.install_default();
         let set = (!config.jwks_url.is_empty()).then(|| KeySet {
             url: config.jwks_url.clone(),
-            fetcher: Fetcher::new(Policy { allow: config.allow_net.clone() }),
+            fetcher: Fetcher::new(config.policy()),
             fetched: Mutex::default(),
         });
         let secret = (!secret.is_empty()).then(|| DecodingKey::from_secret(secret.as_bytes()));

@@ -4,10 +4,10 @@
 //! any look-up. What is stored is the SHA-256 of the whole: with 256 random bits there is nothing to guess, so a slow hash
 //! would only slow requests down.
 
+use enlarger_service::random::random;
 pub use enlarger_tasks::ApiKey;
-use enlarger_tasks::{NewApiKey, StoreError, TaskStore};
+use enlarger_tasks::{ApiKeys, NewApiKey, StoreError};
 use jiff::Timestamp;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -32,7 +32,7 @@ pub struct NewKey {
 ///
 /// # Errors
 /// If the store fails.
-pub async fn create(store: &dyn TaskStore, name: &str, admin: bool) -> Result<NewKey, StoreError> {
+pub async fn create(keys: &dyn ApiKeys, name: &str, admin: bool) -> Result<NewKey, StoreError> {
     loop {
         let start = if admin { ADMIN } else { PLAIN };
         let prefix = format!("{start}{}", hex::encode(random::<4>()));
@@ -40,7 +40,7 @@ pub async fn create(store: &dyn TaskStore, name: &str, admin: bool) -> Result<Ne
         let key = format!("{body}{}", checksum(&body));
         let new = NewApiKey { name: name.to_owned(), prefix, hash: Sha256::digest(&key).into() };
         // A prefix that is taken is one in four billion, and no reason to fail.
-        if let Some(stored) = store.key_create(new).await? {
+        if let Some(stored) = keys.create(new).await? {
             return Ok(NewKey { key, stored });
         }
     }
@@ -50,16 +50,16 @@ pub async fn create(store: &dyn TaskStore, name: &str, admin: bool) -> Result<Ne
 ///
 /// # Errors
 /// If the store fails.
-pub async fn list(store: &dyn TaskStore) -> Result<Vec<ApiKey>, StoreError> {
-    store.key_list().await
+pub async fn list(keys: &dyn ApiKeys) -> Result<Vec<ApiKey>, StoreError> {
+    keys.list().await
 }
 
 /// Revokes the key with this prefix; `None` when there is none.
 ///
 /// # Errors
 /// If the store fails.
-pub async fn revoke(store: &dyn TaskStore, prefix: &str) -> Result<Option<ApiKey>, StoreError> {
-    store.key_revoke(prefix).await
+pub async fn revoke(keys: &dyn ApiKeys, prefix: &str) -> Result<Option<ApiKey>, StoreError> {
+    keys.revoke(prefix).await
 }
 
 /// All that may be told of a key.
@@ -103,9 +103,9 @@ pub fn is_admin(key: &ApiKey) -> bool {
 }
 
 /// The stored key that this text is, unless it is revoked or was never made.
-pub(crate) async fn verify(store: &dyn TaskStore, text: &str) -> Result<Option<ApiKey>, StoreError> {
+pub(crate) async fn verify(keys: &dyn ApiKeys, text: &str) -> Result<Option<ApiKey>, StoreError> {
     let Some(prefix) = prefix_of(text) else { return Ok(None) };
-    let Some(stored) = store.key_find(prefix).await? else { return Ok(None) };
+    let Some(stored) = keys.find(prefix).await? else { return Ok(None) };
     let hash: [u8; 32] = Sha256::digest(text).into();
     let good = bool::from(hash.ct_eq(&stored.hash)) && stored.revoked_at.is_none();
     Ok(good.then_some(stored))
@@ -124,9 +124,20 @@ fn checksum(body: &str) -> String {
     hex::encode(&Sha256::digest(body)[..CHECKSUM_DIGITS / 2])
 }
 
-/// Random bytes from the operating system.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("the operating system has random numbers");
-    bytes
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_key_has_a_prefix() {
+        let body = format!("enladm_0a1b2c3d_{}", "7".repeat(64));
+        let key = format!("{body}{}", checksum(&body));
+        assert_eq!(prefix_of(&key), Some("enladm_0a1b2c3d"));
+        let mistyped = key.replacen('7', "8", 1);
+        for wrong in
+            [mistyped.as_str(), &key[1..], &key[..key.len() - 1], &body, "enl_", "", "\u{1F600}\u{1F600}\u{1F600}"]
+        {
+            assert_eq!(prefix_of(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -4,38 +4,79 @@ use std::{io, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::{FromRef, Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use enlarger_blobs::{Key, Right};
 use enlarger_image::{EncodeOptions, Format, MetadataPolicy};
 use enlarger_pipeline::{Kernel, Size, resize};
-use enlarger_tasks::Scope;
+use enlarger_service::{files::Files, intake::Intake, job::Job, reads::Reads, signed::BadAddress, urls::Urls};
+use enlarger_tasks::{Objects, Queue, Scope};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
-use tower_http::services::ServeFile;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{
-    Key, range,
-    signed::{self, BadAddress, Right},
-    view::view,
-};
+use super::{download::counted, serve::serve, view::view};
 use crate::{
     app::App,
-    error::{ApiError, ApiResult, ErrorBody},
-    extract::{Path, Query},
-    job::{bad_picture, limits},
-    submit::job_of,
+    http::{ApiError, ApiResult, Bodies, ErrorBody, Path, Query, Turns, blocking},
 };
+
+/// What reading a file takes.
+#[derive(Clone)]
+struct Reader {
+    files: Files,
+    urls: Urls,
+    reads: Reads,
+    queue: Arc<dyn Queue>,
+    intake: Intake,
+    turns: Turns,
+}
+
+impl FromRef<App> for Reader {
+    fn from_ref(app: &App) -> Self {
+        Self {
+            files: app.files.clone(),
+            urls: app.urls.clone(),
+            reads: app.reads.clone(),
+            queue: app.queue.clone(),
+            intake: app.intake.clone(),
+            turns: app.turns.clone(),
+        }
+    }
+}
+
+/// What uploading one takes.
+#[derive(Clone)]
+struct Writer {
+    files: Files,
+    urls: Urls,
+    objects: Arc<dyn Objects>,
+    bodies: Bodies,
+    /// Largest file, in MB.
+    limit_mb: u64,
+}
+
+impl FromRef<App> for Writer {
+    fn from_ref(app: &App) -> Self {
+        Self {
+            files: app.files.clone(),
+            urls: app.urls.clone(),
+            objects: app.objects.clone(),
+            bodies: app.bodies.clone(),
+            limit_mb: app.config.max_upload_mb,
+        }
+    }
+}
 
 /// Longest side of a thumbnail in pixels.
 const THUMB_SIDE: u32 = 512;
 
 /// The routes.
-pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
+pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(read_object, write_object)).routes(routes!(read_task_file))
 }
 
@@ -69,12 +110,12 @@ struct Signature {
     ),
 )]
 async fn read_object(
-    app: State<Arc<App>>,
+    State(reader): State<Reader>,
     Path(id): Path<String>,
     signature: Query<Signature>,
     request: Request,
 ) -> ApiResult<Response> {
-    read(app, &format!("objects/{id}"), &signature.0, request).await
+    read(&reader, &format!("objects/{id}"), &signature.0, request).await
 }
 
 #[utoipa::path(
@@ -91,44 +132,38 @@ async fn read_object(
     ),
 )]
 async fn read_task_file(
-    app: State<Arc<App>>,
+    State(reader): State<Reader>,
     Path((id, name)): Path<(String, String)>,
     signature: Query<Signature>,
     request: Request,
 ) -> ApiResult<Response> {
-    read(app, &format!("tasks/{id}/{name}"), &signature.0, request).await
+    read(&reader, &format!("tasks/{id}/{name}"), &signature.0, request).await
 }
 
-async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, request: Request) -> ApiResult<Response> {
-    let key = permitted(&app, path, Right::Read, signature)?;
+async fn read(reader: &Reader, path: &str, signature: &Signature, request: Request) -> ApiResult<Response> {
+    let key = permitted(&reader.urls, path, Right::Read, signature)?;
     if signature.view.as_deref() == Some("1") {
-        return view(&app, key).await;
+        return view(&reader.files, &reader.turns, &reader.intake.limits, key).await;
     }
     if let Key::Thumb(task) = key {
-        make_thumb(&app, task).await?;
+        make_thumb(reader, task).await?;
     }
-    let described = key.clone();
-    let describe = move |app: &App| media_type(app, &described);
-    let media_type = match key {
-        Key::Object(_) | Key::Source(_) => app.reading(describe).await?,
-        Key::Thumb(_) | Key::Map(..) | Key::Result(..) => app.blocking(describe).await?,
+    let missing = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => ApiError::not_found(),
+        _ => error.into(),
     };
-    let name = file_name(&app, &key, media_type).await;
+    let bytes = reader.files.blobs.map(&key).await.map_err(missing)?;
+    let describe = move || Ok(media_type(&bytes));
+    let media_type = match key {
+        Key::Object(_) | Key::Source(_) => reader.turns.reading(describe).await?,
+        Key::Thumb(_) | Key::Map(..) | Key::Result(..) => blocking(describe).await?,
+    };
+    let name = file_name(&*reader.queue, &key, media_type).await;
     let download = signature.download.as_deref() == Some("1");
-    let mut request = request;
-    if let Some(asked) = request.headers_mut().remove(header::RANGE) {
-        let length = tokio::fs::metadata(app.files.path(&key)).await.map_or(0, |file| file.len());
-        let range = asked.to_str().ok().and_then(|asked| range::understood(asked, length));
-        if let Some(range) = range.and_then(|range| HeaderValue::try_from(range).ok()) {
-            request.headers_mut().insert(header::RANGE, range);
-        }
-    }
-    let served = ServeFile::new(app.files.path(&key)).try_call(request).await.map_err(ApiError::from)?;
-    let mut response = served.map(|body| match key {
-        Key::Object(_) => Body::new(body),
-        Key::Source(task) | Key::Thumb(task) | Key::Map(task, _) | Key::Result(task, _) => {
-            app.reads.of(task, Body::new(body))
-        }
+    let opened = reader.files.blobs.open(&key).await.map_err(missing)?;
+    let mut response = serve(request.method(), request.headers(), opened).map(|body| match key.task() {
+        None => body,
+        Some(task) => counted(body, reader.reads.of(task)),
     });
     let headers = response.headers_mut();
     let kind = if download { "attachment" } else { "inline" };
@@ -144,10 +179,10 @@ async fn read(State(app): State<Arc<App>>, path: &str, signature: &Signature, re
 
 /// # Errors
 /// 403 or 410 unless the address gives this right.
-fn permitted(app: &App, path: &str, right: Right, signature: &Signature) -> ApiResult<Key> {
+fn permitted(urls: &Urls, path: &str, right: Right, signature: &Signature) -> ApiResult<Key> {
     let forged = || ApiError::forbidden("this address was not given out by this server, or was changed on the way");
-    let key = signed::parse(path).ok_or_else(forged)?;
-    match app.signer.check(&key, right, &signature.expires, &signature.signature) {
+    let key = Key::parse(path).ok_or_else(forged)?;
+    match urls.check(&key, right, &signature.expires, &signature.signature) {
         Ok(()) => Ok(key),
         Err(BadAddress::Forged) => Err(forged()),
         Err(BadAddress::Expired) => {
@@ -157,19 +192,17 @@ fn permitted(app: &App, path: &str, right: Right, signature: &Signature) -> ApiR
 }
 
 /// What a file really is, whatever its sender said.
-fn media_type(app: &App, key: &Key) -> ApiResult<&'static str> {
-    match app.files.map(key) {
-        // AVIF is written and not read back.
-        Ok(bytes) if bytes.get(4..12) == Some(b"ftypavif") => Ok(Format::Avif.media_type()),
-        Ok(bytes) => Ok(enlarger_image::header(&bytes, &enlarger_image::Limits::for_own_files())
-            .map_or("application/octet-stream", |header| header.format.media_type())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ApiError::not_found()),
-        Err(error) => Err(error.into()),
+fn media_type(bytes: &[u8]) -> &'static str {
+    // AVIF is written and not read back.
+    if bytes.get(4..12) == Some(b"ftypavif") {
+        return Format::Avif.media_type();
     }
+    let header = enlarger_image::header(bytes, &enlarger_image::Limits::for_own_files());
+    header.map_or("application/octet-stream", |header| header.format.media_type())
 }
 
 /// The name that a browser saves the file under: ASCII letters, digits, `-`, `_` and `.` only.
-async fn file_name(app: &App, key: &Key, media_type: &str) -> String {
+async fn file_name(queue: &dyn Queue, key: &Key, media_type: &str) -> String {
     let extension = media_type.rsplit('/').next().map_or("bin", |subtype| match subtype {
         "jpeg" => "jpg",
         "tiff" => "tif",
@@ -180,8 +213,8 @@ async fn file_name(app: &App, key: &Key, media_type: &str) -> String {
         Key::Object(id) => return format!("{id}.{extension}"),
         Key::Source(id) | Key::Thumb(id) | Key::Map(id, _) | Key::Result(id, _) => *id,
     };
-    let task = app.store.get(id, &Scope::All).await.ok().flatten();
-    let job = task.as_ref().and_then(|task| job_of(task).ok());
+    let task = queue.get(id, &Scope::All).await.ok().flatten();
+    let job = task.as_ref().and_then(|task| Job::of(task).ok());
     let name = job.as_ref().and_then(|job| job.name.clone()).unwrap_or_else(|| id.to_string());
     let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
     let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
@@ -196,27 +229,27 @@ async fn file_name(app: &App, key: &Key, media_type: &str) -> String {
 }
 
 /// Makes the thumbnail unless it is there.
-async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
-    if app.files.path(&Key::Thumb(task)).exists() {
+async fn make_thumb(reader: &Reader, task: Uuid) -> ApiResult<()> {
+    if reader.files.blobs.exists(&Key::Thumb(task)).await? {
         return Ok(());
     }
-    let _turn = app.asides.clone().acquire_owned().await.map_err(ApiError::internal)?;
-    app.blocking(move |app| {
-        let bytes = app.files.map(&Key::Source(task)).map_err(|_| ApiError::not_found())?;
-        let picture =
-            enlarger_image::decode(&bytes, &limits(&app.config)).map_err(|error| bad_picture(&error))?.picture;
+    let _turn = reader.turns.aside().await?;
+    let bytes = reader.files.blobs.map(&Key::Source(task)).await.map_err(|_| ApiError::not_found())?;
+    let (limits, scratch) = (reader.intake.limits, reader.files.scratch.clone());
+    let draft = blocking(move || {
+        let picture = enlarger_image::decode(&bytes, &limits).map_err(|error| ApiError::picture(&error))?.picture;
         let shrink = f64::from(THUMB_SIDE) / f64::from(picture.width.max(picture.height));
         let side = |pixels: u32| ((f64::from(pixels) * shrink.min(1.0)).round() as u32).max(1);
         let small = resize(&picture, side(picture.width), side(picture.height), Kernel::Box)
-            .map_err(|error| bad_picture(&error))?;
+            .map_err(|error| ApiError::picture(&error))?;
         // Transparency is shown as such.
         let format = if small.channels.has_alpha() { Format::Png } else { Format::Jpeg };
         let options = EncodeOptions { format, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
-        let mut draft = app.files.draft()?;
-        enlarger_image::encode(&small, &options, &mut draft).map_err(|error| bad_picture(&error))?;
-        Ok(app.files.publish(draft, &Key::Thumb(task))?)
-    })
-    .await
+        let mut draft = scratch.draft()?;
+        enlarger_image::encode(&small, &options, &mut draft).map_err(|error| ApiError::picture(&error))?;
+        Ok(draft)
+    });
+    Ok(reader.files.blobs.publish(draft.await?, &Key::Thumb(task)).await?)
 }
 
 #[utoipa::path(
@@ -235,16 +268,17 @@ async fn make_thumb(app: &Arc<App>, task: Uuid) -> ApiResult<()> {
     ),
 )]
 async fn write_object(
-    State(app): State<Arc<App>>,
+    State(writer): State<Writer>,
     Path(id): Path<String>,
     Query(signature): Query<Signature>,
     body: Body,
 ) -> ApiResult<Response> {
-    let key = permitted(&app, &format!("objects/{id}"), Right::Write, &signature)?;
+    let key = permitted(&writer.urls, &format!("objects/{id}"), Right::Write, &signature)?;
     let Key::Object(id) = key else { return Err(ApiError::not_found()) };
-    let draft = app.blocking(|app| Ok(app.files.draft()?)).await?;
+    let scratch = writer.files.scratch.clone();
+    let draft = blocking(move || Ok(scratch.draft()?)).await?;
     let mut file = draft.reopen()?;
-    let mut reader = app.bodies.reader(body, app.config.max_upload_mb);
+    let mut reader = writer.bodies.reader(body, writer.limit_mb);
     let mut size = 0;
     while let Some(chunk) = reader.next().await? {
         size += chunk.len() as u64;
@@ -252,9 +286,9 @@ async fn write_object(
     }
     file.flush().await?;
     drop(reader);
-    app.blocking(move |app| Ok(app.files.publish(draft, &Key::Object(id))?)).await?;
-    if app.store.object_finish(id, size, None).await?.is_none() {
-        app.blocking(move |app| Ok(app.files.remove(&Key::Object(id))?)).await?;
+    writer.files.blobs.publish(draft, &Key::Object(id)).await?;
+    if writer.objects.finish(id, size, None).await?.is_none() {
+        writer.files.blobs.delete(&Key::Object(id)).await?;
         return Err(ApiError::not_found());
     }
     Ok(StatusCode::OK.into_response())

@@ -1,20 +1,17 @@
 //! What a browser can show of a file that it cannot decode itself: TIFF, and whatever else only enlarger reads.
 
-use std::{io::Cursor, sync::Arc};
+use std::io::Cursor;
 
 use axum::{
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use enlarger_blobs::Key;
 use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{Kernel, resize};
+use enlarger_service::files::Files;
 
-use super::Key;
-use crate::{
-    app::App,
-    error::{ApiError, ApiResult},
-    job::{bad_picture, limits},
-};
+use crate::http::{ApiError, ApiResult, Turns, blocking};
 
 /// Views have at most this many pixels; larger images are reduced. A browser holds four bytes of each.
 const VIEW_PIXELS: u64 = 24_000_000;
@@ -29,9 +26,17 @@ const HEIGHT: HeaderName = HeaderName::from_static("x-image-height");
 ///
 /// # Errors
 /// 404 if there is no such file, 400 if it is not an image or too large to be shown.
-pub(crate) async fn view(app: &Arc<App>, key: Key) -> ApiResult<Response> {
-    let _turn = app.asides.clone().acquire_owned().await.map_err(ApiError::internal)?;
-    let (png, width, height) = app.blocking(move |app| make(app, &key)).await?;
+pub(super) async fn view(files: &Files, turns: &Turns, limits: &Limits, key: Key) -> ApiResult<Response> {
+    let _turn = turns.aside().await?;
+    let bytes = files.blobs.map(&key).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ApiError::not_found(),
+        _ => error.into(),
+    })?;
+    let limits = match key {
+        Key::Result(..) => Limits { max_pixels: RESULT_PIXELS, ..Limits::for_own_files() },
+        _ => *limits,
+    };
+    let (png, width, height) = blocking(move || make(&bytes, &limits)).await?;
     let mut response = png.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
@@ -41,17 +46,9 @@ pub(crate) async fn view(app: &Arc<App>, key: Key) -> ApiResult<Response> {
     Ok(response)
 }
 
-fn make(app: &App, key: &Key) -> ApiResult<(Vec<u8>, u32, u32)> {
-    let bytes = app.files.map(key).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ApiError::not_found(),
-        _ => error.into(),
-    })?;
-    let limits = match key {
-        Key::Result(..) => Limits { max_pixels: RESULT_PIXELS, ..Limits::for_own_files() },
-        _ => limits(&app.config),
-    };
-    let bad = |error| bad_picture(&error);
-    let picture = enlarger_image::decode(&bytes, &limits).map_err(bad)?.picture;
+fn make(bytes: &[u8], limits: &Limits) -> ApiResult<(Vec<u8>, u32, u32)> {
+    let bad = |error| ApiError::picture(&error);
+    let picture = enlarger_image::decode(bytes, limits).map_err(bad)?.picture;
     let (width, height) = (picture.width, picture.height);
     let shrink = (VIEW_PIXELS as f64 / (f64::from(width) * f64::from(height))).sqrt().min(1.0);
     let side = |pixels: u32| ((f64::from(pixels) * shrink).floor() as u32).max(1);

@@ -1,16 +1,43 @@
 //! Uploaded objects.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, sqlite::SqliteConnection};
 use uuid::Uuid;
 
-use super::row;
 use super::writer::Tx;
+use super::{SqliteStore, row};
 use crate::error::StoreError;
-use crate::store::Scope;
+use crate::store::{Objects, Scope};
 use crate::task::{NewObject, Object};
 
-pub(super) async fn create(tx: &mut Tx<'_>, now: Timestamp, new: NewObject) -> Result<Object, StoreError> {
+#[async_trait]
+impl Objects for SqliteStore {
+    async fn create(&self, object: NewObject) -> Result<Object, StoreError> {
+        self.write(move |tx, context| Box::pin(async move { create(tx, context.now(), object).await })).await
+    }
+
+    async fn finish(&self, id: Uuid, size: u64, content_type: Option<&str>) -> Result<Option<Object>, StoreError> {
+        let content_type = content_type.map(str::to_owned);
+        self.write(move |tx, context| Box::pin(async move { finish(tx, context.now(), id, size, content_type).await }))
+            .await
+    }
+
+    async fn list(&self, page: u64, per_page: u64, scope: &Scope) -> Result<Vec<Object>, StoreError> {
+        let mut conn = self.readers.acquire().await?;
+        list(&mut conn, self.context.now(), page, per_page, scope).await
+    }
+
+    async fn take_expired(&self, limit: u32) -> Result<Vec<Object>, StoreError> {
+        self.write(move |tx, context| Box::pin(async move { take_expired(tx, context.now(), limit).await })).await
+    }
+
+    async fn deleted(&self, id: Uuid) -> Result<(), StoreError> {
+        self.write(move |tx, _| Box::pin(async move { deleted(tx, id).await })).await
+    }
+}
+
+async fn create(tx: &mut Tx<'_>, now: Timestamp, new: NewObject) -> Result<Object, StoreError> {
     let row = sqlx::query(
         "INSERT INTO objects (id, owner, file_name, content_type, state, created_at, expires_at)
          VALUES (?, ?, ?, ?, 'pending', ?, ?)
@@ -27,7 +54,7 @@ pub(super) async fn create(tx: &mut Tx<'_>, now: Timestamp, new: NewObject) -> R
     row::object(&row)
 }
 
-pub(super) async fn finish(
+async fn finish(
     tx: &mut Tx<'_>,
     now: Timestamp,
     id: Uuid,
@@ -48,15 +75,7 @@ pub(super) async fn finish(
     row.as_ref().map(row::object).transpose()
 }
 
-pub(super) async fn get(conn: &mut SqliteConnection, now: Timestamp, id: Uuid) -> Result<Option<Object>, StoreError> {
-    // A live task may read its input beyond the expiry.
-    let sql = "SELECT * FROM objects WHERE id = ?1 AND state <> 'deleting' AND (expires_at > ?2 OR EXISTS (
-                   SELECT 1 FROM tasks WHERE input_object = ?1 AND state IN ('CREATED', 'IN_PROGRESS')))";
-    let query = sqlx::query(sql).bind(id.to_string()).bind(now.as_millisecond());
-    query.fetch_optional(conn).await?.as_ref().map(row::object).transpose()
-}
-
-pub(super) async fn list(
+async fn list(
     conn: &mut SqliteConnection,
     now: Timestamp,
     page: u64,
@@ -76,19 +95,10 @@ pub(super) async fn list(
     sql.build().fetch_all(conn).await?.iter().map(row::object).collect()
 }
 
-/// Whether a task may still be made from it.
-pub(super) async fn is_ready(conn: &mut SqliteConnection, id: Uuid) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM objects WHERE id = ? AND state = 'ready')";
-    Ok(sqlx::query_scalar::<_, i64>(sql).bind(id.to_string()).fetch_one(conn).await? != 0)
-}
-
-pub(super) async fn take_expired(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> Result<Vec<Object>, StoreError> {
+async fn take_expired(tx: &mut Tx<'_>, now: Timestamp, limit: u32) -> Result<Vec<Object>, StoreError> {
     let rows = sqlx::query(
         "UPDATE objects SET state = 'deleting' WHERE id IN (
-             SELECT id FROM objects AS object
-             WHERE expires_at <= ? AND NOT EXISTS (
-                 SELECT 1 FROM tasks WHERE input_object = object.id AND state IN ('CREATED', 'IN_PROGRESS'))
-             ORDER BY expires_at LIMIT ?)
+             SELECT id FROM objects WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
          RETURNING *",
     )
     .bind(now.as_millisecond())
@@ -98,7 +108,7 @@ pub(super) async fn take_expired(tx: &mut Tx<'_>, now: Timestamp, limit: u32) ->
     rows.iter().map(row::object).collect()
 }
 
-pub(super) async fn deleted(tx: &mut Tx<'_>, id: Uuid) -> Result<(), StoreError> {
+async fn deleted(tx: &mut Tx<'_>, id: Uuid) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM objects WHERE id = ? AND state = 'deleting'")
         .bind(id.to_string())
         .execute(&mut *tx.conn)

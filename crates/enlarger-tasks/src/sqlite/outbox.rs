@@ -2,21 +2,53 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
-use super::row;
 use super::writer::Tx;
+use super::{SqliteStore, row};
 use crate::error::StoreError;
-use crate::record::after;
+use crate::record::{after, receiver};
 use crate::state::TaskState;
+use crate::store::Outbox;
 use crate::task::{Delivery, Task};
 
 /// How many deliveries to one receiver are under way at most: a receiver that hangs until the timeout holds up no more than
 /// this many senders.
 const PER_RECEIVER: u32 = 4;
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn due(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
+        if !any_due(&mut *self.readers.acquire().await?, self.context.now()).await? {
+            return Ok(Vec::new());
+        }
+        self.write(move |tx, context| Box::pin(async move { take_due(tx, context.now(), limit, lease).await })).await
+    }
+
+    async fn delivered(&self, event: Uuid, attempt: u32) -> Result<(), StoreError> {
+        self.write(move |tx, context| {
+            Box::pin(async move { end(tx, context.now(), event, attempt, "delivered", None).await })
+        })
+        .await
+    }
+
+    async fn failed(&self, event: Uuid, attempt: u32, next_at: Timestamp, why: &str) -> Result<(), StoreError> {
+        let why = why.to_owned();
+        self.write(move |tx, _| Box::pin(async move { again(tx, event, attempt, next_at, &why).await })).await
+    }
+
+    async fn give_up(&self, event: Uuid, attempt: u32, why: &str) -> Result<(), StoreError> {
+        let why = why.to_owned();
+        self.write(move |tx, context| {
+            Box::pin(async move { end(tx, context.now(), event, attempt, "given_up", Some(&why)).await })
+        })
+        .await
+    }
+}
 
 /// Notes that the world is to hear of this status, if anybody listens and has not been told yet in this run.
 pub(super) async fn announce(
@@ -44,24 +76,12 @@ pub(super) async fn announce(
     Ok(())
 }
 
-/// Host and port of an address: what is slow or dead together.
-fn receiver(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase()
-}
-
-pub(super) async fn any_due(conn: &mut SqliteConnection, now: Timestamp) -> Result<bool, StoreError> {
+async fn any_due(conn: &mut SqliteConnection, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'pending' AND due_at <= ?)";
     Ok(sqlx::query_scalar::<_, i64>(sql).bind(now.as_millisecond()).fetch_one(conn).await? != 0)
 }
 
-pub(super) async fn take_due(
-    tx: &mut Tx<'_>,
-    now: Timestamp,
-    limit: u32,
-    lease: Duration,
-) -> Result<Vec<Delivery>, StoreError> {
+async fn take_due(tx: &mut Tx<'_>, now: Timestamp, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
     // What was tried in vain, or by a sender that died, is old news once there is newer.
     sqlx::query(
         "UPDATE outbox SET state = 'given_up', sending = 0, ended_at = ?1,
@@ -105,7 +125,7 @@ pub(super) async fn take_due(
 }
 
 /// Ends a delivery as `delivered` or `given_up`. A sender whose lease ran out and whose row was taken again changes nothing.
-pub(super) async fn end(
+async fn end(
     tx: &mut Tx<'_>,
     now: Timestamp,
     event: Uuid,
@@ -128,13 +148,7 @@ pub(super) async fn end(
 }
 
 /// Puts a delivery off.
-pub(super) async fn again(
-    tx: &mut Tx<'_>,
-    event: Uuid,
-    attempt: u32,
-    next_at: Timestamp,
-    why: &str,
-) -> Result<(), StoreError> {
+async fn again(tx: &mut Tx<'_>, event: Uuid, attempt: u32, next_at: Timestamp, why: &str) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE outbox SET sending = 0, due_at = ?, last_error = ?
          WHERE event = ? AND attempts = ? AND state = 'pending'",

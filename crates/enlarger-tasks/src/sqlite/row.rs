@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::record::Record;
@@ -18,7 +17,6 @@ pub(super) fn record(row: &SqliteRow) -> Result<Record, StoreError> {
         kind: row.try_get("kind")?,
         request: json(row, "request")?,
         input: json(row, "input")?,
-        input_object: parsed_opt(row, "input_object")?,
         webhook_url: row.try_get("webhook_url")?,
         cost: row.try_get("cost")?,
         state: parsed(row, "state")?,
@@ -116,11 +114,6 @@ pub(super) fn parsed<T: std::str::FromStr<Err: ToString>>(
     column: &'static str,
 ) -> Result<T, StoreError> {
     row.try_get::<&str, _>(column)?.parse().map_err(|error: T::Err| corrupt(column, error))
-}
-
-fn parsed_opt(row: &SqliteRow, column: &'static str) -> Result<Option<Uuid>, StoreError> {
-    let text: Option<&str> = row.try_get(column)?;
-    text.map(|text| text.parse().map_err(|error| corrupt(column, error))).transpose()
 }
 
 pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, StoreError> {

@@ -8,19 +8,16 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::writer::Tx;
-use super::{Context, objects, outbox, row};
+use super::{CHUNK, Context, outbox, row};
 use crate::error::StoreError;
 use crate::record::{Record, after};
 use crate::state::{Refused, TaskState};
 use crate::store::{
-    Beat, Cancelled, Change, Counts, Deleted, Idempotency, ListQuery, Page, Pruned, QueueLimit, QueuePlace, Report,
-    Reserved, Retried, Scope, Submitted,
+    Beat, Cancelled, Change, Deleted, Idempotency, ListQuery, Page, QueueLimit, QueuePlace, Report, Reserved, Retried,
+    Scope, Submitted,
 };
 use crate::task::{Files, Lease, NewTask, Task};
 
-/// How many rows one transaction recovers or prunes at most, so that a long neglected database does not hold the write lock
-/// for long.
-const CHUNK: u32 = 500;
 /// Free workers look for work at least this often, in milliseconds.
 const FREE_WORKERS_LOOK: i64 = 2000;
 
@@ -105,27 +102,6 @@ pub(super) async fn queue_place(
     row.map(place).transpose()
 }
 
-pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Counts, StoreError> {
-    let mut counts = Counts::default();
-    for row in sqlx::query("SELECT state, count(*) AS n FROM tasks GROUP BY state").fetch_all(&mut *conn).await? {
-        let n = row.try_get::<i64, _>("n")?.unsigned_abs();
-        match row::parsed(&row, "state")? {
-            TaskState::Created => counts.created = n,
-            TaskState::InProgress => counts.in_progress = n,
-            TaskState::Completed => counts.completed = n,
-            TaskState::Failed => counts.failed = n,
-            TaskState::Cancelled => counts.cancelled = n,
-        }
-    }
-    let waiting = "SELECT total(cost) AS cost, min(created_at) AS oldest
-                   FROM tasks INDEXED BY tasks_queue WHERE state = 'CREATED'";
-    let waiting = sqlx::query(waiting).fetch_one(&mut *conn).await?;
-    counts.queued_cost = waiting.try_get("cost")?;
-    counts.oldest_created_at = row::time_opt(&waiting, "oldest")?;
-    counts.outbox_pending = outbox::pending(conn).await?;
-    Ok(counts)
-}
-
 /// A task whose client must ask, and asked last at this time or before, is not asked for any more.
 fn forgotten(context: &Context) -> i64 {
     let patience = i64::try_from(context.config.poll_patience.as_millis()).unwrap_or(i64::MAX);
@@ -186,11 +162,6 @@ pub(super) async fn submit(
     }
     if let Some(limit) = queue_full(tx.conn, context, new.owner.as_deref()).await? {
         return Ok(Submitted::QueueFull(limit));
-    }
-    if let Some(object) = new.input_object
-        && !objects::is_ready(tx.conn, object).await?
-    {
-        return Ok(Submitted::InputGone);
     }
     let record = Record::new(new, now, &context.config);
     insert(tx, &record).await?;
@@ -308,11 +279,7 @@ pub(super) async fn retry(tx: &mut Tx<'_>, context: &Context, id: Uuid, scope: &
     let Ok(next) = record.retry(context.now(), &context.config) else {
         return Ok(Retried::NotRetryable(record.task));
     };
-    let input_there = match record.task.input_object {
-        Some(object) => objects::is_ready(tx.conn, object).await?,
-        None => true,
-    };
-    if record.task.files != Files::Present || !input_there {
+    if record.task.files != Files::Present {
         return Ok(Retried::InputGone(record.task));
     }
     if let Some(limit) = queue_full(tx.conn, context, record.task.owner.as_deref()).await? {
@@ -521,39 +488,21 @@ pub(super) async fn files_deleted(tx: &mut Tx<'_>, id: Uuid) -> Result<(), Store
     Ok(())
 }
 
-pub(super) async fn prune(tx: &mut Tx<'_>, context: &Context) -> Result<Pruned, StoreError> {
-    let now = context.now().as_millisecond();
-    let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-    let tasks = "DELETE FROM tasks WHERE seq IN (
-                     SELECT seq FROM tasks WHERE files = 'gone' AND expires_at <= ? LIMIT ?)";
-    let keys = "DELETE FROM idempotency_keys WHERE (owner, key) IN (
-                    SELECT owner, key FROM idempotency_keys WHERE expires_at <= ? LIMIT ?)";
-    let outbox = "DELETE FROM outbox WHERE seq IN (
-                      SELECT seq FROM outbox WHERE state <> 'pending' AND ended_at <= ? LIMIT ?)";
-    let mut removed = [0; 3];
-    let steps = [(tasks, before(context.config.history)), (keys, now), (outbox, before(context.config.outbox_history))];
-    for (removed, (sql, before)) in removed.iter_mut().zip(steps) {
-        *removed = sqlx::query(sql).bind(before).bind(CHUNK).execute(&mut *tx.conn).await?.rows_affected();
-    }
-    let [tasks, idempotency_keys, outbox] = removed;
-    Ok(Pruned { tasks, idempotency_keys, outbox })
-}
-
 // ---- writing a task ----
 
+/// Leaves `input_object` empty: only earlier versions, which may share the database, know that column.
 async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
     let task = &record.task;
     sqlx::query(
-        "INSERT INTO tasks (id, owner, kind, request, input, input_object, webhook_url, cost, state, run, attempt,
-                            failures, due, not_before, polled_at, created_at, files, hidden)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO tasks (id, owner, kind, request, input, webhook_url, cost, state, run, attempt, failures,
+                            due, not_before, polled_at, created_at, files, hidden)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(task.id.to_string())
     .bind(&task.owner)
     .bind(&task.kind)
     .bind(row::to_json(&task.request))
     .bind(row::to_json(&task.input))
-    .bind(task.input_object.map(|id| id.to_string()))
     .bind(&task.webhook_url)
     .bind(task.cost)
     .bind(task.state.as_str())

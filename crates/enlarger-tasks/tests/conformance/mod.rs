@@ -1,4 +1,4 @@
-//! What every [`TaskStore`] must do. A backend implements [`Backend`] and calls `conformance!(ItsType)`; each promise is then
+//! What every [`Store`] must do. A backend implements [`Backend`] and calls `conformance!(ItsType)`; each promise is then
 //! a test of its own. Time stands still unless a test moves it.
 
 use std::collections::{BTreeMap, HashSet};
@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use enlarger_tasks::{
     Beat, Cancelled, Clock, Deleted, Delivery, Files, Idempotency, Lease, ListQuery, ManualClock, NewApiKey, NewObject,
-    NewTask, Object, ObjectState, Report, Reserved, Retried, Retry, Scope, StoreConfig, StoreError, Submitted, Task,
-    TaskError, TaskState, TaskStore,
+    NewTask, Object, ObjectState, Report, Reserved, Retried, Retry, Scope, Store, StoreConfig, StoreError, Submitted,
+    Task, TaskError, TaskState,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -22,7 +22,7 @@ pub trait Backend: Send + Sync + 'static {
     where
         Self: Sized;
     /// Opens it, as another process would.
-    async fn open(&self, config: StoreConfig, clock: Arc<dyn Clock>) -> Arc<dyn TaskStore>;
+    async fn open(&self, config: StoreConfig, clock: Arc<dyn Clock>) -> Store;
 }
 
 /// A database, a clock, and a store opened on both.
@@ -30,7 +30,7 @@ pub struct Bench {
     backend: Box<dyn Backend>,
     pub clock: Arc<ManualClock>,
     pub config: StoreConfig,
-    pub store: Arc<dyn TaskStore>,
+    pub store: Store,
 }
 
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -51,34 +51,34 @@ impl Bench {
     }
 
     /// The same database in another process.
-    pub async fn another(&self) -> Arc<dyn TaskStore> {
+    pub async fn another(&self) -> Store {
         self.backend.open(self.config.clone(), self.clock.clone()).await
     }
 
     async fn submit(&self, task: NewTask) -> Task {
-        created(self.store.submit(task, None).await.unwrap())
+        created(self.store.queue.submit(task, None).await.unwrap())
     }
 
     async fn claim(&self, worker: &str) -> (Task, Lease) {
-        let task = self.store.claim(worker, LEASE).await.unwrap().expect("a task waits");
+        let task = self.store.queue.claim(worker, LEASE).await.unwrap().expect("a task waits");
         let lease = task.lease().expect("claimed");
         (task, lease)
     }
 
     async fn get(&self, id: Uuid) -> Task {
-        self.store.get(id, &Scope::All).await.unwrap().expect("the task is there")
+        self.store.queue.get(id, &Scope::All).await.unwrap().expect("the task is there")
     }
 
     /// Everything in the outbox that is due, as it would be sent.
     async fn deliver_all(&self) -> Vec<Delivery> {
         let mut sent = Vec::new();
         loop {
-            let due = self.store.outbox_due(100, SECOND).await.unwrap();
+            let due = self.store.outbox.due(100, SECOND).await.unwrap();
             if due.is_empty() {
                 return sent;
             }
             for delivery in due {
-                self.store.outbox_delivered(delivery.event, delivery.attempt).await.unwrap();
+                self.store.outbox.delivered(delivery.event, delivery.attempt).await.unwrap();
                 sent.push(delivery);
             }
         }
@@ -88,7 +88,7 @@ impl Bench {
         let id = self.submit(task).await.id;
         let (claimed, lease) = self.claim("w").await;
         assert_eq!(claimed.id, id);
-        self.store.complete(&lease, json!({"files": ["a.png"]})).await.unwrap()
+        self.store.queue.complete(&lease, json!({"files": ["a.png"]})).await.unwrap()
     }
 }
 
@@ -100,7 +100,6 @@ pub fn task(kind: &str, cost: f64) -> NewTask {
         kind: kind.to_owned(),
         request: json!({"scale_factor": "2x", "prompt": "é \u{1F600} \"quoted\""}),
         input: json!({"blob": "inputs/1"}),
-        input_object: None,
         webhook_url: Some("https://example.com/hook".to_owned()),
         cost,
         polled: false,
@@ -135,19 +134,19 @@ pub async fn p2_crash_between_accept_and_reply_makes_one_task_per_key(mut bench:
         // Polled once, then dropped: the write may or may not have been carried out when the process is gone.
         tokio::select! {
             biased;
-            _ = bench.store.submit(task("creative", 1.0), Some(key(&name, 1))) => {}
+            _ = bench.store.queue.submit(task("creative", 1.0), Some(key(&name, 1))) => {}
             () = std::future::ready(()) => {}
         }
         if i % 10 == 0 {
             bench.restart().await;
         }
-        let retried = bench.store.submit(task("creative", 1.0), Some(key(&name, 1))).await.unwrap();
+        let retried = bench.store.queue.submit(task("creative", 1.0), Some(key(&name, 1))).await.unwrap();
         let (Submitted::Created(made) | Submitted::Replayed(made)) = retried else { panic!("{retried:?}") };
         replayed.insert(made.id);
-        let again = bench.store.submit(task("creative", 1.0), Some(key(&name, 1))).await.unwrap();
+        let again = bench.store.queue.submit(task("creative", 1.0), Some(key(&name, 1))).await.unwrap();
         assert!(matches!(again, Submitted::Replayed(again) if again.id == made.id));
     }
-    let page = bench.store.list(&ListQuery::default(), &Scope::All).await.unwrap();
+    let page = bench.store.queue.list(&ListQuery::default(), &Scope::All).await.unwrap();
     assert_eq!((replayed.len(), page.total), (100, 100));
 }
 
@@ -157,29 +156,30 @@ pub async fn p3_an_orphan_is_picked_up_when_its_lease_ends(bench: Bench) {
     let id = bench.submit(task("creative", 1.0)).await.id;
     let (_, dead) = bench.claim("dead").await;
     bench.clock.advance(LEASE - SECOND);
-    assert_eq!(bench.store.claim("b", LEASE).await.unwrap(), None, "the lease still holds");
-    assert_eq!(bench.store.heartbeat(&dead, LEASE, Report::default()).await.unwrap(), Beat::Alive);
+    assert_eq!(bench.store.queue.claim("b", LEASE).await.unwrap(), None, "the lease still holds");
+    assert_eq!(bench.store.queue.heartbeat(&dead, LEASE, Report::default()).await.unwrap(), Beat::Alive);
     bench.clock.advance(LEASE - SECOND);
-    assert_eq!(bench.store.claim("b", LEASE).await.unwrap(), None, "a heartbeat prolongs it");
+    assert_eq!(bench.store.queue.claim("b", LEASE).await.unwrap(), None, "a heartbeat prolongs it");
     bench.clock.advance(SECOND);
     let (task, lease) = bench.claim("b").await;
     assert_eq!((task.id, task.attempt, task.failures), (id, 2, 1));
 
     // The first worker was only frozen. Whatever it tries now changes nothing.
     let before = bench.get(id).await;
-    let beat = bench.store.heartbeat(&dead, LEASE, Report { progress: Some(json!(1)), plan: None }).await.unwrap();
+    let beat =
+        bench.store.queue.heartbeat(&dead, LEASE, Report { progress: Some(json!(1)), plan: None }).await.unwrap();
     assert_eq!(beat, Beat::Lost);
     for outcome in [
-        bench.store.complete(&dead, json!({"files": ["stale.png"]})).await,
-        bench.store.fail(&dead, error(), Retry::Never).await,
-        bench.store.release(&dead).await,
+        bench.store.queue.complete(&dead, json!({"files": ["stale.png"]})).await,
+        bench.store.queue.fail(&dead, error(), Retry::Never).await,
+        bench.store.queue.release(&dead).await,
         // The right attempt by the wrong worker is no better.
-        bench.store.complete(&Lease { attempt: 2, ..dead }, json!({})).await,
+        bench.store.queue.complete(&Lease { attempt: 2, ..dead }, json!({})).await,
     ] {
         assert!(matches!(outcome, Err(StoreError::LeaseLost(lost)) if lost == id), "{outcome:?}");
     }
     assert_eq!(bench.get(id).await, before);
-    bench.store.complete(&lease, json!({"files": ["b.png"]})).await.unwrap();
+    bench.store.queue.complete(&lease, json!({"files": ["b.png"]})).await.unwrap();
     assert_eq!(bench.get(id).await.result, Some(json!({"files": ["b.png"]})));
 }
 
@@ -192,7 +192,7 @@ pub async fn p4_a_task_that_kills_its_workers_fails_after_three_attempts(bench: 
         let (claimed, _) = bench.claim(&format!("w{attempt}")).await;
         assert_eq!((claimed.id, claimed.attempt), (bomb, attempt), "a broken attempt keeps its place");
         bench.clock.advance(LEASE);
-        assert_eq!(bench.store.recover_expired_leases().await.unwrap(), 1);
+        assert_eq!(bench.store.queue.recover_expired_leases().await.unwrap(), 1);
     }
     let bomb = bench.get(bomb).await;
     assert_eq!((bomb.state, bomb.failures), (TaskState::Failed, 3));
@@ -210,10 +210,10 @@ pub async fn p4_lost_leases_alone_fail_no_task_where_suspects_run_apart(bench: B
         let (claimed, _) = bench.claim(&format!("w{attempt}")).await;
         assert_eq!((claimed.id, claimed.attempt, claimed.failures), (healthy, attempt, u32::from(attempt > 1)));
         bench.clock.advance(LEASE);
-        assert_eq!(bench.store.recover_expired_leases().await.unwrap(), 1);
+        assert_eq!(bench.store.queue.recover_expired_leases().await.unwrap(), 1);
     }
     let (_, lease) = bench.claim("w").await;
-    assert_eq!(bench.store.complete(&lease, json!({})).await.unwrap().state, TaskState::Completed);
+    assert_eq!(bench.store.queue.complete(&lease, json!({})).await.unwrap().state, TaskState::Completed);
 
     // What is seen to kill two processes of its own after that is poison, whatever else was lost in between.
     let bomb = bench.submit(task("creative", 1.0)).await.id;
@@ -222,9 +222,9 @@ pub async fn p4_lost_leases_alone_fail_no_task_where_suspects_run_apart(bench: B
         let (_, lease) = bench.claim("w").await;
         if lost {
             bench.clock.advance(LEASE);
-            bench.store.recover_expired_leases().await.unwrap();
+            bench.store.queue.recover_expired_leases().await.unwrap();
         } else {
-            bench.store.fail(&lease, died(failures), Retry::After(Duration::ZERO)).await.unwrap();
+            bench.store.queue.fail(&lease, died(failures), Retry::After(Duration::ZERO)).await.unwrap();
         }
         assert_eq!(bench.get(bomb).await.failures, failures);
     }
@@ -242,34 +242,34 @@ pub async fn p4_of_tasks_lost_together_only_the_one_that_kills_its_own_process_f
         assert_eq!((first.id, second.id), (healthy, bomb));
         if died {
             let error = TaskError::worker_died(second.failures + 1);
-            bench.store.fail(&lease, error, Retry::After(Duration::ZERO)).await.unwrap();
+            bench.store.queue.fail(&lease, error, Retry::After(Duration::ZERO)).await.unwrap();
         }
         bench.clock.advance(LEASE);
-        assert_eq!(bench.store.recover_expired_leases().await.unwrap(), if died { 1 } else { 2 });
+        assert_eq!(bench.store.queue.recover_expired_leases().await.unwrap(), if died { 1 } else { 2 });
     }
     let bomb = bench.get(bomb).await;
     assert_eq!((bomb.state, bomb.failures), (TaskState::Failed, 3));
     let (claimed, lease) = bench.claim("w").await;
     assert_eq!((claimed.id, claimed.failures), (healthy, 1));
-    assert_eq!(bench.store.complete(&lease, json!({})).await.unwrap().state, TaskState::Completed);
+    assert_eq!(bench.store.queue.complete(&lease, json!({})).await.unwrap().state, TaskState::Completed);
 }
 
 pub async fn p4_errors_worth_another_try_wait_and_count(bench: Bench) {
     let id = bench.submit(task("creative", 1.0)).await.id;
     for failures in 1..=2 {
         let (_, lease) = bench.claim("w").await;
-        let queued = bench.store.fail(&lease, error(), Retry::After(SECOND)).await.unwrap();
+        let queued = bench.store.queue.fail(&lease, error(), Retry::After(SECOND)).await.unwrap();
         assert_eq!((queued.state, queued.failures, queued.error), (TaskState::Created, failures, Some(error())));
-        assert_eq!(bench.store.claim("w", LEASE).await.unwrap(), None, "not before its pause is over");
+        assert_eq!(bench.store.queue.claim("w", LEASE).await.unwrap(), None, "not before its pause is over");
         bench.clock.advance(SECOND);
     }
     let (_, lease) = bench.claim("w").await;
-    let failed = bench.store.fail(&lease, error(), Retry::After(SECOND)).await.unwrap();
+    let failed = bench.store.queue.fail(&lease, error(), Retry::After(SECOND)).await.unwrap();
     assert_eq!((failed.id, failed.state, failed.error), (id, TaskState::Failed, Some(error())));
 
     bench.submit(task("creative", 1.0)).await;
     let (_, lease) = bench.claim("w").await;
-    let failed = bench.store.fail(&lease, error(), Retry::Never).await.unwrap();
+    let failed = bench.store.queue.fail(&lease, error(), Retry::Never).await.unwrap();
     assert_eq!((failed.state, failed.failures), (TaskState::Failed, 1), "a bad input is not tried again");
 }
 
@@ -281,13 +281,13 @@ pub async fn p5_a_released_task_burns_no_attempt_and_keeps_its_place(bench: Benc
     for attempt in 1..=10 {
         let (claimed, lease) = bench.claim("w").await;
         assert_eq!((claimed.id, claimed.attempt), (first, attempt));
-        let released = bench.store.release(&lease).await.unwrap();
+        let released = bench.store.queue.release(&lease).await.unwrap();
         assert_eq!((released.state, released.failures, released.worker), (TaskState::Created, 0, None));
-        let stale = bench.store.complete(&lease, json!({})).await;
+        let stale = bench.store.queue.complete(&lease, json!({})).await;
         assert!(matches!(stale, Err(StoreError::LeaseLost(_))), "a released lease is worth nothing");
     }
     let (_, lease) = bench.claim("w").await;
-    assert_eq!(bench.store.complete(&lease, json!({})).await.unwrap().state, TaskState::Completed);
+    assert_eq!(bench.store.queue.complete(&lease, json!({})).await.unwrap().state, TaskState::Completed);
     let statuses: Vec<_> = bench.deliver_all().await.iter().map(|delivery| delivery.status).collect();
     assert_eq!(statuses, [TaskState::InProgress, TaskState::Completed], "announced once, not once per attempt");
 }
@@ -296,26 +296,26 @@ pub async fn p5_a_released_task_burns_no_attempt_and_keeps_its_place(bench: Benc
 
 pub async fn p6_cancel_is_terminal_at_once_and_never_has_a_result(bench: Bench) {
     let queued = bench.submit(task("creative", 1.0)).await.id;
-    let Cancelled::Done(task_now) = bench.store.cancel(queued, &Scope::All).await.unwrap() else { panic!() };
+    let Cancelled::Done(task_now) = bench.store.queue.cancel(queued, &Scope::All).await.unwrap() else { panic!() };
     assert_eq!(task_now.state, TaskState::Cancelled);
     assert_eq!(task_now.error.unwrap().code, TaskError::CANCELLED);
-    assert_eq!(bench.store.claim("w", LEASE).await.unwrap(), None);
+    assert_eq!(bench.store.queue.claim("w", LEASE).await.unwrap(), None);
 
     let running = bench.submit(task("creative", 1.0)).await.id;
     let (_, lease) = bench.claim("w").await;
-    assert!(matches!(bench.store.cancel(running, &Scope::All).await.unwrap(), Cancelled::Done(_)));
-    assert_eq!(bench.store.heartbeat(&lease, LEASE, Report::default()).await.unwrap(), Beat::Cancelled);
-    let late = bench.store.complete(&lease, json!({"files": ["late.png"]})).await;
+    assert!(matches!(bench.store.queue.cancel(running, &Scope::All).await.unwrap(), Cancelled::Done(_)));
+    assert_eq!(bench.store.queue.heartbeat(&lease, LEASE, Report::default()).await.unwrap(), Beat::Cancelled);
+    let late = bench.store.queue.complete(&lease, json!({"files": ["late.png"]})).await;
     assert!(matches!(late, Err(StoreError::LeaseLost(_))));
     let cancelled = bench.get(running).await;
     assert_eq!((cancelled.state, cancelled.result), (TaskState::Cancelled, None));
 
     let done = bench.finish(task("creative", 1.0)).await;
     for id in [done.id, running, queued] {
-        assert!(matches!(bench.store.cancel(id, &Scope::All).await.unwrap(), Cancelled::AlreadyDone(_)));
+        assert!(matches!(bench.store.queue.cancel(id, &Scope::All).await.unwrap(), Cancelled::AlreadyDone(_)));
     }
     assert_eq!(bench.get(done.id).await.state, TaskState::Completed);
-    assert_eq!(bench.store.cancel(Uuid::now_v7(), &Scope::All).await.unwrap(), Cancelled::NotFound);
+    assert_eq!(bench.store.queue.cancel(Uuid::now_v7(), &Scope::All).await.unwrap(), Cancelled::NotFound);
 }
 
 // ---- promise 7 ----
@@ -326,7 +326,7 @@ pub async fn p7_fifty_concurrent_submissions_with_one_key_make_one_task(bench: B
     let submissions: Vec<_> = (0..50)
         .map(|i| {
             let store = stores[i % 2].clone();
-            tokio::spawn(async move { store.submit(task("creative", 1.0), Some(key("k", 1))).await.unwrap() })
+            tokio::spawn(async move { store.queue.submit(task("creative", 1.0), Some(key("k", 1))).await.unwrap() })
         })
         .collect();
     let (mut made, mut ids) = (0, HashSet::new());
@@ -343,45 +343,48 @@ pub async fn p7_fifty_concurrent_submissions_with_one_key_make_one_task(bench: B
         }
     }
     assert_eq!((made, ids.len()), (1, 1));
-    assert_eq!(bench.store.counts().await.unwrap().created, 1);
+    assert_eq!(bench.store.upkeep.counts().await.unwrap().created, 1);
 }
 
 pub async fn p7_a_key_means_one_body_of_one_owner_for_24_hours(mut bench: Bench) {
-    let first = created(bench.store.submit(owned("a"), Some(key("k", 1))).await.unwrap());
-    let mismatch = bench.store.submit(owned("a"), Some(key("k", 2))).await.unwrap();
+    let first = created(bench.store.queue.submit(owned("a"), Some(key("k", 1))).await.unwrap());
+    let mismatch = bench.store.queue.submit(owned("a"), Some(key("k", 2))).await.unwrap();
     assert_eq!(mismatch, Submitted::Mismatch);
-    let foreign = created(bench.store.submit(owned("b"), Some(key("k", 2))).await.unwrap());
+    let foreign = created(bench.store.queue.submit(owned("b"), Some(key("k", 2))).await.unwrap());
     assert_ne!(foreign.id, first.id, "keys are scoped to their owner");
 
     let (_, lease) = bench.claim("w").await;
     assert_eq!(lease.task, first.id);
     bench.clock.advance(SECOND);
-    bench.store.complete(&lease, json!({"files": ["a.png"]})).await.unwrap();
+    bench.store.queue.complete(&lease, json!({"files": ["a.png"]})).await.unwrap();
     bench.restart().await;
     bench.clock.advance(24 * HOUR - 2 * SECOND);
-    bench.store.prune().await.unwrap();
-    let replay = bench.store.submit(owned("a"), Some(key("k", 1))).await.unwrap();
+    bench.store.upkeep.prune().await.unwrap();
+    let replay = bench.store.queue.submit(owned("a"), Some(key("k", 1))).await.unwrap();
     assert_eq!(replay, Submitted::Replayed(bench.get(first.id).await), "as it stands now, also when it is done");
     bench.clock.advance(SECOND);
-    let fresh = created(bench.store.submit(owned("a"), Some(key("k", 2))).await.unwrap());
+    let fresh = created(bench.store.queue.submit(owned("a"), Some(key("k", 2))).await.unwrap());
     assert_ne!(fresh.id, first.id, "after 24 h the key is free");
 }
 
 pub async fn p7_a_reserved_key_is_in_flight_until_submitted_given_back_or_forgotten(bench: Bench) {
-    let Reserved::Yours(token) = bench.store.reserve(None, &key("k", 1)).await.unwrap() else { panic!() };
-    assert_eq!(bench.store.reserve(None, &key("k", 1)).await.unwrap(), Reserved::InFlight);
-    assert_eq!(bench.store.reserve(None, &key("k", 2)).await.unwrap(), Reserved::Mismatch);
-    assert_eq!(bench.store.submit(task("c", 1.0), Some(key("k", 1))).await.unwrap(), Submitted::InFlight);
+    let Reserved::Yours(token) = bench.store.queue.reserve(None, &key("k", 1)).await.unwrap() else { panic!() };
+    assert_eq!(bench.store.queue.reserve(None, &key("k", 1)).await.unwrap(), Reserved::InFlight);
+    assert_eq!(bench.store.queue.reserve(None, &key("k", 2)).await.unwrap(), Reserved::Mismatch);
+    assert_eq!(bench.store.queue.submit(task("c", 1.0), Some(key("k", 1))).await.unwrap(), Submitted::InFlight);
     let mine = Idempotency { reservation: Some(token), ..key("k", 1) };
-    let made = created(bench.store.submit(task("c", 1.0), Some(mine)).await.unwrap());
-    assert_eq!(bench.store.reserve(None, &key("k", 1)).await.unwrap(), Reserved::Replayed(made));
+    let made = created(bench.store.queue.submit(task("c", 1.0), Some(mine)).await.unwrap());
+    assert_eq!(bench.store.queue.reserve(None, &key("k", 1)).await.unwrap(), Reserved::Replayed(made));
 
-    let Reserved::Yours(token) = bench.store.reserve(None, &key("refused", 1)).await.unwrap() else { panic!() };
-    bench.store.unreserve(token).await.unwrap();
-    assert!(matches!(bench.store.reserve(None, &key("refused", 2)).await.unwrap(), Reserved::Yours(_)));
+    let Reserved::Yours(token) = bench.store.queue.reserve(None, &key("refused", 1)).await.unwrap() else { panic!() };
+    bench.store.queue.unreserve(token).await.unwrap();
+    assert!(matches!(bench.store.queue.reserve(None, &key("refused", 2)).await.unwrap(), Reserved::Yours(_)));
 
     bench.clock.advance(bench.config.reservation_ttl);
-    assert!(matches!(bench.store.reserve(None, &key("refused", 1)).await.unwrap(), Reserved::Yours(_)), "crashed");
+    assert!(
+        matches!(bench.store.queue.reserve(None, &key("refused", 1)).await.unwrap(), Reserved::Yours(_)),
+        "crashed"
+    );
 }
 
 // ---- promise 8, the store's part ----
@@ -391,17 +394,17 @@ pub async fn p8_each_status_of_a_run_is_one_event_whatever_happens_to_its_worker
     bench.claim("dies").await;
     bench.clock.advance(LEASE);
     let (_, lease) = bench.claim("releases").await;
-    bench.store.release(&lease).await.unwrap();
+    bench.store.queue.release(&lease).await.unwrap();
     let (_, lease) = bench.claim("fails").await;
-    bench.store.fail(&lease, error(), Retry::Never).await.unwrap();
+    bench.store.queue.fail(&lease, error(), Retry::Never).await.unwrap();
     let sent: Vec<_> = bench.deliver_all().await;
     assert_eq!(sent.iter().map(|it| it.status).collect::<Vec<_>>(), [TaskState::InProgress, TaskState::Failed]);
     assert!(sent.iter().all(|it| it.task == id && it.attempt == 1 && it.url == "https://example.com/hook"));
 
     // Another run, asked for by the user, is news again.
-    assert!(matches!(bench.store.retry(id, &Scope::All).await.unwrap(), Retried::Queued(_)));
+    assert!(matches!(bench.store.queue.retry(id, &Scope::All).await.unwrap(), Retried::Queued(_)));
     let (_, lease) = bench.claim("w").await;
-    bench.store.complete(&lease, json!({})).await.unwrap();
+    bench.store.queue.complete(&lease, json!({})).await.unwrap();
     let news: Vec<_> = bench.deliver_all().await;
     assert_eq!(news.iter().map(|it| it.status).collect::<Vec<_>>(), [TaskState::InProgress, TaskState::Completed]);
     let events: HashSet<_> = sent.iter().chain(&news).map(|it| it.event).collect();
@@ -415,35 +418,35 @@ pub async fn p8_each_status_of_a_run_is_one_event_whatever_happens_to_its_worker
 pub async fn p8_deliveries_keep_their_id_survive_crashes_and_end_once(mut bench: Bench) {
     bench.submit(task("creative", 1.0)).await;
     bench.claim("w").await;
-    let first = bench.store.outbox_due(10, 20 * SECOND).await.unwrap();
+    let first = bench.store.outbox.due(10, 20 * SECOND).await.unwrap();
     assert_eq!((first.len(), first[0].attempt, first[0].status), (1, 1, TaskState::InProgress));
-    assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap(), [], "not twice at once");
+    assert_eq!(bench.store.outbox.due(10, SECOND).await.unwrap(), [], "not twice at once");
 
     // The sender dies; its lease runs out and another one takes over.
     bench.restart().await;
     bench.clock.advance(20 * SECOND);
-    let second = bench.store.outbox_due(10, 20 * SECOND).await.unwrap();
+    let second = bench.store.outbox.due(10, 20 * SECOND).await.unwrap();
     assert_eq!(second, [Delivery { attempt: 2, ..first[0].clone() }], "same id");
     // The dead one was only slow: it has no say any more.
-    bench.store.outbox_give_up(first[0].event, 1, "timeout").await.unwrap();
+    bench.store.outbox.give_up(first[0].event, 1, "timeout").await.unwrap();
     let next_at = bench.clock.now() + 300 * SECOND;
-    bench.store.outbox_failed(second[0].event, 2, next_at, "500").await.unwrap();
+    bench.store.outbox.failed(second[0].event, 2, next_at, "500").await.unwrap();
 
     bench.clock.advance(299 * SECOND);
-    assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap(), []);
+    assert_eq!(bench.store.outbox.due(10, SECOND).await.unwrap(), []);
     bench.clock.advance(SECOND);
-    let third = bench.store.outbox_due(10, SECOND).await.unwrap();
+    let third = bench.store.outbox.due(10, SECOND).await.unwrap();
     assert_eq!(third, [Delivery { attempt: 3, ..first[0].clone() }]);
-    bench.store.outbox_give_up(third[0].event, 3, "410").await.unwrap();
-    assert_eq!(bench.store.counts().await.unwrap().outbox_pending, 0);
+    bench.store.outbox.give_up(third[0].event, 3, "410").await.unwrap();
+    assert_eq!(bench.store.upkeep.counts().await.unwrap().outbox_pending, 0);
     bench.clock.advance(HOUR);
-    assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap(), []);
-    assert_eq!(bench.store.counts().await.unwrap().outbox_pending, 0);
+    assert_eq!(bench.store.outbox.due(10, SECOND).await.unwrap(), []);
+    assert_eq!(bench.store.upkeep.counts().await.unwrap().outbox_pending, 0);
 }
 
 pub async fn p8_no_older_status_is_told_after_a_newer_one(bench: Bench) {
     let statuses = |due: &[Delivery]| due.iter().map(|it| it.status).collect::<Vec<_>>();
-    let due = async || bench.store.outbox_due(10, 20 * SECOND).await.unwrap();
+    let due = async || bench.store.outbox.due(10, 20 * SECOND).await.unwrap();
     let (running, done) = (vec![TaskState::InProgress], vec![TaskState::Completed]);
     for older in ["refused", "refused before there was a newer one", "lost with its sender", "slow"] {
         bench.submit(task(older, 1.0)).await;
@@ -452,15 +455,15 @@ pub async fn p8_no_older_status_is_told_after_a_newer_one(bench: Bench) {
         let first = due().await;
         assert_eq!(statuses(&first), running, "{older}");
         if older == "refused before there was a newer one" {
-            bench.store.outbox_failed(first[0].event, 1, later, "500").await.unwrap();
+            bench.store.outbox.failed(first[0].event, 1, later, "500").await.unwrap();
         }
-        bench.store.complete(&lease, json!({})).await.unwrap();
+        bench.store.queue.complete(&lease, json!({})).await.unwrap();
         match older {
-            "refused" => bench.store.outbox_failed(first[0].event, 1, later, "500").await.unwrap(),
+            "refused" => bench.store.outbox.failed(first[0].event, 1, later, "500").await.unwrap(),
             "lost with its sender" => bench.clock.advance(20 * SECOND),
             "slow" => {
                 assert_eq!(due().await, [], "one at a time");
-                bench.store.outbox_delivered(first[0].event, 1).await.unwrap();
+                bench.store.outbox.delivered(first[0].event, 1).await.unwrap();
             }
             _ => {}
         }
@@ -468,24 +471,24 @@ pub async fn p8_no_older_status_is_told_after_a_newer_one(bench: Bench) {
         assert_eq!(statuses(&second), done, "{older}");
         assert_eq!(due().await, [], "{older}");
         // The newer one may be told again, the older one never.
-        bench.store.outbox_failed(second[0].event, 1, later, "500").await.unwrap();
+        bench.store.outbox.failed(second[0].event, 1, later, "500").await.unwrap();
         bench.clock.advance(HOUR);
         let third = due().await;
         assert_eq!((third[0].event, third.len()), (second[0].event, 1), "{older}");
-        bench.store.outbox_delivered(third[0].event, 2).await.unwrap();
-        assert_eq!(bench.store.counts().await.unwrap().outbox_pending, 0, "{older}");
+        bench.store.outbox.delivered(third[0].event, 2).await.unwrap();
+        assert_eq!(bench.store.upkeep.counts().await.unwrap().outbox_pending, 0, "{older}");
     }
 
     // A run asked for anew is newer than all of the last one.
     let id = bench.submit(task("again", 1.0)).await.id;
     let (_, lease) = bench.claim("w").await;
-    bench.store.fail(&lease, error(), Retry::Never).await.unwrap();
+    bench.store.queue.fail(&lease, error(), Retry::Never).await.unwrap();
     let first = due().await;
-    bench.store.outbox_delivered(first[0].event, 1).await.unwrap();
+    bench.store.outbox.delivered(first[0].event, 1).await.unwrap();
     let failed = due().await;
     assert_eq!(statuses(&failed), [TaskState::Failed]);
-    bench.store.outbox_failed(failed[0].event, 1, bench.clock.now() + SECOND, "500").await.unwrap();
-    bench.store.retry(id, &Scope::All).await.unwrap();
+    bench.store.outbox.failed(failed[0].event, 1, bench.clock.now() + SECOND, "500").await.unwrap();
+    bench.store.queue.retry(id, &Scope::All).await.unwrap();
     bench.claim("w").await;
     bench.clock.advance(HOUR);
     assert_eq!(statuses(&due().await), running, "not that it failed");
@@ -499,12 +502,12 @@ pub async fn p8_a_slow_receiver_does_not_take_every_sender(bench: Bench) {
     for _ in 0..31 {
         bench.claim("w").await;
     }
-    let due = bench.store.outbox_due(10, 20 * SECOND).await.unwrap();
+    let due = bench.store.outbox.due(10, 20 * SECOND).await.unwrap();
     let to = |host: &str| due.iter().filter(|it| it.url.to_lowercase().contains(host)).count();
     assert_eq!((to("slow"), to("quick")), (4, 1));
-    assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap(), [], "while those hang, the receiver gets no more");
-    bench.store.outbox_delivered(due[0].event, 1).await.unwrap();
-    assert_eq!(bench.store.outbox_due(10, SECOND).await.unwrap().len(), 1);
+    assert_eq!(bench.store.outbox.due(10, SECOND).await.unwrap(), [], "while those hang, the receiver gets no more");
+    bench.store.outbox.delivered(due[0].event, 1).await.unwrap();
+    assert_eq!(bench.store.outbox.due(10, SECOND).await.unwrap().len(), 1);
 }
 
 // ---- promise 9, the store's part ----
@@ -514,19 +517,19 @@ pub async fn p9_a_result_is_there_exactly_when_the_task_is_completed(mut bench: 
     let (_, lease) = bench.claim("w").await;
     let plan = Some(json!({"passes": [2]}));
     let report = Report { progress: Some(json!({"tile": 1, "tiles": 4})), plan: plan.clone() };
-    bench.store.heartbeat(&lease, LEASE, report).await.unwrap();
-    bench.store.heartbeat(&lease, LEASE, Report::default()).await.unwrap();
+    bench.store.queue.heartbeat(&lease, LEASE, report).await.unwrap();
+    bench.store.queue.heartbeat(&lease, LEASE, Report::default()).await.unwrap();
     let running = bench.get(id).await;
     assert_eq!((running.progress, running.plan, running.result), (Some(json!({"tile": 1, "tiles": 4})), plan, None));
     let result = json!({"files": [{"name": "a.png", "bytes": 7}], "seconds": 1.5});
-    let completed = bench.store.complete(&lease, result.clone()).await.unwrap();
+    let completed = bench.store.queue.complete(&lease, result.clone()).await.unwrap();
     assert_eq!((completed.state, &completed.result), (TaskState::Completed, &Some(result)));
     assert_eq!(completed.finished_at, Some(bench.clock.now()));
     assert_eq!(completed.expires_at, bench.config.retention.map(|retention| bench.clock.now() + retention));
     bench.restart().await;
     assert_eq!(bench.get(id).await, completed, "on disk as answered");
     assert_eq!(bench.get(id).await.request, task("creative", 1.0).request);
-    let again = bench.store.complete(&lease, json!({})).await;
+    let again = bench.store.queue.complete(&lease, json!({})).await;
     assert!(matches!(again, Err(StoreError::LeaseLost(_))), "once");
 }
 
@@ -537,22 +540,22 @@ pub async fn p15_a_full_queue_says_when_to_come_back(bench: Bench) {
     for _ in 0..3 {
         bench.submit(NewTask { cost: 40.0, ..owned(OWNER) }).await;
     }
-    let Submitted::QueueFull(limit) = bench.store.submit(owned(OWNER), None).await.unwrap() else { panic!() };
+    let Submitted::QueueFull(limit) = bench.store.queue.submit(owned(OWNER), None).await.unwrap() else { panic!() };
     assert_eq!((limit.of_owner, limit.limit, limit.retry_after), (true, 3, 40 * SECOND));
     bench.submit(owned("key-2")).await;
     bench.submit(task("creative", 1.0)).await;
-    let full = bench.store.submit(owned("key-3"), Some(key("k", 1))).await.unwrap();
+    let full = bench.store.queue.submit(owned("key-3"), Some(key("k", 1))).await.unwrap();
     let Submitted::QueueFull(limit) = full else { panic!("{full:?}") };
     assert_eq!((limit.of_owner, limit.limit), (false, 5));
     bench.claim("w").await;
-    created(bench.store.submit(owned("key-3"), Some(key("k", 1))).await.unwrap());
+    created(bench.store.queue.submit(owned("key-3"), Some(key("k", 1))).await.unwrap());
 }
 
 pub async fn p15_a_thousand_concurrent_submissions_lose_none(bench: Bench) {
     let submissions: Vec<_> = (0..1000)
         .map(|_| {
             let store = bench.store.clone();
-            tokio::spawn(async move { created(store.submit(task("creative", 1.0), None).await.unwrap()).id })
+            tokio::spawn(async move { created(store.queue.submit(task("creative", 1.0), None).await.unwrap()).id })
         })
         .collect();
     let mut accepted = HashSet::new();
@@ -562,13 +565,13 @@ pub async fn p15_a_thousand_concurrent_submissions_lose_none(bench: Bench) {
     let mut listed = HashSet::new();
     for page in 1..=11 {
         let query = ListQuery { page, per_page: 100, ..ListQuery::default() };
-        let page = bench.store.list(&query, &Scope::All).await.unwrap();
+        let page = bench.store.queue.list(&query, &Scope::All).await.unwrap();
         assert_eq!(page.total, 1000);
         listed.extend(page.tasks.iter().map(|task| task.id));
     }
     assert_eq!(listed, accepted);
     let mut claimed = HashSet::new();
-    while let Some(task) = bench.store.claim("w", LEASE).await.unwrap() {
+    while let Some(task) = bench.store.queue.claim("w", LEASE).await.unwrap() {
         assert!(claimed.insert(task.id), "claimed twice");
     }
     assert_eq!(claimed, accepted);
@@ -583,29 +586,29 @@ pub async fn p17_files_go_at_their_expiry_and_never_while_the_task_is_alive(mut 
     bench.submit(task("creative", 1.0)).await;
     bench.clock.advance(bench.config.retention.unwrap() - SECOND);
     let year = 365 * 24 * HOUR;
-    bench.store.heartbeat(&lease, year, Report::default()).await.unwrap();
-    assert_eq!(bench.store.take_expired(10).await.unwrap(), []);
+    bench.store.queue.heartbeat(&lease, year, Report::default()).await.unwrap();
+    assert_eq!(bench.store.queue.take_expired(10).await.unwrap(), []);
     bench.clock.advance(SECOND);
     let taken = |tasks: Vec<Task>| tasks.iter().map(|task| (task.id, task.files)).collect::<Vec<_>>();
-    assert_eq!(taken(bench.store.take_expired(10).await.unwrap()), [(done.id, Files::Deleting)]);
+    assert_eq!(taken(bench.store.queue.take_expired(10).await.unwrap()), [(done.id, Files::Deleting)]);
     assert_eq!(bench.get(done.id).await.files, Files::Deleting, "the task says so before they go");
     // The sweeper dies before it has deleted them.
     bench.restart().await;
-    assert_eq!(taken(bench.store.take_expired(10).await.unwrap()), [(done.id, Files::Deleting)]);
-    bench.store.files_deleted(done.id).await.unwrap();
-    assert_eq!(taken(bench.store.take_expired(10).await.unwrap()), []);
+    assert_eq!(taken(bench.store.queue.take_expired(10).await.unwrap()), [(done.id, Files::Deleting)]);
+    bench.store.queue.files_deleted(done.id).await.unwrap();
+    assert_eq!(taken(bench.store.queue.take_expired(10).await.unwrap()), []);
     let gone = bench.get(done.id).await;
     assert_eq!((gone.state, gone.files, gone.result), (TaskState::Completed, Files::Gone, done.result));
 
     bench.clock.advance(bench.config.history / 2);
-    assert_eq!(taken(bench.store.take_expired(10).await.unwrap()), [], "waiting and running tasks never expire");
-    bench.store.files_deleted(waiting.id).await.unwrap();
+    assert_eq!(taken(bench.store.queue.take_expired(10).await.unwrap()), [], "waiting and running tasks never expire");
+    bench.store.queue.files_deleted(waiting.id).await.unwrap();
     assert_eq!(bench.get(waiting.id).await.files, Files::Present);
-    assert_eq!(bench.store.prune().await.unwrap().tasks, 0);
+    assert_eq!(bench.store.upkeep.prune().await.unwrap().tasks, 0);
     bench.clock.advance(bench.config.history / 2);
-    assert_eq!(bench.store.prune().await.unwrap().tasks, 1);
-    assert_eq!(bench.store.get(done.id, &Scope::All).await.unwrap(), None);
-    assert_eq!(bench.store.prune().await.unwrap().tasks, 0);
+    assert_eq!(bench.store.upkeep.prune().await.unwrap().tasks, 1);
+    assert_eq!(bench.store.queue.get(done.id, &Scope::All).await.unwrap(), None);
+    assert_eq!(bench.store.upkeep.prune().await.unwrap().tasks, 0);
 }
 
 pub async fn p17_kept_files_go_when_they_are_deleted_or_room_is_needed(mut bench: Bench) {
@@ -617,31 +620,31 @@ pub async fn p17_kept_files_go_when_they_are_deleted_or_room_is_needed(mut bench
     assert!(done.iter().all(|task| task.expires_at.is_none()), "kept");
     let waiting = bench.submit(task("creative", 1.0)).await.id;
     bench.clock.advance(10 * 365 * 24 * HOUR);
-    assert_eq!(bench.store.take_expired(10).await.unwrap(), []);
-    assert_eq!(bench.store.prune().await.unwrap().tasks, 0);
+    assert_eq!(bench.store.queue.take_expired(10).await.unwrap(), []);
+    assert_eq!(bench.store.upkeep.prune().await.unwrap().tasks, 0);
 
     let ids = |tasks: Vec<Task>| tasks.iter().map(|task| task.id).collect::<Vec<_>>();
-    let gone = bench.store.evict_oldest(1, &[done[0].id]).await.unwrap();
+    let gone = bench.store.queue.evict_oldest(1, &[done[0].id]).await.unwrap();
     assert_eq!((gone[0].files, gone[0].expires_at), (Files::Deleting, Some(bench.clock.now())), "from now on");
     assert_eq!(ids(gone), [done[1].id], "the oldest but the one that is spared");
-    assert_eq!(bench.store.delete(done[2].id, &Scope::All).await.unwrap(), Deleted::Done);
-    assert_eq!(ids(bench.store.evict_oldest(10, &[]).await.unwrap()), [done[0].id], "the last one always stays");
-    assert_eq!(bench.store.evict_oldest(10, &[]).await.unwrap(), []);
-    assert_eq!(bench.store.take_expired(10).await.unwrap().len(), 3, "until they are deleted");
+    assert_eq!(bench.store.queue.delete(done[2].id, &Scope::All).await.unwrap(), Deleted::Done);
+    assert_eq!(ids(bench.store.queue.evict_oldest(10, &[]).await.unwrap()), [done[0].id], "the last one always stays");
+    assert_eq!(bench.store.queue.evict_oldest(10, &[]).await.unwrap(), []);
+    assert_eq!(bench.store.queue.take_expired(10).await.unwrap().len(), 3, "until they are deleted");
     assert_eq!(bench.get(waiting).await.files, Files::Present);
 
     // Another setting holds for what is there: a day from now, not from when it finished.
     bench.config.retention = Some(24 * HOUR);
     bench.restart().await;
-    assert_eq!(bench.store.adopt_retention().await.unwrap(), 1);
+    assert_eq!(bench.store.queue.adopt_retention().await.unwrap(), 1);
     assert_eq!(bench.get(done[3].id).await.expires_at, Some(bench.clock.now() + 24 * HOUR));
     bench.config.retention = None;
     bench.restart().await;
-    assert_eq!(bench.store.adopt_retention().await.unwrap(), 1);
+    assert_eq!(bench.store.queue.adopt_retention().await.unwrap(), 1);
     assert_eq!(bench.get(done[3].id).await.expires_at, None);
 }
 
-pub async fn p17_an_upload_outlives_its_expiry_while_a_task_reads_it(mut bench: Bench) {
+pub async fn p17_an_upload_is_listed_until_it_expires_and_then_until_it_is_deleted(mut bench: Bench) {
     let upload = |expires_at| NewObject {
         id: Uuid::new_v4(),
         owner: Some(OWNER.to_owned()),
@@ -649,57 +652,54 @@ pub async fn p17_an_upload_outlives_its_expiry_while_a_task_reads_it(mut bench: 
         content_type: None,
         expires_at,
     };
-    let expires_at = bench.clock.now() + HOUR;
-    let made = bench.store.object_create(upload(expires_at)).await.unwrap();
+    let listed = async |bench: &Bench, owner: &str| {
+        bench.store.objects.list(1, 10, &Scope::Owner(owner.to_owned())).await.unwrap()
+    };
+    let made = bench.store.objects.create(upload(bench.clock.now() + HOUR)).await.unwrap();
     assert_eq!((made.state, made.size), (ObjectState::Pending, None));
-    let reads = |id| NewTask { input_object: Some(id), ..task("creative", 1.0) };
-    assert_eq!(bench.store.submit(reads(made.id), None).await.unwrap(), Submitted::InputGone, "no bytes yet");
-    let ready = bench.store.object_finish(made.id, 7, Some("image/png")).await.unwrap().unwrap();
+    assert_eq!(listed(&bench, OWNER).await, std::slice::from_ref(&made), "no bytes yet");
+    let ready = bench.store.objects.finish(made.id, 7, Some("image/png")).await.unwrap().unwrap();
     let expected = Object { size: Some(7), state: ObjectState::Ready, content_type: Some("image/png".into()), ..made };
     assert_eq!(ready, expected);
     bench.restart().await;
-    assert_eq!(bench.store.object_get(ready.id).await.unwrap(), Some(ready.clone()));
+    assert_eq!(listed(&bench, OWNER).await, std::slice::from_ref(&ready));
+    assert_eq!(listed(&bench, "another").await, []);
 
-    let id = bench.submit(reads(ready.id)).await.id;
-    let (_, lease) = bench.claim("w").await;
-    bench.clock.advance(HOUR);
-    assert_eq!(bench.store.objects_take_expired(10).await.unwrap(), [], "a task reads it");
-    assert_eq!(bench.store.object_get(ready.id).await.unwrap(), Some(ready.clone()));
-    let year = 365 * 24 * HOUR;
-    bench.store.heartbeat(&lease, year, Report::default()).await.unwrap();
-    bench.store.fail(&lease, error(), Retry::Never).await.unwrap();
-    assert_eq!(bench.store.object_get(ready.id).await.unwrap(), None);
+    bench.clock.advance(HOUR - SECOND);
+    assert_eq!(bench.store.objects.take_expired(10).await.unwrap(), []);
+    let again = bench.store.objects.finish(ready.id, 8, None).await.unwrap();
+    let ready = Object { size: Some(8), ..ready };
+    assert_eq!(again, Some(ready.clone()), "a client may upload again");
+    bench.clock.advance(SECOND);
+    assert_eq!(listed(&bench, OWNER).await, []);
     for _ in 0..2 {
-        let expired = bench.store.objects_take_expired(10).await.unwrap();
+        let expired = bench.store.objects.take_expired(10).await.unwrap();
         assert_eq!(expired, [Object { state: ObjectState::Deleting, ..ready.clone() }], "until it is deleted");
     }
-    assert_eq!(bench.store.submit(reads(ready.id), None).await.unwrap(), Submitted::InputGone);
-    assert!(matches!(bench.store.retry(id, &Scope::All).await.unwrap(), Retried::InputGone(_)));
-    assert_eq!(bench.store.object_finish(ready.id, 8, None).await.unwrap(), None);
-    bench.store.object_deleted(ready.id).await.unwrap();
-    assert_eq!(bench.store.objects_take_expired(10).await.unwrap(), []);
-    assert!(matches!(bench.store.retry(id, &Scope::All).await.unwrap(), Retried::InputGone(_)));
+    assert_eq!(bench.store.objects.finish(ready.id, 8, None).await.unwrap(), None);
+    bench.store.objects.deleted(ready.id).await.unwrap();
+    assert_eq!(bench.store.objects.take_expired(10).await.unwrap(), []);
 }
 
 pub async fn p17_a_deleted_task_is_out_of_sight_at_once_and_its_files_follow(bench: Bench) {
-    let id = created(bench.store.submit(owned(OWNER), Some(key("k", 1))).await.unwrap()).id;
+    let id = created(bench.store.queue.submit(owned(OWNER), Some(key("k", 1))).await.unwrap()).id;
     let scope = Scope::Owner(OWNER.to_owned());
-    assert!(matches!(bench.store.delete(id, &scope).await.unwrap(), Deleted::StillActive(_)));
+    assert!(matches!(bench.store.queue.delete(id, &scope).await.unwrap(), Deleted::StillActive(_)));
     let (_, lease) = bench.claim("w").await;
-    assert!(matches!(bench.store.delete(id, &scope).await.unwrap(), Deleted::StillActive(_)));
-    bench.store.complete(&lease, json!({"files": ["a.png"]})).await.unwrap();
-    assert_eq!(bench.store.delete(id, &Scope::Owner("another".into())).await.unwrap(), Deleted::NotFound);
-    assert_eq!(bench.store.delete(id, &scope).await.unwrap(), Deleted::Done);
-    assert_eq!(bench.store.delete(id, &scope).await.unwrap(), Deleted::NotFound);
-    assert_eq!(bench.store.get(id, &Scope::All).await.unwrap(), None);
-    assert_eq!(bench.store.list(&ListQuery::default(), &Scope::All).await.unwrap().total, 0);
-    let expired = bench.store.take_expired(10).await.unwrap();
+    assert!(matches!(bench.store.queue.delete(id, &scope).await.unwrap(), Deleted::StillActive(_)));
+    bench.store.queue.complete(&lease, json!({"files": ["a.png"]})).await.unwrap();
+    assert_eq!(bench.store.queue.delete(id, &Scope::Owner("another".into())).await.unwrap(), Deleted::NotFound);
+    assert_eq!(bench.store.queue.delete(id, &scope).await.unwrap(), Deleted::Done);
+    assert_eq!(bench.store.queue.delete(id, &scope).await.unwrap(), Deleted::NotFound);
+    assert_eq!(bench.store.queue.get(id, &Scope::All).await.unwrap(), None);
+    assert_eq!(bench.store.queue.list(&ListQuery::default(), &Scope::All).await.unwrap().total, 0);
+    let expired = bench.store.queue.take_expired(10).await.unwrap();
     assert_eq!(expired.len(), 1);
     assert_eq!(expired[0].result, Some(json!({"files": ["a.png"]})), "the sweeper learns which files");
-    bench.store.files_deleted(id).await.unwrap();
-    assert_eq!(bench.store.take_expired(10).await.unwrap(), []);
-    assert_eq!(bench.store.counts().await.unwrap().completed, 0, "nothing is left");
-    created(bench.store.submit(owned(OWNER), Some(key("k", 1))).await.unwrap());
+    bench.store.queue.files_deleted(id).await.unwrap();
+    assert_eq!(bench.store.queue.take_expired(10).await.unwrap(), []);
+    assert_eq!(bench.store.upkeep.counts().await.unwrap().completed, 0, "nothing is left");
+    created(bench.store.queue.submit(owned(OWNER), Some(key("k", 1))).await.unwrap());
 }
 
 // ---- order ----
@@ -711,7 +711,7 @@ pub async fn short_tasks_overtake_long_ones_but_nobody_starves(bench: Bench) {
     for second in 0..2000 {
         bench.submit(task("thumbnail", 2.0)).await;
         let (claimed, lease) = bench.claim("w").await;
-        bench.store.complete(&lease, json!({})).await.unwrap();
+        bench.store.queue.complete(&lease, json!({})).await.unwrap();
         if claimed.id == poster {
             served.push(second);
         }
@@ -725,21 +725,20 @@ pub async fn a_waiting_task_knows_its_place(bench: Bench) {
     let thumbnail = bench.submit(task("thumbnail", 2.0)).await.id;
     let second = bench.submit(task("thumbnail", 2.0)).await.id;
     for (id, ahead, cost) in [(poster, 2, 4.0), (thumbnail, 0, 0.0), (second, 1, 2.0)] {
-        let place = bench.store.queue_place(id).await.unwrap().unwrap();
+        let place = bench.store.queue.queue_place(id).await.unwrap().unwrap();
         assert_eq!((place.ahead, place.cost_ahead), (ahead, cost));
     }
     bench.claim("w").await;
-    assert_eq!(bench.store.queue_place(thumbnail).await.unwrap(), None);
-    let counts = bench.store.counts().await.unwrap();
+    assert_eq!(bench.store.queue.queue_place(thumbnail).await.unwrap(), None);
+    let counts = bench.store.upkeep.counts().await.unwrap();
     assert_eq!((counts.created, counts.in_progress, counts.queued_cost), (2, 1, 302.0));
-    assert_eq!(counts.oldest_created_at, Some(bench.clock.now()));
     // An estimate gone wild neither breaks the order nor puts a task off for days.
     let wild = bench.submit(task("wild", f64::NAN)).await;
     assert_eq!(wild.cost, 0.0);
     bench.submit(task("wild", 1e30)).await;
     bench.clock.advance(4 * HOUR);
     let late = bench.submit(task("late", 1.0)).await.id;
-    assert_eq!(bench.store.queue_place(late).await.unwrap().unwrap().ahead, 4);
+    assert_eq!(bench.store.queue.queue_place(late).await.unwrap().unwrap().ahead, 4);
 }
 
 /// Told of by its client, who polls every 10 s.
@@ -752,25 +751,25 @@ pub async fn a_waiting_task_that_nobody_asks_for_yields_and_is_not_lost(bench: B
     let asked = bench.submit(polled(2.0)).await.id;
     let told = bench.submit(task("creative", 300.0)).await.id;
     bench.clock.advance(10 * SECOND);
-    assert_eq!(bench.store.queue_place(abandoned).await.unwrap().unwrap().ahead, 0, "it may yet be asked for");
+    assert_eq!(bench.store.queue.queue_place(abandoned).await.unwrap().unwrap().ahead, 0, "it may yet be asked for");
     bench.clock.advance(10 * SECOND);
-    bench.store.polled(&[(asked, bench.clock.now()), (told, bench.clock.now())]).await.unwrap();
+    bench.store.queue.polled(&[(asked, bench.clock.now()), (told, bench.clock.now())]).await.unwrap();
     bench.clock.advance(5 * SECOND);
-    let ahead = async |id| bench.store.queue_place(id).await.unwrap().unwrap().ahead;
+    let ahead = async |id| bench.store.queue.queue_place(id).await.unwrap().unwrap().ahead;
     assert_eq!([ahead(asked).await, ahead(told).await, ahead(abandoned).await], [0, 1, 2]);
     for id in [asked, told, abandoned] {
         let (claimed, lease) = bench.claim("w").await;
         assert_eq!(claimed.id, id);
-        bench.store.complete(&lease, json!({})).await.unwrap();
+        bench.store.queue.complete(&lease, json!({})).await.unwrap();
     }
 
     // Asked for again, it has its place again; what came late does not count.
     let first = bench.submit(polled(1.0)).await.id;
     let second = bench.submit(polled(2.0)).await.id;
     bench.clock.advance(30 * SECOND);
-    bench.store.polled(&[(second, bench.clock.now())]).await.unwrap();
+    bench.store.queue.polled(&[(second, bench.clock.now())]).await.unwrap();
     assert_eq!([ahead(first).await, ahead(second).await], [1, 0]);
-    bench.store.polled(&[(first, bench.clock.now()), (second, bench.clock.now() - HOUR)]).await.unwrap();
+    bench.store.queue.polled(&[(first, bench.clock.now()), (second, bench.clock.now() - HOUR)]).await.unwrap();
     assert_eq!([ahead(first).await, ahead(second).await], [0, 1]);
     assert_eq!(bench.get(told).await.polled_at, None, "whoever need not ask never yields");
 }
@@ -778,7 +777,7 @@ pub async fn a_waiting_task_that_nobody_asks_for_yields_and_is_not_lost(bench: B
 pub async fn a_running_task_that_nobody_asks_for_gives_way_to_others_only(bench: Bench) {
     let abandoned = bench.submit(polled(240.0)).await.id;
     let (_, lease) = bench.claim("w").await;
-    let beat = async || bench.store.heartbeat(&lease, HOUR, Report::default()).await.unwrap();
+    let beat = async || bench.store.queue.heartbeat(&lease, HOUR, Report::default()).await.unwrap();
     bench.clock.advance(60 * SECOND);
     assert_eq!(beat().await, Beat::Alive, "nobody waits");
     let also = bench.submit(polled(1.0)).await.id;
@@ -786,14 +785,14 @@ pub async fn a_running_task_that_nobody_asks_for_gives_way_to_others_only(bench:
     assert_eq!(beat().await, Beat::Alive, "a free worker may take it");
     bench.clock.advance(SECOND);
     assert_eq!(beat().await, Beat::GiveWay);
-    bench.store.polled(&[(abandoned, bench.clock.now())]).await.unwrap();
+    bench.store.queue.polled(&[(abandoned, bench.clock.now())]).await.unwrap();
     assert_eq!(beat().await, Beat::Alive, "asked for again");
     bench.clock.advance(25 * SECOND);
     assert_eq!(beat().await, Beat::Alive, "nobody asks for the other one either");
     bench.submit(task("told", 1.0)).await;
     bench.clock.advance(2 * SECOND);
     assert_eq!(beat().await, Beat::GiveWay);
-    let released = bench.store.release(&lease).await.unwrap();
+    let released = bench.store.queue.release(&lease).await.unwrap();
     assert_eq!((released.state, released.failures), (TaskState::Created, 0));
     for (kind, id) in [("told", None), ("creative", Some(also)), ("creative", Some(abandoned))] {
         let (claimed, _) = bench.claim("w").await;
@@ -809,14 +808,14 @@ pub async fn another_owner_sees_nothing(bench: Bench) {
     let anonymous = bench.submit(task("creative", 1.0)).await.id;
     let own = Scope::Owner(OWNER.to_owned());
     let other = Scope::Owner("key-2".to_owned());
-    assert!(bench.store.get(id, &own).await.unwrap().is_some());
-    assert!(bench.store.get(id, &Scope::All).await.unwrap().is_some());
-    assert_eq!(bench.store.get(anonymous, &own).await.unwrap(), None);
-    assert_eq!(bench.store.get(id, &other).await.unwrap(), None);
-    assert_eq!(bench.store.list(&ListQuery::default(), &other).await.unwrap().total, 0);
-    assert_eq!(bench.store.list(&ListQuery::default(), &own).await.unwrap().total, 1);
-    assert_eq!(bench.store.cancel(id, &other).await.unwrap(), Cancelled::NotFound);
-    assert_eq!(bench.store.retry(id, &other).await.unwrap(), Retried::NotFound);
+    assert!(bench.store.queue.get(id, &own).await.unwrap().is_some());
+    assert!(bench.store.queue.get(id, &Scope::All).await.unwrap().is_some());
+    assert_eq!(bench.store.queue.get(anonymous, &own).await.unwrap(), None);
+    assert_eq!(bench.store.queue.get(id, &other).await.unwrap(), None);
+    assert_eq!(bench.store.queue.list(&ListQuery::default(), &other).await.unwrap().total, 0);
+    assert_eq!(bench.store.queue.list(&ListQuery::default(), &own).await.unwrap().total, 1);
+    assert_eq!(bench.store.queue.cancel(id, &other).await.unwrap(), Cancelled::NotFound);
+    assert_eq!(bench.store.queue.retry(id, &other).await.unwrap(), Retried::NotFound);
     assert_eq!(bench.get(id).await.state, TaskState::Created);
 }
 
@@ -828,7 +827,7 @@ pub async fn lists_are_newest_first_in_pages_by_kind_and_state(bench: Bench) {
     ids.reverse();
     bench.claim("w").await;
     let list = async |query: ListQuery| {
-        let page = bench.store.list(&query, &Scope::All).await.unwrap();
+        let page = bench.store.queue.list(&query, &Scope::All).await.unwrap();
         (page.total, page.tasks.iter().map(|task| task.id).collect::<Vec<_>>())
     };
     let all = ListQuery::default();
@@ -845,34 +844,34 @@ pub async fn lists_are_newest_first_in_pages_by_kind_and_state(bench: Bench) {
 pub async fn failed_and_cancelled_tasks_can_be_retried_as_a_new_run(bench: Bench) {
     let id = bench.submit(task("creative", 1.0)).await.id;
     let scope = Scope::All;
-    assert!(matches!(bench.store.retry(id, &scope).await.unwrap(), Retried::NotRetryable(_)));
+    assert!(matches!(bench.store.queue.retry(id, &scope).await.unwrap(), Retried::NotRetryable(_)));
     let (_, lease) = bench.claim("w").await;
-    bench.store.fail(&lease, error(), Retry::Never).await.unwrap();
-    let Retried::Queued(queued) = bench.store.retry(id, &scope).await.unwrap() else { panic!() };
+    bench.store.queue.fail(&lease, error(), Retry::Never).await.unwrap();
+    let Retried::Queued(queued) = bench.store.queue.retry(id, &scope).await.unwrap() else { panic!() };
     assert_eq!((queued.state, queued.run, queued.failures), (TaskState::Created, 2, 0));
     assert_eq!((&queued.error, queued.finished_at, queued.expires_at), (&None, None, None));
     assert_eq!(bench.get(id).await, queued);
     let (second, new_lease) = bench.claim("w").await;
     assert_eq!(second.attempt, 2, "the old lease fits no attempt of the new run");
-    assert!(bench.store.complete(&lease, json!({})).await.is_err());
-    bench.store.complete(&new_lease, json!({})).await.unwrap();
-    assert!(matches!(bench.store.retry(id, &scope).await.unwrap(), Retried::NotRetryable(_)));
+    assert!(bench.store.queue.complete(&lease, json!({})).await.is_err());
+    bench.store.queue.complete(&new_lease, json!({})).await.unwrap();
+    assert!(matches!(bench.store.queue.retry(id, &scope).await.unwrap(), Retried::NotRetryable(_)));
 
     let id = bench.submit(task("creative", 1.0)).await.id;
-    bench.store.cancel(id, &scope).await.unwrap();
+    bench.store.queue.cancel(id, &scope).await.unwrap();
     bench.clock.advance(bench.config.retention.unwrap());
-    assert_eq!(bench.store.take_expired(10).await.unwrap().len(), 2);
-    assert!(matches!(bench.store.retry(id, &scope).await.unwrap(), Retried::InputGone(_)), "its files are going");
+    assert_eq!(bench.store.queue.take_expired(10).await.unwrap().len(), 2);
+    assert!(matches!(bench.store.queue.retry(id, &scope).await.unwrap(), Retried::InputGone(_)), "its files are going");
 }
 
 pub async fn listeners_hear_of_every_change(bench: Bench) {
-    let mut changes = bench.store.changes();
+    let mut changes = bench.store.queue.changes();
     let id = bench.submit(task("creative", 1.0)).await.id;
     let (_, lease) = bench.claim("w").await;
-    bench.store.heartbeat(&lease, LEASE, Report { progress: Some(json!(0.5)), plan: None }).await.unwrap();
-    bench.store.heartbeat(&lease, LEASE, Report::default()).await.unwrap();
-    bench.store.complete(&lease, json!({})).await.unwrap();
-    let _ = bench.store.complete(&lease, json!({})).await;
+    bench.store.queue.heartbeat(&lease, LEASE, Report { progress: Some(json!(0.5)), plan: None }).await.unwrap();
+    bench.store.queue.heartbeat(&lease, LEASE, Report::default()).await.unwrap();
+    bench.store.queue.complete(&lease, json!({})).await.unwrap();
+    let _ = bench.store.queue.complete(&lease, json!({})).await;
     use TaskState::*;
     for state in [Created, InProgress, InProgress, Completed] {
         let change = changes.try_recv().unwrap();
@@ -885,22 +884,22 @@ pub async fn listeners_hear_of_every_change(bench: Bench) {
 
 pub async fn api_keys_are_found_listed_and_revoked(mut bench: Bench) {
     let new = |prefix: &str| NewApiKey { name: "laptop".into(), prefix: prefix.into(), hash: [7; 32] };
-    let made = bench.store.key_create(new("enl_abc")).await.unwrap().unwrap();
-    assert_eq!(bench.store.key_create(new("enl_abc")).await.unwrap(), None, "taken");
+    let made = bench.store.api_keys.create(new("enl_abc")).await.unwrap().unwrap();
+    assert_eq!(bench.store.api_keys.create(new("enl_abc")).await.unwrap(), None, "taken");
     bench.clock.advance(SECOND);
-    let second = bench.store.key_create(new("enl_xyz")).await.unwrap().unwrap();
+    let second = bench.store.api_keys.create(new("enl_xyz")).await.unwrap().unwrap();
     bench.restart().await;
-    assert_eq!(bench.store.key_find("enl_abc").await.unwrap(), Some(made.clone()));
-    assert_eq!(bench.store.key_find("enl").await.unwrap(), None, "whole prefixes only");
-    assert_eq!(bench.store.key_list().await.unwrap(), [made.clone(), second]);
-    bench.store.key_used(made.id).await.unwrap();
-    let revoked = bench.store.key_revoke("enl_abc").await.unwrap().unwrap();
+    assert_eq!(bench.store.api_keys.find("enl_abc").await.unwrap(), Some(made.clone()));
+    assert_eq!(bench.store.api_keys.find("enl").await.unwrap(), None, "whole prefixes only");
+    assert_eq!(bench.store.api_keys.list().await.unwrap(), [made.clone(), second]);
+    bench.store.api_keys.used(made.id).await.unwrap();
+    let revoked = bench.store.api_keys.revoke("enl_abc").await.unwrap().unwrap();
     let now: Timestamp = bench.clock.now();
     assert_eq!((revoked.last_used_at, revoked.revoked_at), (Some(now), Some(now)));
     bench.clock.advance(SECOND);
-    assert_eq!(bench.store.key_revoke("enl_abc").await.unwrap(), Some(revoked.clone()));
-    assert_eq!(bench.store.key_find("enl_abc").await.unwrap(), Some(revoked));
-    assert_eq!(bench.store.key_revoke("none").await.unwrap(), None);
+    assert_eq!(bench.store.api_keys.revoke("enl_abc").await.unwrap(), Some(revoked.clone()));
+    assert_eq!(bench.store.api_keys.find("enl_abc").await.unwrap(), Some(revoked));
+    assert_eq!(bench.store.api_keys.revoke("none").await.unwrap(), None);
 }
 
 // ---- everything at once ----
@@ -920,17 +919,17 @@ pub async fn many_workers_at_once_leave_every_task_with_one_end(bench: Bench) {
             // A linear congruential generator (Knuth's MMIX constants): the same choices in every run.
             let mut seed = w;
             let mut ended: BTreeMap<Uuid, u32> = BTreeMap::new();
-            while let Some(task) = store.claim(&name, LEASE).await.unwrap() {
+            while let Some(task) = store.queue.claim(&name, LEASE).await.unwrap() {
                 let lease = task.lease().unwrap();
                 seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 let ending = match (seed >> 33) % 10 {
-                    0 => store.release(&lease).await,
-                    1 => store.fail(&lease, error(), Retry::After(Duration::ZERO)).await,
+                    0 => store.queue.release(&lease).await,
+                    1 => store.queue.fail(&lease, error(), Retry::After(Duration::ZERO)).await,
                     2 => {
-                        store.cancel(ids[(seed >> 40) as usize % ids.len()], &Scope::All).await.unwrap();
-                        store.complete(&lease, json!({"by": name})).await
+                        store.queue.cancel(ids[(seed >> 40) as usize % ids.len()], &Scope::All).await.unwrap();
+                        store.queue.complete(&lease, json!({"by": name})).await
                     }
-                    _ => store.complete(&lease, json!({"by": name})).await,
+                    _ => store.queue.complete(&lease, json!({"by": name})).await,
                 };
                 match ending {
                     Ok(task) if task.state == TaskState::Completed => *ended.entry(task.id).or_default() += 1,
@@ -1005,7 +1004,7 @@ macro_rules! conformance {
             p15_a_thousand_concurrent_submissions_lose_none,
             p17_files_go_at_their_expiry_and_never_while_the_task_is_alive,
             p17_kept_files_go_when_they_are_deleted_or_room_is_needed,
-            p17_an_upload_outlives_its_expiry_while_a_task_reads_it,
+            p17_an_upload_is_listed_until_it_expires_and_then_until_it_is_deleted,
             p17_a_deleted_task_is_out_of_sight_at_once_and_its_files_follow,
             short_tasks_overtake_long_ones_but_nobody_starves,
             a_waiting_task_knows_its_place,

@@ -1,0 +1,123 @@
+//! Errors as the specification of Comfy's router has them: `detail` and `error_type` for what concerns the request, and a list
+//! of `detail`s with status 422 for fields of the model's input. The usual body stays around them.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::{ApiError, ERROR_TYPE, ErrorBody, InvalidParam, common_errors};
+
+/// The types of error that clients know; the list is closed.
+const TYPES: [&str; 15] = [
+    "invalid_input",
+    "content_policy_violation",
+    "provider_error",
+    "provider_timeout",
+    "insufficient_credits",
+    "model_not_found",
+    "unauthorized",
+    "forbidden",
+    "concurrency_limit_exceeded",
+    "client_disconnected",
+    "internal_error",
+    "deadline_exceeded",
+    "not_enabled",
+    "service_unavailable",
+    "rate_limited",
+];
+/// Every route of the router begins like this.
+const ROUTES: &str = "/v2/";
+
+common_errors!(RouterErrorBody, RouterCallerErrors, RouterReadErrors, RouterWriteErrors);
+
+/// An error of the router's routes that concerns the request as a whole.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RouterErrorBody {
+    /// A sentence for people.
+    detail: String,
+    /// A word for programs, of a closed list; the header `X-Comfy-Error-Type` has it, too.
+    error_type: &'static str,
+    #[serde(flatten)]
+    usual: ErrorBody,
+}
+
+/// Fields of the model's input that cannot be accepted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RouterValidationErrorBody {
+    detail: Vec<FieldError>,
+    #[serde(flatten)]
+    usual: ErrorBody,
+}
+
+/// A field that cannot be accepted.
+#[derive(Serialize, ToSchema)]
+struct FieldError {
+    /// Where it stands: `body` and its name.
+    loc: Vec<String>,
+    /// A sentence for people.
+    msg: String,
+    /// `missing` or `value_error`.
+    r#type: &'static str,
+}
+
+/// Tells an error of the router's routes in its own form, wherever in this server it arose.
+pub(super) fn in_routers_form(path: &str, response: Response) -> Response {
+    match response.extensions().get::<ApiError>().cloned() {
+        Some(error) if path.starts_with(ROUTES) => reworded(response, &error),
+        _ => response,
+    }
+}
+
+fn reworded(response: Response, error: &ApiError) -> Response {
+    let error_type = error_type(error);
+    let fields = fields(error);
+    let (status, body) = if fields.is_empty() {
+        let body = RouterErrorBody { detail: error.message.clone(), error_type, usual: error.body() };
+        (error.status, serde_json::to_vec(&body))
+    } else {
+        let detail = fields.into_iter().map(field_error).collect();
+        let body = RouterValidationErrorBody { detail, usual: error.body() };
+        (StatusCode::UNPROCESSABLE_ENTITY, serde_json::to_vec(&body))
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.status = status;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(ERROR_TYPE, HeaderValue::from_static(error_type));
+    Response::from_parts(parts, Body::from(body.unwrap_or_default()))
+}
+
+/// The fields of the model's input among what cannot be accepted.
+fn fields(error: &ApiError) -> Vec<&InvalidParam> {
+    let elsewhere = ["Idempotency-Key", "cursor", "limit"];
+    error.invalid.iter().filter(|param| !elsewhere.contains(&param.name.as_str())).collect()
+}
+
+fn field_error(param: &InvalidParam) -> FieldError {
+    let InvalidParam { name, reason } = param;
+    let r#type = if reason == "is required" { "missing" } else { "value_error" };
+    FieldError { loc: vec!["body".into(), name.clone()], msg: format!("{name} {reason}"), r#type }
+}
+
+/// The type of an error: its own name if clients know it, else what its status says.
+fn error_type(error: &ApiError) -> &'static str {
+    let known = |name: &str| TYPES.into_iter().find(|known| *known == name);
+    if let Some(named) = error.bucket.and_then(known).or(error.code.and_then(known)) {
+        return named;
+    }
+    match error.status {
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::REQUEST_TIMEOUT => "client_disconnected",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limited",
+        StatusCode::SERVICE_UNAVAILABLE => "service_unavailable",
+        StatusCode::GATEWAY_TIMEOUT => "deadline_exceeded",
+        // Waiting and the same key again collect the result.
+        StatusCode::CONFLICT if error.code == Some("idempotency_in_flight") => "concurrency_limit_exceeded",
+        status if status.is_client_error() => "invalid_input",
+        _ => "internal_error",
+    }
+}

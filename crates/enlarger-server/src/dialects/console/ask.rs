@@ -1,0 +1,92 @@
+//! The body of our own submissions: the pipeline's request as it is, and the file to make.
+
+use enlarger_egress::Policy;
+use enlarger_pipeline::{Look, Request};
+use enlarger_service::{
+    job::{Kind, OutputFile},
+    submit::Ask,
+};
+use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
+
+use crate::{dialects::magnific::LONGEST_PROMPT, http::Fields, submit::webhook_url};
+
+/// Longest name of a picture in characters.
+const LONGEST_NAME: usize = 255;
+
+/// A picture and what to do with it.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
+pub(crate) struct Submission {
+    /// Base64, a `data:` URI, an http(s) URL, or an address of this server: an upload's or an earlier task's source.
+    image: String,
+    /// The picture's name, for the names of files.
+    #[schema(required = false, max_length = 255)]
+    name: String,
+    /// Size, look, model, seed, crop and quality (draft, fast or best), as a task's detail shows them.
+    #[schema(value_type = Object, required = false)]
+    request: Request,
+    /// The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100).
+    #[schema(value_type = Object, required = false)]
+    output: OutputFile,
+    /// Told of every change of the task's status.
+    #[schema(required = false, format = Uri)]
+    webhook_url: String,
+}
+
+/// Reads the body.
+pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
+    let output: OutputFile = part(fields, "output");
+    if output.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
+        fields.reject("output.quality", "must be between 1 and 100");
+    }
+    Ask {
+        kind: Kind::Console,
+        request: request(fields),
+        output,
+        name: fields.text("name", LONGEST_NAME),
+        webhook_url: webhook_url(fields, policy),
+        filter_nsfw: false,
+    }
+}
+
+/// Reads the field `request`.
+pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
+    let request: Request = part(fields, "request");
+    match &request.look {
+        Look::Creative(knobs) => {
+            let values = [
+                ("creativity", knobs.creativity),
+                ("hdr", knobs.hdr),
+                ("resemblance", knobs.resemblance),
+                ("fractality", knobs.fractality),
+            ];
+            for (name, _) in values.iter().filter(|(_, value)| !(-10..=10).contains(value)) {
+                fields.reject(&format!("request.look.{name}"), "must be between -10 and 10");
+            }
+            if knobs.prompt.as_ref().is_some_and(|prompt| prompt.chars().count() > LONGEST_PROMPT) {
+                fields.reject("request.look.prompt", format!("must have at most {LONGEST_PROMPT} characters"));
+            }
+        }
+        Look::Precision(knobs) => {
+            let values =
+                [("sharpen", knobs.sharpen), ("smart_grain", knobs.smart_grain), ("ultra_detail", knobs.ultra_detail)];
+            for (name, _) in values.iter().filter(|(_, value)| *value > 100) {
+                fields.reject(&format!("request.look.{name}"), "must be between 0 and 100");
+            }
+        }
+    }
+    request
+}
+
+/// A field that is one of our own types, or its default.
+fn part<T: DeserializeOwned + Default>(fields: &mut Fields<'_>, name: &str) -> T {
+    let Some(text) = fields.raw(name) else { return T::default() };
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        // The position is that within the field, which nobody can count.
+        let reason = error.to_string();
+        let reason = reason.split(" at line ").next().unwrap_or_default();
+        fields.reject(name, format!("cannot be understood: {reason}"));
+        T::default()
+    })
+}

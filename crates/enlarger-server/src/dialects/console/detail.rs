@@ -1,0 +1,206 @@
+//! A task, with all that is known of it.
+
+use axum::extract::FromRef;
+use enlarger_blobs::Key;
+use enlarger_pipeline::Request;
+use enlarger_service::{
+    follow::Follow,
+    job::{Job, Made, SourceFacts},
+    urls::Urls,
+};
+use enlarger_tasks::{Files, Task, TaskError, TaskState};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{app::App, http::ApiResult};
+
+/// A task, with all that is known of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskDetail {
+    task_id: Uuid,
+    #[schema(inline)]
+    status: DetailStatus,
+    /// The picture's name.
+    name: String,
+    /// The endpoint it came by: creative, precision-v1, precision-v2, console.
+    kind: String,
+    /// Size, look, model, seed and crop.
+    #[schema(value_type = Object)]
+    request: Request,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+    /// When its files are deleted. Null also for a finished task that is kept until it is deleted or the disk budget is reached.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    #[schema(inline)]
+    files: FilesNow,
+    source: Option<PictureFile>,
+    result: Option<PictureFile>,
+    /// How far the result departs from the source, once there is one.
+    #[schema(inline)]
+    invention: Option<InventionNow>,
+    /// A small copy of the source, at most 512 pixels on a side: JPEG, or PNG if it is transparent.
+    #[schema(value_type = Option<String>, format = Uri)]
+    thumb_url: Option<String>,
+    /// While it runs: stage, done and total (tiles), fraction, eta_seconds.
+    #[schema(value_type = Option<Object>)]
+    progress: Option<Value>,
+    /// How many tasks are ahead of it, while it waits.
+    position: Option<u64>,
+    /// Seconds until it will begin, while it waits.
+    wait_seconds: Option<f64>,
+    /// Seconds that it was expected to take.
+    estimate_seconds: f64,
+    /// What was, or will be, done: steps, facts and notes.
+    #[schema(value_type = Option<Object>)]
+    plan: Option<Value>,
+    /// Seconds by stage.
+    #[schema(value_type = Option<Object>)]
+    timings: Option<Value>,
+    /// Why it failed: code, message and hint.
+    #[schema(value_type = Option<Object>)]
+    error: Option<TaskError>,
+}
+
+/// Where a task stands, cancellation included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum DetailStatus {
+    Created,
+    InProgress,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum FilesNow {
+    Present,
+    Gone,
+}
+
+/// The result, reduced to the source's size, against the source.
+#[derive(Debug, Serialize, ToSchema)]
+struct InventionNow {
+    /// Mean absolute difference of all colour channels, as a share of white.
+    #[schema(minimum = 0, maximum = 1)]
+    share: f64,
+    /// Where: a grey PNG of at most 512 pixels on a side, black where nothing departs, white from a quarter of white on.
+    #[schema(value_type = Option<String>, format = Uri)]
+    map_url: Option<String>,
+}
+
+/// A picture that can be read.
+#[derive(Debug, Serialize, ToSchema)]
+struct PictureFile {
+    width: u32,
+    height: u32,
+    bytes: u64,
+    media_type: String,
+    #[schema(format = Uri)]
+    url: String,
+}
+
+/// Tells all that is known of tasks.
+#[derive(Clone)]
+pub(crate) struct Details {
+    follow: Follow,
+    urls: Urls,
+}
+
+impl FromRef<App> for Details {
+    fn from_ref(app: &App) -> Self {
+        Self { follow: app.follow.clone(), urls: app.urls.clone() }
+    }
+}
+
+impl Details {
+    /// A task as it stands now, with addresses that begin with `base`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn of(&self, task: &Task, base: &str) -> ApiResult<TaskDetail> {
+        let place = if task.state == TaskState::Created { self.follow.place(task.id).await? } else { None };
+        let (job, made) = (Job::of(task)?, Made::of(task)?);
+        let present = task.files == Files::Present;
+        let url = async |key: Key| self.urls.of_task(base, task, &key).await;
+        let source = made.as_ref().map(|made| &made.source).or(job.source.as_ref()).filter(|_| present);
+        let (source, thumb_url) = match source {
+            Some(facts) => (
+                Some(PictureFile::source(facts, url(Key::Source(task.id)).await?)),
+                Some(url(Key::Thumb(task.id)).await?),
+            ),
+            None => (None, None),
+        };
+        let result = match made.as_ref().filter(|_| present) {
+            Some(made) => Some(PictureFile::result(made, url(Key::Result(task.id, made.file.clone())).await?)),
+            None => None,
+        };
+        let invention = match made.as_ref().and_then(|made| made.invention) {
+            Some(invented) => Some(InventionNow {
+                share: invented.share,
+                map_url: if present { Some(url(Key::Map(task.id, invented.attempt)).await?) } else { None },
+            }),
+            None => None,
+        };
+        let mut plan = task.plan.clone();
+        if let (Some(Value::Object(plan)), Some(made)) = (&mut plan, &made) {
+            plan.insert("notes".into(), made.notes.clone().into());
+        }
+        Ok(TaskDetail {
+            task_id: task.id,
+            status: task.state.into(),
+            name: job.name.unwrap_or_else(|| task.id.to_string()),
+            kind: task.kind.clone(),
+            request: job.request,
+            created_at: task.created_at,
+            started_at: task.started_at,
+            finished_at: task.finished_at,
+            expires_at: task.expires_at,
+            files: if present { FilesNow::Present } else { FilesNow::Gone },
+            source,
+            thumb_url,
+            result,
+            invention,
+            progress: task.progress.clone().filter(|_| task.state == TaskState::InProgress),
+            position: place.map(|(ahead, _)| ahead),
+            wait_seconds: place.map(|(_, seconds)| seconds),
+            estimate_seconds: job.estimate_seconds,
+            plan,
+            timings: made.map(|made| made.timings),
+            error: task.error.clone(),
+        })
+    }
+}
+
+impl PictureFile {
+    fn source(facts: &SourceFacts, url: String) -> Self {
+        let SourceFacts { width, height, media_type, bytes } = facts.clone();
+        Self { width, height, bytes, media_type, url }
+    }
+
+    fn result(made: &Made, url: String) -> Self {
+        let (width, height, bytes) = (made.width, made.height, made.bytes);
+        Self { width, height, bytes, media_type: made.media_type.clone(), url }
+    }
+}
+
+impl From<TaskState> for DetailStatus {
+    fn from(state: TaskState) -> Self {
+        match state {
+            TaskState::Created => Self::Created,
+            TaskState::InProgress => Self::InProgress,
+            TaskState::Completed => Self::Completed,
+            TaskState::Failed => Self::Failed,
+            TaskState::Cancelled => Self::Cancelled,
+        }
+    }
+}

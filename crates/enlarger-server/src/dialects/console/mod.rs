@@ -1,0 +1,50 @@
+//! Our own routes under `/api/`: what the page needs beyond the dialects, for anybody to use.
+
+mod ask;
+mod detail;
+mod events;
+mod keys;
+mod models;
+mod preview;
+mod status;
+mod tasks;
+
+use enlarger_service::job::Kind;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    app::App,
+    dialect::{Dialect, WebhookBody},
+    dialects::magnific::wire,
+};
+
+/// Our own API.
+pub(super) struct Console;
+
+impl Dialect for Console {
+    fn routes(&self) -> OpenApiRouter<App> {
+        OpenApiRouter::new()
+            .routes(routes!(tasks::create, tasks::list))
+            .routes(routes!(tasks::get, tasks::delete))
+            .routes(routes!(tasks::cancel))
+            .routes(routes!(tasks::retry))
+            .routes(routes!(events::task_events))
+            .routes(routes!(events::all_events))
+            .routes(routes!(preview::preview))
+            .routes(routes!(preview::estimate))
+            .routes(routes!(models::list, models::add_files))
+            .routes(routes!(models::add, models::remove))
+            .routes(routes!(keys::list, keys::create))
+            .routes(routes!(keys::revoke))
+    }
+
+    /// Routes that answer everybody, and more to those who have a key.
+    fn public_routes(&self) -> OpenApiRouter<App> {
+        OpenApiRouter::new().routes(routes!(status::status))
+    }
+
+    /// As Magnific's: receivers need not know by which API a task came.
+    fn webhooks(&self) -> &[(Kind, WebhookBody)] {
+        &[(Kind::Console, wire::webhook)]
+    }
+}

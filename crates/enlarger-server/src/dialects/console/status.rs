@@ -1,0 +1,210 @@
+//! How the service is: one call for the page's settings and health.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::{FromRef, State},
+    http::HeaderMap,
+};
+use enlarger_pipeline::{Enlarger, Memory};
+use enlarger_service::{
+    files::Files,
+    job::{CREATIVE_PIXELS, PRECISION_SIDE},
+};
+use enlarger_tasks::Upkeep;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::Authority,
+    config::Config,
+    http::{ApiResult, ErrorBody, blocking},
+};
+
+/// How the service is. Without a key, where one is asked for, only `version` and `auth`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    version: &'static str,
+    auth: AuthStatus,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    inside: Option<Inside>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AuthStatus {
+    /// Whether credentials are asked for.
+    required: bool,
+    /// Whether this caller may manage keys and models.
+    admin: bool,
+}
+
+/// What is for callers only.
+#[derive(Debug, Serialize, ToSchema)]
+struct Inside {
+    uptime_seconds: u64,
+    limits: LimitStatus,
+    machine: Machine,
+    storage: Storage,
+    /// How long the files of a finished task are kept; null: until they are deleted, or `disk_budget_bytes` is reached.
+    retention_seconds: Option<u64>,
+    /// Bytes that the files of tasks may take where finished ones are kept, the longest finished going first; null: no limit.
+    disk_budget_bytes: Option<u64>,
+    history_seconds: u64,
+    queue: Queue,
+    checks: Vec<Check>,
+    listen: String,
+    public_url: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct LimitStatus {
+    max_body_bytes: u64,
+    max_upload_bytes: u64,
+    max_source_pixels: u64,
+    max_creative_pixels: u64,
+    max_precision_side: u32,
+    /// Million pixels of a result of the page and of `/api/`; null: as many as memory allows.
+    max_result_megapixels: Option<u64>,
+    queue: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Machine {
+    backend: String,
+    threads: usize,
+    cores: usize,
+    memory_total: u64,
+    memory_available: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Storage {
+    data_dir: String,
+    used_bytes: u64,
+    free_bytes: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Queue {
+    waiting: u64,
+    running: u64,
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
+    seconds_waiting: f64,
+    webhooks_pending: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    message: String,
+}
+
+#[utoipa::path(
+    get, path = "/api/status", operation_id = "getStatus", tag = "Console", summary = "Tell how the service is",
+    responses(
+        (status = 200, description = "How it is", body = Status),
+        (status = "default", description = "What went wrong", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn status(
+    State(auth): State<Arc<Authority>>,
+    State(watched): State<Watched>,
+    headers: HeaderMap,
+) -> ApiResult<Json<Status>> {
+    let required = auth.required();
+    let caller = auth.caller(&headers).await.ok();
+    let admin = caller.as_ref().is_some_and(|caller| caller.admin);
+    let inside = if caller.is_some() { Some(inside(&watched).await?) } else { None };
+    Ok(Json(Status { version: env!("CARGO_PKG_VERSION"), auth: AuthStatus { required, admin }, inside }))
+}
+
+/// What is looked at.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    config: Arc<Config>,
+    upkeep: Arc<dyn Upkeep>,
+    files: Files,
+    enlarger: Arc<Enlarger>,
+    started: Instant,
+}
+
+impl FromRef<App> for Watched {
+    fn from_ref(app: &App) -> Self {
+        Self {
+            config: app.config.clone(),
+            upkeep: app.upkeep.clone(),
+            files: app.files.clone(),
+            enlarger: app.enlarger.clone(),
+            started: app.started,
+        }
+    }
+}
+
+async fn inside(watched: &Watched) -> ApiResult<Inside> {
+    let config = &watched.config;
+    let counts = watched.upkeep.counts().await?;
+    let written = watched.upkeep.ping().await;
+    let enlarger = watched.enlarger.clone();
+    let machine = blocking(move || Ok(machine_status(&enlarger))).await?;
+    let disk = match watched.files.ping().await {
+        Ok(()) => Check { name: "files", ok: true, message: "can be written".into() },
+        Err(error) => Check { name: "files", ok: false, message: error.to_string() },
+    };
+    let usage = watched.files.blobs.usage().await?;
+    let storage = Storage {
+        data_dir: config.data_dir.display().to_string(),
+        used_bytes: usage.used,
+        free_bytes: usage.free.unwrap_or_default(),
+    };
+    let database = Check {
+        name: "database",
+        ok: written.is_ok(),
+        message: written.map_or_else(|error| error.to_string(), |()| "can be written".into()),
+    };
+    Ok(Inside {
+        uptime_seconds: watched.started.elapsed().as_secs(),
+        limits: LimitStatus {
+            max_body_bytes: config.max_body_mb << 20,
+            max_upload_bytes: config.max_upload_mb << 20,
+            max_source_pixels: config.max_source_megapixels * 1_000_000,
+            max_creative_pixels: CREATIVE_PIXELS,
+            max_precision_side: PRECISION_SIDE,
+            max_result_megapixels: Some(config.max_result_megapixels).filter(|limit| *limit > 0),
+            queue: config.queue_limit,
+        },
+        machine,
+        storage,
+        retention_seconds: config.retention().map(|retention| retention.as_secs()),
+        disk_budget_bytes: config.disk_budget(),
+        history_seconds: config.history_days.saturating_mul(86_400),
+        queue: Queue {
+            waiting: counts.created,
+            running: counts.in_progress,
+            completed: counts.completed,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            seconds_waiting: counts.queued_cost,
+            webhooks_pending: counts.outbox_pending,
+        },
+        checks: vec![database, disk],
+        listen: config.listen.to_string(),
+        public_url: config.public_url.clone(),
+    })
+}
+
+fn machine_status(enlarger: &Enlarger) -> Machine {
+    let memory = Memory::now();
+    Machine {
+        backend: enlarger.device().to_string(),
+        threads: enlarger.threads(),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_total: memory.total,
+        memory_available: memory.available,
+    }
+}

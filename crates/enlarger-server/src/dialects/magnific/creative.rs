@@ -1,0 +1,105 @@
+//! The creative endpoint: detail may be invented.
+
+use enlarger_egress::Policy;
+use enlarger_pipeline::{Creative, Engine, Look, OptimizedFor, Request, Size};
+use enlarger_service::{
+    job::{Kind, OutputFile},
+    submit::Ask,
+};
+use utoipa::{
+    ToSchema,
+    openapi::{ObjectBuilder, Type, schema::Object},
+};
+
+use crate::{http::Fields, submit::webhook_url};
+
+/// Longest prompt in characters.
+pub(crate) const LONGEST_PROMPT: usize = 10_000;
+
+/// Reads the body.
+pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
+    let factor = fields.scale_factor(|n| matches!(n, 2 | 4 | 8 | 16), "must be one of 2x, 4x, 8x, 16x");
+    let mut knob = |name| i8::try_from(fields.integer(name, -10..=10, 0)).unwrap_or_default();
+    let creative = Creative {
+        creativity: knob("creativity"),
+        hdr: knob("hdr"),
+        resemblance: knob("resemblance"),
+        fractality: knob("fractality"),
+        engine: fields.choice("engine", Engine::ALL, Engine::name).unwrap_or_default(),
+        optimized_for: fields.choice("optimized_for", OptimizedFor::ALL, OptimizedFor::name).unwrap_or_default(),
+        prompt: fields.text("prompt", LONGEST_PROMPT),
+    };
+    Ask {
+        kind: Kind::Creative,
+        request: Request { size: Size::Factor(factor.into()), look: Look::Creative(creative), ..Request::default() },
+        output: OutputFile::default(),
+        name: None,
+        webhook_url: webhook_url(fields, policy),
+        filter_nsfw: fields.flag("filter_nsfw"),
+    }
+}
+
+/// The body, for the specification. Reading is more liberal than it says.
+#[derive(ToSchema)]
+#[schema(as = FreepikMagnificUpscalerCreativeRequest)]
+#[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
+pub(crate) struct CreativeRequest {
+    /// Base64 image or URL to upscale. The resulted image can't exceed maximum allowed size of 25.3 million pixels.
+    image: String,
+    /// Configure scale factor of the image. For higher scales, the image will take longer to process.
+    #[schema(schema_with = scale_factor, required = false)]
+    scale_factor: String,
+    /// Increase or decrease AI's creativity. Valid values range [-10, 10].
+    #[schema(default = 0, minimum = -10, maximum = 10, value_type = i64, required = false)]
+    creativity: i64,
+    /// Increase or decrease the level of definition and detail. Valid values range [-10, 10].
+    #[schema(default = 0, minimum = -10, maximum = 10, value_type = i64, required = false)]
+    hdr: i64,
+    /// Adjust the level of resemblance to the original image. Valid values range [-10, 10].
+    #[schema(default = 0, minimum = -10, maximum = 10, value_type = i64, required = false)]
+    resemblance: i64,
+    /// Control the strength of the prompt and intricacy per square pixel. Valid values range [-10, 10].
+    #[schema(default = 0, minimum = -10, maximum = 10, value_type = i64, required = false)]
+    fractality: i64,
+    /// Magnific model engines.
+    #[schema(schema_with = engine, required = false)]
+    engine: String,
+    /// Styles to optimize the upscale process.
+    #[schema(schema_with = optimized_for, required = false)]
+    optimized_for: String,
+    /// Prompt to guide the upscale process. Reusing the same prompt for AI-generated images will improve the results.
+    #[schema(required = false, max_length = 10000)]
+    prompt: String,
+    /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
+    #[schema(required = false, format = Uri, example = "https://www.example.com/webhook")]
+    webhook_url: String,
+    /// Accepted for compatibility. There is no classifier here: nothing is filtered.
+    #[schema(default = false, required = false)]
+    filter_nsfw: bool,
+}
+
+fn scale_factor() -> Object {
+    words(
+        "Configure scale factor of the image. For higher scales, the image will take longer to process.",
+        ["2x", "4x", "8x", "16x"],
+    )
+}
+
+fn engine() -> Object {
+    words("Magnific model engines.", Engine::ALL.iter().map(|engine| engine.name()))
+}
+
+fn optimized_for() -> Object {
+    words("Styles to optimize the upscale process.", OptimizedFor::ALL.iter().map(|preset| preset.name()))
+}
+
+/// A text that is one of some words, the first being the default.
+fn words(description: &str, words: impl IntoIterator<Item = &'static str>) -> Object {
+    let words: Vec<&str> = words.into_iter().collect();
+    one_of(description, &words).default(words.first().map(|word| (*word).into())).build()
+}
+
+/// A text that is one of some words.
+pub(super) fn one_of(description: &str, words: &[&'static str]) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(words.to_vec()))
+}

@@ -1,0 +1,248 @@
+//! Errors on the wire: a superset of what the known clients read, so that each of them shows a sentence.
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use enlarger_image::ImageError;
+use enlarger_pipeline::PipelineError;
+use enlarger_service::Error as ServiceError;
+use enlarger_tasks::StoreError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Names the bucket of an error for clients of the queue dialect.
+pub(crate) const ERROR_TYPE: HeaderName = HeaderName::from_static("x-comfy-error-type");
+
+/// One field that cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InvalidParam {
+    /// The field.
+    pub name: String,
+    /// Why, without the field's name: "must be between -10 and 10".
+    pub reason: String,
+}
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FreepikErrorResponse)]
+pub struct ErrorBody {
+    /// A word for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+    /// A sentence for people.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub hint: Option<String>,
+    /// All fields that cannot be accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub invalid_params: Vec<InvalidParam>,
+    /// The same once more, where some clients look for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub problem: Option<Problem>,
+    /// What to quote when asking the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub request_id: Option<String>,
+}
+
+/// The error once more.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// A sentence for people.
+    pub message: String,
+    /// All fields that cannot be accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub invalid_params: Vec<InvalidParam>,
+}
+
+/// Why a request is not answered as hoped.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    pub(crate) status: StatusCode,
+    /// `None` for the internal error, whose body is only a message.
+    pub(crate) code: Option<&'static str>,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) invalid: Vec<InvalidParam>,
+    pub(crate) retry_after: Option<u64>,
+    /// The bucket, when it is not the code.
+    pub(crate) bucket: Option<&'static str>,
+}
+
+/// The result of a handler.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let (message, code) = (message.into(), Some(code));
+        Self { status, code, message, hint: None, invalid: Vec::new(), retry_after: None, bucket: None }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds.max(1)), ..self }
+    }
+
+    /// All bad fields at once. There must be at least one.
+    pub(crate) fn invalid(invalid: Vec<InvalidParam>) -> Self {
+        let sentences: Vec<String> = invalid.iter().map(|param| format!("{} {}", param.name, param.reason)).collect();
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_params", sentences.join("; "));
+        error.invalid = invalid;
+        error.bucket = Some("invalid_input");
+        error
+    }
+
+    pub(crate) fn field(name: &str, reason: impl Into<String>) -> Self {
+        Self::invalid(vec![InvalidParam { name: name.into(), reason: reason.into() }])
+    }
+
+    pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self { bucket: Some("invalid_input"), ..Self::new(StatusCode::BAD_REQUEST, code, message) }
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not Found")
+    }
+
+    pub(crate) fn no_task() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Task not found")
+    }
+
+    pub(crate) fn unauthorized(message: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).hint(
+            "make a key with `enlarger keys create NAME` and send it as X-API-KEY, as a Bearer token, or as the password of \
+             HTTP Basic",
+        )
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    pub(crate) fn too_large(megabytes: u64) -> Self {
+        let message = format!("the body is larger than {megabytes} MB");
+        Self { bucket: Some("invalid_input"), ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message) }
+            .hint("send a smaller file, or upload it first and send its address")
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", message);
+        error.retry_after(5)
+    }
+
+    /// A picture that cannot be used, said of the field `image`.
+    pub(crate) fn picture(error: &ImageError) -> Self {
+        Self { hint: error.hint().map(Into::into), ..Self::field("image", format!("cannot be used: {error}")) }
+    }
+
+    /// Says nothing to the client and everything to the log.
+    #[track_caller]
+    pub(crate) fn internal(why: impl std::fmt::Display) -> Self {
+        let place = std::panic::Location::caller();
+        tracing::error!(%why, %place, "internal error");
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self { code: None, bucket: Some("internal_error"), ..Self::new(status, "", "Internal Server Error") }
+    }
+}
+
+impl ApiError {
+    /// The body that tells it.
+    pub(crate) fn body(&self) -> ErrorBody {
+        let problem =
+            self.code.map(|_| Problem { message: self.message.clone(), invalid_params: self.invalid.clone() });
+        ErrorBody {
+            error: self.code.map(str::to_owned),
+            message: self.message.clone(),
+            hint: self.hint.clone(),
+            invalid_params: self.invalid.clone(),
+            problem,
+            request_id: (self.status == StatusCode::INTERNAL_SERVER_ERROR).then(super::request_id::request_id),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        if let Some(bucket) = self.bucket.or(self.code) {
+            response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(bucket));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // Basic is accepted and not asked for: a browser would open its own window over the page.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // A dialect that tells errors in another form makes it of this.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    #[track_caller]
+    fn from(error: StoreError) -> Self {
+        if error.is_transient() {
+            tracing::warn!(%error, "the task store is not available");
+            return Self::unavailable("the server cannot store anything at the moment");
+        }
+        Self::internal(error)
+    }
+}
+
+impl From<std::io::Error> for ApiError {
+    #[track_caller]
+    fn from(error: std::io::Error) -> Self {
+        if enlarger_blobs::no_room(&error) {
+            tracing::error!(%error, "the disk is full");
+            return Self::unavailable("the server cannot store anything at the moment");
+        }
+        Self::internal(error)
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    #[track_caller]
+    fn from(error: ServiceError) -> Self {
+        let code = error.code();
+        let refused = match error {
+            ServiceError::NoTask => return Self::no_task(),
+            ServiceError::Store(error) => return error.into(),
+            ServiceError::Files(error) => return error.into(),
+            ServiceError::Internal(why) => return Self::internal(why),
+            ServiceError::QueueFull(limit) => {
+                let bucket = Some(if limit.of_owner { "concurrency_limit_exceeded" } else { "rate_limited" });
+                Self { bucket, ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, error.to_string()) }
+            }
+            ServiceError::IdempotencyInFlight | ServiceError::IdempotencyMismatch => {
+                Self::conflict(code, error.to_string())
+            }
+        };
+        let retry_after = error.retry_after().map(|pause| pause.as_secs().max(1));
+        Self { hint: error.hint().map(Into::into), retry_after, ..refused }
+    }
+}
+
+impl From<PipelineError> for ApiError {
+    fn from(error: PipelineError) -> Self {
+        let hint = error.hint();
+        let refused = Self::bad_request(error.code(), error.to_string());
+        Self { hint, ..refused }
+    }
+}

@@ -1,0 +1,23 @@
+//! What every API here is made of: bodies, fields, pages, errors, request ids, connections. No API is named here.
+
+mod address;
+mod body;
+mod connections;
+mod error;
+mod extract;
+mod fields;
+mod paging;
+mod request_id;
+mod responses;
+mod turns;
+
+pub(crate) use address::{BaseUrl, with_plain_path};
+pub(crate) use body::{Bodies, Spooled};
+pub(crate) use connections::serve;
+pub(crate) use error::{ApiError, ApiResult, ERROR_TYPE, ErrorBody, InvalidParam};
+pub(crate) use extract::{Path, Query};
+pub(crate) use fields::Fields;
+pub(crate) use paging::Paging;
+pub(crate) use request_id::with_request_id;
+pub(crate) use responses::{ReadErrors, WriteErrors, common_errors};
+pub(crate) use turns::{Turns, blocking};

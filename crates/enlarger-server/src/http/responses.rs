@@ -1,0 +1,62 @@
+//! The errors that many routes have in common, for the specification.
+
+/// Declares the groups of errors for one form of their body.
+macro_rules! common_errors {
+    ($body:ty, $caller:ident, $read:ident, $write:ident) => {
+        /// The caller is not let in.
+        #[derive(utoipa::IntoResponses)]
+        #[allow(dead_code, reason = "only its schema is used")]
+        pub(crate) enum $caller {
+            #[response(status = 401, description = "Credentials are missing or wrong")]
+            Unauthorized($body),
+            #[response(status = 403, description = "A web page of another site sent this")]
+            Forbidden($body),
+            #[response(status = 429, description = "Too many requests with this key")]
+            TooMany($body),
+        }
+
+        /// The same, and what may go wrong with reading the store.
+        #[derive(utoipa::IntoResponses)]
+        #[allow(dead_code, reason = "only its schema is used")]
+        pub(crate) enum $read {
+            #[response(status = 401, description = "Credentials are missing or wrong")]
+            Unauthorized($body),
+            #[response(status = 403, description = "A web page of another site sent this")]
+            Forbidden($body),
+            #[response(status = 429, description = "Too many requests with this key")]
+            TooMany($body),
+            #[response(status = 500, description = "Internal Server Error")]
+            Internal($body),
+            #[response(status = 503, description = "The store is not available")]
+            Unavailable($body),
+        }
+
+        /// What may go wrong with a body that is read and stored. Why there are too many is the route's to say.
+        #[derive(utoipa::IntoResponses)]
+        #[allow(dead_code, reason = "only its schema is used")]
+        pub(crate) enum $write {
+            #[response(status = 400, description = "Bad Request")]
+            BadRequest($body),
+            #[response(status = 401, description = "Credentials are missing or wrong")]
+            Unauthorized($body),
+            #[response(status = 403, description = "A web page of another site sent this")]
+            Forbidden($body),
+            #[response(status = 408, description = "The body came too slowly")]
+            Slow($body),
+            #[response(status = 413, description = "The body is too large")]
+            TooLarge($body),
+            #[response(status = 415, description = "The body is not JSON but a form or a file")]
+            NotJson($body),
+            #[response(status = 500, description = "Internal Server Error")]
+            Internal($body),
+            #[response(status = 503, description = "Nothing can be stored at the moment")]
+            Unavailable($body),
+        }
+    };
+}
+
+pub(crate) use common_errors;
+
+use super::error::ErrorBody;
+
+common_errors!(ErrorBody, CallerErrors, ReadErrors, WriteErrors);

@@ -1,0 +1,86 @@
+//! Following a task: when it will end, and waiting for it.
+
+use std::{sync::Arc, time::Duration};
+
+use enlarger_tasks::{Queue, Scope, Task};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// How often a waiting request looks for changes made by other processes.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Follows tasks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Follow {
+    queue: Arc<dyn Queue>,
+    /// How many tasks run at once.
+    jobs: usize,
+    stop: CancellationToken,
+}
+
+impl Follow {
+    /// Follows the tasks of a queue of which `jobs` run at once, until `stop`.
+    pub fn new(queue: Arc<dyn Queue>, jobs: usize, stop: CancellationToken) -> Self {
+        Self { queue, jobs, stop }
+    }
+
+    /// The task with this id.
+    ///
+    /// # Errors
+    /// [`Error::NoTask`] if there is none for this scope.
+    pub async fn find(&self, id: Uuid, scope: &Scope) -> Result<Task, Error> {
+        self.queue.get(id, scope).await?.ok_or(Error::NoTask)
+    }
+
+    /// How many tasks are ahead of a waiting one, and the seconds until it begins.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn place(&self, id: Uuid) -> Result<Option<(u64, f64)>, Error> {
+        let place = self.queue.queue_place(id).await?;
+        Ok(place.map(|place| (place.ahead, place.cost_ahead / self.jobs as f64)))
+    }
+
+    /// Seconds until a task will be done, waiting included.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn seconds_left(&self, task: &Task) -> Result<f64, Error> {
+        if task.state.is_terminal() {
+            return Ok(0.0);
+        }
+        if let Some(eta) = task.progress.as_ref().and_then(|progress| progress.get("eta_seconds")?.as_f64()) {
+            return Ok(eta);
+        }
+        let wait = self.place(task.id).await?.map_or(0.0, |(_, seconds)| seconds);
+        Ok(wait + task.cost)
+    }
+
+    /// The task once it has ended, or as it stands when `deadline` has passed, the server is stopping, or its end is not expected `within`
+    /// so many seconds.
+    ///
+    /// # Errors
+    /// [`Error::NoTask`] if there is none for this scope.
+    pub async fn until(&self, scope: &Scope, id: Uuid, deadline: Instant, within: f64) -> Result<Task, Error> {
+        let mut changes = self.queue.changes();
+        loop {
+            let task = self.find(id, scope).await?;
+            let over = task.state.is_terminal() || Instant::now() >= deadline || self.stop.is_cancelled();
+            if over || (within.is_finite() && self.seconds_left(&task).await? >= within) {
+                return Ok(task);
+            }
+            let look = tokio::time::sleep_until(deadline.min(Instant::now() + LOOK));
+            tokio::pin!(look);
+            loop {
+                tokio::select! {
+                    () = self.stop.cancelled() => break,
+                    () = &mut look => break,
+                    change = changes.recv() => if change.map_or(true, |change| change.task == id && change.state.is_terminal()) { break },
+                }
+            }
+        }
+    }
+}

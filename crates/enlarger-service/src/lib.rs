@@ -1,0 +1,39 @@
+//! The service behind every API, without HTTP: APIs translate requests into calls of this crate, and its results into
+//! responses.
+//!
+//! ```text
+//!   submit::Desk ──▶ Queue ──▶ worker::Worker ──▶ Queue, BlobStore
+//!    ▲ intake: the image                │ apart: a suspect in a process of its own
+//!    │                                  ▼
+//!   API ◀── follow, urls ──────── outbox::Sender: webhooks    sweeper::Sweeper: what has expired
+//! ```
+//!
+//! * [`submit`] is the one way into the queue, [`job`] what is stored with a task, with the limits of each kind.
+//! * [`worker`] claims, fetches, runs, publishes, commits; [`outbox`] sends webhooks; [`sweeper`] deletes what is due.
+//! * [`follow`] waits for tasks, [`polls`] records which clients still poll, [`reads`] what is being downloaded.
+//! * [`urls`] makes the URLs of files and [`signed`] signs them.
+//!
+//! Each of these is a struct that is handed what it uses, so that one process can have several services.
+
+mod apart;
+pub mod deletions;
+pub mod error;
+pub mod failure;
+pub mod files;
+pub mod follow;
+pub mod intake;
+pub mod job;
+pub mod metrics;
+pub mod outbox;
+pub mod polls;
+pub mod random;
+pub mod reads;
+pub mod signed;
+pub mod submit;
+pub mod sweeper;
+pub mod urls;
+mod watching;
+pub mod worker;
+
+pub use apart::{COMMAND as APART_COMMAND, run as run_apart};
+pub use error::Error;

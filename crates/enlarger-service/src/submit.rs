@@ -1,0 +1,194 @@
+//! The one way into the queue, whatever API a task comes by.
+
+use std::sync::Arc;
+
+use enlarger_blobs::{BlobStore, Key};
+use enlarger_pipeline::{Enlarger, PipelineError, Request};
+use enlarger_tasks::{Idempotency, NewTask, Queue, Reserved, Submitted, Task};
+use uuid::Uuid;
+
+use crate::{
+    error::Error,
+    intake::Picture,
+    job::{Input, Job, Kind, OutputFile, SourceFacts, Terms, TooLarge, check_size},
+    metrics::Metrics,
+};
+
+/// Work expected of a picture that is still to be fetched, in seconds: that of about a megapixel.
+const UNKNOWN_COST: f64 = 30.0;
+
+/// What a request asks for, besides its picture.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// By which endpoint.
+    pub kind: Kind,
+    /// What to do to the pixels.
+    pub request: Request,
+    /// The file to make of them.
+    pub output: OutputFile,
+    /// The picture's name.
+    pub name: Option<String>,
+    /// Where changes of the task's status are sent.
+    pub webhook_url: Option<String>,
+    /// Whether results are to be judged, which nothing here does.
+    pub filter_nsfw: bool,
+}
+
+/// A request that has been read and judged.
+pub struct Submission {
+    /// What is asked for.
+    pub ask: Ask,
+    /// Of which picture.
+    pub picture: Picture,
+    /// Seconds that it is expected to take.
+    pub seconds: f64,
+    /// The address by which the client reached us.
+    pub base: String,
+    /// Whether its client polls. With a webhook it need not, and the task never yields to others.
+    pub polled: bool,
+}
+
+/// A task that was accepted, now or before.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The task.
+    pub task: Task,
+    /// Whether an earlier request with the same key made it.
+    pub replayed: bool,
+}
+
+/// Why a request cannot be carried out on a picture.
+#[derive(Debug)]
+pub enum Infeasible {
+    /// The result would be too large.
+    TooLarge(TooLarge),
+    /// The request and the picture do not go together.
+    Refused(PipelineError),
+}
+
+/// Accepts tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    /// Where they wait.
+    pub queue: Arc<dyn Queue>,
+    /// Where their pictures go.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Estimates their cost.
+    pub enlarger: Arc<Enlarger>,
+    /// How large sources and results may be.
+    pub terms: Terms,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Desk {
+    /// Seconds that a request is expected to take; `source` is unknown while it is still to be fetched.
+    ///
+    /// # Errors
+    /// If it cannot be carried out.
+    pub fn estimate(&self, ask: &Ask, source: Option<&SourceFacts>) -> Result<f64, Infeasible> {
+        let Some(source) = source else { return Ok(UNKNOWN_COST) };
+        let size = (source.width, source.height);
+        let estimate = self.enlarger.estimate(size.0, size.1, &ask.request).map_err(Infeasible::Refused)?;
+        check_size(&self.terms, ask.kind, &ask.request, size, &estimate).map_err(Infeasible::TooLarge)?;
+        Ok(estimate.seconds)
+    }
+
+    /// Puts a task into the queue, or finds the one that the same request made before. `prepare` reads and judges what was sent;
+    /// it is not called for a request that was accepted before.
+    ///
+    /// # Errors
+    /// Those of `prepare`, and why the task is not accepted; nothing is kept of it then.
+    pub async fn submit<E: From<Error> + Send + 'static>(
+        &self,
+        owner: Option<String>,
+        mut idempotency: Option<Idempotency>,
+        prepare: impl Future<Output = Result<Submission, E>> + Send + 'static,
+    ) -> Result<Accepted, E> {
+        if let Some(key) = &mut idempotency {
+            match self.queue.reserve(owner.as_deref(), key).await.map_err(Error::from)? {
+                Reserved::Yours(token) => key.reservation = Some(token),
+                Reserved::Replayed(task) => return Ok(Accepted { task, replayed: true }),
+                Reserved::InFlight => return Err(Error::IdempotencyInFlight.into()),
+                Reserved::Mismatch => return Err(Error::IdempotencyMismatch.into()),
+            }
+        }
+        // In a task of its own: a client that hangs up now must not leave a half-made task or a reserved key behind.
+        let accepting = self.clone().accept(owner, idempotency, prepare);
+        tokio::spawn(accepting).await.map_err(Error::internal)?
+    }
+
+    async fn accept<E: From<Error>>(
+        self,
+        owner: Option<String>,
+        idempotency: Option<Idempotency>,
+        prepare: impl Future<Output = Result<Submission, E>>,
+    ) -> Result<Accepted, E> {
+        let id = Uuid::now_v7();
+        let reservation = idempotency.as_ref().and_then(|key| key.reservation);
+        let accepted = match prepare.await {
+            Ok(submission) => self.enqueue(id, owner, submission, idempotency).await.map_err(E::from),
+            Err(error) => Err(error),
+        };
+        if !matches!(&accepted, Ok(accepted) if accepted.task.id == id) {
+            let _ = self.blobs.delete_task(id).await;
+        }
+        if let (Err(_), Some(token)) = (&accepted, reservation) {
+            self.queue.unreserve(token).await.map_err(Error::from)?;
+        }
+        accepted
+    }
+
+    /// Keeps the picture under the task's name, then makes the task.
+    async fn enqueue(
+        &self,
+        id: Uuid,
+        owner: Option<String>,
+        submission: Submission,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Accepted, Error> {
+        let Submission { ask, picture, seconds, base, polled } = submission;
+        let source = picture.facts().cloned();
+        let input = match picture {
+            Picture::Sent(draft, _) => {
+                self.blobs.publish(draft, &Key::Source(id)).await?;
+                Input::Stored
+            }
+            Picture::Ours { key, .. } => {
+                self.blobs.copy(&key, &Key::Source(id)).await?;
+                Input::Stored
+            }
+            Picture::Remote(url) => Input::Url(url),
+        };
+        let polled = polled && ask.webhook_url.is_none();
+        let job = Job {
+            request: ask.request,
+            output: ask.output,
+            base,
+            name: ask.name,
+            source,
+            estimate_seconds: seconds,
+            filter_nsfw: ask.filter_nsfw,
+        };
+        let new = NewTask {
+            id,
+            owner,
+            kind: ask.kind.as_str().to_owned(),
+            request: serde_json::to_value(&job).map_err(Error::internal)?,
+            input: serde_json::to_value(&input).map_err(Error::internal)?,
+            webhook_url: ask.webhook_url,
+            cost: seconds,
+            polled,
+        };
+        match self.queue.submit(new, idempotency).await? {
+            Submitted::Created(task) => {
+                self.metrics.submitted(ask.kind.as_str());
+                Ok(Accepted { task, replayed: false })
+            }
+            Submitted::Replayed(task) => Ok(Accepted { task, replayed: true }),
+            Submitted::InFlight => Err(Error::IdempotencyInFlight),
+            Submitted::Mismatch => Err(Error::IdempotencyMismatch),
+            Submitted::QueueFull(limit) => Err(Error::QueueFull(limit)),
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! The worker: claim, fetch, decode, plan, run, encode, publish, commit. The outbox tells the world afterwards.
+//!
+//! Every write carries the lease. Whoever has lost it drops the work and its files silently: somebody else has the task.
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use enlarger_blobs::{Draft, Key, no_room};
+use enlarger_egress::{EgressError, Fetcher, Policy};
+use enlarger_pipeline::Enlarger;
+use enlarger_tasks::{Beat, Lease, Queue, Report, Retry, StoreError, Task, TaskError, TaskState};
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    apart::{self, Broken, Finished, Order, Patient},
+    failure::Failure,
+    files::Files,
+    job::{Input, Invented, Job, Made, Terms},
+    metrics::Metrics,
+    watching::Watching,
+};
+
+/// How often an idle worker looks, besides being told.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often a running task reports progress and hears of cancellation, besides being told.
+const BEAT: Duration = Duration::from_millis(500);
+/// Of the time to drain, how much is kept for stopping jobs that do not finish. A job stops within one tile.
+const STOPPING: Duration = Duration::from_secs(5);
+/// Pause before an attempt that broke is repeated.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs the tasks of a queue.
+pub struct Worker {
+    /// The tasks to run.
+    pub queue: Arc<dyn Queue>,
+    /// Where sources are, and results go.
+    pub files: Files,
+    /// Runs jobs.
+    pub enlarger: Arc<Enlarger>,
+    /// The folder of added models.
+    pub models_dir: PathBuf,
+    /// Which hosts sources may be fetched from.
+    pub policy: Policy,
+    /// Bytes of a source that is fetched.
+    pub fetch_limit: u64,
+    /// How large sources and results may be.
+    pub terms: Terms,
+    /// How many tasks run at once.
+    pub jobs: usize,
+    /// How long a worker may be silent before its task is given to another.
+    pub lease: Duration,
+    /// How long running tasks may go on once `stop` is cancelled.
+    pub drain: Duration,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Cancelled when the service is to end.
+    pub stop: CancellationToken,
+}
+
+impl Worker {
+    /// Runs tasks until told to stop; returns when none is running.
+    pub async fn run(self) {
+        let jobs = self.jobs;
+        let worker = Arc::new(self);
+        // Unique per start, so that a restarted process is never taken for the one that died.
+        let name = format!("{}-{}", std::process::id(), Uuid::new_v4().simple());
+        let slots = (0..jobs).map(|slot| tokio::spawn(slot_loop(worker.clone(), format!("{name}-{slot}"))));
+        for slot in slots.collect::<Vec<_>>() {
+            if let Err(error) = slot.await {
+                tracing::error!(%error, "a worker broke");
+            }
+        }
+    }
+}
+
+async fn slot_loop(worker: Arc<Worker>, name: String) {
+    let mut changes = worker.queue.changes();
+    while !worker.stop.is_cancelled() {
+        match worker.queue.claim(&name, worker.lease).await {
+            Ok(Some(task)) => {
+                work(&worker, task).await;
+                let scratch = worker.files.scratch.clone();
+                let room = tokio::task::spawn_blocking(move || scratch.room()).await;
+                if matches!(room, Ok(Err(error)) if no_room(&error)) {
+                    tokio::select! {
+                        () = worker.stop.cancelled() => {}
+                        () = worker.files.scratch.wait_for_room() => {}
+                    }
+                }
+            }
+            Ok(None) => {
+                tokio::select! {
+                    () = worker.stop.cancelled() => {}
+                    _ = changes.recv() => {}
+                    () = tokio::time::sleep(IDLE) => {}
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot claim a task");
+                tokio::time::sleep(IDLE).await;
+            }
+        }
+    }
+}
+
+/// How a task ended here.
+enum End {
+    Done(Box<Done>),
+    Failed(TaskError, Retry),
+    /// Told to stop, or to let others go first: give it back.
+    Interrupted,
+    /// The disk is full: go on when it is not.
+    NoRoom,
+    /// Cancelled, or taken over by another worker.
+    Lost,
+}
+
+/// What an attempt made.
+struct Done {
+    finished: Finished,
+    result: Draft,
+    map: Draft,
+}
+
+async fn work(worker: &Arc<Worker>, task: Task) {
+    let Some(held) = task.lease() else { return };
+    let started = Instant::now();
+    tracing::info!(task = %task.id, attempt = task.attempt, kind = task.kind, "task started");
+    let watch = Arc::new(Watching::new(worker.stop.clone()));
+    let end = tokio::select! {
+        end = until_there_is_room(worker, &task, &watch) => end,
+        end = hold(worker, &held, &watch) => {
+            watch.stop();
+            end
+        }
+    };
+    // A job that was told to stop still uses the machine until it does.
+    watch.idle().await;
+    let outcome = match end {
+        End::Done(done) => finish(worker, &held, *done).await,
+        End::Failed(error, retry) => {
+            tracing::info!(task = %held.task, code = error.code, message = error.message, "task failed");
+            persist(worker, || worker.queue.fail(&held, error.clone(), retry)).await.map(|_| "failed")
+        }
+        End::Interrupted | End::NoRoom => persist(worker, || worker.queue.release(&held)).await.map(|_| "released"),
+        End::Lost => Err(StoreError::LeaseLost(held.task)),
+    };
+    let outcome = outcome.unwrap_or("lost");
+    if matches!(outcome, "completed" | "failed") {
+        // What attempts have made that were killed before they could say so.
+        let _ = keep_attempt(worker, held.task, held.attempt).await;
+    }
+    tracing::info!(task = %held.task, outcome, seconds = started.elapsed().as_secs_f64(), "task ended");
+    worker.metrics.attempt(outcome, started.elapsed().as_secs_f64());
+}
+
+/// Deletes what earlier attempts than this one have made of a task.
+async fn keep_attempt(worker: &Worker, task: Uuid, attempt: u32) -> io::Result<()> {
+    for key in worker.files.blobs.list(task).await? {
+        if key.attempt().is_some_and(|by| by < attempt) {
+            worker.files.blobs.delete(&key).await?;
+        }
+    }
+    Ok(())
+}
+
+/// One attempt, begun anew as often as the disk is full: that is nobody's fault, and the lease is held meanwhile.
+async fn until_there_is_room(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> End {
+    loop {
+        match attempt(worker, task, watch).await {
+            End::NoRoom => {
+                tracing::warn!(task = %task.id, "the disk is full, waiting for room");
+                worker.files.scratch.wait_for_room().await;
+            }
+            end => return end,
+        }
+    }
+}
+
+/// One attempt at the pixels.
+async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> End {
+    let broken = |why: String| {
+        tracing::error!(task = %task.id, why, "task cannot be read");
+        End::Failed(Failure::Internal.error("the task could not be read"), Retry::Never)
+    };
+    let (job, input): (Job, Input) =
+        match (serde_json::from_value(task.request.clone()), serde_json::from_value(task.input.clone())) {
+            (Ok(job), Ok(input)) => (job, input),
+            (job, input) => return broken(format!("{:?} {:?}", job.err(), input.err())),
+        };
+    if let Input::Url(url) = &input
+        && let Err(end) = fetch(worker, task, url).await
+    {
+        return end;
+    }
+    let source = match worker.files.blobs.map(&Key::Source(task.id)).await {
+        Ok(source) => source,
+        Err(error) => return storage("read", &error),
+    };
+    let (done, result) = oneshot::channel();
+    let busy = watch.running.clone().write_owned().await;
+    let (worker, task, watch) = (worker.clone(), task.clone(), watch.clone());
+    let spawned = std::thread::Builder::new().name("job".into()).spawn(move || {
+        // A mistake in a decoder or kernel costs this attempt and nothing else.
+        let end =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pixels(&worker, &task, job, &source, &watch)));
+        drop(busy);
+        let _ = done.send(end.unwrap_or_else(|_| ended_badly(&task, apart::panicked())));
+    });
+    match spawned {
+        Ok(_) => result.await.unwrap_or(End::Lost),
+        Err(error) => {
+            End::Failed(Failure::Busy.error(format!("no thread for the job: {}", error.kind())), Retry::After(PAUSE))
+        }
+    }
+}
+
+fn ended_badly(task: &Task, why: Broken) -> End {
+    match why {
+        Broken::Failed { error, again } => End::Failed(error, if again { Retry::After(PAUSE) } else { Retry::Never }),
+        Broken::Died => End::Failed(TaskError::worker_died(task.failures + 1), Retry::After(PAUSE)),
+        Broken::Stopped => End::Interrupted,
+    }
+}
+
+fn storage(what: &str, error: &io::Error) -> End {
+    if no_room(error) {
+        return End::NoRoom;
+    }
+    End::Failed(
+        Failure::Storage.error(format!("the picture could not be {what}: {}", error.kind())),
+        Retry::After(PAUSE),
+    )
+}
+
+/// Fetches the picture into the task's folder.
+async fn fetch(worker: &Arc<Worker>, task: &Task, url: &str) -> Result<(), End> {
+    let key = Key::Source(task.id);
+    // An earlier attempt may have fetched it.
+    let disk = |error: io::Error| storage("stored", &error);
+    if worker.files.blobs.exists(&key).await.map_err(disk)? {
+        return Ok(());
+    }
+    let draft = worker.files.scratch.draft().map_err(disk)?;
+    let mut file = draft.reopen().map_err(disk)?;
+    let fetcher = Fetcher::new(worker.policy.clone());
+    fetcher.fetch(url, worker.fetch_limit, &mut file).await.map_err(|error| {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].map(|kind| kind.to_string());
+        if matches!(&error, EgressError::Store(why) if full.contains(why)) {
+            return End::NoRoom;
+        }
+        let told = Failure::Fetch.error(format!("the image URL could not be fetched: {error}"));
+        let told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
+        End::Failed(told, if error.is_retryable() { Retry::After(PAUSE) } else { Retry::Never })
+    })?;
+    worker.files.blobs.publish(draft, &key).await.map_err(disk)
+}
+
+/// From the picture to its result. Uses all cores, and blocks.
+fn pixels(worker: &Worker, task: &Task, job: Job, source: &Bytes, watch: &Watching) -> End {
+    let drafts = worker.files.scratch.draft().and_then(|result| Ok((result, worker.files.scratch.draft()?)));
+    let (mut result, mut map) = match drafts {
+        Ok(drafts) => drafts,
+        Err(error) => return storage("written", &error),
+    };
+    let mut order = Order { drafts: None, kind: task.kind.clone(), job, terms: worker.terms };
+    // It was there when a worker died.
+    let suspect = task.failures > 0;
+    let finished = if suspect {
+        // The other process has no store to read from.
+        let copied = worker.files.scratch.draft().and_then(|mut copy| copy.write_all(source).map(|()| copy));
+        let copy = match copied {
+            Ok(copy) => copy,
+            Err(error) => return storage("read", &error),
+        };
+        order.drafts = Some([&copy, &result, &map].map(|draft| draft.path().to_owned()));
+        apart::carry_out(&worker.enlarger, &worker.models_dir, &order, watch)
+    } else {
+        let patient = |draft| Patient::new(draft, watch, Some(&worker.files.scratch));
+        apart::enlarge(&worker.enlarger, &order, source, [&mut patient(&mut result), &mut patient(&mut map)], watch)
+    };
+    match finished {
+        Ok(finished) => End::Done(Box::new(Done { finished, result, map })),
+        Err(why) => ended_badly(task, why),
+    }
+}
+
+/// Keeps the lease and reports progress, until there is a reason to stop.
+async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
+    let mut changes = worker.queue.changes();
+    let mut last_written: Option<Value> = None;
+    let mut last_beat = Instant::now();
+    let mut deadline = None;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(BEAT) => {}
+            change = changes.recv() => {
+                // Only what ends our work is news; our own reports come back here, too.
+                if !change.is_ok_and(|change| change.task == held.task && change.state != TaskState::InProgress) {
+                    continue;
+                }
+            }
+            () = worker.stop.cancelled(), if deadline.is_none() => {
+                let drain = worker.drain.saturating_sub(STOPPING);
+                deadline = Some(Instant::now() + drain);
+            }
+            () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return End::Interrupted,
+        }
+        let progress = watch.report();
+        if progress == last_written && last_beat.elapsed() < worker.lease / 3 {
+            continue;
+        }
+        match worker.queue.heartbeat(held, worker.lease, Report { progress: progress.clone(), plan: None }).await {
+            Ok(Beat::Alive) => (last_written, last_beat) = (progress, Instant::now()),
+            Ok(Beat::GiveWay) => {
+                tracing::info!(task = %held.task, "nobody asks for the task any more, others go first");
+                return End::Interrupted;
+            }
+            Ok(Beat::Cancelled | Beat::Lost) => return End::Lost,
+            // The lease runs on; the next beat may be heard.
+            Err(error) => tracing::warn!(task = %held.task, %error, "heartbeat not stored"),
+        }
+    }
+}
+
+/// Publish, then commit. In between the file is there and nobody knows.
+async fn finish(
+    worker: &Arc<Worker>,
+    held: &Lease,
+    Done { finished, result, map }: Done,
+) -> Result<&'static str, StoreError> {
+    let file = format!("result-{}.{}", held.attempt, finished.extension);
+    let keys = [Key::Result(held.task, file.clone()), Key::Map(held.task, held.attempt)];
+    let written = async {
+        let bytes = result.size()?;
+        worker.files.blobs.publish(result, &keys[0]).await?;
+        worker.files.blobs.publish(map, &keys[1]).await?;
+        Ok::<_, io::Error>(bytes)
+    };
+    let bytes = match written.await {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::error!(task = %held.task, %error, "the result could not be stored");
+            discard(worker, &keys).await;
+            if no_room(&error) {
+                return persist(worker, || worker.queue.release(held)).await.map(|_| "released");
+            }
+            let error = Failure::Storage.error("the result could not be stored").with_hint("check the server's disk");
+            return persist(worker, || worker.queue.fail(held, error.clone(), Retry::After(PAUSE)))
+                .await
+                .map(|_| "failed");
+        }
+    };
+    let made = Made {
+        file,
+        extension: finished.extension,
+        media_type: finished.media_type,
+        width: finished.width,
+        height: finished.height,
+        bytes,
+        source: finished.source,
+        invention: Some(Invented { share: finished.share, attempt: held.attempt }),
+        timings: finished.timings,
+        notes: finished.notes,
+    };
+    let result = json!(made);
+    let committed = async {
+        let report = Report { progress: None, plan: Some(finished.plan) };
+        match persist(worker, || worker.queue.heartbeat(held, worker.lease, report.clone())).await? {
+            Beat::Alive | Beat::GiveWay => persist(worker, || worker.queue.complete(held, result.clone())).await,
+            Beat::Cancelled | Beat::Lost => Err(StoreError::LeaseLost(held.task)),
+        }
+    };
+    let committed = committed.await;
+    if committed.is_err() {
+        discard(worker, &keys).await;
+    }
+    committed.map(|_| "completed")
+}
+
+async fn discard(worker: &Worker, keys: &[Key]) {
+    for key in keys {
+        let _ = worker.files.blobs.delete(key).await;
+    }
+}
+
+/// Repeats a write while the database is not available. Whoever took the task over meanwhile is safe from it; only a process that is
+/// to end cannot wait forever.
+async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+    worker: &Worker,
+    write: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    let deadline = Instant::now() + worker.lease;
+    loop {
+        match write().await {
+            Err(error) if error.is_transient() && (!worker.stop.is_cancelled() || Instant::now() < deadline) => {
+                tracing::warn!(%error, "cannot write to the task store, trying again");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            other => return other,
+        }
+    }
+}

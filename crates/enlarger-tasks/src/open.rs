@@ -1,0 +1,29 @@
+//! Which database a URL names.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::clock::Clock;
+use crate::error::StoreError;
+use crate::sqlite;
+use crate::store::{Store, StoreConfig};
+
+/// Opens the store at `url`, creating or upgrading it as needed. To be called inside a Tokio runtime.
+///
+/// * `sqlite:///var/lib/enlarger/tasks.sqlite`: a SQLite database ([`sqlite::url_of`] makes one of any path).
+///
+/// # Errors
+/// [`StoreError::Open`] if nothing here speaks to such a database, or it cannot be opened.
+pub async fn open_store(url: &str, config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
+    let parsed = Url::parse(url).map_err(|error| refused(format!("the database URL cannot be read: {error}")))?;
+    match parsed.scheme() {
+        sqlite::SCHEME => sqlite::open(&parsed, config, clock).await.map(Store::new),
+        // Only the scheme: the rest may hold a password.
+        other => Err(refused(format!("{other}: databases are not supported"))),
+    }
+}
+
+fn refused(why: String) -> StoreError {
+    StoreError::Open { why, hint: "use a URL such as sqlite:///var/lib/enlarger/tasks.sqlite".to_owned() }
+}
