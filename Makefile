@@ -75,8 +75,10 @@ $(VENV)/.tests-ready: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-lint: build-tools $(VENV)/.tests-ready ## Format, lints, licences, and advisories if their database is here
+lint: build-tools $(VENV)/.tests-ready ## Format, circles of imports, lints, licences, and advisories if their database is here
 	cargo fmt --all --check
+	.ci/circles.py --strict crates/enlarger-nn/src models/src
+	.ci/circles.py crates/*/src models/src benches/src
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked
 	@$(DENY) --version >/dev/null 2>&1 || $(call built,deny,0.20.2) || cargo install --quiet --locked --root $(VENV) --profile dev --no-default-features --version 0.20.2 cargo-deny

@@ -45,7 +45,7 @@ pub struct PictureSource<'a> {
 
 impl<'a> PictureSource<'a> {
     /// Shows one plane of a part of a picture with `margin` pixels on each side, which are the picture's own as far as it goes,
-    /// then its outermost ones repeated.
+    /// then mirrored.
     pub fn new(seen: View<'a>, margin: u32, plane: Plane) -> Self {
         Self { seen, margin, plane }
     }
@@ -65,16 +65,23 @@ impl Source for PictureSource<'_> {
         let n = picture.channels.count();
         let row = picture.width as usize * n;
         let channels = channel_map(picture.channels, plane);
-        let inside = |at: u32, start: u32, side: u32| (start + at).saturating_sub(margin).min(side - 1) as usize;
-        let columns: Vec<usize> = (x..x + w).map(|x| inside(x, part.x, picture.width) * n).collect();
+        let columns: Vec<usize> =
+            (x..x + w).map(|x| mirrored(part.x + x, margin, picture.width) as usize * n).collect();
         for (y, out) in (y..y + h).zip(rgb.chunks_exact_mut(w as usize * 3)) {
-            let start = inside(y, part.y, picture.height) * row;
+            let start = mirrored(part.y + y, margin, picture.height) as usize * row;
             match &picture.samples {
                 Samples::U8(s) => spread(&s[start..start + row], &columns, channels, out),
                 Samples::U16(s) => spread(&s[start..start + row], &columns, channels, out),
             }
         }
     }
+}
+
+/// The pixel of a side that is seen at a place, which is counted from `margin` pixels before the side. The outermost pixel is not
+/// repeated.
+fn mirrored(place: u32, margin: u32, side: u32) -> u32 {
+    let (at, last) = (place.abs_diff(margin), side - 1);
+    if at <= last { at } else { last.saturating_sub(at - last) }
 }
 
 /// Index of the red, green and blue sample within a pixel, as the network is to see them.
@@ -228,4 +235,18 @@ fn halved(rgb: &[f32], w: usize, h: usize) -> Vec<f32> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_its_border_a_picture_is_mirrored() {
+        let seen: Vec<u32> = (0..12).map(|place| mirrored(place, 4, 5)).collect();
+        assert_eq!(seen, [4, 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1]);
+        // Of a picture that is smaller than the margin, as far as it goes.
+        assert!((0..9).all(|place| mirrored(place, 4, 1) == 0));
+        assert_eq!((0..6).map(|place| mirrored(place, 2, 2)).collect::<Vec<_>>(), [0, 1, 0, 1, 0, 0]);
+    }
 }

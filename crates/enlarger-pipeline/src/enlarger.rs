@@ -15,11 +15,12 @@ use serde::Serialize;
 
 use crate::{
     error::PipelineError,
-    explain::Explanation,
+    explain::{Estimate, Explanation},
+    extent::Extent,
     facts::{Condition, Content, Facts, Subject},
     invention::Invention,
     memory::{self, Memory},
-    plan::{AlphaWay, Extent, Plan, Step, plan, subjects},
+    plan::{AlphaWay, Plan, Step, plan, subjects},
     request::{Request, Size},
     run::run,
     speed::Networks,
@@ -89,19 +90,6 @@ pub struct Outcome {
     pub timings: Timings,
     /// Sentences about the picture: first frame only, colours converted, and so on.
     pub notes: Vec<String>,
-}
-
-/// What a job will cost, before it is run.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Estimate {
-    /// Seconds on this machine when nothing else runs.
-    pub seconds: f64,
-    /// Peak memory in bytes.
-    pub bytes: u64,
-    /// Width of the result.
-    pub output_width: u32,
-    /// Height of the result.
-    pub output_height: u32,
 }
 
 /// Networks, their speed and the way of a picture through them. One per process, shared by all jobs.

@@ -6,11 +6,24 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    enlarger::Estimate,
+    extent::Extent,
     facts::Facts,
-    plan::{AlphaWay, Ensemble, Extent, Patch, Plan, Step},
+    plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
 };
+
+/// What a job will cost, before it is run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Seconds on this machine when nothing else runs.
+    pub seconds: f64,
+    /// Peak memory in bytes.
+    pub bytes: u64,
+    /// Width of the result.
+    pub output_width: u32,
+    /// Height of the result.
+    pub output_height: u32,
+}
 
 /// What a job would do, without doing it. In words it is some ten lines for people.
 #[derive(Debug, Clone, Serialize)]

@@ -23,12 +23,12 @@ pub struct Knob<F> {
 }
 
 /// Settings of which the knobs are a part.
-pub trait Family: Default + Sized + 'static {
+pub trait Knobs: Default + Sized + 'static {
     /// Its knobs, in the order in which they are offered.
     const KNOBS: &'static [Knob<Self>];
 }
 
-/// Declares a family of settings: a struct with its knobs as fields, each of which is a row of [`Family::KNOBS`], and further fields that
+/// Declares a family of settings: a struct with its knobs as fields, each of which is a row of [`Knobs::KNOBS`], and further fields that
 /// are not numbers.
 macro_rules! knobs {
     (
@@ -46,7 +46,7 @@ macro_rules! knobs {
             $($(#[$extra])* pub $field: $kind,)*
         }
 
-        impl $crate::knobs::Family for $family {
+        impl $crate::knobs::Knobs for $family {
             const KNOBS: &'static [$crate::knobs::Knob<Self>] = &[$($crate::knobs::Knob {
                 name: stringify!($name),
                 range: $range,
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_knob_reads_what_was_set_and_its_default_lies_in_its_range() {
-        fn check<F: Family>() {
+        fn check<F: Knobs>() {
             for knob in F::KNOBS {
                 assert!(knob.range.contains(&knob.default), "{}", knob.name);
                 assert_eq!((knob.get)(&F::default()), knob.default, "{}", knob.name);

@@ -5,11 +5,25 @@ use std::f32::consts::PI;
 use enlarger_image::{ImageError, Picture, Samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    plan::Kernel,
-    sample::{Sample, from_floats},
-};
+use crate::sample::{Sample, from_floats};
+
+/// A classic resampling kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernel {
+    /// The nearest pixel alone.
+    Nearest,
+    /// Area averaging.
+    Box,
+    /// Cubic, a = -0.5.
+    CatmullRom,
+    /// Cubic, B = C = 1/3.
+    Mitchell,
+    /// Windowed sinc with three lobes.
+    Lanczos3,
+}
 
 /// Resamples to `width` x `height` pixels. Colour is weighted by alpha, so that transparent pixels do not bleed.
 ///

@@ -1,5 +1,6 @@
 //! Samples of 8 and 16 bits as numbers from 0 to 1.
 
+use enlarger_image::{Picture, Samples};
 use multiversion::multiversion;
 
 /// One sample.
@@ -49,6 +50,25 @@ fn whole(value: f32) -> u32 {
 #[multiversion(targets("x86_64+avx2"))]
 pub(crate) fn from_floats<T: Sample>(values: &[f32], samples: &mut [T]) {
     samples.iter_mut().zip(values).for_each(|(sample, &value)| *sample = T::from_float(value));
+}
+
+/// One row of luminance (BT.601 weights on encoded values), 0..=1.
+pub(crate) fn read_luma(picture: &Picture, row: usize, line: &mut [f32]) {
+    let n = picture.channels.count();
+    let range = row * picture.width as usize * n..(row + 1) * picture.width as usize * n;
+    match &picture.samples {
+        Samples::U8(s) => weigh(&s[range], n, line),
+        Samples::U16(s) => weigh(&s[range], n, line),
+    }
+}
+
+fn weigh<T: Sample>(samples: &[T], n: usize, line: &mut [f32]) {
+    for (pixel, value) in samples.chunks_exact(n).zip(line) {
+        *value = match pixel {
+            [r, g, b, ..] => 0.299 * r.to_float() + 0.587 * g.to_float() + 0.114 * b.to_float(),
+            _ => pixel[0].to_float(),
+        };
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use enlarger_nn::{Device, Network, NnError, RunOptions, Sink, Source, pool};
 
 use crate::{
     error::PipelineError,
-    plan::{AlphaWay, Ensemble, Extent, Patch, Plan, Step},
+    extent::Extent,
+    plan::{AlphaWay, Ensemble, Patch, Plan, Step},
 };
 
 /// The network that calibrates the machine: the smallest bundled one.

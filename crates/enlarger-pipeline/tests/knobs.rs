@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use enlarger_pipeline::{Creative, Family, Precision};
+use enlarger_pipeline::{Creative, Knobs, Precision};
 
 /// Fails if a file's text is not this one.
 fn is(file: &str, wanted: &str) {
@@ -16,7 +16,7 @@ fn is(file: &str, wanted: &str) {
 
 #[test]
 fn the_pages_sliders_are_the_knobs() {
-    fn rows<F: Family>() -> String {
+    fn rows<F: Knobs>() -> String {
         let mut rows = String::new();
         for knob in F::KNOBS {
             let (least, most) = (knob.range.start(), knob.range.end());
@@ -41,7 +41,7 @@ fn the_pages_sliders_are_the_knobs() {
 #[test]
 fn the_documentation_lists_the_knobs() {
     const MARKS: [&str; 2] = ["<!-- knobs:begin -->\n", "<!-- knobs:end -->"];
-    fn rows<F: Family>(family: &str) -> String {
+    fn rows<F: Knobs>(family: &str) -> String {
         let row = |knob: &enlarger_pipeline::Knob<F>| {
             let (least, most) = (knob.range.start(), knob.range.end());
             format!("| `{}` | {family} | {least} to {most} | {} | {} |\n", knob.name, knob.default, knob.help)

@@ -4,7 +4,7 @@ use clap::{
     Arg, ArgMatches, Args, Command, FromArgMatches,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
-use enlarger_pipeline::{Creative, Engine, Family, Flavor, Knob, Look, OptimizedFor, Precision};
+use enlarger_pipeline::{Creative, Engine, Flavor, Knob, Knobs, Look, OptimizedFor, Precision};
 
 use crate::{machine::whole, printer::Hinted};
 
@@ -94,9 +94,9 @@ impl PrecisionArgs {
 
 /// The flags of a family's knobs that were given, with their values.
 #[derive(Debug)]
-struct KnobFlags<F: Family>(Vec<(&'static Knob<F>, i64)>);
+struct KnobFlags<F: Knobs>(Vec<(&'static Knob<F>, i64)>);
 
-impl<F: Family> KnobFlags<F> {
+impl<F: Knobs> KnobFlags<F> {
     /// The first that was given.
     fn first(&self) -> Option<String> {
         self.0.first().map(|(knob, _)| flag(knob))
@@ -114,7 +114,7 @@ fn flag<F>(knob: &Knob<F>) -> String {
     knob.name.replace('_', "-")
 }
 
-impl<F: Family> Args for KnobFlags<F> {
+impl<F: Knobs> Args for KnobFlags<F> {
     fn augment_args(command: Command) -> Command {
         F::KNOBS.iter().fold(command, |command, knob| {
             let (least, most) = (knob.range.start(), knob.range.end());
@@ -132,7 +132,7 @@ impl<F: Family> Args for KnobFlags<F> {
     }
 }
 
-impl<F: Family> FromArgMatches for KnobFlags<F> {
+impl<F: Knobs> FromArgMatches for KnobFlags<F> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |knob: &'static Knob<F>| matches.get_one::<i64>(knob.name).map(|value| (knob, *value));
         Ok(Self(F::KNOBS.iter().filter_map(given).collect()))

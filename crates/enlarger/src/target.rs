@@ -9,7 +9,8 @@ use std::{
 use enlarger_image::Format;
 
 use crate::{
-    inputs::{Input, Inputs, Source, parent},
+    inputs::{Input, Inputs, Source},
+    paths::{parent, real},
     printer::Hinted,
 };
 
@@ -103,16 +104,6 @@ impl Target {
 
 fn known_extension(path: &Path) -> Option<Format> {
     path.extension().and_then(OsStr::to_str).and_then(Format::from_extension)
-}
-
-/// The path itself, in full and without links, as far as there is something.
-pub fn real(path: &Path) -> PathBuf {
-    let named = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    named.canonicalize().unwrap_or_else(|_| match (named.parent(), named.file_name()) {
-        // It must not change when what is missing is made.
-        (Some(folder), Some(name)) => real(folder).join(name),
-        _ => path.to_owned(),
-    })
 }
 
 /// The path without `missing/..`. A folder that is missing will be made, and then the path would lead to what is there already:

@@ -27,13 +27,15 @@ use serde_json::json;
 
 use crate::{
     dirs,
-    inputs::{self, Input, Inputs},
+    inputs::{Input, Inputs},
     look::{LookArgs, choice},
     machine::{MachineArgs, warn_of_threads, whole},
+    paths::{parent, real},
     printer::{self, Batch, File, Hinted, reason, sentence},
+    results::pass_over_results,
     search::{Reason, special},
     signals,
-    target::{FileId, Names, Target, real},
+    target::{FileId, Names, Target},
 };
 
 /// Make pictures larger.
@@ -202,7 +204,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
     let format = target.format(args.format)?;
     check_stdout(&target, &args)?;
     let given = Originals::of(&inputs);
-    inputs.pass_over_results(&target);
+    pass_over_results(&mut inputs, &target);
     if !args.quiet {
         warn_of_threads(args.machine.threads);
         if args.file_quality.is_some() && matches!(format, Format::Png | Format::Tiff) {
@@ -370,7 +372,7 @@ impl Job<'_> {
         {
             return Err(Hinted::error("the result would replace its own source", "name another file with -o"));
         }
-        let in_full = real(inputs::parent(&path)).join(path.file_name().unwrap_or_default());
+        let in_full = real(parent(&path)).join(path.file_name().unwrap_or_default());
         if !written.insert(in_full) {
             return Err(Hinted::error(
                 format!("{} was just made from another image of this batch", path.display()),
@@ -447,7 +449,7 @@ impl Job<'_> {
         make: impl FnOnce(&mut std::io::BufWriter<&std::fs::File>) -> anyhow::Result<Outcome>,
     ) -> anyhow::Result<Outcome> {
         let told = |error: std::io::Error| told(path, &error);
-        let folder = inputs::parent(path);
+        let folder = parent(path);
         std::fs::create_dir_all(folder).map_err(told)?;
         let temporary = tempfile::Builder::new()
             .prefix(".enlarger-")

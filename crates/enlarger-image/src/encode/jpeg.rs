@@ -8,7 +8,7 @@ use jpeg_encoder::{
 
 use super::{
     EncodeOptions, failed,
-    metadata::{SOFTWARE, Written},
+    metadata::{EXIF_PREFIX, MOST_SEGMENT, SOFTWARE, Written},
 };
 use crate::{Format, ImageError, Picture, Samples, iptc};
 
@@ -17,12 +17,6 @@ const DEFAULT_QUALITY: u8 = 92;
 
 /// From here on colour keeps its full resolution.
 const FULL_COLOUR_QUALITY: u8 = 90;
-
-/// A segment's data; its length, which counts itself, has 16 bits.
-pub(super) const MOST_SEGMENT: usize = 65_533;
-
-/// Length of `Exif\0\0`, which comes before a block.
-pub(super) const EXIF_PREFIX: usize = 6;
 
 pub(super) const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 

@@ -1,7 +1,13 @@
 //! What of a picture's metadata goes into a file.
 
-use super::{EncodeOptions, MetadataPolicy, jpeg};
+use super::{EncodeOptions, MetadataPolicy};
 use crate::{Format, Picture, Text, exif, xmp};
+
+/// Bytes of data in a JPEG segment; its length, which counts itself, has 16 bits.
+pub(super) const MOST_SEGMENT: usize = 65_533;
+
+/// Length of `Exif\0\0`, which comes before a block of EXIF in JPEG.
+pub(super) const EXIF_PREFIX: usize = 6;
 
 /// This program, as files name it.
 pub(super) const SOFTWARE: &str = concat!("enlarger ", env!("CARGO_PKG_VERSION"));
@@ -91,7 +97,7 @@ impl<'a> Written<'a> {
 
     fn place(&mut self, text: &'a Text, format: Format) -> bool {
         let Text { keyword, text: value } = text;
-        let fits_a_segment = value.len() <= jpeg::MOST_SEGMENT;
+        let fits_a_segment = value.len() <= MOST_SEGMENT;
         if format == Format::Png || format == Format::Jpeg && keyword == "Comment" && fits_a_segment {
             self.texts.push(text);
             return true;
@@ -110,8 +116,7 @@ impl<'a> Written<'a> {
             _ => None,
         };
         // A JPEG that cannot hold both keeps what a camera wrote.
-        let with_text =
-            with_text.filter(|exif| format != Format::Jpeg || exif.len() + jpeg::EXIF_PREFIX <= jpeg::MOST_SEGMENT);
+        let with_text = with_text.filter(|exif| format != Format::Jpeg || exif.len() + EXIF_PREFIX <= MOST_SEGMENT);
         let placed = with_text.is_some();
         self.exif = with_text.or(self.exif.take());
         placed
@@ -127,4 +132,4 @@ impl<'a> Written<'a> {
 }
 
 /// A segment less Photoshop's name and the head of its block.
-const MOST_IPTC_IN_JPEG: usize = jpeg::MOST_SEGMENT - 32;
+const MOST_IPTC_IN_JPEG: usize = MOST_SEGMENT - 32;

@@ -79,7 +79,7 @@ pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
     let format = options.format;
     let name = format.name();
     let written = metadata::Written::of(picture, options);
-    let too_long = |len: Option<usize>, prefix: usize| len.is_some_and(|len| len + prefix > jpeg::MOST_SEGMENT);
+    let too_long = |len: Option<usize>, prefix: usize| len.is_some_and(|len| len + prefix > metadata::MOST_SEGMENT);
     let (exif, xmp) = (written.exif.as_ref().map(Vec::len), written.xmp.as_ref().map(String::len));
     let mut notes = Vec::new();
     let mut note = |holds: bool, what: &str| {
@@ -95,7 +95,7 @@ pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
     );
     note(format == Format::Avif && xmp.is_some(), "is written without XMP: it was left out");
     note(
-        format == Format::Jpeg && too_long(exif, jpeg::EXIF_PREFIX),
+        format == Format::Jpeg && too_long(exif, metadata::EXIF_PREFIX),
         "holds 64 KB of EXIF: the picture has more, it was left out",
     );
     note(

@@ -13,10 +13,9 @@ use serde::Deserialize;
 
 use crate::{
     layers::{Convolution, Map},
-    plan::Kernel,
     reduce::reduced,
     request::Crop,
-    resize::resize,
+    resize::{Kernel, resize},
     sample::Sample,
 };
 

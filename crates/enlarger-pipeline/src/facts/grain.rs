@@ -3,7 +3,7 @@
 use enlarger_image::Picture;
 use rayon::prelude::*;
 
-use crate::look::luminance_row;
+use crate::sample::read_luma;
 
 /// Side of the squares that are measured, in pixels.
 const SIDE: usize = 8;
@@ -34,7 +34,7 @@ pub(super) fn deviation(picture: &Picture) -> f32 {
         .flat_map_iter(|band| {
             let mut luma = vec![0.0; SIDE * width];
             for (y, line) in luma.chunks_exact_mut(width).enumerate() {
-                luminance_row(picture, band * SIDE + y, line);
+                read_luma(picture, band * SIDE + y, line);
             }
             (0..width / SIDE).filter_map(|x| roughness(&luma[x * SIDE..], width)).collect::<Vec<_>>()
         })

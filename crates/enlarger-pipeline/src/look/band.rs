@@ -6,7 +6,7 @@ use std::ops::Range;
 use enlarger_image::{Picture, Samples};
 use rayon::prelude::*;
 
-use crate::sample::Sample;
+use crate::sample::{Sample, read_luma};
 
 /// Luminance values held at once per buffer; a filter holds about ten such buffers.
 const BAND_VALUES: usize = 1 << 20;
@@ -137,25 +137,6 @@ fn highest(colour: &[f32]) -> f32 {
 
 fn lowest(colour: &[f32]) -> f32 {
     colour.iter().copied().fold(1.0, f32::min)
-}
-
-/// One row of luminance (BT.601 weights on encoded values), 0..=1.
-pub(crate) fn read_luma(picture: &Picture, row: usize, line: &mut [f32]) {
-    let n = picture.channels.count();
-    let range = row * picture.width as usize * n..(row + 1) * picture.width as usize * n;
-    match &picture.samples {
-        Samples::U8(s) => weigh(&s[range], n, line),
-        Samples::U16(s) => weigh(&s[range], n, line),
-    }
-}
-
-fn weigh<T: Sample>(samples: &[T], n: usize, line: &mut [f32]) {
-    for (pixel, value) in samples.chunks_exact(n).zip(line) {
-        *value = match pixel {
-            [r, g, b, ..] => 0.299 * r.to_float() + 0.587 * g.to_float() + 0.114 * b.to_float(),
-            _ => pixel[0].to_float(),
-        };
-    }
 }
 
 /// One row of colours, 0..=1, interleaved.

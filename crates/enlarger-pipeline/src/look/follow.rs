@@ -3,7 +3,7 @@
 use enlarger_image::{ImageError, Picture};
 use rayon::prelude::*;
 
-use crate::{plan::Kernel, resize::resample};
+use crate::resize::{Kernel, resample};
 
 use super::{
     band::colours,
@@ -15,17 +15,26 @@ use super::{
 const COLOUR: f32 = 3.0;
 /// Below this a difference is a step between blocks.
 const STEP: f32 = 2.0 / 255.0;
+/// Above a deviation of [`STEP`] in luminance the damage is noise, and the blur is as many times as wide as the deviation is larger, up
+/// to this much more. Six photos had 1.7/255 on average as JPEG 50, and 2.9 to 4.1/255 with noise of 10/255 in luminance.
+const MOST_NOISE: f32 = 1.5;
 /// Rows that tell how strong the damage is.
 const ROWS: usize = 256;
 
 /// See [`Filter::Follow`](super::Filter::Follow).
 ///
 /// What the reduced result lacks is blurred, then cored: a difference counts by `d^2 / (d^2 + t^2)`, where `t` is [`STEP`] and the
-/// deviation of all differences, told from their median.
+/// deviation of all differences, told from their median. Of strong noise too much is left by a narrow blur: it is wider then.
 pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, strength: f32) -> Result<(), ImageError> {
     let small = resample(picture, source.width, source.height, Kernel::CatmullRom)?;
-    let lacking = Lacking { source, small: &small, radius };
-    let limits = lacking.limits();
+    let mut lacking = Lacking { source, small: &small, radius };
+    let mut deviations = lacking.deviations();
+    let noise = (deviations[0] / STEP - 1.0).clamp(0.0, MOST_NOISE);
+    if noise > 0.0 {
+        lacking.radius *= 1.0 + noise;
+        deviations = lacking.deviations();
+    }
+    let limits: Vec<f32> = deviations.iter().map(|deviation| STEP + deviation).collect();
     let row = |y: usize| {
         let mut row = lacking.row(y);
         for pixel in row.chunks_exact_mut(limits.len()) {
@@ -73,8 +82,8 @@ impl Lacking<'_> {
         row
     }
 
-    /// What differences must have to count half, in each channel.
-    fn limits(&self) -> Vec<f32> {
+    /// The deviation of each channel.
+    fn deviations(&self) -> Vec<f32> {
         let (n, height) = (colours(self.source), self.source.height as usize);
         let rows = height.min(ROWS);
         let seen: Vec<f32> = (0..rows).into_par_iter().flat_map_iter(|i| self.row(i * height / rows)).collect();
@@ -83,7 +92,7 @@ impl Lacking<'_> {
                 let mut values: Vec<f32> = seen.iter().skip(c).step_by(n).map(|d| d.abs()).collect();
                 let middle = values.len() / 2;
                 // Of a normal distribution, the deviation is 1.4826 times the median of what is off its middle.
-                STEP + 1.4826 * *values.select_nth_unstable_by(middle, f32::total_cmp).1
+                1.4826 * *values.select_nth_unstable_by(middle, f32::total_cmp).1
             })
             .collect()
     }

@@ -4,7 +4,11 @@ use enlarger_image::{ImageError, Picture, Samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use crate::{plan::Kernel, reduce::reduced, resize::resample, sample::Sample};
+use crate::{
+    reduce::reduced,
+    resize::{Kernel, resample},
+    sample::Sample,
+};
 
 use super::{
     band::{colours, read_colours},

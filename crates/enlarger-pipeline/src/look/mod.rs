@@ -28,7 +28,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::canvas::View;
 
-pub(crate) use band::read_luma as luminance_row;
 pub(crate) use presets::{asked, invents, networks};
 pub(crate) use prompt::preset_of;
 pub(crate) use recipe::{Closeness, Recipe, Seen, recipe};

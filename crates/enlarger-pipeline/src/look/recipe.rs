@@ -26,6 +26,8 @@ pub(crate) struct Seen {
     pub grain: f32,
     /// Whether the network cleans the source, and its grain with it.
     pub cleaned: bool,
+    /// Whether the source is soft.
+    pub soft: bool,
 }
 
 impl Seen {
@@ -113,7 +115,9 @@ const SMALL_FACE: f32 = 1.2;
 /// detail is to go: a soft face is still that face.
 fn small_faces(seen: &Seen) -> impl Iterator<Item = (f32, Vec<Face>)> {
     const GAINS: [(f32, f32); 3] = [(28.0, -0.6), (40.0, -0.45), (56.0, -0.25)];
-    let pixels = |face: &Face| face.width * seen.width as f32;
+    // What was enlarged before, or is out of focus, has half as many in truth.
+    let true_width = if seen.soft { 0.5 } else { 1.0 } * seen.width as f32;
+    let pixels = move |face: &Face| face.width * true_width;
     let mut below = 0.0;
     GAINS.into_iter().filter_map(move |(limit, gain)| {
         let faces: Vec<Face> =

@@ -244,7 +244,7 @@ mod tests {
     use enlarger_image::{Channels, Limits, Metadata};
 
     use super::*;
-    use crate::{plan::Kernel, resize::resize};
+    use crate::resize::{Kernel, resize};
 
     fn grey(width: u32, height: u32, value: impl Fn(u32, u32) -> u8) -> Picture {
         let samples = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| value(x, y)).collect();

@@ -8,7 +8,7 @@ use super::{
     band::{Band, add_to_luma},
     blur,
 };
-use crate::{plan::Extent, request::Crop};
+use crate::{extent::Extent, request::Crop};
 
 /// A face: its box from the brows to the chin in shares of the picture's sides, so that it stays where it is at any size. It may
 /// reach beyond the picture.

@@ -4,8 +4,10 @@
 use enlarger_image::Picture;
 use rayon::prelude::*;
 
+use crate::sample::read_luma;
+
 use super::{
-    band::{add_to_luma, change_rows, read_luma},
+    band::{add_to_luma, change_rows},
     blur,
 };
 

@@ -55,26 +55,12 @@ pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
     let request: Request = part(fields, "request");
     match &request.look {
         Look::Creative(knobs) => {
-            let values = [
-                ("creativity", knobs.creativity),
-                ("hdr", knobs.hdr),
-                ("resemblance", knobs.resemblance),
-                ("fractality", knobs.fractality),
-            ];
-            for (name, _) in values.iter().filter(|(_, value)| !(-10..=10).contains(value)) {
-                fields.reject(&format!("request.look.{name}"), "must be between -10 and 10");
-            }
+            fields.check_knobs("request.look", knobs);
             if knobs.prompt.as_ref().is_some_and(|prompt| prompt.chars().count() > LONGEST_PROMPT) {
                 fields.reject("request.look.prompt", format!("must have at most {LONGEST_PROMPT} characters"));
             }
         }
-        Look::Precision(knobs) => {
-            let values =
-                [("sharpen", knobs.sharpen), ("smart_grain", knobs.smart_grain), ("ultra_detail", knobs.ultra_detail)];
-            for (name, _) in values.iter().filter(|(_, value)| *value > 100) {
-                fields.reject(&format!("request.look.{name}"), "must be between 0 and 100");
-            }
-        }
+        Look::Precision(knobs) => fields.check_knobs("request.look", knobs),
     }
     request
 }

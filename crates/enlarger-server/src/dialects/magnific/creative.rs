@@ -1,5 +1,7 @@
 //! The creative endpoint: detail may be invented.
 
+use std::borrow::Cow;
+
 use enlarger_egress::Policy;
 use enlarger_pipeline::{Creative, Engine, Look, OptimizedFor, Request, Size};
 use enlarger_service::{
@@ -7,11 +9,14 @@ use enlarger_service::{
     submit::Ask,
 };
 use utoipa::{
-    ToSchema,
-    openapi::{ObjectBuilder, Type, schema::Object},
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::Object},
 };
 
-use crate::{http::Fields, submit::webhook_url};
+use crate::{
+    http::{Fields, with_knobs},
+    submit::webhook_url,
+};
 
 /// Longest prompt in characters.
 pub(crate) const LONGEST_PROMPT: usize = 10_000;
@@ -19,15 +24,11 @@ pub(crate) const LONGEST_PROMPT: usize = 10_000;
 /// Reads the body.
 pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     let factor = fields.scale_factor(|n| matches!(n, 2 | 4 | 8 | 16), "must be one of 2x, 4x, 8x, 16x");
-    let mut knob = |name| i8::try_from(fields.integer(name, -10..=10, 0)).unwrap_or_default();
     let creative = Creative {
-        creativity: knob("creativity"),
-        hdr: knob("hdr"),
-        resemblance: knob("resemblance"),
-        fractality: knob("fractality"),
         engine: fields.choice("engine", Engine::ALL, Engine::name).unwrap_or_default(),
         optimized_for: fields.choice("optimized_for", OptimizedFor::ALL, OptimizedFor::name).unwrap_or_default(),
         prompt: fields.text("prompt", LONGEST_PROMPT),
+        ..fields.knobs(Creative::default())
     };
     Ask {
         kind: Kind::Creative,
@@ -40,27 +41,30 @@ pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
 }
 
 /// The body, for the specification. Reading is more liberal than it says.
+pub(crate) struct CreativeRequest;
+
+impl ToSchema for CreativeRequest {
+    fn name() -> Cow<'static, str> {
+        "FreepikMagnificUpscalerCreativeRequest".into()
+    }
+}
+
+impl PartialSchema for CreativeRequest {
+    fn schema() -> RefOr<Schema> {
+        with_knobs(BesideKnobs::schema(), &Creative::default())
+    }
+}
+
+/// An image to enlarge, with knobs that may invent detail. Reading is more liberal than this says.
+// The knobs come to it from their table.
 #[derive(ToSchema)]
-#[schema(as = FreepikMagnificUpscalerCreativeRequest)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
-pub(crate) struct CreativeRequest {
+struct BesideKnobs {
     /// Base64 image or URL to upscale. The resulted image can't exceed maximum allowed size of 25.3 million pixels.
     image: String,
     /// Configure scale factor of the image. For higher scales, the image will take longer to process.
     #[schema(schema_with = scale_factor, required = false)]
     scale_factor: String,
-    /// Increase or decrease AI's creativity. Valid values range [-10, 10].
-    #[schema(default = 0, minimum = -10, maximum = 10, value_type = i64, required = false)]
-    creativity: i64,
-    /// Increase or decrease the level of definition and detail. Valid values range [-10, 10].
-    #[schema(default = 0, minimum = -10, maximum = 10, value_type = i64, required = false)]
-    hdr: i64,
-    /// Adjust the level of resemblance to the original image. Valid values range [-10, 10].
-    #[schema(default = 0, minimum = -10, maximum = 10, value_type = i64, required = false)]
-    resemblance: i64,
-    /// Control the strength of the prompt and intricacy per square pixel. Valid values range [-10, 10].
-    #[schema(default = 0, minimum = -10, maximum = 10, value_type = i64, required = false)]
-    fractality: i64,
     /// Magnific model engines.
     #[schema(schema_with = engine, required = false)]
     engine: String,

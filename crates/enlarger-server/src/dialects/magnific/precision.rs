@@ -6,15 +6,26 @@ use enlarger_service::{
     job::{Kind, OutputFile},
     submit::Ask,
 };
-use utoipa::{ToSchema, openapi::schema::Object};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema, schema::Object},
+};
 
 use super::creative::one_of;
-use crate::{http::Fields, submit::webhook_url};
+use crate::{
+    http::{Fields, with_knobs},
+    submit::webhook_url,
+};
+
+/// What V1 does unless told otherwise, as the vendor's does.
+fn v1() -> Precision {
+    Precision { sharpen: 50, ..Precision::default() }
+}
 
 /// Reads the body of V1. The vendor's has no factor; clients send one all the same.
 pub(crate) fn read_v1(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     let factor = scale_factor(fields);
-    let precision = knobs(fields, [50, 7, 30], None);
+    let precision = fields.knobs(v1());
     ask(fields, policy, Kind::PrecisionV1, factor, precision)
 }
 
@@ -22,22 +33,12 @@ pub(crate) fn read_v1(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
 pub(crate) fn read_v2(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     let factor = scale_factor(fields);
     let flavor = fields.choice("flavor", Flavor::ALL, Flavor::name);
-    let precision = knobs(fields, [7, 7, 30], flavor);
+    let precision = Precision { flavor, ..fields.knobs(Precision::default()) };
     ask(fields, policy, Kind::PrecisionV2, factor, precision)
 }
 
 fn scale_factor(fields: &mut Fields<'_>) -> u32 {
     fields.scale_factor(|n| (2..=16).contains(&n), "must be an integer between 2 and 16")
-}
-
-fn knobs(fields: &mut Fields<'_>, [sharpen, smart_grain, ultra_detail]: [i64; 3], flavor: Option<Flavor>) -> Precision {
-    let mut knob = |name, default| u8::try_from(fields.integer(name, 0..=100, default)).unwrap_or_default();
-    Precision {
-        sharpen: knob("sharpen", sharpen),
-        smart_grain: knob("smart_grain", smart_grain),
-        ultra_detail: knob("ultra_detail", ultra_detail),
-        flavor,
-    }
 }
 
 fn ask(fields: &mut Fields<'_>, policy: &Policy, kind: Kind, factor: u32, precision: Precision) -> Ask {
@@ -52,52 +53,39 @@ fn ask(fields: &mut Fields<'_>, policy: &Policy, kind: Kind, factor: u32, precis
 }
 
 /// The body of V1, for the specification.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
-pub(crate) struct PrecisionV1Request {
-    /// Base64 image or URL to upscale. No side of the result may be longer than 10060 pixels.
-    image: String,
-    /// How many times as wide and high. Also accepted as a string.
-    #[schema(default = 2, minimum = 2, maximum = 16, required = false)]
-    scale_factor: i64,
-    /// Sharpness of edges.
-    #[schema(default = 50, minimum = 0, maximum = 100, required = false)]
-    sharpen: i64,
-    /// Texture against the plastic look.
-    #[schema(default = 7, minimum = 0, maximum = 100, required = false)]
-    smart_grain: i64,
-    /// Micro-detail.
-    #[schema(default = 30, minimum = 0, maximum = 100, required = false)]
-    ultra_detail: i64,
-    /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
-    #[schema(required = false, format = Uri, example = "https://www.example.com/webhook")]
-    webhook_url: String,
-    /// Accepted for compatibility. There is no classifier here: nothing is filtered.
-    #[schema(default = false, required = false)]
-    filter_nsfw: bool,
+pub(crate) struct PrecisionV1Request;
+
+impl ToSchema for PrecisionV1Request {}
+
+impl PartialSchema for PrecisionV1Request {
+    fn schema() -> RefOr<Schema> {
+        with_knobs(BesideKnobs::schema(), &v1())
+    }
 }
 
 /// The body of V2, for the specification.
+pub(crate) struct PrecisionV2Request;
+
+impl ToSchema for PrecisionV2Request {}
+
+impl PartialSchema for PrecisionV2Request {
+    fn schema() -> RefOr<Schema> {
+        let RefOr::T(Schema::Object(mut beside)) = BesideKnobs::schema() else { unreachable!("a struct is an object") };
+        beside.properties.insert("flavor".to_owned(), flavor().into());
+        with_knobs(beside.into(), &Precision::default())
+    }
+}
+
+/// An image to enlarge, with knobs that invent nothing. Reading is more liberal than this says.
+// The knobs come to it from their table.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
-pub(crate) struct PrecisionV2Request {
+struct BesideKnobs {
     /// Base64 image or URL to upscale. No side of the result may be longer than 10060 pixels.
     image: String,
     /// How many times as wide and high. Also accepted as a string.
     #[schema(default = 2, minimum = 2, maximum = 16, required = false)]
     scale_factor: i64,
-    /// Sharpness of edges.
-    #[schema(default = 7, minimum = 0, maximum = 100, required = false)]
-    sharpen: i64,
-    /// Texture against the plastic look.
-    #[schema(default = 7, minimum = 0, maximum = 100, required = false)]
-    smart_grain: i64,
-    /// Micro-detail.
-    #[schema(default = 30, minimum = 0, maximum = 100, required = false)]
-    ultra_detail: i64,
-    /// What kind of picture it is.
-    #[schema(schema_with = flavor, required = false)]
-    flavor: String,
     /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
     #[schema(required = false, format = Uri, example = "https://www.example.com/webhook")]
     webhook_url: String,

@@ -1,13 +1,11 @@
 //! Pixel art gets larger by whole pixels: its edges are its pixels, and its colours a palette.
 
-use crate::{
-    facts::Facts,
-    plan::{AlphaWay, Extent, Kernel, Plan, Step},
-    request::Crop,
-};
+use crate::{extent::Extent, facts::Facts, request::Crop, resize::Kernel};
+
+use super::{AlphaWay, Plan, Step};
 
 /// Plans for art that is made of squares of so many pixels.
-pub(crate) fn plan(
+pub(super) fn plan(
     facts: &Facts,
     crop: Option<Crop>,
     [source, result]: [Extent; 2],

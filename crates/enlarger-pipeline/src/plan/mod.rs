@@ -6,73 +6,26 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::PipelineError,
+    extent::Extent,
     facts::{Asked, Condition, Content, Facts},
     look::{self, Closeness, Filter, Recipe, Seen},
-    pixels,
     request::{Creative, Crop, Engine, Look, OptimizedFor, Precision, Quality, Request, Size},
+    resize::Kernel,
 };
+
+mod pixels;
 
 /// The largest factor there is.
 pub const MAX_FACTOR: f64 = 16.0;
 /// Beyond what distance colour may not drift, in pixels of the source: well above what networks draw, well below what one
 /// sees as one surface.
 const LOCK_RADIUS: f32 = 8.0;
-/// Pixels around a picture that networks see. Without them flat colours are off by up to 105/255 at its border; with 4 by as
-/// much as inside, and with 6 or 10 no less.
-pub(crate) const MARGIN: u32 = 4;
 /// The halo of a draft: seams may be seen where a picture is cut into strips, which only very wide ones are.
 const DRAFT_HALO: u32 = 8;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
 const ALPHA_MODEL: &str = "animevideo-v3";
 /// The network that invents least: it draws edges and leaves texture out.
 const PLAIN_MODEL: &str = "animevideo-v3";
-
-/// A width and a height in pixels, each at least 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extent {
-    /// Pixels across.
-    pub width: u32,
-    /// Pixels down.
-    pub height: u32,
-}
-
-impl Extent {
-    /// Pixels in all.
-    pub fn pixels(self) -> u64 {
-        u64::from(self.width) * u64::from(self.height)
-    }
-
-    /// Pixels that a network computes for a picture of this size.
-    pub(crate) fn computed(self) -> u64 {
-        (u64::from(self.width) + 2 * u64::from(MARGIN)) * (u64::from(self.height) + 2 * u64::from(MARGIN))
-    }
-
-    fn times(self, factor: u32) -> Self {
-        Self { width: self.width * factor, height: self.height * factor }
-    }
-}
-
-impl From<Crop> for Extent {
-    fn from(part: Crop) -> Self {
-        Self { width: part.width, height: part.height }
-    }
-}
-
-/// A classic resampling kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kernel {
-    /// The nearest pixel alone.
-    Nearest,
-    /// Area averaging.
-    Box,
-    /// Cubic, a = -0.5.
-    CatmullRom,
-    /// Cubic, B = C = 1/3.
-    Mitchell,
-    /// Windowed sinc with three lobes.
-    Lanczos3,
-}
 
 /// How the alpha channel gets larger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -291,8 +244,8 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
     } else {
         Vec::new()
     };
-    let seen =
-        Seen { width: source.width, faces, grain: facts.subject.grain, cleaned: facts.condition == Condition::Damaged };
+    let (cleaned, soft) = (facts.condition == Condition::Damaged, facts.condition == Condition::Soft);
+    let seen = Seen { width: source.width, faces, grain: facts.subject.grain, cleaned, soft };
     let recipe = look::recipe(&look, &network.model.name, factor, closeness, &seen);
     let mut steps = steps(source, result, &network, &patches, recipe);
     // What a person names may be meant to bring colour.
