@@ -118,10 +118,8 @@ impl<F: Knobs> Args for KnobFlags<F> {
     fn augment_args(command: Command) -> Command {
         F::KNOBS.iter().fold(command, |command, knob| {
             let (least, most) = (knob.range.start(), knob.range.end());
-            let help = match knob.default {
-                0 => format!("{} {least} to {most}", knob.help),
-                default => format!("{} {least} to {most} [default: {default}]", knob.help),
-            };
+            let usual = if knob.default == 0 { String::new() } else { format!(", default {}", knob.default) };
+            let help = format!("{} [{least} to {most}{usual}]", knob.help);
             let arg = Arg::new(knob.name).long(flag(knob)).value_name("N").help(help);
             command.arg(arg.allow_hyphen_values(true).value_parser(whole::<i64>(knob.range.clone())))
         })

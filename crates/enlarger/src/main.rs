@@ -36,7 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make pictures larger.
-    Upscale(upscale::UpscaleArgs),
+    Upscale(Box<upscale::UpscaleArgs>),
     /// Answer the API, run the tasks and show the page.
     Serve(Box<serve::ServeArgs>),
     /// Make, list and revoke API keys.
@@ -56,7 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     quiet_broken_pipes();
     let result = match Cli::parse().command {
-        Command::Upscale(args) => upscale::run(args),
+        Command::Upscale(args) => upscale::run(*args),
         Command::Serve(args) => serve::run(*args),
         Command::Keys(args) => keys::run(args),
         Command::Openapi => {
