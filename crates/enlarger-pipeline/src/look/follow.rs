@@ -142,7 +142,7 @@ mod tests {
     fn what_stands_out_comes_back_and_noise_and_steps_of_blocks_do_not() {
         let noise = |x: usize, y: usize| ((x * 7919 + y * 104_729) % 13) as u8;
         let bar = |x: usize| if (20..26).contains(&x) { 60 } else { 0 };
-        let step = |x: usize| if x / 8 % 2 == 0 { 0 } else { 2 };
+        let step = |x: usize| if (x / 8).is_multiple_of(2) { 0 } else { 2 };
         let mut lost = grey(|_, _| 100);
         follow(&mut lost, &grey(|x, y| 94 + noise(x, y) + bar(x)), 0.7, 1.0).expect("room");
         assert!(at(&lost, 22, 24) > 145.0, "the bar is {}", at(&lost, 22, 24));
