@@ -52,6 +52,12 @@ pub(crate) fn from_floats<T: Sample>(values: &[f32], samples: &mut [T]) {
     samples.iter_mut().zip(values).for_each(|(sample, &value)| *sample = T::from_float(value));
 }
 
+/// Luminance of red, green and blue (BT.601 weights).
+#[inline(always)]
+pub(crate) fn luma([r, g, b]: [f32; 3]) -> f32 {
+    0.299 * r + 0.587 * g + 0.114 * b
+}
+
 /// One row of luminance (BT.601 weights on encoded values), 0..=1.
 pub(crate) fn read_luma(picture: &Picture, row: usize, line: &mut [f32]) {
     let n = picture.channels.count();
@@ -65,7 +71,7 @@ pub(crate) fn read_luma(picture: &Picture, row: usize, line: &mut [f32]) {
 fn weigh<T: Sample>(samples: &[T], n: usize, line: &mut [f32]) {
     for (pixel, value) in samples.chunks_exact(n).zip(line) {
         *value = match pixel {
-            [r, g, b, ..] => 0.299 * r.to_float() + 0.587 * g.to_float() + 0.114 * b.to_float(),
+            [r, g, b, ..] => luma([r, g, b].map(|colour| colour.to_float())),
             _ => pixel[0].to_float(),
         };
     }

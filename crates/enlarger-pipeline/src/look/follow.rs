@@ -3,7 +3,10 @@
 use enlarger_image::{ImageError, Picture};
 use rayon::prelude::*;
 
-use crate::resize::{Kernel, resample};
+use crate::{
+    resize::{Kernel, resample},
+    sample::luma,
+};
 
 use super::{
     band::colours,
@@ -27,11 +30,11 @@ const ROWS: usize = 256;
 /// deviation of all differences, told from their median. Of strong noise too much is left by a narrow blur: it is wider then.
 pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, strength: f32) -> Result<(), ImageError> {
     let small = resample(picture, source.width, source.height, Kernel::CatmullRom)?;
-    let mut lacking = Lacking { source, small: &small, radius };
+    let mut lacking = Lacking::new(source, &small, radius);
     let mut deviations = lacking.deviations();
     let noise = (deviations[0] / STEP - 1.0).clamp(0.0, MOST_NOISE);
     if noise > 0.0 {
-        lacking.radius *= 1.0 + noise;
+        lacking = Lacking::new(source, &small, (1.0 + noise) * radius);
         deviations = lacking.deviations();
     }
     let limits: Vec<f32> = deviations.iter().map(|deviation| STEP + deviation).collect();
@@ -53,29 +56,33 @@ pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, stren
 struct Lacking<'a> {
     source: &'a Picture,
     small: &'a Picture,
-    radius: f32,
+    /// The blur of each channel.
+    kernels: Vec<Vec<f32>>,
 }
 
-impl Lacking<'_> {
+impl<'a> Lacking<'a> {
+    fn new(source: &'a Picture, small: &'a Picture, radius: f32) -> Self {
+        let radii = [radius, COLOUR * radius, COLOUR * radius];
+        let kernels = radii[..colours(source)].iter().map(|&radius| blur::kernel(radius)).collect();
+        Self { source, small, kernels }
+    }
+
     /// A row of it, blurred: luminance, or luminance and what blue and red differ from it.
     fn row(&self, y: usize) -> Vec<f32> {
-        let (n, width) = (colours(self.source), self.source.width as usize);
-        let last = self.source.height as i64 - 1;
-        let radii: &[f32] =
-            if n == 1 { &[self.radius] } else { &[self.radius, COLOUR * self.radius, COLOUR * self.radius] };
-        let kernels: Vec<Vec<f32>> = radii.iter().map(|&radius| blur::kernel(radius)).collect();
+        let Self { source, small, kernels } = self;
+        let (n, width, last) = (kernels.len(), source.width as usize, i64::from(source.height) - 1);
         let reach = kernels.iter().map(|kernel| kernel.len() / 2).max().unwrap_or(0) as i64;
         let mut sums = vec![vec![0.0; width]; n];
         for offset in -reach..=reach {
-            let mut lacking = missing_row(self.source, self.small, (y as i64 + offset).clamp(0, last) as usize);
+            let mut lacking = missing_row(source, small, (y as i64 + offset).clamp(0, last) as usize);
             lacking.chunks_exact_mut(n).for_each(to_luma);
-            for (c, (sum, kernel)) in sums.iter_mut().zip(&kernels).enumerate() {
+            for (c, (sum, kernel)) in sums.iter_mut().zip(kernels).enumerate() {
                 let Some(weight) = kernel.get((offset + (kernel.len() / 2) as i64) as usize) else { continue };
                 sum.iter_mut().zip(lacking.chunks_exact(n)).for_each(|(sum, pixel)| *sum += weight * pixel[c]);
             }
         }
         let mut row = vec![0.0; n * width];
-        for (c, (sum, kernel)) in sums.iter().zip(&kernels).enumerate() {
+        for (c, (sum, kernel)) in sums.iter().zip(kernels).enumerate() {
             let blurred = blur::across(sum, kernel);
             row.chunks_exact_mut(n).zip(blurred).for_each(|(pixel, value)| pixel[c] = value);
         }
@@ -84,7 +91,7 @@ impl Lacking<'_> {
 
     /// The deviation of each channel.
     fn deviations(&self) -> Vec<f32> {
-        let (n, height) = (colours(self.source), self.source.height as usize);
+        let (n, height) = (self.kernels.len(), self.source.height as usize);
         let rows = height.min(ROWS);
         let seen: Vec<f32> = (0..rows).into_par_iter().flat_map_iter(|i| self.row(i * height / rows)).collect();
         (0..n)
@@ -101,7 +108,7 @@ impl Lacking<'_> {
 /// Of three colours luminance (BT.601) and what blue and red differ from it; one stays.
 fn to_luma(pixel: &mut [f32]) {
     if let [r, g, b] = *pixel {
-        let y = 0.299 * r + 0.587 * g + 0.114 * b;
+        let y = luma([r, g, b]);
         pixel.copy_from_slice(&[y, 0.564 * (b - y), 0.713 * (r - y)]);
     }
 }

@@ -208,7 +208,7 @@ pub(crate) fn subjects(facts: &Facts, request: &Request) -> Asked {
 
 /// Whether small faces are kept near the source.
 fn keeps_faces(facts: &Facts, request: &Request) -> bool {
-    facts.content == Content::Photo && matches!(closeness(facts, request, false), Closeness::Coarse(_))
+    matches!(closeness(facts, request, false), Closeness::Coarse(_))
 }
 
 /// Decides what to do. Pure: the same facts, request and models give the same plan.
