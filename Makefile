@@ -88,7 +88,7 @@ lint: build-tools $(VENV)/.tests-ready ## Format, circles of imports, lints, lic
 
 quality: build-tools ## Measure quality on held-out photos, into docs/quality.md
 	benches/photos.sh target/photos
-	cargo run --release --locked -p enlarger-benches --bin facts -- target/photos --out docs/quality.md
+	cargo run --release --locked -p enlarger-benches --bin recognition -- target/photos --out docs/quality.md
 	cargo run --release --locked -p enlarger-benches --bin quality -- target/photos --out docs/quality.md
 
 bench: build ## Measure speed beside onnxruntime, and the whole command, into docs/performance.md

@@ -12,7 +12,7 @@ use enlarger_benches::{
 };
 use enlarger_image::Picture;
 use enlarger_pipeline::{
-    Creative, Crop, Engine, Enlarger, EnlargerOptions, Look, OptimizedFor, Precision, Request, Size,
+    Creative, Crop, Engine, Enlarger, EnlargerOptions, OptimizedFor, Precision, Request, Size, Style,
 };
 
 /// Side of the picture's centre that is enlarged, in pixels.
@@ -38,19 +38,19 @@ fn main() -> anyhow::Result<()> {
 
     let mut text =
         String::from("| look | clean, 2x | clean, 4x | JPEG 50, 2x | JPEG 50, 4x |\n|---|---|---|---|---|\n");
-    let time = |input: &Picture, factor, look: &Look, model: Option<&str>| {
+    let time = |input: &Picture, factor, style: &Style, model: Option<&str>| {
         let (size, model) = (Size::Factor(factor), model.map(Into::into));
-        least_time(&enlarger, input, &Request { size, look: look.clone(), model, ..Request::default() })
+        least_time(&enlarger, input, &Request { size, style: style.clone(), model, ..Request::default() })
     };
     let mut units = Vec::new();
     for factor in FACTORS {
-        units.push(time(&clean, factor, &Look::default(), Some(UNIT))?);
+        units.push(time(&clean, factor, &Style::default(), Some(UNIT))?);
     }
-    for (name, look) in looks() {
+    for (name, style) in styles() {
         write!(text, "| {name} |")?;
         for input in [&clean, &damaged] {
             for (factor, unit) in FACTORS.into_iter().zip(&units) {
-                write!(text, " {:.2} |", time(input, factor, &look, None)? / unit)?;
+                write!(text, " {:.2} |", time(input, factor, &style, None)? / unit)?;
             }
         }
         writeln!(text)?;
@@ -67,13 +67,13 @@ fn main() -> anyhow::Result<()> {
 type Turn = fn(&mut Creative, i8);
 
 /// The default, each knob at its ends, each engine and preset.
-fn looks() -> Vec<(String, Look)> {
+fn styles() -> Vec<(String, Style)> {
     let creative = |name: String, set: &dyn Fn(&mut Creative)| {
         let mut knobs = Creative::default();
         set(&mut knobs);
-        (name, Look::Creative(knobs))
+        (name, Style::Creative(knobs))
     };
-    let mut looks = vec![creative("default".into(), &|_| {})];
+    let mut styles = vec![creative("default".into(), &|_| {})];
     let knobs: [(&str, Turn); 4] = [
         ("creativity", |k, v| k.creativity = v),
         ("hdr", |k, v| k.hdr = v),
@@ -81,16 +81,16 @@ fn looks() -> Vec<(String, Look)> {
         ("fractality", |k, v| k.fractality = v),
     ];
     for (name, set) in knobs {
-        looks.extend([-10, 10].map(|value| creative(format!("{name} {value}"), &|k| set(k, value))));
+        styles.extend([-10, 10].map(|value| creative(format!("{name} {value}"), &|k| set(k, value))));
     }
     let engines = Engine::ALL.iter().filter(|engine| **engine != Engine::Automatic);
-    looks.extend(engines.map(|engine| creative(format!("engine {}", engine.short()), &|k| k.engine = *engine)));
+    styles.extend(engines.map(|engine| creative(format!("engine {}", engine.short()), &|k| k.engine = *engine)));
     let presets = OptimizedFor::ALL.iter().filter(|preset| **preset != OptimizedFor::Standard);
-    looks.extend(presets.map(|preset| creative(preset.name().into(), &|k| k.optimized_for = *preset)));
-    looks.push(("precision, as usual".into(), Look::Precision(Precision::default())));
+    styles.extend(presets.map(|preset| creative(preset.name().into(), &|k| k.optimized_for = *preset)));
+    styles.push(("precision, as usual".into(), Style::Precision(Precision::default())));
     let most = Precision { sharpen: 100, smart_grain: 100, ultra_detail: 100, flavor: None };
-    looks.push(("precision, all at 100".into(), Look::Precision(most)));
-    looks
+    styles.push(("precision, all at 100".into(), Style::Precision(most)));
+    styles
 }
 
 /// Seconds of all processors, the least of some rounds: the first may have to load networks.

@@ -12,7 +12,7 @@ use enlarger_benches::{
     run::run,
 };
 use enlarger_image::{Channels, EncodeOptions, Format, Picture, Samples};
-use enlarger_pipeline::{Creative, Crop, Engine, Enlarger, EnlargerOptions, Look, OptimizedFor, Request, Size};
+use enlarger_pipeline::{Creative, Crop, Engine, Enlarger, EnlargerOptions, OptimizedFor, Request, Size, Style};
 
 /// Pixels of a picture that are enlarged, and of the result that are shown.
 const SEEN: u32 = 96;
@@ -67,7 +67,7 @@ fn knobs(enlarger: &Enlarger, out: &Path, paths: impl Iterator<Item = PathBuf>) 
 /// The middle of what becomes of a picture.
 fn shown(enlarger: &Enlarger, source: &Picture, knobs: Creative) -> anyhow::Result<Picture> {
     let factor = if source.width.max(source.height) <= TINY { 16.0 } else { 4.0 };
-    let request = Request { size: Size::Factor(factor), look: Look::Creative(knobs), ..Request::default() };
+    let request = Request { size: Size::Factor(factor), style: Style::Creative(knobs), ..Request::default() };
     let (result, _) = run(enlarger, source, &request)?;
     let side = |length: u32| (length - SHOWN) / 2;
     let crop = Crop { x: side(result.width), y: side(result.height), width: SHOWN, height: SHOWN };

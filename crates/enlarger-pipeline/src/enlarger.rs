@@ -14,16 +14,16 @@ use enlarger_nn::{Backend, Device, RunOptions, pool};
 use serde::Serialize;
 
 use crate::{
+    difference::Difference,
     error::PipelineError,
     explain::{Estimate, Explanation},
     extent::Extent,
-    facts::{Condition, Content, Facts, Subject},
-    invention::Invention,
     memory::{self, Memory},
     plan::{AlphaWay, Plan, Step, plan, subjects},
     request::{Request, Size},
     run::run,
     speed::Networks,
+    statistics::{Condition, Content, Statistics, Subject},
     watch::{Progress, Stage, Unwatched, Watch},
 };
 
@@ -59,7 +59,7 @@ pub struct Output {
 pub struct Timings {
     /// Bytes to pixels.
     pub decode: f64,
-    /// Facts and plan.
+    /// Statistics and plan.
     pub plan: f64,
     /// Networks, until their results lie in the picture.
     pub network: f64,
@@ -81,11 +81,13 @@ pub struct Outcome {
     /// Height in pixels.
     pub height: u32,
     /// What was measured of the source.
-    pub facts: Facts,
+    #[serde(rename = "facts")]
+    pub statistics: Statistics,
     /// What was done.
     pub plan: Plan,
     /// How far the result departs from the source.
-    pub invention: Invention,
+    #[serde(rename = "invention")]
+    pub difference: Difference,
     /// How long it took.
     pub timings: Timings,
     /// Sentences about the picture: first frame only, colours converted, and so on.
@@ -133,11 +135,11 @@ impl Enlarger {
     ///
     /// # Errors
     /// See [`plan()`].
-    pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Facts, Plan), PipelineError> {
-        let mut facts = Facts::of(picture);
-        facts.subject = Subject::of(picture, subjects(&facts, request));
-        let plan = plan(&facts, request, &self.models().list())?;
-        Ok((facts, plan))
+    pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Statistics, Plan), PipelineError> {
+        let mut statistics = Statistics::of(picture);
+        statistics.subject = Subject::of(picture, subjects(&statistics, request));
+        let plan = plan(&statistics, request, &self.models().list())?;
+        Ok((statistics, plan))
     }
 
     /// Cost of enlarging a picture of this size, from the speed measured on this machine so far.
@@ -145,8 +147,8 @@ impl Enlarger {
     /// # Errors
     /// If the size of the result is out of range or a model is not there.
     pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
-        let facts = unseen(width, height, Channels::Rgb, 8);
-        let plan = plan(&facts, request, &self.models().list())?;
+        let statistics = unseen(width, height, Channels::Rgb, 8);
+        let plan = plan(&statistics, request, &self.models().list())?;
         Ok(self.cost(&plan, Extent { width, height }, Channels::Rgb))
     }
 
@@ -155,13 +157,13 @@ impl Enlarger {
     /// # Errors
     /// As [`Self::job`], but for what only running can raise.
     pub fn dry_run(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Explanation, PipelineError> {
-        let (Decoded { picture, notes, .. }, facts, plan) = pool(self.threads)?.install(|| {
+        let (Decoded { picture, notes, .. }, statistics, plan) = pool(self.threads)?.install(|| {
             let decoded = self.decode(bytes, request, limits, &Unwatched)?;
-            let (facts, plan) = self.plan(&decoded.picture, request)?;
-            Ok::<_, PipelineError>((decoded, facts, plan))
+            let (statistics, plan) = self.plan(&decoded.picture, request)?;
+            Ok::<_, PipelineError>((decoded, statistics, plan))
         })?;
         let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels);
-        Ok(Explanation { facts, plan, estimate, notes })
+        Ok(Explanation { statistics, plan, estimate, notes })
     }
 
     fn cost(&self, plan: &Plan, whole: Extent, channels: Channels) -> Estimate {
@@ -208,12 +210,12 @@ impl Enlarger {
         timings.decode = lap();
 
         stage(watch, Stage::Plan, 0.0)?;
-        let (facts, plan) = self.plan(&decoded.picture, request)?;
+        let (statistics, plan) = self.plan(&decoded.picture, request)?;
         timings.plan = lap();
 
         stage(watch, Stage::Enlarge, 0.0)?;
         let (picture, network) = run(&plan, &decoded.picture, &self.networks, &self.options, watch)?;
-        let invention = Invention::of(&picture, &decoded.picture, plan.crop);
+        let difference = Difference::of(&picture, &decoded.picture, plan.crop);
         timings.network = network.as_secs_f64();
         timings.filters = lap() - timings.network;
 
@@ -237,9 +239,9 @@ impl Enlarger {
             extension: format.extension(),
             width: picture.width,
             height: picture.height,
-            facts,
+            statistics,
             plan,
-            invention,
+            difference,
             timings,
             notes,
         })
@@ -259,8 +261,8 @@ impl Enlarger {
 
     /// Refuses what cannot fit, before any pixel is decoded.
     fn check_memory(&self, header: &Header, request: &Request) -> Result<(), PipelineError> {
-        let facts = unseen(header.width, header.height, header.channels, header.bits);
-        let plan = plan(&facts, request, &self.models().list())?;
+        let statistics = unseen(header.width, header.height, header.channels, header.bits);
+        let plan = plan(&statistics, request, &self.models().list())?;
         let need = peak_bytes(&plan, Extent { width: header.width, height: header.height }, header.channels);
         let have = Memory::now().available;
         if need > have {
@@ -272,8 +274,8 @@ impl Enlarger {
 
 /// What is assumed of a picture before its pixels are seen: a clean photograph, which is as dear as any, and
 /// transparent if it can be.
-fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Facts {
-    Facts {
+fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Statistics {
+    Statistics {
         width,
         height,
         colours: channels.colours() as u8,
@@ -304,7 +306,7 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
         (size, depth) = match step {
             Step::Network { from, .. } => (step.ends_at(*from), plan.bits_after(i)),
             Step::Resample { to, .. } => (*to, 16),
-            Step::Look { filter, .. } => (size, if filter.keeps_depth() { depth } else { 16 }),
+            Step::Style { filter, .. } => (size, if filter.keeps_depth() { depth } else { 16 }),
         };
         if let Step::Network { from, patches, .. } = step {
             // Each is made apart before it is blended in.
@@ -313,7 +315,7 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
             peak = peak.max(here + bytes(size, depth) + piece);
         }
         // Filters work in place, unless on the source or at another depth.
-        if matches!(step, Step::Look { .. }) && here > 0 && depth == before {
+        if matches!(step, Step::Style { .. }) && here > 0 && depth == before {
             continue;
         }
         let after = bytes(size, depth);

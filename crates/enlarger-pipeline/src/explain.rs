@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::{
     extent::Extent,
-    facts::Facts,
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
+    statistics::Statistics,
 };
 
 /// What a job will cost, before it is run.
@@ -29,7 +29,8 @@ pub struct Estimate {
 #[derive(Debug, Clone, Serialize)]
 pub struct Explanation {
     /// What was measured of the picture.
-    pub facts: Facts,
+    #[serde(rename = "facts")]
+    pub statistics: Statistics,
     /// What would be done to it.
     pub plan: Plan,
     /// What that would cost.
@@ -40,17 +41,17 @@ pub struct Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { facts, plan, estimate, notes } = self;
+        let Self { statistics, plan, estimate, notes } = self;
         writeln!(
             f,
             "measured  {}x{}, {} bits: {} (damaged {:.2}, soft {:.2}, drawn {:.2})",
-            facts.width,
-            facts.height,
-            facts.bits,
-            facts.words(),
-            facts.damaged,
-            facts.soft,
-            facts.drawn
+            statistics.width,
+            statistics.height,
+            statistics.bits,
+            statistics.words(),
+            statistics.damaged,
+            statistics.soft,
+            statistics.drawn
         )?;
         write!(f, "{plan}")?;
         for note in notes {
@@ -122,7 +123,7 @@ impl fmt::Display for Step {
                 })
             }
             Self::Resample { to, kernel } => write!(f, "resample to {to} ({kernel:?})"),
-            Self::Look { filter, why } => {
+            Self::Style { filter, why } => {
                 let Ok(Value::Object(fields)) = serde_json::to_value(filter) else {
                     unreachable!("a filter has fields")
                 };

@@ -1,26 +1,24 @@
 //! A [`Request`] becomes a [`Plan`], a plan becomes pixels.
 //!
 //! ```text
-//! bytes ──decode──▶ Picture ──facts──▶ Facts ──plan──▶ Plan ──run──▶ Picture ──encode──▶ bytes
+//! bytes ──decode──▶ Picture ──survey──▶ Statistics ──plan──▶ Plan ──run──▶ Picture ──encode──▶ bytes
 //! ```
 //!
-//! [`plan()`] is a pure function of facts, request and the models at hand; its result is plain data. Nothing after it
+//! [`plan()`] is a pure function of statistics, request and the models at hand; its result is plain data. Nothing after it
 //! looks at a knob again. [`Enlarger::job`] is the whole way, shared to the letter by the command line and the service.
 
 mod bench;
 mod blend;
 mod canvas;
 mod classifier;
+mod difference;
 mod enlarger;
 mod error;
 mod explain;
 mod extent;
 mod faces;
-mod facts;
-mod invention;
 mod knobs;
 mod layers;
-mod look;
 mod memory;
 mod plan;
 mod reduce;
@@ -30,20 +28,22 @@ mod run;
 mod sample;
 mod self_test;
 mod speed;
+mod statistics;
+mod style;
 mod watch;
 
 pub use bench::{Speed, bench};
+pub use difference::Difference;
 pub use enlarger::{Enlarger, EnlargerOptions, Outcome, Output, Timings};
 pub use error::PipelineError;
 pub use explain::{Estimate, Explanation, human_seconds};
 pub use extent::Extent;
-pub use facts::{Condition, Content, Facts, Region, Subject};
-pub use invention::Invention;
 pub use knobs::{Knob, Knobs};
-pub use look::{Face, Filter};
 pub use memory::Memory;
 pub use plan::{AlphaWay, Ensemble, Mix, Patch, Plan, Step, plan};
-pub use request::{Creative, Crop, Engine, Flavor, Look, OptimizedFor, Precision, Quality, Request, Size};
+pub use request::{Creative, Crop, Engine, Flavor, OptimizedFor, Precision, Quality, Request, Size, Style};
 pub use resize::{Kernel, resize, to_depth};
 pub use self_test::{SelfTest, self_test};
+pub use statistics::{Condition, Content, Region, Statistics, Subject};
+pub use style::{Face, Filter};
 pub use watch::{Progress, Stage, Unwatched, Watch};

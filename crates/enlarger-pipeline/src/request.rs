@@ -13,7 +13,8 @@ pub struct Request {
     /// The size of the result.
     pub size: Size,
     /// Which knobs apply, and their values.
-    pub look: Look,
+    #[serde(rename = "look")]
+    pub style: Style,
     /// A model's name from the catalogue; `None` lets the plan choose.
     pub model: Option<String>,
     /// Seed of everything random; `None` derives it from picture and request, so that the same request gives the same bytes.
@@ -27,8 +28,8 @@ pub struct Request {
 
 impl Default for Request {
     fn default() -> Self {
-        let (size, look) = (Size::Factor(2.0), Look::default());
-        Self { size, look, model: None, seed: None, crop: None, quality: Quality::Best }
+        let (size, style) = (Size::Factor(2.0), Style::default());
+        Self { size, style, model: None, seed: None, crop: None, quality: Quality::Best }
     }
 }
 
@@ -75,14 +76,14 @@ pub struct Crop {
 /// The manner of enlarging: the two families of Magnific's knobs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
-pub enum Look {
+pub enum Style {
     /// Detail may be invented.
     Creative(Creative),
     /// Detail is sharpened, not invented.
     Precision(Precision),
 }
 
-impl Default for Look {
+impl Default for Style {
     fn default() -> Self {
         Self::Creative(Creative::default())
     }
@@ -225,10 +226,10 @@ mod tests {
             (r#","quality":null"#, Quality::Best),
         ] {
             let request = read(&stored(rest)).unwrap_or_else(|error| panic!("{rest}: {error}"));
-            let look = Look::Creative(Creative { creativity: 3, ..Creative::default() });
+            let style = Style::Creative(Creative { creativity: 3, ..Creative::default() });
             assert_eq!(
                 request,
-                Request { size: Size::Factor(4.0), look, seed: Some(7), quality, ..Request::default() }
+                Request { size: Size::Factor(4.0), style, seed: Some(7), quality, ..Request::default() }
             );
         }
     }

@@ -15,13 +15,13 @@ use crate::{
     canvas::{Canvas, PictureSource, Plane, View},
     error::PipelineError,
     extent::MARGIN,
-    look::Filter,
     memory,
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
     resize::Kernel,
     resize::{blank, copy, resample, to_depth},
     speed::{Costs, Networks},
+    style::Filter,
     watch::{Progress, Stage, Watch},
 };
 
@@ -61,7 +61,7 @@ pub(crate) fn run(
             Step::Resample { to, kernel } => {
                 resample(&to_depth(current.into_owned(), 16)?, to.width, to.height, *kernel)?
             }
-            Step::Look { filter, .. } => {
+            Step::Style { filter, .. } => {
                 memory::room_for_small()?;
                 let mut picture = current.into_owned();
                 if !filter.keeps_depth() {

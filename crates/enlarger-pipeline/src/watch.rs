@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Stage {
     /// Bytes become pixels.
     Decode,
-    /// Facts are measured and the plan is made.
+    /// Statistics are measured and the plan is made.
     Plan,
     /// Networks run.
     Enlarge,

@@ -4,7 +4,7 @@ use std::{io::Cursor, sync::LazyLock};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, Picture, Samples};
 use enlarger_pipeline::{
-    Creative, Crop, Enlarger, EnlargerOptions, Look, Output, Quality, Request, Size, Unwatched, to_depth,
+    Creative, Crop, Enlarger, EnlargerOptions, Output, Quality, Request, Size, Style, Unwatched, to_depth,
 };
 
 static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
@@ -276,10 +276,10 @@ fn a_logo_is_flat_beside_soft_edges() {
 #[test]
 fn flat_areas_stay_so_in_two_passes_in_sixteen_bits_and_when_texture_is_invented() {
     let source = drawn(64, 64, Channels::Rgb, sky);
-    let inventive = Look::Creative(Creative { creativity: 10, ..Creative::default() });
+    let inventive = Style::Creative(Creative { creativity: 10, ..Creative::default() });
     let deep = to_depth(source.clone(), 16).expect("there is room");
     for (picture, request) in
-        [(&source, draft(8.0)), (&deep, draft(1.7)), (&source, Request { look: inventive, ..draft(2.0) })]
+        [(&source, draft(8.0)), (&deep, draft(1.7)), (&source, Request { style: inventive, ..draft(2.0) })]
     {
         let off = off_flat(&source, &enlarge(picture, &request));
         assert!(off <= 6, "{request:?}: off by {off}");

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use enlarger_models::{Catalogue, ModelInfo};
 use enlarger_pipeline::{
-    AlphaWay, Condition, Content, Creative, Crop, Engine, Facts, Flavor, Look, OptimizedFor, PipelineError, Plan,
-    Precision, Quality, Request, Size, Step, Subject, plan,
+    AlphaWay, Condition, Content, Creative, Crop, Engine, Flavor, OptimizedFor, PipelineError, Plan, Precision,
+    Quality, Request, Size, Statistics, Step, Style, Subject, plan,
 };
 
 type Kind = (Content, Condition);
@@ -20,8 +20,8 @@ const KINDS: [Kind; 5] = [
 ];
 
 /// Of 600 x 400 pixels, opaque.
-fn facts((content, condition): Kind) -> Facts {
-    Facts {
+fn statistics((content, condition): Kind) -> Statistics {
+    Statistics {
         width: 600,
         height: 400,
         colours: 3,
@@ -43,18 +43,18 @@ fn models() -> Vec<ModelInfo> {
 }
 
 /// A request with a seed of its own, so that snapshots do not depend on how the request is written down.
-fn request(look: Look, factor: f64) -> Request {
-    Request { size: Size::Factor(factor), look, seed: Some(1), ..Request::default() }
+fn request(style: Style, factor: f64) -> Request {
+    Request { size: Size::Factor(factor), style, seed: Some(1), ..Request::default() }
 }
 
-fn creative(set: impl Fn(&mut Creative)) -> Look {
+fn creative(set: impl Fn(&mut Creative)) -> Style {
     let mut knobs = Creative::default();
     set(&mut knobs);
-    Look::Creative(knobs)
+    Style::Creative(knobs)
 }
 
-fn planned(facts: &Facts, request: &Request) -> Plan {
-    plan(facts, request, &models()).unwrap_or_else(|error| panic!("{request:?}: {error}"))
+fn planned(statistics: &Statistics, request: &Request) -> Plan {
+    plan(statistics, request, &models()).unwrap_or_else(|error| panic!("{request:?}: {error}"))
 }
 
 /// Plans under headings.
@@ -62,9 +62,15 @@ fn planned(facts: &Facts, request: &Request) -> Plan {
 struct Table(String);
 
 impl Table {
-    fn add(&mut self, name: &str, facts: &Facts, request: &Request) {
-        write!(self.0, "# {name}, {:?} {:?}\n{}\n", facts.condition, facts.content, planned(facts, request))
-            .expect("a string takes all");
+    fn add(&mut self, name: &str, statistics: &Statistics, request: &Request) {
+        write!(
+            self.0,
+            "# {name}, {:?} {:?}\n{}\n",
+            statistics.condition,
+            statistics.content,
+            planned(statistics, request)
+        )
+        .expect("a string takes all");
     }
 }
 
@@ -73,7 +79,7 @@ fn photos_and_art_go_the_shortest_way_to_each_size() {
     let mut table = Table::default();
     for kind in KINDS {
         for factor in [2.0, 3.0, 4.0, 8.0, 16.0] {
-            table.add(&format!("{factor}x"), &facts(kind), &request(Look::default(), factor));
+            table.add(&format!("{factor}x"), &statistics(kind), &request(Style::default(), factor));
         }
     }
     insta::assert_snapshot!("sizes", table.0);
@@ -90,8 +96,8 @@ fn each_knob_has_its_filters_at_both_ends() {
                 ("resemblance", creative(|k| k.resemblance = value)),
                 ("fractality", creative(|k| k.fractality = value)),
             ];
-            for (name, look) in knobs {
-                table.add(&format!("{name} {value}"), &facts(kind), &request(look, 4.0));
+            for (name, style) in knobs {
+                table.add(&format!("{name} {value}"), &statistics(kind), &request(style, 4.0));
             }
         }
     }
@@ -103,8 +109,8 @@ fn each_knob_has_its_filters_at_both_ends() {
         ("smart_grain 100", Precision { smart_grain: 100, ..none.clone() }),
         ("ultra_detail 100", Precision { ultra_detail: 100, ..none }),
     ];
-    for (name, look) in knobs {
-        table.add(name, &facts(CLEAN), &request(Look::Precision(look), 4.0));
+    for (name, style) in knobs {
+        table.add(name, &statistics(CLEAN), &request(Style::Precision(style), 4.0));
     }
     insta::assert_snapshot!("knobs", table.0);
 }
@@ -114,13 +120,13 @@ fn each_engine_and_flavour_has_its_networks() {
     let mut table = Table::default();
     for engine in Engine::ALL {
         for kind in KINDS {
-            table.add(engine.name(), &facts(kind), &request(creative(|k| k.engine = *engine), 4.0));
+            table.add(engine.name(), &statistics(kind), &request(creative(|k| k.engine = *engine), 4.0));
         }
     }
     for flavor in Flavor::ALL {
-        let look = Look::Precision(Precision { flavor: Some(*flavor), ..Precision::default() });
+        let style = Style::Precision(Precision { flavor: Some(*flavor), ..Precision::default() });
         for kind in KINDS {
-            table.add(flavor.name(), &facts(kind), &request(look.clone(), 4.0));
+            table.add(flavor.name(), &statistics(kind), &request(style.clone(), 4.0));
         }
     }
     insta::assert_snapshot!("engines", table.0);
@@ -131,11 +137,11 @@ fn each_preset_has_its_networks_and_filters() {
     let mut table = Table::default();
     for preset in OptimizedFor::ALL {
         for kind in KINDS {
-            table.add(preset.name(), &facts(kind), &request(creative(|k| k.optimized_for = *preset), 4.0));
+            table.add(preset.name(), &statistics(kind), &request(creative(|k| k.optimized_for = *preset), 4.0));
         }
         let inventing = creative(|k| (k.optimized_for, k.creativity) = (*preset, 5));
         let name = format!("{}, creativity 5", preset.name());
-        table.add(&name, &facts(DAMAGED), &request(inventing, 4.0));
+        table.add(&name, &statistics(DAMAGED), &request(inventing, 4.0));
     }
     insta::assert_snapshot!("presets", table.0);
 }
@@ -146,18 +152,18 @@ fn prompts_alpha_and_crops_show_in_the_plan() {
     let prompt = |words: &str, optimized_for| {
         request(creative(|k| (k.prompt, k.optimized_for) = (Some(words.into()), optimized_for)), 4.0)
     };
-    let photo = facts(CLEAN);
+    let photo = statistics(CLEAN);
     table.add("a prompt", &photo, &prompt("a forest in the mountains, photo", OptimizedFor::Standard));
     table.add("a prompt of nothing", &photo, &prompt("blue", OptimizedFor::Standard));
     table.add("a prompt beside a preset", &photo, &prompt("a forest", OptimizedFor::SoftPortraits));
-    let transparent = Facts { transparent: true, ..photo.clone() };
-    table.add("alpha", &transparent, &request(Look::default(), 8.0));
+    let transparent = Statistics { transparent: true, ..photo.clone() };
+    table.add("alpha", &transparent, &request(Style::default(), 8.0));
     let crop = Some(Crop { x: 100, y: 50, width: 64, height: 48 });
-    table.add("a crop", &photo, &Request { crop, ..request(Look::default(), 4.0) });
-    let deep = Facts { bits: 16, colours: 1, ..photo.clone() };
-    let named = |model: &str| Request { model: Some(model.into()), ..request(Look::default(), 4.0) };
+    table.add("a crop", &photo, &Request { crop, ..request(Style::default(), 4.0) });
+    let deep = Statistics { bits: 16, colours: 1, ..photo.clone() };
+    let named = |model: &str| Request { model: Some(model.into()), ..request(Style::default(), 4.0) };
     table.add("16 bits", &deep, &named("x4plus"));
-    table.add("a width", &photo, &Request { size: Size::Width(1000), ..request(Look::default(), 1.0) });
+    table.add("a width", &photo, &Request { size: Size::Width(1000), ..request(Style::default(), 1.0) });
     table.add("a mean", &photo, &named("realsr-df2k+x4plus@0.25"));
     table.add("one after the other", &photo, &named("x4plus/animevideo-v3"));
     insta::assert_snapshot!("rest", table.0);
@@ -165,53 +171,54 @@ fn prompts_alpha_and_crops_show_in_the_plan() {
 
 #[test]
 fn the_same_request_of_the_same_picture_has_the_same_seed_and_another_has_another() {
-    let seed =
-        |facts: &Facts, factor| planned(facts, &Request { size: Size::Factor(factor), ..Request::default() }).seed;
-    let photo = facts(CLEAN);
+    let seed = |statistics: &Statistics, factor| {
+        planned(statistics, &Request { size: Size::Factor(factor), ..Request::default() }).seed
+    };
+    let photo = statistics(CLEAN);
     assert_eq!(seed(&photo, 2.0), seed(&photo, 2.0));
     assert_ne!(seed(&photo, 2.0), seed(&photo, 4.0));
-    assert_ne!(seed(&photo, 2.0), seed(&Facts { damaged: 0.1, ..photo.clone() }, 2.0));
+    assert_ne!(seed(&photo, 2.0), seed(&Statistics { damaged: 0.1, ..photo.clone() }, 2.0));
 }
 
 #[test]
 fn art_keeps_its_network_when_something_is_invented_on_a_damaged_picture() {
     for preset in [OptimizedFor::ArtNIllustration, OptimizedFor::VideogameAssets] {
-        let look = creative(|k| (k.optimized_for, k.creativity) = (preset, 7));
-        let plan = planned(&facts(DAMAGED), &request(look, 4.0));
+        let style = creative(|k| (k.optimized_for, k.creativity) = (preset, 7));
+        let plan = planned(&statistics(DAMAGED), &request(style, 4.0));
         assert_eq!(plan.models(), ["x4plus-anime-6b"], "{preset:?}");
     }
 }
 
 #[test]
 fn damaged_pictures_never_meet_realsr_df2k_before_they_are_cleaned() {
-    let mut looks = Vec::new();
+    let mut styles = Vec::new();
     for engine in Engine::ALL {
         for preset in OptimizedFor::ALL {
             for creativity in [-10, 0, 10] {
-                looks.push(creative(|k| (k.engine, k.optimized_for, k.creativity) = (*engine, *preset, creativity)));
+                styles.push(creative(|k| (k.engine, k.optimized_for, k.creativity) = (*engine, *preset, creativity)));
             }
         }
     }
     for flavor in [None].into_iter().chain(Flavor::ALL.iter().copied().map(Some)) {
-        looks.push(Look::Precision(Precision { flavor, ..Precision::default() }));
+        styles.push(Style::Precision(Precision { flavor, ..Precision::default() }));
     }
-    for look in looks {
+    for style in styles {
         for content in [Content::Photo, Content::Art] {
             for factor in [2.0, 4.0, 16.0] {
-                let plan = planned(&facts((content, Condition::Damaged)), &request(look.clone(), factor));
-                assert_ne!(plan.models()[0], "realsr-df2k", "{look:?}: {plan}");
+                let plan = planned(&statistics((content, Condition::Damaged)), &request(style.clone(), factor));
+                assert_ne!(plan.models()[0], "realsr-df2k", "{style:?}: {plan}");
             }
         }
     }
 }
 
-fn of_quality(quality: Quality, look: Look, factor: f64) -> Request {
-    Request { quality, ..request(look, factor) }
+fn of_quality(quality: Quality, style: Style, factor: f64) -> Request {
+    Request { quality, ..request(style, factor) }
 }
 
 /// What a plan does besides networks.
 fn filters(plan: &Plan) -> Vec<&Step> {
-    plan.steps.iter().filter(|step| matches!(step, Step::Look { .. })).collect()
+    plan.steps.iter().filter(|step| matches!(step, Step::Style { .. })).collect()
 }
 
 /// Multiplications of all its networks, to a factor that all plans share.
@@ -222,7 +229,7 @@ fn operations(plan: &Plan) -> u64 {
         Step::Network { by, from, .. } => {
             from.pixels() * (parameters(&by.model) + by.mix.as_ref().map_or(0, |mix| parameters(&mix.model)))
         }
-        Step::Look { .. } | Step::Resample { .. } => 0,
+        Step::Style { .. } | Step::Resample { .. } => 0,
     };
     plan.steps.iter().map(step).sum()
 }
@@ -233,7 +240,7 @@ fn fast_costs_at_most_a_tenth_of_best_on_photos_and_a_seventh_on_art() {
         let most = if kind.0 == Content::Art { 7 } else { 10 };
         for factor in [1.0, 1.5, 2.0, 3.0, 4.0, 8.0, 16.0] {
             let [fast, best] = [Quality::Fast, Quality::Best]
-                .map(|quality| operations(&planned(&facts(kind), &of_quality(quality, Look::default(), factor))));
+                .map(|quality| operations(&planned(&statistics(kind), &of_quality(quality, Style::default(), factor))));
             // What is clean is doubled by a small network at its best already.
             let most = if kind == CLEAN && factor <= 2.0 { 1 } else { most };
             assert!(fast > 0 && most * fast <= best, "{kind:?} {factor}x: {fast} of {best}");
@@ -243,28 +250,28 @@ fn fast_costs_at_most_a_tenth_of_best_on_photos_and_a_seventh_on_art() {
 
 #[test]
 fn twice_a_clean_photo_costs_at_most_a_third_of_four_times() {
-    for look in [Look::default(), creative(|k| k.hdr = 5), Look::Precision(Precision::default())] {
+    for style in [Style::default(), creative(|k| k.hdr = 5), Style::Precision(Precision::default())] {
         let [twice, four] =
-            [2.0, 4.0].map(|factor| operations(&planned(&facts(CLEAN), &request(look.clone(), factor))));
-        assert!(twice > 0 && 3 * twice <= four, "{look:?}: {twice} of {four}");
+            [2.0, 4.0].map(|factor| operations(&planned(&statistics(CLEAN), &request(style.clone(), factor))));
+        assert!(twice > 0 && 3 * twice <= four, "{style:?}: {twice} of {four}");
     }
     // What invents draws with the network that makes texture.
-    let inventing = planned(&facts(CLEAN), &request(creative(|k| k.creativity = 3), 2.0));
+    let inventing = planned(&statistics(CLEAN), &request(creative(|k| k.creativity = 3), 2.0));
     assert_eq!(inventing.models()[0], "realsr-df2k");
 }
 
 #[test]
 fn fast_is_one_network_alone_with_the_filters_and_the_halo_of_best() {
-    let looks = [
-        Look::default(),
+    let styles = [
+        Style::default(),
         creative(|k| k.engine = Engine::MagnificSparkle),
         creative(|k| (k.optimized_for, k.hdr, k.resemblance) = (OptimizedFor::HardPortraits, 4, 6)),
-        Look::Precision(Precision { flavor: Some(Flavor::Photo), ..Precision::default() }),
+        Style::Precision(Precision { flavor: Some(Flavor::Photo), ..Precision::default() }),
     ];
     for kind in KINDS {
-        for look in &looks {
+        for style in &styles {
             let [fast, best] = [Quality::Fast, Quality::Best]
-                .map(|quality| planned(&facts(kind), &of_quality(quality, look.clone(), 4.0)));
+                .map(|quality| planned(&statistics(kind), &of_quality(quality, style.clone(), 4.0)));
             assert_eq!(fast.models(), ["animevideo-v3"], "{fast}");
             let passes = fast.steps.iter().filter(|step| matches!(step, Step::Network { .. })).count();
             // Resemblance above 0 needs no pass of its own, and what is damaged is not cleaned first.
@@ -279,8 +286,8 @@ fn fast_is_one_network_alone_with_the_filters_and_the_halo_of_best() {
 fn fast_keeps_the_model_that_was_named_and_a_draft_does_not() {
     for name in ["x4plus", "realsr-df2k+x4plus@0.25", "x4plus/realsr-df2k"] {
         let named = |quality| {
-            let request = Request { model: Some(name.into()), ..of_quality(quality, Look::default(), 4.0) };
-            planned(&facts(CLEAN), &request)
+            let request = Request { model: Some(name.into()), ..of_quality(quality, Style::default(), 4.0) };
+            planned(&statistics(CLEAN), &request)
         };
         let fast = named(Quality::Fast);
         assert_eq!(fast.steps, named(Quality::Best).steps, "{name}");
@@ -295,8 +302,8 @@ fn a_2x_network_makes_2x_in_one_pass_and_larger_sizes_in_more() {
     let small = with_twice.iter().find(|m| m.name == "animevideo-v3").expect("it is bundled").clone();
     with_twice.push(ModelInfo { name: "twice".into(), scale: 2, ..small });
     for (factor, passes, resamples) in [(1.5, 1, 1), (2.0, 1, 0), (3.0, 2, 1), (4.0, 2, 0), (16.0, 4, 0)] {
-        let transparent = Facts { transparent: true, ..facts(CLEAN) };
-        let named = Request { model: Some("twice".into()), ..request(Look::default(), factor) };
+        let transparent = Statistics { transparent: true, ..statistics(CLEAN) };
+        let named = Request { model: Some("twice".into()), ..request(Style::default(), factor) };
         let plan = plan(&transparent, &named, &with_twice).expect("a plan");
         let count = |is: fn(&Step) -> bool| plan.steps.iter().filter(|step| is(step)).count();
         assert_eq!(count(|step| matches!(step, Step::Network { halve: false, .. })), passes, "{plan}");
@@ -308,8 +315,8 @@ fn a_2x_network_makes_2x_in_one_pass_and_larger_sizes_in_more() {
 #[test]
 fn a_network_that_is_needed_and_not_there_is_named_with_how_to_add_it() {
     let without = |name: &str| models().into_iter().filter(|m| m.name != name).collect::<Vec<_>>();
-    let asked = request(Look::default(), 4.0);
-    let Err(error @ PipelineError::Request { .. }) = plan(&facts(DAMAGED), &asked, &without("x4plus")) else {
+    let asked = request(Style::default(), 4.0);
+    let Err(error @ PipelineError::Request { .. }) = plan(&statistics(DAMAGED), &asked, &without("x4plus")) else {
         panic!("the network of damaged photos is needed");
     };
     assert_eq!(error.to_string(), "the network x4plus is needed for this picture and these knobs, and it is not there");
@@ -317,7 +324,7 @@ fn a_network_that_is_needed_and_not_there_is_named_with_how_to_add_it() {
     assert!(hint.contains("`enlarger models add FILE --name x4plus`") && hint.contains("realsr-df2k"), "{hint}");
 
     // Alpha has another way, and the plan says so.
-    let transparent = Facts { transparent: true, ..facts(CLEAN) };
+    let transparent = Statistics { transparent: true, ..statistics(CLEAN) };
     let named = Request { model: Some("realsr-df2k".into()), ..asked };
     let without = plan(&transparent, &named, &without("animevideo-v3")).expect("a plan");
     assert_eq!(without.alpha, AlphaWay::Cubic);

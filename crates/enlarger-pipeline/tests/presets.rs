@@ -4,8 +4,8 @@ use std::{io::Cursor, path::Path, sync::LazyLock};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{
-    AlphaWay, Creative, Crop, Engine, Enlarger, EnlargerOptions, Facts, Kernel, Look, OptimizedFor, Output, Plan,
-    Precision, Quality, Request, Size, Unwatched, resize,
+    AlphaWay, Creative, Crop, Engine, Enlarger, EnlargerOptions, Kernel, OptimizedFor, Output, Plan, Precision,
+    Quality, Request, Size, Statistics, Style, Unwatched, resize,
 };
 
 static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
@@ -83,19 +83,19 @@ fn grainy(picture: &Picture, deviation: f32) -> Picture {
     Picture { samples: Samples::U8(samples), ..picture.clone() }
 }
 
-fn preset(optimized_for: OptimizedFor) -> Look {
-    Look::Creative(Creative { optimized_for, ..Creative::default() })
+fn preset(optimized_for: OptimizedFor) -> Style {
+    Style::Creative(Creative { optimized_for, ..Creative::default() })
 }
 
-fn engine(engine: Engine) -> Look {
-    Look::Creative(Creative { engine, ..Creative::default() })
+fn engine(engine: Engine) -> Style {
+    Style::Creative(Creative { engine, ..Creative::default() })
 }
 
-fn asked(look: Look, factor: f64) -> Request {
-    Request { size: Size::Factor(factor), look, ..Request::default() }
+fn asked(style: Style, factor: f64) -> Request {
+    Request { size: Size::Factor(factor), style, ..Request::default() }
 }
 
-fn planned(picture: &Picture, request: &Request) -> (Facts, Plan) {
+fn planned(picture: &Picture, request: &Request) -> (Statistics, Plan) {
     ENLARGER.plan(picture, request).unwrap_or_else(|error| panic!("{request:?}: {error}"))
 }
 
@@ -155,7 +155,7 @@ fn faces_are_found_where_they_are_and_only_for_who_asks() {
     let picture = portrait();
     let tiny = resize(&picture, 64, 72, Kernel::Box).expect("there is room");
     let large = resize(&picture, 800, 900, Kernel::CatmullRom).expect("there is room");
-    for look in PORTRAITS.map(preset) {
+    for style in PORTRAITS.map(preset) {
         for (name, picture) in [
             ("as it is", picture.clone()),
             ("JPEG 50", saved(&picture, 50)),
@@ -163,8 +163,8 @@ fn faces_are_found_where_they_are_and_only_for_who_asks() {
             ("large", large.clone()),
             ("grain", grainy(&picture, 8.0)),
         ] {
-            let (facts, plan) = planned(&picture, &asked(look.clone(), 2.0));
-            let [face] = facts.subject.faces[..] else { panic!("{name}: {:?}", facts.subject) };
+            let (statistics, plan) = planned(&picture, &asked(style.clone(), 2.0));
+            let [face] = statistics.subject.faces[..] else { panic!("{name}: {:?}", statistics.subject) };
             let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole);
             // The brows lie at 0.38 of the height, the chin at 0.77; the cheeks at 0.28 and 0.72 of the width.
             let edges = [
@@ -177,8 +177,8 @@ fn faces_are_found_where_they_are_and_only_for_who_asks() {
             assert!(plan.notes.iter().any(|note| note.starts_with("1 face was found")), "{:?}", plan.notes);
         }
         for file in ["stream.jpg", "friends.jpg", "brushes.png"] {
-            let (facts, plan) = planned(&sample(file), &asked(look.clone(), 2.0));
-            assert_eq!(facts.subject.faces, [], "{file}");
+            let (statistics, plan) = planned(&sample(file), &asked(style.clone(), 2.0));
+            assert_eq!(statistics.subject.faces, [], "{file}");
             assert!(plan.notes.iter().any(|note| note.starts_with("no face was found")), "{:?}", plan.notes);
         }
     }
@@ -189,10 +189,10 @@ fn faces_are_found_where_they_are_and_only_for_who_asks() {
             "{other:?} does not look for any"
         );
     }
-    let prompt = Look::Creative(Creative { prompt: Some("portrait of a woman".into()), ..Creative::default() });
+    let prompt = Style::Creative(Creative { prompt: Some("portrait of a woman".into()), ..Creative::default() });
     let photo = resize(&picture, 256, 288, Kernel::CatmullRom).expect("there is room");
-    let (facts, plan) = planned(&grainy(&photo, 6.0), &asked(prompt, 2.0));
-    assert_eq!(facts.subject.faces.len(), 1, "a prompt asks as well: {plan}");
+    let (statistics, plan) = planned(&grainy(&photo, 6.0), &asked(prompt, 2.0));
+    assert_eq!(statistics.subject.faces.len(), 1, "a prompt asks as well: {plan}");
 }
 
 #[test]
@@ -243,8 +243,8 @@ fn faces_stay_in_place_in_a_part_and_in_two_passes() {
         assert!(skin < 0.75 && eye > 0.9);
     }
     let beside = Crop { x: 0, y: 0, width: 10, height: 144 };
-    let (facts, plan) = planned(&source, &draft(PORTRAITS[0], 2.0, Some(beside)));
-    assert_eq!(facts.subject.faces.len(), 1);
+    let (statistics, plan) = planned(&source, &draft(PORTRAITS[0], 2.0, Some(beside)));
+    assert_eq!(statistics.subject.faces.len(), 1);
     assert!(plan.notes.iter().any(|note| note.starts_with("no face was found")), "none lies in this part: {plan}");
 }
 
@@ -280,15 +280,15 @@ fn films_have_the_grain_of_their_source_and_none_where_it_has_none() {
     let films = || asked(preset(OptimizedFor::FilmsNPhotography), 2.0);
     for deviation in [3.5, 5.0, 6.5] {
         let source = grainy(&landscape(), deviation);
-        let (facts, _) = planned(&source, &films());
-        let measured = 255.0 * facts.subject.grain;
+        let (statistics, _) = planned(&source, &films());
+        let measured = 255.0 * statistics.subject.grain;
         let (own, made) = (fine(&source, SKY, 1), fine(&enlarged(&source, &films()), SKY, 2));
         println!("grain {deviation}: measured {measured:.2}, sky {own:.2} became {made:.2}");
         assert!((0.7..1.3).contains(&(measured / deviation)), "{deviation}: measured {measured}");
         assert!((0.65..1.4).contains(&(made / own)), "{deviation}: {own} became {made}");
         // The same for smart grain: all of it is the source's own.
         let precision = Precision { sharpen: 0, smart_grain: 100, ultra_detail: 0, flavor: None };
-        let made = fine(&enlarged(&source, &asked(Look::Precision(precision), 2.0)), SKY, 2);
+        let made = fine(&enlarged(&source, &asked(Style::Precision(precision), 2.0)), SKY, 2);
         assert!((0.65..1.4).contains(&(made / own)), "smart_grain, {deviation}: {own} became {made}");
     }
     for (name, source) in [
@@ -300,8 +300,8 @@ fn films_have_the_grain_of_their_source_and_none_where_it_has_none() {
         ("a stream, compressed", read("../../samples/stream.jpg")),
         ("its middle", cut(&read("../../samples/stream.jpg"), Crop { x: 144, y: 96, width: 96, height: 96 })),
     ] {
-        let (facts, plan) = planned(&source, &films());
-        assert!(!plan.to_string().contains("filter grain"), "{name}: {facts:?}\n{plan}");
+        let (statistics, plan) = planned(&source, &films());
+        assert!(!plan.to_string().contains("filter grain"), "{name}: {statistics:?}\n{plan}");
     }
 }
 
@@ -379,8 +379,8 @@ fn sprite(square: u32) -> Picture {
 fn pixel_art_gets_larger_by_whole_pixels_with_exactly_its_colours() {
     let game = |factor| asked(preset(OptimizedFor::VideogameAssets), factor);
     for (square, factor, pixels) in [(1, 4.0, 4), (1, 16.0, 16), (4, 2.0, 8), (4, 2.5, 10), (3, 3.0, 9), (8, 1.5, 12)] {
-        let (facts, plan) = planned(&sprite(square), &game(factor));
-        assert_eq!((facts.subject.square, &plan.alpha), (Some(square), &AlphaWay::Whole), "{plan}");
+        let (statistics, plan) = planned(&sprite(square), &game(factor));
+        assert_eq!((statistics.subject.square, &plan.alpha), (Some(square), &AlphaWay::Whole), "{plan}");
         assert!(plan.models().is_empty() && plan.provenance().contains("whole pixels"), "{plan}");
         let result = enlarged(&sprite(square), &game(factor));
         assert!(result.samples == sprite(pixels).samples, "{square} pixels a square, {factor}x");
@@ -395,8 +395,8 @@ fn pixel_art_gets_larger_by_whole_pixels_with_exactly_its_colours() {
     // Drawn with soft edges, compressed, or a photograph: the art network's.
     let smooth = resize(&sprite(16), 96, 80, Kernel::Lanczos3).expect("there is room");
     for (name, picture) in [("smooth", smooth), ("texture", sample("stream.jpg")), ("JPEG", saved(&render(), 80))] {
-        let (facts, plan) = planned(&picture, &game(2.0));
-        assert_eq!((facts.subject.square, plan.models()[0]), (None, "x4plus-anime-6b"), "{name}");
+        let (statistics, plan) = planned(&picture, &game(2.0));
+        assert_eq!((statistics.subject.square, plan.models()[0]), (None, "x4plus-anime-6b"), "{name}");
     }
     // Who names a model gets it, and other presets draw.
     assert!(!planned(&sprite(4), &Request { model: Some("x4plus".into()), ..game(2.0) }).1.models().is_empty());

@@ -4,8 +4,8 @@ use std::{io::Cursor, path::Path};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Ensemble, Facts, Kernel, Look, OptimizedFor, Output,
-    Plan, Quality, Request, Size, Step, Unwatched, resize,
+    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Ensemble, Kernel, OptimizedFor, Output, Plan,
+    Quality, Request, Size, Statistics, Step, Style, Unwatched, resize,
 };
 
 fn enlarger() -> Enlarger {
@@ -92,7 +92,7 @@ fn illustrated() -> Picture {
     page
 }
 
-fn plan(picture: &Picture, request: &Request) -> (Facts, Plan) {
+fn plan(picture: &Picture, request: &Request) -> (Statistics, Plan) {
     enlarger().plan(picture, request).expect("a plan")
 }
 
@@ -114,17 +114,17 @@ fn patches(plan: &Plan) -> Vec<(Crop, String)> {
 
 #[test]
 fn a_photograph_on_a_page_is_found_where_it_lies_and_a_page_alone_has_none() {
-    let facts = Facts::of(&illustrated());
-    assert_eq!((facts.content, facts.regions.len()), (Content::Art, 1), "{facts:?}");
-    let region = facts.regions[0];
+    let statistics = Statistics::of(&illustrated());
+    assert_eq!((statistics.content, statistics.regions.len()), (Content::Art, 1), "{statistics:?}");
+    let region = statistics.regions[0];
     assert_eq!(region.content, Content::Photo);
     let near = |found: u32, at: u32| found.abs_diff(at) <= 64;
     let (a, b) = (region.area, PLACE);
     assert!(near(a.x, b.x) && near(a.y, b.y), "{a:?}");
     assert!(near(a.x + a.width, b.x + b.width) && near(a.y + a.height, b.y + b.height), "{a:?}");
     for whole in [page(), photo()] {
-        let facts = Facts::of(&whole);
-        assert_eq!(facts.regions, [], "{facts:?}");
+        let statistics = Statistics::of(&whole);
+        assert_eq!(statistics.regions, [], "{statistics:?}");
     }
 }
 
@@ -134,9 +134,9 @@ fn a_part_that_was_compressed_is_found_in_a_clean_photograph() {
     let compressed = decode(&encode(&collage, Format::Jpeg, Some(30)));
     let part = Crop { x: 448, y: 320, width: 256, height: 224 };
     paste(&mut collage, &compressed, part, [part.x, part.y]);
-    let facts = Facts::of(&collage);
-    assert_eq!((facts.condition, facts.regions.len()), (Condition::Clean, 1), "{facts:?}");
-    assert_eq!(facts.regions[0].condition, Condition::Damaged);
+    let statistics = Statistics::of(&collage);
+    assert_eq!((statistics.condition, statistics.regions.len()), (Condition::Clean, 1), "{statistics:?}");
+    assert_eq!(statistics.regions[0].condition, Condition::Damaged);
     let (_, plan) = plan(&collage, &Request::default());
     assert_eq!(patches(&plan)[0].1, "x4plus+animevideo-v3@0.3");
 }
@@ -185,15 +185,15 @@ fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
 fn patches_follow_a_crop_and_are_left_out_where_a_person_or_a_preset_decides() {
     let picture = illustrated();
     let crop = Crop { x: 400, y: 100, width: 200, height: 100 };
-    let (facts, cropped) = plan(&picture, &Request { crop: Some(crop), ..Request::default() });
-    let (found, whole) = (patches(&cropped)[0].0, facts.regions[0].area);
+    let (statistics, cropped) = plan(&picture, &Request { crop: Some(crop), ..Request::default() });
+    let (found, whole) = (patches(&cropped)[0].0, statistics.regions[0].area);
     assert_eq!((found.x, found.y), (0, whole.y.saturating_sub(crop.y)));
     assert_eq!(found.y + found.height, crop.height.min(whole.y + whole.height - crop.y));
     let preset = Creative { optimized_for: OptimizedFor::ArtNIllustration, ..Creative::default() };
     for request in [
         Request { model: Some("x4plus".into()), ..Request::default() },
         Request { quality: Quality::Fast, ..Request::default() },
-        Request { look: Look::Creative(preset), ..Request::default() },
+        Request { style: Style::Creative(preset), ..Request::default() },
         Request { crop: Some(Crop { x: 0, y: 0, width: 100, height: 60 }), ..Request::default() },
     ] {
         assert_eq!(patches(&plan(&picture, &request).1), [], "{request:?}");

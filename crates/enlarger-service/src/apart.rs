@@ -107,7 +107,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         metadata: MetadataPolicy::NoGps,
     };
     let outcome = enlarger.job(bytes, &job.request, &output, &limits, result, watch).and_then(|outcome| {
-        enlarger_image::encode(&outcome.invention.map, &EncodeOptions::default(), map)?;
+        enlarger_image::encode(&outcome.difference.map, &EncodeOptions::default(), map)?;
         Ok(outcome)
     });
     let outcome = outcome.map_err(|error| broken(&error))?;
@@ -117,8 +117,8 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         width: outcome.width,
         height: outcome.height,
         source: SourceFacts::new(&header, bytes.len() as u64),
-        share: outcome.invention.share,
-        plan: json!({ "steps": outcome.plan, "facts": outcome.facts }),
+        share: outcome.difference.share,
+        plan: json!({ "steps": outcome.plan, "facts": outcome.statistics }),
         timings: json!(outcome.timings),
         notes: outcome.plan.notes.iter().chain(&outcome.notes).cloned().collect(),
     })

@@ -72,12 +72,12 @@ impl Follow {
             if over || (within.is_finite() && self.seconds_left(&task).await? >= within) {
                 return Ok(task);
             }
-            let look = tokio::time::sleep_until(deadline.min(Instant::now() + LOOK));
-            tokio::pin!(look);
+            let style = tokio::time::sleep_until(deadline.min(Instant::now() + LOOK));
+            tokio::pin!(style);
             loop {
                 tokio::select! {
                     () = self.stop.cancelled() => break,
-                    () = &mut look => break,
+                    () = &mut style => break,
                     change = changes.recv() => if change.map_or(true, |change| change.task == id && change.state.is_terminal()) { break },
                 }
             }

@@ -1,7 +1,7 @@
 //! What is stored with a task: the request in our own terms, where its picture is, and what came out.
 
 use enlarger_image::{Format, Header, Limits};
-use enlarger_pipeline::{Estimate, Look, Memory, Request};
+use enlarger_pipeline::{Estimate, Memory, Request, Style};
 use enlarger_tasks::Task;
 use serde::{Deserialize, Serialize};
 
@@ -242,7 +242,7 @@ pub fn check_size(
     let (width, height) = (estimate.output_width, estimate.output_height);
     if kind.limits() == ResultLimits::Vendor {
         let from = request.crop.map_or(whole, |crop| (crop.width, crop.height));
-        return check_result(&request.look, from, (width, height));
+        return check_result(&request.style, from, (width, height));
     }
     let refused = |why: String| {
         let reason = format!("would give {width} x {height} pixels, {why}");
@@ -261,15 +261,15 @@ pub fn check_size(
 }
 
 /// Holds the size of a result against what the vendors permit in its mode. `source` is the size that is enlarged, crop included.
-fn check_result(look: &Look, source: (u32, u32), result: (u32, u32)) -> Result<(), TooLarge> {
+fn check_result(style: &Style, source: (u32, u32), result: (u32, u32)) -> Result<(), TooLarge> {
     let ((w, h), (width, height)) = (source, result);
-    let (fits, limit, largest) = match look {
-        Look::Creative(_) => {
+    let (fits, limit, largest) = match style {
+        Style::Creative(_) => {
             let fits = u64::from(width) * u64::from(height) <= CREATIVE_TOLERATED;
             let largest = (CREATIVE_TOLERATED as f64 / (f64::from(w) * f64::from(h))).sqrt();
             (fits, "25.3 million pixels".to_owned(), largest)
         }
-        Look::Precision(_) => {
+        Style::Precision(_) => {
             let largest = f64::from(PRECISION_SIDE) / f64::from(w.max(h));
             (width.max(height) <= PRECISION_SIDE, format!("{PRECISION_SIDE} pixels on a side"), largest)
         }
@@ -322,8 +322,8 @@ mod tests {
 
     #[test]
     fn the_creative_limit_gives_half_a_percent_to_clients_that_round_up() {
-        let look = Look::Creative(enlarger_pipeline::Creative::default());
-        let fits = |width: u32, height: u32| check_result(&look, (width / 2, height / 2), (width, height));
+        let style = Style::Creative(enlarger_pipeline::Creative::default());
+        let fits = |width: u32, height: u32| check_result(&style, (width / 2, height / 2), (width, height));
         // What ComfyUI once made of 25.3 million pixels is 25,302,576.
         for (width, height) in [(4264, 5934), (5030, 5030), (5042, 5042), (6000, 4237)] {
             assert_eq!(fits(width, height), Ok(()), "{width} x {height}");

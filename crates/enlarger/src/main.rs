@@ -6,7 +6,6 @@ mod dirs;
 mod doctor;
 mod inputs;
 mod keys;
-mod look;
 mod machine;
 mod models;
 mod paths;
@@ -15,6 +14,7 @@ mod results;
 mod search;
 mod serve;
 mod signals;
+mod style;
 mod target;
 mod upscale;
 

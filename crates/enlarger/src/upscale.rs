@@ -20,7 +20,7 @@ use clap::{
 };
 use enlarger_image::{Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{
-    Enlarger, EnlargerOptions, Explanation, Look, Outcome, Output, PipelineError, Progress, Quality, Request, Size,
+    Enlarger, EnlargerOptions, Explanation, Outcome, Output, PipelineError, Progress, Quality, Request, Size, Style,
     Watch, human_seconds,
 };
 use serde_json::json;
@@ -28,13 +28,13 @@ use serde_json::json;
 use crate::{
     dirs,
     inputs::{Input, Inputs},
-    look::{LookArgs, choice},
     machine::{MachineArgs, warn_of_threads, whole},
     paths::{parent, real},
     printer::{self, Batch, File, Hinted, reason, sentence},
     results::pass_over_results,
     search::{Reason, special},
     signals,
+    style::{StyleArgs, choice},
     target::{FileId, Names, Target},
 };
 
@@ -112,7 +112,7 @@ pub struct UpscaleArgs {
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
-    look: LookArgs,
+    style: StyleArgs,
 }
 
 fn seed(text: &str) -> Result<u64, String> {
@@ -212,7 +212,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let job = Job {
-        look: args.look.look()?,
+        style: args.style.style()?,
         enlarger: Enlarger::new(EnlargerOptions {
             threads: args.machine.threads,
             strip: args.strip_width,
@@ -258,7 +258,7 @@ struct Job<'a> {
     limits: Limits,
     names: Names<'a>,
     originals: Originals,
-    look: Look,
+    style: Style,
     args: &'a UpscaleArgs,
 }
 
@@ -425,7 +425,7 @@ impl Job<'_> {
         Request {
             size,
             model: args.model.clone(),
-            look: self.look.clone(),
+            style: self.style.clone(),
             seed: args.seed,
             quality: if args.draft { Quality::Draft } else { args.quality },
             ..Request::default()

@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::PipelineError,
     extent::Extent,
-    facts::{Asked, Condition, Content, Facts},
-    look::{self, Closeness, Filter, Recipe, Seen},
-    request::{Creative, Crop, Engine, Look, OptimizedFor, Precision, Quality, Request, Size},
+    request::{Creative, Crop, Engine, OptimizedFor, Precision, Quality, Request, Size, Style},
     resize::Kernel,
+    statistics::{Asked, Condition, Content, Statistics},
+    style::{self, Closeness, Filter, Recipe, Seen},
 };
 
 mod pixels;
@@ -19,7 +19,7 @@ mod pixels;
 pub const MAX_FACTOR: f64 = 16.0;
 /// Beyond what distance colour may not drift, in pixels of the source: well above what networks draw, well below what one
 /// sees as one surface.
-const LOCK_RADIUS: f32 = 8.0;
+const CORRECTION_RADIUS: f32 = 8.0;
 /// The halo of a draft: seams may be seen where a picture is cut into strips, which only very wide ones are.
 const DRAFT_HALO: u32 = 8;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
@@ -61,7 +61,8 @@ pub enum Step {
         patches: Vec<Patch>,
     },
     /// A filter at the present size.
-    Look {
+    #[serde(rename = "look")]
+    Style {
         /// The filter.
         #[serde(flatten)]
         filter: Filter,
@@ -83,7 +84,7 @@ impl Step {
         match self {
             Self::Network { scale, from, halve, .. } => from.times(if *halve { scale / 2 } else { *scale }),
             Self::Resample { to, .. } => *to,
-            Self::Look { .. } => before,
+            Self::Style { .. } => before,
         }
     }
 }
@@ -166,7 +167,7 @@ impl Plan {
     /// Bits per sample between a step and the next. 8 bits would show as bands in skies once a filter works on them, so
     /// only what is the result, but for filters that keep its depth, has the result's own.
     pub(crate) fn bits_after(&self, step: usize) -> u8 {
-        let keeps = |step: &Step| matches!(step, Step::Look { filter, .. } if filter.keeps_depth());
+        let keeps = |step: &Step| matches!(step, Step::Style { filter, .. } if filter.keeps_depth());
         if self.steps[step + 1..].iter().all(keeps) { self.bits } else { 16 }
     }
 
@@ -201,31 +202,35 @@ impl Plan {
 }
 
 /// What has to be known of a picture besides what is measured of each.
-pub(crate) fn subjects(facts: &Facts, request: &Request) -> Asked {
-    let asked = look::asked(&with_prompt(&request.look, facts.content, &mut Vec::new()));
-    Asked { faces: asked.faces || keeps_faces(facts, request), ..asked }
+pub(crate) fn subjects(statistics: &Statistics, request: &Request) -> Asked {
+    let asked = style::asked(&with_prompt(&request.style, statistics.content, &mut Vec::new()));
+    Asked { faces: asked.faces || keeps_faces(statistics, request), ..asked }
 }
 
 /// Whether small faces are kept near the source.
-fn keeps_faces(facts: &Facts, request: &Request) -> bool {
-    matches!(closeness(facts, request, false), Closeness::Coarse(_))
+fn keeps_faces(statistics: &Statistics, request: &Request) -> bool {
+    matches!(closeness(statistics, request, false), Closeness::Coarse(_))
 }
 
-/// Decides what to do. Pure: the same facts, request and models give the same plan.
+/// Decides what to do. Pure: the same statistics, request and models give the same plan.
 ///
 /// # Errors
 /// [`PipelineError::Request`] if the size is out of range, or a network is not there that was named or is needed.
-pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Plan, PipelineError> {
-    let source = cropped(facts, request.crop)?;
+pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) -> Result<Plan, PipelineError> {
+    let source = cropped(statistics, request.crop)?;
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
-    let look = with_prompt(&request.look, facts.content, &mut notes);
-    let asked = look::asked(&look);
-    let seed = request.seed.unwrap_or_else(|| seed_of(facts, request));
-    if let (Some(square), true, None) = (facts.subject.square, asked.pixels, &request.model) {
-        return Ok(pixels::plan(facts, request.crop, [source, result], square, seed, notes));
+    let style = with_prompt(&request.style, statistics.content, &mut notes);
+    let asked = style::asked(&style);
+    let seed = request.seed.unwrap_or_else(|| seed_of(statistics, request));
+    if let (Some(square), true, None) = (statistics.subject.square, asked.pixels, &request.model) {
+        return Ok(pixels::plan(statistics, request.crop, [source, result], square, seed, notes));
     }
-    let faces = look::faces_in(&facts.subject.faces, Extent { width: facts.width, height: facts.height }, request.crop);
+    let faces = style::faces_in(
+        &statistics.subject.faces,
+        Extent { width: statistics.width, height: statistics.height },
+        request.crop,
+    );
     if asked.faces {
         notes.push(match faces.len() {
             0 => "no face was found: the preset treats all of the picture".into(),
@@ -234,27 +239,27 @@ pub fn plan(facts: &Facts, request: &Request, models: &[ModelInfo]) -> Result<Pl
         });
     }
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
-    let network = choose(facts, &look, request, factor, models, &mut notes)?;
+    let network = choose(statistics, &style, request, factor, models, &mut notes)?;
     let draft = request.quality == Quality::Draft;
     let far =
         passes(source, result, &network, &[]).iter().filter(|step| matches!(step, Step::Network { .. })).count() > 1;
-    let closeness = closeness(facts, request, far);
+    let closeness = closeness(statistics, request, far);
     let patches = if request.model.is_none() && request.quality == Quality::Best {
-        inside(choose_patches(facts, &look, &network, factor, models, &mut notes)?, request.crop)
+        inside(choose_patches(statistics, &style, &network, factor, models, &mut notes)?, request.crop)
     } else {
         Vec::new()
     };
-    let (cleaned, soft) = (facts.condition == Condition::Damaged, facts.condition == Condition::Soft);
-    let seen = Seen { width: source.width, faces, grain: facts.subject.grain, cleaned, soft };
-    let recipe = look::recipe(&look, &network.model.name, factor, closeness, &seen);
+    let (cleaned, soft) = (statistics.condition == Condition::Damaged, statistics.condition == Condition::Soft);
+    let seen = Seen { width: source.width, faces, grain: statistics.subject.grain, cleaned, soft };
+    let recipe = style::recipe(&style, &network.model.name, factor, closeness, &seen);
     let mut steps = steps(source, result, &network, &patches, recipe);
     // What a person names may be meant to bring colour.
-    if facts.grey && request.model.is_none() {
-        steps.push(Step::Look { filter: Filter::Grey, why: "the source has no colour".into() });
+    if statistics.grey && request.model.is_none() {
+        steps.push(Step::Style { filter: Filter::Grey, why: "the source has no colour".into() });
     }
-    let alpha = if facts.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
+    let alpha = if statistics.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let halo = draft.then_some(DRAFT_HALO);
-    Ok(Plan { version: 1, crop: request.crop, source, result, bits: facts.bits, alpha, seed, halo, steps, notes })
+    Ok(Plan { version: 1, crop: request.crop, source, result, bits: statistics.bits, alpha, seed, halo, steps, notes })
 }
 
 /// Above this JPEG's small errors show, and come back with each round.
@@ -268,16 +273,16 @@ const HARDLY_DAMAGED: f32 = 0.2;
 /// Where a source is damaged or soft only what is coarser than its faults comes back. Of 117 damaged photos, 0.7 pixels are nearest to
 /// the truth for compression, and with 1.2 pixels what was enlarged before gains while blur hardly comes back (docs/quality.md).
 /// Drawings have their coarse faults, such as rings of JPEG, at the edges which they are made of.
-fn closeness(facts: &Facts, request: &Request, far: bool) -> Closeness {
+fn closeness(statistics: &Statistics, request: &Request, far: bool) -> Closeness {
     if request.model.is_some() || request.quality == Quality::Draft {
         return Closeness::Free;
     }
-    match (facts.condition, facts.content) {
+    match (statistics.condition, statistics.content) {
         (Condition::Damaged, Content::Photo) => Closeness::Coarse(0.7),
         (Condition::Soft, Content::Photo) => Closeness::Coarse(1.2),
         (Condition::Damaged | Condition::Soft, Content::Art) => Closeness::Free,
         (Condition::Clean, Content::Art) if far => Closeness::Colours,
-        (Condition::Clean, _) if facts.damaged >= HARDLY_DAMAGED => Closeness::Pixels(1),
+        (Condition::Clean, _) if statistics.damaged >= HARDLY_DAMAGED => Closeness::Pixels(1),
         (Condition::Clean, _) => Closeness::Pixels(2),
     }
 }
@@ -296,7 +301,7 @@ fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> A
     };
     let fits = |step: &Step| match step {
         Step::Network { scale, .. } => *scale == model.scale || 2 * *scale == model.scale,
-        Step::Look { .. } | Step::Resample { .. } => true,
+        Step::Style { .. } | Step::Resample { .. } => true,
     };
     if steps.iter().all(fits) {
         return AlphaWay::Network(ALPHA_MODEL.into());
@@ -305,8 +310,8 @@ fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> A
     AlphaWay::Cubic
 }
 
-fn cropped(facts: &Facts, crop: Option<Crop>) -> Result<Extent, PipelineError> {
-    let whole = Extent { width: facts.width, height: facts.height };
+fn cropped(statistics: &Statistics, crop: Option<Crop>) -> Result<Extent, PipelineError> {
+    let whole = Extent { width: statistics.width, height: statistics.height };
     let Some(c) = crop else { return Ok(whole) };
     let fits =
         |start: u32, length: u32, side: u32| length >= 1 && start.checked_add(length).is_some_and(|end| end <= side);
@@ -347,12 +352,12 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
 }
 
 /// A prompt cannot guide these networks. It may choose a preset where none was named; the plan says so.
-fn with_prompt(look: &Look, content: Content, notes: &mut Vec<String>) -> Look {
-    let mut look = look.clone();
-    if let Look::Creative(knobs) = &mut look
+fn with_prompt(style: &Style, content: Content, notes: &mut Vec<String>) -> Style {
+    let mut style = style.clone();
+    if let Style::Creative(knobs) = &mut style
         && let Some(prompt) = knobs.prompt.as_deref().filter(|p| !p.trim().is_empty())
     {
-        let preset = look::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
+        let preset = style::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
         let mut note = "the prompt has no effect on the pixels without the generative engine".to_owned();
         if let Some((preset, word)) = preset {
             note += &format!("; its word {word:?} chose the preset {}", preset.name());
@@ -360,7 +365,7 @@ fn with_prompt(look: &Look, content: Content, notes: &mut Vec<String>) -> Look {
         }
         notes.push(note);
     }
-    look
+    style
 }
 
 /// What enlarges.
@@ -401,9 +406,9 @@ fn wary(mut choice: Choice<'_>, damaged: f32) -> Choice<'_> {
 /// Less invention: more of the plain network, beside the cleaner of two. What only one of two networks draws is weaker in their
 /// mean, and edges stay as sharp as they are; a blur would take those first. A network that has no plain one of its scale beside it
 /// stays alone.
-fn restrained<'a>(choice: Choice<'a>, look: &Look, models: &'a [ModelInfo]) -> Choice<'a> {
+fn restrained<'a>(choice: Choice<'a>, style: &Style, models: &'a [ModelInfo]) -> Choice<'a> {
     const MOST: f32 = 0.9;
-    let Look::Creative(Creative { creativity: knob @ ..0, .. }) = look else { return choice };
+    let Style::Creative(Creative { creativity: knob @ ..0, .. }) = style else { return choice };
     let less = f32::from((*knob).max(-10)) / -10.0;
     let (model, share) = match &choice.mix {
         Some(mix) if mix.model == PLAIN_MODEL => (choice.model, mix.share),
@@ -463,10 +468,10 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
     Ok(Choice { mix: Some(mix), ..Choice::of(model) })
 }
 
-/// What enlarges: what was named, or what suits picture, look and quality.
+/// What enlarges: what was named, or what suits picture, style and quality.
 fn choose<'a>(
-    facts: &Facts,
-    look: &Look,
+    statistics: &Statistics,
+    style: &Style,
     request: &Request,
     factor: f32,
     models: &'a [ModelInfo],
@@ -474,12 +479,13 @@ fn choose<'a>(
 ) -> Result<Choice<'a>, PipelineError> {
     let mut choice = match (request.model.as_deref(), request.quality) {
         (None, Quality::Fast) => {
-            let small = find(look::networks(look, facts.content).fast(facts.condition, factor), false, models)?;
-            let (name, words) = (&small.model.name, facts.words());
+            let small =
+                find(style::networks(style, statistics.content).fast(statistics.condition, factor), false, models)?;
+            let (name, words) = (&small.model.name, statistics.words());
             notes.push(format!("fast: {name} does it alone; the picture looks like {words}"));
             return Ok(small);
         }
-        (None, Quality::Draft | Quality::Best) => best(facts, look, factor, models, notes)?,
+        (None, Quality::Draft | Quality::Best) => best(statistics, style, factor, models, notes)?,
         (Some(name), quality) => {
             if quality == Quality::Fast {
                 notes.push(format!("fast changes nothing here: {name} was named"));
@@ -487,7 +493,7 @@ fn choose<'a>(
             find(name, true, models)?
         }
     };
-    choice = restrained(choice, look, models);
+    choice = restrained(choice, style, models);
     if request.quality == Quality::Draft {
         choice = Choice::of(drafting(choice.model, models));
         notes.push(format!("a draft: {} is the smallest {}x network", choice.model.name, choice.model.scale));
@@ -495,44 +501,44 @@ fn choose<'a>(
     Ok(choice)
 }
 
-/// The networks by engine, preset and facts.
+/// The networks by engine, preset and statistics.
 fn best<'a>(
-    facts: &Facts,
-    look: &Look,
+    statistics: &Statistics,
+    style: &Style,
     factor: f32,
     models: &'a [ModelInfo],
     notes: &mut Vec<String>,
 ) -> Result<Choice<'a>, PipelineError> {
-    let (inventing, cause) = match look {
-        Look::Creative(Creative { engine: Engine::Automatic, .. }) => (look::invents(look), String::new()),
-        Look::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),
-        Look::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavour for {}", flavor.what())),
-        Look::Precision(_) => (false, String::new()),
+    let (inventing, cause) = match style {
+        Style::Creative(Creative { engine: Engine::Automatic, .. }) => (style::invents(style), String::new()),
+        Style::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),
+        Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavour for {}", flavor.what())),
+        Style::Precision(_) => (false, String::new()),
     };
-    let name = look::networks(look, facts.content).of(facts.condition, inventing, factor);
-    notes.push(format!("{name}: the picture looks like {}{cause}", facts.words()));
+    let name = style::networks(style, statistics.content).of(statistics.condition, inventing, factor);
+    notes.push(format!("{name}: the picture looks like {}{cause}", statistics.words()));
     let choice = find(name, false, models)?;
     // Knobs that make more of the texture are to have it.
-    let textured = inventing || matches!(look, Look::Creative(Creative { fractality: 1.., .. }));
-    Ok(if facts.condition == Condition::Clean && !textured { wary(choice, facts.damaged) } else { choice })
+    let textured = inventing || matches!(style, Style::Creative(Creative { fractality: 1.., .. }));
+    Ok(if statistics.condition == Condition::Clean && !textured { wary(choice, statistics.damaged) } else { choice })
 }
 
 /// What enlarges a picture's regions, where that is something else than enlarges the rest.
 fn choose_patches<'a>(
-    facts: &Facts,
-    look: &Look,
+    statistics: &Statistics,
+    style: &Style,
     rest: &Choice<'a>,
     factor: f32,
     models: &'a [ModelInfo],
     notes: &mut Vec<String>,
 ) -> Result<Vec<(Crop, Choice<'a>)>, PipelineError> {
     let mut patches = Vec::new();
-    for region in &facts.regions {
-        let name = look::networks(look, region.content).of(region.condition, false, factor);
+    for region in &statistics.regions {
+        let name = style::networks(style, region.content).of(region.condition, false, factor);
         let mut choice = find(name, false, models)?;
         // A region is enlarged in one pass: what is to be cleaned first is only cleaned.
         choice = choice.restore.map_or(choice, Choice::of);
-        choice = restrained(choice, look, models);
+        choice = restrained(choice, style, models);
         // In a pass that makes 2x, 2x networks meet 4x ones, whose results are halved.
         let scales = [choice.model.scale, rest.model.scale];
         let fits = scales[0] == scales[1] || factor <= 2.0 && scales.iter().all(|scale| matches!(scale, 2 | 4));
@@ -574,16 +580,16 @@ fn steps(
         steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore), &[]));
         steps.push(Step::Resample { to: source, kernel: Kernel::CatmullRom });
     }
-    let look = |(filter, why)| Step::Look { filter, why };
+    let style = |(filter, why)| Step::Style { filter, why };
     if let Some((share, why)) = recipe.redraw {
         let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
         steps.push(Step::Resample { to: half, kernel: Kernel::Mitchell });
         let halves: Vec<_> =
             patches.iter().map(|(area, choice)| (scaled(*area, source, half), choice.clone())).collect();
         steps.extend(passes(half, source, network, &halves));
-        steps.push(look((Filter::Keep { share: 1.0 - share }, why)));
+        steps.push(style((Filter::Keep { share: 1.0 - share }, why)));
     }
-    steps.extend(recipe.before.into_iter().map(look));
+    steps.extend(recipe.before.into_iter().map(style));
     let mut way = passes(source, result, network, patches);
     // What the first pass got wrong would be enlarged by the next.
     let (mut networks, back) = (way.iter().enumerate(), recipe.after.iter().find(|(filter, _)| filter.brings_back()));
@@ -591,19 +597,19 @@ fn steps(
         && networks.any(|(_, step)| matches!(step, Step::Network { .. }))
         && let Some(back) = back
     {
-        way.insert(first + 1, look(back.clone()));
+        way.insert(first + 1, style(back.clone()));
     }
     steps.extend(way);
     // A network of scale 1 may be meant to change colours.
     if network.model.scale > 1 {
         if !recipe.after.iter().any(|(filter, _)| filter.is_exact() || matches!(filter, Filter::Recolour { .. })) {
-            steps.push(look((Filter::Lock { radius: LOCK_RADIUS }, "colours stay".into())));
+            steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colours stay".into())));
         }
         // Behind what may draw on flat areas, before what changes tones and adds grain there on purpose.
         let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
         recipe.after.insert(drawn, (Filter::Settle, "flat areas stay".into()));
     }
-    steps.extend(recipe.after.into_iter().map(look));
+    steps.extend(recipe.after.into_iter().map(style));
     steps
 }
 
@@ -668,9 +674,9 @@ fn scaled(area: Crop, from: Extent, to: Extent) -> Crop {
     Crop { x: x.min(to.width - 1), y: y.min(to.height - 1), width, height }
 }
 
-/// From picture facts and request, so that the same request gives the same bytes.
-fn seed_of(facts: &Facts, request: &Request) -> u64 {
-    let json = serde_json::to_vec(&(facts, request)).expect("facts and requests are plain data");
+/// From picture statistics and request, so that the same request gives the same bytes.
+fn seed_of(statistics: &Statistics, request: &Request) -> u64 {
+    let json = serde_json::to_vec(&(statistics, request)).expect("facts and requests are plain data");
     let digest = Sha256::digest(json);
     u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }

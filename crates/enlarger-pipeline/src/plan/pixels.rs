@@ -1,12 +1,12 @@
 //! Pixel art gets larger by whole pixels: its edges are its pixels, and its colours a palette.
 
-use crate::{extent::Extent, facts::Facts, request::Crop, resize::Kernel};
+use crate::{extent::Extent, request::Crop, resize::Kernel, statistics::Statistics};
 
 use super::{AlphaWay, Plan, Step};
 
 /// Plans for art that is made of squares of so many pixels.
 pub(super) fn plan(
-    facts: &Facts,
+    statistics: &Statistics,
     crop: Option<Crop>,
     [source, result]: [Extent; 2],
     square: u32,
@@ -17,10 +17,10 @@ pub(super) fn plan(
         1 => "pixel art: whole pixels and the source's colours; knobs have no effect on it".into(),
         _ => format!("pixel art of {square}x{square} pixels each: whole pixels and the source's colours; knobs have no effect on it"),
     });
-    let alpha = if facts.transparent { AlphaWay::Whole } else { AlphaWay::Opaque };
+    let alpha = if statistics.transparent { AlphaWay::Whole } else { AlphaWay::Opaque };
     let aligned = crop.is_none_or(|part| part.x.is_multiple_of(square) && part.y.is_multiple_of(square));
     let steps = steps(source, result, if aligned { square } else { 1 });
-    Plan { version: 1, crop, source, result, bits: facts.bits, alpha, seed, halo: None, steps, notes }
+    Plan { version: 1, crop, source, result, bits: statistics.bits, alpha, seed, halo: None, steps, notes }
 }
 
 /// Back to its true pixels, then each to a whole square. Where the result's size is no multiple of theirs, squares are somewhat larger

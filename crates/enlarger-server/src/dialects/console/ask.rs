@@ -1,7 +1,7 @@
 //! The body of our own submissions: the pipeline's request as it is, and the file to make.
 
 use enlarger_egress::Policy;
-use enlarger_pipeline::{Look, Request};
+use enlarger_pipeline::{Request, Style};
 use enlarger_service::{
     job::{Kind, OutputFile},
     submit::Ask,
@@ -53,14 +53,14 @@ pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
 /// Reads the field `request`.
 pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
     let request: Request = part(fields, "request");
-    match &request.look {
-        Look::Creative(knobs) => {
+    match &request.style {
+        Style::Creative(knobs) => {
             fields.check_knobs("request.look", knobs);
             if knobs.prompt.as_ref().is_some_and(|prompt| prompt.chars().count() > LONGEST_PROMPT) {
                 fields.reject("request.look.prompt", format!("must have at most {LONGEST_PROMPT} characters"));
             }
         }
-        Look::Precision(knobs) => fields.check_knobs("request.look", knobs),
+        Style::Precision(knobs) => fields.check_knobs("request.look", knobs),
     }
     request
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use enlarger_egress::Policy;
-use enlarger_pipeline::{Creative, Engine, Look, OptimizedFor, Request, Size};
+use enlarger_pipeline::{Creative, Engine, OptimizedFor, Request, Size, Style};
 use enlarger_service::{
     job::{Kind, OutputFile},
     submit::Ask,
@@ -32,7 +32,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     };
     Ask {
         kind: Kind::Creative,
-        request: Request { size: Size::Factor(factor.into()), look: Look::Creative(creative), ..Request::default() },
+        request: Request { size: Size::Factor(factor.into()), style: Style::Creative(creative), ..Request::default() },
         output: OutputFile::default(),
         name: None,
         webhook_url: webhook_url(fields, policy),

@@ -1,7 +1,7 @@
 //! The precision endpoints: detail is sharpened, not invented.
 
 use enlarger_egress::Policy;
-use enlarger_pipeline::{Flavor, Look, Precision, Request, Size};
+use enlarger_pipeline::{Flavor, Precision, Request, Size, Style};
 use enlarger_service::{
     job::{Kind, OutputFile},
     submit::Ask,
@@ -44,7 +44,11 @@ fn scale_factor(fields: &mut Fields<'_>) -> u32 {
 fn ask(fields: &mut Fields<'_>, policy: &Policy, kind: Kind, factor: u32, precision: Precision) -> Ask {
     Ask {
         kind,
-        request: Request { size: Size::Factor(factor.into()), look: Look::Precision(precision), ..Request::default() },
+        request: Request {
+            size: Size::Factor(factor.into()),
+            style: Style::Precision(precision),
+            ..Request::default()
+        },
         output: OutputFile::default(),
         name: None,
         webhook_url: webhook_url(fields, policy),

@@ -1,8 +1,8 @@
 //! What `optimized_for` and `engine` mean, as data.
 
 use crate::{
-    facts::{Asked, Condition, Content},
-    request::{Creative, Engine, Flavor, Look, OptimizedFor},
+    request::{Creative, Engine, Flavor, OptimizedFor, Style},
+    statistics::{Asked, Condition, Content},
 };
 
 /// Which network enlarges what: `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans, the second
@@ -341,31 +341,31 @@ pub(crate) fn engine(of: Engine) -> &'static EngineRow {
     ENGINES.iter().find(|e| e.engine == of).expect("each has a row")
 }
 
-/// What a look wants to know of a picture.
-pub(crate) fn asked(look: &Look) -> Asked {
-    match look {
-        Look::Creative(knobs) => {
+/// What a style wants to know of a picture.
+pub(crate) fn asked(style: &Style) -> Asked {
+    match style {
+        Style::Creative(knobs) => {
             let (preset, engine) = (preset(knobs.optimized_for), engine(knobs.engine));
             Asked { faces: preset.face.is_some(), grain: preset.grain || engine.grain, pixels: preset.pixels }
         }
-        Look::Precision(knobs) => Asked { grain: knobs.smart_grain > 0, ..Asked::default() },
+        Style::Precision(knobs) => Asked { grain: knobs.smart_grain > 0, ..Asked::default() },
     }
 }
 
-/// Whether a look invents texture.
-pub(crate) fn invents(look: &Look) -> bool {
-    match look {
-        Look::Creative(knobs) => {
+/// Whether a style invents texture.
+pub(crate) fn invents(style: &Style) -> bool {
+    match style {
+        Style::Creative(knobs) => {
             knobs.creativity > 0 || knobs.creativity == 0 && preset(knobs.optimized_for).base > 0.0
         }
-        Look::Precision(_) => false,
+        Style::Precision(_) => false,
     }
 }
 
-/// What a look enlarges a picture by.
-pub(crate) fn networks(look: &Look, content: Content) -> Networks {
-    match look {
-        Look::Creative(Creative { engine: chosen, optimized_for, .. }) => {
+/// What a style enlarges a picture by.
+pub(crate) fn networks(style: &Style, content: Content) -> Networks {
+    match style {
+        Style::Creative(Creative { engine: chosen, optimized_for, .. }) => {
             let photo = engine(*chosen).photo.unwrap_or(preset(*optimized_for).networks);
             match content {
                 // A preset that names the subject is believed over the measurement.
@@ -373,7 +373,7 @@ pub(crate) fn networks(look: &Look, content: Content) -> Networks {
                 Content::Photo | Content::Art => photo,
             }
         }
-        Look::Precision(knobs) => match (knobs.flavor, content) {
+        Style::Precision(knobs) => match (knobs.flavor, content) {
             (Some(Flavor::Sublime), _) | (None, Content::Art) => ART,
             (Some(Flavor::Photo), _) => SHARPY,
             (Some(Flavor::PhotoDenoiser), _) => Networks::one(X4PLUS),

@@ -21,7 +21,7 @@ use survey::Survey;
 
 /// Everything that a plan may depend on besides the request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct Statistics {
     /// Width in pixels, upright.
     pub width: u32,
     /// Height in pixels, upright.
@@ -48,7 +48,7 @@ pub struct Facts {
     /// Parts that show something else, such as a photograph on a page. The numbers above are without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
-    /// What only some looks ask for, and is measured for them alone.
+    /// What only some styles ask for, and is measured for them alone.
     #[serde(default, skip_serializing_if = "Subject::is_unknown")]
     pub subject: Subject,
 }
@@ -75,7 +75,7 @@ pub enum Condition {
     Soft,
 }
 
-impl Facts {
+impl Statistics {
     /// What it is, in words for a plan.
     pub(crate) fn words(&self) -> &'static str {
         words(self.content, self.condition)
@@ -105,7 +105,7 @@ const DRAWN: f32 = 0.72;
 const RUINED: f32 = 0.9;
 const DRAWN_THOUGH_RUINED: f32 = 0.9;
 
-impl Facts {
+impl Statistics {
     /// Measures a picture. Deterministic on every machine; about 8 megapixels are looked at, at most.
     pub fn of(picture: &Picture) -> Self {
         let survey = Survey::of(picture);

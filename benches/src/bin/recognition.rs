@@ -1,4 +1,4 @@
-//! `facts PHOTOS [ART] [--out FILE]`: how often the kind and the condition of pictures are recognised, by kind of damage.
+//! `recognition PHOTOS [ART] [--out FILE]`: how often the kind and the condition of pictures are recognised, by kind of damage.
 //!
 //! Each photo is taken as a whole, reduced to 720 pixels across, and as its centre at half its size. Art is taken as it
 //! is.
@@ -12,7 +12,7 @@ use enlarger_benches::{
     photos::{ground_truth, list, load},
 };
 use enlarger_image::Picture;
-use enlarger_pipeline::{Content, Facts, Kernel, resize};
+use enlarger_pipeline::{Content, Kernel, Statistics, resize};
 
 fn main() -> anyhow::Result<()> {
     let (mut folders, mut out) = (Vec::new(), None);
@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     let (photos, art) = match &folders[..] {
         [photos] => (photos, None),
         [photos, art] => (photos, Some(art)),
-        _ => bail!("usage: facts PHOTOS [ART] [--out FILE]"),
+        _ => bail!("usage: recognition PHOTOS [ART] [--out FILE]"),
     };
     let mut text = String::new();
     let mut pictures = Vec::new();
@@ -63,12 +63,12 @@ fn table(
     for damage in damages {
         let (mut right, mut called) = (0, 0);
         for (path, picture) in pictures {
-            let facts = Facts::of(&damage.apply(picture)?);
-            let is_right = damage.condition() == Some(facts.condition);
+            let statistics = Statistics::of(&damage.apply(picture)?);
+            let is_right = damage.condition() == Some(statistics.condition);
             right += usize::from(is_right);
-            called += usize::from(facts.content == content);
-            if !is_right || facts.content != content {
-                let Facts { damaged, soft, drawn, width, .. } = facts;
+            called += usize::from(statistics.content == content);
+            if !is_right || statistics.content != content {
+                let Statistics { damaged, soft, drawn, width, .. } = statistics;
                 let name = path.file_name().unwrap_or_default().display();
                 eprintln!("{}: {name}, {width} wide: damaged {damaged}, soft {soft}, drawn {drawn}", damage.name());
             }

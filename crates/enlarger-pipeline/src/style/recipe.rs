@@ -1,6 +1,6 @@
 //! Knobs become numbers: the curves of `docs/look.md`.
 
-use crate::request::{Creative, Look, Precision};
+use crate::request::{Creative, Precision, Style};
 
 use super::{Face, Filter, presets};
 
@@ -15,7 +15,7 @@ pub(crate) struct Recipe {
     pub after: Vec<Caused>,
 }
 
-/// What was found of what the look asked for, in the part of the picture that is used.
+/// What was found of what the style asked for, in the part of the picture that is used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Seen {
     /// Pixels of the source across.
@@ -54,16 +54,16 @@ pub(crate) enum Closeness {
     Pixels(u32),
 }
 
-/// What a look means at this factor, where `network` is the one that makes the result and `closeness` is what the source bears.
-pub(crate) fn recipe(look: &Look, network: &str, factor: f32, closeness: Closeness, seen: &Seen) -> Recipe {
+/// What a style means at this factor, where `network` is the one that makes the result and `closeness` is what the source bears.
+pub(crate) fn recipe(style: &Style, network: &str, factor: f32, closeness: Closeness, seen: &Seen) -> Recipe {
     let mut recipe = Recipe::default();
     // What knobs below 0 take away is not to come back.
-    let (resemblance, less) = match look {
-        Look::Creative(knobs) => {
+    let (resemblance, less) = match style {
+        Style::Creative(knobs) => {
             let below = [knobs.resemblance, knobs.fractality, knobs.creativity].map(|knob| unit(knob).min(0.0));
             (unit(knobs.resemblance), below.iter().sum::<f32>())
         }
-        Look::Precision(_) => (0.0, 0.0),
+        Style::Precision(_) => (0.0, 0.0),
     };
     let cause = format!("resemblance {}", (10.0 * resemblance).round());
     if resemblance < 0.0 {
@@ -98,9 +98,9 @@ pub(crate) fn recipe(look: &Look, network: &str, factor: f32, closeness: Closene
         }
         recipe.after(&cause, Filter::Match { rounds, strength });
     }
-    match look {
-        Look::Creative(knobs) => creative(&mut recipe, knobs, network, factor, seen),
-        Look::Precision(knobs) => precision(&mut recipe, knobs, factor, seen),
+    match style {
+        Style::Creative(knobs) => creative(&mut recipe, knobs, network, factor, seen),
+        Style::Precision(knobs) => precision(&mut recipe, knobs, factor, seen),
     }
     recipe
 }

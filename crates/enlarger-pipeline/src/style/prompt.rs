@@ -1,6 +1,6 @@
 //! What a prompt says of the picture. Without a generative engine it can only choose a preset.
 
-use crate::{facts::Content, request::OptimizedFor};
+use crate::{request::OptimizedFor, statistics::Content};
 
 use super::presets::PRESETS;
 

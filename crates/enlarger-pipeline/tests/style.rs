@@ -4,8 +4,8 @@ use std::{io::Cursor, path::Path, sync::LazyLock};
 
 use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Creative, Crop, Engine, Enlarger, EnlargerOptions, Facts, Flavor, Kernel, Look, OptimizedFor, Output,
-    Precision, Request, Size, Unwatched, resize,
+    Condition, Creative, Crop, Engine, Enlarger, EnlargerOptions, Flavor, Kernel, OptimizedFor, Output, Precision,
+    Request, Size, Statistics, Style, Unwatched, resize,
 };
 
 static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
@@ -25,12 +25,12 @@ fn decode(bytes: &[u8]) -> Picture {
 }
 
 /// Runs a job by the fast network, where the filters are what is tested.
-fn enlarge(bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture {
-    enlarge_by(Some("animevideo-v3"), bytes, look, size, crop)
+fn enlarge(bytes: &[u8], style: Style, size: Size, crop: Option<Crop>) -> Picture {
+    enlarge_by(Some("animevideo-v3"), bytes, style, size, crop)
 }
 
-fn enlarge_by(model: Option<&str>, bytes: &[u8], look: Look, size: Size, crop: Option<Crop>) -> Picture {
-    let request = Request { size, look, model: model.map(Into::into), crop, ..Request::default() };
+fn enlarge_by(model: Option<&str>, bytes: &[u8], style: Style, size: Size, crop: Option<Crop>) -> Picture {
+    let request = Request { size, style, model: model.map(Into::into), crop, ..Request::default() };
     let mut out = Cursor::new(Vec::new());
     ENLARGER
         .job(bytes, &request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
@@ -105,7 +105,7 @@ fn distance(a: &Picture, b: &Picture) -> f64 {
     a.iter().zip(&b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len() as f64 / 255.0
 }
 
-fn creative(knob: &str, value: i8) -> Look {
+fn creative(knob: &str, value: i8) -> Style {
     let mut creative = Creative::default();
     match knob {
         "creativity" => creative.creativity = value,
@@ -113,15 +113,15 @@ fn creative(knob: &str, value: i8) -> Look {
         "resemblance" => creative.resemblance = value,
         _ => creative.fractality = value,
     }
-    Look::Creative(creative)
+    Style::Creative(creative)
 }
 
 #[test]
 fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
     for (name, bytes) in crops() {
         let source = decode(&bytes);
-        let by_default = |look| enlarge_by(None, &bytes, look, Size::Factor(FACTOR), None);
-        let plain = by_default(Look::default());
+        let by_default = |style| enlarge_by(None, &bytes, style, Size::Factor(FACTOR), None);
+        let plain = by_default(Style::default());
         // Creativity: energy of high bands. Hdr: local contrast. Resemblance: distance to the source. Fractality: finest bands.
         for knob in ["creativity", "hdr", "resemblance", "fractality"] {
             let results = [-10, -5, 0, 5, 10].map(|value| by_default(creative(knob, value)));
@@ -164,11 +164,11 @@ fn damage_is_seen() {
         for (picture, expected) in
             [(noisy(&clean), Condition::Damaged), (jpeg, Condition::Damaged), (clean, Condition::Clean)]
         {
-            let facts = Facts::of(&picture);
-            assert_eq!(facts.condition, expected, "{file}: {facts:?}");
+            let statistics = Statistics::of(&picture);
+            assert_eq!(statistics.condition, expected, "{file}: {statistics:?}");
         }
-        let facts = Facts::of(&cropped);
-        assert!(facts.damaged > 0.4, "{file}, cropped: {facts:?}");
+        let statistics = Statistics::of(&cropped);
+        assert!(statistics.damaged > 0.4, "{file}, cropped: {statistics:?}");
     }
 }
 
@@ -184,12 +184,16 @@ fn a_verdict_does_not_flip_when_a_picture_is_shifted_cropped_or_saved_again() {
         [("white", grey(255)), ("grey", grey(90)), ("noise", noise), ("a photo", sample("friends.jpg"))]
     {
         let whole = cut(&picture, 0, 0);
-        let expected = Facts::of(&whole);
+        let expected = Statistics::of(&whole);
         for (x, y) in [(1, 0), (0, 1), (3, 3)] {
-            let facts = Facts::of(&cut(&picture, x, y));
-            assert_eq!((facts.content, facts.condition), (expected.content, expected.condition), "{name}: {facts:?}");
+            let statistics = Statistics::of(&cut(&picture, x, y));
+            assert_eq!(
+                (statistics.content, statistics.condition),
+                (expected.content, expected.condition),
+                "{name}: {statistics:?}"
+            );
         }
-        assert_eq!(Facts::of(&decode(&encode(&whole, Format::Png, None))), expected, "{name}");
+        assert_eq!(Statistics::of(&decode(&encode(&whole, Format::Png, None))), expected, "{name}");
     }
 }
 
@@ -198,7 +202,7 @@ fn colour_does_not_drift_on_any_crop() {
     for (name, bytes) in crops() {
         let source = decode(&bytes);
         for model in [None, Some("x4plus-anime-6b"), Some("animevideo-v3")] {
-            let result = enlarge_by(model, &bytes, Look::default(), Size::Factor(FACTOR), None);
+            let result = enlarge_by(model, &bytes, Style::default(), Size::Factor(FACTOR), None);
             for (before, after) in means(&source).into_iter().zip(means(&result)) {
                 assert!((before - after).abs() < 1.0, "{name} by {model:?}: {before} became {after}");
             }
@@ -225,7 +229,7 @@ fn each_precision_knob_sharpens_more_the_further_it_is_turned() {
                     "smart_grain" => precision.smart_grain = value,
                     _ => precision.ultra_detail = value,
                 }
-                energy_below(&enlarge(&bytes, Look::Precision(precision), Size::Factor(FACTOR), None), 4)
+                energy_below(&enlarge(&bytes, Style::Precision(precision), Size::Factor(FACTOR), None), 4)
             });
             assert!(energy.is_sorted_by(|a, b| a < b), "{name}: {knob} {energy:?}");
         }
@@ -252,11 +256,11 @@ fn any_knobs_on_any_picture_give_the_right_size_and_the_same_bytes_again() {
         }
         let bytes = encode(&picture, Format::Png, None);
         let mut knob = || i8::try_from(random(21)).unwrap() - 10;
-        let look = if round % 3 == 0 {
+        let style = if round % 3 == 0 {
             let percent = |n: u32| u8::try_from(n).unwrap();
             let flavor =
                 [None, Some(Flavor::Sublime), Some(Flavor::Photo), Some(Flavor::PhotoDenoiser)][random(4) as usize];
-            Look::Precision(Precision {
+            Style::Precision(Precision {
                 sharpen: percent(random(101)),
                 smart_grain: percent(random(101)),
                 ultra_detail: percent(random(101)),
@@ -267,13 +271,13 @@ fn any_knobs_on_any_picture_give_the_right_size_and_the_same_bytes_again() {
             let engines = [Engine::Automatic, Engine::MagnificIllusio, Engine::MagnificSharpy, Engine::MagnificSparkle];
             let presets = [OptimizedFor::Standard, OptimizedFor::SoftPortraits, OptimizedFor::ScienceFictionNHorror];
             let (engine, optimized_for) = (engines[random(4) as usize], presets[random(3) as usize]);
-            Look::Creative(Creative { creativity, hdr, resemblance, fractality, engine, optimized_for, prompt: None })
+            Style::Creative(Creative { creativity, hdr, resemblance, fractality, engine, optimized_for, prompt: None })
         };
         let factor = f64::from(2 + random(4));
-        let first = enlarge(&bytes, look.clone(), Size::Factor(factor), None);
-        assert_eq!((first.width, first.height), (width * factor as u32, height * factor as u32), "{look:?}");
-        let second = enlarge(&bytes, look.clone(), Size::Factor(factor), None);
-        assert!(first.samples == second.samples, "{look:?}");
+        let first = enlarge(&bytes, style.clone(), Size::Factor(factor), None);
+        assert_eq!((first.width, first.height), (width * factor as u32, height * factor as u32), "{style:?}");
+        let second = enlarge(&bytes, style.clone(), Size::Factor(factor), None);
+        assert!(first.samples == second.samples, "{style:?}");
     }
 }
 
@@ -321,25 +325,25 @@ fn wall_and_leaves(picture: &Picture) -> [f64; 2] {
 #[test]
 fn no_knob_preset_or_engine_raises_a_plain_walls_energy_more_than_that_of_foliage() {
     let bytes = encode(&wall(), Format::Png, None);
-    let measure = |look: Look| wall_and_leaves(&enlarge(&bytes, look, Size::Factor(2.0), None));
-    let plain = measure(Look::default());
+    let measure = |style: Style| wall_and_leaves(&enlarge(&bytes, style, Size::Factor(2.0), None));
+    let plain = measure(Style::default());
     // What closeness to the source brings back is the wall's own: as much as its pixels have, each repeated.
     // Rounding to 8 bits adds a deviation of 1 / sqrt(12).
     const ROUNDING: f64 = 0.29;
     let own = wall_and_leaves(&resize(&wall(), 384, 192, Kernel::Box).expect("there is room"))[0];
-    let mut looks: Vec<(String, Look)> = Vec::new();
+    let mut styles: Vec<(String, Style)> = Vec::new();
     for knob in ["creativity", "hdr", "resemblance", "fractality"] {
-        looks.extend([-10, 5, 10].map(|value| (format!("{knob} {value}"), creative(knob, value))));
+        styles.extend([-10, 5, 10].map(|value| (format!("{knob} {value}"), creative(knob, value))));
     }
     for &optimized_for in OptimizedFor::ALL {
         let knobs = Creative { optimized_for, ..Creative::default() };
-        looks.push((optimized_for.name().into(), Look::Creative(knobs)));
+        styles.push((optimized_for.name().into(), Style::Creative(knobs)));
     }
     for &engine in Engine::ALL {
-        looks.push((engine.name().into(), Look::Creative(Creative { engine, ..Creative::default() })));
+        styles.push((engine.name().into(), Style::Creative(Creative { engine, ..Creative::default() })));
     }
-    for (name, look) in looks {
-        let [wall, leaves] = measure(look);
+    for (name, style) in styles {
+        let [wall, leaves] = measure(style);
         let (wall_gain, leaves_gain) = (wall / plain[0], leaves / plain[1]);
         println!("{name}: wall x{wall_gain:.2} ({wall:.2}), foliage x{leaves_gain:.2} ({leaves:.2})");
         assert!(
@@ -372,24 +376,24 @@ fn no_preset_engine_flavour_or_knob_draws_the_blocks_of_jpeg() {
     let bytes = encode(&source, Format::Jpeg, Some(50));
     let cubic = resize(&decode(&bytes), 2 * CROP, 2 * CROP, Kernel::CatmullRom).expect("there is room");
     let most = blockiness(&cubic);
-    let mut looks: Vec<Look> = Vec::new();
+    let mut styles: Vec<Style> = Vec::new();
     for &optimized_for in OptimizedFor::ALL {
-        looks.push(Look::Creative(Creative { optimized_for, ..Creative::default() }));
+        styles.push(Style::Creative(Creative { optimized_for, ..Creative::default() }));
     }
     for &engine in Engine::ALL {
-        looks.push(Look::Creative(Creative { engine, ..Creative::default() }));
+        styles.push(Style::Creative(Creative { engine, ..Creative::default() }));
     }
     for flavor in [None, Some(Flavor::Sublime), Some(Flavor::Photo), Some(Flavor::PhotoDenoiser)] {
-        looks.push(Look::Precision(Precision { sharpen: 100, ultra_detail: 100, flavor, ..Precision::default() }));
+        styles.push(Style::Precision(Precision { sharpen: 100, ultra_detail: 100, flavor, ..Precision::default() }));
     }
     for value in [-10, 10] {
-        looks.extend(["creativity", "hdr", "resemblance", "fractality"].map(|knob| creative(knob, value)));
+        styles.extend(["creativity", "hdr", "resemblance", "fractality"].map(|knob| creative(knob, value)));
     }
-    for look in looks {
-        let result = enlarge_by(None, &bytes, look.clone(), Size::Factor(2.0), None);
+    for style in styles {
+        let result = enlarge_by(None, &bytes, style.clone(), Size::Factor(2.0), None);
         let found = blockiness(&result);
-        println!("{found:.2} of {most:.2}: {look:?}");
-        assert!(found <= most, "{found:.2} of {most:.2}: {look:?}");
+        println!("{found:.2} of {most:.2}: {style:?}");
+        assert!(found <= most, "{found:.2} of {most:.2}: {style:?}");
     }
 }
 
@@ -401,7 +405,7 @@ fn damaged_photos_come_nearer_to_the_truth_than_what_networks_make_of_them() {
         for quality in [60, 40] {
             let damaged = encode(&truth, Format::Jpeg, Some(quality));
             let away = |model: Option<&str>| {
-                let result = enlarge_by(model, &damaged, Look::default(), Size::Factor(FACTOR), None);
+                let result = enlarge_by(model, &damaged, Style::default(), Size::Factor(FACTOR), None);
                 distance(&resize(&result, CROP, CROP, Kernel::CatmullRom).expect("room"), &truth)
             };
             let (with, without) = (away(None), away(Some("x4plus+animevideo-v3@0.3")));

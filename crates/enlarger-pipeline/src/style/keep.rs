@@ -39,9 +39,9 @@ pub(super) fn back_project(
 /// Share of a square's surroundings below which what they lack counts less and less: nothing there is to be seen.
 const LEAST_WEIGHT: f32 = 1e-4;
 
-/// See [`Filter::Lock`](super::Filter::Lock). Works on both reduced to squares of half the radius, so that it takes little
+/// See [`Filter::ColourCorrection`](super::Filter::ColourCorrection). Works on both reduced to squares of half the radius, so that it takes little
 /// time and memory.
-pub(super) fn lock(picture: &mut Picture, source: &Picture, radius: f32) {
+pub(super) fn correct_colour(picture: &mut Picture, source: &Picture, radius: f32) {
     let cell = (0.5 * radius).max(1.0);
     let side = |length: u32| (length as f32 / cell).round().max(1.0) as u32;
     let (width, height) = (side(source.width), side(source.height));

@@ -19,7 +19,7 @@ const MAP_WHITE: f64 = 0.25;
 
 /// How far a result departs from its source.
 #[derive(Debug, Clone, Serialize)]
-pub struct Invention {
+pub struct Difference {
     /// Mean absolute difference of encoded values over all colour channels, as a share of white, 0..=1. Pixels count by
     /// their alpha, so that what is fully transparent counts nothing.
     pub share: f64,
@@ -29,7 +29,7 @@ pub struct Invention {
     pub map: Picture,
 }
 
-impl Invention {
+impl Difference {
     /// Compares a result with `crop` of the picture that it was made of, or with all of it. Works in rows: besides the
     /// map it holds some rows of the result for each thread.
     pub fn of(result: &Picture, source: &Picture, crop: Option<Crop>) -> Self {

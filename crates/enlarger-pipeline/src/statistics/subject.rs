@@ -1,4 +1,4 @@
-//! What some looks treat in a manner of its own: faces, grain, whole pixels. Nobody else pays for finding it.
+//! What some styles treat in a manner of its own: faces, grain, whole pixels. Nobody else pays for finding it.
 
 use enlarger_image::Picture;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::{faces, request::Crop};
 
 use super::{grain, pixels};
 
-/// What was found of what a look asked for.
+/// What was found of what a style asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subject {
@@ -27,7 +27,7 @@ fn is_zero(value: &f32) -> bool {
     *value == 0.0
 }
 
-/// What a look asks for.
+/// What a style asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub faces: bool,

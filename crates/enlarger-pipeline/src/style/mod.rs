@@ -1,4 +1,4 @@
-//! Filters that give a result its look. Each is plain numbers in a [`Plan`](crate::Plan), deterministic, linear in
+//! Filters that give a result its style. Each is plain numbers in a [`Plan`](crate::Plan), deterministic, linear in
 //! pixels, and works in bands of rows.
 //!
 //! All but those that compare with the source change luminance only, by adding the same to red, green and blue, so that
@@ -63,7 +63,8 @@ pub enum Filter {
         radius: f32,
     },
     /// Takes slow differences from the source out, so that colour does not drift: networks shift means by up to 5/255.
-    Lock {
+    #[serde(rename = "lock")]
+    ColourCorrection {
         /// Standard deviation of what counts as slow, in pixels of the source.
         radius: f32,
     },
@@ -163,7 +164,7 @@ pub enum Filter {
 impl Filter {
     /// Whether it works at the depth that the picture has: slow changes and copied colours need no finer steps. The others get 16 bits.
     pub(crate) fn keeps_depth(&self) -> bool {
-        matches!(self, Self::Lock { .. } | Self::Settle | Self::Grey)
+        matches!(self, Self::ColourCorrection { .. } | Self::Settle | Self::Grey)
     }
 
     /// Whether it makes a result show its source, pixel by pixel, when that is reduced again: colours then stay as well.
@@ -206,7 +207,7 @@ impl Filter {
             Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
             Self::Follow { radius, strength } => follow::follow(picture, source, radius, strength)?,
             Self::Recolour { radius } => recolour::recolour(picture, source, radius),
-            Self::Lock { radius } => keep::lock(picture, source, radius),
+            Self::ColourCorrection { radius } => keep::correct_colour(picture, source, radius),
             Self::Settle => settle::settle(picture, seen),
             Self::Grey => grey::grey(picture),
             Self::Bound { over } => bound::bound(picture, source, over),

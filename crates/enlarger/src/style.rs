@@ -4,13 +4,13 @@ use clap::{
     Arg, ArgMatches, Args, Command, FromArgMatches,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
-use enlarger_pipeline::{Creative, Engine, Flavor, Knob, Knobs, Look, OptimizedFor, Precision};
+use enlarger_pipeline::{Creative, Engine, Flavor, Knob, Knobs, OptimizedFor, Precision, Style};
 
 use crate::{machine::whole, printer::Hinted};
 
 /// The creative flags, or those of precision; not both.
 #[derive(Debug, Args)]
-pub struct LookArgs {
+pub struct StyleArgs {
     #[command(flatten)]
     creative: CreativeArgs,
     #[command(flatten)]
@@ -45,12 +45,12 @@ struct PrecisionArgs {
     flavor: Option<Flavor>,
 }
 
-impl LookArgs {
+impl StyleArgs {
     /// What a request says of it.
     ///
     /// # Errors
     /// If flags of both families are given; it ends the program with code 2.
-    pub fn look(&self) -> anyhow::Result<Look> {
+    pub fn style(&self) -> anyhow::Result<Style> {
         let Self { creative, precision } = self;
         match (creative.given(), precision.given()) {
             (Some(inventing), Some(faithful)) => Err(Hinted::usage(
@@ -60,9 +60,9 @@ impl LookArgs {
                 "leave out one of them; `enlarger upscale --help` tells which flags go together",
             )),
             (None, Some(_)) => {
-                Ok(Look::Precision(Precision { flavor: precision.flavor, ..precision.knobs.settings() }))
+                Ok(Style::Precision(Precision { flavor: precision.flavor, ..precision.knobs.settings() }))
             }
-            (_, None) => Ok(Look::Creative(Creative {
+            (_, None) => Ok(Style::Creative(Creative {
                 engine: creative.engine.unwrap_or_default(),
                 optimized_for: creative.optimized_for.unwrap_or_default(),
                 prompt: creative.prompt.clone(),
