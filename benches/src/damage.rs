@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use enlarger_image::{EncodeOptions, Format, Limits, Picture, Samples};
-use enlarger_pipeline::{Condition, Crop, Kernel, resize};
+use enlarger_pipeline::{Condition, Crop, Resampling, resize};
 
 use crate::photos::{cut, rgb8};
 
@@ -130,7 +130,7 @@ impl Damage {
             Self::Rescaled(quality) => {
                 let saved = saved(picture, Format::Jpeg, quality)?;
                 let side = |length: u32| (f64::from(length) * 0.8).round() as u32;
-                resize(&saved, side(saved.width), side(saved.height), Kernel::CatmullRom)?
+                resize(&saved, side(saved.width), side(saved.height), Resampling::CatmullRom)?
             }
             Self::Twice => {
                 let first = self.without_edge(&saved(picture, Format::Jpeg, 40)?);
@@ -154,8 +154,8 @@ impl Damage {
             }
             Self::Blur(tenths) => blur(picture, f64::from(tenths) / 10.0),
             Self::Enlarged => {
-                let small = resize(picture, picture.width / 2, picture.height / 2, Kernel::Box)?;
-                resize(&small, picture.width, picture.height, Kernel::CatmullRom)?
+                let small = resize(picture, picture.width / 2, picture.height / 2, Resampling::Box)?;
+                resize(&small, picture.width, picture.height, Resampling::CatmullRom)?
             }
         })
     }
@@ -163,7 +163,7 @@ impl Damage {
 
 /// Reduces by a whole factor with an antialiased cubic, as benchmarks of super-resolution do.
 pub fn reduce(picture: &Picture, factor: u32) -> Picture {
-    resize(picture, picture.width / factor, picture.height / factor, Kernel::CatmullRom).expect("there is room")
+    resize(picture, picture.width / factor, picture.height / factor, Resampling::CatmullRom).expect("there is room")
 }
 
 /// As it comes back from a file of this format.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use enlarger_image::{Channels, Limits, Picture, Samples};
-use enlarger_pipeline::{Crop, Kernel, resize, to_depth};
+use enlarger_pipeline::{Crop, Resampling, resize, to_depth};
 
 /// The photos below a folder, sorted by name.
 pub fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -48,7 +48,7 @@ pub fn rgb8(picture: Picture) -> Picture {
 /// The centre of the photo after halving: halving hides the sensor's and the codec's own damage, so that what is
 /// left is sharp to the last pixel.
 pub fn ground_truth(photo: &Picture, width: u32, height: u32) -> Picture {
-    let half = resize(photo, photo.width / 2, photo.height / 2, Kernel::Lanczos3).expect("there is room");
+    let half = resize(photo, photo.width / 2, photo.height / 2, Resampling::Lanczos3).expect("there is room");
     let (w, h) = (width.min(half.width) / 16 * 16, height.min(half.height) / 16 * 16);
     cut(&half, Crop { x: (half.width - w) / 2, y: (half.height - h) / 2, width: w, height: h })
 }

@@ -17,7 +17,7 @@ use enlarger_benches::{
     run::run,
 };
 use enlarger_image::Picture;
-use enlarger_pipeline::{Crop, Enlarger, EnlargerOptions, Kernel, Quality, Request, Size, resize};
+use enlarger_pipeline::{Crop, Enlarger, EnlargerOptions, Quality, Request, Resampling, Size, resize};
 
 struct Arguments {
     photos: PathBuf,
@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
         for (d, damage) in damages.iter().enumerate() {
             let input = damage.apply(&small)?;
             let truth = seen(&whole, *damage, arguments.scale);
-            for (c, kernel) in [Kernel::CatmullRom, Kernel::Lanczos3].into_iter().enumerate() {
+            for (c, kernel) in [Resampling::CatmullRom, Resampling::Lanczos3].into_iter().enumerate() {
                 let classic = resize(&input, truth.width, truth.height, kernel)?;
                 table.entry((d, c)).or_default().push(scores(&truth, &classic)?);
             }
@@ -78,7 +78,7 @@ fn main() -> anyhow::Result<()> {
                 let result = if result.height == truth.height {
                     result
                 } else {
-                    resize(&result, truth.width, truth.height, Kernel::CatmullRom)?
+                    resize(&result, truth.width, truth.height, Resampling::CatmullRom)?
                 };
                 table.entry((d, c + 2)).or_default().push(scores(&truth, &result)?);
             }

@@ -12,7 +12,7 @@ use enlarger_benches::{
     photos::{ground_truth, list, load},
 };
 use enlarger_image::Picture;
-use enlarger_pipeline::{Content, Kernel, Statistics, resize};
+use enlarger_pipeline::{Content, Resampling, Statistics, resize};
 
 fn main() -> anyhow::Result<()> {
     let (mut folders, mut out) = (Vec::new(), None);
@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
     for path in list(photos)? {
         let photo = load(&path)?;
         let height = (f64::from(photo.height) * 720.0 / f64::from(photo.width)).round() as u32;
-        pictures.push((path.clone(), resize(&photo, 720, height, Kernel::Lanczos3)?));
+        pictures.push((path.clone(), resize(&photo, 720, height, Resampling::Lanczos3)?));
         pictures.push((path, ground_truth(&photo, 640, 640)));
     }
     let damages = Damage::ALL.into_iter().filter(|damage| damage.condition().is_some());

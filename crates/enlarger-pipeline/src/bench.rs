@@ -5,7 +5,7 @@ use std::time::Instant;
 use enlarger_models::Catalogue;
 use enlarger_nn::{Device, Network, pool};
 
-use crate::{error::PipelineError, memory, speed::grey};
+use crate::{error::PipelineError, memory, networks::grey};
 
 /// Shorter runs tell of starting, longer ones of nothing new. In pixels, for a side that is chosen here.
 const SIDES: [f64; 2] = [64.0, 512.0];

@@ -1,4 +1,4 @@
-//! Between a [`Picture`]'s interleaved samples and a network's RGB floats, tile by tile.
+//! Between a [`Picture`]'s interleaved samples and a network's RGB floats, part by part.
 
 use std::{ops::Range, sync::Mutex};
 
@@ -130,7 +130,7 @@ impl<'a> Canvas<'a> {
         Self { channels, margin: margin as usize, rows }
     }
 
-    /// A sink for one plane, reducing each tile by 2 if `halve`.
+    /// A sink for one plane, reducing each part by 2 if `halve`.
     pub fn sink(&self, plane: Plane, halve: bool) -> CanvasSink<'_, 'a> {
         CanvasSink { canvas: self, plane, halve, share: 1.0 }
     }

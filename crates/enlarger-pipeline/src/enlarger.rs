@@ -19,10 +19,10 @@ use crate::{
     explain::{Estimate, Explanation},
     extent::Extent,
     memory::{self, Memory},
+    networks::Networks,
     plan::{AlphaWay, Plan, Step, plan, subjects},
     request::{Request, Size},
     run::run,
-    speed::Networks,
     statistics::{Condition, Content, Statistics, Subject},
     watch::{Progress, Stage, Unwatched, Watch},
 };

@@ -12,7 +12,7 @@ use crate::sample::{Sample, from_floats};
 /// A classic resampling kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kernel {
+pub enum Resampling {
     /// The nearest pixel alone.
     Nearest,
     /// Area averaging.
@@ -29,16 +29,16 @@ pub enum Kernel {
 ///
 /// # Errors
 /// [`ImageError::OutOfMemory`] if there is no room for the result.
-pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Kernel) -> Result<Picture, ImageError> {
+pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Resampling) -> Result<Picture, ImageError> {
     resized(picture, width, height, kernel, true)
 }
 
 /// The same, where colour under transparency is like what is near: it stays so.
-pub(crate) fn resample(picture: &Picture, width: u32, height: u32, kernel: Kernel) -> Result<Picture, ImageError> {
+pub(crate) fn resample(picture: &Picture, width: u32, height: u32, kernel: Resampling) -> Result<Picture, ImageError> {
     resized(picture, width, height, kernel, false)
 }
 
-fn resized(picture: &Picture, width: u32, height: u32, kernel: Kernel, weigh: bool) -> Result<Picture, ImageError> {
+fn resized(picture: &Picture, width: u32, height: u32, kernel: Resampling, weigh: bool) -> Result<Picture, ImageError> {
     if (picture.width, picture.height) == (width, height) {
         return copy(picture);
     }
@@ -63,12 +63,12 @@ struct Taps {
 }
 
 /// Those of all pixels of a side of `to`. Kernels of reductions are as wide as what is left out, against aliasing.
-fn taps(from: u32, to: u32, kernel: Kernel) -> Vec<Taps> {
+fn taps(from: u32, to: u32, kernel: Resampling) -> Vec<Taps> {
     let step = f64::from(from) / f64::from(to);
     let stretch = step.max(1.0);
     let reach = kernel.reach() * stretch;
     let of = |i: u32| {
-        if kernel == Kernel::Nearest {
+        if kernel == Resampling::Nearest {
             let nearest = (2 * u64::from(i) + 1) * u64::from(from) / (2 * u64::from(to));
             return Taps { first: nearest as usize, shares: vec![1.0] };
         }
@@ -84,7 +84,7 @@ fn taps(from: u32, to: u32, kernel: Kernel) -> Vec<Taps> {
     (0..to).map(of).collect()
 }
 
-impl Kernel {
+impl Resampling {
     /// Pixels beyond which it is 0.
     fn reach(self) -> f64 {
         match self {
@@ -225,7 +225,8 @@ mod tests {
 
     use super::*;
 
-    const KERNELS: [Kernel; 4] = [Kernel::Box, Kernel::CatmullRom, Kernel::Mitchell, Kernel::Lanczos3];
+    const KERNELS: [Resampling; 4] =
+        [Resampling::Box, Resampling::CatmullRom, Resampling::Mitchell, Resampling::Lanczos3];
 
     fn picture(width: u32, height: u32, channels: Channels, samples: Vec<u8>) -> Picture {
         Picture { width, height, channels, samples: Samples::U8(samples), metadata: Metadata::default() }
@@ -251,11 +252,11 @@ mod tests {
     #[test]
     fn rows_are_as_pillow_makes_them() {
         let row = vec![0, 255, 30, 30, 200, 90, 90, 0];
-        let cases: [(u32, Kernel, &[u8]); 4] = [
-            (4, Kernel::Box, &[128, 30, 145, 45]),
-            (5, Kernel::CatmullRom, &[108, 89, 108, 117, 33]),
-            (16, Kernel::CatmullRom, &[0, 53, 214, 227, 82, 10, 13, 67, 173, 190, 116, 84, 94, 70, 17, 0]),
-            (12, Kernel::Lanczos3, &[0, 137, 253, 73, 0, 62, 188, 162, 81, 95, 43, 0]),
+        let cases: [(u32, Resampling, &[u8]); 4] = [
+            (4, Resampling::Box, &[128, 30, 145, 45]),
+            (5, Resampling::CatmullRom, &[108, 89, 108, 117, 33]),
+            (16, Resampling::CatmullRom, &[0, 53, 214, 227, 82, 10, 13, 67, 173, 190, 116, 84, 94, 70, 17, 0]),
+            (12, Resampling::Lanczos3, &[0, 137, 253, 73, 0, 62, 188, 162, 81, 95, 43, 0]),
         ];
         for (width, kernel, expected) in cases {
             let result = bytes_of(resize(&picture(8, 1, Channels::Gray, row.clone()), width, 1, kernel).expect("room"));
@@ -267,7 +268,7 @@ mod tests {
     #[test]
     fn transparent_colours_do_not_bleed_unless_they_are_to() {
         let two = picture(2, 1, Channels::Rgba, vec![255, 0, 0, 255, 0, 255, 0, 0]);
-        assert_eq!(bytes_of(resize(&two, 1, 1, Kernel::Box).expect("room")), [255, 0, 0, 128]);
-        assert_eq!(bytes_of(resample(&two, 1, 1, Kernel::Box).expect("room")), [128, 128, 0, 128]);
+        assert_eq!(bytes_of(resize(&two, 1, 1, Resampling::Box).expect("room")), [255, 0, 0, 128]);
+        assert_eq!(bytes_of(resample(&two, 1, 1, Resampling::Box).expect("room")), [128, 128, 0, 128]);
     }
 }

@@ -16,11 +16,11 @@ use crate::{
     error::PipelineError,
     extent::MARGIN,
     memory,
+    networks::{Costs, Networks},
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
-    resize::Kernel,
+    resize::Resampling,
     resize::{blank, copy, resample, to_depth},
-    speed::{Costs, Networks},
     style::Filter,
     watch::{Progress, Stage, Watch},
 };
@@ -150,7 +150,7 @@ impl Pass<'_> {
                     settle_alpha(&mut picture, from, factor);
                 }
                 AlphaWay::Cubic => {
-                    let alpha = resample(&alpha_of(from)?, width, height, Kernel::CatmullRom)?;
+                    let alpha = resample(&alpha_of(from)?, width, height, Resampling::CatmullRom)?;
                     put_alpha(&mut picture, &to_depth(alpha, bits)?);
                 }
                 // Whole pixels meet no network.

@@ -35,7 +35,7 @@ pub struct Progress {
 
 /// The observer of a job. Called from worker threads.
 pub trait Watch: Sync {
-    /// Something moved. Called some twenty times per tile and at each change of stage.
+    /// Something moved. Called some twenty times per strip and at each change of stage.
     fn progress(&self, progress: &Progress) {
         let _ = progress;
     }

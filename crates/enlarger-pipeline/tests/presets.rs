@@ -4,8 +4,8 @@ use std::{io::Cursor, path::Path, sync::LazyLock};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{
-    AlphaWay, Creative, Crop, Engine, Enlarger, EnlargerOptions, Kernel, OptimizedFor, Output, Plan, Precision,
-    Quality, Request, Size, Statistics, Style, Unwatched, resize,
+    AlphaWay, Creative, Crop, Engine, Enlarger, EnlargerOptions, OptimizedFor, Output, Plan, Precision, Quality,
+    Request, Resampling, Size, Statistics, Style, Unwatched, resize,
 };
 
 static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
@@ -37,7 +37,7 @@ fn portrait() -> Picture {
 /// Half as large as it is, so that its own compression is gone.
 fn sample(file: &str) -> Picture {
     let sample = read(&format!("../../samples/{file}"));
-    resize(&sample, sample.width / 2, sample.height / 2, Kernel::Box).expect("there is room")
+    resize(&sample, sample.width / 2, sample.height / 2, Resampling::Box).expect("there is room")
 }
 
 fn cut(picture: &Picture, part: Crop) -> Picture {
@@ -153,8 +153,8 @@ fn mean_fine(picture: &Picture, parts: &[Crop], factor: u32) -> f64 {
 #[test]
 fn faces_are_found_where_they_are_and_only_for_who_asks() {
     let picture = portrait();
-    let tiny = resize(&picture, 64, 72, Kernel::Box).expect("there is room");
-    let large = resize(&picture, 800, 900, Kernel::CatmullRom).expect("there is room");
+    let tiny = resize(&picture, 64, 72, Resampling::Box).expect("there is room");
+    let large = resize(&picture, 800, 900, Resampling::CatmullRom).expect("there is room");
     for style in PORTRAITS.map(preset) {
         for (name, picture) in [
             ("as it is", picture.clone()),
@@ -190,7 +190,7 @@ fn faces_are_found_where_they_are_and_only_for_who_asks() {
         );
     }
     let prompt = Style::Creative(Creative { prompt: Some("portrait of a woman".into()), ..Creative::default() });
-    let photo = resize(&picture, 256, 288, Kernel::CatmullRom).expect("there is room");
+    let photo = resize(&picture, 256, 288, Resampling::CatmullRom).expect("there is room");
     let (statistics, plan) = planned(&grainy(&photo, 6.0), &asked(prompt, 2.0));
     assert_eq!(statistics.subject.faces.len(), 1, "a prompt asks as well: {plan}");
 }
@@ -393,7 +393,7 @@ fn pixel_art_gets_larger_by_whole_pixels_with_exactly_its_colours() {
     let whole = cut(&sprite(8), Crop { x: 12, y: 10, width: 48, height: 32 });
     assert!(part.samples == whole.samples);
     // Drawn with soft edges, compressed, or a photograph: the art network's.
-    let smooth = resize(&sprite(16), 96, 80, Kernel::Lanczos3).expect("there is room");
+    let smooth = resize(&sprite(16), 96, 80, Resampling::Lanczos3).expect("there is room");
     for (name, picture) in [("smooth", smooth), ("texture", sample("stream.jpg")), ("JPEG", saved(&render(), 80))] {
         let (statistics, plan) = planned(&picture, &game(2.0));
         assert_eq!((statistics.subject.square, plan.models()[0]), (None, "x4plus-anime-6b"), "{name}");

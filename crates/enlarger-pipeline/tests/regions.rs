@@ -4,8 +4,8 @@ use std::{io::Cursor, path::Path};
 
 use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Ensemble, Kernel, OptimizedFor, Output, Plan,
-    Quality, Request, Size, Statistics, Step, Style, Unwatched, resize,
+    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Ensemble, OptimizedFor, Output, Plan, Quality,
+    Request, Resampling, Size, Statistics, Step, Style, Unwatched, resize,
 };
 
 fn enlarger() -> Enlarger {
@@ -16,7 +16,7 @@ fn enlarger() -> Enlarger {
 fn photo() -> Picture {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/stream.jpg");
     let sample = decode(&std::fs::read(path).expect("the sample is there"));
-    tiled(&resize(&sample, 192, 144, Kernel::Box).expect("there is room"), 2)
+    tiled(&resize(&sample, 192, 144, Resampling::Box).expect("there is room"), 2)
 }
 
 /// As many copies across as down.

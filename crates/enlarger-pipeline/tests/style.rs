@@ -4,8 +4,8 @@ use std::{io::Cursor, path::Path, sync::LazyLock};
 
 use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Creative, Crop, Engine, Enlarger, EnlargerOptions, Flavor, Kernel, OptimizedFor, Output, Precision,
-    Request, Size, Statistics, Style, Unwatched, resize,
+    Condition, Creative, Crop, Engine, Enlarger, EnlargerOptions, Flavor, OptimizedFor, Output, Precision, Request,
+    Resampling, Size, Statistics, Style, Unwatched, resize,
 };
 
 static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
@@ -93,8 +93,8 @@ fn luminance(picture: &Picture) -> Vec<f64> {
 
 /// Root mean square of what is smaller than `side` pixels: the picture less its reduced and enlarged self.
 fn energy_below(picture: &Picture, side: u32) -> f64 {
-    let small = resize(picture, picture.width / side, picture.height / side, Kernel::Box).expect("there is room");
-    let coarse = resize(&small, picture.width, picture.height, Kernel::Mitchell).expect("there is room");
+    let small = resize(picture, picture.width / side, picture.height / side, Resampling::Box).expect("there is room");
+    let coarse = resize(&small, picture.width, picture.height, Resampling::Mitchell).expect("there is room");
     let (fine, coarse) = (luminance(picture), luminance(&coarse));
     (fine.iter().zip(&coarse).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / fine.len() as f64).sqrt()
 }
@@ -130,7 +130,7 @@ fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
                 "creativity" => energy_below(result, 8),
                 "hdr" => energy_below(result, 64),
                 "resemblance" => -distance(
-                    &resize(result, source.width, source.height, Kernel::Box).expect("there is room"),
+                    &resize(result, source.width, source.height, Resampling::Box).expect("there is room"),
                     &source,
                 ),
                 _ => energy_below(result, 2),
@@ -158,7 +158,7 @@ fn damage_is_seen() {
     for file in ["stream.jpg", "friends.jpg"] {
         // Halved, so that the samples' own compression is gone.
         let sample = sample(file);
-        let clean = resize(&sample, sample.width / 2, sample.height / 2, Kernel::Lanczos3).expect("there is room");
+        let clean = resize(&sample, sample.width / 2, sample.height / 2, Resampling::Lanczos3).expect("there is room");
         let jpeg = decode(&encode(&clean, Format::Jpeg, Some(50)));
         let cropped = cut(&jpeg, 3, 5);
         for (picture, expected) in
@@ -247,7 +247,7 @@ fn any_knobs_on_any_picture_give_the_right_size_and_the_same_bytes_again() {
     let photo = decode(&crops()[0].1);
     for round in 0..40 {
         let (width, height) = odd[round % odd.len()];
-        let mut picture = resize(&photo, width, height, Kernel::Box).expect("there is room");
+        let mut picture = resize(&photo, width, height, Resampling::Box).expect("there is room");
         let Samples::U8(samples) = &mut picture.samples else { panic!("the samples have 8 bits") };
         match round / odd.len() % 4 {
             0 => samples.fill(0),
@@ -330,7 +330,7 @@ fn no_knob_preset_or_engine_raises_a_plain_walls_energy_more_than_that_of_foliag
     // What closeness to the source brings back is the wall's own: as much as its pixels have, each repeated.
     // Rounding to 8 bits adds a deviation of 1 / sqrt(12).
     const ROUNDING: f64 = 0.29;
-    let own = wall_and_leaves(&resize(&wall(), 384, 192, Kernel::Box).expect("there is room"))[0];
+    let own = wall_and_leaves(&resize(&wall(), 384, 192, Resampling::Box).expect("there is room"))[0];
     let mut styles: Vec<(String, Style)> = Vec::new();
     for knob in ["creativity", "hdr", "resemblance", "fractality"] {
         styles.extend([-10, 5, 10].map(|value| (format!("{knob} {value}"), creative(knob, value))));
@@ -374,7 +374,7 @@ fn blockiness(picture: &Picture) -> f64 {
 fn no_preset_engine_flavour_or_knob_draws_the_blocks_of_jpeg() {
     let source = cut(&sample("stream.jpg"), 120, 80);
     let bytes = encode(&source, Format::Jpeg, Some(50));
-    let cubic = resize(&decode(&bytes), 2 * CROP, 2 * CROP, Kernel::CatmullRom).expect("there is room");
+    let cubic = resize(&decode(&bytes), 2 * CROP, 2 * CROP, Resampling::CatmullRom).expect("there is room");
     let most = blockiness(&cubic);
     let mut styles: Vec<Style> = Vec::new();
     for &optimized_for in OptimizedFor::ALL {
@@ -406,7 +406,7 @@ fn damaged_photos_come_nearer_to_the_truth_than_what_networks_make_of_them() {
             let damaged = encode(&truth, Format::Jpeg, Some(quality));
             let away = |model: Option<&str>| {
                 let result = enlarge_by(model, &damaged, Style::default(), Size::Factor(FACTOR), None);
-                distance(&resize(&result, CROP, CROP, Kernel::CatmullRom).expect("room"), &truth)
+                distance(&resize(&result, CROP, CROP, Resampling::CatmullRom).expect("room"), &truth)
             };
             let (with, without) = (away(None), away(Some("x4plus+animevideo-v3@0.3")));
             println!("{file} {x},{y} as JPEG {quality}: {with:.4}, the networks alone {without:.4}");

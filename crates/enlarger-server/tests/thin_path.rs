@@ -12,7 +12,7 @@ fn photo() -> Vec<u8> {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/brushes.png");
     let bytes = std::fs::read(sample).expect("the sample is there");
     let picture = enlarger_image::decode(&bytes, &enlarger_image::Limits::default()).expect("a picture").picture;
-    let small = enlarger_pipeline::resize(&picture, 32, 24, enlarger_pipeline::Kernel::Box).expect("there is room");
+    let small = enlarger_pipeline::resize(&picture, 32, 24, enlarger_pipeline::Resampling::Box).expect("there is room");
     let mut out = std::io::Cursor::new(Vec::new());
     enlarger_image::encode(&small, &enlarger_image::EncodeOptions::default(), &mut out).expect("it can be encoded");
     out.into_inner()

@@ -197,7 +197,7 @@ impl File<'_> {
                 Stage::Encode => "writing".into(),
             });
         } else if !self.batch.quiet && p.stage == Stage::Enlarge && p.eta_seconds.is_some() {
-            // A log wants a sign of life, not one line per tile.
+            // A log wants a sign of life, not one line per strip.
             let mut said = self.said.lock().expect("printing does not panic");
             if said.elapsed() >= Duration::from_secs(10) {
                 *said = Instant::now();

@@ -211,7 +211,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
             eprintln!("warning: --file-quality has no effect on {}, which is lossless", format.name());
         }
     }
-    let job = Job {
+    let upscale = Upscale {
         style: args.style.style()?,
         enlarger: Enlarger::new(EnlargerOptions {
             threads: args.machine.threads,
@@ -225,7 +225,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         originals: given.and(&inputs),
         args: &args,
     };
-    job.all(&inputs)
+    upscale.all(&inputs)
 }
 
 fn metadata(args: &UpscaleArgs) -> MetadataPolicy {
@@ -252,7 +252,7 @@ fn check_stdout(target: &Target, args: &UpscaleArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Job<'a> {
+struct Upscale<'a> {
     enlarger: Enlarger,
     output: Output,
     limits: Limits,
@@ -262,7 +262,7 @@ struct Job<'a> {
     args: &'a UpscaleArgs,
 }
 
-impl Job<'_> {
+impl Upscale<'_> {
     fn all(&self, inputs: &Inputs) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let total = inputs.list.len();

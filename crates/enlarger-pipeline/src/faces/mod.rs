@@ -15,7 +15,7 @@ use crate::{
     layers::{Convolution, Map},
     reduce::reduced,
     request::Crop,
-    resize::{Kernel, resize},
+    resize::{Resampling, resize},
     sample::Sample,
 };
 
@@ -122,7 +122,7 @@ fn seen(picture: &Picture, width: u32, height: u32) -> Option<Map> {
     let values = if width <= picture.width && height <= picture.height {
         reduced(picture, width, height)
     } else {
-        match resize(picture, width, height, Kernel::CatmullRom).ok()?.samples {
+        match resize(picture, width, height, Resampling::CatmullRom).ok()?.samples {
             Samples::U8(samples) => samples.iter().map(|s| s.to_float()).collect(),
             Samples::U16(samples) => samples.iter().map(|s| s.to_float()).collect(),
         }

@@ -8,7 +8,7 @@ use crate::{
     error::PipelineError,
     extent::Extent,
     request::{Creative, Crop, Engine, OptimizedFor, Precision, Quality, Request, Size, Style},
-    resize::Kernel,
+    resize::Resampling,
     statistics::{Asked, Condition, Content, Statistics},
     style::{self, Closeness, Filter, Recipe, Seen},
 };
@@ -54,7 +54,7 @@ pub enum Step {
         scale: u32,
         /// The size it starts from.
         from: Extent,
-        /// Whether its result is halved at once, tile by tile, by area averaging.
+        /// Whether its result is halved at once, part by part, by area averaging.
         halve: bool,
         /// Parts that others enlarge, blended into the rest.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -74,7 +74,7 @@ pub enum Step {
         /// The size after it.
         to: Extent,
         /// The kernel.
-        kernel: Kernel,
+        kernel: Resampling,
     },
 }
 
@@ -578,12 +578,12 @@ fn steps(
     let mut steps = Vec::new();
     if let Some(restore) = network.restore {
         steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore), &[]));
-        steps.push(Step::Resample { to: source, kernel: Kernel::CatmullRom });
+        steps.push(Step::Resample { to: source, kernel: Resampling::CatmullRom });
     }
     let style = |(filter, why)| Step::Style { filter, why };
     if let Some((share, why)) = recipe.redraw {
         let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
-        steps.push(Step::Resample { to: half, kernel: Kernel::Mitchell });
+        steps.push(Step::Resample { to: half, kernel: Resampling::Mitchell });
         let halves: Vec<_> =
             patches.iter().map(|(area, choice)| (scaled(*area, source, half), choice.clone())).collect();
         steps.extend(passes(half, source, network, &halves));
@@ -650,14 +650,17 @@ fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Cho
             };
             here = full;
             if enough.width < full.width && enough.height < full.height {
-                steps.push(Step::Resample { to: enough, kernel: Kernel::Mitchell });
+                steps.push(Step::Resample { to: enough, kernel: Resampling::Mitchell });
                 here = enough;
             }
         }
     }
     if here != result {
         let enlarges = here.width < result.width;
-        steps.push(Step::Resample { to: result, kernel: if enlarges { Kernel::Lanczos3 } else { Kernel::Mitchell } });
+        steps.push(Step::Resample {
+            to: result,
+            kernel: if enlarges { Resampling::Lanczos3 } else { Resampling::Mitchell },
+        });
     }
     steps
 }

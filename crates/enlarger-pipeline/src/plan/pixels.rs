@@ -1,6 +1,6 @@
 //! Pixel art gets larger by whole pixels: its edges are its pixels, and its colours a palette.
 
-use crate::{extent::Extent, request::Crop, resize::Kernel, statistics::Statistics};
+use crate::{extent::Extent, request::Crop, resize::Resampling, statistics::Statistics};
 
 use super::{AlphaWay, Plan, Step};
 
@@ -34,11 +34,11 @@ fn steps(source: Extent, result: Extent, square: u32) -> Vec<Step> {
     let resample = |to, kernel| Step::Resample { to, kernel };
     let mut steps = Vec::new();
     if drawn != source {
-        steps.push(resample(drawn, Kernel::Nearest));
+        steps.push(resample(drawn, Resampling::Nearest));
     }
-    steps.push(resample(whole, Kernel::Nearest));
+    steps.push(resample(whole, Resampling::Nearest));
     if whole != result {
-        steps.push(resample(result, Kernel::Box));
+        steps.push(resample(result, Resampling::Box));
     }
     steps
 }

@@ -2,7 +2,7 @@
 
 use enlarger_image::Picture;
 
-use super::band::{change_rows, colours, read_colours};
+use super::slab::{change_rows, colours, read_colours};
 
 /// What a colour may always lie beyond those around it: rounding of what changes slowly.
 const ROUNDING: f32 = 1.0 / 255.0;

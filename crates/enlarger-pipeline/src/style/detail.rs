@@ -3,13 +3,13 @@
 use enlarger_image::Picture;
 use rayon::prelude::*;
 
-use super::{band::add_to_luma, blur};
+use super::{blur, slab::add_to_luma};
 
 /// See [`Filter::Detail`](super::Filter::Detail).
 pub(super) fn gain(picture: &mut Picture, gain: f32, radius: f32, edge: f32) {
-    add_to_luma(picture, blur::reach(radius), |band| {
-        let coarse = blur::gaussian(band.luma, band.width, radius);
-        let pairs = band.inner(band.luma).par_iter().zip(band.inner(&coarse));
+    add_to_luma(picture, blur::reach(radius), |slab| {
+        let coarse = blur::gaussian(slab.luma, slab.width, radius);
+        let pairs = slab.inner(slab.luma).par_iter().zip(slab.inner(&coarse));
         let square = edge * edge;
         // A Lorentzian weight: 1 for texture, falling with the square of the amplitude for edges.
         pairs.map(|(y, c)| (y - c) * gain * square / (square + (y - c) * (y - c))).collect()
@@ -22,13 +22,13 @@ const CORE: f32 = 5.0 / 255.0;
 /// See [`Filter::Sharpen`](super::Filter::Sharpen).
 pub(super) fn sharpen(picture: &mut Picture, amount: f32, radius: f32, overshoot: f32) {
     let near = radius.ceil().max(1.0) as usize;
-    add_to_luma(picture, blur::reach(radius).max(near), |band| {
-        let w = band.width;
-        let coarse = blur::gaussian(band.luma, w, radius);
-        let lowest = extreme(band.luma, w, near, f32::min);
-        let highest = extreme(band.luma, w, near, f32::max);
-        let (y, c) = (band.inner(band.luma), band.inner(&coarse));
-        let (low, high) = (band.inner(&lowest), band.inner(&highest));
+    add_to_luma(picture, blur::reach(radius).max(near), |slab| {
+        let w = slab.width;
+        let coarse = blur::gaussian(slab.luma, w, radius);
+        let lowest = extreme(slab.luma, w, near, f32::min);
+        let highest = extreme(slab.luma, w, near, f32::max);
+        let (y, c) = (slab.inner(slab.luma), slab.inner(&coarse));
+        let (low, high) = (slab.inner(&lowest), slab.inner(&highest));
         (0..y.len())
             .into_par_iter()
             .map(|i| {

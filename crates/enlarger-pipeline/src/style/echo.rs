@@ -5,9 +5,9 @@ use enlarger_image::Picture;
 use rayon::prelude::*;
 
 use super::{
-    band::{Band, invent_in_luma},
     blur,
     noise::bits,
+    slab::{Slab, invent_in_luma},
     texture,
 };
 
@@ -27,24 +27,24 @@ pub(super) fn echo(picture: &mut Picture, gain: f32, octaves: u32, radius: f32, 
     // A pixel at a cell's edge looks (times - 1) half cells further out, plus the random shift.
     let furthest = cell * (0.5 * (times(octaves - 1) - 1.0) + 0.125);
     let reach = texture::strength_reach(radius) + furthest as usize + 2;
-    invent_in_luma(picture, reach, |band| {
-        let strength = texture::strength_around(band, radius);
+    invent_in_luma(picture, reach, |slab| {
+        let strength = texture::strength_around(slab, radius);
         let (fine, coarse) =
-            (blur::gaussian(band.luma, band.width, 0.5 * radius), blur::gaussian(band.luma, band.width, 2.0 * radius));
+            (blur::gaussian(slab.luma, slab.width, 0.5 * radius), blur::gaussian(slab.luma, slab.width, 2.0 * radius));
         // No stronger than the texture it is taken from: an edge beside an even surface is not to be drawn again.
         let detail = fine.par_iter().zip(&coarse).zip(&strength).map(|((f, c), s)| within(f - c, MOST * s));
         let detail: Vec<f32> = detail.collect();
-        let strength = band.inner(&strength);
+        let strength = slab.inner(&strength);
         let mut out = vec![0.0; strength.len()];
-        out.par_chunks_mut(band.width).enumerate().for_each(|(row, line)| {
+        out.par_chunks_mut(slab.width).enumerate().for_each(|(row, line)| {
             for (x, o) in line.iter_mut().enumerate() {
                 let (mut sum, mut share) = (0.0, gain);
                 for octave in 0..octaves {
-                    sum += share * shrunk(band, &detail, x, row, times(octave), cell, seed ^ u64::from(octave) << 32);
+                    sum += share * shrunk(slab, &detail, x, row, times(octave), cell, seed ^ u64::from(octave) << 32);
                     share *= gain.min(0.7);
                 }
                 // Nor stronger than the texture it lies on, and nothing where there is none.
-                *o = within(sum, MOST * (strength[row * band.width + x] - NONE).max(0.0));
+                *o = within(sum, MOST * (strength[row * slab.width + x] - NONE).max(0.0));
             }
         });
         out
@@ -58,8 +58,8 @@ fn within(value: f32, most: f32) -> f32 {
 
 /// The detail around, `times` smaller, at a pixel: four lattices of cells, shifted by half a cell against each other, each
 /// fading out where its cells end, so that no cell shows.
-fn shrunk(band: &Band, detail: &[f32], x: usize, row: usize, times: f32, cell: f32, seed: u64) -> f32 {
-    let (px, py) = (x as f32, (band.y + row) as f32);
+fn shrunk(slab: &Slab, detail: &[f32], x: usize, row: usize, times: f32, cell: f32, seed: u64) -> f32 {
+    let (px, py) = (x as f32, (slab.y + row) as f32);
     let (mut sum, mut squares) = (0.0, 0.0f32);
     for lattice in 0..4u64 {
         let (shift_x, shift_y) = (0.5 * cell * (lattice % 2) as f32, 0.5 * cell * (lattice / 2) as f32);
@@ -74,7 +74,7 @@ fn shrunk(band: &Band, detail: &[f32], x: usize, row: usize, times: f32, cell: f
         let random = bits(seed.wrapping_add(lattice), cx as i64, cy as i64);
         let shift = |bits: u64| cell * ((bits & 0xFF) as f32 * (0.25 / 255.0) - 0.125);
         let sign = if random & (1 << 20) == 0 { 1.0 } else { -1.0 };
-        sum += weight * at(band, detail, mx + sign * dx * times + shift(random), my + dy * times + shift(random >> 8));
+        sum += weight * at(slab, detail, mx + sign * dx * times + shift(random), my + dy * times + shift(random >> 8));
         squares += weight * weight;
     }
     // The four are unrelated: divided by the root of the sum of squares their sum has the deviation of one.
@@ -82,8 +82,8 @@ fn shrunk(band: &Band, detail: &[f32], x: usize, row: usize, times: f32, cell: f
 }
 
 /// Between four pixels, mirrored at the sides; rows stay inside the margins.
-fn at(band: &Band, values: &[f32], x: f32, y: f32) -> f32 {
-    let w = band.width;
+fn at(slab: &Slab, values: &[f32], x: f32, y: f32) -> f32 {
+    let w = slab.width;
     let last = w as f32 - 1.0;
     let x = if last > 0.0 {
         let m = x.rem_euclid(2.0 * last);
@@ -92,7 +92,7 @@ fn at(band: &Band, values: &[f32], x: f32, y: f32) -> f32 {
         0.0
     };
     let rows = values.len() / w;
-    let y = (y - band.y as f32 + band.reach as f32).clamp(0.0, rows as f32 - 1.0);
+    let y = (y - slab.y as f32 + slab.reach as f32).clamp(0.0, rows as f32 - 1.0);
     let (x0, y0) = (x as usize, y as usize);
     let (x1, y1) = ((x0 + 1).min(w - 1), (y0 + 1).min(rows - 1));
     let (fx, fy) = (x - x0 as f32, y - y0 as f32);

@@ -4,14 +4,14 @@ use enlarger_image::{ImageError, Picture};
 use rayon::prelude::*;
 
 use crate::{
-    resize::{Kernel, resample},
+    resize::{Resampling, resample},
     sample::luma,
 };
 
 use super::{
-    band::colours,
     blur,
     keep::{change_by_enlarged, missing_row},
+    slab::colours,
 };
 
 /// Of the Gaussian that hides colour's damage, in those of luminance's: JPEG halves colour, and cameras blur its noise.
@@ -29,7 +29,7 @@ const ROWS: usize = 256;
 /// What the reduced result lacks is blurred, then cored: a difference counts by `d^2 / (d^2 + t^2)`, where `t` is [`STEP`] and the
 /// deviation of all differences, told from their median. Of strong noise too much is left by a narrow blur: it is wider then.
 pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, strength: f32) -> Result<(), ImageError> {
-    let small = resample(picture, source.width, source.height, Kernel::CatmullRom)?;
+    let small = resample(picture, source.width, source.height, Resampling::CatmullRom)?;
     let mut lacking = Lacking::new(source, &small, radius);
     let mut deviations = lacking.deviations();
     let noise = (deviations[0] / STEP - 1.0).clamp(0.0, MOST_NOISE);

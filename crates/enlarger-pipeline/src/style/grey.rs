@@ -2,7 +2,7 @@
 
 use enlarger_image::Picture;
 
-use super::band::{change_rows, colours};
+use super::slab::{change_rows, colours};
 
 /// See [`Filter::Grey`](super::Filter::Grey). The mean, since what networks add is as likely of one colour as of another.
 pub(super) fn grey(picture: &mut Picture) {

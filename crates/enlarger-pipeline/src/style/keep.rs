@@ -6,13 +6,13 @@ use rayon::prelude::*;
 
 use crate::{
     reduce::reduced,
-    resize::{Kernel, resample},
+    resize::{Resampling, resample},
     sample::Sample,
 };
 
 use super::{
-    band::{colours, read_colours},
     blur,
+    slab::{colours, read_colours},
 };
 
 /// See [`Filter::Keep`](super::Filter::Keep).
@@ -29,7 +29,7 @@ pub(super) fn back_project(
     strength: f32,
 ) -> Result<(), ImageError> {
     for _ in 0..rounds {
-        let small = resample(picture, source.width, source.height, Kernel::CatmullRom)?;
+        let small = resample(picture, source.width, source.height, Resampling::CatmullRom)?;
         let row = |y: usize| missing_row(source, &small, y);
         change_by_enlarged(picture, source.width, source.height, row, |colour, missing| colour + strength * missing);
     }
@@ -100,7 +100,7 @@ pub(super) fn missing_row(wanted: &Picture, have: &Picture, y: usize) -> Vec<f32
     missing
 }
 
-/// Changes each colour of a picture by that of a smaller one, enlarged to its size by a cubic (Catmull-Rom), in bands of
+/// Changes each colour of a picture by that of a smaller one, enlarged to its size by a cubic (Catmull-Rom), in slabs of
 /// rows. `row` gives a row of the smaller one's colours; `change` gets a colour, and the smaller one's in the same place.
 pub(super) fn change_by_enlarged(
     picture: &mut Picture,
@@ -114,9 +114,9 @@ pub(super) fn change_by_enlarged(
     let lines = taps(height, picture.height);
     let line = columns.len() * n;
     let rows = ((2 << 20) / columns.len().max(1)).max(1);
-    for (index, band) in lines.chunks(rows).enumerate() {
-        let first = band.iter().flat_map(|t| t.at).min().unwrap_or(0);
-        let last = band.iter().flat_map(|t| t.at).max().unwrap_or(0);
+    for (index, slab) in lines.chunks(rows).enumerate() {
+        let first = slab.iter().flat_map(|t| t.at).min().unwrap_or(0);
+        let last = slab.iter().flat_map(|t| t.at).max().unwrap_or(0);
         let wide: Vec<Vec<f32>> = (first..=last)
             .into_par_iter()
             .map(|y| {
@@ -130,10 +130,10 @@ pub(super) fn change_by_enlarged(
                 wide
             })
             .collect();
-        let range = index * rows * line..(index * rows + band.len()) * line;
+        let range = index * rows * line..(index * rows + slab.len()) * line;
         match &mut picture.samples {
-            Samples::U8(s) => change_rows(&mut s[range], [n, colours], band, &wide, first, &change),
-            Samples::U16(s) => change_rows(&mut s[range], [n, colours], band, &wide, first, &change),
+            Samples::U8(s) => change_rows(&mut s[range], [n, colours], slab, &wide, first, &change),
+            Samples::U16(s) => change_rows(&mut s[range], [n, colours], slab, &wide, first, &change),
         }
     }
 }

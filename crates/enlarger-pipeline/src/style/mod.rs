@@ -1,10 +1,9 @@
 //! Filters that give a result its style. Each is plain numbers in a [`Plan`](crate::Plan), deterministic, linear in
-//! pixels, and works in bands of rows.
+//! pixels, and works in slabs of rows.
 //!
 //! All but those that compare with the source change luminance only, by adding the same to red, green and blue, so that
 //! hue stays. Lengths are in pixels of the picture that the filter gets.
 
-mod band;
 mod blur;
 mod bound;
 mod detail;
@@ -20,6 +19,7 @@ mod recipe;
 mod recolour;
 mod settle;
 mod skin;
+mod slab;
 mod texture;
 mod tone;
 

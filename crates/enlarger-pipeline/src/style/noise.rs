@@ -1,4 +1,4 @@
-//! Random fields that depend on a seed and a pixel's place alone: the same for any bands and threads.
+//! Random fields that depend on a seed and a pixel's place alone: the same for any slabs and threads.
 
 use rayon::prelude::*;
 

@@ -8,7 +8,7 @@ use crate::{
 /// Which network enlarges what: `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans, the second
 /// enlarges).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Networks {
+pub(crate) struct ByCondition {
     /// Pictures without visible damage.
     clean: &'static str,
     /// Those, if they become at most twice as large and nothing is to be invented.
@@ -34,7 +34,7 @@ struct Fast {
     otherwise: &'static str,
 }
 
-impl Networks {
+impl ByCondition {
     /// The same for all, but for the small ones.
     const fn one(name: &'static str) -> Self {
         Self { clean: name, twice: name, damaged: name, soft: name, restored: name, fast: FAST }
@@ -67,7 +67,7 @@ pub(crate) struct Preset {
     /// What it is for.
     pub of: OptimizedFor,
     /// Its networks.
-    pub networks: Networks,
+    pub networks: ByCondition,
     /// Gain of the finest detail, whatever the knobs say.
     pub crisp: f32,
     /// Local contrast, whatever the knobs say.
@@ -104,7 +104,7 @@ pub(super) const TWICE: &str = "photo-2x";
 const FAST: Fast = Fast { twice: SMALL, clean: SMALL, otherwise: SMALL };
 /// A network with a share of the small one: what only one of the two invents is weaker, what both see
 /// stays. Closer to the truth than any one network on every kind of input (docs/quality.md), for a thirtieth more time.
-const PHOTO: Networks = Networks {
+const PHOTO: ByCondition = ByCondition {
     clean: "realsr-df2k+animevideo-v3@0.3",
     twice: TWICE,
     damaged: "x4plus+animevideo-v3@0.3",
@@ -113,12 +113,12 @@ const PHOTO: Networks = Networks {
     fast: Fast { twice: TWICE, ..FAST },
 };
 /// Whatever has texture keeps it.
-const CRISP: Networks = Networks { damaged: RESTORED, soft: RESTORED, ..PHOTO };
+const CRISP: ByCondition = ByCondition { damaged: RESTORED, soft: RESTORED, ..PHOTO };
 /// Exact edges: renders have neither grain nor stray hairs.
-const RENDER: Networks = Networks { clean: DF2K, twice: DF2K, ..PHOTO };
+const RENDER: ByCondition = ByCondition { clean: DF2K, twice: DF2K, ..PHOTO };
 /// Foliage, rock and fur: as much texture as there is.
-const NATURE: Networks = Networks { clean: DF2K, ..CRISP };
-const ART: Networks = Networks::one("x4plus-anime-6b");
+const NATURE: ByCondition = ByCondition { clean: DF2K, ..CRISP };
+const ART: ByCondition = ByCondition::one("x4plus-anime-6b");
 
 /// Whether a network makes texture of noise. The others take noise away.
 pub(super) fn makes_texture(network: &str) -> bool {
@@ -289,9 +289,9 @@ pub(crate) struct EngineRow {
     /// Which one.
     pub engine: Engine,
     /// Networks for photos; `None` leaves the choice to the preset.
-    photo: Option<Networks>,
+    photo: Option<ByCondition>,
     /// Networks for flat art.
-    art: Networks,
+    art: ByCondition,
     /// Gain of the finest detail.
     pub crisp: f32,
     /// Loss of what is weak and fine, 0..=1.
@@ -302,8 +302,8 @@ pub(crate) struct EngineRow {
     pub grain: bool,
 }
 
-const SHARPY: Networks = Networks { clean: DF2K, twice: DF2K, ..CRISP };
-const SPARKLE: Networks = Networks { clean: MIDDLE, twice: MIDDLE, ..CRISP };
+const SHARPY: ByCondition = ByCondition { clean: DF2K, twice: DF2K, ..CRISP };
+const SPARKLE: ByCondition = ByCondition { clean: MIDDLE, twice: MIDDLE, ..CRISP };
 
 const ENGINES: [EngineRow; 4] = {
     let plain = EngineRow {
@@ -317,7 +317,7 @@ const ENGINES: [EngineRow; 4] = {
     };
     [
         plain,
-        EngineRow { engine: Engine::MagnificIllusio, photo: Some(Networks::one(X4PLUS)), smooth: 0.6, ..plain },
+        EngineRow { engine: Engine::MagnificIllusio, photo: Some(ByCondition::one(X4PLUS)), smooth: 0.6, ..plain },
         EngineRow {
             engine: Engine::MagnificSharpy,
             photo: Some(SHARPY),
@@ -329,7 +329,7 @@ const ENGINES: [EngineRow; 4] = {
         EngineRow {
             engine: Engine::MagnificSparkle,
             photo: Some(SPARKLE),
-            art: Networks::one(X4PLUS),
+            art: ByCondition::one(X4PLUS),
             contrast: 0.3,
             ..plain
         },
@@ -363,7 +363,7 @@ pub(crate) fn invents(style: &Style) -> bool {
 }
 
 /// What a style enlarges a picture by.
-pub(crate) fn networks(style: &Style, content: Content) -> Networks {
+pub(crate) fn networks(style: &Style, content: Content) -> ByCondition {
     match style {
         Style::Creative(Creative { engine: chosen, optimized_for, .. }) => {
             let photo = engine(*chosen).photo.unwrap_or(preset(*optimized_for).networks);
@@ -376,7 +376,7 @@ pub(crate) fn networks(style: &Style, content: Content) -> Networks {
         Style::Precision(knobs) => match (knobs.flavor, content) {
             (Some(Flavor::Sublime), _) | (None, Content::Art) => ART,
             (Some(Flavor::Photo), _) => SHARPY,
-            (Some(Flavor::PhotoDenoiser), _) => Networks::one(X4PLUS),
+            (Some(Flavor::PhotoDenoiser), _) => ByCondition::one(X4PLUS),
             (None, Content::Photo) => PHOTO,
         },
     }

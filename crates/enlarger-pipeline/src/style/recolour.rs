@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::{reduce::reduced, sample::Sample};
 
-use super::{band::colours, blur};
+use super::{blur, slab::colours};
 
 /// Variance of colour below which a window says little of how colours belong together, as squared shares of white.
 const LEAST_VARIANCE: f32 = 1e-3;

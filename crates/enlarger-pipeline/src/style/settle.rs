@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::{canvas::View, sample::Sample};
 
-use super::band::{colours, read_colours};
+use super::slab::{colours, read_colours};
 
 /// Rows of the source that are worked on at once.
 const ROWS: usize = 128;
@@ -58,20 +58,20 @@ fn settle_samples<T: Sample>(
     [n, colours]: [usize; 2],
 ) {
     let line = columns.last().map_or(0, |last| last.end) * n;
-    let mut bands = Vec::new();
+    let mut slabs = Vec::new();
     for (index, rows) in rows.chunks(ROWS).enumerate() {
         let height = rows.last().map_or(0, |last| last.end) - rows[0].start;
-        let (band, rest) = samples.split_at_mut(height * line);
+        let (slab, rest) = samples.split_at_mut(height * line);
         samples = rest;
-        bands.push((index * ROWS, rows, band));
+        slabs.push((index * ROWS, rows, slab));
     }
-    bands.into_par_iter().for_each(|(top, rows, band)| {
+    slabs.into_par_iter().for_each(|(top, rows, slab)| {
         let top = source.part.y as usize + top;
         let Some(area) = Area::of(source.picture, top, rows.len(), colours) else { return };
         for (y, lines) in rows.iter().enumerate() {
             let limits = area.limits(y + HALO, source.part.x as usize, columns.len());
             let lines = (lines.start - rows[0].start) * line..(lines.end - rows[0].start) * line;
-            for samples in band[lines].chunks_exact_mut(line) {
+            for samples in slab[lines].chunks_exact_mut(line) {
                 for (x, limits) in &limits {
                     let pixels = &mut samples[columns[*x].start * n..columns[*x].end * n];
                     pixels.chunks_exact_mut(n).for_each(|pixel| limits.apply(&mut pixel[..colours]));
@@ -244,7 +244,7 @@ mod tests {
     use enlarger_image::{Channels, Limits, Metadata};
 
     use super::*;
-    use crate::resize::{Kernel, resize};
+    use crate::resize::{Resampling, resize};
 
     fn grey(width: u32, height: u32, value: impl Fn(u32, u32) -> u8) -> Picture {
         let samples = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| value(x, y)).collect();
@@ -259,7 +259,7 @@ mod tests {
 
     /// The source enlarged by a cubic, before and behind the filter.
     fn settled(source: &Picture, width: u32, height: u32) -> (Samples, Samples) {
-        let mut picture = resize(source, width, height, Kernel::Lanczos3).expect("there is room");
+        let mut picture = resize(source, width, height, Resampling::Lanczos3).expect("there is room");
         let before = picture.samples.clone();
         settle(&mut picture, View::of(source));
         (before, picture.samples)
@@ -279,8 +279,8 @@ mod tests {
     #[test]
     fn blocks_of_jpeg_and_banded_skies_are_left_to_the_network() {
         let blocks = grey(64, 64, |x, y| (100 + x / 8 * 3 + y / 8 * 10) as u8);
-        let bands = grey(64, 64, |_, y| (100 + y / 5) as u8);
-        for source in [blocks, bands] {
+        let steps = grey(64, 64, |_, y| (100 + y / 5) as u8);
+        for source in [blocks, steps] {
             let (before, behind) = settled(&source, 128, 192);
             assert!(before == behind);
         }

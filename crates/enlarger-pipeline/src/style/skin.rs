@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    band::{Band, add_to_luma},
     blur,
+    slab::{Slab, add_to_luma},
 };
 use crate::{extent::Extent, request::Crop};
 
@@ -81,23 +81,23 @@ pub(super) fn skin(picture: &mut Picture, faces: &[Face], skin: f32, features: f
         let y = (row as f32 + 0.5) / height;
         faces.iter().filter(move |face| (face.around()[1]..face.around()[3]).contains(&y)).map(move |face| (face, y))
     };
-    add_to_luma(picture, reach, |band: &Band| {
-        let mut out = vec![0.0; band.rows * band.width];
-        if (band.y..band.y + band.rows).all(|row| faces_at(row).next().is_none()) {
+    add_to_luma(picture, reach, |slab: &Slab| {
+        let mut out = vec![0.0; slab.rows * slab.width];
+        if (slab.y..slab.y + slab.rows).all(|row| faces_at(row).next().is_none()) {
             return out;
         }
-        let coarse = blur::gaussian(band.luma, band.width, radius);
-        let detail: Vec<f32> = band.luma.par_iter().zip(&coarse).map(|(y, c)| y - c).collect();
+        let coarse = blur::gaussian(slab.luma, slab.width, radius);
+        let detail: Vec<f32> = slab.luma.par_iter().zip(&coarse).map(|(y, c)| y - c).collect();
         let squares: Vec<f32> = detail.par_iter().map(|d| d * d).collect();
         // Twice, so that the window's own square does not show.
-        let energy = blur::mean(&blur::mean(&squares, band.width, window), band.width, window);
-        let (detail, energy) = (band.inner(&detail), band.inner(&energy));
-        out.par_chunks_mut(band.width).enumerate().for_each(|(row, line)| {
-            for (face, y) in faces_at(band.y + row) {
+        let energy = blur::mean(&blur::mean(&squares, slab.width, window), slab.width, window);
+        let (detail, energy) = (slab.inner(&detail), slab.inner(&energy));
+        out.par_chunks_mut(slab.width).enumerate().for_each(|(row, line)| {
+            for (face, y) in faces_at(slab.y + row) {
                 for (x, o) in line.iter_mut().enumerate() {
                     let held = face.holds((x as f32 + 0.5) / width, y);
                     if held > 0.0 {
-                        let (d, e) = (detail[row * band.width + x], energy[row * band.width + x]);
+                        let (d, e) = (detail[row * slab.width + x], energy[row * slab.width + x]);
                         let smooth = FEATURE * FEATURE / (FEATURE * FEATURE + e);
                         let strong = (1.0 - smooth) * EDGE * EDGE / (EDGE * EDGE + d * d);
                         let change = held * d * (skin * smooth + features * strong);

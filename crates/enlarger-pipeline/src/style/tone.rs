@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use crate::sample::read_luma;
 
 use super::{
-    band::{add_to_luma, change_rows},
     blur,
+    slab::{add_to_luma, change_rows},
 };
 
 /// Most pixels of the reduced picture: what bounds this filter's memory.
@@ -25,12 +25,12 @@ pub(super) fn tone(picture: &mut Picture, fine: f32, broad: f32, radius: f32) {
     let window = |r: f32| ((r / reduction as f32).round() as usize).max(1);
     let bases =
         [(fine, reduced.guide(window(radius), EDGES[0])), (broad, reduced.guide(window(4.0 * radius), EDGES[1]))];
-    add_to_luma(picture, 0, |band| {
-        let mut out = vec![0.0; band.luma.len()];
-        out.par_chunks_mut(band.width).zip(band.luma.par_chunks(band.width)).enumerate().for_each(
+    add_to_luma(picture, 0, |slab| {
+        let mut out = vec![0.0; slab.luma.len()];
+        out.par_chunks_mut(slab.width).zip(slab.luma.par_chunks(slab.width)).enumerate().for_each(
             |(row, (out, luma))| {
                 for (gain, guide) in &bases {
-                    let line = guide.row(band.y + row, reduction);
+                    let line = guide.row(slab.y + row, reduction);
                     for (x, (o, y)) in out.iter_mut().zip(luma).enumerate() {
                         let (a, b) = line.at(x, reduction);
                         *o += gain * (y - (a * y + b));

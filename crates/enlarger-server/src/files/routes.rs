@@ -10,7 +10,7 @@ use axum::{
 };
 use enlarger_blobs::{Key, Right};
 use enlarger_image::{EncodeOptions, Format, MetadataPolicy};
-use enlarger_pipeline::{Kernel, Size, resize};
+use enlarger_pipeline::{Resampling, Size, resize};
 use enlarger_service::{files::Files, intake::Intake, job::Job, reads::Reads, signed::BadAddress, urls::Urls};
 use enlarger_tasks::{Objects, Queue, Scope};
 use serde::Deserialize;
@@ -240,7 +240,7 @@ async fn make_thumb(reader: &Reader, task: Uuid) -> ApiResult<()> {
         let picture = enlarger_image::decode(&bytes, &limits).map_err(|error| ApiError::picture(&error))?.picture;
         let shrink = f64::from(THUMB_SIDE) / f64::from(picture.width.max(picture.height));
         let side = |pixels: u32| ((f64::from(pixels) * shrink.min(1.0)).round() as u32).max(1);
-        let small = resize(&picture, side(picture.width), side(picture.height), Kernel::Box)
+        let small = resize(&picture, side(picture.width), side(picture.height), Resampling::Box)
             .map_err(|error| ApiError::picture(&error))?;
         // Transparency is shown as such.
         let format = if small.channels.has_alpha() { Format::Png } else { Format::Jpeg };

@@ -8,7 +8,7 @@ use axum::{
 };
 use enlarger_blobs::Key;
 use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
-use enlarger_pipeline::{Kernel, resize};
+use enlarger_pipeline::{Resampling, resize};
 use enlarger_service::files::Files;
 
 use crate::http::{ApiError, ApiResult, Turns, blocking};
@@ -53,7 +53,7 @@ fn make(bytes: &[u8], limits: &Limits) -> ApiResult<(Vec<u8>, u32, u32)> {
     let shrink = (VIEW_PIXELS as f64 / (f64::from(width) * f64::from(height))).sqrt().min(1.0);
     let side = |pixels: u32| ((f64::from(pixels) * shrink).floor() as u32).max(1);
     let shown = match shrink < 1.0 {
-        true => resize(&picture, side(width), side(height), Kernel::Box).map_err(bad)?,
+        true => resize(&picture, side(width), side(height), Resampling::Box).map_err(bad)?,
         false => picture,
     };
     let mut png = Cursor::new(Vec::new());

@@ -30,19 +30,19 @@ pub(super) struct Tx<'c> {
 pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Tells the caller how it ended, after the commit.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, (bool, Answer)> + Send>;
+type Write = Box<dyn for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, (bool, Answer)> + Send>;
 
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    writes: mpsc::Sender<Write>,
 }
 
 impl Writer {
     /// Takes over an open connection; `options` are to open it again after it broke.
     pub fn start(conn: SqliteConnection, options: SqliteConnectOptions, changes: broadcast::Sender<Change>) -> Self {
-        let (jobs, queue) = mpsc::channel(BACKLOG);
+        let (writes, queue) = mpsc::channel(BACKLOG);
         tokio::spawn(run(conn, options, queue, changes));
-        Writer { jobs }
+        Writer { writes }
     }
 
     /// Runs `write` in a transaction and returns when it is on disk. An error rolls back this write alone.
@@ -52,7 +52,7 @@ impl Writer {
         F: for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |tx| {
+        let queued: Write = Box::new(move |tx| {
             let writing = write(tx);
             Box::pin(async move {
                 let outcome = writing.await;
@@ -65,7 +65,7 @@ impl Writer {
             })
         });
         let dropped = || StoreError::Unavailable("the write was not carried out".to_owned());
-        self.jobs.send(job).await.map_err(|_| dropped())?;
+        self.writes.send(queued).await.map_err(|_| dropped())?;
         answered.await.map_err(|_| dropped())?
     }
 }
@@ -73,20 +73,20 @@ impl Writer {
 async fn run(
     conn: SqliteConnection,
     options: SqliteConnectOptions,
-    mut queue: mpsc::Receiver<Job>,
+    mut queue: mpsc::Receiver<Write>,
     changes: broadcast::Sender<Change>,
 ) {
     let mut open = Some(conn);
-    let mut jobs = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut jobs, BATCH).await > 0 {
-        let mut answers = Vec::with_capacity(jobs.len());
+    let mut writes = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut writes, BATCH).await > 0 {
+        let mut answers = Vec::with_capacity(writes.len());
         let mut news = Vec::new();
         let committed = match connection(&mut open, &options).await {
-            Ok(conn) => commit(conn, &mut jobs, &mut answers, &mut news).await,
+            Ok(conn) => commit(conn, &mut writes, &mut answers, &mut news).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &committed {
-            tracing::warn!(%error, "task database: {} writes rolled back", answers.len() + jobs.len());
+            tracing::warn!(%error, "task database: {} writes rolled back", answers.len() + writes.len());
             // A connection that could not commit may be in any state; the next batch starts with a fresh one.
             open = None;
         }
@@ -98,7 +98,7 @@ async fn run(
                 Some(why) => Err(StoreError::Unavailable(why.clone())),
             });
         }
-        jobs.clear();
+        writes.clear();
         if error.is_none() {
             for change in news {
                 // Nobody listens: fine.
@@ -123,16 +123,16 @@ async fn connection<'a>(
 
 async fn commit(
     conn: &mut SqliteConnection,
-    jobs: &mut Vec<Job>,
+    writes: &mut Vec<Write>,
     answers: &mut Vec<Answer>,
     news: &mut Vec<Change>,
 ) -> Result<(), sqlx::Error> {
     // IMMEDIATE: take the write lock (waiting for other processes) before reading what the decision rests on.
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
-    for job in jobs.drain(..) {
+    for queued in writes.drain(..) {
         let mut savepoint = transaction.begin().await?;
         let mut tx = Tx { conn: &mut savepoint, changes: Vec::new() };
-        let (keep, answer) = job(&mut tx).await;
+        let (keep, answer) = queued(&mut tx).await;
         let changes = tx.changes;
         answers.push(answer);
         if keep {

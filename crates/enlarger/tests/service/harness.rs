@@ -312,7 +312,7 @@ pub fn photo(width: u32, height: u32) -> Vec<u8> {
     let limits = enlarger_image::Limits::default();
     let picture = enlarger_image::decode(&sample("brushes.png"), &limits).expect("a picture").picture;
     let small =
-        enlarger_pipeline::resize(&picture, width, height, enlarger_pipeline::Kernel::Box).expect("there is room");
+        enlarger_pipeline::resize(&picture, width, height, enlarger_pipeline::Resampling::Box).expect("there is room");
     let mut out = std::io::Cursor::new(Vec::new());
     enlarger_image::encode(&small, &enlarger_image::EncodeOptions::default(), &mut out).expect("it can be encoded");
     out.into_inner()

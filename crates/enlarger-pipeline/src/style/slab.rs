@@ -1,5 +1,5 @@
-//! A filter sees a picture in bands of rows: bounded memory whatever the picture's size, and one result whatever the
-//! bands.
+//! A filter sees a picture in slabs of rows: bounded memory whatever the picture's size, and one result whatever the
+//! slabs.
 
 use std::ops::Range;
 
@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use crate::sample::{Sample, read_luma};
 
 /// Luminance values held at once per buffer; a filter holds about ten such buffers.
-const BAND_VALUES: usize = 1 << 20;
+const SLAB_VALUES: usize = 1 << 20;
 
 /// A horizontal part of a picture's luminance, with a margin above and below in which the picture's first and last row
 /// are repeated where it ends.
-pub(super) struct Band<'a> {
+pub(super) struct Slab<'a> {
     /// Pixels across: the picture's width.
     pub width: usize,
     /// The first row to be made, in the picture.
@@ -26,7 +26,7 @@ pub(super) struct Band<'a> {
     pub luma: &'a [f32],
 }
 
-impl Band<'_> {
+impl Slab<'_> {
     /// The rows to be made, of a buffer that covers the margins too.
     pub fn inner<'b>(&self, buffer: &'b [f32]) -> &'b [f32] {
         &buffer[self.reach * self.width..(self.reach + self.rows) * self.width]
@@ -35,13 +35,13 @@ impl Band<'_> {
 
 /// Adds to each pixel what `delta` makes of the luminance around it: the same to red, green and blue, so that hue stays.
 /// `delta` gives `rows * width` values; it must not look further than `reach` rows.
-pub(super) fn add_to_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&Band) -> Vec<f32>) {
+pub(super) fn add_to_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&Slab) -> Vec<f32>) {
     change_luma(picture, reach, delta, add_within_range);
 }
 
 /// The same for what is invented: less of it the more a colour is saturated. Strong paint has one colour near its end and
 /// another near the other; on it networks make dotted lines of noise, and luminance alone looks like dirt.
-pub(super) fn invent_in_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&Band) -> Vec<f32>) {
+pub(super) fn invent_in_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&Slab) -> Vec<f32>) {
     change_luma(picture, reach, delta, |colour, delta| {
         let saturation = highest(colour) - lowest(colour);
         add_within_range(colour, delta * (1.0 - saturation * saturation));
@@ -51,11 +51,11 @@ pub(super) fn invent_in_luma(picture: &mut Picture, reach: usize, delta: impl Fn
 fn change_luma(
     picture: &mut Picture,
     reach: usize,
-    delta: impl Fn(&Band) -> Vec<f32>,
+    delta: impl Fn(&Slab) -> Vec<f32>,
     change: impl Fn(&mut [f32], f32) + Sync,
 ) {
     let (width, height) = (picture.width as usize, picture.height as usize);
-    let rows = (BAND_VALUES / width).max(2 * reach).clamp(1, height);
+    let rows = (SLAB_VALUES / width).max(2 * reach).clamp(1, height);
     let reach_i = reach as i64;
     // Rows first..last of luminance, from before anything was written over them.
     let (mut luma, mut last) = (Vec::new(), -reach_i);
@@ -68,14 +68,14 @@ fn change_luma(
         let source = &*picture;
         luma[start..].par_chunks_mut(width).zip(more).for_each(|(line, row)| read_luma(source, row, line));
         last = end;
-        let deltas = delta(&Band { width, y, rows, reach, luma: &luma });
+        let deltas = delta(&Slab { width, y, rows, reach, luma: &luma });
         change_rows(picture, y..y + rows, |row, line| {
             let deltas = &deltas[(row - y) * width..][..width];
             for (pixel, &delta) in line.chunks_exact_mut(line.len() / width).zip(deltas) {
                 change(pixel, delta);
             }
         });
-        // What the next band still needs: its own margin above.
+        // What the next slab still needs: its own margin above.
         let keep = 2 * reach * width;
         luma.drain(..luma.len() - keep);
     }
