@@ -77,11 +77,12 @@ impl Source for PictureSource<'_> {
     }
 }
 
-/// The pixel of a side that is seen at a place, which is counted from `margin` pixels before the side. The outermost pixel is not
-/// repeated.
+/// The pixel of a side that is seen at a place, which is counted from `margin` pixels before the side. The outermost pixel comes
+/// twice (half-sample symmetry): 14 clean photos of 112 x 80 pixels are 1.3 SSIMULACRA2 nearer to the truth than if it came once
+/// (docs/quality.md).
 fn mirrored(place: u32, margin: u32, side: u32) -> u32 {
-    let (at, last) = (place.abs_diff(margin), side - 1);
-    if at <= last { at } else { last.saturating_sub(at - last) }
+    let at = if place < margin { margin - 1 - place } else { place - margin };
+    if at < side { at } else { (2 * side - 1).saturating_sub(at) }
 }
 
 /// Index of the red, green and blue sample within a pixel, as the network is to see them.
@@ -244,9 +245,9 @@ mod tests {
     #[test]
     fn beyond_its_border_a_picture_is_mirrored() {
         let seen: Vec<u32> = (0..12).map(|place| mirrored(place, 4, 5)).collect();
-        assert_eq!(seen, [4, 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1]);
+        assert_eq!(seen, [3, 2, 1, 0, 0, 1, 2, 3, 4, 4, 3, 2]);
         // Of a picture that is smaller than the margin, as far as it goes.
         assert!((0..9).all(|place| mirrored(place, 4, 1) == 0));
-        assert_eq!((0..6).map(|place| mirrored(place, 2, 2)).collect::<Vec<_>>(), [0, 1, 0, 1, 0, 0]);
+        assert_eq!((0..6).map(|place| mirrored(place, 2, 2)).collect::<Vec<_>>(), [1, 0, 0, 1, 1, 0]);
     }
 }
