@@ -48,7 +48,7 @@ pub fn url_of(path: &Path) -> io::Result<String> {
 
 /// Opens the folder that such a URL names.
 pub(crate) async fn open(url: &Url) -> io::Result<Arc<dyn BlobStore>> {
-    let path = url.to_file_path().map_err(|()| invalid(format!("{url} does not name a folder of this machine")))?;
+    let path = url.to_file_path().map_err(|()| invalid(format!("{url} is not a folder on this machine")))?;
     blocking(move || {
         for folder in ["tasks", "objects"] {
             fs::create_dir_all(path.join(folder))?;

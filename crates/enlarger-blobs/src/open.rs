@@ -13,7 +13,7 @@ use crate::{folder, store::BlobStore};
 /// # Errors
 /// [`io::ErrorKind::Unsupported`] if nothing here speaks to such a storage; else if it cannot be opened.
 pub async fn open_blobs(url: &str) -> io::Result<Arc<dyn BlobStore>> {
-    let parsed = Url::parse(url).map_err(|error| unsupported(format!("the storage URL cannot be read: {error}")))?;
+    let parsed = Url::parse(url).map_err(|error| unsupported(format!("invalid storage URL: {error}")))?;
     match parsed.scheme() {
         folder::SCHEME => folder::open(&parsed).await,
         // Only the scheme: the rest may hold a password.

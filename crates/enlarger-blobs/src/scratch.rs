@@ -78,7 +78,7 @@ impl Scratch {
     /// A new draft.
     ///
     /// # Errors
-    /// If there is no room.
+    /// If the disk is full.
     pub fn draft(&self) -> io::Result<Draft> {
         NamedTempFile::new_in(&self.own.folder).map(Draft)
     }
@@ -86,7 +86,7 @@ impl Scratch {
     /// A file without a name, which no other process can find.
     ///
     /// # Errors
-    /// If there is no room.
+    /// If the disk is full.
     pub fn nameless(&self) -> io::Result<fs::File> {
         tempfile::tempfile_in(&self.own.folder)
     }
@@ -94,7 +94,7 @@ impl Scratch {
     /// A folder, deleted when dropped.
     ///
     /// # Errors
-    /// If there is no room.
+    /// If the disk is full.
     pub fn folder(&self) -> io::Result<TempDir> {
         tempfile::tempdir_in(&self.own.folder)
     }
@@ -143,7 +143,7 @@ impl Scratch {
     }
 }
 
-/// Whether an error means that there is no room, which can change.
+/// Whether an error means that the disk is full, which can change.
 pub fn no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -238,7 +238,7 @@ impl Draft {
 /// # Errors
 /// If it cannot be mapped.
 pub fn map_nameless(file: fs::File) -> io::Result<Bytes> {
-    // SAFETY: the file has no name and, by contract, no other handle, so nobody can change it while it is mapped.
+    // SAFETY: the file has no name and, by contract, no other handle, so nothing can change it while it is mapped.
     unsafe { Mmap::map(&file) }.map(Bytes::from_owner)
 }
 

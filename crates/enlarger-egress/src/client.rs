@@ -47,8 +47,8 @@ pub(crate) async fn pinned(
     builder.build().map_err(|_| EgressError::Connection)
 }
 
-/// Answers every question with what was judged. An override for one name would leave other spellings of it to the
-/// system's resolver.
+/// Answers every lookup with the addresses that were checked. An override for one name would leave other spellings to
+/// the system's resolver.
 struct Judged(Vec<SocketAddr>);
 
 impl reqwest::dns::Resolve for Judged {

@@ -18,7 +18,7 @@ use crate::{
 
 /// Redirects that are followed; each is judged like the first address.
 const REDIRECTS: usize = 3;
-/// Seconds for all of it: resolving, connecting, redirects and the body.
+/// Seconds in total for resolving, connecting, redirects and the body.
 const TOTAL_SECONDS: u64 = 60;
 /// Bytes written at once.
 const BUFFER: usize = 64 << 10;
@@ -88,7 +88,7 @@ impl Fetcher {
         .map_err(late)?
     }
 
-    /// The first response that is no redirect.
+    /// The first response that is not a redirect.
     async fn response(&self, mut url: Url, deadline: Instant) -> Result<Response, EgressError> {
         for _ in 0..=REDIRECTS {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -2,7 +2,7 @@
 //!
 //! People hand in addresses: of pictures to fetch, of receivers to call. None of them may lead into the network that
 //! this machine stands in. [`Policy`] says which addresses are public, [`Fetcher`] and [`Webhooks`] go nowhere else:
-//! each hop's name is resolved here, every record of it is judged, and the connection is pinned to what was judged.
+//! each hop's name is resolved here, each of its records is checked, and the connection is pinned to a checked address.
 
 mod body;
 mod client;

@@ -1,6 +1,6 @@
 //! From whatever colours a file holds to grey or RGB that its profile describes.
 //!
-//! Grey and RGB keep their values and their profile, to the bit: an enlarger has no business in changing either. What has no
+//! Grey and RGB keep their values and their profile, to the bit: an enlarger must not change either. What has no
 //! place in a [`crate::Picture`] (CMYK, Lab) becomes sRGB, and so does RGB proportional to light, on which networks trained on
 //! display values would ring and lose the shadows.
 
@@ -19,7 +19,7 @@ use crate::{Channels, Format, ImageError, Metadata, Samples, picture::zeroed};
 pub(crate) enum Space {
     /// Grey or RGB, as the channels say.
     Display,
-    /// Four samples per pixel; 0 is no ink.
+    /// Four samples per pixel; 0 means no ink.
     Cmyk,
     /// Three samples per pixel, coded as TIFF 6.0, section 23, has it: a and b are signed.
     TiffLab,
@@ -57,14 +57,11 @@ impl Described {
                 let [_, transfer, _, full_range] = cicp;
                 if let Some(hdr) = hdr_name(transfer) {
                     notes.push(format!(
-                        "the picture is HDR ({hdr}): its samples are kept as they are, and a profile says what they mean"
+                        "the image is HDR ({hdr}): its values are kept, with a color profile that describes them"
                     ));
                 }
                 if full_range == 0 {
-                    notes.push(
-                        "the picture says that its samples are of a video's narrow range: they were kept as they are"
-                            .into(),
-                    );
+                    notes.push("the image declares narrow (video) range: its values were kept unchanged".into());
                 }
                 metadata.icc = icc;
                 metadata.cicp = metadata.icc.is_some().then_some(cicp);
@@ -124,7 +121,7 @@ fn by_code_points(cicp: [u8; 4], channels: Channels) -> Option<Option<Vec<u8>>> 
 
 /// A profile for a plain exponent and primaries.
 fn by_numbers(gamma: u32, chromaticities: [u32; 8], channels: Channels) -> Option<Vec<u8>> {
-    // sRGB's own curve is no plain exponent.
+    // sRGB's own curve is not a plain exponent.
     let curve = if gamma.abs_diff(SRGB_GAMMA) <= NEAR_SRGB {
         ColorProfile::new_srgb().green_trc?
     } else {
@@ -134,7 +131,7 @@ fn by_numbers(gamma: u32, chromaticities: [u32; 8], channels: Channels) -> Optio
         return gray(Some(curve)).encode().ok();
     }
     let [xw, yw, xr, yr, xg, yg, xb, yb] = chromaticities.map(|v| v as f32 / 100_000.0);
-    // A colour without light, or three in a line, are no primaries.
+    // A colour without light, or three on a line, cannot be primaries.
     let area = (xg - xr) * (yb - yr) - (xb - xr) * (yg - yr);
     if [yw, yr, yg, yb].iter().any(|&y| y <= 0.0) || area.abs() < 0.01 || chromaticities.iter().any(|&v| v > 100_000) {
         return None;
@@ -159,7 +156,7 @@ fn gray(curve: Option<ToneReprCurve>) -> ColorProfile {
 
 /// The profile under a name that does not pretend to be another one's.
 fn named(mut profile: ColorProfile) -> ColorProfile {
-    let name = LocalizableString::new("en".into(), "US".into(), "RGB as described in the picture".into());
+    let name = LocalizableString::new("en".into(), "US".into(), "RGB as described in the image".into());
     profile.description = Some(ProfileText::Localizable(vec![name]));
     profile
 }
@@ -253,7 +250,7 @@ pub(crate) fn settle(
         metadata.icc = None;
         metadata.cicp = None;
     }
-    let unusable = || ImageError::Broken { format, reason: "its colour profile cannot be used".into() };
+    let unusable = || ImageError::Broken { format, reason: "its color profile cannot be used".into() };
     match (space, profile) {
         (Space::Display, Some(profile)) if is_near_linear(&profile) => {
             let (from, to) = match channels {
@@ -265,18 +262,18 @@ pub(crate) fn settle(
             let samples = by_profile(samples, &profile, from, to).ok_or_else(unusable)?;
             metadata.icc = None;
             metadata.cicp = None;
-            notes.push("the colours were proportional to light and were converted to sRGB".into());
+            notes.push("the linear colors were converted to sRGB".into());
             Ok(samples)
         }
         (Space::Display, _) => Ok(samples),
         (Space::Cmyk, Some(profile)) => {
             let samples = by_profile(samples, &profile, Layout::Rgba, Layout::Rgb).ok_or_else(unusable)?;
             metadata.icc = None;
-            notes.push("the CMYK colours were converted to sRGB by the file's profile".into());
+            notes.push("the CMYK colors were converted to sRGB with the file's profile".into());
             Ok(samples)
         }
         (Space::Cmyk, None) => {
-            notes.push("the CMYK colours have no profile: they were converted to sRGB as if inks were ideal".into());
+            notes.push("the CMYK colors have no profile: they were converted to sRGB with a generic formula".into());
             Ok(match samples {
                 Samples::U8(s) => Samples::U8(in_place(s, 4, 3, ideal_inks)),
                 Samples::U16(s) => Samples::U16(in_place(s, 4, 3, ideal_inks)),
@@ -284,7 +281,7 @@ pub(crate) fn settle(
         }
         (Space::TiffLab | Space::IccLab, _) => {
             metadata.icc = None;
-            notes.push("the Lab colours were converted to sRGB".into());
+            notes.push("the Lab colors were converted to sRGB".into());
             Ok(match samples {
                 Samples::U8(s) => Samples::U8(in_place(s, 3, 3, |from, to| lab(space, from, to))),
                 Samples::U16(s) => Samples::U16(in_place(s, 3, 3, |from, to| lab(space, from, to))),
@@ -327,11 +324,11 @@ fn profile(icc: Option<&[u8]>, expected: DataColorSpace, notes: &mut Vec<String>
     match guarded(|| ColorProfile::new_from_slice(icc).ok()) {
         Some(profile) if profile.color_space == expected => Some(profile),
         Some(_) => {
-            notes.push("the colour profile is for other colours than the picture's and was left out".into());
+            notes.push("the color profile does not match the image's color space and was left out".into());
             None
         }
         None => {
-            notes.push("the colour profile is damaged and was left out".into());
+            notes.push("the color profile is damaged and was left out".into());
             None
         }
     }
@@ -397,7 +394,7 @@ fn lab<T: Sample>(space: Space, from: &[T], to: &mut [T]) {
         let (l, a, b) = if space == Space::TiffLab {
             (lab[0].value() / T::MOST * 100.0, lab[1].signed(), lab[2].signed())
         } else {
-            // 8 bits: 255 is 100. 16 bits: 0xFF00 is 100, and 0x8000 is no colour (ICC.1:2001, annex A).
+            // 8 bits: 255 is 100. 16 bits: 0xFF00 is 100, and 0x8000 is neutral (ICC.1:2001, annex A).
             let (most, unit) = if T::MOST > 255.0 { (65280.0, 256.0) } else { (255.0, 1.0) };
             (lab[0].value() / most * 100.0, lab[1].value() / unit - 128.0, lab[2].value() / unit - 128.0)
         };

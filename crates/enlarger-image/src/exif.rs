@@ -226,8 +226,8 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Of an EXIF block or a TIFF file. Left out are fields that say how pixels are laid out, and maker's notes: their offsets
-    /// are often relative to the whole, so they would point to nowhere.
+    /// Of an EXIF block or a TIFF file. Leaves out fields that say how pixels are laid out, and maker notes: their
+    /// offsets are often relative to the whole, so they would point to nowhere.
     pub fn read(structure: Structure, first: u64) -> Self {
         let directory = |at: u64| structure.directory(at).map(|fields| fields.entries).unwrap_or_default();
         // Fields that share their values could make much of a small file.

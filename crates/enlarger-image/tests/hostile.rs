@@ -273,7 +273,7 @@ fn damaged_texts_and_profiles_of_a_png_are_inflated_within_the_limit_of_all() {
         let alone = decode(&png(16, one).0, &limits).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(alone.picture.metadata.texts.is_empty(), "{what}: it is damaged");
         let error = header(&png(16, &[&one[..], other].concat()).0, &limits).expect_err(what);
-        // The limit is told, not what was left of it.
+        // The message gives the limit, not what was left of it.
         let all = limits.max_metadata;
         assert!(
             matches!(error, ImageError::MetadataTooLarge { what: "text", limit } if limit == all),

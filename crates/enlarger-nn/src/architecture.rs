@@ -56,8 +56,8 @@ pub trait Family: Sync {
     /// [`NnError::Weights`] if arrays are missing, [`NnError::Architecture`] if the sizes are not supported.
     fn sizes(&self, weights: &StateDict) -> Result<Box<dyn Architecture>, NnError>;
 
-    /// Reads the sizes from a file's graph whose arrays have no names; `None` if it is clearly another network's.
-    /// Whether it is this one's, layer by layer, is found out by comparing it with [`Architecture::graph`].
+    /// Reads the sizes from the graph of a file whose arrays have no names; `None` if it clearly belongs to another
+    /// network. Whether it is this one's, layer by layer, is found out by comparing it with [`Architecture::graph`].
     ///
     /// # Errors
     /// [`NnError::Architecture`] if the sizes are not supported.

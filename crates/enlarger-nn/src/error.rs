@@ -16,13 +16,13 @@ pub enum NnError {
     #[error("this machine does not support {0}")]
     Backend(String),
     /// There is not enough memory for weights or feature maps.
-    #[error("there is not enough memory for the network's maps: {} MB more are needed", bytes.div_ceil(1 << 20))]
+    #[error("not enough memory for the model's feature maps: {} MB more needed", bytes.div_ceil(1 << 20))]
     Memory {
         /// What could not be allocated.
         bytes: usize,
     },
     /// The system starts no more threads, mostly because memory is short.
-    #[error("{count} threads find no room in memory: {reason}")]
+    #[error("not enough memory for {count} threads: {reason}")]
     Threads {
         /// How many were asked for.
         count: usize,

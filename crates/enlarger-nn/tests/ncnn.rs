@@ -68,7 +68,7 @@ fn a_graph_that_computes_something_else_is_refused_by_its_layer() {
 #[test]
 fn one_slope_for_all_channels_is_as_many_equal_ones() {
     let dir = tempfile::tempdir().expect("a folder");
-    // Their slopes are no longer in the file, so their values are taken out of it.
+    // Their slopes are gone from the file, so their values are removed too.
     let file =
         edited("ncnn_compact_x3", dir.path(), |text| text.replace("PReLU", "ReLU").replace(" 0=8\n", " 0=0.25\n"));
     let bin = std::fs::read(reference("ncnn_compact_x3.bin")).expect("values");

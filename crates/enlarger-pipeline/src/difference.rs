@@ -1,7 +1,7 @@
 //! What a result has that its source has not: both compared at the source's size.
 //!
 //! Detail that a network adds between the source's pixels is not seen here, as no measure without the truth can see it.
-//! What is seen is where the result, reduced again, is no longer the picture that went in.
+//! It shows where the result, scaled down again, differs from the picture that went in.
 
 use enlarger_image::{Channels, Picture, Samples};
 use rayon::prelude::*;

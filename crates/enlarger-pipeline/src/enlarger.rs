@@ -116,7 +116,7 @@ impl Enlarger {
         Ok(Self { networks: Networks::new(catalogue, device, threads), options: run, threads })
     }
 
-    /// The models at hand.
+    /// The available models.
     pub fn models(&self) -> &Catalogue {
         self.networks.catalogue()
     }

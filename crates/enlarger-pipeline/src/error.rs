@@ -25,7 +25,7 @@ pub enum PipelineError {
         hint: String,
     },
     /// More memory would be needed than there is.
-    #[error("this would need about {need_mb} MB of memory, and {have_mb} MB are available")]
+    #[error("this needs about {need_mb} MB of memory, but only {have_mb} MB are available")]
     Memory {
         /// Estimated need in megabytes.
         need_mb: u64,
@@ -62,9 +62,9 @@ impl PipelineError {
             Self::Image(error) => error.hint().map(Into::into),
             Self::Model(error) => error.hint(),
             Self::Request { hint, .. } => Some(hint.clone()),
-            Self::Memory { .. } => Some("choose a smaller scale, or a smaller picture, or close other programs".into()),
+            Self::Memory { .. } => Some("choose a smaller scale or a smaller image, or close other programs".into()),
             Self::Network(NnError::Memory { .. }) => {
-                Some("close other programs; on the command line, a smaller --strip-width needs less".into())
+                Some("close other programs; on the command line, a smaller --strip-width needs less memory".into())
             }
             Self::Network(NnError::Threads { .. }) => Some("use fewer threads, or close other programs".into()),
             Self::Network(_) | Self::Cancelled => None,

@@ -1,5 +1,6 @@
 //! The knobs that are whole numbers, declared one row each. Everything that names a knob reads its row: what HTTP accepts and refuses, the
-//! specification, flags, the page's sliders and the table in `docs/look.md`. What a knob does is said in one place, `style/recipe.rs`.
+//! specification, flags, the page's sliders and the table in `docs/reference/knobs.md`. What a knob does is said in one
+//! place, `style/recipe.rs`.
 
 use std::ops::RangeInclusive;
 

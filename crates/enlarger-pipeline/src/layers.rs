@@ -3,7 +3,7 @@
 use enlarger_nn::Tensor;
 use multiversion::multiversion;
 
-/// Outputs that are summed together, as many as a vector of 256 bits has.
+/// Outputs that are summed together: the lanes of a 256-bit vector.
 const LANES: usize = 8;
 /// Pixels that are summed together, so that weights are read once for all of them.
 const PIXELS: usize = 4;

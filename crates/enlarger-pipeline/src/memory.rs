@@ -44,7 +44,7 @@ pub(crate) fn room_for_small() -> Result<(), ImageError> {
     Samples::zeroed(8, SMALL).map(drop)
 }
 
-/// The most bytes that this process held at once since [`reset_peak`]; `None` where the system does not tell.
+/// The most bytes that this process held at once since [`reset_peak`]; `None` where the system does not report it.
 pub(crate) fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

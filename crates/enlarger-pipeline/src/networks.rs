@@ -156,7 +156,7 @@ impl Networks {
 
     /// Moves the remembered speed half-way to what a pass has just shown.
     pub fn learn(&self, model: &str, pixels: u64, elapsed: Duration) {
-        // Tiny pictures tell of overhead, not of speed.
+        // Tiny pictures measure overhead, not speed.
         if pixels < 64 * 64 {
             return;
         }

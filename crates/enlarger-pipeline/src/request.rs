@@ -99,7 +99,7 @@ knobs! {
     }
     /// Which family of networks and treatment.
     engine: Engine;
-    /// What is in the picture.
+    /// What the image shows.
     optimized_for: OptimizedFor;
     /// Text that a generative engine is guided by; other engines may only choose a preset from it.
     prompt: Option<String>;
@@ -136,9 +136,9 @@ choices! {
     /// How much work goes into a result.
     #[derive(Default)]
     Quality {
-        Draft = "draft", "a first look by the smallest model, whatever model is named";
-        Fast = "fast", "one small model, unless another is named";
-        #[default] Best = "best", "the models that suit the picture";
+        Draft = "draft", "a quick look with the smallest model, whatever model is chosen";
+        Fast = "fast", "one small model, unless you choose another";
+        #[default] Best = "best", "the models that suit the image";
     }
 }
 
@@ -152,10 +152,10 @@ choices! {
     /// Magnific's engines.
     #[derive(Default)]
     Engine {
-        #[default] Automatic = "automatic", "by what is measured of the picture";
-        MagnificIllusio = "magnific_illusio", "smooth, cleans JPEG";
-        MagnificSharpy = "magnific_sharpy", "crisp, keeps grain";
-        MagnificSparkle = "magnific_sparkle", "natural, between the two";
+        #[default] Automatic = "automatic", "chosen to suit the image";
+        MagnificIllusio = "magnific_illusio", "smooth; removes JPEG artifacts";
+        MagnificSharpy = "magnific_sharpy", "crisp; keeps grain";
+        MagnificSparkle = "magnific_sparkle", "natural; between the two";
     }
 }
 
@@ -172,14 +172,14 @@ choices! {
     #[derive(Default)]
     OptimizedFor {
         #[default] Standard = "standard", "anything";
-        SoftPortraits = "soft_portraits", "people, soft";
-        HardPortraits = "hard_portraits", "people, with every pore";
+        SoftPortraits = "soft_portraits", "portraits, soft";
+        HardPortraits = "hard_portraits", "portraits, sharp detail";
         ArtNIllustration = "art_n_illustration", "drawings and paintings";
         VideogameAssets = "videogame_assets", "sprites and textures";
-        NatureNLandscapes = "nature_n_landscapes", "foliage, rock, animals";
+        NatureNLandscapes = "nature_n_landscapes", "nature and landscapes";
         FilmsNPhotography = "films_n_photography", "photographs with grain";
         ThreeDRenders = "3d_renders", "computer graphics";
-        ScienceFictionNHorror = "science_fiction_n_horror", "metal, light and dread";
+        ScienceFictionNHorror = "science_fiction_n_horror", "science fiction and horror";
     }
 }
 

@@ -133,10 +133,10 @@ fn broken(error: &PipelineError) -> Broken {
     Broken::Failed { error: error_told, again: error.is_retryable() }
 }
 
-/// What to tell of a mistake in this program, which costs the attempt and nothing else.
+/// The failure for a bug in this program, which costs the attempt and nothing else.
 pub(crate) fn panicked() -> Broken {
-    let error = Failure::Internal.error("the picture could not be processed because of a mistake in this program");
-    let error = error.with_hint("try another picture format or another model, and please report it");
+    let error = Failure::Internal.error("the image could not be processed because of a bug in enlarger");
+    let error = error.with_hint("try another image format or another model, and please report the bug");
     Broken::Failed { error, again: true }
 }
 
@@ -193,7 +193,7 @@ pub(crate) fn carry_out(
     match talk(enlarger, models_dir, order, watch) {
         Ok(said) => said,
         Err(error) => {
-            let message = format!("no process for the job: {}", error.kind());
+            let message = format!("cannot start a process for the job: {}", error.kind());
             Err(Broken::Failed { error: Failure::Busy.error(message), again: true })
         }
     }
@@ -227,13 +227,13 @@ fn talk(
             Ok(Said::Progress(progress)) => watch.note(progress),
             Ok(Said::Done(finished)) => end = Some(Ok(*finished)),
             Ok(Said::Broken(why)) => end = Some(Err(why)),
-            Err(error) => tracing::warn!(%error, "a process that runs apart is not understood"),
+            Err(error) => tracing::warn!(%error, "cannot parse the output of an isolated process"),
         }
     }
     drop(stdin);
     let status = watch.reap();
     if end.is_none() {
-        tracing::warn!(?status, "a process that ran apart died");
+        tracing::warn!(?status, "an isolated process died");
     }
     Ok(end.unwrap_or(Err(if watch.cancelled() || watch.stopping() { Broken::Stopped } else { Broken::Died })))
 }
@@ -269,7 +269,7 @@ pub fn run(enlarger: &Enlarger) -> io::Result<()> {
 }
 
 fn storage(error: &io::Error) -> Broken {
-    let message = format!("the picture could not be read or written: {}", error.kind());
+    let message = format!("the image could not be read or written: {}", error.kind());
     Broken::Failed { error: Failure::Storage.error(message), again: true }
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 
-/// How often a waiting request looks for changes made by other processes.
+/// How often a waiting request looks for changes by other processes.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Follows tasks. Cheap to clone.

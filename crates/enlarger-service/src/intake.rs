@@ -78,7 +78,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-const FORMS: &str = "must be base64 of a picture, a data: URI or an http(s) URL";
+const FORMS: &str = "must be a base64-encoded image, a data: URI or an http(s) URL";
 
 /// Takes pictures in. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -166,13 +166,13 @@ impl Intake {
         let key = match self.urls.recognise(&url) {
             Some(Ok(key)) => key,
             Some(Err(BadAddress::Expired)) => {
-                let reason = "cannot be used: its address has expired";
-                return Err(refused_with(reason, Some("upload the picture again")));
+                let reason = "cannot be used: its URL has expired";
+                return Err(refused_with(reason, Some("upload the image again")));
             }
             _ if url.starts_with("/files/")
                 || url.strip_prefix(base).is_some_and(|path| path.starts_with("/files/")) =>
             {
-                return Err(refused("cannot be used: its address is not one that this server gave out"));
+                return Err(refused("cannot be used: its URL was not issued by this server"));
             }
             _ => {
                 return match enlarger_egress::check_url(&url, &self.policy) {
@@ -184,8 +184,8 @@ impl Intake {
         match Handle::current().block_on(self.files.blobs.map(&key)) {
             Ok(bytes) => self.facts(&bytes).map(|facts| Picture::Ours { key, bytes, facts }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let hint = "send the bytes with PUT to the upload_url first";
-                Err(refused_with("cannot be used: there is no file at its address", Some(hint)))
+                let hint = "send the bytes to the upload_url with PUT first";
+                Err(refused_with("cannot be used: there is no file at its URL", Some(hint)))
             }
             Err(error) => Err(error.into()),
         }

@@ -91,7 +91,7 @@ pub struct Job {
     /// What is known of the source at submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceFacts>,
-    /// Seconds that it was expected to take.
+    /// Estimated seconds of processing.
     pub estimate_seconds: f64,
     /// Asked for; there is no classifier to do it with.
     #[serde(default)]
@@ -101,7 +101,7 @@ pub struct Job {
 /// The file that is made.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct OutputFile {
-    /// PNG unless told otherwise.
+    /// PNG by default.
     pub format: Option<OutputFormat>,
     /// 1..=100, for lossy formats.
     pub quality: Option<u8>,
@@ -148,9 +148,9 @@ pub enum Input {
 /// What a picture's header says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFacts {
-    /// Pixels across.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
     /// What the file is.
     pub media_type: String,
@@ -175,15 +175,15 @@ pub struct Made {
     pub extension: String,
     /// What the file is.
     pub media_type: String,
-    /// Pixels across.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
     /// How large the file is.
     pub bytes: u64,
     /// What it was made of.
     pub source: SourceFacts,
-    /// What was invented; tasks of earlier versions do not tell.
+    /// The deviation from the source; tasks of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invention: Option<Invented>,
     /// Seconds by stage.
@@ -255,7 +255,12 @@ pub fn check_size(
     let memory = Memory::now().total;
     if terms.own_memory && estimate.bytes > memory {
         let mb = |bytes: u64| bytes >> 20;
-        return refused(format!("which takes {} MB of memory of the {} MB there are", mb(estimate.bytes), mb(memory)));
+        return refused(format!(
+            "which needs {} MB of memory, but this machine has {} \
+            MB",
+            mb(estimate.bytes),
+            mb(memory)
+        ));
     }
     Ok(())
 }
@@ -279,9 +284,9 @@ fn check_result(style: &Style, source: (u32, u32), result: (u32, u32)) -> Result
     }
     let reason = format!("would give {width} x {height} pixels, more than the limit of {limit}");
     let hint = if largest >= 2.0 {
-        format!("the largest whole factor for this picture is {}", largest.floor())
+        format!("the largest whole factor for this image is {}", largest.floor())
     } else {
-        "make the picture smaller first".to_owned()
+        "downscale the image first".to_owned()
     };
     Err(TooLarge { reason, hint })
 }

@@ -19,7 +19,7 @@ const AT_ONCE: usize = 128;
 const LEASE: Duration = Duration::from_secs(60);
 /// As long as a delivery takes at most, with some to spare.
 const DELIVERY: Duration = Duration::from_secs(20);
-/// How often an idle sender looks, besides being told.
+/// How often an idle sender polls, besides being notified.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The body of a webhook: this task, at this status, with this URL of its result once there is one. `None` if the task cannot be
@@ -76,7 +76,7 @@ async fn send_all(sender: Arc<Sender>) {
             tokio::spawn(async move {
                 if let Err(error) = deliver(&sender, &delivery, taken).await {
                     // The lease runs out, and it is tried again.
-                    tracing::warn!(event = %delivery.event, %error, "webhook's fate not stored");
+                    tracing::warn!(event = %delivery.event, %error, "cannot store the outcome of a webhook");
                 }
                 drop(place);
             });
@@ -99,7 +99,7 @@ async fn deliver(sender: &Sender, delivery: &Delivery, taken: Instant) -> Result
     let Some(body) = body else {
         return sender.outbox.give_up(event, attempt, "the task could not be read").await;
     };
-    // A process that was frozen may find that another one has taken over and told what is newer.
+    // A process that was frozen may find that another one has taken over and sent a newer status.
     if taken.elapsed() + DELIVERY > LEASE {
         return Ok(());
     }

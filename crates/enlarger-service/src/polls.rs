@@ -37,7 +37,7 @@ impl Polls {
                 && let Err(error) = queue.polled(&polls).await
             {
                 // Those who go on asking will be heard the next time.
-                tracing::warn!(%error, "cannot write down who asks");
+                tracing::warn!(%error, "cannot store the time of the last poll");
             }
         }
     }

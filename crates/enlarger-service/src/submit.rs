@@ -98,7 +98,7 @@ impl Desk {
     /// it is not called for a request that was accepted before.
     ///
     /// # Errors
-    /// Those of `prepare`, and why the task is not accepted; nothing is kept of it then.
+    /// Those of `prepare`, or why the task is not accepted; nothing is stored then.
     pub async fn submit<E: From<Error> + Send + 'static>(
         &self,
         owner: Option<String>,

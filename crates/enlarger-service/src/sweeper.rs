@@ -1,4 +1,4 @@
-//! Deletes what has expired, what processes that died have left, and what there is no room for.
+//! Deletes expired files, leftovers of dead processes, and files beyond the disk budget.
 
 use std::{
     fs, io,
@@ -37,7 +37,7 @@ pub struct Sweeper {
     pub reads: Reads,
     /// Where a process that died may have left half a model.
     pub models_dir: PathBuf,
-    /// Bytes that the files of tasks may take; `None`: as many as there is room for.
+    /// Bytes that the files of tasks may take; `None`: no limit but the disk.
     pub disk_budget: Option<u64>,
     /// Cancelled when the service is to end.
     pub stop: CancellationToken,
@@ -48,24 +48,24 @@ impl Sweeper {
     pub async fn run(self) {
         let mut changes = self.queue.changes();
         if let Err(error) = self.queue.adopt_retention().await {
-            tracing::warn!(%error, "cannot apply the retention to what is there");
+            tracing::warn!(%error, "cannot apply the retention to existing files");
         }
         let mut round = 0u32;
         while !self.stop.is_cancelled() {
             if let Err(error) = self.sweep().await {
-                tracing::warn!(%error, "cannot delete what has expired");
+                tracing::warn!(%error, "cannot delete expired files");
             }
             if round.is_multiple_of(ORPHANS_EVERY)
                 && let Err(error) = self.orphans().await
             {
-                tracing::warn!(%error, "cannot look for files without a task");
+                tracing::warn!(%error, "cannot look for orphaned files");
             }
             round = round.wrapping_add(1);
             let next = tokio::time::sleep(EVERY);
             tokio::pin!(next);
             loop {
                 if let Err(error) = self.keep_to_budget().await {
-                    tracing::warn!(%error, "cannot make room");
+                    tracing::warn!(%error, "cannot free disk space");
                 }
                 tokio::select! {
                     () = self.stop.cancelled() => break,
@@ -107,7 +107,7 @@ impl Sweeper {
     async fn keep_to_budget(&self) -> Result<(), StoreError> {
         let Some(budget) = self.disk_budget else { return Ok(()) };
         let tasks = self.files.blobs.tasks().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot tell how much is stored");
+            tracing::warn!(%error, "cannot measure the files");
             Vec::new()
         });
         let mut used: u64 = tasks.iter().map(|blobs| blobs.bytes).sum();
@@ -117,7 +117,7 @@ impl Sweeper {
             let size = tasks.iter().find(|blobs| blobs.task == id).map_or(0, |blobs| blobs.bytes);
             match self.files.blobs.delete_task(id).await {
                 Ok(()) => {
-                    tracing::info!(task = %id, size, "files deleted to keep to the disk budget");
+                    tracing::info!(task = %id, size, "files deleted to stay within the disk budget");
                     self.queue.files_deleted(id).await?;
                     used = used.saturating_sub(size);
                 }

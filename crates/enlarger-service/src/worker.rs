@@ -1,4 +1,4 @@
-//! The worker: claim, fetch, decode, plan, run, encode, publish, commit. The outbox tells the world afterwards.
+//! The worker: claim, fetch, decode, plan, run, encode, publish, commit. The outbox sends webhooks afterwards.
 //!
 //! Every write carries the lease. Whoever has lost it drops the work and its files silently: somebody else has the task.
 
@@ -28,9 +28,9 @@ use crate::{
     watching::Watching,
 };
 
-/// How often an idle worker looks, besides being told.
+/// How often an idle worker polls, besides being notified.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often a running task reports progress and hears of cancellation, besides being told.
+/// How often a running task reports progress and checks for cancellation, besides being notified.
 const BEAT: Duration = Duration::from_millis(500);
 /// Of the time to drain, how much is kept for stopping jobs that do not finish. A job stops within one tile.
 const STOPPING: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ impl Worker {
         let slots = (0..jobs).map(|slot| tokio::spawn(slot_loop(worker.clone(), format!("{name}-{slot}"))));
         for slot in slots.collect::<Vec<_>>() {
             if let Err(error) = slot.await {
-                tracing::error!(%error, "a worker broke");
+                tracing::error!(%error, "a worker failed");
             }
         }
     }
@@ -142,7 +142,7 @@ async fn work(worker: &Arc<Worker>, task: Task) {
             end
         }
     };
-    // A job that was told to stop still uses the machine until it does.
+    // A cancelled job still uses the machine until it stops.
     watch.idle().await;
     let outcome = match end {
         End::Done(done) => finish(worker, &held, *done).await,
@@ -217,9 +217,14 @@ async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> En
     });
     match spawned {
         Ok(_) => result.await.unwrap_or(End::Lost),
-        Err(error) => {
-            End::Failed(Failure::Busy.error(format!("no thread for the job: {}", error.kind())), Retry::After(PAUSE))
-        }
+        Err(error) => End::Failed(
+            Failure::Busy.error(format!(
+                "cannot start a thread for the job: \
+                {}",
+                error.kind()
+            )),
+            Retry::After(PAUSE),
+        ),
     }
 }
 
@@ -235,10 +240,7 @@ fn storage(what: &str, error: &io::Error) -> End {
     if no_room(error) {
         return End::NoRoom;
     }
-    End::Failed(
-        Failure::Storage.error(format!("the picture could not be {what}: {}", error.kind())),
-        Retry::After(PAUSE),
-    )
+    End::Failed(Failure::Storage.error(format!("the image could not be {what}: {}", error.kind())), Retry::After(PAUSE))
 }
 
 /// Fetches the picture into the task's folder.
@@ -321,7 +323,7 @@ async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
         match worker.queue.heartbeat(held, worker.lease, Report { progress: progress.clone(), plan: None }).await {
             Ok(Beat::Alive) => (last_written, last_beat) = (progress, Instant::now()),
             Ok(Beat::GiveWay) => {
-                tracing::info!(task = %held.task, "nobody asks for the task any more, others go first");
+                tracing::info!(task = %held.task, "no one polls this task any more; others go first");
                 return End::Interrupted;
             }
             Ok(Beat::Cancelled | Beat::Lost) => return End::Lost,

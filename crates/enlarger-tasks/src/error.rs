@@ -14,7 +14,7 @@ pub enum StoreError {
     #[error("the task database is not available: {0}")]
     Unavailable(String),
     /// The database answered something this version does not understand.
-    #[error("the task database holds an unreadable {what}: {why}")]
+    #[error("the task database contains an unreadable {what}: {why}")]
     Corrupt {
         /// The column or value.
         what: &'static str,

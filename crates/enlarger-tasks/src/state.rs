@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a task stands.
+/// A task's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaskState {
@@ -58,7 +58,7 @@ impl std::str::FromStr for TaskState {
         TaskState::ALL
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is no task state"))
+            .ok_or_else(|| format!("`{text}` is not a task state"))
     }
 }
 
@@ -98,7 +98,7 @@ pub enum Event {
     Release(Holder),
     /// The worker has not been heard of for the length of its lease, and the task is to blame.
     LeaseExpired,
-    /// The worker has not been heard of for the length of its lease, and there is no proof that the task is to blame: somebody may
+    /// The worker has not renewed its lease, and nothing proves that the task is to blame: somebody may
     /// have killed it. It makes the task a suspect (one broken attempt) and never ends it.
     Orphaned,
     /// A user does not want it any more.

@@ -21,7 +21,7 @@ use crate::task::{ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Object
 /// The limits of a store. Every process that opens the same database should use the same ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreConfig {
-    /// How many tasks may wait in all.
+    /// Maximum number of waiting tasks in total.
     pub queue_limit: u64,
     /// How many tasks of one owner may wait.
     pub owner_queue_limit: u64,
@@ -36,7 +36,7 @@ pub struct StoreConfig {
     /// How long a reservation of an idempotency key holds when its maker is never heard of again.
     pub reservation_ttl: Duration,
     /// Whether workers run a task whose worker was lost before in a process of its own, and report the death of that process
-    /// ([`Queue::fail`]). A lost lease then is no proof against the task and never fails it. Otherwise every lost
+    /// ([`Queue::fail`]). A lost lease is then not held against the task and never fails it. Otherwise every lost
     /// lease counts as a broken attempt.
     pub suspects_run_apart: bool,
     /// A task of a client that must ask ([`NewTask::polled`]) and has not asked for this long yields to all others: it is claimed
@@ -136,7 +136,7 @@ pub struct ListQuery {
     pub kinds: Vec<String>,
     /// Only these states; empty for all.
     pub states: Vec<TaskState>,
-    /// From 1.
+    /// Page number, starting at 1.
     pub page: u64,
     /// 1..=1000.
     pub per_page: u64,
@@ -153,7 +153,7 @@ impl Default for ListQuery {
 pub struct Page {
     /// The tasks of this page, newest first.
     pub tasks: Vec<Task>,
-    /// How many there are on all pages.
+    /// Total number on all pages.
     pub total: u64,
 }
 
@@ -392,7 +392,7 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait Outbox: std::fmt::Debug + Send + Sync {
     /// Takes up to `limit` deliveries that are due and leases them for `lease` (longer than the delivery may take). One of a task
-    /// at a time, oldest first; one that was tried in vain is given up once there is a newer status to tell. So a receiver
+    /// at a time, oldest first; one that failed is given up once there is a newer status. So a receiver
     /// never hears of an older status after a newer one.
     async fn due(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError>;
 
@@ -431,7 +431,7 @@ pub trait ApiKeys: std::fmt::Debug + Send + Sync {
     /// Stores a key; `None` when the prefix is taken.
     async fn create(&self, key: NewApiKey) -> Result<Option<ApiKey>, StoreError>;
 
-    /// All keys, oldest first, revoked ones too.
+    /// All keys, oldest first, including revoked ones.
     async fn list(&self) -> Result<Vec<ApiKey>, StoreError>;
 
     /// The key with this prefix, revoked or not.

@@ -115,7 +115,7 @@ impl TaskError {
     pub fn worker_died(times: u32) -> Self {
         let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
         TaskError::new(TaskError::WORKER_DIED, format!("the worker stopped {times} while working on this task"))
-            .with_hint("the picture may need more memory than there is; try a smaller picture or scale factor")
+            .with_hint("the image may need more memory than the server has; try a smaller image or scale factor")
     }
 
     /// An error without a hint.
@@ -135,7 +135,7 @@ impl TaskError {
 pub struct Lease {
     /// The task.
     pub task: Uuid,
-    /// Which claim of it.
+    /// Which attempt at it.
     pub attempt: u32,
     /// By whom.
     pub worker: String,
@@ -228,7 +228,7 @@ pub struct NewApiKey {
 /// A stored API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Stable id: what tasks carry as their owner.
+    /// Stable id, recorded as the owner of tasks.
     pub id: Uuid,
     /// The name a person gave it.
     pub name: String,
@@ -236,7 +236,7 @@ pub struct ApiKey {
     pub prefix: String,
     /// SHA-256 of the whole key.
     pub hash: [u8; 32],
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last used, to the precision the caller reports it.
     pub last_used_at: Option<Timestamp>,

@@ -90,10 +90,10 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     let alpha = first.transparent.is_some() || !first.covers;
     let mut notes = Vec::new();
     if frames > 1 {
-        notes.push("the picture is animated: only its first frame was used".into());
+        notes.push("the image is animated: only its first frame was used".into());
     }
     if first.cut {
-        notes.push("the file is damaged behind its first frame".into());
+        notes.push("the file is damaged after its first frame".into());
     }
     let channels = if alpha { Channels::Rgba } else { Channels::Rgb };
     let metadata = Metadata::default();
@@ -140,7 +140,7 @@ pub(super) fn pixels(
                 continue;
             }
             let colour = palette.get(usize::from(index) * 3..usize::from(index) * 3 + 3);
-            pixel[..3].copy_from_slice(colour.ok_or_else(|| broken(FORMAT, "a colour is not in its palette"))?);
+            pixel[..3].copy_from_slice(colour.ok_or_else(|| broken(FORMAT, "a pixel's color is not in its palette"))?);
             if let Some(alpha) = pixel.get_mut(3) {
                 *alpha = 255;
             }

@@ -68,7 +68,7 @@ struct Container {
     animated: bool,
     metadata: Metadata,
     notes: Vec<String>,
-    /// The mark at the end is missing: only decoding tells whether all pixels are there.
+    /// The end mark is missing: only decoding shows whether all pixels are there.
     may_be_cut: bool,
 }
 
@@ -104,7 +104,7 @@ pub fn header(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
 }
 
 /// [`header`], for those who accept a file now and decode it later: of a file without an end mark, of up to 16 megapixels, the
-/// pixels are decoded too, as nothing else tells whether all of them are there.
+/// pixels are decoded too, because nothing else shows whether all of them are there.
 ///
 /// # Errors
 /// Those of [`header`], and of such a file those of [`decode`].
@@ -178,7 +178,7 @@ fn pixels(
 ) -> Result<(Samples, Space), ImageError> {
     let format = container.format;
     catch_unwind(AssertUnwindSafe(|| coded(bytes, container, limits, cancelled)))
-        .unwrap_or_else(|_| Err(broken(format, "its decoder gave up")))
+        .unwrap_or_else(|_| Err(broken(format, "the decoder failed")))
 }
 
 fn coded(
@@ -194,7 +194,7 @@ fn coded(
         Format::Tiff => tiff::pixels(bytes, limits, cancelled),
         Format::Gif => Ok((gif::pixels(bytes, container, limits, cancelled)?, Space::Display)),
         Format::Bmp => Ok((bmp::pixels(bytes, container, cancelled)?, Space::Display)),
-        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF picture" }),
+        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF image" }),
     }
 }
 
@@ -209,14 +209,14 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
         Format::Tiff => tiff::read(bytes, limits),
         Format::Gif => gif::read(bytes, limits),
         Format::Bmp => bmp::read(bytes, limits),
-        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF picture" }),
+        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF image" }),
     }
 }
 
 /// Holds a size against the limits. Called as soon as a format's parser knows it.
 fn check_size(format: Format, width: u32, height: u32, limits: &Limits) -> Result<(), ImageError> {
     if width == 0 || height == 0 {
-        return Err(broken(format, "it says it has no pixels"));
+        return Err(broken(format, "it has no pixels"));
     }
     if width.max(height) > limits.max_side {
         return Err(ImageError::SideTooLong { width, height, limit: limits.max_side });
@@ -244,7 +244,7 @@ fn broken(format: Format, reason: impl ToString) -> ImageError {
     ImageError::Broken { format, reason: reason.to_string() }
 }
 
-/// What a codec says, as a part of our sentence. Some print their own structures, which tell people nothing.
+/// What a codec says, as a part of our sentence. Some print their own structures, which mean nothing to users.
 fn in_words(error: impl std::fmt::Display) -> String {
     let text = error.to_string();
     let name = |word: &str| {

@@ -55,7 +55,7 @@ impl Seek for Pieces<'_> {
             SeekFrom::End(by) => (self.bytes.len(), Some(by)),
         };
         let at = by.and_then(|by| (base as u64).checked_add_signed(by)).and_then(|at| usize::try_from(at).ok());
-        self.at = at.ok_or_else(|| Error::other("a place outside of the file"))?;
+        self.at = at.ok_or_else(|| Error::other("a position outside the file"))?;
         // Somewhere else, another piece begins.
         self.ask_at = self.at;
         Ok(self.at as u64)

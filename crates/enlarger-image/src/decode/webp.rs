@@ -61,10 +61,10 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     {
         return Err(broken(FORMAT, "its headers disagree about its size"));
     }
-    let size = canvas.or(still).ok_or_else(|| broken(FORMAT, "it has no picture"))?;
+    let size = canvas.or(still).ok_or_else(|| broken(FORMAT, "it has no image"))?;
     let mut notes = Vec::new();
     if frames > 1 {
-        notes.push("the picture is animated: only its first frame was used".into());
+        notes.push("the image is animated: only its first frame was used".into());
     }
     metadata.dpi = metadata.exif.as_deref().and_then(exif::dpi);
     let Size { width, height, alpha } = size;

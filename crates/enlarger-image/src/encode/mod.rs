@@ -87,20 +87,24 @@ pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
             notes.push(format!("{name} {what}"));
         }
     };
-    note(picture.samples.bits() == 16 && !format.keeps_16_bits(), "has 8 bits: the picture's 16 were rounded");
-    note(picture.channels.has_alpha() && !format.has_alpha(), "has no transparency: the picture was laid on white");
+    note(
+        picture.samples.bits() == 16 && !format.keeps_16_bits(),
+        "has 8 bits per channel: the image's 16 were \
+        rounded",
+    );
+    note(picture.channels.has_alpha() && !format.has_alpha(), "has no transparency: the image was placed on white");
     note(
         format == Format::Avif && written.icc.is_some(),
-        "is written without a profile: colours were converted to sRGB",
+        "is written without a profile: colors were converted to sRGB",
     );
     note(format == Format::Avif && xmp.is_some(), "is written without XMP: it was left out");
     note(
         format == Format::Jpeg && too_long(exif, metadata::EXIF_PREFIX),
-        "holds 64 KB of EXIF: the picture has more, it was left out",
+        "holds at most 64 KB of EXIF: the image has more, so it was left out",
     );
     note(
         format == Format::Jpeg && too_long(xmp, jpeg::XMP.len()),
-        "holds 64 KB of XMP: the picture has more, it was left out",
+        "holds at most 64 KB of XMP: the image has more, so it was left out",
     );
     notes.extend(written.left_out.iter().map(|what| format!("{name} has no place for {what}, which was left out")));
     notes

@@ -258,7 +258,7 @@ fn info<'a>(picture: &'a Picture, options: &'a EncodeOptions) -> Info<'a> {
             info.utf8_text.push(ITXtChunk::new(keyword, text));
         }
     }
-    // There is no chunk for it: other programs look into this text.
+    // PNG has no chunk for it; other programs look in this text.
     let iptc = written.iptc.map(|records| raw_profile("iptc", &iptc::to_resource(records)));
     info.compressed_latin1_text.extend(iptc.map(|text| ZTXtChunk::new("Raw profile type iptc", text)));
     info.utf8_text.extend(written.xmp.map(|xmp| ITXtChunk::new("XML:com.adobe.xmp", xmp)));

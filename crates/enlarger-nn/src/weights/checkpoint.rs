@@ -47,7 +47,7 @@ pub fn network(listed: &[Listed]) -> Result<Vec<(usize, String)>, NnError> {
     };
     if let Some(equal) = roots.get(1).filter(|other| rank(other) == rank(best)) {
         return Err(NnError::Architecture(format!(
-            "the file holds several networks ({} and {})",
+            "the file contains several models ({} and {})",
             best.trim_end_matches('.'),
             equal.trim_end_matches('.')
         )));

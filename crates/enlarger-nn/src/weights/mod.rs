@@ -43,11 +43,11 @@ pub fn read(path: &Path) -> Result<StateDict, NnError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, NnError> {
-    let error = |e: std::io::Error| NnError::Format(format!("{} cannot be read: {e}", path.display()));
+    let error = |e: std::io::Error| NnError::Format(format!("cannot read {}: {e}", path.display()));
     let size = std::fs::metadata(path).map_err(error)?.len();
     if size > MAX_BYTES {
         let (mb, most) = (size >> 20, MAX_BYTES >> 20);
-        return Err(NnError::Format(format!("the file has {mb} MB; the limit is {most} MB")));
+        return Err(NnError::Format(format!("the file is {mb} MB; the limit is {most} MB")));
     }
     std::fs::read(path).map_err(error)
 }

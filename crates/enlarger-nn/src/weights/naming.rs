@@ -66,7 +66,7 @@ impl Layers {
             let Layers { graph, last_layer, .. } = &walk.file;
             let layer = graph.convs().get(walk.next).map_or(last_layer, |conv| &conv.name);
             return Err(NnError::Architecture(format!(
-                "the ncnn network does not end as {family} networks do; see its layer {}",
+                "the ncnn model does not end like a {family} model; see its layer {}",
                 shortened(layer)
             )));
         }
@@ -115,13 +115,13 @@ impl Walk {
         let (Some(conv), Some(arrays)) = (self.file.graph.convs().get(self.next), self.file.convs.get_mut(self.next))
         else {
             return Err(NnError::Architecture(format!(
-                "the ncnn network has fewer convolutions than {} networks have",
+                "the ncnn model has fewer convolutions than {} models have",
                 self.family
             )));
         };
         if conv.input != input {
             return Err(NnError::Architecture(format!(
-                "layer {} of the ncnn network reads something else than {name} of {} networks does",
+                "layer {} of the ncnn model does not read what {name} of {} models reads",
                 shortened(&conv.name),
                 self.family
             )));

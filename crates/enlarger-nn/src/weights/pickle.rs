@@ -150,7 +150,7 @@ impl Arena {
                 let bytes = storage.length as u64 * storage.dtype.bytes() as u64;
                 total = total.saturating_add(bytes);
                 if total > crate::tensor::MAX_BYTES {
-                    return Err(NnError::Format("the PyTorch file speaks of more values than it can hold".into()));
+                    return Err(NnError::Format("the PyTorch file declares more values than it can hold".into()));
                 }
                 sizes.push((storage.key.clone(), bytes));
             }
@@ -177,7 +177,7 @@ struct Machine<'a, 'b> {
 }
 
 fn broken() -> NnError {
-    NnError::Format("the PyTorch file is damaged: its pickle cannot be read".into())
+    NnError::Format("the PyTorch file is damaged: its pickle cannot be parsed".into())
 }
 
 impl<'a> Machine<'a, '_> {

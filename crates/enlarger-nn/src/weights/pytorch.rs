@@ -108,7 +108,7 @@ fn read_legacy(bytes: &[u8]) -> Result<StateDict, NnError> {
 
 fn state_dict(arena: &Arena, top: Value, storages: &HashMap<String, Vec<u8>>) -> Result<StateDict, NnError> {
     if arena.dict(top).is_none() {
-        return Err(NnError::Format("the PyTorch file holds no dictionary of arrays".into()));
+        return Err(NnError::Format("the PyTorch file contains no dictionary of arrays".into()));
     }
     let (mut listed, mut tensors) = (Vec::new(), Vec::new());
     for (name, value) in leaves(arena, top)? {
@@ -126,7 +126,7 @@ fn state_dict(arena: &Arena, top: Value, storages: &HashMap<String, Vec<u8>>) ->
         result.0.insert(name, Tensor { shape: size.clone(), data });
     }
     if result.0.is_empty() {
-        return Err(NnError::Format("the PyTorch file holds no arrays of numbers".into()));
+        return Err(NnError::Format("the PyTorch file contains no numeric arrays".into()));
     }
     Ok(result)
 }
@@ -176,7 +176,7 @@ fn gather(bytes: &[u8], dtype: Dtype, offset: usize, size: &[usize], stride: &[u
         })
     };
     if stride.len() != size.len() {
-        return Err(damaged("an array has another number of strides than sides"));
+        return Err(damaged("an array has a different number of strides than dimensions"));
     }
     let mut values = Vec::with_capacity(n.min(bytes.len() / width));
     let mut index = vec![0usize; size.len()];

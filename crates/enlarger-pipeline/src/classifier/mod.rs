@@ -11,7 +11,7 @@ use crate::layers::{Convolution, Map};
 
 /// Side in pixels of the cells that a verdict is given for.
 pub(crate) const CELL: usize = 8;
-/// What is told apart, in the order of the network's outputs.
+/// The classes, in the order of the network's outputs.
 pub(crate) const KINDS: usize = 3;
 
 /// Of one cell, or the mean of many: logits of damaged (compressed or noisy), soft (out of focus, or enlarged before) and

@@ -35,7 +35,7 @@ const MOST: usize = 64;
 
 /// Of the mean picture that the network was trained on, in 0..=255.
 const MEAN: [f32; 3] = [117.001, 114.697, 97.404];
-/// Boxes that the network's are told from, in cells.
+/// Anchor boxes that the network's outputs refine, in cells.
 const ANCHORS: [[f32; 2]; 5] =
     [[1.603231, 2.094468], [6.041143, 7.080126], [2.882459, 3.518061], [4.266906, 5.178857], [9.041765, 10.66308]];
 /// What the network says of a cell and an anchor: place, size, score.

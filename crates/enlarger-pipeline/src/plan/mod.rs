@@ -233,7 +233,7 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     );
     if asked.faces {
         notes.push(match faces.len() {
-            0 => "no face was found: the preset treats all of the picture".into(),
+            0 => "no face was found: the preset applies to the whole image".into(),
             1 => "1 face was found and is treated".into(),
             count => format!("{count} faces were found and are treated"),
         });
@@ -255,7 +255,7 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     let mut steps = steps(source, result, &network, &patches, recipe);
     // What a person names may be meant to bring colour.
     if statistics.grey && request.model.is_none() {
-        steps.push(Step::Style { filter: Filter::Grey, why: "the source has no colour".into() });
+        steps.push(Step::Style { filter: Filter::Grey, why: "the source has no color".into() });
     }
     let alpha = if statistics.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let halo = draft.then_some(DRAFT_HALO);
@@ -266,13 +266,15 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
 const HARDLY_DAMAGED: f32 = 0.2;
 
 /// How a result is brought back to a source: where a source is right, the result's texture is kept and its local
-/// colour and shading come back (docs/quality.md). What damage there is would come back too, and so would softness. Where it takes
-/// more than one pass (`far`), drawn edges are so much finer than the source's pixels that what these lack of them would lie
-/// beside them as smudges. What a person names does as it does, and a draft is to be quick.
+/// colour and shading come back (docs/reference/quality.md). What damage there is would come back too, and so would
+/// softness. Where it takes more than one pass (`far`), drawn edges are so much finer than the source's pixels that
+/// what these lack of them would lie beside them as smudges. What a person names does as it does, and a draft is to be
+/// quick.
 ///
 /// Where a source is damaged or soft only what is coarser than its faults comes back. Of 117 damaged photos, 0.7 pixels are nearest to
-/// the truth for compression, and with 1.2 pixels what was enlarged before gains while blur hardly comes back (docs/quality.md).
-/// Drawings have their coarse faults, such as rings of JPEG, at the edges which they are made of.
+/// the truth for compression, and with 1.2 pixels what was enlarged before gains while blur hardly comes back
+/// (docs/reference/quality.md). Drawings have their coarse faults, such as rings of JPEG, at the edges which they are
+/// made of.
 fn closeness(statistics: &Statistics, request: &Request, far: bool) -> Closeness {
     if request.model.is_some() || request.quality == Quality::Draft {
         return Closeness::Free;
@@ -296,7 +298,7 @@ fn drafting<'a>(model: &'a ModelInfo, models: &'a [ModelInfo]) -> &'a ModelInfo 
 /// By a network, unless its result cannot meet the colour's grid, halved or not.
 fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> AlphaWay {
     let Some(model) = models.iter().find(|m| m.name == ALPHA_MODEL) else {
-        notes.push(format!("alpha is enlarged by a cubic: the network {ALPHA_MODEL} is not there"));
+        notes.push(format!("alpha is resampled with a cubic filter: the model {ALPHA_MODEL} is missing"));
         return AlphaWay::Cubic;
     };
     let fits = |step: &Step| match step {
@@ -306,7 +308,7 @@ fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> A
     if steps.iter().all(fits) {
         return AlphaWay::Network(ALPHA_MODEL.into());
     }
-    notes.push(format!("alpha is enlarged by a cubic: {ALPHA_MODEL} makes {}x only", model.scale));
+    notes.push(format!("alpha is resampled with a cubic filter: {ALPHA_MODEL} only does {}x", model.scale));
     AlphaWay::Cubic
 }
 
@@ -320,10 +322,10 @@ fn cropped(statistics: &Statistics, crop: Option<Crop>) -> Result<Extent, Pipeli
     }
     Err(PipelineError::Request {
         what: format!(
-            "the crop {}x{} at {},{} is not inside the picture of {}x{} pixels",
+            "the crop {}x{} at {},{} is outside the image of {}x{} pixels",
             c.width, c.height, c.x, c.y, whole.width, whole.height
         ),
-        hint: "give a crop that lies inside the upright picture".into(),
+        hint: "choose a crop inside the upright image".into(),
     })
 }
 
@@ -339,8 +341,8 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
     };
     if !(1.0..=MAX_FACTOR).contains(&factor) {
         return Err(PipelineError::Request {
-            what: format!("the scale would be {factor:.3}x, and enlarging goes from 1x to 16x"),
-            hint: "choose a size between the picture's own and 16 times it".into(),
+            what: format!("that would be {factor:.3}x; the scale must be between 1x and 16x"),
+            hint: "choose a size between the image's own and 16 times that".into(),
         });
     }
     let side = |length: u32| (f64::from(length) * factor).round().max(1.0) as u32;
@@ -391,7 +393,7 @@ impl<'a> Choice<'a> {
 
 /// Of clean photographs that the classifier saw, few have more damage than the first, and most as JPEG 92 have more than the second:
 /// the nearer to it, the more of the plain network, which leaves out what a large one would draw of small errors. At 0.7 of it JPEG 92
-/// comes closer to the truth than by any one network (docs/quality.md).
+/// comes closer to the truth than by any one network (docs/reference/quality.md).
 fn wary(mut choice: Choice<'_>, damaged: f32) -> Choice<'_> {
     const FROM: f32 = 0.05;
     const TO: f32 = 0.15;
@@ -432,13 +434,13 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
             if named {
                 return PipelineError::Request {
                     what: format!("there is no model named {name:?}"),
-                    hint: format!("there are: {names}; add your own with `enlarger models add FILE`"),
+                    hint: format!("available: {names}; add your own with `enlarger models add FILE`"),
                 };
             }
             PipelineError::Request {
-                what: format!("the network {name} is needed for this picture and these knobs, and it is not there"),
+                what: format!("the model {name} is needed for this image and these settings, but it is missing"),
                 hint: format!(
-                    "add it with `enlarger models add FILE --name {name}`, or choose one of {names} by --model"
+                    "add it with `enlarger models add FILE --name {name}`, or choose one of {names} with --model"
                 ),
             }
         })
@@ -450,18 +452,18 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
     let share = rest.split_once('@').and_then(|(other, share)| Some((other, share.parse::<f32>().ok()?)));
     let Some((other, share)) = share.filter(|(_, share)| (0.0..=1.0).contains(share)) else {
         return Err(PipelineError::Request {
-            what: format!("{name:?} is no mixture of networks"),
-            hint: "name it as MODEL+OTHER@SHARE, such as realsr-df2k+x4plus@0.5; a share is 0 to 1".into(),
+            what: format!("{name:?} is not a blend of models"),
+            hint: "write it as MODEL+OTHER@SHARE, such as realsr-df2k+x4plus@0.5, with a share from 0 to 1".into(),
         });
     };
     let (model, other) = (find(first)?, find(other)?);
     if model.scale != other.scale {
         return Err(PipelineError::Request {
             what: format!(
-                "{} makes {}x and {} makes {}x: they cannot be mixed",
+                "{} is a {}x model and {} is a {}x model: they cannot be blended",
                 model.name, model.scale, other.name, other.scale
             ),
-            hint: "mix networks of one scale, see `enlarger models list`".into(),
+            hint: "blend models of the same scale, see `enlarger models list`".into(),
         });
     }
     let mix = Mix { model: other.name.clone(), sha256: other.sha256.clone(), share };
@@ -482,13 +484,13 @@ fn choose<'a>(
             let small =
                 find(style::networks(style, statistics.content).fast(statistics.condition, factor), false, models)?;
             let (name, words) = (&small.model.name, statistics.words());
-            notes.push(format!("fast: {name} does it alone; the picture looks like {words}"));
+            notes.push(format!("fast: only {name} is used; the image looks like {words}"));
             return Ok(small);
         }
         (None, Quality::Draft | Quality::Best) => best(statistics, style, factor, models, notes)?,
         (Some(name), quality) => {
             if quality == Quality::Fast {
-                notes.push(format!("fast changes nothing here: {name} was named"));
+                notes.push(format!("fast changes nothing here: {name} was chosen explicitly"));
             }
             find(name, true, models)?
         }
@@ -496,7 +498,7 @@ fn choose<'a>(
     choice = restrained(choice, style, models);
     if request.quality == Quality::Draft {
         choice = Choice::of(drafting(choice.model, models));
-        notes.push(format!("a draft: {} is the smallest {}x network", choice.model.name, choice.model.scale));
+        notes.push(format!("draft: {} is the smallest {}x model", choice.model.name, choice.model.scale));
     }
     Ok(choice)
 }
@@ -512,11 +514,11 @@ fn best<'a>(
     let (inventing, cause) = match style {
         Style::Creative(Creative { engine: Engine::Automatic, .. }) => (style::invents(style), String::new()),
         Style::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),
-        Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavour for {}", flavor.what())),
+        Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavor for {}", flavor.what())),
         Style::Precision(_) => (false, String::new()),
     };
     let name = style::networks(style, statistics.content).of(statistics.condition, inventing, factor);
-    notes.push(format!("{name}: the picture looks like {}{cause}", statistics.words()));
+    notes.push(format!("{name}: the image looks like {}{cause}", statistics.words()));
     let choice = find(name, false, models)?;
     // Knobs that make more of the texture are to have it.
     let textured = inventing || matches!(style, Style::Creative(Creative { fractality: 1.., .. }));
@@ -545,7 +547,7 @@ fn choose_patches<'a>(
         if fits && choice.ensemble() != rest.ensemble() {
             let Crop { x, y, width, height } = region.area;
             let (name, words) = (&choice.model.name, region.words());
-            notes.push(format!("{name} for {width}x{height} pixels at {x},{y}, which look like {words}"));
+            notes.push(format!("{name} for the area {width}x{height} at {x},{y}, which looks like {words}"));
             patches.push((region.area, choice));
         }
     }
@@ -603,11 +605,11 @@ fn steps(
     // A network of scale 1 may be meant to change colours.
     if network.model.scale > 1 {
         if !recipe.after.iter().any(|(filter, _)| filter.is_exact() || matches!(filter, Filter::Recolour { .. })) {
-            steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colours stay".into())));
+            steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         }
         // Behind what may draw on flat areas, before what changes tones and adds grain there on purpose.
         let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
-        recipe.after.insert(drawn, (Filter::Settle, "flat areas stay".into()));
+        recipe.after.insert(drawn, (Filter::Settle, "flat areas are kept".into()));
     }
     steps.extend(recipe.after.into_iter().map(style));
     steps

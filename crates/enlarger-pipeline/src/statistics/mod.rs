@@ -93,9 +93,9 @@ fn words(content: Content, condition: Condition) -> &'static str {
     }
 }
 
-/// Above these a picture is what they say. Of pictures that the classifier was not trained on (`docs/quality.md`), all but two of 42
-/// clean ones had at most 0.48 of damage and 0.36 of softness; as JPEG 50, at any phase, they had at least 0.7, saved twice mostly more
-/// than 0.42.
+/// Above these a picture is what they say. Of pictures that the classifier was not trained on
+/// (`docs/reference/quality.md`), all but two of 42 clean ones had at most 0.48 of damage and 0.36 of softness; as JPEG
+/// 50, at any phase, they had at least 0.7, saved twice mostly more than 0.42.
 const DAMAGED: f32 = 0.4;
 const SOFT: f32 = 0.4;
 /// Photos with noise have up to 0.71; of 70 drawings, clean or as JPEG 60, at least 62 have more.
@@ -136,7 +136,7 @@ impl Statistics {
     }
 }
 
-/// Whether a picture of three colours has no colour.
+/// Whether an RGB picture is grey.
 fn is_grey(picture: &Picture) -> bool {
     fn all<T: PartialEq>(samples: &[T], n: usize) -> bool {
         samples.chunks_exact(n).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2])

@@ -35,7 +35,7 @@ struct Rule {
 /// anywhere in it.
 const PHOTO_IN_ART: Rule =
     Rule { content: Content::Photo, belongs: |[_, _, drawn]| drawn < 0.4, least: 4, filled: 0.5, grow: 32 };
-/// Networks for drawings make cartoons of photographs: only where there is no doubt.
+/// Networks for drawings turn photographs into cartoons, so only where there is no doubt.
 const ART_IN_PHOTO: Rule =
     Rule { content: Content::Art, belongs: |[_, _, drawn]| drawn > 0.95, least: 6, filled: 0.9, grow: -8 };
 /// Noise in the shadows, a picture pasted in that was compressed.

@@ -17,7 +17,7 @@ const CELL: f32 = 12.0;
 
 /// How often the deviation of texture what is laid over it may be.
 const MOST: f32 = 2.0;
-/// Deviation of luminance below which there is no texture but rounding.
+/// Deviation of luminance below which it is rounding, not texture.
 const NONE: f32 = 1.0 / 255.0;
 
 /// See [`Filter::Echo`](super::Filter::Echo).

@@ -21,7 +21,7 @@ const STEP: f32 = 2.0 / 255.0;
 /// Above a deviation of [`STEP`] in luminance the damage is noise, and the blur is as many times as wide as the deviation is larger, up
 /// to this much more. Six photos had 1.7/255 on average as JPEG 50, and 2.9 to 4.1/255 with noise of 10/255 in luminance.
 const MOST_NOISE: f32 = 1.5;
-/// Rows that tell how strong the damage is.
+/// Rows that are sampled to measure how strong the damage is.
 const ROWS: usize = 256;
 
 /// See [`Filter::Follow`](super::Filter::Follow).
@@ -67,7 +67,7 @@ impl<'a> Lacking<'a> {
         Self { source, small, kernels }
     }
 
-    /// A row of it, blurred: luminance, or luminance and what blue and red differ from it.
+    /// A blurred row: luminance, or luminance and how blue and red differ from it.
     fn row(&self, y: usize) -> Vec<f32> {
         let Self { source, small, kernels } = self;
         let (n, width, last) = (kernels.len(), source.width as usize, i64::from(source.height) - 1);

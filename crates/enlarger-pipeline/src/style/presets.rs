@@ -99,11 +99,13 @@ const SMALL: &str = "animevideo-v3";
 const MIDDLE: &str = "realsr-df2k+x4plus@0.5";
 /// Cleaned by one network, enlarged by the other: crisper than the first alone, and the second has no damage to draw.
 const RESTORED: &str = "x4plus/realsr-df2k";
-/// Made for 2x, and as close to the truth there as [`PHOTO`] is, at a thirtieth of its price (docs/quality.md).
+/// Made for 2x, and as close to the truth there as [`PHOTO`] is, at a thirtieth of its price
+/// (docs/reference/quality.md).
 pub(super) const TWICE: &str = "photo-2x";
 const FAST: Fast = Fast { twice: SMALL, clean: SMALL, otherwise: SMALL };
 /// A network with a share of the small one: what only one of the two invents is weaker, what both see
-/// stays. Closer to the truth than any one network on every kind of input (docs/quality.md), for a thirtieth more time.
+/// stays. Closer to the truth than any one network on every kind of input (docs/reference/quality.md), for a thirtieth
+/// more time.
 const PHOTO: ByCondition = ByCondition {
     clean: "realsr-df2k+animevideo-v3@0.3",
     twice: TWICE,

@@ -1,4 +1,4 @@
-//! Knobs become numbers: the curves of `docs/look.md`.
+//! Knobs become numbers: the curves of `docs/concepts/style.md`.
 
 use crate::request::{Creative, Precision, Style};
 
@@ -81,7 +81,7 @@ pub(crate) fn recipe(style: &Style, network: &str, factor: f32, closeness: Close
         Closeness::Coarse(radius) => {
             for (gain, faces) in small_faces(seen) {
                 let softer = Filter::Skin { faces, skin: gain, features: gain, radius: SMALL_FACE * factor };
-                recipe.after("networks misdraw small faces", softer);
+                recipe.after("models misdraw small faces", softer);
             }
             if less > -1.0 {
                 let follow = Filter::Follow { radius, strength: 1.0 + less };

@@ -47,7 +47,10 @@ impl Caller {
     /// 403 unless this caller may change keys and models.
     pub fn require_admin(&self) -> ApiResult<()> {
         let refused = || {
-            ApiError::forbidden("this needs an administrator's key").hint("make one: enlarger keys create NAME --admin")
+            ApiError::forbidden("this needs an administrator's key").hint(
+                "create one with `enlarger keys create \
+                NAME --admin`",
+            )
         };
         self.admin.then_some(()).ok_or_else(refused)
     }
@@ -76,7 +79,7 @@ impl Authority {
         })
     }
 
-    /// Whether credentials are asked for.
+    /// Whether credentials are required.
     pub fn required(&self) -> bool {
         self.required
     }
@@ -139,7 +142,7 @@ impl Authority {
     }
 }
 
-/// Lets only known callers through, and tells handlers who it is.
+/// Admits only known callers, and passes the caller to handlers.
 pub(crate) async fn require(State(auth): State<Arc<Authority>>, mut request: Request, next: Next) -> Response {
     match auth.caller(request.headers()).await {
         Ok(caller) => {

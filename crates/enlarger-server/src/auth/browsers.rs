@@ -73,8 +73,8 @@ fn foreign_host(config: &Config, headers: &HeaderMap) -> Option<ApiError> {
         || !name.contains('.')
         || name.parse::<std::net::IpAddr>().is_ok();
     (!ours).then(|| {
-        ApiError::forbidden("this server is not known by that name")
-            .hint("call it by its address, or start it with --public-url")
+        ApiError::forbidden("this server is not configured for that host name")
+            .hint("use its IP address, or start the server with --public-url")
     })
 }
 
@@ -93,7 +93,10 @@ fn foreign_origin(config: &Config, headers: &HeaderMap) -> Option<ApiError> {
     });
     let configured = config.cors_origin.iter().any(|allowed| allowed == "*" || allowed == origin);
     (!ours && !configured).then(|| {
-        ApiError::forbidden("pages of other sites may not use this server").hint("allow the site with --cors-origin")
+        ApiError::forbidden("pages of other sites are not allowed to use this server").hint(
+            "allow the site with \
+            --cors-origin",
+        )
     })
 }
 

@@ -53,7 +53,7 @@ impl Tokens {
         // RFC 7518, section 3.2: a key as long as the hash.
         if !secret.is_empty() && secret.len() < 32 {
             let hint = "use at least 32 characters, for example from `openssl rand -hex 32`";
-            return Err(ConfigError::new("`jwt_secret` is too short to be safe", hint));
+            return Err(ConfigError::new("`jwt_secret` is too short to be secure", hint));
         }
         // The same for every server of a process, so it is all the same which of them comes first.
         let _ = PROVIDER.install_default();
@@ -103,9 +103,9 @@ impl KeySet {
             match self.fetcher.fetch(&self.url, KEYS_LIMIT, &mut bytes).await {
                 Ok(_) => match serde_json::from_slice(&bytes) {
                     Ok(set) => *fetched = Some((Instant::now(), set)),
-                    Err(error) => tracing::warn!(%error, "the JSON Web Key Set cannot be read"),
+                    Err(error) => tracing::warn!(%error, "cannot parse the JSON Web Key Set"),
                 },
-                Err(error) => tracing::warn!(%error, "the JSON Web Key Set cannot be fetched"),
+                Err(error) => tracing::warn!(%error, "cannot fetch the JSON Web Key Set"),
             }
         }
         find(&fetched.as_ref()?.1, id)

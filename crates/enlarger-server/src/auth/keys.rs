@@ -19,12 +19,12 @@ pub(crate) const START: &str = "enl";
 const PLAIN: &str = "enl_";
 const ADMIN: &str = "enladm_";
 
-/// A key just made. Only its hash is stored: this is the only time it can be shown.
+/// A newly created key. Only its hash is stored: this is the only time it can be shown.
 #[derive(Debug, Clone)]
 pub struct NewKey {
     /// The whole key.
     pub key: String,
-    /// What is stored of it.
+    /// The part that is stored.
     pub stored: ApiKey,
 }
 
@@ -46,7 +46,7 @@ pub async fn create(keys: &dyn ApiKeys, name: &str, admin: bool) -> Result<NewKe
     }
 }
 
-/// All keys, oldest first, revoked ones too.
+/// All keys, oldest first, including revoked ones.
 ///
 /// # Errors
 /// If the store fails.
@@ -62,18 +62,18 @@ pub async fn revoke(keys: &dyn ApiKeys, prefix: &str) -> Result<Option<ApiKey>, 
     keys.revoke(prefix).await
 }
 
-/// All that may be told of a key.
+/// The public part of an API key.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct KeyInfo {
-    /// Stable id: what tasks carry as their owner.
+    /// Stable id, recorded as the owner of tasks.
     pub id: Uuid,
     /// What it is for.
     pub name: String,
-    /// The key's beginning.
+    /// The key's prefix.
     pub prefix: String,
     /// Whether it may manage keys and models.
     pub admin: bool,
-    /// When it was made.
+    /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// When it was last used, to the minute.
@@ -84,7 +84,7 @@ pub struct KeyInfo {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// All that may be told of a key.
+/// The public part of an API key.
 pub fn describe(key: &ApiKey) -> KeyInfo {
     KeyInfo {
         id: key.id,

@@ -25,8 +25,8 @@ pub(crate) fn webhook(task: &Task, state: TaskState, result: Option<&str>) -> Op
 /// show the message only.
 pub(crate) async fn not_found(uri: Uri) -> ApiError {
     let told = DIALECTS.iter().find_map(|dialect| dialect.unserved(uri.path()));
-    let message = told.unwrap_or_else(|| "there is nothing at this address".to_owned());
-    ApiError { message, ..ApiError::not_found() }.hint("all routes are listed in /openapi.json, and shown at /docs/api")
+    let message = told.unwrap_or_else(|| "there is nothing at this URL".to_owned());
+    ApiError { message, ..ApiError::not_found() }.hint("see /openapi.json for all routes, or /docs/api in a browser")
 }
 
 /// Writes errors of each API's routes in its own form, wherever in this server they arose.

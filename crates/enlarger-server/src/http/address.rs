@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    /// What is told to a client that sent these headers.
+    /// The URLs for a client that sent these headers.
     fn told(public_url: &str, trust_forwarded: bool, headers: &[(&'static str, &str)]) -> String {
         let config = Config { public_url: public_url.into(), trust_forwarded, ..Config::default() };
         let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));

@@ -106,9 +106,9 @@ impl Reader<'_> {
     /// As [`Bodies::spool`].
     pub async fn next(&mut self) -> ApiResult<Option<bytes::Bytes>> {
         let deadline = self.started + GRACE + Duration::from_secs(self.received / SLOWEST);
-        let slow = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body came too slowly");
+        let slow = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body arrived too slowly");
         let Some(chunk) = timeout_at(deadline, self.body.next()).await.map_err(slow)? else { return Ok(None) };
-        let chunk = chunk.map_err(|_| ApiError::bad_request("incomplete_body", "the body ended too early"))?;
+        let chunk = chunk.map_err(|_| ApiError::bad_request("incomplete_body", "the body ended unexpectedly"))?;
         self.received += chunk.len() as u64;
         if self.received > self.limit_mb << 20 {
             return Err(ApiError::too_large(self.limit_mb));

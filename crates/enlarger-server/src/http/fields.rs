@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 use super::error::{ApiError, ApiResult, InvalidParam};
 
 /// The fields of a body. Unknown ones are ignored, `null` and `""` are as good as absent. Every reader returns a usable value and
-/// notes what was wrong; [`Fields::done`] tells.
+/// notes what is wrong; [`Fields::done`] reports it.
 pub(crate) struct Fields<'a> {
     raw: HashMap<String, &'a RawValue>,
     invalid: Vec<InvalidParam>,
@@ -31,7 +31,7 @@ impl<'a> Fields<'a> {
         self.invalid.push(InvalidParam { name: name.into(), reason: reason.into() });
     }
 
-    /// The same, with what to do about it. Of several hints the first is told.
+    /// The same with a hint. Of several hints the first is reported.
     pub fn reject_with(&mut self, name: &str, reason: impl Into<String>, hint: Option<impl Into<String>>) {
         self.reject(name, reason);
         self.hint = self.hint.take().or(hint.map(Into::into));
@@ -149,22 +149,22 @@ fn without_fraction(number: f64) -> Option<i64> {
 
 fn not_an_object(body: &[u8], error: &serde_json::Error) -> ApiError {
     if let Some(kind) = other_kind(body) {
-        let message = format!("the body is {kind}, and this route reads JSON");
+        let message = format!("the body is {kind}, but this route expects JSON");
         let error = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message);
         return error.hint(
-            "send a JSON object in UTF-8; an image goes into it as base64, or as the address that POST /customers/storage \
-             gives for it",
+            "send a JSON object in UTF-8, with the image as base64 or as the URL that POST /customers/storage returns",
         );
     }
     let message = match error.classify() {
-        _ if body.trim_ascii().is_empty() => "the body is empty; it must be a JSON object".to_owned(),
+        _ if body.trim_ascii().is_empty() => "the body is empty; expected a JSON object".to_owned(),
         serde_json::error::Category::Data => "the body must be a JSON object".to_owned(),
         _ => format!("the body is not valid JSON (line {}, column {})", error.line(), error.column()),
     };
     ApiError::bad_request("invalid_json", message)
 }
 
-/// What a body is that cannot be JSON, if that can be told. Its bytes are asked, because clients leave its type out or send a wrong one.
+/// What a body is that cannot be JSON, if that is recognisable. Looks at its bytes, because clients leave its type out
+/// or send a wrong one.
 fn other_kind(body: &[u8]) -> Option<&'static str> {
     let start = &body[..body.len().min(1024)];
     let text = String::from_utf8_lossy(start).to_ascii_lowercase();

@@ -10,10 +10,10 @@ use super::error::{ApiError, ApiResult};
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Paging {
-    /// From 1.
+    /// Page number, starting at 1.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 1000000)]
     page: Option<String>,
-    /// How many, 1 to 100.
+    /// Page size, 1 to 100.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 100)]
     per_page: Option<String>,
 }

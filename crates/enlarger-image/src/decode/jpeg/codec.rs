@@ -11,9 +11,9 @@ use crate::{Format, ImageError, Samples, decode::broken, picture::zeroed};
 pub struct Order<'a> {
     /// From its first marker to its last scan; the end mark may be missing.
     pub bytes: &'a [u8],
-    /// Pixels across. It is an error if the stream says otherwise, and so it is with the next three.
+    /// Width in pixels. It is an error if the stream says otherwise, and so it is with the next three.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
     /// Samples of a pixel.
     pub components: u8,
@@ -31,7 +31,7 @@ pub struct Order<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Colours {
-    /// Grey, RGB or inks, told by the stream's own markers.
+    /// Grey, RGB or inks, from the stream's own markers.
     ByMarkers = 0,
     /// None of the codec's business: they are handed over as they are.
     AsStored = 1,

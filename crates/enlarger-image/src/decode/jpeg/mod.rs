@@ -14,7 +14,7 @@ use codec::{Colours, Order};
 /// Every scan goes over all blocks, so a small file with many can keep a decoder busy for hours. Encoders write about 10.
 const MOST_SCANS: u32 = 200;
 
-/// Zeros at the end of a file without an end mark from which on they are no samples, but disk space that was never written.
+/// This many zeros at the end of a file without an end mark are not samples, but disk space that was never written.
 const ZEROS: usize = 64;
 
 const FORMAT: Format = Format::Jpeg;
@@ -63,7 +63,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     })
 }
 
-/// The pixels, and what their samples mean. What is wrong with the file but does no certain harm is told in a note.
+/// The pixels, and what their samples mean. Faults that may be harmless are reported in a note.
 pub(super) fn pixels(
     bytes: &[u8],
     limits: &Limits,
@@ -101,7 +101,7 @@ pub(super) fn pixels(
     Ok((samples, Space::Cmyk))
 }
 
-/// What the markers of a file tell.
+/// What the markers of a file declare.
 struct Stream {
     frame: Frame,
     /// Where the last scan ends.
@@ -140,11 +140,11 @@ impl Stream {
                     frame = Some(found);
                 }
                 0xC5..=0xC7 | 0xCD..=0xCF => return Err(unsupported("hierarchical coding")),
-                0xCB => return Err(unsupported("lossless coding with arithmetic codes")),
+                0xCB => return Err(unsupported("lossless arithmetic coding")),
                 0xDA => {
                     scans += 1;
                     if scans > MOST_SCANS {
-                        return Err(broken(FORMAT, "it has far more scans than any picture needs"));
+                        return Err(broken(FORMAT, "it has far more scans than any image needs"));
                     }
                     let frame = frame.as_mut().ok_or_else(no_frame)?;
                     frame.add_scan(data);
@@ -189,11 +189,11 @@ impl Stream {
             if unwritten || warned(codec::DATA_MISSING) {
                 return Err(ImageError::Truncated { format: FORMAT });
             }
-            notes.push("the file has no end mark, but all of its pixels".into());
+            notes.push("the end marker is missing, but all pixels are there".into());
         }
         for (bit, reason) in [
-            (codec::OUT_OF_STEP, "a restart marker is missing, so that parts of the picture would be lost"),
-            (codec::DATA_WRONG, "its data has codes that do not exist"),
+            (codec::OUT_OF_STEP, "a restart marker is missing, so parts of the image would be lost"),
+            (codec::DATA_WRONG, "its data contains invalid codes"),
             (codec::DATA_MISSING, "its data ends before the last pixel"),
         ] {
             if warned(bit) {
@@ -203,10 +203,14 @@ impl Stream {
         // Some encoders fill up with zeros or ones.
         let rest = &bytes[(read + codec::AHEAD).min(self.end)..self.end];
         if warned(codec::STRAY_IN_INTERVAL) || (self.ends != End::File && rest.iter().any(|b| !matches!(b, 0 | 0xFF))) {
-            notes.push("the file has more data than pixels: if parts of the picture look wrong, it is damaged".into());
+            notes.push(
+                "the file has more data than pixels; if parts of the image look wrong, the file is \
+                damaged"
+                    .into(),
+            );
         }
         if !self.complete {
-            notes.push("the file lacks the scans that bring its finest details".into());
+            notes.push("the scans with the finest details are missing".into());
         }
         Ok(())
     }
@@ -220,7 +224,7 @@ impl Stream {
 pub(super) fn components(bytes: &[u8], count: usize, cancelled: Cancelled<'_>) -> Result<Vec<u8>, ImageError> {
     let frame = frame(bytes).ok_or_else(no_frame)?;
     if frame.components.len() != count || frame.precision != 8 {
-        return Err(broken(FORMAT, "it has other colours than the file around it says"));
+        return Err(broken(FORMAT, "its color components differ from what the file declares"));
     }
     let order = Order {
         bytes,
@@ -236,7 +240,7 @@ pub(super) fn components(bytes: &[u8], count: usize, cancelled: Cancelled<'_>) -
         codec::Decoded { samples: Samples::U8(samples), warnings, .. } if warnings & !codec::STRAY_IN_INTERVAL == 0 => {
             Ok(samples)
         }
-        _ => Err(broken(FORMAT, "its data has too little or wrong codes")),
+        _ => Err(broken(FORMAT, "its data is incomplete or contains invalid codes")),
     }
 }
 
@@ -359,17 +363,17 @@ impl Frame {
     /// Refuses what the codec does not decode.
     fn check(&self) -> Result<(), ImageError> {
         if !matches!(self.components.len(), 1 | 3 | 4) {
-            return Err(unsupported(format!("{} colour components", self.components.len())));
+            return Err(unsupported(format!("{} color components", self.components.len())));
         }
         if !(matches!(self.precision, 8 | 12) || (self.lossless && matches!(self.precision, 2..=16))) {
             return Err(unsupported(format!("{} bits per sample", self.precision)));
         }
         let most = self.components.iter().fold((1, 1), |m, c| (m.0.max(c.sampling.0), m.1.max(c.sampling.1)));
         if self.components.iter().any(|c| c.sampling.0 == 0 || c.sampling.1 == 0) {
-            return Err(broken(FORMAT, "a colour component has no samples"));
+            return Err(broken(FORMAT, "a color component has no samples"));
         }
         if self.components.iter().any(|c| most.0 % c.sampling.0 != 0 || most.1 % c.sampling.1 != 0) {
-            return Err(unsupported("colour components that are not whole fractions of the picture's size"));
+            return Err(unsupported("an unusual chroma subsampling"));
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ pub fn decode(data: &[u8], coding: Coding, width: usize, to: &mut [u8]) -> Resul
         match whole {
             Ok(true) => {}
             Ok(false) => return Ok(()),
-            // Beyond the end all bits are zero, which is no code.
+            // Beyond the end all bits are zero, which is not a code.
             Err(_) if bits.is_empty() => return Err(Fault::Short),
             Err(fault) => return Err(fault),
         }

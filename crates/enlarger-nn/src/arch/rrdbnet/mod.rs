@@ -85,8 +85,8 @@ impl architecture::Family for Family {
         let up = 1usize << upsamplings;
         if !matches!(channels, 1 | 3) || !up.is_multiple_of(unshuffle) {
             return Err(NnError::Architecture(format!(
-                "the ESRGAN network makes {channels} channels at {up}/{unshuffle} times the size; 1 or 3 channels at a \
-                 whole factor are supported"
+                "the ESRGAN model outputs {channels} channels at {up}/{unshuffle} times the size; supported are 1 or \
+                 3 channels at a whole factor"
             )));
         }
         Ok(Box::new(RrdbNet { unshuffle, channels, features: first[0], blocks, growth, upsamplings }))
@@ -109,8 +109,8 @@ impl architecture::Family for Family {
             if by != 2 {
                 let layer = graph.convs().iter().find(|conv| conv.input == id).unwrap_or(first);
                 return Err(NnError::Architecture(format!(
-                    "the ncnn network enlarges {by} times before its layer {}; ESRGAN networks that double the size are \
-                     supported",
+                    "the ncnn model upsamples {by} times before its layer {}; supported are ESRGAN models that \
+                     double the size",
                     shortened(&layer.name)
                 )));
             }

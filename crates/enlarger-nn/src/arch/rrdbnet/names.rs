@@ -113,7 +113,7 @@ pub fn fold_plus(dict: &mut StateDict) -> Result<(), NnError> {
         let Some(point) = dict.0.remove(&name) else { continue };
         let block = name.trim_end_matches(NAME);
         let [growth, features, 1, 1] = point.shape[..] else {
-            return Err(NnError::Weights(format!("{name} has shape {:?}, and [.., .., 1, 1] is needed", point.shape)));
+            return Err(NnError::Weights(format!("{name} has shape {:?}; expected [.., .., 1, 1]", point.shape)));
         };
         for k in 3..=5 {
             let name = format!("{block}.conv{k}.weight");

@@ -34,18 +34,18 @@ const ROUTES: &str = "/v2/";
 
 common_errors!(RouterErrorBody, RouterCallerErrors, RouterReadErrors, RouterWriteErrors);
 
-/// An error of the router's routes that concerns the request as a whole.
+/// An error of the router's routes that concerns the whole request.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RouterErrorBody {
-    /// A sentence for people.
+    /// Human-readable message.
     detail: String,
-    /// A word for programs, of a closed list; the header `X-Comfy-Error-Type` has it, too.
+    /// Machine-readable code from a closed list; also in the header `X-Comfy-Error-Type`.
     error_type: &'static str,
     #[serde(flatten)]
     usual: ErrorBody,
 }
 
-/// Fields of the model's input that cannot be accepted.
+/// Invalid fields of the model's input.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RouterValidationErrorBody {
     detail: Vec<FieldError>,
@@ -53,12 +53,12 @@ pub(crate) struct RouterValidationErrorBody {
     usual: ErrorBody,
 }
 
-/// A field that cannot be accepted.
+/// An invalid field.
 #[derive(Serialize, ToSchema)]
 struct FieldError {
-    /// Where it stands: `body` and its name.
+    /// Location: `body` and the field's name.
     loc: Vec<String>,
-    /// A sentence for people.
+    /// Human-readable message.
     msg: String,
     /// `missing` or `value_error`.
     r#type: &'static str,

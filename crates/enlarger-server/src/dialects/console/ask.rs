@@ -14,22 +14,22 @@ use crate::{dialects::magnific::LONGEST_PROMPT, http::Fields, submit::webhook_ur
 /// Longest name of a picture in characters.
 const LONGEST_NAME: usize = 255;
 
-/// A picture and what to do with it.
+/// An image and what to do with it.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct Submission {
-    /// Base64, a `data:` URI, an http(s) URL, or an address of this server: an upload's or an earlier task's source.
+    /// Base64, a `data:` URI, an http(s) URL, or a URL of this server: an upload or the source of an earlier task.
     image: String,
-    /// The picture's name, for the names of files.
+    /// The image's name, used in file names.
     #[schema(required = false, max_length = 255)]
     name: String,
-    /// Size, look, model, seed, crop and quality (draft, fast or best), as a task's detail shows them.
+    /// Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`), as in a task's details.
     #[schema(value_type = Object, required = false)]
     request: Request,
     /// The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100).
     #[schema(value_type = Object, required = false)]
     output: OutputFile,
-    /// Told of every change of the task's status.
+    /// Receives a POST whenever the task's status changes.
     #[schema(required = false, format = Uri)]
     webhook_url: String,
 }
@@ -72,7 +72,7 @@ fn part<T: DeserializeOwned + Default>(fields: &mut Fields<'_>, name: &str) -> T
         // The position is that within the field, which nobody can count.
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default();
-        fields.reject(name, format!("cannot be understood: {reason}"));
+        fields.reject(name, format!("is invalid: {reason}"));
         T::default()
     })
 }

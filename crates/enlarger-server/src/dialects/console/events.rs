@@ -26,7 +26,7 @@ use crate::{
 
 /// Changes are gathered this long, so that a stream has at most five events per second and task.
 const GATHER: Duration = Duration::from_millis(200);
-/// How often changes made by other processes are looked for.
+/// How often to look for changes by other processes.
 const LOOK: Duration = Duration::from_secs(2);
 /// A sign of life, for clients and proxies.
 const ALIVE: Duration = Duration::from_secs(10);
@@ -38,9 +38,9 @@ const LIVE: u64 = 1000;
 #[utoipa::path(
     get, path = "/api/events", operation_id = "followTasks", tag = "Console", summary = "Follow all tasks",
     responses(
-        (status = 200, description = "Events: `task` with a task's detail, for each task that is waiting or running at once and \
-            then for each change; `deleted` with `task_id`", content_type = "text/event-stream", body = String),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "Events: `task` with a task's details, first for each waiting or running task \
+            and then for each change; `deleted` with `task_id`", content_type = "text/event-stream", body = String),
+        (status = "default", description = "Error", body = ErrorBody),
     ),
 )]
 pub(crate) async fn all_events(
@@ -54,9 +54,10 @@ pub(crate) async fn all_events(
     get, path = "/api/tasks/{id}/events", operation_id = "followTask", tag = "Console", summary = "Follow one task until it ends",
     params(("id" = Uuid, Path)),
     responses(
-        (status = 200, description = "Events: `task` with the task's detail, at once and then for each change; `deleted` with \
-            `task_id`. The stream ends with the task", content_type = "text/event-stream", body = String),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "Events: `task` with the task's details, immediately and then for each change; \
+            `deleted` with `task_id`. The stream ends when the task \
+            ends", content_type = "text/event-stream", body = String),
+        (status = "default", description = "Error", body = ErrorBody),
     ),
 )]
 pub(crate) async fn task_events(
@@ -107,7 +108,7 @@ struct Teller {
     base: String,
     only: Option<Uuid>,
     events: mpsc::Sender<Event>,
-    /// What was told last of each task that has not ended.
+    /// What was last sent about each task that has not ended.
     told: HashMap<Uuid, String>,
 }
 
@@ -213,7 +214,7 @@ impl Teller {
         Ok(())
     }
 
-    /// A client that does not read is let go: it comes again and is told the present state.
+    /// A client that does not read is disconnected: it reconnects and gets the current state.
     fn send(&self, event: Event) -> Result<(), Over> {
         self.events.try_send(event).map_err(|_| Over)
     }

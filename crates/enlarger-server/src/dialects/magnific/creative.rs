@@ -55,7 +55,7 @@ impl PartialSchema for CreativeRequest {
     }
 }
 
-/// An image to enlarge, with knobs that may invent detail. Reading is more liberal than this says.
+/// An image to enlarge in Creative style, which may add detail. The server accepts more than this schema requires.
 // The knobs come to it from their table.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
@@ -77,7 +77,7 @@ struct BesideKnobs {
     /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
     #[schema(required = false, format = Uri, example = "https://www.example.com/webhook")]
     webhook_url: String,
-    /// Accepted for compatibility. There is no classifier here: nothing is filtered.
+    /// Accepted for compatibility but ignored: this server has no content classifier.
     #[schema(default = false, required = false)]
     filter_nsfw: bool,
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::http::ApiResult;
 
-/// Where a task stands.
+/// A task's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[schema(as = FreepikTaskStatus)]
@@ -31,7 +31,7 @@ impl From<TaskState> for WireStatus {
     }
 }
 
-/// A task, wrapped as clients expect it.
+/// A task, wrapped as clients expect.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FreepikTaskResponse)]
 pub(crate) struct TaskResponse {
@@ -42,7 +42,7 @@ pub(crate) struct TaskResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FreepikTaskData)]
 pub(crate) struct TaskData {
-    /// The task's name.
+    /// The task's id.
     pub task_id: Uuid,
     #[schema(inline)]
     pub status: WireStatus,
@@ -53,7 +53,7 @@ pub(crate) struct TaskData {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,
-    /// Why it failed, once more, where other clients look for it; or that the files are gone.
+    /// Why it failed, where other clients expect it; or that the files were deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub message: Option<String>,
@@ -92,7 +92,7 @@ impl TaskData {
             };
             (data.error, data.message) = (Some(reason.clone()), Some(reason));
         } else if task.state == TaskState::Completed && task.files != enlarger_tasks::Files::Present {
-            data.message = Some("the files of this task have expired and are deleted".to_owned());
+            data.message = Some("the files of this task have expired and were deleted".to_owned());
         }
         data
     }
