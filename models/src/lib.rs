@@ -67,7 +67,7 @@ pub enum Kind {
     Added,
 }
 
-/// All networks at hand. Opening it reads no weights.
+/// All available networks. Opening it reads no weights.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     folder: Option<PathBuf>,

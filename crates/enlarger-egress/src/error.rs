@@ -16,7 +16,7 @@ pub enum EgressError {
     /// Too many redirects.
     #[error("the URL redirects more than {0} times")]
     Redirects(usize),
-    /// The host cannot be reached, or hung up.
+    /// The host cannot be reached, or closed the connection.
     #[error("the host cannot be reached, or the connection was lost")]
     Connection,
     /// It took too long.
@@ -28,13 +28,13 @@ pub enum EgressError {
     /// The body is larger than allowed.
     #[error("the file is larger than {} MB", .0 >> 20)]
     TooLarge(u64),
-    /// The host compressed the file in a way that is not read, or the compressed data is damaged.
+    /// The host compressed the file in an unsupported way, or the compressed data is damaged.
     #[error("the host sent the file with an unsupported Content-Encoding")]
     Encoding,
-    /// The bytes could not be kept here.
+    /// The bytes could not be stored here.
     #[error("the bytes could not be stored: {0}")]
     Store(String),
-    /// A webhook secret is not of the form it claims.
+    /// A webhook secret does not have the form that its prefix declares.
     #[error("the webhook secret starts with whsec_ but the rest is not base64")]
     Secret,
 }
@@ -59,7 +59,7 @@ impl EgressError {
         })
     }
 
-    /// Whether the same address may work later.
+    /// Whether the same URL may work later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Connection | Self::Timeout(_) | Self::Status(429 | 500..=599) | Self::Store(_))
     }

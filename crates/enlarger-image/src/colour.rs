@@ -1,8 +1,8 @@
-//! From whatever colours a file holds to grey or RGB that its profile describes.
+//! Converts whatever colours a file holds to grey or RGB that its profile describes.
 //!
-//! Grey and RGB keep their values and their profile, to the bit: an enlarger must not change either. What has no
-//! place in a [`crate::Picture`] (CMYK, Lab) becomes sRGB, and so does RGB proportional to light, on which networks trained on
-//! display values would ring and lose the shadows.
+//! Grey and RGB keep their values and their profile, to the bit: an enlarger must not change either. What a
+//! [`crate::Picture`] cannot hold (CMYK, Lab) becomes sRGB. So does linear RGB, on which networks trained on display
+//! values would ring and lose the shadows.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -21,14 +21,14 @@ pub(crate) enum Space {
     Display,
     /// Four samples per pixel; 0 means no ink.
     Cmyk,
-    /// Three samples per pixel, coded as TIFF 6.0, section 23, has it: a and b are signed.
+    /// Three samples per pixel, coded as in TIFF 6.0, section 23: a and b are signed.
     TiffLab,
     /// Three samples per pixel, coded as in ICC profiles: a and b are offset by half the range.
     IccLab,
 }
 
-/// What a PNG says of its colours without a profile (PNG, third edition, 4.3): the first of these that is there counts, and a
-/// profile counts more than all but the first.
+/// What a PNG declares about its colours besides a profile (PNG, third edition, 4.3), in order of precedence; a profile
+/// overrides all but the first.
 #[derive(Default)]
 pub(crate) struct Described {
     /// Code points of ITU-T H.273: primaries, transfer, matrix, full range.
@@ -43,16 +43,16 @@ pub(crate) struct Described {
 
 /// The primaries of sRGB as in [`Described::chromaticities`].
 const SRGB_CHROMATICITIES: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
-/// The exponent that stands for sRGB's curve in files: 1 / 2.2.
+/// The exponent that files use for sRGB's curve: 1 / 2.2.
 const SRGB_GAMMA: u32 = 45_455;
-/// Numbers this near to sRGB's mean sRGB: programs round differently.
+/// Numbers this close to sRGB's mean sRGB, because programs round differently.
 const NEAR_SRGB: u32 = 300;
 
 impl Described {
-    /// Gives the picture a profile of the same meaning, or none if that is sRGB.
+    /// Gives the picture an equivalent profile, or none if that is sRGB.
     pub fn settle(self, channels: Channels, metadata: &mut Metadata, notes: &mut Vec<String>) {
         if let Some(cicp) = self.cicp {
-            // Other matrices than 0 are not for PNG.
+            // PNG allows only matrix 0.
             if let Some(icc) = by_code_points(cicp, channels) {
                 let [_, transfer, _, full_range] = cicp;
                 if let Some(hdr) = hdr_name(transfer) {
@@ -154,7 +154,7 @@ fn gray(curve: Option<ToneReprCurve>) -> ColorProfile {
     profile
 }
 
-/// The profile under a name that does not pretend to be another one's.
+/// The profile under a name of its own.
 fn named(mut profile: ColorProfile) -> ColorProfile {
     let name = LocalizableString::new("en".into(), "US".into(), "RGB as described in the image".into());
     profile.description = Some(ProfileText::Localizable(vec![name]));
@@ -313,12 +313,12 @@ pub(crate) fn to_srgb(samples: &[u8], channels: Channels, icc: &[u8]) -> Result<
     }))
 }
 
-/// A profile is bytes from outside: should the library panic on a crooked one, that counts as "cannot be used".
+/// A profile is untrusted: if the library panics on it, it counts as unusable.
 fn guarded<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok().flatten()
 }
 
-/// The profile, if there is one and it is about such colours.
+/// The profile, if there is one for such colours.
 fn profile(icc: Option<&[u8]>, expected: DataColorSpace, notes: &mut Vec<String>) -> Option<ColorProfile> {
     let icc = icc?;
     match guarded(|| ColorProfile::new_from_slice(icc).ok()) {
@@ -378,7 +378,7 @@ fn in_place<T: Sample>(mut samples: Vec<T>, n: usize, m: usize, mut convert: imp
     samples
 }
 
-/// Each ink takes its light away and black takes some of all: R = (1 - C)(1 - K).
+/// Each ink absorbs its light and black absorbs all: R = (1 - C)(1 - K).
 fn ideal_inks<T: Sample>(cmyk: &[T], rgb: &mut [T]) {
     for (ink, out) in cmyk.chunks_exact(4).zip(rgb.chunks_exact_mut(3)) {
         let white = 1.0 - ink[3].value() / T::MOST;

@@ -9,10 +9,10 @@ pub enum ImageError {
     /// No bytes.
     #[error("the file is empty")]
     Empty,
-    /// The signature is none that we know.
+    /// The signature is unknown.
     #[error("this is not an image in a supported format")]
     Unknown,
-    /// The signature is known, the format is not read.
+    /// The signature is known, but the format is not supported.
     #[error("this is {what}, which is not supported")]
     Unreadable {
         /// With its article: "a PDF document".
@@ -82,10 +82,10 @@ pub enum ImageError {
         /// [`crate::Limits::max_frames`].
         limit: u32,
     },
-    /// Somebody asked for it: see [`crate::decode_unless`].
+    /// Cancelled: see [`crate::decode_unless`].
     #[error("cancelled")]
     Cancelled,
-    /// The machine has not enough memory for the pixels.
+    /// There is not enough memory for the pixels.
     #[error("not enough memory for the image: {} MB more needed", bytes.div_ceil(1 << 20))]
     OutOfMemory {
         /// Bytes asked for.
@@ -122,7 +122,7 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    /// What a person can do about it.
+    /// What a user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Empty => Some("send an image"),
@@ -145,7 +145,7 @@ impl ImageError {
         }
     }
 
-    /// A name for programs, stable over releases.
+    /// A machine-readable code, stable across releases.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Empty => "image_empty",

@@ -1,4 +1,4 @@
-//! An image of any size through a network, strip by strip.
+//! Runs a network on an image of any size, strip by strip.
 
 use std::ops::{ControlFlow, Range};
 

@@ -9,7 +9,7 @@ use crate::{error::PipelineError, memory, networks::grey};
 
 /// Shorter runs mostly measure startup; longer ones add nothing. In pixels, for a side that is chosen here.
 const SIDES: [f64; 2] = [64.0, 512.0];
-/// Runs are repeated so often, and then until they took [`ENOUGH`].
+/// Runs are repeated at least this often, and until they took [`ENOUGH`].
 const REPEATS: usize = 2;
 /// Seconds.
 const ENOUGH: f64 = 1.0;

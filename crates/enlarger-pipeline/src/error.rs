@@ -24,7 +24,7 @@ pub enum PipelineError {
         /// What to do instead.
         hint: String,
     },
-    /// More memory would be needed than there is.
+    /// The job needs more memory than there is.
     #[error("this needs about {need_mb} MB of memory, but only {have_mb} MB are available")]
     Memory {
         /// Estimated need in megabytes.
@@ -56,7 +56,7 @@ impl From<NnError> for PipelineError {
 }
 
 impl PipelineError {
-    /// What a person can do about it.
+    /// What a user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Image(error) => error.hint().map(Into::into),

@@ -25,7 +25,7 @@ pub struct Estimate {
     pub output_height: u32,
 }
 
-/// What a job would do, without doing it. In words it is some ten lines for people.
+/// What a job would do, without doing it. As text it has about ten lines.
 #[derive(Debug, Clone, Serialize)]
 pub struct Explanation {
     /// What was measured of the picture.

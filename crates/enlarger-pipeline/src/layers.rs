@@ -1,4 +1,4 @@
-//! Convolutions of small maps, without fused multiplication: every processor gives the same bits.
+//! Convolutions of small maps, without fused multiplication: every CPU gives the same bits.
 
 use enlarger_nn::Tensor;
 use multiversion::multiversion;
@@ -13,7 +13,7 @@ pub(crate) struct Map {
     width: usize,
     height: usize,
     channels: usize,
-    /// Rows of `width + 2` pixels and some more, of which a convolution reads nonsense that it drops.
+    /// Rows of `width + 2` pixels and some more, which a convolution reads but discards.
     values: Vec<f32>,
 }
 

@@ -1,4 +1,5 @@
-//! Settings: a file, below the environment, below flags. One table makes all three and their documentation.
+//! Settings: flags override the environment, which overrides the file. One table generates all three and their
+//! documentation.
 
 use std::{
     fmt,
@@ -15,7 +16,7 @@ use enlarger_nn::Precision;
 use enlarger_service::job::Terms;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
-/// A setting that makes no sense, with what to do about it.
+/// An invalid setting, with a hint.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct ConfigError {
@@ -34,7 +35,7 @@ impl ConfigError {
 /// Declares every setting once: as a field of [`ConfigLayer`] (file, environment, flag) and of [`Config`] (resolved).
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $env:literal $({ $($arg:tt)* })?;)+) => {
-        /// Settings as far as one source names them.
+        /// Settings from one source.
         #[derive(Debug, Clone, Default, Deserialize, Args)]
         #[serde(deny_unknown_fields)]
         #[group(skip)]
@@ -55,12 +56,12 @@ macro_rules! settings {
         }
 
         impl ConfigLayer {
-            /// These settings, and where they are silent those below.
+            /// These settings, completed by those of another layer.
             fn over(self, below: Self) -> Self {
                 Self { $($name: self.$name.or(below.$name),)+ }
             }
 
-            /// These settings, and where they are silent the defaults.
+            /// These settings, completed by the defaults.
             fn or_default(self) -> Config {
                 Config { $($name: self.$name.unwrap_or_else(|| $default),)+ }
             }
@@ -170,7 +171,7 @@ impl FromStr for Listen {
     type Err = String;
 
     /// `HOST:PORT`, `HOST`, `PORT` or `:PORT`, which is every network, as in `*:PORT`. Names are looked up; of several
-    /// addresses the first is taken, and an IPv4 one before others, since `localhost` is 127.0.0.1 wherever we say so.
+    /// addresses the first is taken, and an IPv4 one before others, since our messages call `localhost` 127.0.0.1.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(port) = text.parse() {
             return Ok(Self::default().on_port(port));
@@ -213,7 +214,7 @@ impl Serialize for Listen {
 
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// In a file, a port is a number as a rule.
+        /// In a file, a port is usually a number.
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Word {
@@ -385,7 +386,7 @@ impl Config {
         Policy { allow: self.allow_net.clone() }
     }
 
-    /// Where the models are that a person added.
+    /// The folder of added models.
     pub fn models_dir(&self) -> PathBuf {
         self.data_dir.join("models")
     }
@@ -403,7 +404,7 @@ impl Config {
         Ok(Webhooks::new(self.policy(), secrets))
     }
 
-    /// What can be judged without opening anything.
+    /// Checks that need no input or output.
     fn check(&self) -> Result<(), ConfigError> {
         let fail = |what: &str, hint: &str| Err(ConfigError::new(what, hint));
         if !self.listen.ip().is_loopback() && !self.asks_for_credentials() && !self.insecure_no_auth {
@@ -573,7 +574,7 @@ mod tests {
             ("0.0.0.0:7788", Role::All, "auto", Some(24 * HOUR)),
             ("[::]:7788", Role::All, "auto", Some(24 * HOUR)),
             ("192.168.1.5:80", Role::All, "auto", Some(24 * HOUR)),
-            // Who uses the other half of a service is not known by where this half listens.
+            // Where one half of a service listens says nothing about who uses the other half.
             ("127.0.0.1:7788", Role::Worker, "auto", Some(24 * HOUR)),
             ("127.0.0.1:7788", Role::Api, "auto", Some(24 * HOUR)),
             ("127.0.0.1:7788", Role::All, "3", Some(3 * HOUR)),

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{app::App, dialects::DIALECTS, files};
 
-/// Routes that ask for credentials.
+/// Routes that require credentials.
 pub(crate) fn guarded() -> OpenApiRouter<App> {
     DIALECTS.iter().fold(OpenApiRouter::new(), |routes, dialect| routes.merge(dialect.routes()))
 }

@@ -53,7 +53,7 @@ impl Error {
         matches!(self, Self::IdempotencyMismatch).then_some("use a new key for a new request")
     }
 
-    /// Whether the same call may succeed later without anybody changing anything else.
+    /// Whether the same call may succeed later without any other change.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::QueueFull(_) | Self::IdempotencyInFlight => true,

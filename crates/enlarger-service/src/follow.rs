@@ -59,8 +59,8 @@ impl Follow {
         Ok(wait + task.cost)
     }
 
-    /// The task once it has ended, or as it stands when `deadline` has passed, the server is stopping, or its end is not expected `within`
-    /// so many seconds.
+    /// The task once it has ended, or its current state when `deadline` has passed, the server is stopping, or it is
+    /// not expected to end `within` so many seconds.
     ///
     /// # Errors
     /// [`Error::NoTask`] if there is none for this scope.

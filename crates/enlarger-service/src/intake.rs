@@ -32,7 +32,7 @@ pub enum Picture {
 }
 
 impl Picture {
-    /// What its header says, if it is here.
+    /// Its header, if it is already here.
     pub fn facts(&self) -> Option<&SourceFacts> {
         match self {
             Self::Sent(_, facts) | Self::Ours { facts, .. } => Some(facts),
@@ -80,7 +80,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 const FORMS: &str = "must be a base64-encoded image, a data: URI or an http(s) URL";
 
-/// Takes pictures in. Cheap to clone.
+/// Receives pictures. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Intake {
     /// Where they go.
@@ -94,7 +94,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Reads a picture from a JSON value, quotes and all, on a thread that may wait. URLs of this server begin with `base`.
+    /// Reads a picture from a JSON value, including its quotes, on a thread that may block. URLs of this server begin
+    /// with `base`.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -133,7 +134,7 @@ impl Intake {
             digits.clear();
             bytes.clear();
             digits.extend(letters.by_ref().take(CHUNK).map(|byte| match byte {
-                // The alphabet for addresses means the same.
+                // The URL-safe alphabet is equivalent.
                 b'-' => b'+',
                 b'_' => b'/',
                 other => other,
@@ -156,7 +157,7 @@ impl Intake {
         Ok(Picture::Sent(draft, facts))
     }
 
-    /// An address: one of ours is read from the store, never over the network.
+    /// A URL: one of ours is read from the store, never over the network.
     fn address(&self, value: &str, base: &str) -> Result<Picture, Unusable> {
         if value.len() > LONGEST_URL {
             return Err(refused(format!("must have at most {LONGEST_URL} characters when it is a URL")));
@@ -191,7 +192,7 @@ impl Intake {
         }
     }
 
-    /// What the header says, if it is a picture that can be used.
+    /// The header, if the picture can be used.
     fn facts(&self, bytes: &[u8]) -> Result<SourceFacts, Unusable> {
         match enlarger_image::probe(bytes, &self.limits) {
             Ok(header) => Ok(SourceFacts::new(&header, bytes.len() as u64)),
@@ -221,8 +222,8 @@ impl<I: Iterator<Item = u8> + Clone> Iterator for Percent<I> {
     }
 }
 
-/// The bytes of a JSON string token without its escapes. Serializers may escape `/`, which base64 has; what cannot stand in
-/// base64 or an address comes out as a byte that neither has.
+/// The bytes of a JSON string token without its escapes. Serializers may escape `/`, which base64 has; what cannot
+/// occur in base64 or a URL comes out as a byte that occurs in neither.
 #[derive(Clone)]
 struct Unescaped<'a>(std::str::Bytes<'a>);
 

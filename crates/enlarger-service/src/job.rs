@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// Declares the kinds of tasks: a name, its text, and whose limits results have.
+/// Declares the kinds of tasks: a name, its text, and whose limits apply to results.
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident = $text:literal, $limits:ident;)+) => {
         /// The endpoint that a task came by; lists filter on it.
@@ -20,7 +20,7 @@ macro_rules! kinds {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$kind,)+];
 
-            /// As it is stored, and stands on the wire.
+            /// As stored, and as on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$kind => $text,)+
@@ -41,14 +41,14 @@ kinds! {
     Creative = "creative", Vendor;
     /// Magnific's precision upscaler.
     PrecisionV1 = "precision-v1", Vendor;
-    /// Its second version, which Comfy's router runs, too.
+    /// Its second version, which Comfy's router also runs.
     PrecisionV2 = "precision-v2", Vendor;
     /// Our own API.
     Console = "console", Own;
 }
 
 impl Kind {
-    /// The kind of a stored task; `None` if another version of this program knows it and this one does not.
+    /// The kind of a stored task; `None` if only another version of this program knows it.
     pub fn of(task: &Task) -> Option<Self> {
         Self::parse(&task.kind)
     }
@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-/// Who limits the size of a result.
+/// Whose limits apply to the size of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ResultLimits {
     /// The vendor of the API, in its mode.
@@ -83,7 +83,7 @@ pub struct Job {
     /// The file to make of them.
     #[serde(default)]
     pub output: OutputFile,
-    /// The address by which the client reached us: addresses in webhooks begin with it.
+    /// The base URL by which the client reached us: URLs in webhooks begin with it.
     pub base: String,
     /// The picture's name, for file names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,7 +93,7 @@ pub struct Job {
     pub source: Option<SourceFacts>,
     /// Estimated seconds of processing.
     pub estimate_seconds: f64,
-    /// Asked for; there is no classifier to do it with.
+    /// Requested, but ignored: there is no classifier.
     #[serde(default)]
     pub filter_nsfw: bool,
 }
@@ -171,7 +171,7 @@ impl SourceFacts {
 pub struct Made {
     /// The file's name in the task's folder.
     pub file: String,
-    /// The usual end of such a file's name.
+    /// The usual file extension.
     pub extension: String,
     /// What the file is.
     pub media_type: String,
@@ -192,7 +192,7 @@ pub struct Made {
     pub notes: Vec<String>,
 }
 
-/// How far a result departs from its source, as stored.
+/// How far a result deviates from its source, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Invented {
     /// Mean absolute difference, 0..=1.
@@ -230,8 +230,9 @@ pub struct TooLarge {
     pub hint: String,
 }
 
-/// Holds the size of a result against what its endpoint permits: the vendors' limits on their routes, the configured one and
-/// this machine's memory on our own. `whole` is the size of the picture, from which the request may take a part.
+/// Checks the size of a result against the limits of its endpoint: the vendors' limits on their routes, the configured
+/// one and this machine's memory on our own. `whole` is the size of the picture, from which the request may take a
+/// part.
 pub fn check_size(
     terms: &Terms,
     kind: Kind,
@@ -265,7 +266,8 @@ pub fn check_size(
     Ok(())
 }
 
-/// Holds the size of a result against what the vendors permit in its mode. `source` is the size that is enlarged, crop included.
+/// Checks the size of a result against the vendors' limits for its mode. `source` is the size that is enlarged, crop
+/// included.
 fn check_result(style: &Style, source: (u32, u32), result: (u32, u32)) -> Result<(), TooLarge> {
     let ((w, h), (width, height)) = (source, result);
     let (fits, limit, largest) = match style {
@@ -295,14 +297,14 @@ impl Job {
     /// The stored request of a task.
     ///
     /// # Errors
-    /// If another version has stored it in a form that this one cannot read.
+    /// If another version stored it in a form that this one cannot read.
     pub fn of(task: &Task) -> Result<Self, Error> {
         serde_json::from_value(task.request.clone()).map_err(Error::internal)
     }
 }
 
 impl Made {
-    /// What came out of a task, once something has.
+    /// A task's result, once there is one.
     ///
     /// # Errors
     /// As [`Job::of`].

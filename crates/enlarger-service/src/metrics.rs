@@ -1,4 +1,4 @@
-//! What is counted, for monitoring. Each service has counters of its own: two in one process share none.
+//! Metrics. Each service has its own counters; two in one process share none.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Sends webhooks from the outbox. A row is written with the change it announces, so none is forgotten, whatever dies.
+//! Sends webhooks from the outbox. A row is written in the transaction of the change it announces, so no crash loses
+//! one.
 
 use std::{
     sync::Arc,
@@ -17,7 +18,7 @@ use crate::{error::Error, job::Job, metrics::Metrics, random::random, urls::Urls
 const AT_ONCE: usize = 128;
 /// Longer than a delivery can take: after it another sender may try.
 const LEASE: Duration = Duration::from_secs(60);
-/// As long as a delivery takes at most, with some to spare.
+/// The longest time that a delivery takes, with some margin.
 const DELIVERY: Duration = Duration::from_secs(20);
 /// How often an idle sender polls, besides being notified.
 const IDLE: Duration = Duration::from_secs(1);

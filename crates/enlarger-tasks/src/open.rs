@@ -19,7 +19,7 @@ pub async fn open_store(url: &str, config: StoreConfig, clock: Arc<dyn Clock>) -
     let parsed = Url::parse(url).map_err(|error| refused(format!("invalid database URL: {error}")))?;
     match parsed.scheme() {
         sqlite::SCHEME => sqlite::open(&parsed, config, clock).await.map(Store::new),
-        // Only the scheme: the rest may hold a password.
+        // Only the scheme: the rest may contain a password.
         other => Err(refused(format!("{other}: databases are not supported"))),
     }
 }

@@ -73,7 +73,7 @@ const RLE8: u32 = 1;
 const RLE4: u32 = 2;
 const END_OF_RUNS: [u8; 2] = [0, 1];
 
-/// How far run-length coded pixels go.
+/// How many pixels the run-length codes cover.
 enum Runs {
     /// To the mark of their end.
     Ended,

@@ -22,7 +22,7 @@ struct First<'a> {
     /// Whether it leaves none of the canvas free.
     covers: bool,
     frames: u32,
-    /// The file ends, or makes no sense, behind the first frame.
+    /// The file ends, or becomes invalid, after the first frame.
     cut: bool,
 }
 
@@ -132,7 +132,7 @@ pub(super) fn pixels(
 
     let n = container.channels.count();
     let mut samples = zeroed::<u8>(container.samples())?;
-    // What lies outside of the canvas is cut off, as browsers do.
+    // Pixels outside the canvas are cut off, as in browsers.
     let canvas = samples.chunks_exact_mut(container.width as usize * n).skip(frame.top.into());
     for (line, row) in indices.chunks_exact(w).zip(canvas) {
         for (&index, pixel) in line.iter().zip(row.chunks_exact_mut(n).skip(frame.left.into())) {
@@ -155,7 +155,7 @@ enum Block {
     Control(Option<u8>),
     Frame,
     Other,
-    /// The trailer, or the end of the file: many lack the trailer and nobody minds.
+    /// The trailer, or the end of the file: many files lack the trailer, and programs accept that.
     End,
     Unknown,
 }
@@ -179,7 +179,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes on to the end of the next block.
+    /// Skips to the end of the next block.
     fn next_block(&mut self) -> Result<Block, ImageError> {
         self.skip_zeros();
         match self.bytes.get(self.at) {

@@ -7,7 +7,7 @@ use png::Transformations;
 use super::{Cancelled, Container, Pieces, be32, broken, check_size, in_words, metadata_block, orientation, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Described, exif, iptc};
 
-/// Deflate cannot shrink by more: a pair of bits stands for 258 bytes at most.
+/// The highest ratio of deflate: a pair of bits stands for at most 258 bytes.
 const MOST_DEFLATED: u64 = 1032;
 
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
@@ -93,7 +93,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
 
 pub(super) fn pixels(bytes: &[u8], container: &Container, cancelled: Cancelled<'_>) -> Result<Samples, ImageError> {
     match mended(bytes) {
-        // Whatever is wrong now is that the pixels were cut off as well.
+        // Any error now means that the pixels are truncated as well.
         Some(mended) => {
             stored(Pieces::of(&mended, cancelled), container).map_err(|_| ImageError::Truncated { format: Format::Png })
         }
@@ -248,7 +248,7 @@ fn chromaticities(data: &[u8]) -> Option<[u32; 8]> {
     numbers.try_into().ok()
 }
 
-/// The texts of a file. However many there are and whatever they inflate to, together they are held against the limit.
+/// The texts of a file. However many there are and whatever they inflate to, their total is checked against the limit.
 struct Texts<'a> {
     limits: &'a Limits,
     bytes: usize,
@@ -291,7 +291,7 @@ impl<'a> Texts<'a> {
         Ok(())
     }
 
-    /// Damaged texts are left out, but what they inflate to counts: there could be thousands.
+    /// Damaged texts are left out, but their inflated size counts: there could be thousands.
     fn inflate(&mut self, deflated: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
         let left = self.limits.max_metadata - self.bytes;
         let (text, whole) = inflate(deflated, left).ok_or_else(|| self.too_large())?;
@@ -305,7 +305,7 @@ impl<'a> Texts<'a> {
         ImageError::MetadataTooLarge { what: "text", limit: self.limits.max_metadata }
     }
 
-    /// What is XMP, IPTC or EXIF goes where it belongs, the rest stays text.
+    /// XMP, IPTC and EXIF go to their own fields, the rest stays text.
     fn settle(self, metadata: &mut Metadata) {
         for text in self.found {
             match text.keyword.as_str() {
@@ -344,7 +344,7 @@ fn raw_profile(text: &str) -> Option<Vec<u8>> {
     (length.trim().parse() == Ok(bytes.len())).then_some(bytes)
 }
 
-/// Inflates up to a limit, and says whether the data is whole. None is what is larger.
+/// Inflates up to a limit, and reports whether the data is complete. `None` if it is larger.
 fn inflate(deflated: &[u8], limit: usize) -> Option<(Vec<u8>, bool)> {
     let mut out = Vec::new();
     let read = flate2::read::ZlibDecoder::new(deflated).take(limit as u64 + 1).read_to_end(&mut out);

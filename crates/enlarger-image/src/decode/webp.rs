@@ -132,7 +132,7 @@ struct Size {
 }
 
 impl Size {
-    /// What a bit stream says of itself: RFC 6386, section 9.1, and the lossless specification, section 3.
+    /// What a bit stream declares: RFC 6386, section 9.1, and the lossless specification, section 3.
     fn of(kind: &[u8; 4], data: &[u8]) -> Result<Self, ImageError> {
         let short = || ImageError::Truncated { format: FORMAT };
         if kind == b"VP8L" {
@@ -180,7 +180,7 @@ impl<'a> Iterator for Chunks<'a> {
     type Item = Result<([u8; 4], &'a [u8]), ImageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // A lone byte is padding that somebody counted wrong.
+        // A lone byte is miscounted padding.
         if self.rest.len() < 2 {
             return None;
         }

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{Channels, Format, ImageError, Picture, Samples, Text, iptc};
 
-/// Bytes of a strip: so many that its start, where compression begins anew, costs nothing, and so few that strips of all
-/// threads take little memory.
+/// Bytes of a strip: enough that restarting compression costs nothing, and few enough that the strips of all threads
+/// take little memory.
 const STRIP: usize = 1 << 20;
 /// Strips that are compressed before some are written, at least: after each lot, threads wait for the slowest.
 const AT_ONCE: usize = 16;

@@ -124,7 +124,7 @@ impl architecture::Family for Family {
         let scale = (1..=8).find(|s| s * s == square && square * channels == end[0]);
         let (Some(scale), true) = (scale, matches!(channels, 1 | 3) && numbers.len() >= 2) else {
             return Err(NnError::Architecture(format!(
-                "the Compact network makes {} channels of {channels}, which is not a whole factor from 1 to 8",
+                "the Compact model outputs {} channels for {channels}, which is not a whole scale from 1 to 8",
                 end[0]
             )));
         };

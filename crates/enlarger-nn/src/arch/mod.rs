@@ -16,11 +16,11 @@ use crate::{
     tensor::StateDict,
 };
 
-/// A file is the first one's that recognises it.
+/// The first one that recognises a file gets it.
 const FAMILIES: &[&dyn Family] = &[&rrdbnet::Family, &compact::Family];
 
-/// Finds out from names and shapes of arrays which network they are, and gives them the names that its architecture
-/// knows them by. Every array is one that the network computes with, and finite.
+/// Detects the network from the names and shapes of its arrays, and gives them their canonical names. Every array is
+/// one that the network computes with, and finite.
 ///
 /// # Errors
 /// [`NnError::Architecture`] with the likely name of an unsupported network, or the arrays that a supported one does not
@@ -82,7 +82,7 @@ pub(crate) fn unsupported(likely: &str) -> NnError {
     NnError::Architecture(format!("the weights look like {likely}; supported architectures: {}", supported()))
 }
 
-/// The error for arrays that no supported network computes with.
+/// The error for arrays that no supported network uses.
 pub(crate) fn not_used(names: &[&str]) -> NnError {
     const SHOWN: usize = 3;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| shortened(name)).collect();

@@ -13,7 +13,7 @@ use crate::{error::NnError, tensor::StateDict};
 
 pub use crate::tensor::MAX_BYTES;
 
-/// Reads weights of any supported kind. For ncnn, name either of the two files; the other lies beside it.
+/// Reads weights of any supported kind. For ncnn, name either of the two files; the other must be beside it.
 ///
 /// # Errors
 /// [`NnError::Format`] with a sentence that says what the file is, or what is wrong in it.

@@ -1,5 +1,5 @@
 //! Names for the arrays of a file that has a graph of layers: the graph is compared, layer by layer, with that of the
-//! network that it could be. So a file is that network to the last layer, or it is refused.
+//! network that it could be. A file that is not that network to the last layer is refused.
 
 use std::collections::HashMap;
 
@@ -52,7 +52,7 @@ impl Layers {
         self.graph.prelu(of, layer)
     }
 
-    /// The network's arrays by the names that its architecture knows them by.
+    /// The network's arrays by their canonical names.
     ///
     /// # Errors
     /// [`NnError::Architecture`] with the name of the first layer that does not fit.

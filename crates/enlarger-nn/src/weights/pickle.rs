@@ -162,7 +162,7 @@ impl Arena {
 /// Reads one pickle from the beginning of `bytes`; returns its value and what follows.
 ///
 /// # Errors
-/// [`NnError::Format`] if it is damaged, or wants something run.
+/// [`NnError::Format`] if it is damaged, or contains code to run.
 pub fn unpickle<'a>(bytes: &'a [u8], arena: &mut Arena) -> Result<(Value, &'a [u8]), NnError> {
     let mut machine = Machine { rest: bytes, arena, stack: Vec::new(), memo: Vec::new() };
     let value = machine.run()?;
@@ -338,7 +338,7 @@ impl<'a> Machine<'a, '_> {
 
     fn put(&mut self, bytes: usize) -> Result<(), NnError> {
         let at = self.number(bytes)? as usize;
-        // Pickles number their memo from 0 up; a number far beyond is an attempt to take memory.
+        // Pickles number their memo from 0 up; a number far beyond is an attempt to exhaust memory.
         if at > self.memo.len() + 1000 {
             return Err(broken());
         }

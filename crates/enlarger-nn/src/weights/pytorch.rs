@@ -23,9 +23,9 @@ use crate::{
 const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 /// The largest `data.pkl` that is unpacked. A network of 700 arrays has one of 100 KB.
 const MAX_PICKLE: u64 = 32 << 20;
-/// Dictionaries within dictionaries that are looked into: a checkpoint, its parts, and what wraps the network there.
+/// Depth of nested dictionaries to look into: a checkpoint, its parts, and what wraps the network there.
 const MAX_DEPTH: usize = 6;
-/// Arrays that are looked at; a large network with its optimizer has some thousands.
+/// The most arrays to look at; a large network with its optimizer has some thousands.
 const MAX_ARRAYS: usize = 100_000;
 /// Bytes of an array's path.
 const MAX_NAME: usize = 1000;

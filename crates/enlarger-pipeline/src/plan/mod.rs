@@ -1,4 +1,4 @@
-//! The plan: what will be done to a picture, as plain data.
+//! The plan: the steps for a picture, as plain data.
 
 use enlarger_models::ModelInfo;
 use serde::{Deserialize, Serialize};
@@ -17,14 +17,14 @@ mod pixels;
 
 /// The largest factor there is.
 pub const MAX_FACTOR: f64 = 16.0;
-/// Beyond what distance colour may not drift, in pixels of the source: well above what networks draw, well below what one
-/// sees as one surface.
+/// Distance beyond which colour must not drift, in pixels of the source: well above what networks draw, well below what
+/// is seen as one surface.
 const CORRECTION_RADIUS: f32 = 8.0;
-/// The halo of a draft: seams may be seen where a picture is cut into strips, which only very wide ones are.
+/// The halo of a draft: seams may show where a picture is cut into strips, but only very wide ones are.
 const DRAFT_HALO: u32 = 8;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
 const ALPHA_MODEL: &str = "animevideo-v3";
-/// The network that invents least: it draws edges and leaves texture out.
+/// The network that adds least: it draws edges and leaves texture out.
 const PLAIN_MODEL: &str = "animevideo-v3";
 
 /// How the alpha channel gets larger.
@@ -37,7 +37,7 @@ pub enum AlphaWay {
     Network(String),
     /// With the colours, by whole pixels.
     Whole,
-    /// By a cubic, because that network is not there or does not enlarge as the others do. The plan's notes say so.
+    /// With a cubic filter, because that network is missing or has another scale. The plan's notes say so.
     Cubic,
 }
 
@@ -108,7 +108,7 @@ impl Ensemble {
     }
 }
 
-/// A part that shows something else than the rest, and what enlarges it.
+/// A part that differs from the rest, and what enlarges it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Patch {
     /// Where it lies, in pixels of what the pass starts from.
@@ -118,9 +118,9 @@ pub struct Patch {
     pub by: Ensemble,
 }
 
-/// The mean of two networks' results: `(1 - share)` of the first's and `share` of this one's. What only one of them
-/// invents is weaker then. (Their weights are not mixed: between networks that were not trained one from the other, such
-/// as realsr-df2k and x4plus, colours are off by up to 20/255.)
+/// The mean of two networks' results: `(1 - share)` of the first's and `share` of this one's. Detail that only one of
+/// them adds becomes weaker. (Their weights are not mixed: between networks that were not trained one from the other,
+/// such as realsr-df2k and x4plus, colours are off by up to 20/255.)
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mix {
     /// The second model's name in the catalogue.
@@ -148,12 +148,12 @@ pub struct Plan {
     pub alpha: AlphaWay,
     /// Seed of everything random.
     pub seed: u64,
-    /// Source pixels that networks see beside a strip of a wide picture; `None` is as many as the network needs.
+    /// Source pixels that networks see beside a strip of a wide picture; `None` for as many as the network needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halo: Option<u32>,
     /// The steps, in order.
     pub steps: Vec<Step>,
-    /// Sentences for people about choices made.
+    /// Sentences about the choices made, for users.
     pub notes: Vec<String>,
 }
 
@@ -201,7 +201,7 @@ impl Plan {
     }
 }
 
-/// What has to be known of a picture besides what is measured of each.
+/// What has to be measured besides the usual statistics.
 pub(crate) fn subjects(statistics: &Statistics, request: &Request) -> Asked {
     let asked = style::asked(&with_prompt(&request.style, statistics.content, &mut Vec::new()));
     Asked { faces: asked.faces || keeps_faces(statistics, request), ..asked }
@@ -212,10 +212,10 @@ fn keeps_faces(statistics: &Statistics, request: &Request) -> bool {
     matches!(closeness(statistics, request, false), Closeness::Coarse(_))
 }
 
-/// Decides what to do. Pure: the same statistics, request and models give the same plan.
+/// Makes the plan. Pure: the same statistics, request and models give the same plan.
 ///
 /// # Errors
-/// [`PipelineError::Request`] if the size is out of range, or a network is not there that was named or is needed.
+/// [`PipelineError::Request`] if the size is out of range, or a network that was named or is needed is missing.
 pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) -> Result<Plan, PipelineError> {
     let source = cropped(statistics, request.crop)?;
     let result = result_size(source, request.size)?;
@@ -253,7 +253,7 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     let seen = Seen { width: source.width, faces, grain: statistics.subject.grain, cleaned, soft };
     let recipe = style::recipe(&style, &network.model.name, factor, closeness, &seen);
     let mut steps = steps(source, result, &network, &patches, recipe);
-    // What a person names may be meant to bring colour.
+    // A model chosen by name may be meant to add colour.
     if statistics.grey && request.model.is_none() {
         steps.push(Step::Style { filter: Filter::Grey, why: "the source has no color".into() });
     }
@@ -262,7 +262,7 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     Ok(Plan { version: 1, crop: request.crop, source, result, bits: statistics.bits, alpha, seed, halo, steps, notes })
 }
 
-/// Above this JPEG's small errors show, and come back with each round.
+/// Above this the small errors of JPEG show, and come back with each round.
 const HARDLY_DAMAGED: f32 = 0.2;
 
 /// How a result is brought back to a source: where a source is right, the result's texture is kept and its local
@@ -353,7 +353,7 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
     })
 }
 
-/// A prompt cannot guide these networks. It may choose a preset where none was named; the plan says so.
+/// A prompt cannot guide these networks. It may choose a preset if none was named; the plan says so.
 fn with_prompt(style: &Style, content: Content, notes: &mut Vec<String>) -> Style {
     let mut style = style.clone();
     if let Style::Creative(knobs) = &mut style
@@ -405,9 +405,9 @@ fn wary(mut choice: Choice<'_>, damaged: f32) -> Choice<'_> {
     choice
 }
 
-/// Less invention: more of the plain network, beside the cleaner of two. What only one of two networks draws is weaker in their
-/// mean, and edges stay as sharp as they are; a blur would take those first. A network that has no plain one of its scale beside it
-/// stays alone.
+/// Less added detail: more of the plain network, blended with the cleaner of two. What only one of two networks draws
+/// becomes weaker in their mean, and edges stay sharp; a blur would remove those first. A network without a plain one
+/// of its scale stays alone.
 fn restrained<'a>(choice: Choice<'a>, style: &Style, models: &'a [ModelInfo]) -> Choice<'a> {
     const MOST: f32 = 0.9;
     let Style::Creative(Creative { creativity: knob @ ..0, .. }) = style else { return choice };
@@ -425,7 +425,7 @@ fn restrained<'a>(choice: Choice<'a>, style: &Style, models: &'a [ModelInfo]) ->
 }
 
 /// Finds `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans what the second enlarges),
-/// which a person has named or the plan has chosen.
+/// named in the request or chosen by the plan.
 fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineError> {
     let find = |name: &str| {
         models.iter().find(|m| m.name == name).ok_or_else(|| {
@@ -525,7 +525,7 @@ fn best<'a>(
     Ok(if statistics.condition == Condition::Clean && !textured { wary(choice, statistics.damaged) } else { choice })
 }
 
-/// What enlarges a picture's regions, where that is something else than enlarges the rest.
+/// What enlarges a picture's regions, where that differs from the rest.
 fn choose_patches<'a>(
     statistics: &Statistics,
     style: &Style,
@@ -593,7 +593,7 @@ fn steps(
     }
     steps.extend(recipe.before.into_iter().map(style));
     let mut way = passes(source, result, network, patches);
-    // What the first pass got wrong would be enlarged by the next.
+    // The next pass would enlarge the errors of the first.
     let (mut networks, back) = (way.iter().enumerate(), recipe.after.iter().find(|(filter, _)| filter.brings_back()));
     if let Some((first, _)) = networks.find(|(_, step)| matches!(step, Step::Network { .. }))
         && networks.any(|(_, step)| matches!(step, Step::Network { .. }))
@@ -607,7 +607,7 @@ fn steps(
         if !recipe.after.iter().any(|(filter, _)| filter.is_exact() || matches!(filter, Filter::Recolour { .. })) {
             steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         }
-        // Behind what may draw on flat areas, before what changes tones and adds grain there on purpose.
+        // After filters that may draw on flat areas, before those that change tones or add grain there on purpose.
         let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
         recipe.after.insert(drawn, (Filter::Settle, "flat areas are kept".into()));
     }
@@ -615,8 +615,8 @@ fn steps(
     steps
 }
 
-/// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that
-/// nothing is enlarged by a filter; what comes before is kept as small as that allows, since cost goes with pixels.
+/// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that no
+/// filter enlarges; earlier passes are as small as that allows, since cost grows with pixels.
 fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Choice)]) -> Vec<Step> {
     let model = choice.model;
     let network = |from: Extent, halve: bool| {

@@ -1,10 +1,10 @@
-//! Pixel art gets larger by whole pixels: its edges are its pixels, and its colours a palette.
+//! Pixel art is enlarged by whole pixels: its edges are its pixels, and its colours a palette.
 
 use crate::{extent::Extent, request::Crop, resize::Resampling, statistics::Statistics};
 
 use super::{AlphaWay, Plan, Step};
 
-/// Plans for art that is made of squares of so many pixels.
+/// Plans for art that consists of squares of this many pixels.
 pub(super) fn plan(
     statistics: &Statistics,
     crop: Option<Crop>,

@@ -1,4 +1,5 @@
-//! Nearness to a source that is damaged or soft: what is coarse and stands out is right, what is fine and weak is the damage.
+//! Follows a source that is damaged or soft: coarse differences that stand out are right, fine and weak ones are the
+//! damage.
 
 use enlarger_image::{ImageError, Picture};
 use rayon::prelude::*;
@@ -27,7 +28,8 @@ const ROWS: usize = 256;
 /// See [`Filter::Follow`](super::Filter::Follow).
 ///
 /// What the reduced result lacks is blurred, then cored: a difference counts by `d^2 / (d^2 + t^2)`, where `t` is [`STEP`] and the
-/// deviation of all differences, told from their median. Of strong noise too much is left by a narrow blur: it is wider then.
+/// deviation of all differences, estimated from their median. A narrow blur leaves too much of strong noise, so it is
+/// wider then.
 pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, strength: f32) -> Result<(), ImageError> {
     let small = resample(picture, source.width, source.height, Resampling::CatmullRom)?;
     let mut lacking = Lacking::new(source, &small, radius);

@@ -1,8 +1,8 @@
 //! API keys: `enl_PREFIX_SECRETCHECKSUM`.
 //!
-//! The prefix finds the row, 32 random bytes are the secret, four bytes of checksum tell a mistyped key from a wrong one before
-//! any look-up. What is stored is the SHA-256 of the whole: with 256 random bits there is nothing to guess, so a slow hash
-//! would only slow requests down.
+//! The prefix finds the row, 32 random bytes are the secret, four bytes of checksum detect a mistyped key before any
+//! lookup. What is stored is the SHA-256 of the whole: 256 random bits cannot be guessed, so a slow hash would only
+//! slow requests down.
 
 use enlarger_service::random::random;
 pub use enlarger_tasks::ApiKey;
@@ -28,7 +28,7 @@ pub struct NewKey {
     pub stored: ApiKey,
 }
 
-/// Makes a key. An administrator's may also manage keys and models.
+/// Creates a key. An administrator's may also manage keys and models.
 ///
 /// # Errors
 /// If the store fails.
@@ -39,7 +39,7 @@ pub async fn create(keys: &dyn ApiKeys, name: &str, admin: bool) -> Result<NewKe
         let body = format!("{prefix}_{}", hex::encode(random::<32>()));
         let key = format!("{body}{}", checksum(&body));
         let new = NewApiKey { name: name.to_owned(), prefix, hash: Sha256::digest(&key).into() };
-        // A prefix that is taken is one in four billion, and no reason to fail.
+        // A taken prefix has a chance of one in four billion; try again.
         if let Some(stored) = keys.create(new).await? {
             return Ok(NewKey { key, stored });
         }
@@ -102,7 +102,7 @@ pub fn is_admin(key: &ApiKey) -> bool {
     key.prefix.starts_with(ADMIN)
 }
 
-/// The stored key that this text is, unless it is revoked or was never made.
+/// The stored key with this text, unless it is revoked or unknown.
 pub(crate) async fn verify(keys: &dyn ApiKeys, text: &str) -> Result<Option<ApiKey>, StoreError> {
     let Some(prefix) = prefix_of(text) else { return Ok(None) };
     let Some(stored) = keys.find(prefix).await? else { return Ok(None) };

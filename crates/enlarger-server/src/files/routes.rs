@@ -1,4 +1,4 @@
-//! Reading and uploading files. The address is the right: no credential is asked for.
+//! Downloading and uploading files. The signed URL is the permission: no credential is required.
 
 use std::{io, sync::Arc};
 
@@ -80,7 +80,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(read_object, write_object)).routes(routes!(read_task_file))
 }
 
-/// The signed part of an address.
+/// The signed part of a URL.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Signature {
@@ -169,7 +169,7 @@ async fn read(reader: &Reader, path: &str, signature: &Signature, request: Reque
     let kind = if download { "attachment" } else { "inline" };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
-    // What strangers upload is served from our own origin: it must never be run there.
+    // Uploads are served from our own origin, so they must never be executed there.
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     if let Ok(value) = HeaderValue::from_str(&format!("{kind}; filename=\"{name}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, value);
@@ -178,7 +178,7 @@ async fn read(reader: &Reader, path: &str, signature: &Signature, request: Reque
 }
 
 /// # Errors
-/// 403 or 410 unless the address gives this right.
+/// 403 or 410 unless the URL grants this permission.
 fn permitted(urls: &Urls, path: &str, right: Right, signature: &Signature) -> ApiResult<Key> {
     let forged = || ApiError::forbidden("this URL was not issued by this server, or was altered");
     let key = Key::parse(path).ok_or_else(forged)?;
@@ -191,9 +191,9 @@ fn permitted(urls: &Urls, path: &str, right: Right, signature: &Signature) -> Ap
     }
 }
 
-/// What a file really is, whatever its sender said.
+/// The real type of a file, whatever its sender declared.
 fn media_type(bytes: &[u8]) -> &'static str {
-    // AVIF is written and not read back.
+    // AVIF is written but not read.
     if bytes.get(4..12) == Some(b"ftypavif") {
         return Format::Avif.media_type();
     }
@@ -228,7 +228,7 @@ async fn file_name(queue: &dyn Queue, key: &Key, media_type: &str) -> String {
     format!("{stem}{suffix}.{extension}")
 }
 
-/// Makes the thumbnail unless it is there.
+/// Makes the thumbnail unless it exists.
 async fn make_thumb(reader: &Reader, task: Uuid) -> ApiResult<()> {
     if reader.files.blobs.exists(&Key::Thumb(task)).await? {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Errors on the wire: a superset of what the known clients read, so that each of them shows a sentence.
+//! Errors on the wire: a superset of what known clients read, so that each of them shows a message.
 
 use axum::{
     Json,
@@ -12,7 +12,7 @@ use enlarger_tasks::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Names the bucket of an error for clients of the queue dialect.
+/// The error's bucket, for clients of the queue dialect.
 pub(crate) const ERROR_TYPE: HeaderName = HeaderName::from_static("x-comfy-error-type");
 
 /// An invalid field.
@@ -63,7 +63,7 @@ pub struct Problem {
     pub invalid_params: Vec<InvalidParam>,
 }
 
-/// Why a request is not answered as hoped.
+/// Why a request failed.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     pub(crate) status: StatusCode,
@@ -73,7 +73,7 @@ pub struct ApiError {
     pub(crate) hint: Option<String>,
     pub(crate) invalid: Vec<InvalidParam>,
     pub(crate) retry_after: Option<u64>,
-    /// The bucket, when it is not the code.
+    /// The bucket, if it differs from the code.
     pub(crate) bucket: Option<&'static str>,
 }
 
@@ -94,7 +94,7 @@ impl ApiError {
         Self { retry_after: Some(seconds.max(1)), ..self }
     }
 
-    /// All bad fields at once. There must be at least one.
+    /// All invalid fields at once. There must be at least one.
     pub(crate) fn invalid(invalid: Vec<InvalidParam>) -> Self {
         let sentences: Vec<String> = invalid.iter().map(|param| format!("{} {}", param.name, param.reason)).collect();
         let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_params", sentences.join("; "));
@@ -145,12 +145,12 @@ impl ApiError {
         error.retry_after(5)
     }
 
-    /// A picture that cannot be used, said of the field `image`.
+    /// An unusable picture, as an error of the field `image`.
     pub(crate) fn picture(error: &ImageError) -> Self {
         Self { hint: error.hint().map(Into::into), ..Self::field("image", format!("cannot be used: {error}")) }
     }
 
-    /// Says nothing to the client and everything to the log.
+    /// Hides the details from the client and logs them.
     #[track_caller]
     pub(crate) fn internal(why: impl std::fmt::Display) -> Self {
         let place = std::panic::Location::caller();
@@ -186,7 +186,7 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            // Basic is accepted and not asked for: a browser would open its own window over the page.
+            // Basic is accepted but not requested: a browser would open its own dialog over the page.
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         // A dialect with another form of errors builds it from this.

@@ -32,7 +32,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        // What cannot be read is not the name of anything.
+        // What cannot be parsed does not name anything.
         AxumPath::from_request_parts(parts, state)
             .await
             .map(|AxumPath(value)| Self(value))

@@ -20,7 +20,7 @@ pub(crate) struct Paging {
 
 impl Paging {
     /// # Errors
-    /// If a number is none, or out of range.
+    /// If a number is invalid or out of range.
     pub fn query(&self, kinds: Vec<String>) -> ApiResult<ListQuery> {
         let number = |name: &str, text: &Option<String>, largest: u64, default: u64| match text {
             None => Ok(default),

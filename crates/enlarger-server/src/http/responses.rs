@@ -31,7 +31,7 @@ macro_rules! common_errors {
             Unavailable($body),
         }
 
-        /// What may go wrong with a body that is read and stored. Why there are too many is the route's to say.
+        /// Errors of reading and storing a body. The route itself documents 429.
         #[derive(utoipa::IntoResponses)]
         #[allow(dead_code, reason = "only its schema is used")]
         pub(crate) enum $write {

@@ -1,9 +1,9 @@
 //! JPEG: markers are walked here, pixels come from libjpeg-turbo.
 //!
-//! What makes a file whole: its scans bring every component, and the data of each scan brings every sample. Nothing else has to be
-//! there. Bytes between segments, a missing end mark, and whatever comes after the last scan do no harm. What is wrong inside the
-//! data of a scan (samples missing, codes that do not exist, restart markers missing) makes the file damaged, as all that follows
-//! may be wrong.
+//! A file is complete if its scans cover every component, and the data of each scan covers every sample. Nothing else
+//! is required: bytes between segments, a missing end mark, and anything after the last scan are harmless. Faults
+//! inside the data of a scan (missing samples, invalid codes, missing restart markers) make the file damaged, because
+//! everything after them may be wrong.
 
 mod codec;
 
@@ -11,7 +11,8 @@ use super::{Cancelled, Container, broken, check_size, orientation};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Space, exif, iptc};
 use codec::{Colours, Order};
 
-/// Every scan goes over all blocks, so a small file with many can keep a decoder busy for hours. Encoders write about 10.
+/// Every scan visits all blocks, so a small file with many scans can keep a decoder busy for hours. Encoders write
+/// about 10.
 const MOST_SCANS: u32 = 200;
 
 /// This many zeros at the end of a file without an end mark are not samples, but disk space that was never written.
@@ -91,7 +92,8 @@ pub(super) fn pixels(
     if frame.components.len() != 4 {
         return Ok((samples, Space::Display));
     }
-    // Adobe's programs store inks upside down: 255 is none. Their files, and those of all who followed them, have this segment.
+    // Adobe's programs store inks inverted: 255 means none. Their files, and those of programs that imitate them, have
+    // this segment.
     if adobe {
         match &mut samples {
             Samples::U8(samples) => samples.iter_mut().for_each(|s| *s = 255 - *s),
@@ -107,7 +109,7 @@ struct Stream {
     /// Where the last scan ends.
     end: usize,
     ends: End,
-    /// Whether the scans bring every bit of every coefficient. Sequential files do.
+    /// Whether the scans cover every bit of every coefficient. Sequential files do.
     complete: bool,
 }
 
@@ -120,7 +122,7 @@ enum End {
 }
 
 impl Stream {
-    /// Goes over the segments up to the last one that pixels need; `each` sees their markers and data.
+    /// Visits the segments up to the last one that pixels need; `each` gets their markers and data.
     fn walk<'a>(
         bytes: &'a [u8],
         limits: &Limits,
@@ -200,7 +202,7 @@ impl Stream {
                 return Err(broken(FORMAT, reason));
             }
         }
-        // Some encoders fill up with zeros or ones.
+        // Some encoders pad with zeros or ones.
         let rest = &bytes[(read + codec::AHEAD).min(self.end)..self.end];
         if warned(codec::STRAY_IN_INTERVAL) || (self.ends != End::File && rest.iter().any(|b| !matches!(b, 0 | 0xFF))) {
             notes.push(
@@ -216,8 +218,8 @@ impl Stream {
     }
 }
 
-/// Interleaved samples of a stream inside another format, as they are stored, without a change of colours.
-/// The caller has held its [`frame_size`] against the limits.
+/// Interleaved samples of a stream inside another format, as stored, without color conversion. The caller has checked
+/// its [`frame_size`] against the limits.
 ///
 /// # Errors
 /// If the stream is damaged, has other than `count` components of 8 bits, or `cancelled` says `true`.
@@ -247,7 +249,7 @@ pub(super) fn components(bytes: &[u8], count: usize, cancelled: Cancelled<'_>) -
 /// Width and height of the frame in a JPEG stream.
 ///
 /// # Errors
-/// If its headers cannot be made out.
+/// If its headers cannot be parsed.
 pub(super) fn frame_size(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
     let frame = frame(bytes).ok_or_else(no_frame)?;
     Ok((frame.width as usize, frame.height as usize))
@@ -278,8 +280,8 @@ pub(super) fn ycc_to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb].map(|v| v.round() as u8)
 }
 
-/// The marker at or after `at`, its data, and where the next one starts. Bytes that belong to none are passed over, as all
-/// other programs do.
+/// The marker at or after `at`, its data, and where the next one starts. Other bytes are skipped, as in all other
+/// programs.
 fn segment(bytes: &[u8], mut at: usize) -> Result<(u8, &[u8], usize), ImageError> {
     let cut = || ImageError::Truncated { format: FORMAT };
     let marker = loop {
@@ -316,7 +318,7 @@ fn end_of_scan(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// What SOF says, and what the scans have brought so far.
+/// What SOF declares, and what the scans have covered so far.
 struct Frame {
     precision: u8,
     width: u32,
@@ -360,7 +362,7 @@ impl Frame {
         })
     }
 
-    /// Refuses what the codec does not decode.
+    /// Refuses what the codec cannot decode.
     fn check(&self) -> Result<(), ImageError> {
         if !matches!(self.components.len(), 1 | 3 | 4) {
             return Err(unsupported(format!("{} color components", self.components.len())));
@@ -378,7 +380,7 @@ impl Frame {
         Ok(())
     }
 
-    /// Notes what a scan with this header brings. One that makes no sense brings nothing; the codec will say so.
+    /// Records what a scan with this header covers. An invalid one covers nothing; the codec will report it.
     fn add_scan(&mut self, header: &[u8]) {
         let Some((&count, rest)) = header.split_first() else { return };
         let Some((ids, &[from, to, bits, ..])) = rest.split_at_checked(2 * usize::from(count)) else { return };

@@ -1,4 +1,4 @@
-//! Strips and tiles: where they lie in the file, and what they hold once decompressed.
+//! Strips and tiles: where they are in the file, and what they contain once decompressed.
 
 use std::{collections::HashSet, io::Read, ops::Range};
 
@@ -29,7 +29,7 @@ const JPEG_TABLES: u16 = 347;
 /// They are read again for each strip or tile. All tables that there can be have less than 3,000 bytes.
 const MOST_JPEG_TABLES: usize = 1 << 13;
 
-/// Bytes that are decompressed without a question whether to stop.
+/// Bytes that are decompressed between two checks whether to stop.
 const PIECE: usize = 1 << 20;
 
 /// How bytes of a strip or tile become samples.
@@ -114,7 +114,7 @@ pub(super) struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    /// Holds every strip or tile against the file's length, and all of them against what they are to become.
+    /// Checks every strip or tile against the file's length, and all of them against the size of the result.
     pub fn read(bytes: &'a [u8], first: &Directory<'a>, layout: &Layout) -> Result<Self, ImageError> {
         let cut = || ImageError::Truncated { format: FORMAT };
         let number = |tag| first.number(tag).unwrap_or(0);
@@ -126,7 +126,7 @@ impl<'a> Chunks<'a> {
             let rows = first.number(ROWS_PER_STRIP).unwrap_or(height).min(height);
             (STRIP_OFFSETS, STRIP_BYTES, (width, rows))
         };
-        // A tile larger than the picture by far would be a buffer larger by far.
+        // A tile far larger than the picture would need a far larger buffer.
         if chunk.0 == 0 || chunk.1 == 0 || chunk.0 > width + 4096 || chunk.1 > height + 4096 {
             return Err(broken(FORMAT, "the size of its strips or tiles is invalid"));
         }
@@ -160,7 +160,7 @@ impl<'a> Chunks<'a> {
     }
 
     fn predictor(&self, first: &Directory<'_>, layout: &Layout) -> Result<bool, ImageError> {
-        // Other compressions know no predictor, whatever the tag says.
+        // Other compressions have no predictor, whatever the tag says.
         if !matches!(self.compression, Compression::Lzw | Compression::Deflate) {
             return Ok(false);
         }
@@ -281,7 +281,7 @@ impl<'a> Chunks<'a> {
         let damaged = || broken(FORMAT, "its compressed data is invalid");
         let reversed: Vec<u8>;
         let mut data = data;
-        // JPEG is a stream of bytes, whose bits nobody turns round.
+        // JPEG is a stream of bytes, whose bits are never reversed.
         if self.lowest_first && !matches!(self.compression, Compression::Jpeg) {
             reversed = data.iter().map(|byte| byte.reverse_bits()).collect();
             data = &reversed;

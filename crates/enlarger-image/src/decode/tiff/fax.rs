@@ -22,9 +22,9 @@ pub enum Coding {
 pub enum Fault {
     /// The data ends before the rows do.
     Short,
-    /// A code is none, or does not fit into its row.
+    /// A code is invalid, or does not fit into its row.
     Damaged,
-    /// Pixels without any code, which no program is known to write.
+    /// Uncompressed pixels, which no known program writes.
     Uncompressed,
 }
 

@@ -1,4 +1,4 @@
-//! TIFF: directories are read here, and what strips and tiles hold once they are decompressed gets its meaning.
+//! TIFF: reads directories, and interprets the decompressed contents of strips and tiles.
 
 mod chunks;
 mod fax;
@@ -36,7 +36,7 @@ const IPTC: u16 = 33723;
 const ICC: u16 = 34675;
 const DNG_VERSION: u16 = 50706;
 
-/// Samples of a pixel; those beyond colours and alpha are of no use here.
+/// Samples of a pixel; those beyond colours and alpha are ignored.
 const MOST_SAMPLES: usize = 12;
 
 /// PhotometricInterpretation of what a sensor saw behind its coloured filters, and of that once it is RGB (DNG 1.4).
@@ -65,7 +65,7 @@ impl<'a> Directory<'a> {
         // Overlapping directories could make a small file expensive, and a loop would never end.
         while at != 0 && seen.insert(at) && read <= structure.bytes.len() {
             let Some(Fields { entries, next, bytes }) = structure.directory(at) else {
-                // The first picture is whole, whatever comes behind it.
+                // The first picture is complete, whatever follows.
                 if first.is_some() || reduced.is_some() {
                     break;
                 }
@@ -94,7 +94,7 @@ impl<'a> Directory<'a> {
         self.number(NEW_SUBFILE_TYPE).is_some_and(|bits| bits & 5 != 0) || self.number(SUBFILE_TYPE) == Some(2)
     }
 
-    /// Cameras' raw files are TIFF files whose readable picture is a thumbnail. What the sensor saw is in a directory below.
+    /// Camera raw files are TIFF files whose readable picture is a thumbnail. The sensor data is in a directory below.
     /// `read` grows by the bytes of the directories that are read, until there were as many as the file has.
     fn check_is_no_raw_file(&self, read: &mut usize) -> Result<(), ImageError> {
         let order = self.structure.order;
@@ -187,7 +187,7 @@ impl Layout {
         }
     }
 
-    /// Samples of a pixel that are of use: colours first, then alpha.
+    /// Samples of a pixel that are used: colours first, then alpha.
     fn used(&self) -> usize {
         let colours = match self.colours {
             Colours::Gray { .. } | Colours::Palette => 1,

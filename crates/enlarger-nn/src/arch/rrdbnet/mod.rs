@@ -16,7 +16,7 @@ use crate::{
     tensor::StateDict,
 };
 
-/// The most upsamplings that are looked for: 16 times the size.
+/// The most upsamplings to look for: 16 times the size.
 const MOST_UPSAMPLINGS: usize = 4;
 
 impl Architecture for RrdbNet {
@@ -78,7 +78,8 @@ impl architecture::Family for Family {
         let blocks = (0..).take_while(|block| has(format!("body.{block}.rdb1.conv1.weight"))).count();
         let upsamplings = (1..=MOST_UPSAMPLINGS).take_while(|up| has(format!("conv_up{up}.weight"))).count();
         let (read, channels) = (first[1], last[0]);
-        // Unshuffling by r turns c channels into c * r * r. All networks of this kind make as many colours as they read.
+        // Unshuffling by r turns c channels into c * r * r. All networks of this kind output as many colours as they
+        // read.
         let unshuffle = (1..=4).find(|r| channels * r * r == read).ok_or_else(|| {
             NnError::Weights(format!("the first layer reads {read} channels and the last makes {channels}"))
         })?;

@@ -21,10 +21,10 @@ pub fn is_canonical(dict: &StateDict) -> bool {
     dict.0.contains_key("conv_first.weight") && dict.0.contains_key("body.0.rdb1.conv1.weight")
 }
 
-/// Gives arrays their canonical names, whatever naming they come with.
+/// Gives arrays their canonical names, from any of the namings.
 ///
 /// # Errors
-/// [`NnError::Weights`] if there are two of one name, or the layers after the trunk are missing.
+/// [`NnError::Weights`] if two have the same name, or the layers after the trunk are missing.
 pub fn canonical(raw: StateDict) -> Result<StateDict, NnError> {
     if is_trunk(&raw) {
         return renamed(raw, from_trunk);

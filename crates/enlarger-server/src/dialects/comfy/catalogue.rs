@@ -1,4 +1,4 @@
-//! What can be run by the queue dialect.
+//! The models that the queue dialect can run.
 
 use axum::{
     Json,
@@ -22,7 +22,7 @@ use crate::{
 
 const DEFAULT_LIMIT: u8 = 20;
 const LARGEST_LIMIT: u8 = 100;
-/// What generators may keep, and for how long.
+/// What clients may cache, and for how long.
 const CACHING: &str = "private, max-age=300, must-revalidate";
 
 /// A page of the model catalogue.
@@ -152,7 +152,7 @@ pub(crate) async fn model_schema(
     Ok(response)
 }
 
-/// The specification of running the model: a document of its own, with all that it refers to.
+/// The specification of running the model: a standalone document with everything that it refers to.
 fn document(specification: Specification) -> Value {
     let whole = specification.0;
     let mut run = whole["paths"]["/v2/models/{owner}/{model}"]["post"].clone();

@@ -1,5 +1,5 @@
-//! Errors as the specification of Comfy's router has them: `detail` and `error_type` for what concerns the request, and a list
-//! of `detail`s with status 422 for fields of the model's input. The usual body stays around them.
+//! Errors in the form of Comfy's router: `detail` and `error_type` for what concerns the request, and a list
+//! of `detail`s with status 422 for fields of the model's input. The usual body surrounds them.
 
 use axum::{
     body::Body,
@@ -29,7 +29,7 @@ const TYPES: [&str; 15] = [
     "service_unavailable",
     "rate_limited",
 ];
-/// Every route of the router begins like this.
+/// Prefix of all routes of the router.
 const ROUTES: &str = "/v2/";
 
 common_errors!(RouterErrorBody, RouterCallerErrors, RouterReadErrors, RouterWriteErrors);
@@ -64,7 +64,7 @@ struct FieldError {
     r#type: &'static str,
 }
 
-/// Tells an error of the router's routes in its own form, wherever in this server it arose.
+/// Rewrites an error of the router's routes in its own form, wherever in this server it arose.
 pub(super) fn in_routers_form(path: &str, response: Response) -> Response {
     match response.extensions().get::<ApiError>().cloned() {
         Some(error) if path.starts_with(ROUTES) => reworded(response, &error),
@@ -90,7 +90,7 @@ fn reworded(response: Response, error: &ApiError) -> Response {
     Response::from_parts(parts, Body::from(body.unwrap_or_default()))
 }
 
-/// The fields of the model's input among what cannot be accepted.
+/// The fields of the model's input among the invalid ones.
 fn fields(error: &ApiError) -> Vec<&InvalidParam> {
     let elsewhere = ["Idempotency-Key", "cursor", "limit"];
     error.invalid.iter().filter(|param| !elsewhere.contains(&param.name.as_str())).collect()
@@ -115,7 +115,7 @@ fn error_type(error: &ApiError) -> &'static str {
         StatusCode::TOO_MANY_REQUESTS => "rate_limited",
         StatusCode::SERVICE_UNAVAILABLE => "service_unavailable",
         StatusCode::GATEWAY_TIMEOUT => "deadline_exceeded",
-        // Waiting and the same key again collect the result.
+        // Waiting and repeating the request with the same key collects the result.
         StatusCode::CONFLICT if error.code == Some("idempotency_in_flight") => "concurrency_limit_exceeded",
         status if status.is_client_error() => "invalid_input",
         _ => "internal_error",

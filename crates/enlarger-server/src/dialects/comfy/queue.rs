@@ -1,4 +1,4 @@
-//! Running a model: held open until it is done, or as a request that is queued, looked at, collected and cancelled.
+//! Running a model: synchronously, or as a request that is queued, polled, collected and cancelled.
 //!
 //! The queue has one end, COMPLETED. A failure is a completion that carries an `error_type`.
 
@@ -113,10 +113,10 @@ pub(crate) async fn run(
     poller.promise(&client.headers, &Accepted { task, replayed: accepted.replayed }, response).await
 }
 
-/// How a run failed, in the words of the closed list that clients know.
+/// How a run failed, as a type from the closed list that clients know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FailedRun {
-    /// It was cancelled: of those that clients know, the type that says who ended it.
+    /// It was cancelled: among the types that clients know, the one that says who ended it.
     GivenUp,
     /// The client's picture or request.
     InvalidInput,

@@ -1,4 +1,4 @@
-//! Uploads: an address to PUT the bytes to, and one to read them from.
+//! Uploads: a URL to PUT the bytes to, and one to read them from.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
 /// Largest body of these requests, in MB.
 const BODY_MB: u64 = 1;
 const LONGEST_NAME: usize = 1024;
-/// Seconds until the bytes must be on their way, as the vendor has it.
+/// Seconds within which the upload must start; the vendor's value.
 const UPLOAD_SECONDS: i64 = 120;
 /// The vendor's page has 1 to 14 files in one request.
 const MOST_FILES: usize = 14;
@@ -111,7 +111,7 @@ impl Uploads {
         let hours = i64::try_from(self.hours).unwrap_or(i64::MAX / 7200);
         let expires_at =
             Timestamp::now().saturating_add(SignedDuration::from_hours(hours)).map_err(ApiError::internal)?;
-        // Random, since it stands in an address.
+        // Random, because it appears in a URL.
         let id = Uuid::new_v4();
         let new = NewObject { id, owner: client.caller.owner.clone(), file_name, content_type, expires_at };
         Ok(self.objects.create(new).await?)
@@ -144,7 +144,7 @@ pub(crate) struct UploadsResponse {
     data: Vec<Upload>,
 }
 
-/// Where a file goes, and where it is then.
+/// Where to upload a file, and where to download it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Upload {
     /// PUT the bytes here, with `headers`.

@@ -1,4 +1,4 @@
-//! The body of our own submissions: the pipeline's request as it is, and the file to make.
+//! The body of our own submissions: the pipeline's request unchanged, and the output file.
 
 use enlarger_egress::Policy;
 use enlarger_pipeline::{Request, Style};
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{dialects::magnific::LONGEST_PROMPT, http::Fields, submit::webhook_url};
 
-/// Longest name of a picture in characters.
+/// Longest name of an image in characters.
 const LONGEST_NAME: usize = 255;
 
 /// An image and what to do with it.
@@ -69,7 +69,7 @@ pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
 fn part<T: DeserializeOwned + Default>(fields: &mut Fields<'_>, name: &str) -> T {
     let Some(text) = fields.raw(name) else { return T::default() };
     serde_json::from_str(text).unwrap_or_else(|error| {
-        // The position is that within the field, which nobody can count.
+        // Drop the position, which is relative to the field and useless to clients.
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default();
         fields.reject(name, format!("is invalid: {reason}"));

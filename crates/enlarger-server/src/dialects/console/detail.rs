@@ -110,7 +110,7 @@ struct PictureFile {
     url: String,
 }
 
-/// Tells all that is known of tasks.
+/// Renders the details of tasks.
 #[derive(Clone)]
 pub(crate) struct Details {
     follow: Follow,
@@ -124,7 +124,7 @@ impl FromRef<App> for Details {
 }
 
 impl Details {
-    /// A task as it stands now, with addresses that begin with `base`.
+    /// A task in its current state, with URLs that begin with `base`.
     ///
     /// # Errors
     /// If the store fails.

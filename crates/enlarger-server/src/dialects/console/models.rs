@@ -146,7 +146,7 @@ fn install(enlarger: &Enlarger, scratch: &Scratch, files: &[(&str, &[u8])]) -> A
     let of_kind = |kind: &str| files.iter().find(|(name, _)| extension(name) == kind);
     let folder = scratch.folder()?;
     let path = match (files, of_kind("param"), of_kind("bin")) {
-        // The two are found by their common name, whatever they were called.
+        // The two need a common stem, whatever they were called.
         ([_, _], Some((name, param)), Some((_, bin))) => {
             let path = folder.path().join(name).with_extension("param");
             std::fs::write(path.with_extension("bin"), bin)?;
@@ -188,7 +188,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The catalogue speaks to somebody at this machine's command line; clients know neither its folders nor flags.
+/// The catalogue's messages are for the command line; API clients know neither its folders nor its flags.
 fn refused(error: ModelError, file: Option<&FilePath>) -> ApiError {
     let bad = |message: String| ApiError::bad_request("model", message);
     match &error {

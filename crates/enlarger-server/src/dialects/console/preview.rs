@@ -1,4 +1,4 @@
-//! What a person wants to know before spending minutes: the cost of a job, and how a small part will look.
+//! What users want to know before spending minutes: the cost of a job, and a preview of a small part.
 
 use std::{
     io::Cursor,
@@ -33,7 +33,7 @@ use crate::{
     submit::{Submitter, picture},
 };
 
-/// Most pixels of the part that is previewed, and of its result.
+/// Most pixels of a previewed crop, and of its result.
 const PREVIEW_PIXELS: u64 = 512 * 512;
 const PREVIEW_RESULT_PIXELS: u64 = 2048 * 2048;
 
@@ -134,7 +134,7 @@ impl Previewer {
     }
 }
 
-/// Ends the work when nobody waits for it any more.
+/// Ends the work when the client has disconnected.
 #[derive(Default)]
 struct Hearing {
     gone: AtomicBool,

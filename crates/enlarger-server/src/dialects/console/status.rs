@@ -1,4 +1,4 @@
-//! How the service is: one call for the page's settings and health.
+//! Server status: one call for the page's settings and health.
 
 use std::{sync::Arc, time::Instant};
 

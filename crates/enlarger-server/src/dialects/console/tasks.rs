@@ -1,4 +1,4 @@
-//! Submitting, listing, cancelling, repeating and deleting tasks.
+//! Submitting, listing, cancelling, retrying and deleting tasks.
 
 use std::sync::Arc;
 
@@ -217,7 +217,7 @@ pub(crate) async fn delete(
         Deleted::NotFound => return Err(ApiError::no_task()),
     }
     deletions.announce(task.id, task.owner);
-    // The sweeper would come for the files; whoever deletes a picture wants it gone now.
+    // The sweeper would delete the files later; a user who deletes an image wants it gone now.
     files.blobs.delete_task(task.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

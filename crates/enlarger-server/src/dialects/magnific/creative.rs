@@ -1,4 +1,4 @@
-//! The creative endpoint: detail may be invented.
+//! The creative endpoint: may add detail.
 
 use std::borrow::Cow;
 
@@ -40,7 +40,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     }
 }
 
-/// The body, for the specification. Reading is more liberal than it says.
+/// The body, for the specification. The server accepts more than it says.
 pub(crate) struct CreativeRequest;
 
 impl ToSchema for CreativeRequest {
@@ -97,13 +97,13 @@ fn optimized_for() -> Object {
     words("Styles to optimize the upscale process.", OptimizedFor::ALL.iter().map(|preset| preset.name()))
 }
 
-/// A text that is one of some words, the first being the default.
+/// A string schema with these values, the first being the default.
 fn words(description: &str, words: impl IntoIterator<Item = &'static str>) -> Object {
     let words: Vec<&str> = words.into_iter().collect();
     one_of(description, &words).default(words.first().map(|word| (*word).into())).build()
 }
 
-/// A text that is one of some words.
+/// A string schema with these values.
 pub(super) fn one_of(description: &str, words: &[&'static str]) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(words.to_vec()))
 }

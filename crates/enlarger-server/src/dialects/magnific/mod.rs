@@ -73,7 +73,7 @@ fn alias_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create_alias, list_alias)).routes(routes!(get_alias))
 }
 
-/// The routes under the second prefix are the same functions; their names in the specification must not be.
+/// The routes under the second prefix are the same functions, but need other names in the specification.
 fn name_operations_again(routes: &mut OpenApiRouter<App>) {
     for item in routes.get_openapi_mut().paths.paths.values_mut() {
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
@@ -94,7 +94,7 @@ async fn create(
 ) -> ApiResult<Response> {
     let endpoint = Endpoint { name: kind.as_str(), read, polled: true };
     let accepted = submitter.submit(&client, body, endpoint).await?;
-    // A replay answers as the first time did, whatever has become of the task since.
+    // A replay gets the same response as the first request, whatever has happened to the task since.
     let data = TaskData::created(accepted.task.id);
     poller.promise(&client.headers, &accepted, Json(TaskResponse { data }).into_response()).await
 }
@@ -215,7 +215,7 @@ endpoint!(
     get_precision_v2 "getPrecisionV2", list_precision_v2 "listPrecisionV2"
 );
 
-/// What a path of somebody else's API asks for: an endpoint of the same vendor, or another vendor.
+/// The service that a vendor's path asks for: an endpoint of the same vendor, or another vendor.
 fn other_service(path: &str) -> Option<&str> {
     let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix)?.strip_prefix('/'));
     let name = rest.or_else(|| path.strip_prefix("/proxy/"))?.split('/').next()?;

@@ -1,4 +1,4 @@
-//! The precision endpoints: detail is sharpened, not invented.
+//! The precision endpoints: detail is sharpened, not added.
 
 use enlarger_egress::Policy;
 use enlarger_pipeline::{Flavor, Precision, Request, Size, Style};
@@ -22,7 +22,7 @@ fn v1() -> Precision {
     Precision { sharpen: 50, ..Precision::default() }
 }
 
-/// Reads the body of V1. The vendor's has no factor; clients send one all the same.
+/// Reads the body of V1. The vendor's has no factor; clients send one anyway.
 pub(crate) fn read_v1(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     let factor = scale_factor(fields);
     let precision = fields.knobs(v1());
