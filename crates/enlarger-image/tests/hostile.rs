@@ -151,7 +151,9 @@ fn jpeg_tables_of_a_tiff_that_are_no_tables_are_refused() {
     }
     // A frame among the tables, of another size than the strip's.
     let frame = [0xFF, 0xD8, 0xFF, 0xC0, 0, 11, 8, 0xFF, 0xFF, 0xFF, 0xFF, 1, 1, 0x11, 0, 0xFF, 0xD9];
-    for (tables, words) in [(&long[..], "its JPEG tables are far longer"), (&frame, "a JPEG inside is not as large")] {
+    for (tables, words) in
+        [(&long[..], "its JPEG tables are far too long"), (&frame, "an embedded JPEG has the wrong size")]
+    {
         let mut data = stream.clone();
         let at = (8 + data.len()) as u32;
         data.extend(tables);
@@ -305,7 +307,7 @@ fn a_jpeg_with_thousands_of_scans_is_refused_before_any_is_decoded() {
         let file = [start, scan, &repeated.repeat(times), &[0xFF, 0xD9]].concat();
         for error in [header(&file, &own_limits()).err(), probe(&file, &own_limits()).err()] {
             let error = error.expect("it is refused").to_string();
-            assert!(error.contains("far more scans than any picture needs"), "{error}");
+            assert!(error.contains("far more scans than any image needs"), "{error}");
         }
         let (decoded, asked) = counted(&file);
         assert!(decoded.is_err() && asked <= 2, "{asked} questions");

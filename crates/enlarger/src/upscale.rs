@@ -704,7 +704,7 @@ mod tests {
         assert_eq!(endless, Err("standard input is larger than the limit of 3 MB".into()));
         // Without a limit's worth of bytes being kept: this would never end.
         let nothing = read_picture(repeat(0), "the file", u64::MAX - 1).map_err(|e| e.to_string());
-        assert!(nothing.is_err_and(|said| said.contains("not a picture")));
+        assert!(nothing.is_err_and(|said| said.contains("not an image")));
         assert_eq!(said(&mut &b""[..]), Err("standard input is empty".into()));
         assert_eq!(said(&mut signature.chain(repeat(0).take(2_999_992))).map(|bytes| bytes.len()), Ok(3_000_000));
         assert!(said(&mut signature.chain(repeat(0).take(2_999_993))).is_err());

@@ -233,7 +233,7 @@ fn an_address_that_cannot_be_public_is_refused_at_submission_as_image_and_as_web
             let error = answer.json();
             assert_eq!((answer.status, &error["error"]), (400, &json!("invalid_params")), "{name} {host}: {error}");
             assert_eq!(error["invalid_params"][0]["name"], name, "{host}");
-            let reason = "cannot be used: the address does not point to a public host";
+            let reason = "cannot be used: the URL does not point to a public host";
             assert_eq!(error["invalid_params"][0]["reason"], reason, "one reason for all: {host}");
         }
     }
