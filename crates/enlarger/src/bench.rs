@@ -21,7 +21,7 @@ const USUAL: f64 = 5e10;
 
 /// Measure how fast this machine runs each model.
 ///
-/// Times the model alone, from memory to memory, on a grey square. GFLOP/s count the arithmetic of direct convolutions,
+/// Times the model alone, from memory to memory, on a gray square. GFLOP/s count the arithmetic of direct convolutions,
 /// of which the Winograd algorithm does a quarter, and CPUs multiply more 16-bit values than f32 values at once, so
 /// more than 100 % of the peak is possible.
 #[derive(Debug, Args)]

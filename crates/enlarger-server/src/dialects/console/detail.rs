@@ -93,7 +93,7 @@ struct InventionNow {
     /// Mean absolute difference of all color channels, 0 to 1.
     #[schema(minimum = 0, maximum = 1)]
     share: f64,
-    /// Difference map: a grey PNG of at most 512 pixels on a side, black where nothing changed, white for a difference
+    /// Difference map: a gray PNG of at most 512 pixels on a side, black where nothing changed, white for a difference
     /// of a quarter or more.
     #[schema(value_type = Option<String>, format = Uri)]
     map_url: Option<String>,
