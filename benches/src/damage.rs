@@ -1,4 +1,4 @@
-//! How good pictures become bad ones, reproducibly.
+//! Damages good pictures, reproducibly.
 
 use std::io::Cursor;
 
@@ -10,7 +10,7 @@ use crate::photos::{cut, rgb8};
 /// A named way to damage a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Damage {
-    /// None but the reduction.
+    /// No damage but the reduction.
     Clean,
     /// JPEG at this quality.
     Jpeg(u8),
@@ -24,7 +24,7 @@ pub enum Damage {
     WebP(u8),
     /// Gaussian blur of 0.8 pixels, noise of standard deviation 10/255, JPEG 50.
     Hard,
-    /// Gaussian noise of this standard deviation in 1/255, in each colour of its own.
+    /// Gaussian noise of this standard deviation in 1/255, independent in each colour.
     Noise(u8),
     /// The same in all colours.
     Luminance(u8),
@@ -43,7 +43,7 @@ pub enum Damage {
 }
 
 impl Damage {
-    /// All kinds that quality and recognition are told of.
+    /// All kinds that the quality and recognition tables list.
     pub const ALL: [Self; 19] = [
         Self::Clean,
         Self::Jpeg(92),
@@ -66,7 +66,7 @@ impl Damage {
         Self::Enlarged,
     ];
 
-    /// How tables call it.
+    /// Its name in tables.
     pub fn name(self) -> String {
         match self {
             Self::Clean => "clean".into(),
@@ -87,7 +87,7 @@ impl Damage {
         }
     }
 
-    /// What a classifier should say of a photo that it was done to; nothing where both would do.
+    /// What a classifier should say of a photo with this damage; `None` where either is fine.
     pub fn condition(self) -> Option<Condition> {
         match self {
             Self::Clean | Self::Jpeg(92..) => Some(Condition::Clean),
@@ -97,7 +97,7 @@ impl Damage {
         }
     }
 
-    /// Columns at the left and rows at the top that it takes away.
+    /// Columns at the left and rows at the top that it cuts off.
     pub fn cropped(self) -> (u32, u32) {
         match self {
             Self::Cropped(_) => (3, 5),
@@ -111,7 +111,7 @@ impl Damage {
         cut(picture, Crop { x, y, width: picture.width - x, height: picture.height - y })
     }
 
-    /// The tones that it leaves of an undamaged picture.
+    /// An undamaged picture in the tones that it keeps.
     pub fn tone(self, picture: &Picture) -> Picture {
         match self {
             Self::Grey(_) => toned(picture, [1.0; 3]),
@@ -121,7 +121,7 @@ impl Damage {
         }
     }
 
-    /// The damaged picture, of the same size, but for what was cropped or reduced.
+    /// The damaged picture, of the same size unless it was cropped or reduced.
     pub fn apply(self, picture: &Picture) -> anyhow::Result<Picture> {
         Ok(match self {
             Self::Clean => picture.clone(),
@@ -166,7 +166,7 @@ pub fn reduce(picture: &Picture, factor: u32) -> Picture {
     resize(picture, picture.width / factor, picture.height / factor, Resampling::CatmullRom).expect("there is room")
 }
 
-/// As it comes back from a file of this format.
+/// The picture as read back from a file of this format.
 fn saved(picture: &Picture, format: Format, quality: u8) -> anyhow::Result<Picture> {
     let mut out = Cursor::new(Vec::new());
     let options = EncodeOptions { format, quality: Some(quality), ..EncodeOptions::default() };

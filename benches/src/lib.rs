@@ -1,4 +1,4 @@
-//! What measurements share: test pictures, known damage, the way through an enlarger, and metrics.
+//! What measurements share: test pictures, known damage, running an enlarger, and metrics.
 
 pub mod damage;
 pub mod document;

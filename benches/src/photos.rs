@@ -45,8 +45,7 @@ pub fn rgb8(picture: Picture) -> Picture {
     }
 }
 
-/// The centre of the photo after halving: halving hides the sensor's and the codec's own damage, so that what is
-/// left is sharp to the last pixel.
+/// The centre of the photo after halving: halving hides the damage of sensor and codec, so that the rest is sharp to the last pixel.
 pub fn ground_truth(photo: &Picture, width: u32, height: u32) -> Picture {
     let half = resize(photo, photo.width / 2, photo.height / 2, Resampling::Lanczos3).expect("there is room");
     let (w, h) = (width.min(half.width) / 16 * 16, height.min(half.height) / 16 * 16);

@@ -1,4 +1,4 @@
-//! A picture through an enlarger, by the whole way that users go.
+//! Runs a picture through the complete enlarger, as users do.
 
 use std::io::Cursor;
 

@@ -30,7 +30,7 @@ pub enum ModelError {
         why: String,
     },
     /// A network of this name is there already.
-    #[error("there is a model named {name} already")]
+    #[error("there is already a model named {name}")]
     Taken {
         /// The name.
         name: String,
@@ -41,13 +41,13 @@ pub enum ModelError {
     #[error("{0} is part of enlarger and cannot be removed")]
     Bundled(String),
     /// The place for added networks is a file.
-    #[error("{} is a file, and the place for added models is a folder", .0.display())]
+    #[error("{} is a file, but added models need a folder", .0.display())]
     Folder(PathBuf),
-    /// There is no place for added networks.
+    /// There is no folder for added networks.
     #[error("there is no folder for added models")]
     NoFolder,
     /// A file could not be written or removed.
-    #[error("the models folder cannot be changed: {0}")]
+    #[error("cannot change the models folder: {0}")]
     Store(String),
 }
 
@@ -76,16 +76,14 @@ impl ModelError {
             Self::Unknown { near, .. } => {
                 format!("did you mean {}? `enlarger models list` shows all", near.join(", "))
             }
-            Self::Damaged { .. } => {
-                "remove it and add it again; a bundled one comes whole with a new copy of enlarger".into()
-            }
+            Self::Damaged { .. } => "remove it and add it again; for a bundled model, reinstall enlarger".into(),
             Self::Unreadable { .. } => {
-                format!("{} networks can be added, as safetensors, .pth or ncnn pairs", enlarger_nn::arch::supported())
+                format!("{} models can be added, as safetensors, .pth or ncnn pairs", enlarger_nn::arch::supported())
             }
-            Self::Taken { bundled: true, .. } => "give another name with --name".into(),
-            Self::Taken { .. } => "give another name with --name, or remove the old one first".into(),
+            Self::Taken { bundled: true, .. } => "choose another name with --name".into(),
+            Self::Taken { .. } => "choose another name with --name, or remove the old model first".into(),
             Self::Bundled(_) => "only models that you added can be removed".into(),
-            Self::Folder(_) | Self::NoFolder => "set ENLARGER_DATA_DIR to a folder that can be written".into(),
+            Self::Folder(_) | Self::NoFolder => "set ENLARGER_DATA_DIR to a writable folder".into(),
             Self::Store(_) => "check the folder's space and permissions".into(),
         })
     }

@@ -67,7 +67,7 @@ pub enum Kind {
     Added,
 }
 
-/// All networks at hand. Opening it reads no weights.
+/// All available networks. Opening it reads no weights.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     folder: Option<PathBuf>,
@@ -113,7 +113,13 @@ impl Catalogue {
         let model = self.get(name)?;
         let damaged = |why| ModelError::Damaged { name: name.to_owned(), why };
         let dict = if model.bundled {
-            weights::safetensors::read(bundled::bytes(name).ok_or_else(|| damaged("it is not in the binary".into()))?)
+            weights::safetensors::read(bundled::bytes(name).ok_or_else(|| {
+                damaged(
+                    "it is missing from the \
+                binary"
+                        .into(),
+                )
+            })?)
         } else {
             weights::read(&self.file(name, "safetensors")?)
         };
@@ -208,7 +214,7 @@ impl Catalogue {
                 let model: ModelInfo = toml::from_str(&text).map_err(|e| damaged(e.message().to_owned()))?;
                 // The entry must not speak of another file than its own, nor pass for a bundled network.
                 if model.name != name || bundled::bytes(&name).is_some() {
-                    return Err(damaged("its entry has another name than its file".into()));
+                    return Err(damaged("its entry and its file have different names".into()));
                 }
                 Ok(ModelInfo { bundled: false, ..model })
             })
@@ -239,7 +245,7 @@ impl Catalogue {
 fn same(name: &str, expected: &str, found: Option<&str>) -> Result<(), ModelError> {
     let why = match found {
         Some(found) if found == expected => return Ok(()),
-        Some(found) => format!("its SHA-256 is {found}, and {expected} was written down"),
+        Some(found) => format!("its SHA-256 is {found}, expected {expected}"),
         None => "its weights are missing".into(),
     };
     Err(ModelError::Damaged { name: name.to_owned(), why })

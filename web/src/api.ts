@@ -89,7 +89,7 @@ export async function upload(file: Blob, name: string, onProgress: (share: numbe
     ...(file.type ? { content_type: file.type } : {}),
   });
   await new Promise<void>((resolve, reject) => {
-    // fetch cannot tell how far an upload is.
+    // fetch cannot report the progress of an upload.
     const request = new XMLHttpRequest();
     request.open('PUT', local(slot.upload_url));
     request.upload.onprogress = (e) => e.lengthComputable && onProgress(e.loaded / e.total);

@@ -1,5 +1,4 @@
-//! `cost PICTURE [--out FILE]`: what each knob, engine and preset costs, in jobs of one photo network alone at the same
-//! factor. It is processor time, and the least of some rounds, so that other programs on the machine hardly show.
+//! `cost PICTURE [--out FILE]`: what each knob, engine and preset costs, in multiples of a job with one photo network at the same factor. Measures CPU time, the minimum of several rounds, so that other programs on the machine hardly matter.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -17,7 +16,7 @@ use enlarger_pipeline::{
 
 /// Side of the picture's centre that is enlarged, in pixels.
 const SIDE: u32 = 48;
-/// The network whose one pass is the unit.
+/// The network whose single pass is the unit.
 const UNIT: &str = "realsr-df2k";
 const FACTORS: [f64; 2] = [2.0, 4.0];
 const ROUNDS: usize = 2;
@@ -93,7 +92,7 @@ fn styles() -> Vec<(String, Style)> {
     styles
 }
 
-/// Seconds of all processors, the least of some rounds: the first may have to load networks.
+/// CPU seconds of all cores, the minimum of several rounds: the first may have to load networks.
 fn least_time(enlarger: &Enlarger, input: &Picture, request: &Request) -> anyhow::Result<f64> {
     let mut least = f64::INFINITY;
     for _ in 0..ROUNDS {

@@ -1,10 +1,6 @@
 //! `quality PHOTOS [--scale N] [--models A,B,C] [--models-dir DIR] [--damage TEXT] [--out FILE]`: enlarges reduced photos and compares the results
 //! with the originals.
-//!
-//! Every photo is halved and its centre taken as the truth; that is reduced N times (antialiased cubic; 4 unless said), damaged,
-//! enlarged by as much by each candidate and compared with the truth. `--models` names the candidates beside the default, as
-//! `--model` of the command line does, or a quality; `--damage` takes only damages whose names have this
-//! text; `--models-dir` is where added models are.
+//! Each photo is halved and its centre taken as the truth. That is reduced N times (antialiased cubic; default 4), damaged, enlarged again by each candidate and compared with the truth. `--models` lists the candidates besides the default: models as for `--model` of the command line, or a quality. `--damage` selects damages whose names contain TEXT; `--models-dir` is the folder of added models.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
@@ -117,7 +113,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// The part of the truth that a damage leaves, in the tones that it leaves.
+/// The part of the truth that a damage keeps, in the tones that it keeps.
 fn seen(truth: &Picture, damage: Damage, scale: u32) -> Picture {
     let (x, y) = damage.cropped();
     let (x, y) = (x * scale, y * scale);

@@ -1,7 +1,5 @@
 //! `recognition PHOTOS [ART] [--out FILE]`: how often the kind and the condition of pictures are recognised, by kind of damage.
-//!
-//! Each photo is taken as a whole, reduced to 720 pixels across, and as its centre at half its size. Art is taken as it
-//! is.
+//! Each photo is used twice: the whole, reduced to 720 pixels across, and its centre at half size. Art is used as it is.
 
 use std::{fmt::Write as _, path::PathBuf};
 

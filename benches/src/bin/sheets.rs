@@ -1,5 +1,4 @@
-//! `sheets OUT PICTURE...`: contact sheets of what the knobs do. Of each picture's centre, 4x, one row; one column for
-//! each value of a knob. One JPEG file per knob, and one of the engines.
+//! `sheets OUT PICTURE...`: contact sheets of what the knobs do. One row for each picture's centre at 4x, one column for each value of a knob. One JPEG file per knob, and one for the engines.
 //!
 //! `sheets --presets OUT PICTURE...`: one JPEG file per picture, named after it, with its centre by each preset in three rows, in the
 //! order of `enlarger upscale --help`. Pictures of at most 32 pixels are enlarged 16x.
@@ -64,7 +63,7 @@ fn knobs(enlarger: &Enlarger, out: &Path, paths: impl Iterator<Item = PathBuf>) 
     Ok(())
 }
 
-/// The middle of what becomes of a picture.
+/// The middle of a picture's result.
 fn shown(enlarger: &Enlarger, source: &Picture, knobs: Creative) -> anyhow::Result<Picture> {
     let factor = if source.width.max(source.height) <= TINY { 16.0 } else { 4.0 };
     let request = Request { size: Size::Factor(factor), style: Style::Creative(knobs), ..Request::default() };

@@ -1,4 +1,4 @@
-//! Files under keys: what clients upload, what tasks read, what comes out.
+//! Files under keys: uploads, sources and results.
 //!
 //! ```text
 //!   Scratch ── draft ──▶ write, write, … ── publish(draft, key) ──▶ BlobStore

@@ -1,4 +1,4 @@
-//! The picture formats and how to tell them by their first bytes.
+//! The image formats, and how to recognise them by their first bytes.
 
 use serde::Serialize;
 
@@ -136,7 +136,7 @@ impl Format {
             return Ok(Self::WebP);
         }
         if is_raw(bytes) {
-            return Err(ImageError::Unreadable { what: "a camera's raw file" });
+            return Err(ImageError::Unreadable { what: "a camera raw file" });
         }
         if at(0, b"II*\0") || at(0, b"MM\0*") || at(0, b"II+\0") || at(0, b"MM\0+") {
             return Ok(Self::Tiff);
@@ -152,21 +152,21 @@ impl Format {
             let brands = &bytes[8..bytes.len().min(40)];
             let has = |brand: &[u8]| brands.chunks(4).any(|b| b == brand);
             if has(b"avif") || has(b"avis") {
-                return Err(ImageError::Unreadable { what: "an AVIF picture" });
+                return Err(ImageError::Unreadable { what: "an AVIF image" });
             }
             if [b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"].iter().any(|b| has(*b)) {
-                return Err(ImageError::Unreadable { what: "a HEIC picture" });
+                return Err(ImageError::Unreadable { what: "a HEIC image" });
             }
             if has(b"crx ") {
-                return Err(ImageError::Unreadable { what: "a camera's raw file" });
+                return Err(ImageError::Unreadable { what: "a camera raw file" });
             }
             return Err(ImageError::Unreadable { what: "a film" });
         }
         if at(0, b"\xff\x0a") || at(0, b"\0\0\0\x0cJXL \r\n\x87\n") {
-            return Err(ImageError::Unreadable { what: "a JPEG XL picture" });
+            return Err(ImageError::Unreadable { what: "a JPEG XL image" });
         }
         if at(0, b"\0\0\0\x0cjP  \r\n\x87\n") || at(0, b"\xff\x4f\xff\x51") {
-            return Err(ImageError::Unreadable { what: "a JPEG 2000 picture" });
+            return Err(ImageError::Unreadable { what: "a JPEG 2000 image" });
         }
         if at(0, b"%PDF-") {
             return Err(ImageError::Unreadable { what: "a PDF document" });
@@ -184,8 +184,8 @@ impl Format {
     }
 }
 
-/// Cameras' raw files that a signature tells: Canon's CR2 (behind TIFF's) and CRW, Olympus, Panasonic, Phase One, Fujifilm,
-/// Sigma, Minolta. Others are TIFF files by their signature, and their directories tell.
+/// Camera raw files that have a signature: Canon's CR2 (behind TIFF's) and CRW, Olympus, Panasonic, Phase One,
+/// Fujifilm, Sigma, Minolta. Others have the signature of TIFF, and are recognised by their directories.
 fn is_raw(bytes: &[u8]) -> bool {
     let signatures: [(usize, &[u8]); 11] = [
         (8, b"CR\x02"),

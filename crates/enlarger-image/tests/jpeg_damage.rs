@@ -151,7 +151,7 @@ fn what_is_not_a_picture_that_can_be_decoded_is_named() {
     for (what, bytes, says) in [
         ("hierarchical", edited(&[(1, 0xC5)]), "hierarchical"),
         ("10 bits", edited(&[(4, 10)]), "10 bits"),
-        ("a third and two thirds", edited(&[(11, 0x31), (14, 0x21)]), "fractions"),
+        ("a third and two thirds", edited(&[(11, 0x31), (14, 0x21)]), "chroma subsampling"),
         ("no samples", edited(&[(11, 0x01)]), "no samples"),
     ] {
         let error = read(&bytes).map(|_| ()).expect_err(what);

@@ -1,12 +1,12 @@
-//! A piece laid into a picture without a seam.
+//! Blends a piece into a picture without a seam.
 
 use enlarger_image::{Picture, Samples};
 use rayon::prelude::*;
 
 use crate::sample::Sample;
 
-/// Lays a piece of the same channels and depth into a picture, from `start` on. Within `rim` pixels of its sides it fades, but
-/// for sides at the picture's own.
+/// Blends a piece of the same channels and depth into a picture at `start`. It fades within `rim` pixels of its sides,
+/// except sides on the picture's border.
 pub(crate) fn blend(picture: &mut Picture, piece: &Picture, start: [u32; 2], rim: u32) {
     let n = picture.channels.count();
     let [x, y] = start.map(|start| start as usize);

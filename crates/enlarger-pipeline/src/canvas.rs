@@ -35,8 +35,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// A part of a picture as a network's input, with a margin around it: a network takes what lies beyond its input for black, and
-/// draws the edge that it sees there.
+/// A part of a picture as a network's input, with a margin around it: a network treats what lies beyond its input as
+/// black, and draws the edge that it sees there.
 pub struct PictureSource<'a> {
     seen: View<'a>,
     margin: u32,
@@ -103,8 +103,8 @@ fn spread<T: Sample>(row: &[T], starts: &[usize], map: [usize; 3], out: &mut [f3
     }
 }
 
-/// A picture in the making: parts of it arrive in any order, from any thread. Each row has a lock of its own, so that
-/// threads do not wait for each other.
+/// A picture under construction: parts arrive in any order, from any thread. Each row has its own lock, so that threads
+/// do not wait for each other.
 pub struct Canvas<'a> {
     channels: Channels,
     margin: usize,
@@ -117,7 +117,7 @@ enum Rows<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// Paints on a picture. What comes has `margin` more pixels on each side, which are dropped.
+    /// Writes to a picture. Arriving parts have `margin` more pixels on each side, which are dropped.
     pub fn new(picture: &'a mut Picture, margin: u32) -> Self {
         fn rows<T>(samples: &mut [T], row: usize) -> Vec<Mutex<&mut [T]>> {
             samples.chunks_exact_mut(row).map(Mutex::new).collect()
@@ -136,7 +136,7 @@ impl<'a> Canvas<'a> {
         CanvasSink { canvas: self, plane, halve, share: 1.0 }
     }
 
-    /// Lays `w` columns of RGB floats down. Below a share of 1, what is there already keeps the rest.
+    /// Writes `w` columns of RGB floats. With a share below 1, existing values keep the rest.
     fn lay(&self, plane: Plane, share: f32, x: u32, y: u32, w: u32, rgb: &[f32]) {
         let n = self.channels.count();
         let written = match plane {
@@ -197,7 +197,7 @@ impl Place {
     }
 }
 
-/// The door through which a network fills one plane of a [`Canvas`].
+/// The sink through which a network fills one plane of a [`Canvas`].
 pub struct CanvasSink<'a, 'p> {
     canvas: &'a Canvas<'p>,
     plane: Plane,
@@ -206,7 +206,7 @@ pub struct CanvasSink<'a, 'p> {
 }
 
 impl CanvasSink<'_, '_> {
-    /// Mixes into what is there: this share of what comes, 0..=1.
+    /// Share of new values when blending with existing ones, 0..=1.
     pub fn mixing(self, share: f32) -> Self {
         Self { share, ..self }
     }

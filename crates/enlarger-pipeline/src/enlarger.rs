@@ -1,4 +1,4 @@
-//! The whole way of one picture, from bytes to bytes.
+//! The whole path of a picture, from bytes to bytes.
 
 use std::{
     io::{Seek, Write},
@@ -33,11 +33,11 @@ const WORKING_BYTES: u64 = 400 << 20;
 /// How the machine is to be used.
 #[derive(Debug, Clone, Default)]
 pub struct EnlargerOptions {
-    /// Threads that a job uses; `None` is one per core, and more than that are not used.
+    /// Threads of a job; `None` is one per core, which is also the maximum.
     pub threads: Option<NonZeroUsize>,
     /// Width of a strip and height of a band in input pixels; `None` lets the network choose.
     pub strip: Option<u32>,
-    /// Where models that a person added are kept; `None` has the bundled ones only.
+    /// The folder of added models; `None` for bundled models only.
     pub models_dir: Option<PathBuf>,
     /// What networks run on; `None` is the fastest.
     pub device: Option<Arc<dyn Device>>,
@@ -61,15 +61,15 @@ pub struct Timings {
     pub decode: f64,
     /// Statistics and plan.
     pub plan: f64,
-    /// Networks, until their results lie in the picture.
+    /// Networks, including writing their results to the picture.
     pub network: f64,
-    /// Filters and resampling, networks made ready, and the measure of what was invented.
+    /// Filters and resampling, loading networks, and measuring the difference.
     pub filters: f64,
     /// Pixels to bytes.
     pub encode: f64,
 }
 
-/// What came out of a job, besides the bytes themselves.
+/// The outcome of a job, besides the bytes themselves.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// MIME type of the bytes.
@@ -85,7 +85,7 @@ pub struct Outcome {
     pub statistics: Statistics,
     /// What was done.
     pub plan: Plan,
-    /// How far the result departs from the source.
+    /// How far the result deviates from the source.
     #[serde(rename = "invention")]
     pub difference: Difference,
     /// How long it took.
@@ -94,7 +94,7 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// Networks, their speed and the way of a picture through them. One per process, shared by all jobs.
+/// Enlarges pictures: networks, their speed, and jobs. One per process, shared by all jobs.
 pub struct Enlarger {
     networks: Networks,
     options: RunOptions,
@@ -116,7 +116,7 @@ impl Enlarger {
         Ok(Self { networks: Networks::new(catalogue, device, threads), options: run, threads })
     }
 
-    /// The models at hand.
+    /// The available models.
     pub fn models(&self) -> &Catalogue {
         self.networks.catalogue()
     }
@@ -152,7 +152,7 @@ impl Enlarger {
         Ok(self.cost(&plan, Extent { width, height }, Channels::Rgb))
     }
 
-    /// What [`Self::job`] would do with a picture, and what that costs, without doing it.
+    /// What [`Self::job`] would do with a picture and its cost, without doing it.
     ///
     /// # Errors
     /// As [`Self::job`], but for what only running can raise.
@@ -175,7 +175,7 @@ impl Enlarger {
         }
     }
 
-    /// The whole way: decode, plan, run, encode. Blocks, and uses all the threads it was given.
+    /// The whole path: decode, plan, run, encode. Blocks, and uses all its threads.
     ///
     /// # Errors
     /// [`PipelineError`]; nothing useful is in `out` then.
@@ -188,7 +188,7 @@ impl Enlarger {
         out: &mut W,
         watch: &dyn Watch,
     ) -> Result<Outcome, PipelineError> {
-        // All in one pool, whose threads so go from stage to stage without sleeping.
+        // All in one pool, so that threads go from stage to stage without sleeping.
         pool(self.threads)?.install(|| self.stages(bytes, request, output, limits, out, watch))
     }
 
@@ -272,7 +272,7 @@ impl Enlarger {
     }
 }
 
-/// What is assumed of a picture before its pixels are seen: a clean photograph, which is as dear as any, and
+/// What is assumed of a picture before its pixels are decoded: a clean photograph, which is the most expensive, and
 /// transparent if it can be.
 fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Statistics {
     Statistics {

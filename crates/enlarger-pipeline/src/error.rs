@@ -24,8 +24,8 @@ pub enum PipelineError {
         /// What to do instead.
         hint: String,
     },
-    /// More memory would be needed than there is.
-    #[error("this would need about {need_mb} MB of memory, and {have_mb} MB are available")]
+    /// The job needs more memory than there is.
+    #[error("this needs about {need_mb} MB of memory, but only {have_mb} MB are available")]
     Memory {
         /// Estimated need in megabytes.
         need_mb: u64,
@@ -56,15 +56,15 @@ impl From<NnError> for PipelineError {
 }
 
 impl PipelineError {
-    /// What a person can do about it.
+    /// What a user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Image(error) => error.hint().map(Into::into),
             Self::Model(error) => error.hint(),
             Self::Request { hint, .. } => Some(hint.clone()),
-            Self::Memory { .. } => Some("choose a smaller scale, or a smaller picture, or close other programs".into()),
+            Self::Memory { .. } => Some("choose a smaller scale or a smaller image, or close other programs".into()),
             Self::Network(NnError::Memory { .. }) => {
-                Some("close other programs; on the command line, a smaller --strip-width needs less".into())
+                Some("close other programs; on the command line, a smaller --strip-width needs less memory".into())
             }
             Self::Network(NnError::Threads { .. }) => Some("use fewer threads, or close other programs".into()),
             Self::Network(_) | Self::Cancelled => None,

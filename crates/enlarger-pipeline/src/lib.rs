@@ -4,8 +4,8 @@
 //! bytes ──decode──▶ Picture ──survey──▶ Statistics ──plan──▶ Plan ──run──▶ Picture ──encode──▶ bytes
 //! ```
 //!
-//! [`plan()`] is a pure function of statistics, request and the models at hand; its result is plain data. Nothing after it
-//! looks at a knob again. [`Enlarger::job`] is the whole way, shared to the letter by the command line and the service.
+//! [`plan()`] is a pure function of statistics, request and available models; its result is plain data. Nothing after
+//! it looks at a knob again. [`Enlarger::job`] is the whole path, shared exactly by the command line and the service.
 
 mod bench;
 mod blend;

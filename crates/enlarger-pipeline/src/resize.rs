@@ -1,4 +1,4 @@
-//! Classic resampling, for reductions, for exact sizes and as the yardstick.
+//! Classic resampling, for reductions, for exact sizes and as a baseline.
 
 use std::f32::consts::PI;
 
@@ -33,7 +33,7 @@ pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Resampling) ->
     resized(picture, width, height, kernel, true)
 }
 
-/// The same, where colour under transparency is like what is near: it stays so.
+/// The same for pictures whose colour under transparency is already filled from nearby: it is kept.
 pub(crate) fn resample(picture: &Picture, width: u32, height: u32, kernel: Resampling) -> Result<Picture, ImageError> {
     resized(picture, width, height, kernel, false)
 }
@@ -94,7 +94,7 @@ impl Resampling {
         }
     }
 
-    /// Its value so many pixels from its middle. Cubics: Mitchell and Netravali 1988.
+    /// Its value at a distance from its centre, in pixels. Cubics: Mitchell and Netravali 1988.
     fn at(self, x: f32) -> f32 {
         let x = x.abs();
         match self {
@@ -147,7 +147,7 @@ fn add_weighted_row<T: Sample>(sums: &mut [f32], row: &[T], share: f32, n: usize
     }
 }
 
-/// Colours are black where nothing is to be seen.
+/// Fully transparent colours become black.
 fn unweigh(pixel: &mut [f32]) {
     let [colours @ .., alpha] = pixel else { return };
     let white = if *alpha > 0.0 { 1.0 / *alpha } else { 0.0 };

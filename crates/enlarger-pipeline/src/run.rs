@@ -254,9 +254,9 @@ impl MeterPart<'_> {
     }
 }
 
-/// Gives fully transparent pixels the colour of what is near, so that networks do not draw edges that nobody sees
-/// and halos that everybody does: colours weighted by alpha are averaged down a pyramid and filled back up
-/// (pull-push, Gortler et al. 1996).
+/// Gives fully transparent pixels the colour of what is near, so that networks do not draw invisible edges that cause
+/// visible halos: colours weighted by alpha are averaged down a pyramid and filled back up (pull-push, Gortler et al.
+/// 1996).
 fn bleed(picture: &mut Picture) {
     let n = picture.channels.count();
     let colours = n - 1;
@@ -337,7 +337,8 @@ impl Level {
     }
 }
 
-/// Brings alpha back to the source's: a network for flat shapes makes steps of a glow, and lowers what is small and full.
+/// Brings alpha back to the source's: a network for flat shapes turns a glow into steps, and weakens small opaque
+/// parts.
 fn match_alpha(picture: &mut Picture, source: &Picture) -> Result<(), ImageError> {
     let (mut alpha, wanted) = (alpha_of(picture)?, alpha_of(source)?);
     let back_projection = Filter::Match { rounds: 2, strength: 1.0 };

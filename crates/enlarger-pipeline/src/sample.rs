@@ -37,7 +37,7 @@ macro_rules! sample {
 sample!(u8);
 sample!(u16);
 
-/// The whole part of 0 to 2^22, in the low 22 bits. What `as` does costs three times as much, since it also bounds.
+/// The whole part of 0 to 2^22, in the low 22 bits. `as` costs three times as much, because it also saturates.
 #[inline(always)]
 fn whole(value: f32) -> u32 {
     // From here on floats are whole numbers, so adding rounds to one.

@@ -1,4 +1,4 @@
-//! Each preset and engine does what it is for, and can be told from the others.
+//! Each preset and engine does what it is for, and differs visibly from the others.
 
 use std::{io::Cursor, path::Path, sync::LazyLock};
 

@@ -1,7 +1,7 @@
 //! The HTTP server: the APIs of `dialects`, credentials, signed URLs, the page. What it serves is `enlarger-service`.
-//!
-//! [`serve`] is the whole of it. A request goes through a request id, the guard against other sites' pages, credentials, and
-//! into one of the dialects or `files`. What it submits goes through `submit`. Everything that dialects have in common is in `http`.
+//! [`serve`] is the entry point. A request goes through a request id, the guard against other sites' pages,
+//! credentials, and into one of the dialects or `files`. What it submits goes through `submit`. Everything that
+//! dialects have in common is in `http`.
 
 #![allow(clippy::result_large_err, reason = "an error is made once per refused request, and moved twice")]
 
@@ -280,7 +280,7 @@ async fn ready(
     let written = files.ping().await.map_err(ApiError::from);
     match stored.and(written) {
         Ok(()) if !stop.is_cancelled() => axum::Json(json!({ "status": "ready" })).into_response(),
-        Ok(()) => ApiError::unavailable("the server is stopping").into_response(),
+        Ok(()) => ApiError::unavailable("the server is shutting down").into_response(),
         Err(error) => error.into_response(),
     }
 }

@@ -50,7 +50,7 @@ impl Submitter {
     /// Puts a task into the queue, or finds the one that the same request made before.
     ///
     /// # Errors
-    /// All that is wrong with the request; nothing is kept of it then.
+    /// All invalid fields of the request; nothing is stored then.
     pub async fn submit(&self, client: &Client, body: Body, endpoint: Endpoint) -> ApiResult<Accepted> {
         let body = self.bodies.spool(body, self.limit_mb).await?;
         let idempotency = idempotency(&client.headers, endpoint.name, &body.hash)?;
@@ -85,7 +85,7 @@ impl Submitter {
             }
             Err(Infeasible::Refused(error)) => {
                 let field = if matches!(error, PipelineError::Model(_)) { "model" } else { field };
-                fields.reject_with(field, format!("cannot be done: {error}"), error.hint());
+                fields.reject_with(field, format!("cannot be processed: {error}"), error.hint());
                 0.0
             }
         }

@@ -11,13 +11,13 @@ pub enum Error {
     #[error("Task not found")]
     NoTask,
     /// Too many tasks wait.
-    #[error("{} is full: {} tasks wait", if .0.of_owner { "your queue" } else { "the queue" }, .0.limit)]
+    #[error("{} is full: {} tasks are waiting", if .0.of_owner { "your queue" } else { "the queue" }, .0.limit)]
     QueueFull(QueueLimit),
     /// Another request with the same idempotency key has not been answered yet.
-    #[error("a request with this Idempotency-Key is still being answered")]
+    #[error("a request with this Idempotency-Key is still in progress")]
     IdempotencyInFlight,
     /// The idempotency key belongs to another request.
-    #[error("this Idempotency-Key was used before with another request")]
+    #[error("this Idempotency-Key was already used for a different request")]
     IdempotencyMismatch,
     /// The task store.
     #[error(transparent)]
@@ -36,7 +36,7 @@ impl Error {
         Self::Internal(why.to_string())
     }
 
-    /// A word for programs.
+    /// Machine-readable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoTask => "not_found",
@@ -53,7 +53,7 @@ impl Error {
         matches!(self, Self::IdempotencyMismatch).then_some("use a new key for a new request")
     }
 
-    /// Whether the same call may succeed later without anybody changing anything else.
+    /// Whether the same call may succeed later without any other change.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::QueueFull(_) | Self::IdempotencyInFlight => true,

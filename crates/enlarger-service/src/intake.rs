@@ -32,7 +32,7 @@ pub enum Picture {
 }
 
 impl Picture {
-    /// What its header says, if it is here.
+    /// Its header, if it is already here.
     pub fn facts(&self) -> Option<&SourceFacts> {
         match self {
             Self::Sent(_, facts) | Self::Ours { facts, .. } => Some(facts),
@@ -78,9 +78,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-const FORMS: &str = "must be base64 of a picture, a data: URI or an http(s) URL";
+const FORMS: &str = "must be a base64-encoded image, a data: URI or an http(s) URL";
 
-/// Takes pictures in. Cheap to clone.
+/// Receives pictures. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Intake {
     /// Where they go.
@@ -94,7 +94,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Reads a picture from a JSON value, quotes and all, on a thread that may wait. URLs of this server begin with `base`.
+    /// Reads a picture from a JSON value, including its quotes, on a thread that may block. URLs of this server begin
+    /// with `base`.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -133,7 +134,7 @@ impl Intake {
             digits.clear();
             bytes.clear();
             digits.extend(letters.by_ref().take(CHUNK).map(|byte| match byte {
-                // The alphabet for addresses means the same.
+                // The URL-safe alphabet is equivalent.
                 b'-' => b'+',
                 b'_' => b'/',
                 other => other,
@@ -156,7 +157,7 @@ impl Intake {
         Ok(Picture::Sent(draft, facts))
     }
 
-    /// An address: one of ours is read from the store, never over the network.
+    /// A URL: one of ours is read from the store, never over the network.
     fn address(&self, value: &str, base: &str) -> Result<Picture, Unusable> {
         if value.len() > LONGEST_URL {
             return Err(refused(format!("must have at most {LONGEST_URL} characters when it is a URL")));
@@ -166,13 +167,13 @@ impl Intake {
         let key = match self.urls.recognise(&url) {
             Some(Ok(key)) => key,
             Some(Err(BadAddress::Expired)) => {
-                let reason = "cannot be used: its address has expired";
-                return Err(refused_with(reason, Some("upload the picture again")));
+                let reason = "cannot be used: its URL has expired";
+                return Err(refused_with(reason, Some("upload the image again")));
             }
             _ if url.starts_with("/files/")
                 || url.strip_prefix(base).is_some_and(|path| path.starts_with("/files/")) =>
             {
-                return Err(refused("cannot be used: its address is not one that this server gave out"));
+                return Err(refused("cannot be used: its URL was not issued by this server"));
             }
             _ => {
                 return match enlarger_egress::check_url(&url, &self.policy) {
@@ -184,14 +185,14 @@ impl Intake {
         match Handle::current().block_on(self.files.blobs.map(&key)) {
             Ok(bytes) => self.facts(&bytes).map(|facts| Picture::Ours { key, bytes, facts }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let hint = "send the bytes with PUT to the upload_url first";
-                Err(refused_with("cannot be used: there is no file at its address", Some(hint)))
+                let hint = "send the bytes to the upload_url with PUT first";
+                Err(refused_with("cannot be used: there is no file at its URL", Some(hint)))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What the header says, if it is a picture that can be used.
+    /// The header, if the picture can be used.
     fn facts(&self, bytes: &[u8]) -> Result<SourceFacts, Unusable> {
         match enlarger_image::probe(bytes, &self.limits) {
             Ok(header) => Ok(SourceFacts::new(&header, bytes.len() as u64)),
@@ -221,8 +222,8 @@ impl<I: Iterator<Item = u8> + Clone> Iterator for Percent<I> {
     }
 }
 
-/// The bytes of a JSON string token without its escapes. Serializers may escape `/`, which base64 has; what cannot stand in
-/// base64 or an address comes out as a byte that neither has.
+/// The bytes of a JSON string token without its escapes. Serializers may escape `/`, which base64 has; what cannot
+/// occur in base64 or a URL comes out as a byte that occurs in neither.
 #[derive(Clone)]
 struct Unescaped<'a>(std::str::Bytes<'a>);
 

@@ -13,7 +13,7 @@
 //! * [`follow`] waits for tasks, [`polls`] records which clients still poll, [`reads`] what is being downloaded.
 //! * [`urls`] makes the URLs of files and [`signed`] signs them.
 //!
-//! Each of these is a struct that is handed what it uses, so that one process can have several services.
+//! Each of these is a struct that is handed its dependencies, so one process can run several services.
 
 mod apart;
 pub mod deletions;

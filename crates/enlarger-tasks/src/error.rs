@@ -1,5 +1,5 @@
-//! What can go wrong inside a store. Answers that are part of the normal conversation (queue full, already done, ...)
-//! are not errors: they are variants of what the methods return.
+//! What can go wrong inside a store. Expected outcomes (queue full, already done, ...) are not errors: they are
+//! variants of what the methods return.
 
 use uuid::Uuid;
 
@@ -13,8 +13,8 @@ pub enum StoreError {
     /// The database is locked, full, read-only or gone. Nothing was changed; the same call may succeed later.
     #[error("the task database is not available: {0}")]
     Unavailable(String),
-    /// The database answered something this version does not understand.
-    #[error("the task database holds an unreadable {what}: {why}")]
+    /// The database returned something that this version does not understand.
+    #[error("the task database contains an unreadable {what}: {why}")]
     Corrupt {
         /// The column or value.
         what: &'static str,
@@ -35,7 +35,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody changing anything else.
+    /// Whether the same call may succeed later without any other change.
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::Unavailable(_))
     }

@@ -1,4 +1,4 @@
-//! The durable task queue: what a task is, which way it may go, and the store that keeps it.
+//! The durable task queue: what a task is, its states, and the store that keeps it.
 //!
 //! ```text
 //!                 cancel
@@ -13,11 +13,11 @@
 //!
 //! ("Broken" is an error worth another try, or a lease that ran out because the worker died or froze.)
 //!
-//! * [`state`] is that picture as a pure machine; every store applies it and nothing else decides.
+//! * [`state`] is that diagram as a pure state machine; every store applies it and decides nothing itself.
 //! * [`Queue`], [`Outbox`], [`Objects`], [`ApiKeys`] and [`Upkeep`] are the contract of a store, one for each of its users: task,
 //!   idempotency key and outbox change in one transaction, and every write of a worker carries its [`Lease`] (task, attempt,
 //!   worker). A worker that lost the lease gets [`StoreError::LeaseLost`] and must drop its work silently.
-//! * [`open_store`] opens the store that a URL names, [`sqlite`] is the one that needs nothing installed, and
+//! * [`open_store`] opens the store at a URL, [`sqlite`] is the one that needs no installation, and
 //!   `tests/conformance` is what each must pass.
 //!
 //! The crate knows nothing of HTTP or pixels: requests, plans, progress and results are opaque JSON.

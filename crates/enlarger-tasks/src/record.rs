@@ -124,7 +124,7 @@ impl Record {
         Ok(next)
     }
 
-    /// The status that a webhook tells of when `self` became `next`.
+    /// The status that a webhook reports when `self` became `next`.
     pub fn announces(&self, next: &Record) -> Option<TaskState> {
         let told = next.task.state != self.task.state && next.task.state != TaskState::Created;
         told.then_some(next.task.state)

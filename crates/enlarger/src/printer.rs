@@ -1,4 +1,4 @@
-//! All that a person sees. Standard output is data; everything else goes to standard error.
+//! Everything that a person sees. Standard output is data; everything else goes to standard error.
 
 use std::{
     io::IsTerminal,
@@ -18,7 +18,7 @@ pub fn error(error: &anyhow::Error) {
     }
 }
 
-/// An error and its causes in one sentence. Many errors name their cause themselves: nothing is said twice.
+/// An error and its causes in one sentence. Many errors include their cause already, so nothing is repeated.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain().map(|cause| without_number(&cause.to_string())) {
@@ -46,12 +46,12 @@ fn without_number(text: &str) -> String {
     text
 }
 
-/// The code that a program ends with after an error.
+/// The exit code after an error.
 pub fn code_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Hinted>().map_or(1, |hinted| hinted.code)
 }
 
-/// The hint that the innermost known error gives.
+/// The hint of the outermost error that has one.
 pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     use enlarger_pipeline::PipelineError;
     error.chain().find_map(|cause| {
@@ -79,7 +79,7 @@ impl Hinted {
         anyhow::Error::new(Self { what: what.into(), hint: hint.into(), code: 1 })
     }
 
-    /// The same of a command line that is wrong.
+    /// The same for a usage error.
     pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { what: what.into(), hint: hint.into(), code: 2 })
     }
@@ -158,7 +158,7 @@ impl Batch {
         }
     }
 
-    /// All is over; the bars go, the hints come.
+    /// The batch is finished: removes the bars and prints the hints.
     pub fn finish(&self) {
         if let Some((multi, all)) = &self.bars {
             all.finish_and_clear();
@@ -166,7 +166,7 @@ impl Batch {
         }
         let hints = self.hints.lock().expect("nothing panics with it");
         for (hint, name, more) in hints.iter() {
-            // Whose it is goes without saying if it is the only one, or that of many.
+            // The name is left out if there is only one hint, or if several images share it.
             match *more || hints.len() == 1 {
                 true => eprintln!("hint: {hint}"),
                 false => eprintln!("hint: {name}: {hint}"),

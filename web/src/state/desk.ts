@@ -170,7 +170,7 @@ async function decoded(url: string): Promise<Shown | null> {
   image.src = url;
   try {
     await image.decode();
-    // A file that breaks off counts as decoded, and yet there are no bitmaps of it.
+    // A truncated file counts as decoded, and yet has no bitmaps.
     (await createImageBitmap(image, 0, 0, 1, 1)).close();
     return { size: { width: image.naturalWidth, height: image.naturalHeight }, url, focus: detailOf(image) };
   } catch {

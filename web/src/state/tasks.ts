@@ -104,7 +104,7 @@ export async function stayConnected(): Promise<never> {
           if (connection.value === 'lost') say(S.connection.back);
           connection.value = 'open';
           failures = 0;
-          // The stream tells what changes from now on; the list tells what changed before.
+          // The stream reports changes from now on; the list has what changed before.
           reload().catch(complain);
         },
         onEvent,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Format, ImageError, Picture, Samples, iptc};
 
-/// What people keep photographs at: differences are hard to see, and colour is not yet subsampled.
+/// A usual quality for photographs: differences are hard to see, and colour is not yet subsampled.
 const DEFAULT_QUALITY: u8 = 92;
 
 /// From here on colour keeps its full resolution.

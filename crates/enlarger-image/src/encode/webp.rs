@@ -7,7 +7,7 @@ use webp::{Encoder, PixelLayout, WebPConfig};
 use super::{EncodeOptions, eight::Eight, failed, metadata::Written};
 use crate::{Format, ImageError, Picture};
 
-/// Hard to tell from the original, at about half of a JPEG's size.
+/// Hardly distinguishable from the original, at about half the size of a JPEG.
 const DEFAULT_QUALITY: u8 = 90;
 
 const ICC: u8 = 0x20;

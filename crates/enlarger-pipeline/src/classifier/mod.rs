@@ -1,7 +1,7 @@
-//! A small convolutional network that says what a picture is like: damaged, soft, drawn.
+//! A small convolutional network that classifies pictures: damaged, soft, drawn.
 //!
-//! Trained by `training/classifier`, which also says on what, and how often it is right. Its sums are made in one order on
-//! every machine, so that the same picture gets the same verdict everywhere.
+//! Trained by `training/classifier`, which also says on what, and how often it is right. Its sums have the same order
+//! on every machine, so that a picture gets the same verdict everywhere.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use crate::layers::{Convolution, Map};
 
 /// Side in pixels of the cells that a verdict is given for.
 pub(crate) const CELL: usize = 8;
-/// What is told apart, in the order of the network's outputs.
+/// The classes, in the order of the network's outputs.
 pub(crate) const KINDS: usize = 3;
 
 /// Of one cell, or the mean of many: logits of damaged (compressed or noisy), soft (out of focus, or enlarged before) and
@@ -42,7 +42,7 @@ pub(crate) fn classify(rgb: &[f32], width: usize) -> Vec<Logits> {
     cells.pixels().map(|cell| [cell[0], cell[1], cell[2]]).collect()
 }
 
-/// A difference of this many levels in 255 becomes a half: damage is a matter of a few, and would be too small beside a
+/// A difference of this many levels in 255 becomes a half: damage is only a few levels, and would vanish beside a
 /// picture's own contrast.
 const HALF: f32 = 4.0;
 

@@ -55,7 +55,8 @@ fn square_of<T: Copy + Eq + std::hash::Hash + Default>(picture: &Picture, sample
     (REPEATED * colours.len() <= width * height).then_some(1)
 }
 
-/// The widest squares whose borders all changes along a side lie on. A side that is no whole number of them has none.
+/// The widest squares whose borders all changes along a side lie on. A side that is not a whole number of them has
+/// none.
 fn widest(length: u32, changes: impl Fn(usize) -> bool) -> u32 {
     let mut widest = length;
     for place in 1..length {

@@ -1,4 +1,4 @@
-//! What some styles treat in a manner of its own: faces, grain, whole pixels. Nobody else pays for finding it.
+//! What some styles treat specially: faces, grain, whole pixels. It is only searched for them.
 
 use enlarger_image::Picture;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::{faces, request::Crop};
 
 use super::{grain, pixels};
 
-/// What was found of what a style asked for.
+/// What a style asked for and was found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subject {
@@ -36,7 +36,7 @@ pub(crate) struct Asked {
 }
 
 impl Subject {
-    /// Finds what is asked for, and nothing else.
+    /// Finds only what is asked for.
     pub(crate) fn of(picture: &Picture, asked: Asked) -> Self {
         Self {
             faces: if asked.faces { faces::find(picture) } else { Vec::new() },

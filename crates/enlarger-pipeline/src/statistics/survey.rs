@@ -1,4 +1,4 @@
-//! What the classifier says of a picture, place by place.
+//! The classifier's verdict, place by place.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ pub(super) struct Survey {
     blocks: Vec<Sums>,
 }
 
-/// What the logits of some cells add up to.
+/// Sums of the logits of some cells.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sums {
     logits: [f64; KINDS],
@@ -52,7 +52,7 @@ impl Sums {
 }
 
 impl Survey {
-    /// Looks at a picture. The same on every machine, however many threads there are.
+    /// Surveys a picture. The result is the same on every machine and with any number of threads.
     pub fn of(picture: &Picture) -> Self {
         let (across, down) = (windows(picture.width as usize), windows(picture.height as usize));
         let places: Vec<_> = down.iter().flat_map(|y| across.iter().map(move |x| (x, y))).collect();

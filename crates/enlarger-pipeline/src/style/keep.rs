@@ -73,7 +73,7 @@ pub(super) fn correct_colour(picture: &mut Picture, source: &Picture, radius: f3
 const CALM: f32 = 12.0 / 255.0;
 
 /// How much each square's colour says of those around: little at edges, which networks draw thicker or thinner than they are.
-/// Were that paid back beside them, shapes would have soft shadows. Where all is edges, all count alike.
+/// Correcting that beside them would give shapes soft shadows. Where everything is edges, all count equally.
 fn calm(cells: &[f32], width: usize, n: usize, colours: usize) -> Vec<f32> {
     let height = cells.len() / n / width;
     let at = |x: usize, y: usize| &cells[(y * width + x) * n..][..colours];

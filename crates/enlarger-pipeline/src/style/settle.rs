@@ -5,7 +5,7 @@
 //! nothing to draw, and that colour is the right result. Around such pixels edges are the network's, but for colours beyond
 //! the flat one, and for what comes close to the flat one where the source has it.
 //!
-//! Left to the network is what lies near slow changes: skies in few levels, and the blocks of JPEG, which are flat inside.
+//! Areas near slow changes are left to the network: skies in few levels, and the blocks of JPEG, which are flat inside.
 
 use std::ops::Range;
 
@@ -81,7 +81,7 @@ fn settle_samples<T: Sample>(
     });
 }
 
-/// What a source pixel demands of the result in its place.
+/// What a source pixel requires of the result at its place.
 struct Limits {
     low: [f32; 3],
     high: [f32; 3],

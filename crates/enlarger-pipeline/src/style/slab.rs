@@ -1,4 +1,4 @@
-//! A filter sees a picture in slabs of rows: bounded memory whatever the picture's size, and one result whatever the
+//! A filter sees a picture in slabs of rows: memory is bounded for any size, and the result does not depend on the
 //! slabs.
 
 use std::ops::Range;
@@ -39,8 +39,8 @@ pub(super) fn add_to_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&S
     change_luma(picture, reach, delta, add_within_range);
 }
 
-/// The same for what is invented: less of it the more a colour is saturated. Strong paint has one colour near its end and
-/// another near the other; on it networks make dotted lines of noise, and luminance alone looks like dirt.
+/// The same for added detail, which is weaker the more a colour is saturated. Strong paint has one colour near its end
+/// and another near the other; on it networks make dotted lines of noise, and luminance alone looks like dirt.
 pub(super) fn invent_in_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&Slab) -> Vec<f32>) {
     change_luma(picture, reach, delta, |colour, delta| {
         let saturation = highest(colour) - lowest(colour);

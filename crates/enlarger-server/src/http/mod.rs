@@ -1,4 +1,4 @@
-//! What every API here is made of: bodies, fields, pages, errors, request ids, connections. No API is named here.
+//! The shared parts of every API: bodies, fields, paging, errors, request ids, connections. Knows no API.
 
 mod address;
 mod body;

@@ -172,8 +172,7 @@ fn is_busy(error: &dyn sqlx::error::DatabaseError) -> bool {
 fn cannot_open(path: &Path, error: &sqlx::Error) -> StoreError {
     StoreError::Open {
         why: format!("{}: {error}", path.display()),
-        hint: "the directory must exist, be writable and be on a local disk, and the file must be a database of this \
-               program"
+        hint: "the folder must exist, be writable and be on a local disk, and the file must be a database of enlarger"
             .to_owned(),
     }
 }
@@ -181,10 +180,10 @@ fn cannot_open(path: &Path, error: &sqlx::Error) -> StoreError {
 fn cannot_migrate(path: &Path, error: &MigrateError) -> StoreError {
     let hint = match error {
         MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
-            "a newer version has written this database; use that version, or another data directory"
+            "this database was written by a newer version; use that version, or another data folder"
         }
-        MigrateError::VersionMismatch(_) => "this database was not made by a released version",
-        _ => "check that the file is writable and a database of this program, and that the disk is not full",
+        MigrateError::VersionMismatch(_) => "this database was not created by a released version",
+        _ => "check that the file is writable and a database of enlarger, and that the disk is not full",
     };
     StoreError::Open { why: format!("{}: {error}", path.display()), hint: hint.to_owned() }
 }

@@ -50,7 +50,7 @@ impl Outbox for SqliteStore {
     }
 }
 
-/// Notes that the world is to hear of this status, if anybody listens and has not been told yet in this run.
+/// Enqueues a webhook for this status, if the task has a receiver that has not got it yet in this run.
 pub(super) async fn announce(
     conn: &mut SqliteConnection,
     now: Timestamp,

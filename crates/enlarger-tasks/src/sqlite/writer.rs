@@ -23,7 +23,7 @@ const BACKLOG: usize = 1024;
 /// One write, inside its savepoint.
 pub(super) struct Tx<'c> {
     pub conn: &'c mut SqliteConnection,
-    /// What to tell listeners once it is on disk.
+    /// The changes to announce once it is on disk.
     pub changes: Vec<Change>,
 }
 

@@ -131,6 +131,7 @@ fn the_specification_says_whose_it_is_and_what_files_and_refusals_are() {
 #[test]
 fn the_documented_settings_are_the_ones_there_are() {
     let said = binary().args(["serve", "--print-config"]).output().unwrap();
-    let page = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
-    assert!(page.contains(&String::from_utf8(said.stdout).unwrap()), "print them into docs/configuration.md again");
+    let page = std::fs::read_to_string(root().join("docs/reference/configuration.md")).unwrap();
+    let hint = "copy the output of enlarger serve --print-config into docs/reference/configuration.md";
+    assert!(page.contains(&String::from_utf8(said.stdout).unwrap()), "{hint}");
 }

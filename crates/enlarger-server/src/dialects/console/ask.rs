@@ -1,4 +1,4 @@
-//! The body of our own submissions: the pipeline's request as it is, and the file to make.
+//! The body of our own submissions: the pipeline's request unchanged, and the output file.
 
 use enlarger_egress::Policy;
 use enlarger_pipeline::{Request, Style};
@@ -11,25 +11,25 @@ use utoipa::ToSchema;
 
 use crate::{dialects::magnific::LONGEST_PROMPT, http::Fields, submit::webhook_url};
 
-/// Longest name of a picture in characters.
+/// Longest name of an image in characters.
 const LONGEST_NAME: usize = 255;
 
-/// A picture and what to do with it.
+/// An image and what to do with it.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct Submission {
-    /// Base64, a `data:` URI, an http(s) URL, or an address of this server: an upload's or an earlier task's source.
+    /// Base64, a `data:` URI, an http(s) URL, or a URL of this server: an upload or the source of an earlier task.
     image: String,
-    /// The picture's name, for the names of files.
+    /// The image's name, used in file names.
     #[schema(required = false, max_length = 255)]
     name: String,
-    /// Size, look, model, seed, crop and quality (draft, fast or best), as a task's detail shows them.
+    /// Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`), as in a task's details.
     #[schema(value_type = Object, required = false)]
     request: Request,
     /// The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100).
     #[schema(value_type = Object, required = false)]
     output: OutputFile,
-    /// Told of every change of the task's status.
+    /// Receives a POST whenever the task's status changes.
     #[schema(required = false, format = Uri)]
     webhook_url: String,
 }
@@ -69,10 +69,10 @@ pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
 fn part<T: DeserializeOwned + Default>(fields: &mut Fields<'_>, name: &str) -> T {
     let Some(text) = fields.raw(name) else { return T::default() };
     serde_json::from_str(text).unwrap_or_else(|error| {
-        // The position is that within the field, which nobody can count.
+        // Drop the position, which is relative to the field and useless to clients.
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default();
-        fields.reject(name, format!("cannot be understood: {reason}"));
+        fields.reject(name, format!("is invalid: {reason}"));
         T::default()
     })
 }

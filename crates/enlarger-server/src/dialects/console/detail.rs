@@ -1,4 +1,4 @@
-//! A task, with all that is known of it.
+//! A task with all its details.
 
 use axum::extract::FromRef;
 use enlarger_blobs::Key;
@@ -17,17 +17,17 @@ use uuid::Uuid;
 
 use crate::{app::App, http::ApiResult};
 
-/// A task, with all that is known of it.
+/// A task with all its details.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TaskDetail {
     task_id: Uuid,
     #[schema(inline)]
     status: DetailStatus,
-    /// The picture's name.
+    /// The image's name.
     name: String,
     /// The endpoint it came by: creative, precision-v1, precision-v2, console.
     kind: String,
-    /// Size, look, model, seed and crop.
+    /// Size, style (`look`), model, seed and crop.
     #[schema(value_type = Object)]
     request: Request,
     #[schema(value_type = String, format = DateTime)]
@@ -43,7 +43,7 @@ pub(crate) struct TaskDetail {
     files: FilesNow,
     source: Option<PictureFile>,
     result: Option<PictureFile>,
-    /// How far the result departs from the source, once there is one.
+    /// How far the result deviates from the source, once there is one.
     #[schema(inline)]
     invention: Option<InventionNow>,
     /// A small copy of the source, at most 512 pixels on a side: JPEG, or PNG if it is transparent.
@@ -52,13 +52,13 @@ pub(crate) struct TaskDetail {
     /// While it runs: stage, done and total (tiles), fraction, eta_seconds.
     #[schema(value_type = Option<Object>)]
     progress: Option<Value>,
-    /// How many tasks are ahead of it, while it waits.
+    /// How many tasks are ahead of it, while waiting.
     position: Option<u64>,
-    /// Seconds until it will begin, while it waits.
+    /// Estimated seconds until it starts, while waiting.
     wait_seconds: Option<f64>,
-    /// Seconds that it was expected to take.
+    /// Estimated seconds of processing.
     estimate_seconds: f64,
-    /// What was, or will be, done: steps, facts and notes.
+    /// The plan: steps, measured statistics (`facts`) and notes.
     #[schema(value_type = Option<Object>)]
     plan: Option<Value>,
     /// Seconds by stage.
@@ -69,7 +69,7 @@ pub(crate) struct TaskDetail {
     error: Option<TaskError>,
 }
 
-/// Where a task stands, cancellation included.
+/// A task's status, including cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum DetailStatus {
@@ -87,18 +87,19 @@ enum FilesNow {
     Gone,
 }
 
-/// The result, reduced to the source's size, against the source.
+/// The result, scaled down to the source's size, compared with the source.
 #[derive(Debug, Serialize, ToSchema)]
 struct InventionNow {
-    /// Mean absolute difference of all colour channels, as a share of white.
+    /// Mean absolute difference of all color channels, 0 to 1.
     #[schema(minimum = 0, maximum = 1)]
     share: f64,
-    /// Where: a grey PNG of at most 512 pixels on a side, black where nothing departs, white from a quarter of white on.
+    /// Difference map: a gray PNG of at most 512 pixels on a side, black where nothing changed, white for a difference
+    /// of a quarter or more.
     #[schema(value_type = Option<String>, format = Uri)]
     map_url: Option<String>,
 }
 
-/// A picture that can be read.
+/// A readable image file.
 #[derive(Debug, Serialize, ToSchema)]
 struct PictureFile {
     width: u32,
@@ -109,7 +110,7 @@ struct PictureFile {
     url: String,
 }
 
-/// Tells all that is known of tasks.
+/// Renders the details of tasks.
 #[derive(Clone)]
 pub(crate) struct Details {
     follow: Follow,
@@ -123,7 +124,7 @@ impl FromRef<App> for Details {
 }
 
 impl Details {
-    /// A task as it stands now, with addresses that begin with `base`.
+    /// A task in its current state, with URLs that begin with `base`.
     ///
     /// # Errors
     /// If the store fails.

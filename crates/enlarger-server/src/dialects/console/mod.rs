@@ -1,4 +1,4 @@
-//! Our own routes under `/api/`: what the page needs beyond the dialects, for anybody to use.
+//! Our own routes under `/api/`: what the page needs beyond the other dialects, open to every client.
 
 mod ask;
 mod detail;
@@ -38,12 +38,12 @@ impl Dialect for Console {
             .routes(routes!(keys::revoke))
     }
 
-    /// Routes that answer everybody, and more to those who have a key.
+    /// Public routes, which return more to callers with a key.
     fn public_routes(&self) -> OpenApiRouter<App> {
         OpenApiRouter::new().routes(routes!(status::status))
     }
 
-    /// As Magnific's: receivers need not know by which API a task came.
+    /// As Magnific's, so that receivers need not know which API a task came by.
     fn webhooks(&self) -> &[(Kind, WebhookBody)] {
         &[(Kind::Console, wire::webhook)]
     }

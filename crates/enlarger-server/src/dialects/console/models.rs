@@ -17,10 +17,10 @@ use crate::{
     http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Path, blocking},
 };
 
-/// The models at hand.
+/// The available models.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ModelList {
-    /// As `enlarger models list --json` shows them.
+    /// As printed by `enlarger models list --json`.
     #[schema(value_type = Vec<Object>)]
     models: Vec<ModelInfo>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct ModelList {
     get, path = "/api/models", operation_id = "listModels", tag = "Console", summary = "List the available models",
     responses(
         (status = 200, description = "The models", body = ModelList),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = "default", description = "Error", body = ErrorBody),
     ),
 )]
 pub(crate) async fn list(State(enlarger): State<Arc<Enlarger>>) -> Json<ModelList> {
@@ -44,7 +44,7 @@ pub(crate) async fn list(State(enlarger): State<Arc<Enlarger>>) -> Json<ModelLis
     request_body(content_type = "application/octet-stream", description = "The bytes of the file."),
     responses(
         (status = 201, description = "The model", body = Object),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = "default", description = "Error", body = ErrorBody),
     ),
 )]
 pub(crate) async fn add(
@@ -71,12 +71,12 @@ pub(crate) struct ModelFiles {
     files: Vec<UploadedFile>,
 }
 
-/// A file that was uploaded before.
+/// An uploaded file.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct UploadedFile {
-    /// Its name, with the extension.
+    /// File name with extension.
     name: String,
-    /// The `download_url` of its upload.
+    /// The `download_url` of the upload.
     url: String,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct UploadedFile {
     request_body(content = ModelFiles, content_type = "application/json"),
     responses(
         (status = 201, description = "The model", body = Object),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = "default", description = "Error", body = ErrorBody),
     ),
 )]
 pub(crate) async fn add_files(
@@ -105,12 +105,17 @@ pub(crate) async fn add_files(
         let mut mapped = Vec::new();
         for UploadedFile { name, url } in uploaded(&body)? {
             let Some(Ok(key)) = urls.recognise(&url) else {
-                let error =
-                    ApiError::field("files", format!("has an address for {name} that this server did not give out"));
-                return Err(error.hint("upload the file to POST /customers/storage and send its download_url"));
+                let error = ApiError::field("files", format!("has a URL for {name} that this server did not issue"));
+                return Err(error.hint("upload the file with POST /customers/storage and send its download_url"));
             };
             let bytes = Handle::current().block_on(files.blobs.map(&key)).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => ApiError::field("files", format!("has nothing stored for {name}")),
+                std::io::ErrorKind::NotFound => ApiError::field(
+                    "files",
+                    format!(
+                        "refers to {name}, which has not \
+                    been uploaded"
+                    ),
+                ),
                 _ => error.into(),
             })?;
             mapped.push((name, bytes));
@@ -141,7 +146,7 @@ fn install(enlarger: &Enlarger, scratch: &Scratch, files: &[(&str, &[u8])]) -> A
     let of_kind = |kind: &str| files.iter().find(|(name, _)| extension(name) == kind);
     let folder = scratch.folder()?;
     let path = match (files, of_kind("param"), of_kind("bin")) {
-        // The two are found by their common name, whatever they were called.
+        // The two need a common stem, whatever they were called.
         ([_, _], Some((name, param)), Some((_, bin))) => {
             let path = folder.path().join(name).with_extension("param");
             std::fs::write(path.with_extension("bin"), bin)?;
@@ -169,8 +174,8 @@ fn install(enlarger: &Enlarger, scratch: &Scratch, files: &[(&str, &[u8])]) -> A
     delete, path = "/api/models/{name}", operation_id = "removeModel", tag = "Console", summary = "Remove an added model",
     params(("name" = String, Path)),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 204, description = "Deleted"),
+        (status = "default", description = "Error", body = ErrorBody),
     ),
 )]
 pub(crate) async fn remove(
@@ -183,7 +188,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The catalogue speaks to somebody at this machine's command line; clients know neither its folders nor flags.
+/// The catalogue's messages are for the command line; API clients know neither its folders nor its flags.
 fn refused(error: ModelError, file: Option<&FilePath>) -> ApiError {
     let bad = |message: String| ApiError::bad_request("model", message);
     match &error {
@@ -202,8 +207,8 @@ fn refused(error: ModelError, file: Option<&FilePath>) -> ApiError {
         ModelError::Unknown { name, .. } => bad(format!("there is no model named {name:?}")),
         ModelError::Bundled(_) => bad(error.to_string()).hint("only models that you added can be removed"),
         _ => {
-            tracing::error!(%error, "the models folder cannot be used");
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", "the model could not be stored or read")
+            tracing::error!(%error, "cannot use the models folder");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", "cannot store or read the model")
                 .hint("check the server's disk and its log")
         }
     }

@@ -1,4 +1,4 @@
-//! What a person wants to know before spending minutes: the cost of a job, and how a small part will look.
+//! What users want to know before spending minutes: the cost of a job, and a preview of a small part.
 
 use std::{
     io::Cursor,
@@ -33,19 +33,20 @@ use crate::{
     submit::{Submitter, picture},
 };
 
-/// Most pixels of the part that is previewed, and of its result.
+/// Most pixels of a previewed crop, and of its result.
 const PREVIEW_PIXELS: u64 = 512 * 512;
 const PREVIEW_RESULT_PIXELS: u64 = 2048 * 2048;
 
 #[utoipa::path(
     post, path = "/api/preview", operation_id = "preview", tag = "Console",
-    summary = "Enlarge a small part of a picture at once",
-    description = "Goes the same way as a task, beside the queue, and stops when the client hangs up. `request.crop` names the \
-        part, at most 512 x 512 pixels. With the quality `draft` the smallest network makes it, in a fraction of the time.",
+    summary = "Preview a crop",
+    description = "Runs immediately, without queueing, through the same steps as a task, and stops when the client \
+        disconnects. `request.crop` selects the area, at most 512 x 512 pixels. Quality `draft` uses the smallest \
+        model and takes a fraction of the time.",
     request_body(content = Submission, content_type = "application/json"),
     responses(
-        (status = 200, description = "The part, enlarged", content_type = "image/png", body = Vec<u8>),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "The enlarged crop", content_type = "image/png", body = Vec<u8>),
+        (status = "default", description = "Error", body = ErrorBody),
     ),
 )]
 pub(crate) async fn preview(
@@ -83,7 +84,7 @@ impl Previewer {
         let request = ask::request(&mut fields);
         let pixels = request.crop.map(|crop| u64::from(crop.width) * u64::from(crop.height));
         match pixels {
-            None => fields.reject("request.crop", "is required: a preview shows a part of the picture"),
+            None => fields.reject("request.crop", "is required: a preview shows part of the image"),
             Some(pixels) if pixels > PREVIEW_PIXELS => {
                 fields.reject("request.crop", format!("must have at most {PREVIEW_PIXELS} pixels"));
             }
@@ -100,7 +101,14 @@ impl Previewer {
                 Some(bytes.clone())
             }
             Some(Picture::Remote(_)) => {
-                fields.reject_with("image", "must be here for a preview", Some("upload it to POST /customers/storage"));
+                fields.reject_with(
+                    "image",
+                    "must be uploaded for a preview",
+                    Some(
+                        "upload it with POST \
+                    /customers/storage",
+                    ),
+                );
                 None
             }
             None => None,
@@ -121,12 +129,12 @@ impl Previewer {
                     fields.reject("request.crop", format!("would give more than {PREVIEW_RESULT_PIXELS} pixels"));
                 }
             }
-            Err(error) => fields.reject_with("request", format!("cannot be done: {error}"), error.hint()),
+            Err(error) => fields.reject_with("request", format!("cannot be processed: {error}"), error.hint()),
         }
     }
 }
 
-/// Ends the work when nobody waits for it any more.
+/// Ends the work when the client has disconnected.
 #[derive(Default)]
 struct Hearing {
     gone: AtomicBool,
@@ -146,22 +154,22 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// A picture's size and what to do with it.
+/// An image's size and what to do with it.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct EstimateRequest {
-    /// Pixels across.
+    /// Width in pixels.
     #[schema(minimum = 1, maximum = 300000)]
     width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     #[schema(minimum = 1, maximum = 300000)]
     height: u32,
-    /// Size, look, model, seed, crop and quality (draft, fast or best).
+    /// Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`).
     #[schema(value_type = Object, required = false)]
     request: Request,
 }
 
-/// What a job will cost on this machine when nothing else runs.
+/// What a job takes on this machine when nothing else runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EstimateResponse {
     seconds: f64,
@@ -172,11 +180,11 @@ pub(crate) struct EstimateResponse {
 }
 
 #[utoipa::path(
-    post, path = "/api/estimate", operation_id = "estimate", tag = "Console", summary = "Tell what a job will cost",
+    post, path = "/api/estimate", operation_id = "estimate", tag = "Console", summary = "Estimate a job",
     request_body(content = EstimateRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "The cost", body = EstimateResponse),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "The estimate", body = EstimateResponse),
+        (status = "default", description = "Error", body = ErrorBody),
     ),
 )]
 pub(crate) async fn estimate(
