@@ -2,13 +2,10 @@
 
 use std::{ops::Range, sync::Mutex};
 
-use enlarger_image::{Channels, Picture, Samples};
+use enlarger_image::{Channels, Picture, Sample, Samples, with_samples};
 use enlarger_nn::{Sink, Source};
 
-use crate::{
-    request::Crop,
-    sample::{Sample, from_floats},
-};
+use crate::{request::Crop, sample::from_floats};
 
 /// Which of a picture's channels a network sees and makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +66,7 @@ impl Source for PictureSource<'_> {
             (x..x + w).map(|x| mirrored(part.x + x, margin, picture.width) as usize * n).collect();
         for (y, out) in (y..y + h).zip(rgb.chunks_exact_mut(w as usize * 3)) {
             let start = mirrored(part.y + y, margin, picture.height) as usize * row;
-            match &picture.samples {
-                Samples::U8(s) => spread(&s[start..start + row], &columns, channels, out),
-                Samples::U16(s) => spread(&s[start..start + row], &columns, channels, out),
-            }
+            with_samples!(&picture.samples, s => spread(&s[start..start + row], &columns, channels, out));
         }
     }
 }

@@ -20,8 +20,6 @@ pub struct EncodeOptions {
     pub format: Format,
     /// 1..=100 for lossy formats; `None` is the format's default.
     pub quality: Option<u8>,
-    /// WebP: keep every bit.
-    pub lossless: bool,
     /// What of EXIF, XMP, IPTC and texts is kept.
     pub metadata: MetadataPolicy,
     /// A sentence on how the picture was made, written where the format keeps such notes.
