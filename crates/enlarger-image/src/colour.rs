@@ -4,15 +4,18 @@
 //! [`crate::Picture`] cannot hold (CMYK, Lab) becomes sRGB. So does linear RGB, on which networks trained on display
 //! values would ring and lose the shadows.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use moxcms::{
-    Chromaticity, CicpColorPrimaries, CicpProfile, ColorPrimaries, ColorProfile, DataColorSpace, Layout,
+    Chromaticity, CicpColorPrimaries, CicpProfile, CmsError, ColorPrimaries, ColorProfile, DataColorSpace, Layout,
     LocalizableString, MatrixCoefficients, ProfileText, ToneReprCurve, TransferCharacteristics, TransformExecutor,
     TransformOptions,
 };
 
-use crate::{Channels, Format, ImageError, Metadata, Samples, picture::zeroed};
+use crate::{Channels, Format, ImageError, Metadata, Sample, Samples, picture::zeroed, with_samples};
 
 /// What stored samples mean.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -168,55 +171,23 @@ const NEAR_LINEAR: f32 = 0.4;
 /// Pixels that are converted at a time.
 const CHUNK: usize = 4096;
 
-/// A sample of either depth.
-trait Sample: bytemuck::Pod + Default {
-    const MOST: f32;
-    fn of(value: f32) -> Self;
-    fn value(self) -> f32;
-    fn signed(self) -> f32;
-    fn transform(
-        from: &ColorProfile,
-        layout: Layout,
-        to: Layout,
-    ) -> Result<std::sync::Arc<dyn TransformExecutor<Self> + Send + Sync>, moxcms::CmsError>;
+/// A conversion between layouts of samples.
+type Transform<T> = Arc<dyn TransformExecutor<T> + Send + Sync>;
+
+/// A depth that profiles convert.
+trait Convert: Sample {
+    /// From a profile's colours to sRGB.
+    fn transform(from: &ColorProfile, layout: Layout, to: Layout) -> Result<Transform<Self>, CmsError>;
 }
 
-impl Sample for u8 {
-    const MOST: f32 = 255.0;
-    fn of(value: f32) -> Self {
-        (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
-    }
-    fn value(self) -> f32 {
-        self.into()
-    }
-    fn signed(self) -> f32 {
-        self.cast_signed().into()
-    }
-    fn transform(
-        from: &ColorProfile,
-        layout: Layout,
-        to: Layout,
-    ) -> Result<std::sync::Arc<dyn TransformExecutor<Self> + Send + Sync>, moxcms::CmsError> {
+impl Convert for u8 {
+    fn transform(from: &ColorProfile, layout: Layout, to: Layout) -> Result<Transform<Self>, CmsError> {
         from.create_transform_8bit(layout, &srgb(to), to, TransformOptions::default())
     }
 }
 
-impl Sample for u16 {
-    const MOST: f32 = 65535.0;
-    fn of(value: f32) -> Self {
-        (value.clamp(0.0, 1.0) * 65535.0 + 0.5) as u16
-    }
-    fn value(self) -> f32 {
-        self.into()
-    }
-    fn signed(self) -> f32 {
-        f32::from(self.cast_signed()) / 256.0
-    }
-    fn transform(
-        from: &ColorProfile,
-        layout: Layout,
-        to: Layout,
-    ) -> Result<std::sync::Arc<dyn TransformExecutor<Self> + Send + Sync>, moxcms::CmsError> {
+impl Convert for u16 {
+    fn transform(from: &ColorProfile, layout: Layout, to: Layout) -> Result<Transform<Self>, CmsError> {
         from.create_transform_16bit(layout, &srgb(to), to, TransformOptions::default())
     }
 }
@@ -274,18 +245,12 @@ pub(crate) fn settle(
         }
         (Space::Cmyk, None) => {
             notes.push("the CMYK colors have no profile: they were converted to sRGB with a generic formula".into());
-            Ok(match samples {
-                Samples::U8(s) => Samples::U8(in_place(s, 4, 3, ideal_inks)),
-                Samples::U16(s) => Samples::U16(in_place(s, 4, 3, ideal_inks)),
-            })
+            Ok(with_samples!(samples, s => in_place(s, 4, 3, ideal_inks).into()))
         }
         (Space::TiffLab | Space::IccLab, _) => {
             metadata.icc = None;
             notes.push("the Lab colors were converted to sRGB".into());
-            Ok(match samples {
-                Samples::U8(s) => Samples::U8(in_place(s, 3, 3, |from, to| lab(space, from, to))),
-                Samples::U16(s) => Samples::U16(in_place(s, 3, 3, |from, to| lab(space, from, to))),
-            })
+            Ok(with_samples!(samples, s => in_place(s, 3, 3, |from, to| lab(space, from, to)).into()))
         }
     }
 }
@@ -346,15 +311,10 @@ fn is_near_linear(profile: &ColorProfile) -> bool {
 }
 
 fn by_profile(samples: Samples, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Samples> {
-    guarded(|| {
-        Some(match samples {
-            Samples::U8(s) => Samples::U8(transformed(s, from, layout, to)?),
-            Samples::U16(s) => Samples::U16(transformed(s, from, layout, to)?),
-        })
-    })
+    guarded(|| Some(with_samples!(samples, s => transformed(s, from, layout, to)?.into())))
 }
 
-fn transformed<T: Sample>(samples: Vec<T>, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Vec<T>> {
+fn transformed<T: Convert>(samples: Vec<T>, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Vec<T>> {
     let transform = T::transform(from, layout, to).ok()?;
     let mut sound = true;
     let samples = in_place(samples, layout.channels(), to.channels(), |from, to| {
@@ -381,23 +341,26 @@ fn in_place<T: Sample>(mut samples: Vec<T>, n: usize, m: usize, mut convert: imp
 /// Each ink absorbs its light and black absorbs all: R = (1 - C)(1 - K).
 fn ideal_inks<T: Sample>(cmyk: &[T], rgb: &mut [T]) {
     for (ink, out) in cmyk.chunks_exact(4).zip(rgb.chunks_exact_mut(3)) {
-        let white = 1.0 - ink[3].value() / T::MOST;
-        for (light, ink) in out.iter_mut().zip(ink) {
-            *light = T::of((1.0 - ink.value() / T::MOST) * white);
-        }
+        let light = |ink: T| 1.0 - ink.to_f64() as f32;
+        let white = light(ink[3]);
+        out.iter_mut().zip(ink).for_each(|(out, &ink)| *out = T::from_float(light(ink) * white));
     }
 }
 
 /// CIE 1976 L*a*b* under D50, as the ICC and TIFF have it, to sRGB.
 fn lab<T: Sample>(space: Space, from: &[T], to: &mut [T]) {
+    let most = T::MAX.value() as f32;
+    let unit = if T::BITS == 8 { 1.0 } else { 256.0 };
+    // Of 16 bits in a profile's coding 0xFF00 is a lightness of 100, and 0x8000 is grey (ICC.1:2001, annex A).
+    let white = if space == Space::TiffLab { most } else { 255.0 * unit };
     for (lab, rgb) in from.chunks_exact(3).zip(to.chunks_exact_mut(3)) {
-        let (l, a, b) = if space == Space::TiffLab {
-            (lab[0].value() / T::MOST * 100.0, lab[1].signed(), lab[2].signed())
-        } else {
-            // 8 bits: 255 is 100. 16 bits: 0xFF00 is 100, and 0x8000 is neutral (ICC.1:2001, annex A).
-            let (most, unit) = if T::MOST > 255.0 { (65280.0, 256.0) } else { (255.0, 1.0) };
-            (lab[0].value() / most * 100.0, lab[1].value() / unit - 128.0, lab[2].value() / unit - 128.0)
-        };
+        let [l, a, b] = [lab[0], lab[1], lab[2]].map(|v| v.value() as f32);
+        let l = l / white * 100.0;
+        let [a, b] = [a, b].map(|v| match space {
+            // Two's complement.
+            Space::TiffLab => (if v > most / 2.0 { v - most - 1.0 } else { v }) / unit,
+            _ => v / unit - 128.0,
+        });
         let y = (l + 16.0) / 116.0;
         let [x, y, z] = [y + a / 500.0, y, y - b / 200.0].map(uncurved);
         // The D50 white of the profile connection space.
@@ -409,7 +372,7 @@ fn lab<T: Sample>(space: Space, from: &[T], to: &mut [T]) {
             0.071_955 * x - 0.228_977 * y + 1.405_386 * z,
         ];
         for (out, v) in rgb.iter_mut().zip(linear) {
-            *out = T::of(srgb_curve(v));
+            *out = T::from_float(srgb_curve(v));
         }
     }
 }

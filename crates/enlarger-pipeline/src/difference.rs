@@ -3,7 +3,7 @@
 //! Detail that a network adds between the source's pixels does not show, because no measure can see it without the
 //! original. It shows where the result, scaled down again, differs from the picture that went in.
 
-use enlarger_image::{Channels, Picture, Samples};
+use enlarger_image::{Channels, Picture, Sample, Samples, with_samples};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -95,8 +95,5 @@ impl Sum {
 fn values(picture: &Picture, y: u32) -> Vec<f64> {
     let line = picture.width as usize * picture.channels.count();
     let range = y as usize * line..(y as usize + 1) * line;
-    match &picture.samples {
-        Samples::U8(s) => s[range].iter().map(|v| f64::from(*v) / 255.0).collect(),
-        Samples::U16(s) => s[range].iter().map(|v| f64::from(*v) / 65535.0).collect(),
-    }
+    with_samples!(&picture.samples, s => s[range].iter().map(|v| v.to_f64()).collect())
 }

@@ -108,7 +108,7 @@ impl Enlarger {
     /// # Errors
     /// If the models directory cannot be read.
     pub fn new(options: EnlargerOptions) -> Result<Self, PipelineError> {
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let cores = memory::cores();
         let threads = options.threads.map_or(cores, |asked| asked.min(cores)).get();
         let run = RunOptions { strip: options.strip, halo: None };
         let device = options.device.map_or_else(|| Backend::default().find(), Ok)?;

@@ -1,4 +1,6 @@
-//! Memory: what is available, and what this process uses.
+//! The machine: how much memory is available, what this process uses, and how many cores there are.
+
+use std::num::NonZeroUsize;
 
 use enlarger_image::{ImageError, Samples};
 
@@ -31,6 +33,11 @@ impl Memory {
         let left = if limit < self.total { limit.saturating_sub(held) } else { self.available };
         Self { total, available: self.available.min(left) }
     }
+}
+
+/// Threads that this machine runs at once; 1 if it does not tell.
+pub fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What filters and encoders take at most besides pictures: bands and strips of rows.

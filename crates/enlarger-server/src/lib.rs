@@ -33,7 +33,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use enlarger_pipeline::Enlarger;
+use enlarger_pipeline::{Enlarger, cores};
 pub use enlarger_service::{APART_COMMAND, run_apart};
 use enlarger_service::{
     deletions::Deletions, files::Files, follow::Follow, intake::Intake, metrics::Metrics, outbox, polls::Polls,
@@ -180,7 +180,7 @@ async fn parts(
     let urls = Urls::new(files.blobs.clone(), signer, config.retention());
     let (terms, metrics, polls) = (config.terms(), Metrics::default(), Polls::default());
     let bodies = Bodies::new(config.bodies_at_once, files.scratch.clone());
-    let turns = Turns::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let turns = Turns::new(cores().get());
     let intake = Intake { files: files.clone(), urls: urls.clone(), policy: config.policy(), limits: terms.limits() };
     let desk = Desk {
         queue: store.queue.clone(),

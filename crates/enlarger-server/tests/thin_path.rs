@@ -1,5 +1,7 @@
 //! A photo goes in, a larger one comes out, over real HTTP with the real pipeline.
 
+mod common;
+
 use std::{sync::Arc, time::Duration};
 
 use base64::Engine as _;
@@ -27,7 +29,7 @@ async fn a_photo_is_enlarged_over_http() {
     let stop = CancellationToken::new();
     let enlarger = Arc::new(Enlarger::new(EnlargerOptions::default()).unwrap());
     let server = tokio::spawn(serve(config, enlarger, listener, || (), stop.clone()));
-    let http = reqwest::Client::builder().tls_backend_preconfigured(rustls_none()).build().unwrap();
+    let http = common::http_client();
 
     let image = base64::prelude::BASE64_STANDARD.encode(photo());
     for prefix in ["/proxy/freepik/v1/ai", "/v1/ai"] {
@@ -63,12 +65,4 @@ async fn a_photo_is_enlarged_over_http() {
     assert_eq!(missing.status(), 404);
     stop.cancel();
     server.await.unwrap().unwrap();
-}
-
-fn rustls_none() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }

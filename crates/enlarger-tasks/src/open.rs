@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::clock::Clock;
-use crate::error::StoreError;
-use crate::sqlite;
-use crate::store::{Store, StoreConfig};
+use crate::{
+    clock::Clock,
+    error::StoreError,
+    sqlite,
+    store::{Store, StoreConfig},
+};
 
 /// Opens the store at `url`, creating or upgrading it as needed. To be called inside a Tokio runtime.
 ///

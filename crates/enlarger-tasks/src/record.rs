@@ -8,9 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::state::{Event, Holder, Life, Refused, TaskState};
-use crate::store::{Retry, StoreConfig};
-use crate::task::{Files, Lease, NewTask, Task, TaskError};
+use crate::{
+    state::{Event, Holder, Life, Refused, TaskState},
+    store::{Retry, StoreConfig},
+    task::{Files, Lease, NewTask, Task, TaskError},
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {

@@ -5,8 +5,7 @@
 //! changed. If a caller is dropped midway (a client disconnected), the change is either done or not done. Errors for
 //! which [`StoreError::is_transient`] holds are worth retrying.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -14,9 +13,11 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::error::StoreError;
-use crate::state::TaskState;
-use crate::task::{ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Object, Task, TaskError};
+use crate::{
+    error::StoreError,
+    state::TaskState,
+    task::{ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Object, Task, TaskError},
+};
 
 /// The limits of a store. Every process that opens the same database should use the same ones.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,8 +2,7 @@
 
 mod conformance;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use conformance::Backend;

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use clap::Args;
 use enlarger_models::Catalogue;
 use enlarger_nn::cpu_features;
-use enlarger_pipeline::{Speed, bench};
+use enlarger_pipeline::{Speed, bench, cores};
 use serde_json::json;
 
 use crate::{
     dirs,
-    machine::{MachineArgs, cores, warn_of_threads, whole},
+    machine::{MachineArgs, warn_of_threads, whole},
     printer::Hinted,
 };
 
@@ -72,8 +72,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         warn_of_threads(args.machine.threads);
     }
     let mut counts = match args.machine.threads {
-        Some(asked) => vec![asked.get().min(cores())],
-        None => vec![1, cores()],
+        Some(asked) => vec![asked.min(cores()).get()],
+        None => vec![1, cores().get()],
     };
     counts.dedup();
     say("measuring the CPU");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use enlarger_models::Catalogue;
 use enlarger_nn::{Precision, devices::available};
-use enlarger_pipeline::{Memory, self_test};
+use enlarger_pipeline::{Memory, cores, self_test};
 use serde_json::json;
 
 use crate::{dirs, machine::IsaArgs};
@@ -23,7 +23,7 @@ pub struct DoctorArgs {
 /// Runs the command. Code 1 if anything is wrong.
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let device = args.isa.device(Precision::Auto)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores().get();
     let memory = Memory::now();
     let (free, total) = (memory.available >> 20, memory.total >> 20);
     let kernels: Vec<String> = available().map(|device| device.to_string()).collect();

@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, ops::RangeInclusive, sync::Arc};
 
 use clap::{Args, builder::PossibleValuesParser};
 use enlarger_nn::{Backend, Device, Precision};
+use enlarger_pipeline::cores;
 use serde::de::DeserializeOwned;
 
 use crate::printer::Hinted;
@@ -62,15 +63,10 @@ impl MachineArgs {
     }
 }
 
-/// Threads that this machine runs at once.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
 /// Warns if fewer threads are used than were asked for.
 pub fn warn_of_threads(asked: Option<NonZeroUsize>) {
     let cores = cores();
-    if let Some(asked) = asked.filter(|asked| asked.get() > cores) {
+    if let Some(asked) = asked.filter(|asked| *asked > cores) {
         eprintln!("warning: this machine runs {cores} threads at once; using {cores} instead of {asked}");
     }
 }

@@ -20,8 +20,6 @@ pub struct EncodeOptions {
     pub format: Format,
     /// 1..=100 for lossy formats; `None` is the format's default.
     pub quality: Option<u8>,
-    /// WebP: keep every bit.
-    pub lossless: bool,
     /// Which EXIF, XMP, IPTC and texts are kept.
     pub metadata: MetadataPolicy,
     /// A sentence on how the result was made, written where the format has a place for it.

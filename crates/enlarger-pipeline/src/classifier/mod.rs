@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use enlarger_image::luma;
 use enlarger_nn::weights::safetensors;
 
 use crate::layers::{Convolution, Map};
@@ -54,12 +55,11 @@ fn features(rgb: &[f32], width: usize) -> Map {
         let at = (y.min(height - 1) * width + x.min(width - 1)) * 3;
         [rgb[at], rgb[at + 1], rgb[at + 2]].map(|value| value * 255.0)
     };
-    let luminance = |[r, g, b]: [f32; 3]| 0.299 * r + 0.587 * g + 0.114 * b;
     let mut map = Map::new(width / 2, height / 2, 19);
     for y in 0..height {
         for x in 0..width {
             let square = [pixel(x, y), pixel(x + 1, y), pixel(x, y + 1), pixel(x + 1, y + 1)];
-            let [here, right, below, across] = square.map(luminance);
+            let [here, right, below, across] = square.map(luma);
             let [a, b, c, d] = square.map(|[r, g, _]| r - g);
             let differences =
                 [right - here, below - here, (here - right - below + across) / 2.0, (a - b - c + d) / 2.0];

@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use enlarger_nn::Tensor;
 use serde::Deserialize;
 
@@ -16,7 +16,6 @@ use crate::{
     reduce::reduced,
     request::Crop,
     resize::{Resampling, resize},
-    sample::Sample,
 };
 
 /// Lengths of the longer side at which the picture is searched. Faces that fill a picture are found in the small one,
@@ -123,10 +122,8 @@ fn seen(picture: &Picture, width: u32, height: u32) -> Option<Map> {
     let values = if width <= picture.width && height <= picture.height {
         reduced(picture, width, height)
     } else {
-        match resize(picture, width, height, Resampling::CatmullRom).ok()?.samples {
-            Samples::U8(samples) => samples.iter().map(|s| s.to_float()).collect(),
-            Samples::U16(samples) => samples.iter().map(|s| s.to_float()).collect(),
-        }
+        let larger = resize(picture, width, height, Resampling::CatmullRom).ok()?;
+        with_samples!(&larger.samples, samples => samples.iter().map(|s| s.to_float()).collect())
     };
     let whole = |side: u32| (side as usize).next_multiple_of(CELL);
     let mut map = Map::new(whole(width), whole(height), 3);

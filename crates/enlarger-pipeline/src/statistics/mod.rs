@@ -6,7 +6,7 @@ mod regions;
 mod subject;
 mod survey;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -138,25 +138,19 @@ impl Statistics {
 
 /// Whether an RGB picture is grey.
 fn is_grey(picture: &Picture) -> bool {
-    fn all<T: PartialEq>(samples: &[T], n: usize) -> bool {
+    fn all<T: Sample>(samples: &[T], n: usize) -> bool {
         samples.chunks_exact(n).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2])
     }
-    match (&picture.samples, picture.channels.count()) {
-        (_, ..3) => false,
-        (Samples::U8(s), n) => all(s, n),
-        (Samples::U16(s), n) => all(s, n),
-    }
+    let n = picture.channels.count();
+    n >= 3 && with_samples!(&picture.samples, s => all(s, n))
 }
 
 fn is_transparent(picture: &Picture) -> bool {
+    fn any<T: Sample>(samples: &[T], n: usize) -> bool {
+        samples.iter().skip(n - 1).step_by(n).any(|&alpha| alpha != T::MAX)
+    }
     let n = picture.channels.count();
-    if n % 2 == 1 {
-        return false;
-    }
-    match &picture.samples {
-        Samples::U8(s) => s.iter().skip(n - 1).step_by(n).any(|&a| a != u8::MAX),
-        Samples::U16(s) => s.iter().skip(n - 1).step_by(n).any(|&a| a != u16::MAX),
-    }
+    picture.channels.has_alpha() && with_samples!(&picture.samples, s => any(s, n))
 }
 
 /// With a face in it a picture is called drawn above this alone: of 90 x 90 pixels, portraits reached 0.81. A drawn face that is taken for a

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use rayon::prelude::*;
 
 use crate::classifier::{self, CELL, KINDS, Logits};
@@ -134,10 +134,7 @@ fn look(picture: &Picture, x: &Range<usize>, y: &Range<usize>) -> Vec<Sums> {
 fn seen(picture: &Picture, [x0, y0]: [usize; 2], [w, h]: [usize; 2]) -> Vec<f32> {
     let n = picture.channels.count();
     let (width, height) = (picture.width as usize, picture.height as usize);
-    let sample = |i: usize| match &picture.samples {
-        Samples::U8(s) => f32::from(s[i]) / 255.0,
-        Samples::U16(s) => f32::from(s[i]) / 65535.0,
-    };
+    let sample = |i: usize| with_samples!(&picture.samples, s => s[i].to_f64() as f32);
     let mut rgb = Vec::with_capacity(w * h * 3);
     for y in (y0..y0 + h).map(|y| y.min(height - 1)) {
         for x in (x0..x0 + w).map(|x| x.min(width - 1)) {

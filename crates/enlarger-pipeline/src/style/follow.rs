@@ -1,13 +1,10 @@
 //! Follows a source that is damaged or soft: coarse differences that stand out are right, fine and weak ones are the
 //! damage.
 
-use enlarger_image::{ImageError, Picture};
+use enlarger_image::{ImageError, LUMA, Picture, luma};
 use rayon::prelude::*;
 
-use crate::{
-    resize::{Resampling, resample},
-    sample::luma,
-};
+use crate::resize::{Resampling, resample};
 
 use super::{
     blur,
@@ -118,8 +115,9 @@ fn to_luma(pixel: &mut [f32]) {
 /// The way back.
 fn from_luma(pixel: &mut [f32]) {
     if let [y, blue, red] = *pixel {
+        let [of_red, of_green, of_blue] = LUMA.map(|weight| weight as f32);
         let (r, b) = (y + red / 0.713, y + blue / 0.564);
-        pixel.copy_from_slice(&[r, (y - 0.299 * r - 0.114 * b) / 0.587, b]);
+        pixel.copy_from_slice(&[r, (y - of_red * r - of_blue * b) / of_green, b]);
     }
 }
 

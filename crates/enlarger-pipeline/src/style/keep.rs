@@ -1,13 +1,12 @@
 //! Closeness to the source.
 
-use enlarger_image::{ImageError, Picture, Samples};
+use enlarger_image::{ImageError, Picture, Sample, with_samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::{
     reduce::reduced,
     resize::{Resampling, resample},
-    sample::Sample,
 };
 
 use super::{
@@ -131,10 +130,9 @@ pub(super) fn change_by_enlarged(
             })
             .collect();
         let range = index * rows * line..(index * rows + slab.len()) * line;
-        match &mut picture.samples {
-            Samples::U8(s) => change_rows(&mut s[range], [n, colours], slab, &wide, first, &change),
-            Samples::U16(s) => change_rows(&mut s[range], [n, colours], slab, &wide, first, &change),
-        }
+        with_samples!(&mut picture.samples, s => {
+            change_rows(&mut s[range], [n, colours], slab, &wide, first, &change);
+        });
     }
 }
 

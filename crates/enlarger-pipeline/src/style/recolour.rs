@@ -1,9 +1,9 @@
 //! Gives shapes of the result the colours of the source.
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use rayon::prelude::*;
 
-use crate::{reduce::reduced, sample::Sample};
+use crate::reduce::reduced;
 
 use super::{blur, slab::colours};
 
@@ -46,10 +46,7 @@ fn with_colours<const C: usize>(picture: &mut Picture, source: &Picture, radius:
         let maps = Maps::<C>::of(&cells, first..(last + 1).min(height), radius);
         let end = done + places[done..].iter().take_while(|place| place.at[0] < last).count();
         let (range, places) = (done * line..end * line, &places[done..end]);
-        match &mut picture.samples {
-            Samples::U8(s) => maps.apply(&mut s[range], n, places, &columns),
-            Samples::U16(s) => maps.apply(&mut s[range], n, places, &columns),
-        }
+        with_samples!(&mut picture.samples, s => maps.apply(&mut s[range], n, places, &columns));
         done = end;
     }
 }
@@ -188,7 +185,7 @@ fn solved<const C: usize>(mut matrix: [[f32; C]; C], mut right: [f32; C]) -> [f3
 
 #[cfg(test)]
 mod tests {
-    use enlarger_image::{Channels, Metadata};
+    use enlarger_image::{Channels, Metadata, Samples};
 
     use super::*;
 

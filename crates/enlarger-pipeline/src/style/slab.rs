@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use rayon::prelude::*;
 
-use crate::sample::{Sample, read_luma};
+use crate::sample::read_luma;
 
 /// Luminance values held at once per buffer; a filter holds about ten such buffers.
 const SLAB_VALUES: usize = 1 << 20;
@@ -115,10 +115,7 @@ pub(super) fn change_rows(picture: &mut Picture, rows: Range<usize>, change: imp
     let (n, colours) = (picture.channels.count(), colours(picture));
     let line = picture.width as usize * n;
     let range = rows.start * line..rows.end * line;
-    match &mut picture.samples {
-        Samples::U8(s) => all(&mut s[range], line, [n, colours], rows.start, change),
-        Samples::U16(s) => all(&mut s[range], line, [n, colours], rows.start, change),
-    }
+    with_samples!(&mut picture.samples, s => all(&mut s[range], line, [n, colours], rows.start, change));
 }
 
 /// Adds to all colours alike, slowing down where one of them comes near its end: clipping one colour shifts hue, and a
@@ -146,8 +143,5 @@ pub(super) fn read_colours(picture: &Picture, row: usize) -> Vec<f32> {
     }
     let n = picture.channels.count();
     let range = row * picture.width as usize * n..(row + 1) * picture.width as usize * n;
-    match &picture.samples {
-        Samples::U8(s) => read(&s[range], n, colours(picture)),
-        Samples::U16(s) => read(&s[range], n, colours(picture)),
-    }
+    with_samples!(&picture.samples, s => read(&s[range], n, colours(picture)))
 }

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use enlarger_blobs::Key;
-use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
+use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{Resampling, resize};
 use enlarger_service::files::Files;
 
@@ -58,15 +58,7 @@ fn make(bytes: &[u8], limits: &Limits) -> ApiResult<(Vec<u8>, u32, u32)> {
     };
     let mut png = Cursor::new(Vec::new());
     let options = EncodeOptions { format: Format::Png, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
-    enlarger_image::encode(&in_bytes(shown), &options, &mut png).map_err(bad)?;
+    // Screens show 8 bits.
+    enlarger_image::encode(&shown.into_depth(8).map_err(bad)?, &options, &mut png).map_err(bad)?;
     Ok((png.into_inner(), width, height))
-}
-
-/// Screens show 8 bits.
-fn in_bytes(picture: Picture) -> Picture {
-    let samples = match picture.samples {
-        Samples::U16(samples) => Samples::U8(samples.iter().map(|&s| ((u32::from(s) + 128) / 257) as u8).collect()),
-        bytes => bytes,
-    };
-    Picture { samples, ..picture }
 }

@@ -10,24 +10,30 @@ mod tasks;
 mod upkeep;
 mod writer;
 
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+use sqlx::{
+    ConnectOptions as _, Connection as _, SqlSafeStr as _,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    sqlite::{
+        SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    },
 };
-use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use tokio::sync::broadcast;
 use url::Url;
 
 use self::writer::{BoxFuture, Tx, Writer};
-use crate::clock::Clock;
-use crate::error::StoreError;
-use crate::store::{Change, StoreConfig};
+use crate::{
+    clock::Clock,
+    error::StoreError,
+    store::{Change, StoreConfig},
+};
 
 /// Every schema ever released, in order. Never edit one; append.
 const MIGRATIONS: [(i64, &str, &str); 2] = [

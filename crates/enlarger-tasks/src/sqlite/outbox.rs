@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::{Row as _, sqlite::SqliteConnection};
 use uuid::Uuid;
 
-use super::writer::Tx;
-use super::{SqliteStore, row};
-use crate::error::StoreError;
-use crate::record::{after, receiver};
-use crate::state::TaskState;
-use crate::store::Outbox;
-use crate::task::{Delivery, Task};
+use super::{SqliteStore, row, writer::Tx};
+use crate::{
+    error::StoreError,
+    record::{after, receiver},
+    state::TaskState,
+    store::Outbox,
+    task::{Delivery, Task},
+};
 
 /// How many deliveries to one receiver are under way at most: a receiver that hangs until the timeout holds up no more than
 /// this many senders.

@@ -1,9 +1,11 @@
 //! What every [`Store`] must do. A backend implements [`Backend`] and calls `conformance!(ItsType)`; each promise is then
 //! a test of its own. Time stands still unless a test moves it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use enlarger_tasks::{

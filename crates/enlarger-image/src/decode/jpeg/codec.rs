@@ -5,7 +5,7 @@ use std::ffi::c_void;
 // Only linked against: the calls are in `codec.c`.
 use turbojpeg_sys as _;
 
-use crate::{Format, ImageError, Samples, decode::broken, picture::zeroed};
+use crate::{Format, ImageError, Sample, Samples, decode::broken, picture::zeroed};
 
 /// A stream that is to be decoded.
 pub struct Order<'a> {
@@ -90,22 +90,18 @@ unsafe extern "C" {
 /// If the stream cannot be parsed, differs from the order, or needs more memory than there is.
 pub fn decode(order: &Order<'_>) -> Result<Decoded, ImageError> {
     let count = u64::from(order.width) * u64::from(order.height) * u64::from(order.components);
-    let most = (1u32 << order.precision) - 1;
-    if order.precision <= 8 {
-        let mut samples = zeroed::<u8>(count)?;
-        let (warnings, unread) = call(order, samples.as_mut_ptr().cast(), count)?;
-        if most < 255 {
-            samples.iter_mut().for_each(|s| *s = ((u32::from(*s) * 255 + most / 2) / most) as u8);
-        }
-        Ok(Decoded { samples: Samples::U8(samples), warnings, unread })
-    } else {
-        let mut samples = zeroed::<u16>(count)?;
-        let (warnings, unread) = call(order, samples.as_mut_ptr().cast(), 2 * count)?;
-        if most < 65535 {
-            samples.iter_mut().for_each(|s| *s = ((u32::from(*s) * 65535 + most / 2) / most) as u16);
-        }
-        Ok(Decoded { samples: Samples::U16(samples), warnings, unread })
+    if order.precision <= 8 { samples::<u8>(order, count) } else { samples::<u16>(order, count) }
+}
+
+/// That, in the depth that holds a sample.
+fn samples<T: Sample>(order: &Order<'_>, count: u64) -> Result<Decoded, ImageError> {
+    let mut samples = zeroed::<T>(count)?;
+    let (warnings, unread) = call(order, samples.as_mut_ptr().cast(), u64::from(T::BITS / 8) * count)?;
+    if order.precision < T::BITS {
+        let most = (1 << order.precision) - 1;
+        samples.iter_mut().for_each(|s| *s = T::from_ratio(s.value(), most));
     }
+    Ok(Decoded { samples: samples.into(), warnings, unread })
 }
 
 /// # Safety

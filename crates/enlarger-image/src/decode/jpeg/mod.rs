@@ -8,7 +8,7 @@
 mod codec;
 
 use super::{Cancelled, Container, broken, check_size, orientation};
-use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Space, exif, iptc};
+use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Space, exif, iptc, with_samples};
 use codec::{Colours, Order};
 
 /// Every scan visits all blocks, so a small file with many scans can keep a decoder busy for hours. Encoders write
@@ -95,10 +95,7 @@ pub(super) fn pixels(
     // Adobe's programs store inks inverted: 255 means none. Their files, and those of programs that imitate them, have
     // this segment.
     if adobe {
-        match &mut samples {
-            Samples::U8(samples) => samples.iter_mut().for_each(|s| *s = 255 - *s),
-            Samples::U16(samples) => samples.iter_mut().for_each(|s| *s = 65535 - *s),
-        }
+        with_samples!(&mut samples, samples => samples.iter_mut().for_each(|s| *s = !*s));
     }
     Ok((samples, Space::Cmyk))
 }

@@ -7,7 +7,7 @@ use super::{Cancelled, Container, broken, check_size, jpeg, metadata_block, zero
 use std::collections::HashSet;
 
 use crate::{
-    Channels, Format, ImageError, Limits, Metadata, Samples,
+    Channels, Format, ImageError, Limits, Metadata, Sample, Samples,
     colour::Space,
     exif::{self, Parts},
     ifd::{Entry, Fields, Structure},
@@ -344,7 +344,7 @@ impl Layout {
     }
 
     /// From stored to decoded samples. `row` is the length of a stored row, of one plane if there are several.
-    fn settle<T: Level, U: Level>(&self, raw: &[T], row: usize, palette: &[u64]) -> Result<Vec<U>, ImageError> {
+    fn settle<T: Sample, U: Sample>(&self, raw: &[T], row: usize, palette: &[u64]) -> Result<Vec<U>, ImageError> {
         let (width, height) = (self.width as usize, self.height as usize);
         let used = self.used();
         let out_samples = match self.colours {
@@ -364,7 +364,7 @@ impl Layout {
                 for (c, value) in pixel[..used].iter_mut().enumerate() {
                     let (start, i) =
                         if self.planar { ((c * height + y) * row, x) } else { (y * row, x * self.samples + c) };
-                    *value = T::level(&raw[start..start + row], i, self.bits);
+                    *value = level(&raw[start..start + row], i, self.bits);
                 }
                 if self.ycc {
                     let [y, cb, cr, ..] = pixel.map(|v| v as u8);
@@ -376,10 +376,13 @@ impl Layout {
                     Colours::Palette => {
                         let index = pixel[0] as usize;
                         for (c, to) in to[..3].iter_mut().enumerate() {
-                            *to = U::scaled((palette[(c << self.bits) + index] >> palette_shift) as u32, 255);
+                            *to = U::from_ratio(
+                                (palette[(c << self.bits) + index] >> palette_shift).min(255) as u32,
+                                255,
+                            );
                         }
                         if let Some(alpha) = to.get_mut(3) {
-                            *alpha = U::scaled(pixel[1], levels);
+                            *alpha = U::from_ratio(pixel[1], levels);
                         }
                         continue;
                     }
@@ -392,7 +395,7 @@ impl Layout {
                     }
                 }
                 for (to, &value) in to.iter_mut().zip(&pixel) {
-                    *to = U::scaled(value, levels);
+                    *to = U::from_ratio(value, levels);
                 }
             }
         }
@@ -400,35 +403,11 @@ impl Layout {
     }
 }
 
-/// A stored or decoded sample.
-trait Level: Copy + bytemuck::Zeroable {
-    /// The `i`th sample of a row.
-    fn level(row: &[Self], i: usize, bits: u8) -> u32;
-    /// A value of `0..=most` over this type's range.
-    fn scaled(value: u32, most: u32) -> Self;
-}
-
-impl Level for u8 {
-    fn level(row: &[u8], i: usize, bits: u8) -> u32 {
-        let (per_byte, bits) = (8 / usize::from(bits), u32::from(bits));
-        let byte = u32::from(row[i / per_byte]);
-        // The first sample is in the highest bits.
-        byte >> (8 - bits - (i % per_byte) as u32 * bits) & ((1 << bits) - 1)
-    }
-
-    fn scaled(value: u32, most: u32) -> u8 {
-        ((value * 255 + most / 2) / most) as u8
-    }
-}
-
-impl Level for u16 {
-    fn level(row: &[u16], i: usize, _bits: u8) -> u32 {
-        row[i].into()
-    }
-
-    fn scaled(value: u32, most: u32) -> u16 {
-        ((u64::from(value) * 65535 + u64::from(most) / 2) / u64::from(most)) as u16
-    }
+/// The `i`th sample of a row whose samples have so many bits, the first in the highest.
+fn level<T: Sample>(row: &[T], i: usize, bits: u8) -> u32 {
+    let (per_word, bits) = (usize::from(T::BITS / bits), u32::from(bits));
+    let (word, before) = (row[i / per_word].value(), (i % per_word) as u32);
+    word >> (u32::from(T::BITS) - (before + 1) * bits) & ((1 << bits) - 1)
 }
 
 #[cfg(test)]

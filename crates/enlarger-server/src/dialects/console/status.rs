@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRef, State},
     http::HeaderMap,
 };
-use enlarger_pipeline::{Enlarger, Memory};
+use enlarger_pipeline::{Enlarger, Memory, cores};
 use enlarger_service::{
     files::Files,
     job::{CREATIVE_PIXELS, PRECISION_SIDE},
@@ -204,7 +204,7 @@ fn machine_status(enlarger: &Enlarger) -> Machine {
     Machine {
         backend: enlarger.device().to_string(),
         threads: enlarger.threads(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        cores: cores().get(),
         memory_total: memory.total,
         memory_available: memory.available,
     }

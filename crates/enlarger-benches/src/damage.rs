@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use enlarger_image::{EncodeOptions, Format, Limits, Picture, Samples};
+use enlarger_image::{EncodeOptions, Format, LUMA, Limits, Picture, Samples};
 use enlarger_pipeline::{Condition, Crop, Resampling, resize};
 
 use crate::photos::{cut, rgb8};
@@ -177,7 +177,7 @@ fn saved(picture: &Picture, format: Format, quality: u8) -> anyhow::Result<Pictu
 /// Luminance times these factors.
 fn toned(picture: &Picture, tone: [f64; 3]) -> Picture {
     let Samples::U8(source) = &picture.samples else { unreachable!("8-bit pictures only") };
-    let grey = |p: &[u8]| 0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2]);
+    let grey = |p: &[u8]| LUMA.iter().zip(p).map(|(weight, &v)| weight * f64::from(v)).sum::<f64>();
     let mut toned = source.chunks_exact(3).flat_map(|p| tone.map(|factor| factor * grey(p)));
     map(picture, |_| toned.next().expect("one value per sample"))
 }

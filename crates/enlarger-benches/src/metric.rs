@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use butteraugli::{ButteraugliParams, butteraugli};
-use enlarger_image::{Picture, Samples};
+use enlarger_image::Picture;
 use ssimulacra2::{ColorPrimaries, Rgb, TransferCharacteristic, compute_frame_ssimulacra2};
 
 /// Scores of one result.
@@ -35,10 +35,7 @@ pub fn psnr(truth: &Picture, result: &Picture) -> f64 {
 }
 
 fn bytes(picture: &Picture) -> &[u8] {
-    match &picture.samples {
-        Samples::U8(s) => s,
-        Samples::U16(_) => unreachable!("8-bit pictures only"),
-    }
+    picture.samples.as_slice().expect("8-bit pictures only")
 }
 
 fn pixels(picture: &Picture) -> Vec<butteraugli::RGB8> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use enlarger_image::{Channels, Limits, Picture, Samples};
-use enlarger_pipeline::{Crop, Resampling, resize, to_depth};
+use enlarger_pipeline::{Crop, Resampling, resize};
 
 /// The photos below a folder, sorted by name.
 pub fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -32,7 +32,7 @@ pub fn load(path: &Path) -> anyhow::Result<Picture> {
 
 /// Any picture as opaque 8-bit RGB without metadata.
 pub fn rgb8(picture: Picture) -> Picture {
-    let picture = to_depth(picture, 8).expect("there is room");
+    let picture = picture.into_depth(8).expect("there is room");
     let Samples::U8(samples) = &picture.samples else { unreachable!("just made 8 bits deep") };
     let n = picture.channels.count();
     let rgb = samples.chunks_exact(n).flat_map(|p| if n < 3 { [p[0]; 3] } else { [p[0], p[1], p[2]] }).collect();

@@ -1,7 +1,30 @@
 //! The available networks: those inside the binary, and those a person added.
 //!
 //! Each is a safetensors file and an entry with its source, licence and SHA-256. The bundled ones are described in
-//! `manifest.toml` and made by `make models`; added ones lie in a folder as `NAME.safetensors` and `NAME.toml`.
+//! `models/manifest.toml` and made by `make models`; added ones lie in a folder as `NAME.safetensors` and `NAME.toml`.
+//!
+//! ```
+//! use enlarger_models::{Catalogue, ModelError};
+//! use enlarger_nn::{Backend, Network};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // No folder: only what is bundled.
+//! let catalogue = Catalogue::open(None)?;
+//! assert!(catalogue.list().iter().all(|model| model.bundled));
+//!
+//! let model = catalogue.get("animevideo-v3")?;
+//! let (architecture, weights) = catalogue.load(&model.name)?;
+//! let network = Network::build(architecture, &weights, &*Backend::default().find()?)?;
+//! assert_eq!(network.scale(), model.scale);
+//!
+//! let Err(ModelError::Unknown { near, .. }) = catalogue.get("animevideo") else { panic!("there is none") };
+//! assert!(near.contains(&"animevideo-v3".to_owned()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Catalogue::add`] takes a file of any format that [`enlarger_nn::weights`] reads, builds the network once, and stores it as
+//! safetensors. Nothing of a catalogue is held in memory: each call reads the folder anew.
 
 mod bundled;
 mod error;
@@ -253,7 +276,7 @@ fn same(name: &str, expected: &str, found: Option<&str>) -> Result<(), ModelErro
 
 /// SHA-256 in hexadecimal.
 pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// A name that is safe as a file's, whatever was given.
@@ -266,4 +289,49 @@ fn sanitised(name: &str) -> String {
         .collect();
     let trimmed = safe.trim_matches(['.', '-']);
     if trimmed.is_empty() { "model".into() } else { trimmed.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_as_those_of_files() {
+        for (given, name) in [
+            ("4x_Model v1.2", "4x_model-v1.2"),
+            ("../../etc/passwd", "etc-passwd"),
+            (".hidden.", "hidden"),
+            ("C:\\Modelle\\Groß", "c--modelle-gro"),
+            ("---", "model"),
+            ("", "model"),
+        ] {
+            assert_eq!(sanitised(given), name);
+        }
+        assert_eq!(sanitised(&"x".repeat(1000)).len(), 80);
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_brings_those_that_come_near_or_all() {
+        let names = || ["photo-2x", "x4plus", "x4plus-anime-6b"].map(String::from).into_iter();
+        let near = |name: &str| match ModelError::unknown(name, names()) {
+            ModelError::Unknown { near, .. } => near,
+            other => panic!("{other}"),
+        };
+        assert_eq!(near("x4pus"), ["x4plus"]);
+        assert_eq!(near("foto-2x"), ["photo-2x"]);
+        assert_eq!(near("something else entirely"), names().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_manifest_is_of_the_files_that_are_bundled() {
+        for model in bundled::manifest() {
+            let bytes = bundled::bytes(&model.name).unwrap_or_else(|| panic!("{} has no weights", model.name));
+            assert_eq!(
+                (model.bytes, model.sha256.as_str()),
+                (bytes.len() as u64, hash(bytes).as_str()),
+                "{}",
+                model.name
+            );
+        }
+    }
 }

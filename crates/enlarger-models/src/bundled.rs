@@ -8,11 +8,11 @@ use crate::ModelInfo;
 
 /// Name and weights; the manifest has the rest.
 const WEIGHTS: [(&str, &[u8]); 5] = [
-    ("realsr-df2k", include_bytes!("../weights/realsr-df2k.safetensors")),
-    ("x4plus", include_bytes!("../weights/x4plus.safetensors")),
-    ("x4plus-anime-6b", include_bytes!("../weights/x4plus-anime-6b.safetensors")),
-    ("animevideo-v3", include_bytes!("../weights/animevideo-v3.safetensors")),
-    ("photo-2x", include_bytes!("../weights/photo-2x.safetensors")),
+    ("realsr-df2k", include_bytes!("../../../models/weights/realsr-df2k.safetensors")),
+    ("x4plus", include_bytes!("../../../models/weights/x4plus.safetensors")),
+    ("x4plus-anime-6b", include_bytes!("../../../models/weights/x4plus-anime-6b.safetensors")),
+    ("animevideo-v3", include_bytes!("../../../models/weights/animevideo-v3.safetensors")),
+    ("photo-2x", include_bytes!("../../../models/weights/photo-2x.safetensors")),
 ];
 
 #[derive(Deserialize)]
@@ -23,7 +23,8 @@ struct Manifest {
 /// The entries of the bundled networks.
 pub fn manifest() -> &'static [ModelInfo] {
     static MODELS: LazyLock<Vec<ModelInfo>> = LazyLock::new(|| {
-        let manifest: Manifest = toml::from_str(include_str!("../manifest.toml")).expect("a test reads it");
+        let manifest: Manifest =
+            toml::from_str(include_str!("../../../models/manifest.toml")).expect("a test reads it");
         manifest.model.into_iter().map(|m| ModelInfo { bundled: true, ..m }).collect()
     });
     &MODELS

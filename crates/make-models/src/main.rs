@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
             std::fs::write(&path, &bytes).with_context(|| path.display().to_string())?;
         }
         let parameters: usize = dict.0.values().map(|t| t.data.len()).sum();
-        let hash: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let hash = hex::encode(Sha256::digest(&bytes));
         println!("{name}: {architecture}, {parameters} parameters, {} bytes, sha256 {hash}", bytes.len());
     }
     Ok(())
