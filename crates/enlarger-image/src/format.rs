@@ -88,6 +88,11 @@ impl Format {
         }
     }
 
+    /// Whether [`crate::decode`] reads it.
+    pub fn can_decode(self) -> bool {
+        self != Self::Avif
+    }
+
     /// Whether 16 bits per sample survive [`crate::encode`]; other formats round to 8.
     pub fn keeps_16_bits(self) -> bool {
         matches!(self, Self::Png | Self::Tiff)
