@@ -226,7 +226,6 @@ impl Enlarger {
             quality: output.quality,
             metadata: output.metadata,
             provenance: Some(plan.provenance()),
-            ..EncodeOptions::default()
         };
         memory::room_for_small()?;
         enlarger_image::encode(&picture, &encode, out)?;
