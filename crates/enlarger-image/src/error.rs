@@ -1,5 +1,9 @@
 //! What can go wrong between bytes and pixels.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
+
 use crate::Format;
 
 /// What can go wrong between bytes and pixels: one sentence each, for people.
@@ -120,32 +124,8 @@ pub enum ImageError {
     Io(#[from] std::io::Error),
 }
 
-impl ImageError {
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Empty => Some("send the bytes of a picture"),
-            Self::Unknown => Some("PNG, JPEG, WebP, TIFF, BMP and GIF can be read"),
-            Self::Unreadable { .. } => Some("convert it to PNG, JPEG, WebP or TIFF first"),
-            Self::Unsupported { .. } => Some("save it as an ordinary PNG, JPEG or TIFF first"),
-            Self::Truncated { .. } => Some("transfer or save the file again"),
-            Self::Broken { .. } => Some("open it in an image editor and save it again"),
-            Self::TooManyBytes { .. } | Self::TooManyPixels { .. } | Self::SideTooLong { .. } => {
-                Some("make the picture smaller, or cut it into parts")
-            }
-            Self::MetadataTooLarge { .. } => Some("save the picture without its profile and metadata"),
-            Self::TooManyFrames { .. } => Some("save its first frame as a picture of its own"),
-            Self::Cancelled => None,
-            Self::OutOfMemory { .. } => Some("use a smaller picture or a machine with more memory"),
-            Self::CannotEncode { .. } => Some("ask for PNG, JPEG, WebP, TIFF or AVIF"),
-            Self::TooLargeForFormat { .. } => Some("ask for PNG or TIFF, or for a smaller result"),
-            Self::Encoder { .. } => Some("ask for PNG"),
-            Self::Io(_) => Some("check the disk's space and permissions"),
-        }
-    }
-
-    /// A name for programs, stable over releases.
-    pub fn code(&self) -> &'static str {
+impl Explained for ImageError {
+    fn code(&self) -> &'static str {
         match self {
             Self::Empty => "image_empty",
             Self::Unknown => "image_unknown_format",
@@ -163,5 +143,28 @@ impl ImageError {
             Self::Encoder { .. } => "encoder_failed",
             Self::Io(_) => "write_failed",
         }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::Empty => "send the bytes of a picture",
+            Self::Unknown => "PNG, JPEG, WebP, TIFF, BMP and GIF can be read",
+            Self::Unreadable { .. } => "convert it to PNG, JPEG, WebP or TIFF first",
+            Self::Unsupported { .. } => "save it as an ordinary PNG, JPEG or TIFF first",
+            Self::Truncated { .. } => "transfer or save the file again",
+            Self::Broken { .. } => "open it in an image editor and save it again",
+            Self::TooManyBytes { .. } | Self::TooManyPixels { .. } | Self::SideTooLong { .. } => {
+                "make the picture smaller, or cut it into parts"
+            }
+            Self::MetadataTooLarge { .. } => "save the picture without its profile and metadata",
+            Self::TooManyFrames { .. } => "save its first frame as a picture of its own",
+            Self::Cancelled => return None,
+            Self::OutOfMemory { .. } => "use a smaller picture or a machine with more memory",
+            Self::CannotEncode { .. } => "ask for PNG, JPEG, WebP, TIFF or AVIF",
+            Self::TooLargeForFormat { .. } => "ask for PNG or TIFF, or for a smaller result",
+            Self::Encoder { .. } => "ask for PNG",
+            Self::Io(_) => "check the disk's space and permissions",
+        };
+        Some(hint.into())
     }
 }

@@ -128,9 +128,7 @@ fn broken(error: &PipelineError) -> Broken {
     if error.is_cancelled() {
         return Broken::Stopped;
     }
-    let told = TaskError::new(error.code(), error.to_string());
-    let error_told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
-    Broken::Failed { error: error_told, again: error.is_retryable() }
+    Broken::Failed { error: TaskError::of(error), again: error.is_retryable() }
 }
 
 /// What to tell of a mistake in this program, which costs the attempt and nothing else.
