@@ -93,7 +93,7 @@ pub struct Job {
     pub source: Option<SourceFacts>,
     /// Seconds that it was expected to take.
     pub estimate_seconds: f64,
-    /// Asked for; there is no classifier to do it with.
+    /// Asked for; there is no classifier to do it with, which the notes of the result say.
     #[serde(default)]
     pub filter_nsfw: bool,
 }

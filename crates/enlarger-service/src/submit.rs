@@ -30,7 +30,7 @@ pub struct Ask {
     pub name: Option<String>,
     /// Where changes of the task's status are sent.
     pub webhook_url: Option<String>,
-    /// Whether results are to be judged, which nothing here does.
+    /// Whether results are to be filtered. Nothing here can, which the notes of the result say.
     pub filter_nsfw: bool,
 }
 
