@@ -1,5 +1,9 @@
 //! Why nothing was fetched, in sentences that reveal nothing about the network behind this machine.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
+
 /// Errors of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
@@ -40,9 +44,31 @@ pub enum EgressError {
 }
 
 impl EgressError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
+    /// Whether the same URL may work later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Connection | Self::Timeout(_) | Self::Status(429 | 500..=599) | Self::Store(_))
+    }
+}
+
+impl Explained for EgressError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Url => "url_invalid",
+            Self::UserInfo => "url_user_info",
+            Self::NotPublic => "url_not_public",
+            Self::Redirects(_) => "url_redirects",
+            Self::Connection => "url_unreachable",
+            Self::Timeout(_) => "url_timeout",
+            Self::Status(_) => "url_status",
+            Self::TooLarge(_) => "url_too_large",
+            Self::Encoding => "url_encoding",
+            Self::Store(_) => "url_not_stored",
+            Self::Secret => "webhook_secret",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
             Self::Url => "use an absolute URL that starts with https:// or http://",
             Self::UserInfo => "leave the user name and password out; a signed URL works",
             Self::NotPublic => {
@@ -56,11 +82,7 @@ impl EgressError {
             Self::TooLarge(_) => "send a smaller file",
             Self::Store(_) => return None,
             Self::Secret => "use the secret as it was issued, or any text without that prefix",
-        })
-    }
-
-    /// Whether the same URL may work later.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Connection | Self::Timeout(_) | Self::Status(429 | 500..=599) | Self::Store(_))
+        };
+        Some(hint.into())
     }
 }

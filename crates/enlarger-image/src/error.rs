@@ -1,5 +1,9 @@
 //! What can go wrong between bytes and pixels.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
+
 use crate::Format;
 
 /// What can go wrong between bytes and pixels: one sentence each, for people.
@@ -121,32 +125,8 @@ pub enum ImageError {
     Io(#[from] std::io::Error),
 }
 
-impl ImageError {
-    /// What a user can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Empty => Some("send an image"),
-            Self::Unknown => Some("supported formats: PNG, JPEG, WebP, TIFF, BMP and GIF"),
-            Self::Unreadable { .. } => Some("convert it to PNG, JPEG, WebP or TIFF first"),
-            Self::Unsupported { .. } => Some("save it as an ordinary PNG, JPEG or TIFF first"),
-            Self::Truncated { .. } => Some("copy or export the file again"),
-            Self::Broken { .. } => Some("open it in an image editor and save it again"),
-            Self::TooManyBytes { .. } | Self::TooManyPixels { .. } | Self::SideTooLong { .. } => {
-                Some("downscale the image, or split it into parts")
-            }
-            Self::MetadataTooLarge { .. } => Some("save the image without its profile and metadata"),
-            Self::TooManyFrames { .. } => Some("save its first frame as an image of its own"),
-            Self::Cancelled => None,
-            Self::OutOfMemory { .. } => Some("use a smaller image or a machine with more memory"),
-            Self::CannotEncode { .. } => Some("use PNG, JPEG, WebP, TIFF or AVIF"),
-            Self::TooLargeForFormat { .. } => Some("use PNG or TIFF, or choose a smaller size"),
-            Self::Encoder { .. } => Some("use PNG"),
-            Self::Io(_) => Some("check the disk space and permissions"),
-        }
-    }
-
-    /// A machine-readable code, stable across releases.
-    pub fn code(&self) -> &'static str {
+impl Explained for ImageError {
+    fn code(&self) -> &'static str {
         match self {
             Self::Empty => "image_empty",
             Self::Unknown => "image_unknown_format",
@@ -164,5 +144,28 @@ impl ImageError {
             Self::Encoder { .. } => "encoder_failed",
             Self::Io(_) => "write_failed",
         }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::Empty => "send an image",
+            Self::Unknown => "supported formats: PNG, JPEG, WebP, TIFF, BMP and GIF",
+            Self::Unreadable { .. } => "convert it to PNG, JPEG, WebP or TIFF first",
+            Self::Unsupported { .. } => "save it as an ordinary PNG, JPEG or TIFF first",
+            Self::Truncated { .. } => "copy or export the file again",
+            Self::Broken { .. } => "open it in an image editor and save it again",
+            Self::TooManyBytes { .. } | Self::TooManyPixels { .. } | Self::SideTooLong { .. } => {
+                "downscale the image, or split it into parts"
+            }
+            Self::MetadataTooLarge { .. } => "save the image without its profile and metadata",
+            Self::TooManyFrames { .. } => "save its first frame as an image of its own",
+            Self::Cancelled => return None,
+            Self::OutOfMemory { .. } => "use a smaller image or a machine with more memory",
+            Self::CannotEncode { .. } => "use PNG, JPEG, WebP, TIFF or AVIF",
+            Self::TooLargeForFormat { .. } => "use PNG or TIFF, or choose a smaller size",
+            Self::Encoder { .. } => "use PNG",
+            Self::Io(_) => "check the disk space and permissions",
+        };
+        Some(hint.into())
     }
 }

@@ -59,7 +59,7 @@ mod provenance;
 mod sample;
 mod xmp;
 
-pub use decode::{Decoded, Header, decode, decode_unless, header, probe};
+pub use decode::{Decoded, Header, Opened, decode, decode_unless, header, open, probe};
 pub use encode::{EncodeOptions, MetadataPolicy, encode, encode_notes};
 pub use error::ImageError;
 pub use format::Format;

@@ -3,6 +3,7 @@
 
 use std::{io::Cursor, path::Path};
 
+use enlarger_error::Explained;
 use enlarger_image::{
     Channels, EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples, decode, encode, probe,
 };

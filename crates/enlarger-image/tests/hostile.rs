@@ -8,6 +8,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use enlarger_error::Explained;
 use enlarger_image::{Decoded, ImageError, Limits, Samples, decode, decode_unless, header, probe};
 use flate2::{Compression, write::ZlibEncoder};
 use jpeg_encoder::{ColorType, Encoder};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use enlarger_error::Explained;
 use enlarger_image::{Decoded, ImageError, Limits, Samples, decode};
 
 fn golden() -> Vec<u8> {

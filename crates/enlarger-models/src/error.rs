@@ -1,6 +1,8 @@
 //! Why a network is not available, in sentences.
 
-use std::path::PathBuf;
+use std::{borrow::Cow, path::PathBuf};
+
+use enlarger_error::Explained;
 
 /// Errors of the catalogue.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -69,16 +71,30 @@ impl ModelError {
             _ => None,
         }
     }
+}
 
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Explained for ModelError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "model_unknown",
+            Self::Damaged { .. } => "model_damaged",
+            Self::Unreadable { .. } => "model_unreadable",
+            Self::Taken { .. } => "model_taken",
+            Self::Bundled(_) => "model_bundled",
+            Self::Folder(_) | Self::NoFolder => "models_folder_missing",
+            Self::Store(_) => "models_folder_unwritable",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
         Some(match self {
             Self::Unknown { near, .. } => {
-                format!("did you mean {}? `enlarger models list` shows all", near.join(", "))
+                format!("did you mean {}? `enlarger models list` shows all", near.join(", ")).into()
             }
             Self::Damaged { .. } => "remove it and add it again; for a bundled model, reinstall enlarger".into(),
             Self::Unreadable { .. } => {
                 format!("{} models can be added, as safetensors, .pth or ncnn pairs", enlarger_nn::arch::supported())
+                    .into()
             }
             Self::Taken { bundled: true, .. } => "choose another name with --name".into(),
             Self::Taken { .. } => "choose another name with --name, or remove the old model first".into(),

@@ -1,5 +1,9 @@
 //! Why a network could not be read or run.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
+
 /// Errors of this crate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum NnError {
@@ -32,6 +36,30 @@ pub enum NnError {
     /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl Explained for NnError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Weights(_) => "network_weights",
+            Self::Format(_) => "network_format",
+            Self::Architecture(_) => "network_architecture",
+            Self::Backend(_) => "network_device",
+            Self::Memory { .. } => "network_memory",
+            Self::Threads { .. } => "network_threads",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Memory { .. } => {
+                Some("close other programs; on the command line, a smaller --strip-width needs less memory".into())
+            }
+            Self::Threads { .. } => Some("use fewer threads, or close other programs".into()),
+            _ => None,
+        }
+    }
 }
 
 /// A name from a file, made safe for a message.

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
+use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Opened, Picture};
 use enlarger_models::Catalogue;
 use enlarger_nn::{Backend, Device, RunOptions, pool};
 use serde::Serialize;
@@ -138,8 +138,13 @@ impl Enlarger {
     pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Statistics, Plan), PipelineError> {
         let mut statistics = Statistics::of(picture);
         statistics.subject = Subject::of(picture, subjects(&statistics, request));
-        let plan = plan(&statistics, request, &self.models().list())?;
+        let plan = self.plan_of(&statistics, request)?;
         Ok((statistics, plan))
+    }
+
+    fn plan_of(&self, statistics: &Statistics, request: &Request) -> Result<Plan, PipelineError> {
+        tracing::trace!("planned");
+        plan(statistics, request, &self.models().list())
     }
 
     /// Cost of enlarging a picture of this size, from the speed measured on this machine so far.
@@ -148,7 +153,7 @@ impl Enlarger {
     /// If the size of the result is out of range or a model is not there.
     pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
         let statistics = unseen(width, height, Channels::Rgb, 8);
-        let plan = plan(&statistics, request, &self.models().list())?;
+        let plan = self.plan_of(&statistics, request)?;
         Ok(self.cost(&plan, Extent { width, height }, Channels::Rgb))
     }
 
@@ -158,8 +163,9 @@ impl Enlarger {
     /// As [`Self::job`], but for what only running can raise.
     pub fn dry_run(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Explanation, PipelineError> {
         let (Decoded { picture, notes, .. }, statistics, plan) = pool(self.threads)?.install(|| {
-            let decoded = self.decode(bytes, request, limits, &Unwatched)?;
-            let (statistics, plan) = self.plan(&decoded.picture, request)?;
+            let room = Memory::now().available;
+            let decoded = decode(enlarger_image::open(bytes, limits)?, room, &Unwatched)?;
+            let (statistics, plan) = self.plan_within(room, &decoded, request)?;
             Ok::<_, PipelineError>((decoded, statistics, plan))
         })?;
         let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels);
@@ -188,29 +194,44 @@ impl Enlarger {
         out: &mut W,
         watch: &dyn Watch,
     ) -> Result<Outcome, PipelineError> {
+        self.job_of(enlarger_image::open(bytes, limits)?, request, output, out, watch)
+    }
+
+    /// [`Self::job`] of a file whose headers have been read.
+    ///
+    /// # Errors
+    /// As [`Self::job`].
+    pub fn job_of<W: Write + Seek + Send>(
+        &self,
+        source: Opened<'_>,
+        request: &Request,
+        output: &Output,
+        out: &mut W,
+        watch: &dyn Watch,
+    ) -> Result<Outcome, PipelineError> {
         // All in one pool, so that threads go from stage to stage without sleeping.
-        pool(self.threads)?.install(|| self.stages(bytes, request, output, limits, out, watch))
+        pool(self.threads)?.install(|| self.stages(source, request, output, out, watch))
     }
 
     fn stages<W: Write + Seek + Send>(
         &self,
-        bytes: &[u8],
+        source: Opened<'_>,
         request: &Request,
         output: &Output,
-        limits: &Limits,
         out: &mut W,
         watch: &dyn Watch,
     ) -> Result<Outcome, PipelineError> {
+        let room = Memory::now().available;
         let mut timings = Timings::default();
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
 
         stage(watch, Stage::Decode, 0.0)?;
-        let decoded = self.decode(bytes, request, limits, watch)?;
+        let decoded = decode(source, room, watch)?;
         timings.decode = lap();
 
         stage(watch, Stage::Plan, 0.0)?;
-        let (statistics, plan) = self.plan(&decoded.picture, request)?;
+        let (statistics, plan) = self.plan_within(room, &decoded, request)?;
         timings.plan = lap();
 
         stage(watch, Stage::Enlarge, 0.0)?;
@@ -246,29 +267,33 @@ impl Enlarger {
         })
     }
 
-    /// A job's pixels, unless the job cannot fit into memory.
-    fn decode(
+    /// [`Self::plan`], unless it needs more than the `room` in bytes that there was before the picture was decoded.
+    fn plan_within(
         &self,
-        bytes: &[u8],
+        room: u64,
+        Decoded { picture, header, .. }: &Decoded,
         request: &Request,
-        limits: &Limits,
-        watch: &dyn Watch,
-    ) -> Result<Decoded, PipelineError> {
-        self.check_memory(&enlarger_image::header(bytes, limits)?, request)?;
-        Ok(enlarger_image::decode_unless(bytes, limits, &|| watch.cancelled())?)
+    ) -> Result<(Statistics, Plan), PipelineError> {
+        let (statistics, plan) = self.plan(picture, request)?;
+        fits(peak_bytes(&plan, extent(header), header.channels), room)?;
+        Ok((statistics, plan))
     }
+}
 
-    /// Refuses what cannot fit, before any pixel is decoded.
-    fn check_memory(&self, header: &Header, request: &Request) -> Result<(), PipelineError> {
-        let statistics = unseen(header.width, header.height, header.channels, header.bits);
-        let plan = plan(&statistics, request, &self.models().list())?;
-        let need = peak_bytes(&plan, Extent { width: header.width, height: header.height }, header.channels);
-        let have = Memory::now().available;
-        if need > have {
-            return Err(PipelineError::Memory { need_mb: need >> 20, have_mb: have >> 20 });
-        }
-        Ok(())
-    }
+/// The pixels of a file, unless they alone need more than the `room` in bytes that there is.
+fn decode(source: Opened<'_>, room: u64, watch: &dyn Watch) -> Result<Decoded, PipelineError> {
+    let header = source.header();
+    let pixels = extent(&header).pixels() * header.channels.count() as u64 * u64::from(header.bits / 8);
+    fits(WORKING_BYTES + pixels, room)?;
+    Ok(source.decode_unless(&|| watch.cancelled())?)
+}
+
+fn fits(need: u64, room: u64) -> Result<(), PipelineError> {
+    if need > room { Err(PipelineError::Memory { need_mb: need >> 20, have_mb: room >> 20 }) } else { Ok(()) }
+}
+
+fn extent(header: &Header) -> Extent {
+    Extent { width: header.width, height: header.height }
 }
 
 /// What is assumed of a picture before its pixels are decoded: a clean photograph, which is the most expensive, and

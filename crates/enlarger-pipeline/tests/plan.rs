@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use enlarger_error::Explained;
 use enlarger_models::{Catalogue, ModelInfo};
 use enlarger_pipeline::{
     AlphaWay, Condition, Content, Creative, Crop, Engine, Flavor, OptimizedFor, PipelineError, Plan, Precision,

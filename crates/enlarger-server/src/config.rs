@@ -2,6 +2,7 @@
 //! documentation.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     ops::Deref,
@@ -12,6 +13,7 @@ use std::{
 
 use clap::{Args, Command, ValueEnum};
 use enlarger_egress::{Policy, Secret, Webhooks};
+use enlarger_error::Explained;
 use enlarger_nn::Precision;
 use enlarger_service::job::Terms;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
@@ -29,6 +31,16 @@ pub struct ConfigError {
 impl ConfigError {
     pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { what: what.into(), hint: hint.into() }
+    }
+}
+
+impl Explained for ConfigError {
+    fn code(&self) -> &'static str {
+        "config"
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(self.hint.as_str().into())
     }
 }
 

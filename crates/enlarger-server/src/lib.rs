@@ -20,6 +20,7 @@ mod specification;
 mod submit;
 
 use std::{
+    borrow::Cow,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -33,6 +34,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use enlarger_error::Explained;
 use enlarger_pipeline::{Enlarger, cores};
 pub use enlarger_service::{APART_COMMAND, run_apart};
 use enlarger_service::{
@@ -70,6 +72,24 @@ pub enum ServeError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+impl Explained for ServeError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Config(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Io { .. } => "data_dir",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Io { .. } => Some("check the folder given to --data-dir, its space and permissions".into()),
+        }
+    }
 }
 
 fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {

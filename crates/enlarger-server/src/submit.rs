@@ -85,7 +85,7 @@ impl Submitter {
             }
             Err(Infeasible::Refused(error)) => {
                 let field = if matches!(error, PipelineError::Model(_)) { "model" } else { field };
-                fields.reject_with(field, format!("cannot be processed: {error}"), error.hint());
+                fields.reject_error(field, "cannot be processed", &error);
                 0.0
             }
         }
@@ -103,8 +103,9 @@ pub(crate) fn picture(fields: &mut Fields<'_>, intake: &Intake, base: &str) -> A
     };
     match intake.receive(value, base) {
         Ok(picture) => Ok(Some(picture)),
-        Err(Unusable::Refused { reason, hint }) => {
+        Err(Unusable::Refused { reason, hint, code }) => {
             fields.reject_with("image", reason, hint);
+            fields.note_code(code);
             Ok(None)
         }
         Err(Unusable::Files(error)) => Err(error.into()),
@@ -117,7 +118,7 @@ pub(crate) fn webhook_url(fields: &mut Fields<'_>, policy: &Policy) -> Option<St
     match enlarger_egress::check_url(&url, policy) {
         Ok(()) => Some(url),
         Err(error) => {
-            fields.reject_with("webhook_url", format!("cannot be used: {error}"), error.hint());
+            fields.reject_error("webhook_url", "cannot be used", &error);
             None
         }
     }

@@ -66,3 +66,35 @@ async fn a_photo_is_enlarged_over_http() {
     stop.cancel();
     server.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_was_to_be_filtered_says_that_it_was_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+    let stop = CancellationToken::new();
+    let enlarger = Arc::new(Enlarger::new(EnlargerOptions::default()).unwrap());
+    let server = tokio::spawn(serve(config, enlarger, listener, || (), stop.clone()));
+    let http = common::http_client();
+
+    let image = base64::prelude::BASE64_STANDARD.encode(photo());
+    for path in ["image-upscaler", "image-upscaler-precision", "image-upscaler-precision-v2"] {
+        for (filter, told) in [(json!(true), true), (json!("1"), true), (json!(false), false), (json!(null), false)] {
+            let body = json!({ "image": image, "filter_nsfw": filter });
+            let answer = http.post(format!("{base}/v1/ai/{path}")).json(&body).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "clients send it by default: {path} {filter}");
+            let id = answer.json::<Value>().await.unwrap()["data"]["task_id"].as_str().unwrap().to_owned();
+            // The stream ends with the task.
+            let url = format!("{base}/api/tasks/{id}/events");
+            let events = http.get(url).send().await.unwrap().text().await.unwrap();
+            let last = events.lines().filter_map(|line| line.strip_prefix("data:")).next_back().unwrap();
+            let task: Value = serde_json::from_str(last).unwrap();
+            let notes = task["plan"]["notes"].as_array().unwrap();
+            let said = notes.iter().any(|note| note.as_str().is_some_and(|note| note.contains("nothing was filtered")));
+            assert_eq!(said, told, "{path} {filter}: {task}");
+        }
+    }
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}

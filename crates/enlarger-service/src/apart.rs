@@ -29,6 +29,9 @@ use crate::{
 /// The subcommand of the binary that calls [`run`].
 pub const COMMAND: &str = "run-apart";
 
+/// Clients send `filter_nsfw: true` by default, so it cannot be refused; whoever relies on it must hear that nothing was filtered.
+const NOT_FILTERED: &str = "filter_nsfw was set, but nothing was filtered: this server has no classifier";
+
 /// A picture to be enlarged.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -90,7 +93,8 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
     let Order { job, terms, .. } = order;
     let kind = Kind::parse(&order.kind).ok_or_else(panicked)?;
     let limits = terms.limits();
-    let header = enlarger_image::header(bytes, &limits).map_err(|error| broken(&error.into()))?;
+    let source = enlarger_image::open(bytes, &limits).map_err(|error| broken(&error.into()))?;
+    let header = source.header();
     // Pictures from elsewhere were not looked at when the task was accepted.
     if job.source.is_none() {
         let estimate = enlarger.estimate(header.width, header.height, &job.request).map_err(|error| broken(&error))?;
@@ -106,11 +110,15 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         quality: job.output.quality,
         metadata: MetadataPolicy::NoGps,
     };
-    let outcome = enlarger.job(bytes, &job.request, &output, &limits, result, watch).and_then(|outcome| {
+    let outcome = enlarger.job_of(source, &job.request, &output, result, watch).and_then(|outcome| {
         enlarger_image::encode(&outcome.difference.map, &EncodeOptions::default(), map)?;
         Ok(outcome)
     });
     let outcome = outcome.map_err(|error| broken(&error))?;
+    let mut notes = [outcome.plan.notes.as_slice(), &outcome.notes].concat();
+    if job.filter_nsfw {
+        notes.push(NOT_FILTERED.to_owned());
+    }
     Ok(Finished {
         extension: outcome.extension.to_owned(),
         media_type: outcome.media_type.to_owned(),
@@ -120,7 +128,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         share: outcome.difference.share,
         plan: json!({ "steps": outcome.plan, "facts": outcome.statistics }),
         timings: json!(outcome.timings),
-        notes: outcome.plan.notes.iter().chain(&outcome.notes).cloned().collect(),
+        notes,
     })
 }
 
@@ -128,9 +136,7 @@ fn broken(error: &PipelineError) -> Broken {
     if error.is_cancelled() {
         return Broken::Stopped;
     }
-    let told = TaskError::new(error.code(), error.to_string());
-    let error_told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
-    Broken::Failed { error: error_told, again: error.is_retryable() }
+    Broken::Failed { error: TaskError::of(error), again: error.is_retryable() }
 }
 
 /// The failure for a bug in this program, which costs the attempt and nothing else.

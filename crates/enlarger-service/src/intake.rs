@@ -9,7 +9,8 @@ use base64::{
 use bytes::Bytes;
 use enlarger_blobs::{Draft, Key};
 use enlarger_egress::Policy;
-use enlarger_image::Limits;
+use enlarger_error::Explained;
+use enlarger_image::{ImageError, Limits};
 use tokio::runtime::Handle;
 
 use crate::{files::Files, job::SourceFacts, signed::BadAddress, urls::Urls};
@@ -50,6 +51,8 @@ pub enum Unusable {
         reason: String,
         /// What to do about it.
         hint: Option<String>,
+        /// What it is for programs, if there is a name for it.
+        code: Option<&'static str>,
     },
     /// It could not be stored or read here.
     Files(io::Error),
@@ -62,11 +65,17 @@ impl From<io::Error> for Unusable {
 }
 
 fn refused(reason: impl Into<String>) -> Unusable {
-    Unusable::Refused { reason: reason.into(), hint: None }
+    Unusable::Refused { reason: reason.into(), hint: None, code: None }
 }
 
-fn refused_with(reason: impl Into<String>, hint: Option<impl Into<String>>) -> Unusable {
-    Unusable::Refused { reason: reason.into(), hint: hint.map(Into::into) }
+fn refused_with(reason: impl Into<String>, hint: &str) -> Unusable {
+    Unusable::Refused { reason: reason.into(), hint: Some(hint.to_owned()), code: None }
+}
+
+/// It cannot be used because of this.
+fn unusable(error: &dyn Explained) -> Unusable {
+    let hint = error.hint().map(Into::into);
+    Unusable::Refused { reason: format!("cannot be used: {error}"), hint, code: Some(error.exact_code()) }
 }
 
 /// Longest address.
@@ -151,7 +160,8 @@ impl Intake {
             }
         }
         if total == 0 {
-            return Err(refused("is empty"));
+            let code = Some(ImageError::Empty.code());
+            return Err(Unusable::Refused { reason: "is empty".to_owned(), hint: None, code });
         }
         let facts = self.facts(&draft.map()?)?;
         Ok(Picture::Sent(draft, facts))
@@ -168,7 +178,7 @@ impl Intake {
             Some(Ok(key)) => key,
             Some(Err(BadAddress::Expired)) => {
                 let reason = "cannot be used: its URL has expired";
-                return Err(refused_with(reason, Some("upload the image again")));
+                return Err(refused_with(reason, "upload the image again"));
             }
             _ if url.starts_with("/files/")
                 || url.strip_prefix(base).is_some_and(|path| path.starts_with("/files/")) =>
@@ -178,7 +188,7 @@ impl Intake {
             _ => {
                 return match enlarger_egress::check_url(&url, &self.policy) {
                     Ok(()) => Ok(Picture::Remote(url)),
-                    Err(error) => Err(refused_with(format!("cannot be used: {error}"), error.hint())),
+                    Err(error) => Err(unusable(&error)),
                 };
             }
         };
@@ -186,7 +196,7 @@ impl Intake {
             Ok(bytes) => self.facts(&bytes).map(|facts| Picture::Ours { key, bytes, facts }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let hint = "send the bytes to the upload_url with PUT first";
-                Err(refused_with("cannot be used: there is no file at its URL", Some(hint)))
+                Err(refused_with("cannot be used: there is no file at its URL", hint))
             }
             Err(error) => Err(error.into()),
         }
@@ -196,7 +206,7 @@ impl Intake {
     fn facts(&self, bytes: &[u8]) -> Result<SourceFacts, Unusable> {
         match enlarger_image::probe(bytes, &self.limits) {
             Ok(header) => Ok(SourceFacts::new(&header, bytes.len() as u64)),
-            Err(error) => Err(refused_with(format!("cannot be used: {error}"), error.hint())),
+            Err(error) => Err(unusable(&error)),
         }
     }
 }

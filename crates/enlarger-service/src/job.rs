@@ -93,7 +93,7 @@ pub struct Job {
     pub source: Option<SourceFacts>,
     /// Estimated seconds of processing.
     pub estimate_seconds: f64,
-    /// Requested, but ignored: there is no classifier.
+    /// Whether to filter results. There is no classifier to do it with, which the notes of the result say.
     #[serde(default)]
     pub filter_nsfw: bool,
 }

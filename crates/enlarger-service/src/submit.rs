@@ -30,7 +30,7 @@ pub struct Ask {
     pub name: Option<String>,
     /// Where changes of the task's status are sent.
     pub webhook_url: Option<String>,
-    /// Whether to filter results, which is not supported.
+    /// Whether to filter results, which is not supported; the notes of the result say so.
     pub filter_nsfw: bool,
 }
 

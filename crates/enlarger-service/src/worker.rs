@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use enlarger_blobs::{Draft, Key, no_room};
 use enlarger_egress::{EgressError, Fetcher, Policy};
+use enlarger_error::Explained;
 use enlarger_pipeline::Enlarger;
 use enlarger_tasks::{Beat, Lease, Queue, Report, Retry, StoreError, Task, TaskError, TaskState};
 use serde_json::{Value, json};
@@ -260,8 +261,9 @@ async fn fetch(worker: &Arc<Worker>, task: &Task, url: &str) -> Result<(), End> 
         if matches!(&error, EgressError::Store(why) if full.contains(why)) {
             return End::NoRoom;
         }
-        let told = Failure::Fetch.error(format!("the image URL could not be fetched: {error}"));
-        let told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
+        let code = Failure::Fetch.code().to_owned();
+        let message = format!("the image URL could not be fetched: {error}");
+        let told = TaskError { code, message, cause: Some(error.code().to_owned()), ..TaskError::of(&error) };
         End::Failed(told, if error.is_retryable() { Retry::After(PAUSE) } else { Retry::Never })
     })?;
     worker.files.blobs.publish(draft, &key).await.map_err(disk)

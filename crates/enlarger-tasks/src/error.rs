@@ -1,6 +1,9 @@
 //! What can go wrong inside a store. Expected outcomes (queue full, already done, ...) are not errors: they are
 //! variants of what the methods return.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
 use uuid::Uuid;
 
 /// A store could not do what it was asked.
@@ -22,7 +25,7 @@ pub enum StoreError {
         why: String,
     },
     /// The file is not a database of this program, or of a newer version of it.
-    #[error("cannot open the task database: {why}\nhint: {hint}")]
+    #[error("cannot open the task database: {why}")]
     Open {
         /// What failed.
         why: String,
@@ -38,5 +41,24 @@ impl StoreError {
     /// Whether the same call may succeed later without any other change.
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::Unavailable(_))
+    }
+}
+
+impl Explained for StoreError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::LeaseLost(_) => "lease_lost",
+            Self::Unavailable(_) => "store_unavailable",
+            Self::Corrupt { .. } => "store_corrupt",
+            Self::Open { .. } => "store_not_opened",
+            Self::Database(_) => "store_failed",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Open { hint, .. } => Some(hint.into()),
+            _ => None,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The rows: tasks, webhook deliveries, uploaded objects and API keys.
 
+use enlarger_error::Explained;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -103,6 +104,9 @@ pub struct TaskError {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Where `code` names a family of errors, which of them it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 impl TaskError {
@@ -118,9 +122,16 @@ impl TaskError {
             .with_hint("the image may need more memory than the server has; try a smaller image or scale factor")
     }
 
+    /// All that an error says of itself.
+    pub fn of(error: &dyn Explained) -> Self {
+        let cause = Some(error.exact_code()).filter(|exact| *exact != error.code()).map(str::to_owned);
+        let hint = error.hint().map(Into::into);
+        TaskError { code: error.code().to_owned(), message: error.to_string(), hint, cause }
+    }
+
     /// An error without a hint.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        TaskError { code: code.into(), message: message.into(), hint: None }
+        TaskError { code: code.into(), message: message.into(), hint: None, cause: None }
     }
 
     /// The same error with a hint.

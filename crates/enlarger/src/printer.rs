@@ -1,6 +1,7 @@
 //! Everything that a person sees. Standard output is data; everything else goes to standard error.
 
 use std::{
+    borrow::Cow,
     io::IsTerminal,
     sync::Mutex,
     time::{Duration, Instant},
@@ -8,7 +9,13 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use enlarger_pipeline::{Progress, Stage, human_seconds};
+use enlarger_error::Explained;
+use enlarger_image::ImageError;
+use enlarger_models::ModelError;
+use enlarger_nn::NnError;
+use enlarger_pipeline::{PipelineError, Progress, Stage, human_seconds};
+use enlarger_server::{ConfigError, ServeError};
+use enlarger_tasks::StoreError;
 
 /// Prints an error with all its causes and hints.
 pub fn error(error: &anyhow::Error) {
@@ -53,16 +60,15 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
 
 /// The hint of the outermost error that has one.
 pub fn hint_of(error: &anyhow::Error) -> Option<String> {
-    use enlarger_pipeline::PipelineError;
-    error.chain().find_map(|cause| {
-        if let Some(e) = cause.downcast_ref::<PipelineError>() {
-            return e.hint();
-        }
-        if let Some(e) = cause.downcast_ref::<Hinted>() {
-            return Some(e.hint.clone());
-        }
-        cause.downcast_ref::<enlarger_models::ModelError>().and_then(|e| e.hint())
-    })
+    error.chain().find_map(|cause| explained(cause)?.hint()).map(Cow::into_owned)
+}
+
+/// An error of ours as such. `anyhow` keeps types, and not the traits that they have.
+fn explained<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn Explained> {
+    macro_rules! one_of {
+        ($($error:ty),+) => { None$(.or_else(|| error.downcast_ref::<$error>().map(|error| error as &dyn Explained)))+ };
+    }
+    one_of!(Hinted, PipelineError, ModelError, ImageError, NnError, ServeError, ConfigError, StoreError)
 }
 
 /// A sentence and what to do about it.
@@ -92,6 +98,16 @@ impl std::fmt::Display for Hinted {
 }
 
 impl std::error::Error for Hinted {}
+
+impl Explained for Hinted {
+    fn code(&self) -> &'static str {
+        if self.code == 2 { "usage" } else { "failed" }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(self.hint.as_str().into())
+    }
+}
 
 /// The display of a batch: a bar per file and one for all on a terminal, a line per event elsewhere.
 pub struct Batch {

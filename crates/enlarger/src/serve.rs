@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     dirs,
     machine::{IsaArgs, warn_of_threads},
-    printer::{Hinted, sentence},
+    printer::Hinted,
     signals::Signals,
 };
 
@@ -69,17 +69,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// Settings, with the data directory filled in.
 pub fn load(settings: ConfigLayer, file: Option<PathBuf>) -> anyhow::Result<Config> {
-    let mut config = Config::load(settings, file.as_deref()).map_err(hinted)?;
+    let mut config = Config::load(settings, file.as_deref())?;
     if config.data_dir.as_os_str().is_empty() {
         config.data_dir = dirs::data_dir().ok_or_else(|| {
             Hinted::error("there is no home folder for jobs and files", "choose a folder with --data-dir")
         })?;
     }
     Ok(config)
-}
-
-fn hinted(error: enlarger_server::ConfigError) -> anyhow::Error {
-    Hinted::error(error.what, error.hint)
 }
 
 fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
@@ -112,13 +108,7 @@ async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
     warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);
     let ready = || announce(&config, address);
-    enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await.map_err(|error| match error {
-        enlarger_server::ServeError::Config(error) => hinted(error),
-        error @ enlarger_server::ServeError::Io { .. } => {
-            Hinted::error(sentence(&error.into()), "check the folder given to --data-dir, its space and permissions")
-        }
-        other => other.into(),
-    })
+    Ok(enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await?)
 }
 
 /// Prints to standard error. The server outlives whoever reads that; `eprintln!` would panic once nobody does.

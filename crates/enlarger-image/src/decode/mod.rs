@@ -95,12 +95,28 @@ impl Container {
 /// Pixels up to which [`probe`] decodes a file that may be truncated. Few files lack their end mark.
 const MOST_TRIED: u64 = 16_000_000;
 
-/// Reads a file's headers and checks them against the limits.
+/// A file whose headers have been read, and whose pixels can be.
+pub struct Opened<'a> {
+    bytes: &'a [u8],
+    limits: &'a Limits,
+    container: Container,
+}
+
+/// Reads a file's headers and checks them against the limits. They need not be read again to decode its pixels.
 ///
 /// # Errors
 /// Everything that [`decode`] can know without decoding pixels: unknown formats, limits, files cut off.
+pub fn open<'a>(bytes: &'a [u8], limits: &'a Limits) -> Result<Opened<'a>, ImageError> {
+    tracing::trace!("headers read");
+    Ok(Opened { bytes, limits, container: read(bytes, limits)? })
+}
+
+/// The header of a file that is not to be decoded.
+///
+/// # Errors
+/// Those of [`open`].
 pub fn header(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
-    Ok(read(bytes, limits)?.header())
+    Ok(open(bytes, limits)?.header())
 }
 
 /// [`header`], for callers that accept a file now and decode it later: if a file of up to 16 megapixels lacks its end
@@ -109,7 +125,7 @@ pub fn header(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
 /// # Errors
 /// Those of [`header`], and of such a file those of [`decode`].
 pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
-    let mut container = read(bytes, limits)?;
+    let Opened { mut container, .. } = open(bytes, limits)?;
     if container.may_be_cut && u64::from(container.width) * u64::from(container.height) <= MOST_TRIED {
         pixels(bytes, &mut container, limits, &|| false)?;
     }
@@ -130,12 +146,28 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
 /// [`ImageError::Cancelled`] soon after `cancelled` has said `true`; else those of [`decode`].
 pub fn decode_unless(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
     checked(cancelled)?;
-    let decoded = decoded(bytes, limits, cancelled);
-    // Codecs report a cancelled read as they report any other.
-    if decoded.is_err() {
-        checked(cancelled)?;
+    open(bytes, limits)?.decode_unless(cancelled)
+}
+
+impl Opened<'_> {
+    /// What the file says of itself.
+    pub fn header(&self) -> Header {
+        self.container.header()
     }
-    decoded
+
+    /// The pixels, as [`decode_unless`] decodes them.
+    ///
+    /// # Errors
+    /// Those of [`decode_unless`].
+    pub fn decode_unless(self, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
+        checked(cancelled)?;
+        let decoded = decoded(self, cancelled);
+        // Codecs report a cancelled read as they report any other.
+        if decoded.is_err() {
+            checked(cancelled)?;
+        }
+        decoded
+    }
 }
 
 /// Whether the work is to stop.
@@ -147,8 +179,8 @@ fn checked(cancelled: Cancelled<'_>) -> Result<(), ImageError> {
     if cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
 }
 
-fn decoded(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
-    let mut container = read(bytes, limits)?;
+fn decoded(opened: Opened<'_>, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
+    let Opened { bytes, limits, mut container } = opened;
     let header = container.header();
     let (samples, space) = pixels(bytes, &mut container, limits, cancelled)?;
     let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use enlarger_error::Explained;
 use enlarger_image::ImageError;
 use enlarger_pipeline::PipelineError;
 use enlarger_service::Error as ServiceError;
@@ -32,6 +33,10 @@ pub struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,
+    /// Where `error` names a family of errors, which of them it is: `image_truncated`. Of several the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub code: Option<&'static str>,
     /// Human-readable message.
     pub message: String,
     /// What to do about it.
@@ -69,6 +74,8 @@ pub struct ApiError {
     pub(crate) status: StatusCode,
     /// `None` for the internal error, whose body is only a message.
     pub(crate) code: Option<&'static str>,
+    /// Where that names a family of errors, which of them it is.
+    pub(crate) exact: Option<&'static str>,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     pub(crate) invalid: Vec<InvalidParam>,
@@ -83,11 +90,17 @@ pub type ApiResult<T> = Result<T, ApiError>;
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let (message, code) = (message.into(), Some(code));
-        Self { status, code, message, hint: None, invalid: Vec::new(), retry_after: None, bucket: None }
+        Self { status, code, exact: None, message, hint: None, invalid: Vec::new(), retry_after: None, bucket: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// With hint and exact code of what is behind it.
+    fn explained(self, error: &dyn Explained) -> Self {
+        let exact = Some(error.exact_code()).filter(|exact| self.code.is_some_and(|code| code != *exact));
+        Self { hint: error.hint().map(Into::into), exact, ..self }
     }
 
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
@@ -147,7 +160,7 @@ impl ApiError {
 
     /// An unusable picture, as an error of the field `image`.
     pub(crate) fn picture(error: &ImageError) -> Self {
-        Self { hint: error.hint().map(Into::into), ..Self::field("image", format!("cannot be used: {error}")) }
+        Self::field("image", format!("cannot be used: {error}")).explained(error)
     }
 
     /// Hides the details from the client and logs them.
@@ -167,6 +180,7 @@ impl ApiError {
             self.code.map(|_| Problem { message: self.message.clone(), invalid_params: self.invalid.clone() });
         ErrorBody {
             error: self.code.map(str::to_owned),
+            code: self.exact,
             message: self.message.clone(),
             hint: self.hint.clone(),
             invalid_params: self.invalid.clone(),
@@ -235,14 +249,12 @@ impl From<ServiceError> for ApiError {
             }
         };
         let retry_after = error.retry_after().map(|pause| pause.as_secs().max(1));
-        Self { hint: error.hint().map(Into::into), retry_after, ..refused }
+        Self { retry_after, ..refused.explained(&error) }
     }
 }
 
 impl From<PipelineError> for ApiError {
     fn from(error: PipelineError) -> Self {
-        let hint = error.hint();
-        let refused = Self::bad_request(error.code(), error.to_string());
-        Self { hint, ..refused }
+        Self::bad_request(error.code(), error.to_string()).explained(&error)
     }
 }

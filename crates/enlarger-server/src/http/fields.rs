@@ -3,6 +3,7 @@
 use std::{collections::HashMap, ops::RangeInclusive};
 
 use axum::http::StatusCode;
+use enlarger_error::Explained;
 use enlarger_image::{Format, ImageError};
 use serde_json::{Value, value::RawValue};
 
@@ -14,6 +15,7 @@ pub(crate) struct Fields<'a> {
     raw: HashMap<String, &'a RawValue>,
     invalid: Vec<InvalidParam>,
     hint: Option<String>,
+    code: Option<&'static str>,
 }
 
 impl<'a> Fields<'a> {
@@ -23,7 +25,7 @@ impl<'a> Fields<'a> {
         // Some editors and languages begin UTF-8 with a mark, which readers may ignore (RFC 8259, section 8.1).
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let raw = serde_json::from_slice(body).map_err(|error| not_an_object(body, &error))?;
-        Ok(Self { raw, invalid: Vec::new(), hint: None })
+        Ok(Self { raw, invalid: Vec::new(), hint: None, code: None })
     }
 
     /// Records that a field is invalid.
@@ -37,13 +39,28 @@ impl<'a> Fields<'a> {
         self.hint = self.hint.take().or(hint.map(Into::into));
     }
 
+    /// Notes that a field cannot be accepted because of an error: `what` of it failed. Of several errors the first gives hint and code.
+    pub fn reject_error(&mut self, name: &str, what: &str, error: &dyn Explained) {
+        self.reject_with(name, format!("{what}: {error}"), error.hint());
+        self.note_code(Some(error.exact_code()));
+    }
+
+    /// Notes what is wrong for programs. Of several codes the first is told.
+    pub fn note_code(&mut self, code: Option<&'static str>) {
+        self.code = self.code.or(code);
+    }
+
     /// # Errors
     /// All that was wrong.
     pub fn done(&mut self) -> ApiResult<()> {
         if self.invalid.is_empty() {
             return Ok(());
         }
-        Err(ApiError { hint: self.hint.take(), ..ApiError::invalid(std::mem::take(&mut self.invalid)) })
+        Err(ApiError {
+            hint: self.hint.take(),
+            exact: self.code.take(),
+            ..ApiError::invalid(std::mem::take(&mut self.invalid))
+        })
     }
 
     /// A field's raw text including quotes, for values too large to copy.

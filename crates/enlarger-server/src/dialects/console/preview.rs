@@ -129,7 +129,7 @@ impl Previewer {
                     fields.reject("request.crop", format!("would give more than {PREVIEW_RESULT_PIXELS} pixels"));
                 }
             }
-            Err(error) => fields.reject_with("request", format!("cannot be processed: {error}"), error.hint()),
+            Err(error) => fields.reject_error("request", "cannot be processed", &error),
         }
     }
 }
