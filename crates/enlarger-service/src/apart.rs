@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     failure::Failure,
-    job::{Job, Kind, SourceFacts, Terms, check_size},
+    job::{Job, Kind, SourceInfo, Terms, check_size},
     watching::Watching,
 };
 
@@ -50,8 +50,8 @@ pub(crate) struct Finished {
     pub media_type: String,
     pub width: u32,
     pub height: u32,
-    pub source: SourceFacts,
-    /// See [`crate::job::Invented`].
+    pub source: SourceInfo,
+    /// See [`crate::job::Difference`].
     pub share: f64,
     /// Steps and facts.
     pub plan: Value,
@@ -124,7 +124,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         media_type: outcome.media_type.to_owned(),
         width: outcome.width,
         height: outcome.height,
-        source: SourceFacts::new(&header, bytes.len() as u64),
+        source: SourceInfo::new(&header, bytes.len() as u64),
         share: outcome.difference.share,
         plan: json!({ "steps": outcome.plan, "facts": outcome.statistics }),
         timings: json!(outcome.timings),

@@ -13,12 +13,12 @@ use enlarger_error::Explained;
 use enlarger_image::{ImageError, Limits};
 use tokio::runtime::Handle;
 
-use crate::{files::Files, job::SourceFacts, signed::BadAddress, urls::Urls};
+use crate::{files::Files, job::SourceInfo, signed::BadAddress, urls::Urls};
 
 /// Where a submitted picture is.
-pub enum Picture {
+pub enum Received {
     /// It came with the request.
-    Sent(Draft, SourceFacts),
+    Sent(Draft, SourceInfo),
     /// It is stored here already.
     Ours {
         /// Where.
@@ -26,17 +26,17 @@ pub enum Picture {
         /// What it is made of.
         bytes: Bytes,
         /// What its header says.
-        facts: SourceFacts,
+        info: SourceInfo,
     },
     /// It is on another host, to be fetched.
     Remote(String),
 }
 
-impl Picture {
+impl Received {
     /// Its header, if it is already here.
-    pub fn facts(&self) -> Option<&SourceFacts> {
+    pub fn info(&self) -> Option<&SourceInfo> {
         match self {
-            Self::Sent(_, facts) | Self::Ours { facts, .. } => Some(facts),
+            Self::Sent(_, info) | Self::Ours { info, .. } => Some(info),
             Self::Remote(_) => None,
         }
     }
@@ -108,7 +108,7 @@ impl Intake {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn receive(&self, value: &str, base: &str) -> Result<Picture, Unusable> {
+    pub fn receive(&self, value: &str, base: &str) -> Result<Received, Unusable> {
         let token = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(|| refused(FORMS))?;
         let letters = Unescaped(token.bytes());
         let blanks = letters.clone().take_while(u8::is_ascii_whitespace).count();
@@ -132,7 +132,7 @@ impl Intake {
     }
 
     /// Decodes base64 into a draft.
-    fn sent(&self, token: &str, skip: usize) -> Result<Picture, Unusable> {
+    fn sent(&self, token: &str, skip: usize) -> Result<Received, Unusable> {
         let mut draft = self.files.scratch.draft()?;
         let mut digits = Vec::with_capacity(CHUNK);
         let mut bytes = Vec::with_capacity(CHUNK);
@@ -163,12 +163,12 @@ impl Intake {
             let code = Some(ImageError::Empty.code());
             return Err(Unusable::Refused { reason: "is empty".to_owned(), hint: None, code });
         }
-        let facts = self.facts(&draft.map()?)?;
-        Ok(Picture::Sent(draft, facts))
+        let info = self.info(&draft.map()?)?;
+        Ok(Received::Sent(draft, info))
     }
 
     /// A URL: one of ours is read from the store, never over the network.
-    fn address(&self, value: &str, base: &str) -> Result<Picture, Unusable> {
+    fn address(&self, value: &str, base: &str) -> Result<Received, Unusable> {
         if value.len() > LONGEST_URL {
             return Err(refused(format!("must have at most {LONGEST_URL} characters when it is a URL")));
         }
@@ -187,13 +187,13 @@ impl Intake {
             }
             _ => {
                 return match enlarger_egress::check_url(&url, &self.policy) {
-                    Ok(()) => Ok(Picture::Remote(url)),
+                    Ok(()) => Ok(Received::Remote(url)),
                     Err(error) => Err(unusable(&error)),
                 };
             }
         };
         match Handle::current().block_on(self.files.blobs.map(&key)) {
-            Ok(bytes) => self.facts(&bytes).map(|facts| Picture::Ours { key, bytes, facts }),
+            Ok(bytes) => self.info(&bytes).map(|info| Received::Ours { key, bytes, info }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let hint = "send the bytes to the upload_url with PUT first";
                 Err(refused_with("cannot be used: there is no file at its URL", hint))
@@ -203,9 +203,9 @@ impl Intake {
     }
 
     /// The header, if the picture can be used.
-    fn facts(&self, bytes: &[u8]) -> Result<SourceFacts, Unusable> {
+    fn info(&self, bytes: &[u8]) -> Result<SourceInfo, Unusable> {
         match enlarger_image::probe(bytes, &self.limits) {
-            Ok(header) => Ok(SourceFacts::new(&header, bytes.len() as u64)),
+            Ok(header) => Ok(SourceInfo::new(&header, bytes.len() as u64)),
             Err(error) => Err(unusable(&error)),
         }
     }

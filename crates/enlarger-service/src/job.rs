@@ -90,7 +90,7 @@ pub struct Job {
     pub name: Option<String>,
     /// What is known of the source at submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourceFacts>,
+    pub source: Option<SourceInfo>,
     /// Estimated seconds of processing.
     pub estimate_seconds: f64,
     /// Whether to filter results. There is no classifier to do it with, which the notes of the result say.
@@ -147,7 +147,7 @@ pub enum Input {
 
 /// What a picture's header says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceFacts {
+pub struct SourceInfo {
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
@@ -158,7 +158,7 @@ pub struct SourceFacts {
     pub bytes: u64,
 }
 
-impl SourceFacts {
+impl SourceInfo {
     /// Those of a file of so many bytes.
     pub fn new(header: &Header, bytes: u64) -> Self {
         let media_type = header.format.media_type().to_owned();
@@ -182,10 +182,10 @@ pub struct Made {
     /// How large the file is.
     pub bytes: u64,
     /// What it was made of.
-    pub source: SourceFacts,
+    pub source: SourceInfo,
     /// The deviation from the source; tasks of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub invention: Option<Invented>,
+    pub invention: Option<Difference>,
     /// Seconds by stage.
     pub timings: serde_json::Value,
     /// Sentences about the picture.
@@ -194,7 +194,7 @@ pub struct Made {
 
 /// How far a result deviates from its source, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Invented {
+pub struct Difference {
     /// Mean absolute difference, 0..=1.
     pub share: f64,
     /// The attempt whose map is kept.

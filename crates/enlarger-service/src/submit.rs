@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::{
     error::Error,
-    intake::Picture,
-    job::{Input, Job, Kind, OutputFile, SourceFacts, Terms, TooLarge, check_size},
+    intake::Received,
+    job::{Input, Job, Kind, OutputFile, SourceInfo, Terms, TooLarge, check_size},
     metrics::Metrics,
 };
 
@@ -39,7 +39,7 @@ pub struct Submission {
     /// What is asked for.
     pub ask: Ask,
     /// Of which picture.
-    pub picture: Picture,
+    pub picture: Received,
     /// Seconds that it is expected to take.
     pub seconds: f64,
     /// The base URL by which the client reached us.
@@ -86,7 +86,7 @@ impl Desk {
     ///
     /// # Errors
     /// If it cannot be carried out.
-    pub fn estimate(&self, ask: &Ask, source: Option<&SourceFacts>) -> Result<f64, Infeasible> {
+    pub fn estimate(&self, ask: &Ask, source: Option<&SourceInfo>) -> Result<f64, Infeasible> {
         let Some(source) = source else { return Ok(UNKNOWN_COST) };
         let size = (source.width, source.height);
         let estimate = self.enlarger.estimate(size.0, size.1, &ask.request).map_err(Infeasible::Refused)?;
@@ -148,17 +148,17 @@ impl Desk {
         idempotency: Option<Idempotency>,
     ) -> Result<Accepted, Error> {
         let Submission { ask, picture, seconds, base, polled } = submission;
-        let source = picture.facts().cloned();
+        let source = picture.info().cloned();
         let input = match picture {
-            Picture::Sent(draft, _) => {
+            Received::Sent(draft, _) => {
                 self.blobs.publish(draft, &Key::Source(id)).await?;
                 Input::Stored
             }
-            Picture::Ours { key, .. } => {
+            Received::Ours { key, .. } => {
                 self.blobs.copy(&key, &Key::Source(id)).await?;
                 Input::Stored
             }
-            Picture::Remote(url) => Input::Url(url),
+            Received::Remote(url) => Input::Url(url),
         };
         let polled = polled && ask.webhook_url.is_none();
         let job = Job {

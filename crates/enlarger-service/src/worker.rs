@@ -25,7 +25,7 @@ use crate::{
     apart::{self, Broken, Finished, Order, Patient},
     failure::Failure,
     files::Files,
-    job::{Input, Invented, Job, Made, Terms},
+    job::{Difference, Input, Job, Made, Terms},
     metrics::Metrics,
     watching::Watching,
 };
@@ -372,7 +372,7 @@ async fn finish(
         height: finished.height,
         bytes,
         source: finished.source,
-        invention: Some(Invented { share: finished.share, attempt: held.attempt }),
+        invention: Some(Difference { share: finished.share, attempt: held.attempt }),
         timings: finished.timings,
         notes: finished.notes,
     };

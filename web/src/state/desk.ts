@@ -8,7 +8,7 @@ import { FACTORS, fits, previewSide, resultSize, scarce, type Extent } from '../
 import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
 import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
-import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../types.ts';
+import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../wire.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
 import { forget, keep, recall } from './keep.ts';
 import { learn, limits, service } from './service.ts';

@@ -3,7 +3,7 @@
 import { computed, effect, signal } from '@preact/signals';
 import * as api from '../api.ts';
 import { S } from '../strings.ts';
-import type { Task } from '../types.ts';
+import type { Task } from '../wire.ts';
 import { inOrderOfWork } from '../logic/order.ts';
 import { complain, say } from './store.ts';
 

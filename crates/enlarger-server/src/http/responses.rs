@@ -59,4 +59,12 @@ pub(crate) use common_errors;
 
 use super::error::ErrorBody;
 
+/// Whatever may go wrong, where clients need not tell apart what.
+#[derive(utoipa::IntoResponses)]
+#[allow(dead_code, reason = "only its schema is used")]
+pub(crate) enum AnyError {
+    #[response(status = "default", description = "Error")]
+    Any(ErrorBody),
+}
+
 common_errors!(ErrorBody, CallerErrors, ReadErrors, WriteErrors);

@@ -1,14 +1,12 @@
-//! The body of our own submissions: the pipeline's request unchanged, and the output file.
+//! The body of our own submissions: what to do with an image, and the output file.
 
 use enlarger_egress::Policy;
 use enlarger_pipeline::{Request, Style};
-use enlarger_service::{
-    job::{Kind, OutputFile},
-    submit::Ask,
-};
+use enlarger_service::{job::Kind, submit::Ask};
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
+use super::wire;
 use crate::{dialects::magnific::LONGEST_PROMPT, http::Fields, submit::webhook_url};
 
 /// Longest name of an image in characters.
@@ -24,11 +22,11 @@ pub(crate) struct Submission {
     #[schema(required = false, max_length = 255)]
     name: String,
     /// Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`), as in a task's details.
-    #[schema(value_type = Object, required = false)]
-    request: Request,
+    #[schema(required = false)]
+    request: wire::Request,
     /// The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100).
-    #[schema(value_type = Object, required = false)]
-    output: OutputFile,
+    #[schema(required = false)]
+    output: wire::OutputFile,
     /// Receives a POST whenever the task's status changes.
     #[schema(required = false, format = Uri)]
     webhook_url: String,
@@ -36,14 +34,14 @@ pub(crate) struct Submission {
 
 /// Reads the body.
 pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
-    let output: OutputFile = part(fields, "output");
+    let output: wire::OutputFile = part(fields, "output");
     if output.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
         fields.reject("output.quality", "must be between 1 and 100");
     }
     Ask {
         kind: Kind::Console,
         request: request(fields),
-        output,
+        output: output.into(),
         name: fields.text("name", LONGEST_NAME),
         webhook_url: webhook_url(fields, policy),
         filter_nsfw: false,
@@ -52,7 +50,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
 
 /// Reads the field `request`.
 pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
-    let request: Request = part(fields, "request");
+    let request = Request::from(part::<wire::Request>(fields, "request"));
     match &request.style {
         Style::Creative(knobs) => {
             fields.check_knobs("request.look", knobs);

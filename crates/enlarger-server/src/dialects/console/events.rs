@@ -21,7 +21,7 @@ use super::{detail::Details, tasks::find};
 use crate::{
     app::App,
     client::Client,
-    http::{ApiResult, ErrorBody, Path},
+    http::{AnyError, ApiResult, Path},
 };
 
 /// Changes are collected for this long, so that a stream has at most five events per second and task.
@@ -40,7 +40,7 @@ const LIVE: u64 = 1000;
     responses(
         (status = 200, description = "Events: `task` with a task's details, first for each waiting or running task \
             and then for each change; `deleted` with `task_id`", content_type = "text/event-stream", body = String),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn all_events(
@@ -57,7 +57,7 @@ pub(crate) async fn all_events(
         (status = 200, description = "Events: `task` with the task's details, immediately and then for each change; \
             `deleted` with `task_id`. The stream ends when the task \
             ends", content_type = "text/event-stream", body = String),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn task_events(

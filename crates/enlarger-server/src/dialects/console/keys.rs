@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     auth::keys::{self, KeyInfo},
     client::Client,
-    http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Path},
+    http::{AnyError, ApiError, ApiResult, Bodies, Fields, Path},
 };
 
 const LONGEST_NAME: usize = 255;
@@ -47,7 +47,7 @@ pub(crate) struct CreatedKey {
     get, path = "/api/keys", operation_id = "listKeys", tag = "Console", summary = "List API keys",
     responses(
         (status = 200, description = "The keys, by prefix", body = KeyList),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn list(client: Client, State(api_keys): State<Arc<dyn ApiKeys>>) -> ApiResult<Json<KeyList>> {
@@ -60,7 +60,7 @@ pub(crate) async fn list(client: Client, State(api_keys): State<Arc<dyn ApiKeys>
     request_body(content = KeyRequest, content_type = "application/json"),
     responses(
         (status = 201, description = "The key", body = CreatedKey),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn create(
@@ -87,7 +87,7 @@ pub(crate) async fn create(
     params(("id" = Uuid, Path)),
     responses(
         (status = 204, description = "Revoked"),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn revoke(

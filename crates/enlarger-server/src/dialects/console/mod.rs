@@ -8,6 +8,7 @@ mod models;
 mod preview;
 mod status;
 mod tasks;
+mod wire;
 
 use enlarger_service::job::Kind;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -15,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     app::App,
     dialect::{Dialect, WebhookBody},
-    dialects::magnific::wire,
+    dialects::magnific,
 };
 
 /// Our own API.
@@ -45,6 +46,6 @@ impl Dialect for Console {
 
     /// As Magnific's, so that receivers need not know which API a task came by.
     fn webhooks(&self) -> &[(Kind, WebhookBody)] {
-        &[(Kind::Console, wire::webhook)]
+        &[(Kind::Console, magnific::wire::webhook)]
     }
 }

@@ -11,29 +11,29 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use utoipa::ToSchema;
 
+use super::wire::Model;
 use crate::{
     client::Client,
     config::Config,
-    http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Path, blocking},
+    http::{AnyError, ApiError, ApiResult, Bodies, Fields, Path, blocking},
 };
 
 /// The available models.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ModelList {
     /// As printed by `enlarger models list --json`.
-    #[schema(value_type = Vec<Object>)]
-    models: Vec<ModelInfo>,
+    models: Vec<Model>,
 }
 
 #[utoipa::path(
     get, path = "/api/models", operation_id = "listModels", tag = "Console", summary = "List the available models",
     responses(
         (status = 200, description = "The models", body = ModelList),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn list(State(enlarger): State<Arc<Enlarger>>) -> Json<ModelList> {
-    Json(ModelList { models: enlarger.models().list() })
+    Json(ModelList { models: enlarger.models().list().into_iter().map(Into::into).collect() })
 }
 
 #[utoipa::path(
@@ -43,8 +43,8 @@ pub(crate) async fn list(State(enlarger): State<Arc<Enlarger>>) -> Json<ModelLis
     params(("name" = String, Path, description = "The file name; without its extension it becomes the model's name.")),
     request_body(content_type = "application/octet-stream", description = "The bytes of the file."),
     responses(
-        (status = 201, description = "The model", body = Object),
-        (status = "default", description = "Error", body = ErrorBody),
+        (status = 201, description = "The model", body = Model),
+        AnyError,
     ),
 )]
 pub(crate) async fn add(
@@ -55,11 +55,11 @@ pub(crate) async fn add(
     State(bodies): State<Bodies>,
     Path(file_name): Path<String>,
     body: Body,
-) -> ApiResult<(StatusCode, Json<ModelInfo>)> {
+) -> ApiResult<(StatusCode, Json<Model>)> {
     client.caller.require_admin()?;
     let body = bodies.spool(body, config.max_upload_mb).await?;
     let added = blocking(move || install(&enlarger, &files.scratch, &[(&file_name, &body)]));
-    Ok((StatusCode::CREATED, Json(added.await?)))
+    Ok((StatusCode::CREATED, Json(added.await?.into())))
 }
 
 /// Uploaded files that make up a model.
@@ -86,8 +86,8 @@ pub(crate) struct UploadedFile {
     description = "Upload each file by `POST /customers/storage` first. An ncnn model needs both of its files.",
     request_body(content = ModelFiles, content_type = "application/json"),
     responses(
-        (status = 201, description = "The model", body = Object),
-        (status = "default", description = "Error", body = ErrorBody),
+        (status = 201, description = "The model", body = Model),
+        AnyError,
     ),
 )]
 pub(crate) async fn add_files(
@@ -97,7 +97,7 @@ pub(crate) async fn add_files(
     State(urls): State<Urls>,
     State(bodies): State<Bodies>,
     body: Body,
-) -> ApiResult<(StatusCode, Json<ModelInfo>)> {
+) -> ApiResult<(StatusCode, Json<Model>)> {
     const BODY_MB: u64 = 1;
     client.caller.require_admin()?;
     let body = bodies.spool(body, BODY_MB).await?;
@@ -123,7 +123,7 @@ pub(crate) async fn add_files(
         let named: Vec<(&str, &[u8])> = mapped.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
         install(&enlarger, &files.scratch, &named)
     });
-    Ok((StatusCode::CREATED, Json(added.await?)))
+    Ok((StatusCode::CREATED, Json(added.await?.into())))
 }
 
 fn uploaded(body: &[u8]) -> ApiResult<Vec<UploadedFile>> {
@@ -175,7 +175,7 @@ fn install(enlarger: &Enlarger, scratch: &Scratch, files: &[(&str, &[u8])]) -> A
     params(("name" = String, Path)),
     responses(
         (status = 204, description = "Deleted"),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn remove(

@@ -19,17 +19,20 @@ use bytes::Bytes;
 use enlarger_image::{Format, MetadataPolicy};
 use enlarger_pipeline::{Enlarger, Estimate, Output, Request, Watch};
 use enlarger_service::{
-    intake::{Intake, Picture},
-    job::{Kind, SourceFacts, Terms, check_size},
+    intake::{Intake, Received},
+    job::{Kind, SourceInfo, Terms, check_size},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ask::{self, Submission};
+use super::{
+    ask::{self, Submission},
+    wire,
+};
 use crate::{
     app::App,
     client::Client,
-    http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Turns, blocking},
+    http::{AnyError, ApiError, ApiResult, Bodies, Fields, Turns, blocking},
     submit::{Submitter, picture},
 };
 
@@ -46,7 +49,7 @@ const PREVIEW_RESULT_PIXELS: u64 = 2048 * 2048;
     request_body(content = Submission, content_type = "application/json"),
     responses(
         (status = 200, description = "The enlarged crop", content_type = "image/png", body = Vec<u8>),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn preview(
@@ -92,15 +95,15 @@ impl Previewer {
         }
         let picture = picture(&mut fields, &self.intake, base)?;
         let bytes = match &picture {
-            Some(Picture::Sent(sent, facts)) => {
-                self.check(&mut fields, &request, facts);
+            Some(Received::Sent(sent, info)) => {
+                self.check(&mut fields, &request, info);
                 Some(Bytes::from_owner(sent.map()?))
             }
-            Some(Picture::Ours { bytes, facts, .. }) => {
-                self.check(&mut fields, &request, facts);
+            Some(Received::Ours { bytes, info, .. }) => {
+                self.check(&mut fields, &request, info);
                 Some(bytes.clone())
             }
-            Some(Picture::Remote(_)) => {
+            Some(Received::Remote(_)) => {
                 fields.reject_with(
                     "image",
                     "must be uploaded for a preview",
@@ -121,7 +124,7 @@ impl Previewer {
         Ok(png.into_inner())
     }
 
-    fn check(&self, fields: &mut Fields<'_>, request: &Request, source: &SourceFacts) {
+    fn check(&self, fields: &mut Fields<'_>, request: &Request, source: &SourceInfo) {
         match self.enlarger.estimate(source.width, source.height, request) {
             Ok(estimate) => {
                 let pixels = u64::from(estimate.output_width) * u64::from(estimate.output_height);
@@ -165,8 +168,8 @@ pub(crate) struct EstimateRequest {
     #[schema(minimum = 1, maximum = 300000)]
     height: u32,
     /// Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`).
-    #[schema(value_type = Object, required = false)]
-    request: Request,
+    #[schema(required = false)]
+    request: wire::Request,
 }
 
 /// What a job takes on this machine when nothing else runs.
@@ -184,7 +187,7 @@ pub(crate) struct EstimateResponse {
     request_body(content = EstimateRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "The estimate", body = EstimateResponse),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn estimate(

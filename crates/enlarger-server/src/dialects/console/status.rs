@@ -20,7 +20,7 @@ use crate::{
     app::App,
     auth::Authority,
     config::Config,
-    http::{ApiResult, ErrorBody, blocking},
+    http::{AnyError, ApiResult, blocking},
 };
 
 /// Server status. Without a key, where one is required, only `version` and `auth`.
@@ -49,9 +49,11 @@ struct Inside {
     machine: Machine,
     storage: Storage,
     /// How long a finished task's files are kept. Null: until they are deleted or `disk_budget_bytes` is reached.
+    #[schema(required)]
     retention_seconds: Option<u64>,
     /// Disk budget in bytes when finished tasks are kept; the tasks that finished first are deleted first. Null: no
     /// limit.
+    #[schema(required)]
     disk_budget_bytes: Option<u64>,
     history_seconds: u64,
     queue: Queue,
@@ -68,6 +70,7 @@ struct LimitStatus {
     max_creative_pixels: u64,
     max_precision_side: u32,
     /// Largest result in megapixels on the page and under `/api/`. Null: as large as memory allows.
+    #[schema(required)]
     max_result_megapixels: Option<u64>,
     queue: u64,
 }
@@ -110,7 +113,7 @@ struct Check {
     get, path = "/api/status", operation_id = "getStatus", tag = "Console", summary = "Get server status",
     responses(
         (status = 200, description = "The status", body = Status),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn status(

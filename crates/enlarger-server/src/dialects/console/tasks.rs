@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    http::{ApiError, ApiResult, ErrorBody, Paging, Path, Query},
+    http::{AnyError, ApiError, ApiResult, ErrorBody, Paging, Path, Query},
     poller::Poller,
     submit::{Endpoint, Submitter},
 };
@@ -53,7 +53,7 @@ pub(crate) struct Filter {
     responses(
         (status = 200, description = "The task, new or from an earlier request with the same \
             Idempotency-Key", body = TaskDetail),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn create(
@@ -74,7 +74,7 @@ pub(crate) async fn create(
     params(Paging, Filter),
     responses(
         (status = 200, description = "A page", body = TaskPage),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn list(
@@ -121,7 +121,7 @@ pub(super) async fn find(follow: &Follow, scope: &Scope, id: &str) -> ApiResult<
     params(("id" = Uuid, Path)),
     responses(
         (status = 200, description = "The task", body = TaskDetail),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn get(
@@ -140,7 +140,7 @@ pub(crate) async fn get(
     responses(
         (status = 200, description = "Cancelled", body = TaskDetail),
         (status = 409, description = "It had already finished", body = ErrorBody),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn cancel(
@@ -165,7 +165,7 @@ pub(crate) async fn cancel(
     responses(
         (status = 200, description = "Queued again", body = TaskDetail),
         (status = 409, description = "The task cannot be run again", body = ErrorBody),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn retry(
@@ -196,7 +196,7 @@ pub(crate) async fn retry(
     responses(
         (status = 204, description = "Deleted"),
         (status = 409, description = "The task is waiting or running; cancel it first", body = ErrorBody),
-        (status = "default", description = "Error", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn delete(

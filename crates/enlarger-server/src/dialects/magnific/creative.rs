@@ -77,7 +77,7 @@ struct BesideKnobs {
     /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
     #[schema(required = false, format = Uri, example = "https://www.example.com/webhook")]
     webhook_url: String,
-    /// Accepted for compatibility but ignored: this server has no content classifier.
+    /// Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
     #[schema(default = false, required = false)]
     filter_nsfw: bool,
 }
