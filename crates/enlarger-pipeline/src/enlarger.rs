@@ -136,8 +136,7 @@ impl Enlarger {
     /// # Errors
     /// See [`plan()`].
     pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Statistics, Plan), PipelineError> {
-        let mut statistics = Statistics::of(picture);
-        statistics.subject = Subject::of(picture, subjects(&statistics, request));
+        let statistics = Statistics::with_subject(picture, |statistics| subjects(statistics, request));
         let plan = self.plan_of(&statistics, request)?;
         Ok((statistics, plan))
     }

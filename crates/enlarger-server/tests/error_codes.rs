@@ -2,30 +2,19 @@
 
 mod common;
 
-use std::sync::Arc;
-
 use axum::{Router, routing::get};
 use base64::Engine as _;
-use enlarger_image::{EncodeOptions, Format, Limits};
-use enlarger_pipeline::{Enlarger, EnlargerOptions};
-use enlarger_server::{Config, serve};
+use enlarger_image::Format;
+use enlarger_server::Config;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+
+use common::{Server, photo};
 
 const DOCS: &str = include_str!("../../../docs/reference/api.md");
 
-fn photo(format: Format) -> Vec<u8> {
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/brushes.png");
-    let picture = enlarger_image::decode(&std::fs::read(sample).unwrap(), &Limits::default()).unwrap().picture;
-    let small = enlarger_pipeline::resize(&picture, 64, 48, enlarger_pipeline::Resampling::Box).unwrap();
-    let mut out = std::io::Cursor::new(Vec::new());
-    enlarger_image::encode(&small, &EncodeOptions { format, ..EncodeOptions::default() }, &mut out).unwrap();
-    out.into_inner()
-}
-
 /// A PNG whose header says this size. Sums are not checked before there are pixels.
 fn sized(width: u32, height: u32) -> Vec<u8> {
-    let mut png = photo(Format::Png);
+    let mut png = photo(64, 48, Format::Png);
     png[16..20].copy_from_slice(&width.to_be_bytes());
     png[20..24].copy_from_slice(&height.to_be_bytes());
     let sum = crc32(&png[12..29]);
@@ -42,21 +31,15 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn images_that_are_refused_say_why_in_a_documented_code() {
-    let dir = tempfile::tempdir().unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
     let allow_net = vec!["127.0.0.0/8".parse().unwrap()];
-    let config = Config { data_dir: dir.path().to_owned(), allow_net, ..Config::default() };
-    let stop = CancellationToken::new();
-    let enlarger = Arc::new(Enlarger::new(EnlargerOptions::default()).unwrap());
-    let server = tokio::spawn(serve(config, enlarger, listener, || (), stop.clone()));
-    let http = common::http_client();
+    let server = Server::start(Config { allow_net, ..Config::default() }).await;
+    let Server { base, http, .. } = &server;
     let post = async |path: &str, body: Value| {
         let answer = http.post(format!("{base}{path}")).json(&body).send().await.unwrap();
         (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
     };
     let base64 = |bytes: &[u8]| base64::prelude::BASE64_STANDARD.encode(bytes);
-    let (png, jpeg) = (photo(Format::Png), photo(Format::Jpeg));
+    let (png, jpeg) = (photo(64, 48, Format::Png), photo(64, 48, Format::Jpeg));
 
     for (code, bytes) in [
         ("image_unknown_format", b"a picture of a cat, in words".as_slice()),
@@ -108,6 +91,5 @@ async fn images_that_are_refused_say_why_in_a_documented_code() {
         assert_eq!((&error["code"], &error["cause"]), (&json!(code), &json!(cause)), "{name}: {task}");
         assert!(DOCS.contains(&format!("`{cause}`")) && DOCS.contains(&format!("`{code}`")), "{cause}");
     }
-    stop.cancel();
-    server.await.unwrap().unwrap();
+    server.stop().await;
 }

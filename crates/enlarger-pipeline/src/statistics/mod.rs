@@ -6,6 +6,8 @@ mod regions;
 mod subject;
 mod survey;
 
+use std::cell::LazyCell;
+
 use enlarger_image::{Picture, Sample, with_samples};
 use serde::{Deserialize, Serialize};
 
@@ -108,17 +110,23 @@ const DRAWN_THOUGH_RUINED: f32 = 0.9;
 impl Statistics {
     /// Measures a picture. Deterministic on every machine; looks at about 8 megapixels at most.
     pub fn of(picture: &Picture) -> Self {
+        Self::with_subject(picture, |_| Asked::default())
+    }
+
+    /// Measures a picture, and finds what a style asks for when it sees the rest. Faces are searched for once at most.
+    pub(crate) fn with_subject(picture: &Picture, ask: impl FnOnce(&Self) -> Asked) -> Self {
+        let faces = LazyCell::new(|| faces::find(picture));
         let survey = Survey::of(picture);
         let whole = probable(survey.mean(survey.places()).expect("a picture has pixels"));
         let shows = content(whole);
         let unsure = shows == Content::Art && whole[2] <= DRAWN_WITH_A_FACE;
-        let content = if unsure && !faces::find(picture).is_empty() { Content::Photo } else { shows };
+        let content = if unsure && !faces.is_empty() { Content::Photo } else { shows };
         let regions = regions::find(&survey, content, condition(whole));
         // The numbers describe the picture outside its regions.
         let outside = |place: &[usize; 2]| !regions.iter().any(|region| region.holds(&survey, *place));
         let rest = survey.mean(survey.places().filter(outside)).map(probable);
         let [damaged, soft, drawn] = rest.unwrap_or(whole);
-        Self {
+        let mut statistics = Self {
             width: picture.width,
             height: picture.height,
             colours: picture.channels.colours() as u8,
@@ -132,7 +140,9 @@ impl Statistics {
             condition: condition([damaged, soft, drawn]),
             regions,
             subject: Subject::default(),
-        }
+        };
+        statistics.subject = Subject::of(picture, ask(&statistics), || faces.clone());
+        statistics
     }
 }
 

@@ -3,7 +3,7 @@
 use enlarger_image::Picture;
 use serde::{Deserialize, Serialize};
 
-use crate::{faces, request::Crop};
+use crate::request::Crop;
 
 use super::{grain, pixels};
 
@@ -36,10 +36,10 @@ pub(crate) struct Asked {
 }
 
 impl Subject {
-    /// Finds only what is asked for.
-    pub(crate) fn of(picture: &Picture, asked: Asked) -> Self {
+    /// Finds only what is asked for. `faces` searches for those.
+    pub(super) fn of(picture: &Picture, asked: Asked, faces: impl FnOnce() -> Vec<Crop>) -> Self {
         Self {
-            faces: if asked.faces { faces::find(picture) } else { Vec::new() },
+            faces: if asked.faces { faces() } else { Vec::new() },
             grain: if asked.grain { grain::deviation(picture) } else { 0.0 },
             square: if asked.pixels { pixels::square(picture) } else { None },
         }
