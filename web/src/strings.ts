@@ -53,7 +53,7 @@ export const S = {
     print: 'Print at 300 dpi',
     time: 'Estimated time',
     timeUnknown: 'Estimating…',
-    scarce: (needed: number, free: number) => `This takes about ${bytes(needed)} of memory; ${bytes(free)} are free now, so it may fail.`,
+    scarce: (needed: number, free: number) => `This needs about ${bytes(needed)} of memory, but only ${bytes(free)} is free, so it may fail.`,
     scarceHint: 'Choose a smaller size, or close other programs first.',
     together: (text: string) => `${text} in total`,
     about: (text: string) => (text.startsWith('under') ? text : `~${text}`),
@@ -68,7 +68,7 @@ export const S = {
     neutral: 'neutral',
     reset: 'Reset settings',
     prompt: 'Prompt',
-    promptHint: 'Optional. Words such as “forest” or “portrait” pick a matching preset; they don’t steer the pixels.',
+    promptHint: 'Optional. Words such as “forest” or “portrait” pick a matching preset; they have no other effect.',
     engine: 'Engine',
     optimizedFor: 'Subject',
     flavor: 'Image type',
@@ -139,7 +139,7 @@ export const S = {
     notFound: 'Image not found.',
     notFoundHint: 'It may have been deleted, or it belongs to another API key.',
     notDone: 'This image isn’t ready yet.',
-    gone: 'This image’s files have expired and were deleted.',
+    gone: 'This image’s files have expired and been deleted.',
     goneHint: 'Enlarge the image again. Settings shows how long files are kept.',
     layout: 'Layout',
     slider: 'Slider',
@@ -321,7 +321,7 @@ export const S = {
   },
 
   connection: {
-    lost: 'Connection lost. Reconnecting… Images in progress will resume.',
+    lost: 'Connection lost. Reconnecting… The server will finish the images in progress.',
     back: 'Reconnected.',
   },
 

@@ -158,7 +158,7 @@ impl Explained for ImageError {
                 "downscale the image, or split it into parts"
             }
             Self::MetadataTooLarge { .. } => "save the image without its profile and metadata",
-            Self::TooManyFrames { .. } => "save its first frame as an image of its own",
+            Self::TooManyFrames { .. } => "save its first frame as a separate image",
             Self::Cancelled => return None,
             Self::OutOfMemory { .. } => "use a smaller image or a machine with more memory",
             Self::CannotEncode { .. } => "use PNG, JPEG, WebP, TIFF or AVIF",

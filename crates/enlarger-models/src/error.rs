@@ -92,10 +92,11 @@ impl Explained for ModelError {
                 format!("did you mean {}? `enlarger models list` shows all", near.join(", ")).into()
             }
             Self::Damaged { .. } => "remove it and add it again; for a bundled model, reinstall enlarger".into(),
-            Self::Unreadable { .. } => {
-                format!("{} models can be added, as safetensors, .pth or ncnn pairs", enlarger_nn::arch::supported())
-                    .into()
-            }
+            Self::Unreadable { .. } => format!(
+                "{} models can be added, as .safetensors, .pth or a pair of ncnn files",
+                enlarger_nn::arch::supported()
+            )
+            .into(),
             Self::Taken { bundled: true, .. } => "choose another name with --name".into(),
             Self::Taken { .. } => "choose another name with --name, or remove the old model first".into(),
             Self::Bundled(_) => "only models that you added can be removed".into(),

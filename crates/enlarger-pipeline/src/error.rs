@@ -28,7 +28,7 @@ pub enum PipelineError {
         hint: String,
     },
     /// The job needs more memory than there is.
-    #[error("this needs about {need_mb} MB of memory, but only {have_mb} MB are available")]
+    #[error("this needs about {need_mb} MB of memory, but only {have_mb} MB is available")]
     Memory {
         /// Estimated need in megabytes.
         need_mb: u64,

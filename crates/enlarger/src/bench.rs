@@ -26,7 +26,7 @@ const USUAL: f64 = 5e10;
 /// more than 100 % of the peak is possible.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Model to measure, see `enlarger models list`; can be repeated [default: all bundled models].
+    /// Model to measure (see `enlarger models list`); can be repeated [default: all bundled models].
     #[arg(short, long, value_name = "NAME")]
     model: Vec<String>,
     /// Width and height of the test image in pixels [default: chosen so that each run takes a few seconds].

@@ -110,7 +110,9 @@ impl Inputs {
     fn add_matches(&mut self, pattern: &str) -> anyhow::Result<()> {
         self.searched = true;
         let before = self.list.len();
-        for found in glob::glob(pattern).map_err(|e| Hinted::error(format!("not a valid pattern: {e}"), "check it"))? {
+        for found in glob::glob(pattern)
+            .map_err(|e| Hinted::error(format!("not a valid pattern: {e}"), "check the wildcards, or quote the name"))?
+        {
             let path = found?;
             if path.is_file() {
                 self.add(Source { path, root: None, named: false });
@@ -147,7 +149,7 @@ impl Inputs {
         let name = |path: &Path| path.display().to_string();
         let mut lines = Vec::new();
         for (results, what) in [
-            (of(|reason| *reason == Reason::Result), "already a result of enlarger"),
+            (of(|reason| *reason == Reason::Result), "already enlarged by enlarger"),
             (of(|reason| *reason == Reason::NamedAsResult), "named like a result"),
         ] {
             match results[..] {

@@ -94,7 +94,7 @@ fn show(m: &ModelInfo) {
         ("where", origin.to_owned()),
         ("bytes", m.bytes.to_string()),
         ("sha256", m.sha256.clone()),
-        ("licence", m.licence.clone()),
+        ("license", m.licence.clone()),
         ("copyright", m.copyright.clone()),
         ("source", m.source.clone()),
         ("upstream", m.upstream.clone()),

@@ -63,14 +63,14 @@ pub struct UpscaleArgs {
     /// Maximum number of output pixels, such as 25M; the scale is reduced to fit.
     #[arg(long, value_name = "PIXELS")]
     max_pixels: Option<Count>,
-    /// Model to use, see `enlarger models list` [default: chosen to suit the image]. A+B@0.3 blends in 30 % of B; A/B
+    /// Model to use (see `enlarger models list`) [default: chosen to suit the image]. A+B@0.3 blends in 30 % of B; A/B
     /// cleans with A, then enlarges with B.
     #[arg(short, long, env = "ENLARGER_MODEL")]
     model: Option<String>,
     /// Random seed [default: derived from the image and the options].
     #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
-    /// Trade speed for quality.
+    /// Balance between speed and quality.
     #[arg(long, default_value = "best", value_parser = qualities())]
     quality: Quality,
     /// The same as --quality draft.
@@ -336,7 +336,7 @@ impl Upscale<'_> {
         if self.args.json {
             for (path, reason) in &inputs.passed_over {
                 let reason = match reason {
-                    Reason::Result => "already a result of enlarger".into(),
+                    Reason::Result => "already enlarged by enlarger".into(),
                     Reason::NamedAsResult => "named like a result".into(),
                     Reason::Format(format) => format!("{format} cannot be read"),
                     Reason::NotAFile(what) => format!("{what}, not a file"),
@@ -353,7 +353,7 @@ impl Upscale<'_> {
     /// A panic is a bug of ours; it must not stop the rest of the batch.
     fn one_unwinding(&self, input: &Input, file: &File<'_>, written: &mut HashSet<PathBuf>) -> anyhow::Result<Done> {
         catch_unwind(AssertUnwindSafe(|| self.one(input, file, written)))
-            .unwrap_or_else(|_| Err(Hinted::error("internal error, see above", "please report it as a bug")))
+            .unwrap_or_else(|_| Err(Hinted::error("internal error (see above)", "please report it as a bug")))
     }
 
     fn one(&self, input: &Input, file: &File<'_>, written: &mut HashSet<PathBuf>) -> anyhow::Result<Done> {
@@ -529,7 +529,7 @@ struct Originals(HashMap<FileId, &'static str>);
 
 impl Originals {
     const GIVEN: &str = "is one of the images given";
-    const UNSIGNED: &str = "is not marked as a result of enlarger";
+    const UNSIGNED: &str = "is not marked as made by enlarger";
 
     /// Those that were named.
     fn of(inputs: &Inputs) -> Self {

@@ -96,7 +96,7 @@ fn a_result_that_is_named_is_enlarged_and_one_that_a_shell_expanded_beside_its_s
     put(dir.path(), "a.jpg", &photo);
     upscale(dir.path(), &["a.jpg"]).success();
     let both = upscale(dir.path(), &["a.jpg", "a_2x.png", "--skip-existing"]).success();
-    assert!(told(&both).contains("skipped a_2x.png: already a result of enlarger"), "{}", told(&both));
+    assert!(told(&both).contains("skipped a_2x.png: already enlarged by enlarger"), "{}", told(&both));
     upscale(dir.path(), &["a_2x.png"]).success();
     assert_eq!(tree(dir.path()), ["a.jpg", "a_2x.png", "a_2x_2x.png"]);
     fs::remove_file(dir.path().join("a.jpg")).expect("removed");

@@ -33,7 +33,7 @@ pub struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,
-    /// Where `error` names a family of errors, which of them it is: `image_truncated`. Of several the first.
+    /// The exact error, such as `image_truncated`, where `error` only names a family. If there are several, the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub code: Option<&'static str>,

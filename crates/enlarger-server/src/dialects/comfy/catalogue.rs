@@ -29,7 +29,7 @@ const CACHING: &str = "private, max-age=300, must-revalidate";
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CataloguePaging {
-    /// From an earlier page. All models are on one page, so none is ever issued.
+    /// Cursor from an earlier page. Never issued, because all models are on one page.
     cursor: Option<String>,
     /// Page size, at most 100. Less than 1 means 20.
     #[param(value_type = Option<i64>, default = 20, maximum = 100)]
@@ -58,7 +58,7 @@ pub(crate) struct CatalogueModel {
 /// What running a model costs: nothing on this server.
 #[derive(Debug, Serialize, ToSchema)]
 struct Billing {
-    /// Whether a run refused for its content is charged: `yes`, `no` or `unknown`.
+    /// Whether a run that was rejected because of its content is charged: `yes`, `no` or `unknown`.
     charges_on_policy_rejection: &'static str,
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct TaskDetail {
     status: DetailStatus,
     /// The image's name.
     name: String,
-    /// The endpoint it came by: creative, precision-v1, precision-v2, console.
+    /// The endpoint it was submitted to: creative, precision-v1, precision-v2, console.
     kind: String,
     /// Size, style (`look`), model, seed and crop.
     request: wire::Request,
@@ -35,7 +35,7 @@ pub(crate) struct TaskDetail {
     started_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime, required)]
     finished_at: Option<Timestamp>,
-    /// When its files are deleted. Null also for a finished task that is kept until it is deleted or the disk budget is reached.
+    /// When its files are deleted. Null for unfinished tasks, and for finished tasks that are kept until they are deleted or the disk budget is reached.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     expires_at: Option<Timestamp>,
     #[schema(inline)]

@@ -39,7 +39,7 @@ pub(crate) struct TaskPage {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
-    /// Only tasks with this status; several, separated by commas.
+    /// Only tasks with one of these statuses, separated by commas.
     #[param(
         pattern = "^(CREATED|IN_PROGRESS|COMPLETED|FAILED|CANCELLED)(,(CREATED|IN_PROGRESS|COMPLETED|FAILED|CANCELLED))*$"
     )]

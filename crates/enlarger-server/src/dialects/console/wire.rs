@@ -87,7 +87,7 @@ impl From<Request> for pipeline::Request {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Size {
-    /// Times as wide and high as the source.
+    /// How many times the source's width and height.
     Factor(f64),
     /// Pixels across.
     Width(u32),
@@ -136,7 +136,7 @@ struct BesideCreativeKnobs {
     engine: String,
     #[schema(schema_with = optimized_for, required = false)]
     optimized_for: String,
-    /// Guides generative engines; others may only choose a preset from it.
+    /// Guides generative engines. Other engines use it only to choose a preset.
     #[schema(max_length = 10000)]
     prompt: Option<String>,
 }
@@ -234,16 +234,16 @@ impl From<OutputFile> for job::OutputFile {
     }
 }
 
-/// How far a running task is.
+/// How far along a running task is.
 // As the worker reported it, perhaps one of another version: passed on as stored.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the stored report is passed on")]
 pub(crate) struct TaskProgress {
     #[schema(inline)]
     stage: Stage,
-    /// Tiles done, of the present pass.
+    /// Parts completed in the current pass.
     done: u64,
-    /// Tiles of the present pass; 0 while unknown.
+    /// Parts in the current pass; 0 while unknown.
     total: u64,
     /// Share of the task that is done.
     #[schema(minimum = 0, maximum = 1)]
@@ -264,7 +264,7 @@ enum Stage {
     Encode,
 }
 
-/// What was done, for people and bug reports: the parts change between versions.
+/// What was done, for people and bug reports. Its structure changes between versions.
 // As the worker stored it, perhaps one of another version.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the stored plan is passed on")]
@@ -308,7 +308,7 @@ pub(crate) struct Failed {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     hint: Option<String>,
-    /// Where `code` names a family of errors, which of them it was.
+    /// The exact error, where `code` only names a family.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     cause: Option<String>,

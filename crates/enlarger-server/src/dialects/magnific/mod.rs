@@ -199,7 +199,7 @@ endpoint!(
 
 endpoint!(
     "/upscaler-creative", Kind::Creative, creative::read, creative::CreativeRequest, "Freepik",
-    create_alias "createCreativeAlias" "Upscale an image with Magnific (another name)",
+    create_alias "createCreativeAlias" "Upscale an image in Creative style (alias)",
     get_alias "getCreativeAlias", list_alias "listCreativeAlias"
 );
 

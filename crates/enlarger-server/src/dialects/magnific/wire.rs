@@ -53,7 +53,7 @@ pub(crate) struct TaskData {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,
-    /// Why it failed, where other clients expect it; or that the files were deleted.
+    /// Why it failed, repeated here for clients that expect it in this field; or a note that the files were deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub message: Option<String>,
