@@ -53,9 +53,8 @@ impl<T> Residuals<T> {
 
 impl<O: Ops> Level<O> {
     fn load(ops: &O, w: &Weights, name: &str, resampler: &str, heads: Heads) -> Result<Self> {
-        let all = |part: &'static str| {
-            (0..w.count(&format!("{name}.{part}."))).map(move |i| format!("{name}.{part}.{i}"))
-        };
+        let all =
+            |part: &'static str| (0..w.count(&format!("{name}.{part}."))).map(move |i| format!("{name}.{part}.{i}"));
         let resample = format!("{name}.{resampler}.0.conv");
         let level = Self {
             resnets: all("resnets").map(|n| Resnet::load(ops, w, &n, 1e-5)).collect::<Result<_>>()?,

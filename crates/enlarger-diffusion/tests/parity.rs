@@ -105,7 +105,8 @@ fn a_lora_changes_attention_and_convolutions_of_unet_and_text() {
 
     let mut weights = Weights::new(&checkpoint, "model.diffusion_model.", Part::Unet);
     let mut text = Weights::new(&checkpoint, prefix, Part::Clip);
-    let merged = lora.merge(&mut weights, Target::Unet, 0.7).unwrap() + lora.merge(&mut text, Target::Text, 0.7).unwrap();
+    let merged =
+        lora.merge(&mut weights, Target::Unet, 0.7).unwrap() + lora.merge(&mut text, Target::Text, 0.7).unwrap();
     assert_eq!(merged, lora.layers(), "every layer of the file is used");
 
     let unet = Unet::load(&ops, &weights, heads(&weights)).unwrap();

@@ -1,5 +1,8 @@
 //! Weights by the formula of `reference/make.py`, files of them, and the references that it wrote.
 
+// Each test binary uses some of this.
+#![allow(dead_code)]
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -102,8 +105,10 @@ pub fn write(path: &Path, arrays: &[(String, Vec<usize>, Vec<f32>)], dtype: Dtyp
 
 /// A file with the arrays of a kind that begin with one of the prefixes, by the formula.
 pub fn file(folder: &Path, kind: &str, prefixes: &[&str], dtype: Dtype) -> Arc<Safetensors> {
-    let arrays: Vec<_> =
-        keys(kind, prefixes).into_iter().map(|(name, shape)| (name.clone(), shape.clone(), weight(&name, &shape))).collect();
+    let arrays: Vec<_> = keys(kind, prefixes)
+        .into_iter()
+        .map(|(name, shape)| (name.clone(), shape.clone(), weight(&name, &shape)))
+        .collect();
     let path = folder.join(format!("{kind}-{}.safetensors", prefixes.join("-").replace('.', "_")));
     write(&path, &arrays, dtype);
     Arc::new(Safetensors::open(&path).unwrap())
@@ -113,7 +118,8 @@ pub fn file(folder: &Path, kind: &str, prefixes: &[&str], dtype: Dtype) -> Arc<S
 pub fn difference(got: &[f32], reference: &[f32]) -> f32 {
     assert_eq!(got.len(), reference.len());
     let most = reference.iter().fold(0f32, |a, b| a.max(b.abs()));
-    got.iter().zip(reference).fold(0f32, |a, (g, r)| if (g - r).is_nan() { f32::NAN } else { a.max((g - r).abs()) }) / most
+    got.iter().zip(reference).fold(0f32, |a, (g, r)| if (g - r).is_nan() { f32::NAN } else { a.max((g - r).abs()) })
+        / most
 }
 
 /// Fails above the bound, and names what differs.
