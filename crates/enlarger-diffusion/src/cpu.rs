@@ -95,6 +95,11 @@ impl Cpu {
     }
 }
 
+/// Shapes come from files, so they are checked where they meet.
+fn fit(fits: bool, what: &str, shapes: &[&[usize]]) -> Result<()> {
+    if fits { Ok(()) } else { Err(Error::Weights(format!("the shapes of {what} do not fit: {shapes:?}"))) }
+}
+
 struct Target<'a> {
     data: &'a mut [f32],
     rows: usize,
@@ -184,12 +189,13 @@ impl Ops for Cpu {
     }
 
     fn norm(&self, scale: &Array, shift: &Array) -> Result<ScaleShift> {
+        fit(scale.len() == shift.len(), "a normalisation", &[&scale.shape, &shift.shape])?;
         Ok(ScaleShift { scale: scale.to_f32()?, shift: shift.to_f32()? })
     }
 
     fn conv(&self, x: &Tensor, w: &Packed, stride: usize, padding: Padding) -> Result<Tensor> {
         let [batch, height, width, channels] = x.shape;
-        assert_eq!(channels, w.inputs, "channels of a convolution");
+        fit(channels == w.inputs, "a convolution", &[&x.shape[..], &w.array.shape])?;
         let [kh, kw] = w.kernel;
         if kh * kw == 1 && stride == 1 {
             return self.linear(x, w);
@@ -198,6 +204,15 @@ impl Ops for Cpu {
             Padding::Around => ([(kh - 1) / 2, (kw - 1) / 2], 2),
             Padding::After => ([0, 0], 1),
         };
+        fit(
+            kh * kw > 0
+                && height + before[0] >= kh.div_ceil(2)
+                && width + before[1] >= kw.div_ceil(2)
+                && kh % 2 == 1
+                && kw % 2 == 1,
+            "a convolution",
+            &[&x.shape[..], &w.array.shape],
+        )?;
         let out_height = (height + around * ((kh - 1) / 2) - kh) / stride + 1;
         let out_width = (width + around * ((kw - 1) / 2) - kw) / stride + 1;
         let (mut data, shape) = self.new_tensor([batch, out_height, out_width, w.outputs])?;
@@ -234,7 +249,7 @@ impl Ops for Cpu {
 
     fn linear(&self, x: &Tensor, w: &Packed) -> Result<Tensor> {
         let [batch, height, width, channels] = x.shape;
-        assert_eq!(channels, w.inputs * w.kernel[0] * w.kernel[1], "channels of a linear layer");
+        fit(channels == w.inputs * w.kernel[0] * w.kernel[1], "a linear layer", &[&x.shape[..], &w.array.shape])?;
         let (mut data, shape) = self.new_tensor([batch, height, width, w.outputs])?;
         self.multiply(&x.data, w, &mut data)?;
         Ok(Tensor { shape, data: Arc::new(data) })
@@ -243,6 +258,8 @@ impl Ops for Cpu {
     fn group_norm(&self, x: &Tensor, n: &ScaleShift, groups: usize, eps: f32, silu: bool) -> Result<Tensor> {
         let (mut data, shape) = self.new_tensor(x.shape)?;
         let [_, height, width, channels] = shape;
+        let fits = n.scale.len() == channels && groups > 0 && channels % groups == 0;
+        fit(fits, "a group normalisation", &[&x.shape[..], &[n.scale.len()]])?;
         let (area, each) = (height * width, channels / groups);
         let images = data.chunks_exact_mut(area * channels).zip(x.data.chunks_exact(area * channels));
         for (to, image) in images {
@@ -288,6 +305,7 @@ impl Ops for Cpu {
     fn layer_norm(&self, x: &Tensor, n: &ScaleShift, eps: f32) -> Result<Tensor> {
         let (mut data, shape) = self.new_tensor(x.shape)?;
         let channels = shape[3];
+        fit(n.scale.len() == channels, "a layer normalisation", &[&x.shape[..], &[n.scale.len()]])?;
         data.par_chunks_mut(channels).zip(x.data.par_chunks(channels)).for_each(|(to, from)| {
             let mean = from.iter().map(|&v| f64::from(v)).sum::<f64>() / channels as f64;
             let variance = from.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / channels as f64;
@@ -303,7 +321,12 @@ impl Ops for Cpu {
         let (mut data, shape) = self.new_tensor(q.shape)?;
         let [_, height, width, channels] = shape;
         let (queries, keys, each) = (height * width, k.shape[1] * k.shape[2], channels / heads);
-        assert!(k.shape == v.shape && k.shape[3] == channels && k.shape[0] == shape[0], "shapes of an attention");
+        let fits = k.shape == v.shape
+            && k.shape[3] == channels
+            && k.shape[0] == shape[0]
+            && heads > 0
+            && channels % heads == 0;
+        fit(fits, "an attention", &[&q.shape, &k.shape, &v.shape])?;
         let scale = 1.0 / (each as f32).sqrt();
         for (image, to) in data.chunks_exact_mut(queries * channels).enumerate() {
             let within = |length: usize| image * length * channels..(image + 1) * length * channels;
@@ -346,6 +369,7 @@ impl Ops for Cpu {
     fn geglu(&self, x: &Tensor) -> Result<Tensor> {
         let [batch, height, width, channels] = x.shape;
         let half = channels / 2;
+        fit(channels >= 2 && channels % 2 == 0, "a gate", &[&x.shape])?;
         let (mut data, shape) = self.new_tensor([batch, height, width, half])?;
         data.par_chunks_mut(half).zip(x.data.par_chunks(channels)).for_each(|(to, from)| {
             for c in 0..half {
@@ -359,7 +383,7 @@ impl Ops for Cpu {
         let (mut data, shape) = self.new_tensor(a.shape)?;
         let channels = shape[3];
         let fits = |axis: usize| b.shape[axis] == shape[axis] || b.shape[axis] == 1;
-        assert!((0..3).all(fits) && b.shape[3] == channels, "shapes of a sum");
+        fit((0..3).all(fits) && b.shape[3] == channels, "a sum", &[&a.shape, &b.shape])?;
         let at = |axis: usize, index: usize| if b.shape[axis] == 1 { 0 } else { index };
         data.par_chunks_mut(channels).zip(a.data.par_chunks(channels)).enumerate().for_each(|(pixel, (to, a))| {
             let (x, rest) = (pixel % shape[2], pixel / shape[2]);
@@ -375,7 +399,7 @@ impl Ops for Cpu {
     fn concat(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let [batch, height, width, first] = a.shape;
         let second = b.shape[3];
-        assert_eq!(a.shape[..3], b.shape[..3], "shapes of a concatenation");
+        fit(a.shape[..3] == b.shape[..3], "a concatenation", &[&a.shape, &b.shape])?;
         let (mut data, shape) = self.new_tensor([batch, height, width, first + second])?;
         let sources = a.data.par_chunks(first).zip(b.data.par_chunks(second));
         data.par_chunks_mut(first + second).zip(sources).for_each(|(to, (a, b))| {

@@ -7,10 +7,10 @@ use crate::{
 };
 
 /// Groups of every group normalisation of these networks.
-pub const GROUPS: usize = 32;
+pub(crate) const GROUPS: usize = 32;
 
 /// Two 3x3 convolutions with normalisation around which the input is carried, and the time step added between them.
-pub struct Resnet<O: Ops> {
+pub(crate) struct Resnet<O: Ops> {
     norm1: O::Norm,
     conv1: O::Weights,
     time: Option<O::Weights>,
@@ -56,7 +56,7 @@ impl<O: Ops> Resnet<O> {
 }
 
 /// Attention with its projections.
-pub struct Attention<O: Ops> {
+pub(crate) struct Attention<O: Ops> {
     q: O::Weights,
     k: O::Weights,
     v: O::Weights,
@@ -92,7 +92,7 @@ struct Block<O: Ops> {
 }
 
 /// A transformer over the pixels of a map, which look at each other and at the text.
-pub struct Transformer<O: Ops> {
+pub(crate) struct Transformer<O: Ops> {
     norm: O::Norm,
     into: O::Weights,
     blocks: Vec<Block<O>>,
@@ -140,7 +140,7 @@ impl<O: Ops> Transformer<O> {
 }
 
 /// The attention of the VAE: one head over all pixels.
-pub struct PixelAttention<O: Ops> {
+pub(crate) struct PixelAttention<O: Ops> {
     norm: O::Norm,
     attention: Attention<O>,
 }
@@ -177,7 +177,7 @@ impl Heads {
 }
 
 /// Group normalisation needs whole groups.
-pub fn check_groups(w: &Weights, norm: &str) -> Result<()> {
+pub(crate) fn check_groups(w: &Weights, norm: &str) -> Result<()> {
     let channels = w.length(&format!("{norm}.weight"), 0)?;
     if channels % GROUPS == 0 {
         Ok(())

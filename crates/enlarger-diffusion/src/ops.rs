@@ -27,7 +27,8 @@ pub enum Activation {
 /// Tensors are `[batch, height, width, channels]`, channels varying fastest; a text is one row whose width is its tokens.
 /// Values are 32 bits wide outside; inside, a device may use fewer. An implementation that is cancelled answers
 /// [`Error::Cancelled`](crate::Error::Cancelled) from its next operation on, and one without memory
-/// [`Error::Memory`](crate::Error::Memory). Shapes that do not fit each other are mistakes of a network and may panic.
+/// [`Error::Memory`](crate::Error::Memory). Shapes come from files: those that do
+/// not fit each other are [`Error::Weights`](crate::Error::Weights), never a panic.
 pub trait Ops: Send + Sync {
     /// Values on the device. A clone is a reference.
     type Tensor: Clone + Send + Sync;

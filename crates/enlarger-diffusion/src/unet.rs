@@ -304,10 +304,9 @@ impl<O: Ops> ControlNet<O> {
 /// Heads by family: SD 1.x has 8 at every level and 1x1 convolutions around its transformers, later ones are 64 wide with
 /// linear layers.
 pub fn heads(w: &Weights) -> Heads {
-    match w.shape("mid_block.attentions.0.proj_in.weight") {
-        Some(shape) if shape.len() == 2 => Heads::Width(64),
-        _ => Heads::Count(8),
-    }
+    let linear =
+        w.names().find(|n| n.ends_with(".proj_in.weight")).and_then(|n| w.shape(n)).is_some_and(|s| s.len() == 2);
+    if linear { Heads::Width(64) } else { Heads::Count(8) }
 }
 
 /// Cosines, then sines, of the values times 10000^(-i / half), as "Attention is all you need" has it; diffusers'

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     array::Array,
+    delta::Delta,
     error::{Error, Result, shortened},
     file::Safetensors,
-    lora::Delta,
     names::{self, Renamed},
     ops::Ops,
 };
