@@ -174,7 +174,7 @@ mod tests {
         let e4m3 = Array { shape: vec![5], values: Values::F8E4M3(vec![0x7e, 0x08, 0x01, 0xb8, 0x00]) };
         assert_eq!(e4m3.to_f32().unwrap(), [448.0, 0.015625, 0.001953125, -1.0, 0.0]);
         let e5m2 = Array { shape: vec![3], values: Values::F8E5M2(vec![0x7b, 0x04, 0xbc]) };
-        assert_eq!(e5m2.to_f32().unwrap(), [57344.0, 6.103515625e-5, -1.0]);
+        assert_eq!(e5m2.to_f32().unwrap(), [57344.0, f32::powi(2.0, -14), -1.0]);
     }
 
     #[test]

@@ -438,3 +438,56 @@ fn softmax(values: &mut [f32]) {
 fn gelu(v: f32) -> f32 {
     0.5 * v * (1.0 + libm::erff(v * std::f32::consts::FRAC_1_SQRT_2))
 }
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::*;
+
+    fn values(count: usize, salt: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    /// A convolution by 16-bit weights of several blocks, a normalisation and an attention.
+    fn chain() -> Vec<f32> {
+        let ops = Cpu::default();
+        let x = ops.upload([1, 20, 30, 320], &values(20 * 30 * 320, 1)).unwrap();
+        let wide = Values::F16(values(1600 * 320 * 9, 2).iter().map(|&v| f16::from_f32(v / 50.0)).collect());
+        let weights = ops
+            .weights(Array { shape: vec![1600, 320, 3, 3], values: wide }, Some(&Array::new(&[1600], values(1600, 3))));
+        let x = ops.conv(&x, &weights.unwrap(), 1, Padding::Around).unwrap();
+        let norm = ops.norm(&Array::new(&[1600], values(1600, 4)), &Array::new(&[1600], values(1600, 5))).unwrap();
+        let x = ops.group_norm(&x, &norm, 32, 1e-5, true).unwrap();
+        ops.download(&ops.attention(&x, &x, &x, 8, false).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(chain);
+        let one = run(1);
+        for threads in [2, 5] {
+            assert!(run(threads).iter().zip(&one).all(|(a, b)| a.to_bits() == b.to_bits()), "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn a_convolution_sees_zeros_beyond_its_picture() {
+        let ops = Cpu::default();
+        let x = ops.upload([1, 2, 3, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        let weights = ops.weights(Array::new(&[1, 1, 3, 3], vec![1.0; 9]), Some(&Array::new(&[1], vec![0.5]))).unwrap();
+        let run = |stride, padding| ops.download(&ops.conv(&x, &weights, stride, padding).unwrap()).unwrap();
+        assert_eq!(run(1, Padding::Around), [12.5, 21.5, 16.5, 12.5, 21.5, 16.5]);
+        assert_eq!(run(2, Padding::Around), [12.5, 16.5]);
+        assert_eq!(run(2, Padding::After), [21.5]);
+    }
+
+    #[test]
+    fn a_cancelled_device_answers_so() {
+        let flag = Arc::new(AtomicBool::new(false));
+        let ops = Cpu::cancelled_by(flag.clone());
+        let x = ops.upload([1, 1, 1, 2], &[1.0, 2.0]).unwrap();
+        flag.store(true, Relaxed);
+        assert_eq!(ops.double(&x).map(|_| ()).unwrap_err(), Error::Cancelled);
+    }
+}

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::{
     error::{Error, Result},
+    noise::Noise,
     ops::Ops,
     sampler::{Prediction, Sampler, Schedule, sample},
     unet::{Context, ControlNet, Unet},
@@ -55,6 +56,8 @@ pub struct Request<'a> {
     pub schedule: &'a Schedule,
     /// Of unit variance, `[height / 8, width / 8, 4]`.
     pub noise: &'a [f32],
+    /// For Euler ancestral and LCM, which draw fresh noise at each step: that of this seed plus the number of the step.
+    pub step_seed: u64,
     /// The picture that the ControlNet follows, as `pixels`, and a weight for each of its residuals.
     pub control: Option<(&'a [f32], &'a [f32])>,
 }
@@ -148,14 +151,7 @@ impl<O: Ops> Model<O> {
             let (without, with) = predicted.split_at(x.len());
             Ok(without.iter().zip(with).map(|(off, on)| off + request.guidance * (on - off)).collect())
         };
-        // Noise of a step is that of a seed which the noise itself gives: the same request, the same bytes.
-        let fresh = |step: usize| {
-            let seed = request
-                .noise
-                .iter()
-                .fold(step as u64 + 1, |h, v| (h ^ u64::from(v.to_bits())).wrapping_mul(0x100_0000_01b3));
-            crate::noise::Noise::new(seed ^ (seed >> 32)).latents(shape[1], shape[2])
-        };
+        let fresh = |step: usize| Noise::new(request.step_seed.wrapping_add(step as u64)).latents(shape[1], shape[2]);
         let latents =
             sample(request.sampler, request.schedule, self.prediction, &start, request.noise, predict, fresh)?;
         let _ = progress(Progress { done: of, of });

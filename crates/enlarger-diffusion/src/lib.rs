@@ -64,6 +64,7 @@
 //!     sampler: Sampler::Dpmpp2m,
 //!     schedule: &Schedule::karras(18, evaluations(18, 0.35)?)?,
 //!     noise: &Noise::new(1337).latents(64, 64),
+//!     step_seed: 1338,
 //!     control: Some((&pixels, &control_weights(13, 0.6, 0.825))),
 //! };
 //! let result = model.run(&ops, &request, &mut |_| ControlFlow::Continue(()))?;

@@ -93,7 +93,7 @@ pub fn pieces(prompt: &str) -> Result<Vec<Piece>> {
     for (bracket, from) in open.into_iter().rev() {
         weigh(&mut pieces[from..], if bracket == '(' { 1.1 } else { 1.0 / 1.1 });
     }
-    if pieces.iter().any(|(_, weight)| !(weight.abs() <= HEAVIEST)) {
+    if pieces.iter().any(|(_, weight)| !weight.is_finite() || weight.abs() > HEAVIEST) {
         return Err(Error::Request(format!("brackets of the prompt multiply to more than {HEAVIEST}")));
     }
     Ok(pieces)

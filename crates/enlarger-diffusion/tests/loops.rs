@@ -75,6 +75,7 @@ fn check(
             sampler,
             schedule: &schedule,
             noise: &noise,
+            step_seed: 0,
             control: Some((&picture, &weights)),
         };
         let mut steps = Vec::new();
