@@ -145,12 +145,16 @@ impl Array {
         if area == 1 {
             return self;
         }
-        let (shape, each_out) = (vec![out, height, width, inputs], inputs * area);
-        let order = |at: usize| {
-            let (o, within) = (at / each_out, at % each_out);
-            o * each_out + (within % inputs) * area + within / inputs
-        };
-        Self { shape, values: each!(self.values, v => (0..out * each_out).map(|at| v[order(at)]).collect()) }
+        let values = each!(self.values, v => {
+            let mut to = Vec::with_capacity(v.len());
+            for layer in v.chunks_exact(inputs * area) {
+                for tap in 0..area {
+                    to.extend(layer[tap..].iter().step_by(area).copied());
+                }
+            }
+            to
+        });
+        Self { shape: vec![out, height, width, inputs], values }
     }
 }
 
