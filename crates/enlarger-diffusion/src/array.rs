@@ -125,9 +125,9 @@ impl Array {
 
     /// Rows `start..start + count` of the first axis.
     pub(crate) fn rows(self, start: usize, count: usize) -> Self {
-        let row: usize = self.shape[1..].iter().product();
+        let row: usize = self.shape.iter().skip(1).product();
         let mut shape = self.shape;
-        shape[0] = count;
+        shape.iter_mut().take(1).for_each(|rows| *rows = count);
         Self { values: each!(self.values, v => v[start * row..(start + count) * row].to_vec()), shape }
     }
 

@@ -63,7 +63,11 @@ impl<O: Ops> Clip<O> {
         let &[vocabulary, width] = tokens.shape.as_slice() else {
             return Err(Error::Weights("the vocabulary of the text encoder is not a table".into()));
         };
-        if vocabulary <= END as usize || positions.shape != [CHUNK, width] {
+        if width == 0
+            || w.count("encoder.layers.") == 0
+            || vocabulary <= END as usize
+            || positions.shape != [CHUNK, width]
+        {
             return Err(Error::Weights(format!(
                 "the text encoder has {vocabulary} words and {:?} positions",
                 positions.shape

@@ -157,6 +157,7 @@ impl Ops for Cpu {
 
     fn upload(&self, shape: [usize; 4], values: &[f32]) -> Result<Tensor> {
         let (mut data, shape) = self.new_tensor(shape)?;
+        fit(data.len() == values.len(), "an upload", &[&shape[..], &[values.len()]])?;
         data.copy_from_slice(values);
         Ok(Tensor { shape, data: Arc::new(data) })
     }

@@ -22,7 +22,7 @@ impl Delta {
     pub fn add_to(&self, values: &mut [f32]) -> Result<()> {
         let (down, up) = (self.file.read(&self.down)?, self.file.read(&self.up)?);
         let (rank, outputs) = (down.shape[0], up.shape[0]);
-        if rank == 0 || outputs == 0 {
+        if rank == 0 || outputs == 0 || values.len() < outputs {
             return Ok(());
         }
         let alpha = match &self.alpha {

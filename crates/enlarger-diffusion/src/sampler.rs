@@ -119,7 +119,7 @@ impl Schedule {
     /// # Errors
     /// As above; more than the 50 times of that strength are too many.
     pub fn lcm(evaluations: usize, strength: f32) -> Result<Self> {
-        let origin = (50.0 * strength) as usize;
+        let origin = (50.0 * strength.min(1.0)) as usize;
         check(origin, evaluations)?;
         let trained = trained();
         let at = |i: usize| (origin - 1 - i * origin / evaluations + 1) * (TRAINED / 50) - 1;

@@ -42,6 +42,9 @@ impl<O: Ops> Half<O> {
             let resample = w.has(&resample).then(|| w.layer(ops, &resample)).transpose()?;
             Ok(Level { resnets, resample })
         });
+        if !w.has(&format!("{name}.{blocks}.0.")) {
+            return Err(Error::Weights(format!("the {name} of the VAE has no levels")));
+        }
         let middle = |i| Resnet::load(ops, w, &format!("{name}.mid_block.resnets.{i}"), 1e-6);
         check_groups(w, &format!("{name}.conv_norm_out"))?;
         Ok(Self {

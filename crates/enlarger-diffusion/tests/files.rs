@@ -6,12 +6,14 @@ use std::{fs::File, io::Write, path::Path, sync::Arc};
 
 use enlarger_diffusion::{
     Error,
+    clip::Clip,
     cpu::Cpu,
     family::{Checkpoint, Family, Kind, recognise},
     file::Safetensors,
     layers::Heads,
-    ops::Ops,
+    ops::{Activation, Ops},
     unet::{Context, Unet},
+    vae::Vae,
     weights::{Part, Weights},
 };
 use safetensors::Dtype;
@@ -178,6 +180,7 @@ fn networks_that_are_not_whole_are_refused_by_the_name_of_what_is_missing() {
     for (part, shape) in [
         ("input_blocks.1.0.in_layers.2.weight", vec![32, 31, 3, 3]),
         ("time_embed.2.weight", vec![128, 127]),
+        ("time_embed.0.weight", vec![128, 31]),
         ("input_blocks.1.1.norm.bias", vec![31]),
         ("input_blocks.1.1.proj_in.weight", vec![32, 32, 2, 2]),
         ("attn2.to_k.weight", vec![40, 32]),
@@ -201,6 +204,44 @@ fn networks_that_are_not_whole_are_refused_by_the_name_of_what_is_missing() {
     let odd: Vec<_> =
         whole.iter().cloned().map(|(n, s)| if n.ends_with(".out.0.weight") { (n, vec![33]) } else { (n, s) }).collect();
     assert!(build(&odd).contains("33 channels"));
+}
+
+#[test]
+fn text_encoders_and_vaes_that_are_not_whole_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    let ops = Cpu::default();
+    let text: [&[(&str, &[usize])]; 3] = [
+        &[
+            ("token_embedding.weight", &[49408, 0]),
+            ("positional_embedding", &[77, 0]),
+            ("ln_final.weight", &[0]),
+            ("ln_final.bias", &[0]),
+        ],
+        &[
+            ("token_embedding.weight", &[49408, 8]),
+            ("positional_embedding", &[77, 8]),
+            ("ln_final.weight", &[8]),
+            ("ln_final.bias", &[8]),
+        ],
+        &[
+            ("token_embedding.weight", &[9, 8]),
+            ("positional_embedding", &[77, 8]),
+            ("transformer.resblocks.0.attn.in_proj_bias", &[]),
+        ],
+    ];
+    for arrays in text {
+        let weights = Weights::new(&Arc::new(sparse(&path, arrays)), "", Part::OpenClip);
+        let clip = Clip::load(&ops, &weights, Activation::Gelu, Heads::Width(8)).map(|_| ());
+        assert!(matches!(clip, Err(Error::Weights(_))), "{arrays:?}");
+        let names: Vec<String> = weights.names().map(str::to_owned).collect();
+        assert!(names.iter().all(|name| weights.get(name).is_ok()), "each array is read, whatever its shape");
+    }
+    let keys: Vec<_> =
+        common::keys("sd15", &["first_stage_model."]).into_iter().filter(|(n, _)| !n.contains(".down.")).collect();
+    let arrays: Vec<(&str, &[usize])> = keys.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
+    let weights = Weights::new(&Arc::new(sparse(&path, &arrays)), "first_stage_model.", Part::Vae);
+    assert!(Vae::load(&ops, &weights, 1.0).map(|_| ()).unwrap_err().to_string().contains("no levels"));
 }
 
 #[test]
