@@ -6,7 +6,7 @@
 //! # The way of a picture
 //!
 //! The [VAE](vae) makes latents of pixels, an eighth as wide and high, of four channels. Noise is added, as much as the schedule
-//! of the [sampler](sampler) begins with: the *denoising strength*. Then the [UNet](unet) is asked a few times what part of the
+//! of the [sampler] begins with: the *denoising strength*. Then the [UNet](unet) is asked a few times what part of the
 //! latents is noise, told by a text what the picture shows, and the sampler takes it away bit by bit. It is asked twice at each
 //! step, with the prompt and with the negative prompt; *guidance* says how far to go from one to the other. A
 //! [ControlNet](unet::ControlNet) looks at the original and corrects the UNet from inside, so that the result keeps to it. The VAE
@@ -91,9 +91,12 @@
 //! Tiles of large pictures, union ControlNets, inpainting, `.ckpt` and `.pt` files, 16-bit arithmetic (weights stay in 16 or 8 bits
 //! and are widened when they are used), and convolutions by the Winograd kernels of `enlarger-nn`, whose face is not public.
 //!
+//! Speed is not tuned: an evaluation of a UNet of the size of SD 1.5 at 512x512 took 36 to 39 seconds of one processor in a dev
+//! build on a busy machine, in 1.85 GB with weights of 16 bits.
+//!
 //! # To add a device
 //!
-//! A type that implements [`ops::Ops`]. The networks and tests are generic: run `tests/` with it. Networks are told of cancelling
+//! A type that implements [`ops::Ops`]. The networks are generic over it; `tests/` name the CPU, and say what to reach. Networks are told of cancelling
 //! by the device, which answers [`Error::Cancelled`] from its next operation on.
 
 // Kernels index several arrays by one variable; iterators would hide which values belong together.

@@ -15,7 +15,7 @@ use enlarger_diffusion::{
 };
 use safetensors::Dtype;
 
-/// As issue and literature have it: 32-bit networks in another order of sums.
+/// Relative to the largest value: 32-bit networks whose sums are in another order.
 const NETS: f32 = 2e-5;
 const IDS: [u32; 7] = [320, 2368, 267, 1215, 49405, 7, 2368];
 
