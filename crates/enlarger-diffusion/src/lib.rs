@@ -77,7 +77,7 @@
 //!
 //! | | knows |
 //! |---|---|
-//! | [`file`](mod@file), [`array`] | safetensors: a header that is checked, arrays in their own number format |
+//! | [`file`](mod@file), [`array`](mod@array) | safetensors: a header that is checked, arrays in their own number format |
 //! | [`family`] | what a file is, by its header; where the parts of a checkpoint are |
 //! | [`names`] | LDM, OpenCLIP and old diffusers names, to one naming inside |
 //! | [`weights`], [`lora`] | arrays of one network, by name, with LoRAs added |
