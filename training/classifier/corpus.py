@@ -1,4 +1,4 @@
-"""Which pictures the classifier learns from: photographs and drawn art out of Debian packages, each under a free licence.
+"""The classifier's training images: photographs and drawn art from Debian packages, each under a free licence.
 
 `python corpus.py FOLDER` downloads and unpacks the packages into FOLDER and writes FOLDER/corpus.json, a list of
 {"path", "kind": "photo" | "art", "held_out"}. Nothing of it becomes part of the project. Every fourth picture is held
@@ -22,7 +22,7 @@ PACKAGES = [
     "openclipart-png", "gimp-help-en", "marble-data", "gcompris-qt-data",
 ]
 
-# Regular expressions on paths inside a package. What fits neither list is left out: abstract gradients, renders and
+# Regular expressions on paths inside a package. Leaves out what fits neither list: abstract gradients, renders and
 # blurred backdrops are neither a photograph nor drawn.
 PHOTOS = {
     "lomiri-wallpapers-16.04": r".",

@@ -1,4 +1,4 @@
-"""Damage as pictures get it: compression, noise, blur, resizing, in the orders in which they happen.
+"""Realistic damage: compression, noise, blur and resizing, in the orders in which they happen.
 
 Each function takes and gives an array of height x width x 3, float32, 0..=255.
 """

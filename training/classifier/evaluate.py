@@ -1,4 +1,4 @@
-"""How often the classifier is right on pictures that it was not trained on, by kind of damage.
+"""How often the classifier is right on images that it was not trained on, by kind of damage.
 
     python evaluate.py FOLDER
 """
@@ -19,7 +19,7 @@ MOST = 640
 
 
 def verdict(model, a):
-    """Probabilities, of the mean of all cells."""
+    """Probabilities from the mean of all cells."""
     h, w = (side // 8 * 8 for side in a.shape[:2])
     x = torch.from_numpy(np.ascontiguousarray(np.round(np.clip(a[:h, :w], 0, 255)).transpose(2, 0, 1)) / 255).float()
     with torch.no_grad():
@@ -33,7 +33,7 @@ def centre(a, side=MOST):
 
 
 def photos(folder):
-    """Two pictures of each held-out photo: all of it, small, and a part of it at half its size."""
+    """Two images from each held-out photo: the whole photo, small, and a crop at half size."""
     for row in json.loads((folder / "corpus.json").read_text()):
         if row["kind"] == "photo" and row["held_out"]:
             image = load(folder / row["path"])

@@ -63,7 +63,7 @@ def haar(plane):
 
 
 def load(path):
-    """A picture on a background of one colour where it is transparent."""
+    """An image with a plain background behind its transparent parts."""
     image = Image.open(path)
     if image.width * image.height > 14e6:
         image.draft("RGB", (image.width // 2, image.height // 2))
@@ -150,7 +150,7 @@ class Source:
 
 
 def compressed(a, rng):
-    """And how far it counts as damaged."""
+    """The same, and how far it counts as damaged."""
     quality = rng.integers(20, 80) if rng.random() < 0.7 else rng.integers(80, 99)
     if rng.random() < 0.25:
         return d.webp(a, quality - 5), visible(quality)
@@ -158,7 +158,7 @@ def compressed(a, rng):
 
 
 def visible(quality):
-    """How far a JPEG's damage shows: at 90 and above it does not, at 65 and below it fully does."""
+    """How visible a JPEG's damage is: from 0 at quality 90 and above to 1 at 65 and below."""
     return float(np.clip((90 - quality) / 25, 0, 1))
 
 

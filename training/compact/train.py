@@ -1,4 +1,4 @@
-"""Trains a small network (SRVGGNetCompact, Wang et al. 2021) that enlarges clean pictures 2x or 4x as they were.
+"""Trains a small network (SRVGGNetCompact, Wang et al. 2021) that enlarges clean images 2x or 4x faithfully.
 
     python train.py FOLDER SCALE MINUTES [START]
 
@@ -23,7 +23,7 @@ Image.MAX_IMAGE_PIXELS = None
 FEATURES, CONVOLUTIONS = 64, 16
 # Of what is below 0. Learnt slopes, as PReLU has, take longer to train than all convolutions on a CPU.
 SLOPE = 0.2
-# Side of what the network gets. Around it MARGIN pixels are reduced too and cut off: at a border reducing repeats pixels.
+# Side of what the network gets. MARGIN pixels around it are scaled down too and cut off, because scaling down repeats pixels at borders.
 SIDE, MARGIN, BATCH = 48, 8, 16
 REDUCE = [Image.BICUBIC, Image.BICUBIC, Image.LANCZOS, Image.BOX, Image.HAMMING]
 
@@ -53,7 +53,7 @@ class Compact(nn.Module):
 
 
 class Pictures:
-    """Clean pictures at the sizes at which they are sharp, in memory."""
+    """Clean images in memory, at sizes at which they are sharp."""
 
     def __init__(self, folder, rng):
         self.rng = rng

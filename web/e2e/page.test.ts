@@ -147,7 +147,7 @@ test('a wrong file, a damaged file and a factor that is too large are answered w
   writeFileSync(torn, Buffer.from('89504e470d0a1a0a0000000d', 'hex'));
   await drop(page, text, torn);
   const message = page.getByRole('alert').filter({ hasText: '2 files skipped' });
-  await message.getByText('letter.png cannot be used: this is not a picture in any format that can be read').waitFor();
+  await message.getByText('letter.png cannot be used: this is not an image in a supported format').waitFor();
   await message.getByText(/torn\.png cannot be used: the PNG file/).waitFor();
   const empty = join(service.dir, 'empty.jpg');
   writeFileSync(empty, '');
@@ -156,7 +156,7 @@ test('a wrong file, a damaged file and a factor that is too large are answered w
   const phone = join(service.dir, 'phone.heic');
   writeFileSync(phone, Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1'));
   await drop(page, phone);
-  await page.getByText('phone.heic cannot be used: this is a HEIC picture, which cannot be read').waitFor();
+  await page.getByText('phone.heic cannot be used: this is a HEIC image, which is not supported').waitFor();
   await page.getByText('Convert it to PNG, JPEG, WebP or TIFF first').waitFor();
 
   // Whatever this server allows, 20 megapixels are the limit here.
@@ -252,7 +252,7 @@ test('several pictures go through together and come back as one zip', async () =
 
 test('a task that fails says why and what to do', async () => {
   const { page } = browser;
-  // The header is right, the pixels are not: only decoding can tell.
+  // The header is right, the pixels are not: only decoding shows it.
   const torn = readFileSync(sample('brushes.png'));
   torn.fill(0, 100_000, 100_064);
   const answer = await fetch(`${service.url}api/tasks`, {

@@ -18,7 +18,7 @@ test('the first paint comes within 200 ms of asking', async () => {
   const browser = await Browser.start(service);
   try {
     const paints: number[] = [];
-    // Each visit asks for everything again. The best one counts: the others tell what else the machine was doing.
+    // Each visit asks for everything again. The best one counts: the others measure what else the machine was doing.
     for (let visit = 0; visit < 5; visit += 1) {
       const cdp = await browser.context.newCDPSession(browser.page);
       await cdp.send('Network.clearBrowserCache');

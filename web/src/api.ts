@@ -10,11 +10,11 @@ import type {
   ApiKey,
   Estimate,
   Model,
-  Output,
   ServiceStatus,
+  Submission,
   Task,
   UpscaleRequest,
-} from './types.ts';
+} from './wire.ts';
 
 export { Problem };
 
@@ -89,7 +89,7 @@ export async function upload(file: Blob, name: string, onProgress: (share: numbe
     ...(file.type ? { content_type: file.type } : {}),
   });
   await new Promise<void>((resolve, reject) => {
-    // fetch cannot tell how far an upload is.
+    // fetch cannot report the progress of an upload.
     const request = new XMLHttpRequest();
     request.open('PUT', local(slot.upload_url));
     request.upload.onprogress = (e) => e.lengthComputable && onProgress(e.loaded / e.total);
@@ -118,13 +118,6 @@ export async function view(address: string): Promise<{ blob: Blob; size: Extent 
   const response = await call('GET', viewOf(local(address)));
   const side = (name: string) => Number(response.headers.get(name));
   return { size: { width: side('X-Image-Width'), height: side('X-Image-Height') }, blob: await response.blob() };
-}
-
-export interface Submission {
-  image: string;
-  name: string;
-  request: UpscaleRequest;
-  output: Output;
 }
 
 export const submit = (submission: Submission, idempotencyKey: string) =>

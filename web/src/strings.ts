@@ -1,7 +1,7 @@
 /** Every word on the page, in one place. */
 
 import { bytes, count, decimal, duration, millions, percent } from './logic/format.ts';
-import type { Engine, Flavor, OptimizedFor, OutputFormat, Progress, Quality, Status } from './types.ts';
+import type { Engine, Flavor, OptimizedFor, OutputFormat, Progress, Quality, Status } from './wire.ts';
 
 /** "1 image", "2 images". */
 const images = (n: number) => (n === 1 ? '1 image' : `${count(n)} images`);
@@ -35,7 +35,7 @@ export const S = {
     previewTitle: 'Preview (test strip)',
     previewOf: (w: number, h: number) => `${w} × ${h} px area`,
     previewTook: (s: number) => `${decimal(s)} s`,
-    previewWorking: 'Developing…',
+    previewWorking: 'Rendering…',
     previewHint: 'Drag the frame over what matters most: eyes, hair, text or leaves.',
     previewAgain: 'Try again',
     frame: 'Preview frame. Use the arrow keys to move it; hold Shift to move faster.',
@@ -57,13 +57,13 @@ export const S = {
     scarceHint: 'Choose a smaller size, or close other programs first.',
     together: (text: string) => `${text} in total`,
     about: (text: string) => (text.startsWith('under') ? text : `~${text}`),
-    printSize: (w: number, h: number) => `${w.toFixed(1)} × ${h.toFixed(1)} cm`,
+    printSize: (w: number, h: number) => `${w.toFixed(1)} × ${h.toFixed(1)} cm (${(w / 2.54).toFixed(1)} × ${(h / 2.54).toFixed(1)} in)`,
     run: 'Enlarge',
     runMany: (n: number) => `Enlarge ${images(n)}`,
     runKeys: apple ? '⌘ Return' : 'Ctrl+Enter',
     uploading: (share: number) => `Uploading ${Math.round(share * 100)}%`,
     queued: (n: number) => (n === 1 ? 'Added to the queue.' : `Added ${images(n)} to the queue.`),
-    skipped: (n: number) => `${n} files skipped`,
+    skipped: (n: number) => (n === 1 ? '1 file skipped' : `${n} files skipped`),
     refused: (n: number) => `${images(n)} not accepted`,
     neutral: 'neutral',
     reset: 'Reset settings',
@@ -101,8 +101,8 @@ export const S = {
 
   engines: {
     automatic: ['Automatic', 'Chosen to suit the image'],
-    magnific_illusio: ['Illusio', 'Smooth; cleans JPEG, for drawings and landscapes'],
-    magnific_sharpy: ['Sharpy', 'Sharpest; keeps the grain of photographs'],
+    magnific_illusio: ['Illusio', 'Smooth; removes JPEG artifacts. For drawings and landscapes'],
+    magnific_sharpy: ['Sharpy', 'Sharpest; keeps photographic grain'],
     magnific_sparkle: ['Sparkle', 'Balanced and natural'],
   } satisfies Record<Engine, [string, string]>,
 
@@ -121,11 +121,11 @@ export const S = {
   flavors: {
     sublime: 'Sublime: art and illustration',
     photo: 'Photo',
-    photo_denoiser: 'Photo with noise',
+    photo_denoiser: 'Noisy photo',
   } satisfies Record<Flavor, string>,
 
   qualities: {
-    draft: ['Draft', 'A first look by the smallest model, even if you choose another one'],
+    draft: ['Draft', 'A quick look with the smallest model, even if you choose another one'],
     fast: ['Fast', 'One small model, unless you choose another one'],
     best: ['Best', 'The models that suit the image, or the one you choose'],
   } satisfies Record<Quality, [string, string]>,
@@ -140,7 +140,7 @@ export const S = {
     notFoundHint: 'It may have been deleted, or it belongs to another API key.',
     notDone: 'This image isn’t ready yet.',
     gone: 'This image’s files have expired and were deleted.',
-    goneHint: 'Enlarge it again. Settings shows how long files are kept.',
+    goneHint: 'Enlarge the image again. Settings shows how long files are kept.',
     layout: 'Layout',
     slider: 'Slider',
     side: 'Side by side',
@@ -247,7 +247,7 @@ export const S = {
     addHint: 'Drop a .pth or .safetensors file here, or the .param and .bin of an ncnn model together',
     adding: (name: string) => `Checking ${name}…`,
     added: (name: string) => `Added the model “${name}”.`,
-    refused: (n: number) => `${n} models not added`,
+    refused: (n: number) => (n === 1 ? '1 model not added' : `${n} models not added`),
     bundled: 'bundled',
     yours: 'added by you',
     license: 'License',
@@ -308,7 +308,7 @@ export const S = {
     limitUpload: 'Largest file',
     limitSource: 'Largest image',
     limitResult: 'Largest result',
-    byMemory: 'as memory allows',
+    byMemory: 'limited by memory',
     mp: (n: number) => `${decimal(n / 1e6)} MP`,
   },
 
@@ -338,9 +338,9 @@ export const S = {
     retryAfter: (seconds: number) => `Try again in ${duration(seconds)}.`,
     uploadBroken: (name: string) => `Upload of ${name} was interrupted.`,
     emptyFile: (name: string) => `${name} is empty.`,
-    emptyFileHint: 'Transfer or save the file again.',
+    emptyFileHint: 'Copy or export the file again.',
     unreadable: (name: string, why: string) => `${name} ${why}`,
-    cannotShow: (name: string) => `Couldn’t show the preview of ${name} in this browser.`,
+    cannotShow: (name: string) => `This browser can’t show a preview of ${name}.`,
     cannotShowHint: 'It can still be enlarged.',
     tooManyBytes: (name: string, size: number, limit: number) => `${name} is ${bytes(size)}. The limit is ${bytes(limit)}.`,
     tooManyBytesHint: 'Save it as JPEG or WebP, or use “enlarger upscale” on the command line.',

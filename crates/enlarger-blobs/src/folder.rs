@@ -32,7 +32,7 @@ use crate::{
     store::{BlobStore, ByteStream, Opened, TaskBlobs, Usage},
 };
 
-/// The scheme of the URLs that name folders.
+/// The URL scheme of folders.
 pub const SCHEME: &str = "file";
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
@@ -46,9 +46,9 @@ pub fn url_of(path: &Path) -> io::Result<String> {
     url.map(String::from).map_err(|()| invalid("the path cannot be written as a URL".to_owned()))
 }
 
-/// Opens the folder that such a URL names.
+/// Opens the folder at such a URL.
 pub(crate) async fn open(url: &Url) -> io::Result<Arc<dyn BlobStore>> {
-    let path = url.to_file_path().map_err(|()| invalid(format!("{url} does not name a folder of this machine")))?;
+    let path = url.to_file_path().map_err(|()| invalid(format!("{url} is not a folder on this machine")))?;
     blocking(move || {
         for folder in ["tasks", "objects"] {
             fs::create_dir_all(path.join(folder))?;
@@ -89,13 +89,13 @@ impl Folder {
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         if !folder.exists() {
             fs::create_dir_all(&folder)?;
-            // The new folder's own entry has to last as well.
+            // The new folder's own entry has to be durable as well.
             folder.ancestors().skip(1).take(2).try_for_each(sync)?;
         }
         Ok(folder)
     }
 
-    /// Runs something that waits for the disk.
+    /// Runs blocking disk work.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
@@ -121,7 +121,7 @@ impl BlobStore for Folder {
         let (from, to) = (self.path(from), self.path(to));
         self.run(move |it| {
             let folder = it.folder(&to)?;
-            // Blobs never change, so two names of one file are as good as two files.
+            // Blobs never change, so two names for one file are as good as two files.
             match fs::hard_link(&from, &to) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 // Not every file system has links.
@@ -242,7 +242,7 @@ fn shard(id: Uuid) -> String {
     format!("{:02x}", id.as_bytes()[15])
 }
 
-/// Makes the entries of a folder durable. Elsewhere than on Unix folders cannot be opened, and renames are durable enough.
+/// Makes the entries of a folder durable. Outside Unix, folders cannot be opened, and renames are durable enough.
 fn sync(folder: impl AsRef<Path>) -> io::Result<()> {
     if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -4,16 +4,16 @@ use std::fmt;
 
 use uuid::Uuid;
 
-/// The name of a blob. Its text, which stands in URLs, is `tasks/ID/NAME` or `objects/ID`.
+/// The name of a blob. Its text, which appears in URLs, is `tasks/ID/NAME` or `objects/ID`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
     /// The image that a task reads.
     Source(Uuid),
-    /// What came out of a task: `result-ATTEMPT.EXTENSION`.
+    /// A task's result: `result-ATTEMPT.EXTENSION`.
     Result(Uuid, String),
-    /// Where what an attempt made departs from what it read.
+    /// The difference map of an attempt's result.
     Map(Uuid, u32),
-    /// A small copy of what a task reads: JPEG, or PNG if it is transparent.
+    /// A small copy of a task's source: JPEG, or PNG if it is transparent.
     Thumb(Uuid),
     /// An upload.
     Object(Uuid),
@@ -42,7 +42,7 @@ impl Key {
         }
     }
 
-    /// Reads a key's text. Nothing that could lead elsewhere is one.
+    /// Parses a key. Rejects anything that could lead elsewhere.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');
         let (class, id, name) = (parts.next()?, parts.next()?.parse::<Uuid>().ok()?, parts.next());

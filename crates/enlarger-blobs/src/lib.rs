@@ -1,4 +1,4 @@
-//! Files under keys: what clients upload, what tasks read, what comes out.
+//! Files under keys: uploads, sources and results.
 //!
 //! ```text
 //!   Scratch ── draft ──▶ write, write, … ── publish(draft, key) ──▶ BlobStore
@@ -16,6 +16,30 @@
 //!
 //! No path of a blob leaves its store, so a store may as well be on another machine. Paths of drafts do: they are local by
 //! definition, and another process may have to write to them.
+//!
+//! ```
+//! use std::io::Write;
+//!
+//! use enlarger_blobs::{Key, Scratch, folder, open_blobs};
+//! use uuid::Uuid;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> std::io::Result<()> {
+//! # let root = tempfile::tempdir()?;
+//! let blobs = open_blobs(&folder::url_of(root.path())?).await?;
+//! let scratch = Scratch::open(&root.path().join("tmp"))?;
+//!
+//! let mut draft = scratch.draft()?;
+//! draft.write_all(b"the bytes of a picture")?;
+//! let key = Key::Source(Uuid::now_v7());
+//! assert!(!blobs.exists(&key).await?);
+//! blobs.publish(draft, &key).await?;
+//!
+//! assert_eq!(&blobs.map(&key).await?[..], b"the bytes of a picture");
+//! assert_eq!(Key::parse(&key.to_string()), Some(key));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod folder;
 mod key;

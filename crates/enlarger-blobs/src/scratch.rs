@@ -1,4 +1,4 @@
-//! Where this process writes what is unfinished: a folder of its own on a local disk.
+//! Where this process writes unfinished files: a folder of its own on a local disk.
 
 use std::{
     fs,
@@ -16,20 +16,20 @@ use memmap2::Mmap;
 use tempfile::{NamedTempFile, TempDir};
 use uuid::Uuid;
 
-/// What must be writable for there to be room.
+/// How much must be writable for the disk not to count as full.
 const ROOM: usize = 1 << 20;
-/// How often it is looked whether there is room.
+/// How often to check for disk space.
 pub const LOOK_FOR_ROOM: Duration = Duration::from_millis(500);
-/// Unfinished files of versions that knew no locks are this old before they go: longer than any job took.
+/// Age at which unfinished files of versions without locks are deleted: longer than any job took.
 const UNLOCKED_AGE: Duration = Duration::from_secs(24 * 3600);
 /// The lock of a process's folder, and of the folder of these folders.
 const LOCK: &str = "lock";
 
-/// This process's unfinished files. They are gone when it ends, however it ends. Cheap to clone.
+/// This process's unfinished files. They are deleted when it ends, however it ends. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Scratch {
     own: Arc<Own>,
-    /// How many wait for room on the disk.
+    /// How many jobs wait for disk space.
     cramped: Arc<AtomicUsize>,
 }
 
@@ -59,7 +59,7 @@ impl Drop for Cramped {
 }
 
 impl Scratch {
-    /// Makes a folder below `all`, which is made if needed, and deletes what processes that died have left there.
+    /// Creates a folder below `all`, and `all` if needed, and deletes leftovers of dead processes there.
     ///
     /// # Errors
     /// If the folder cannot be made or locked.
@@ -78,15 +78,15 @@ impl Scratch {
     /// A new draft.
     ///
     /// # Errors
-    /// If there is no room.
+    /// If the disk is full.
     pub fn draft(&self) -> io::Result<Draft> {
         NamedTempFile::new_in(&self.own.folder).map(Draft)
     }
 
-    /// A file without a name, which no other process can find.
+    /// A file without a name, which other processes cannot find.
     ///
     /// # Errors
-    /// If there is no room.
+    /// If the disk is full.
     pub fn nameless(&self) -> io::Result<fs::File> {
         tempfile::tempfile_in(&self.own.folder)
     }
@@ -94,12 +94,12 @@ impl Scratch {
     /// A folder, deleted when dropped.
     ///
     /// # Errors
-    /// If there is no room.
+    /// If the disk is full.
     pub fn folder(&self) -> io::Result<TempDir> {
         tempfile::tempdir_in(&self.own.folder)
     }
 
-    /// Deletes what processes that died have left.
+    /// Deletes the leftovers of dead processes.
     ///
     /// # Errors
     /// If it cannot be deleted.
@@ -111,7 +111,8 @@ impl Scratch {
     /// Whether there is room on the disk.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`] also while somebody waits for room: what is little to one is not enough for another.
+    /// [`io::ErrorKind::StorageFull`] also while a job waits for space: what is enough for a small request is not
+    /// enough for it.
     pub fn room(&self) -> io::Result<()> {
         if self.cramped.load(Ordering::Relaxed) > 0 {
             return Err(io::ErrorKind::StorageFull.into());
@@ -119,7 +120,7 @@ impl Scratch {
         self.try_room()
     }
 
-    /// Whether a little can be written.
+    /// Whether a small file can be written.
     fn try_room(&self) -> io::Result<()> {
         self.draft()?.write_all(&vec![1; ROOM])
     }
@@ -130,7 +131,7 @@ impl Scratch {
         Cramped(self.cramped.clone())
     }
 
-    /// Returns when a little can be written, or never.
+    /// Returns once a small file can be written.
     pub async fn wait_for_room(&self) {
         let _cramped = self.cramped();
         loop {
@@ -143,7 +144,7 @@ impl Scratch {
     }
 }
 
-/// Whether an error means that there is no room, which can change.
+/// Whether an error means that the disk is full, which can change.
 pub fn no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -238,7 +239,7 @@ impl Draft {
 /// # Errors
 /// If it cannot be mapped.
 pub fn map_nameless(file: fs::File) -> io::Result<Bytes> {
-    // SAFETY: the file has no name and, by contract, no other handle, so nobody can change it while it is mapped.
+    // SAFETY: the file has no name and, by contract, no other handle, so nothing can change it while it is mapped.
     unsafe { Mmap::map(&file) }.map(Bytes::from_owner)
 }
 
@@ -278,7 +279,7 @@ mod tests {
         let scratch = Scratch::open(all.path()).unwrap();
         let mut draft = scratch.draft().unwrap();
         draft.write_all(b"half").unwrap();
-        // A dead process's folder has a lock that nobody holds, one of an old version has none.
+        // The folder of a dead process has a lock that no process holds; the folder of an old version has none.
         for name in ["dead", "older"] {
             fs::create_dir(all.path().join(name)).unwrap();
             fs::write(all.path().join(name).join("draft"), b"half").unwrap();

@@ -13,16 +13,16 @@ use crate::{key::Key, scratch::Draft};
 /// The bytes of a blob, piece by piece.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
-/// Keeps blobs: see the crate's notes.
+/// Stores blobs: see the crate's documentation.
 ///
 /// Errors: [`io::ErrorKind::NotFound`] if there is no such blob, and those for which [`no_room`](crate::no_room) holds if there is
 /// no room for it; both may pass.
 #[async_trait]
 pub trait BlobStore: fmt::Debug + Send + Sync {
-    /// Gives a draft its name, durably. What had the name before is replaced.
+    /// Publishes a draft under a key, durably. Replaces what had the key before.
     async fn publish(&self, draft: Draft, key: &Key) -> io::Result<()>;
 
-    /// Copies a blob to a new key, durably. The two do not know of each other. Nothing happens if the new key is taken.
+    /// Copies a blob to a new key, durably. The copies are independent. Does nothing if the new key is taken.
     async fn copy(&self, from: &Key, to: &Key) -> io::Result<()>;
 
     /// How many bytes a blob has.
@@ -40,16 +40,16 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
     /// All tasks that have blobs, in any order.
     async fn tasks(&self) -> io::Result<Vec<TaskBlobs>>;
 
-    /// Deletes a blob, if there is one. Whoever has it open reads on.
+    /// Deletes a blob, if there is one. Open readers can continue.
     async fn delete(&self, key: &Key) -> io::Result<()>;
 
     /// Deletes all blobs of a task, if there are any.
     async fn delete_task(&self, task: Uuid) -> io::Result<()>;
 
-    /// How much is stored, and how much room is left.
+    /// How much is stored, and how much space is left.
     async fn usage(&self) -> io::Result<Usage>;
 
-    /// Proves that a blob could be published now.
+    /// Checks that a blob could be published now.
     async fn ping(&self) -> io::Result<()>;
 
     /// A URL by which a client reads (or writes) the blob at the store itself until `expires`; `None` if the store cannot be
@@ -69,7 +69,7 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
     }
 }
 
-/// A blob that was opened: what is read of it belongs together, whatever is published or deleted meanwhile.
+/// An open blob: reads are consistent, whatever is published or deleted meanwhile.
 pub struct Opened {
     /// How many bytes it has.
     pub bytes: u64,
@@ -79,7 +79,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// A blob of so many bytes. `stream` gives those of a range that lies within them.
+    /// A blob of this size. `stream` returns the bytes of a range within it.
     pub fn new(
         bytes: u64,
         modified: Option<SystemTime>,
@@ -101,7 +101,7 @@ pub struct TaskBlobs {
     pub task: Uuid,
     /// How many bytes they have together.
     pub bytes: u64,
-    /// When the last of them came, or later.
+    /// When the last of them was published, or later.
     pub modified: SystemTime,
 }
 
@@ -110,11 +110,11 @@ pub struct TaskBlobs {
 pub struct Usage {
     /// Bytes that are taken.
     pub used: u64,
-    /// Bytes that are left, if there is an end to them.
+    /// Free bytes, if limited.
     pub free: Option<u64>,
 }
 
-/// What a signed URL is good for.
+/// What a signed URL permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     /// Reading a blob.

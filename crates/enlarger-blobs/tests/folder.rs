@@ -56,8 +56,8 @@ async fn a_url_that_names_no_storage_of_ours_is_refused_with_a_sentence() {
     let refusal = async |url: &str| open_blobs(url).await.unwrap_err().to_string();
     let unknown = refusal("ftp://root:hunter2@files.example/a").await;
     assert_eq!(unknown, "ftp: storage is not supported");
-    assert!(refusal("file://host/a").await.contains("does not name a folder of this machine"));
-    assert!(refusal("no/url").await.contains("cannot be read"));
+    assert!(refusal("file://host/a").await.contains("is not a folder on this machine"));
+    assert!(refusal("no/url").await.contains("invalid storage URL"));
 }
 
 /// Two names of one file share its time, and only the folder knows when the second name came.

@@ -1,5 +1,9 @@
 //! Why a checkpoint could not be read or run.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
+
 /// Errors of this crate. Each is a sentence that a person can act on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
@@ -27,6 +31,28 @@ pub enum Error {
     /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl Explained for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::File(_) => "checkpoint_unreadable",
+            Self::Unsupported(_) => "checkpoint_unsupported",
+            Self::Weights(_) => "checkpoint_weights",
+            Self::Request(_) => "request",
+            Self::Memory { .. } => "memory",
+            Self::NotANumber(_) => "not_a_number",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::File(_) => Some("copy or download the file again".into()),
+            Self::Memory { .. } => Some("use a smaller image, or close other programs".into()),
+            _ => None,
+        }
+    }
 }
 
 /// Of this crate.

@@ -1,4 +1,4 @@
-//! Bodies as files: object stores hand out what was stored, compressed files too, to clients that never asked for compression.
+//! Bodies as files: object stores return files as stored, even compressed, to clients that never asked for compression.
 
 use std::io;
 
@@ -16,8 +16,8 @@ const GZIP: [&str; 2] = ["gzip", "x-gzip"];
 const ZLIB: [&str; 1] = ["deflate"];
 const UNREAD: [&str; 3] = ["br", "zstd", "compress"];
 
-/// Reads a body without its `Content-Encoding` (RFC 9110, section 8.4). At most `limit` bytes are taken from the network; how
-/// many come out is the caller's to count. Errors of reading are turned back by [`cause`].
+/// Reads a body without its `Content-Encoding` (RFC 9110, section 8.4). At most `limit` bytes are taken from the
+/// network; the caller limits how many come out. [`cause`] recovers errors of reading.
 pub(crate) async fn decoded(
     response: Response,
     limit: u64,
@@ -35,7 +35,7 @@ pub(crate) async fn decoded(
     });
     let mut body = StreamReader::new(pieces);
     let first = body.fill_buf().await.map_err(cause)?.first().copied().unwrap_or_default();
-    // Stores say of plain files, too, that they are compressed. No picture begins like gzip (RFC 1952) or zlib (RFC 1950).
+    // Stores declare plain files as compressed, too. No image begins like gzip (RFC 1952) or zlib (RFC 1950).
     let is = |names: &[&str]| codings.iter().any(|coding| names.contains(&coding.as_str()));
     if is(&GZIP) && first == 0x1f {
         let mut decoder = GzipDecoder::new(body);

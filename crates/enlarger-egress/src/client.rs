@@ -1,4 +1,4 @@
-//! A client that can reach one judged host and nothing else.
+//! A client that can reach one checked host and nothing else.
 
 use std::{
     net::SocketAddr,
@@ -14,11 +14,11 @@ use crate::{
     resolve::Resolve,
 };
 
-/// Seconds until a connection must stand.
+/// Seconds to establish a connection.
 pub(crate) const CONNECT_SECONDS: u64 = 10;
 
-/// Resolves the URL's host, judges every record, and gives a client pinned to them: the name is not asked for again, so
-/// an answer that changes between judging and connecting changes nothing.
+/// Resolves the URL's host, checks every record, and returns a client pinned to them: the name is not resolved again,
+/// so a record that changes between check and connection has no effect.
 pub(crate) async fn pinned(
     url: &Url,
     policy: &Policy,
@@ -37,7 +37,7 @@ pub(crate) async fn pinned(
     if literal(url).is_none() {
         let lookup = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), resolver.resolve(host)).await;
         let addresses = lookup.map_err(|_| EgressError::NotPublic)?.map_err(|_| EgressError::NotPublic)?;
-        // One private record among public ones is an attack or a mistake; both end here.
+        // One private record among public ones is an attack or a mistake; refuse both.
         if addresses.is_empty() || !addresses.iter().all(|&a| policy.permits(a)) {
             return Err(EgressError::NotPublic);
         }
@@ -47,8 +47,8 @@ pub(crate) async fn pinned(
     builder.build().map_err(|_| EgressError::Connection)
 }
 
-/// Answers every question with what was judged. An override for one name would leave other spellings of it to the
-/// system's resolver.
+/// Answers every lookup with the addresses that were checked. An override for one name would leave other spellings to
+/// the system's resolver.
 struct Judged(Vec<SocketAddr>);
 
 impl reqwest::dns::Resolve for Judged {

@@ -1,4 +1,4 @@
-//! Fetching a picture from an address that somebody handed in.
+//! Fetching a picture from a URL given by a client.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +16,9 @@ use crate::{
     resolve::{Resolve, SystemResolver},
 };
 
-/// Redirects that are followed; each is judged like the first address.
+/// Redirects that are followed; each is checked like the first URL.
 const REDIRECTS: usize = 3;
-/// Seconds for all of it: resolving, connecting, redirects and the body.
+/// Seconds in total for resolving, connecting, redirects and the body.
 const TOTAL_SECONDS: u64 = 60;
 /// Bytes written at once.
 const BUFFER: usize = 64 << 10;
@@ -48,8 +48,8 @@ impl Fetcher {
         Self { policy, resolver }
     }
 
-    /// Streams what lies at `url` into `to`, at most `limit` bytes, without the compression of its transfer. What was written before an error is the caller's to
-    /// delete.
+    /// Streams what lies at `url` into `to`, at most `limit` bytes, without the compression of its transfer. On an
+    /// error, the caller deletes what was written.
     ///
     /// # Errors
     /// [`EgressError`]; its text leaks nothing about the network behind this machine.
@@ -63,7 +63,7 @@ impl Fetcher {
         let late = |_| EgressError::Timeout(TOTAL_SECONDS);
         timeout_at(deadline, async {
             let response = self.response(checked(url, &self.policy)?, deadline).await?;
-            // A claim above the limit saves the transfer; a claim below it proves nothing.
+            // A declared size above the limit saves the transfer; one below it proves nothing.
             if response.content_length().is_some_and(|claimed| claimed > limit) {
                 return Err(EgressError::TooLarge(limit));
             }
@@ -88,7 +88,7 @@ impl Fetcher {
         .map_err(late)?
     }
 
-    /// The first response that is no redirect.
+    /// The first response that is not a redirect.
     async fn response(&self, mut url: Url, deadline: Instant) -> Result<Response, EgressError> {
         for _ in 0..=REDIRECTS {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -111,7 +111,7 @@ impl Fetcher {
     }
 }
 
-/// Where a redirect leads. Hosts send letters beyond ASCII as they are, and an address has them escaped (RFC 3986, section 2.1).
+/// Where a redirect leads. Hosts send non-ASCII letters as they are; in a URL they are escaped (RFC 3986, section 2.1).
 fn location(response: &Response) -> Option<String> {
     let escaped = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
     Some(response.headers().get(header::LOCATION)?.as_bytes().iter().map(escaped).collect())

@@ -53,7 +53,7 @@ impl Policy {
     }
 }
 
-/// An IPv4 address in IPv6 clothes (`::ffff:a.b.c.d`, RFC 4291) is that IPv4 address.
+/// An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC 4291) is that IPv4 address.
 fn unmapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
@@ -82,8 +82,8 @@ fn parsed(networks: &[&str]) -> Vec<IpNet> {
     networks.iter().map(|net| net.parse().expect("the tables are constants")).collect()
 }
 
-/// Judges an address as far as that goes without resolving its name: form, scheme, user info, literal host, private names. Decimal,
-/// octal, hexadecimal and shortened IPv4 forms are read as browsers read them (WHATWG URL standard).
+/// Checks a URL as far as possible without resolving its name: form, scheme, user info, literal host, private names.
+/// Decimal, octal, hexadecimal and shortened IPv4 forms are read as browsers read them (WHATWG URL standard).
 ///
 /// # Errors
 /// [`EgressError::Url`], [`EgressError::UserInfo`] or [`EgressError::NotPublic`].
@@ -101,7 +101,7 @@ pub(crate) fn checked(url: &str, policy: &Policy) -> Result<Url, EgressError> {
     }
     let refused = match literal(&url) {
         Some(address) => !policy.permits(address),
-        // Where a private network is opened, its names are judged by what they resolve to.
+        // If a private network is allowed, its names are judged by the addresses they resolve to.
         None => policy.allow.is_empty() && url.host_str().is_some_and(is_private_name),
     };
     if refused { Err(EgressError::NotPublic) } else { Ok(url) }
@@ -119,7 +119,7 @@ fn is_private_name(host: &str) -> bool {
     !name.contains('.') || PRIVATE_ENDINGS.iter().any(ends)
 }
 
-/// The address in the host's place, if it is one.
+/// The host as an address, if it is one.
 pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
     match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {

@@ -1,4 +1,4 @@
-//! Webhooks by the Standard Webhooks specification: signed, tried again on a schedule, never redirected.
+//! Webhooks according to the Standard Webhooks specification: signed, retried on a schedule, never redirected.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,15 +14,15 @@ use crate::{
     resolve::{Resolve, SystemResolver},
 };
 
-/// How often a delivery is tried, the first time included.
+/// Attempts per delivery, including the first.
 pub const TRIES: u32 = 8;
 /// Seconds between the tries.
 const PAUSES: [u64; TRIES as usize - 1] = [5, 300, 1800, 7200, 18000, 36000, 36000];
-/// Share by which pauses vary either way, so that receivers are not hit by waves.
+/// Share by which delays vary either way, so that receivers are not hit by waves.
 const JITTER: f64 = 0.2;
 /// Seconds for one delivery.
 const TIMEOUT_SECONDS: u64 = 15;
-/// A receiver that asks for more patience than this is not followed.
+/// The longest Retry-After that is honoured.
 const MAX_RETRY_AFTER_SECONDS: u64 = 24 * 3600;
 
 /// A signing secret.
@@ -71,7 +71,7 @@ pub fn next_try(attempt: u32, jitter: f64) -> Option<Duration> {
 pub enum Delivered {
     /// 2xx.
     Ok,
-    /// Try again later, after this long if the receiver said so.
+    /// Try again later, after this delay if the receiver asked for one.
     Retry {
         /// Why it failed.
         why: String,
@@ -94,7 +94,7 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Signs with every secret, so that receivers can change from one to the next.
+    /// Signs with every secret, so that receivers can rotate secrets.
     pub fn new(policy: Policy, secrets: Vec<Secret>) -> Self {
         Self::with_resolver(policy, secrets, Arc::new(SystemResolver))
     }
@@ -104,11 +104,12 @@ impl Webhooks {
         Self { policy, secrets, resolver }
     }
 
-    /// One try. `event` stays the same over all tries of an event, `timestamp` (Unix seconds) is that of this try.
+    /// One attempt. `event` is the same for all attempts at an event; `timestamp` (Unix seconds) is that of this
+    /// attempt.
     pub async fn deliver(&self, url: &str, event: &str, timestamp: i64, body: &[u8]) -> Delivered {
         match self.send(url, event, timestamp, body).await {
             Ok(outcome) => outcome,
-            // A name that does not resolve today may tomorrow; a malformed address stays one.
+            // A name that does not resolve today may tomorrow; a malformed URL stays malformed.
             Err(error @ (EgressError::Url | EgressError::UserInfo)) => Delivered::Stop { why: error.to_string() },
             Err(error) => Delivered::Retry { why: error.to_string(), after: None },
         }

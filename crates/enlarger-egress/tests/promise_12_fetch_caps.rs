@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{Flipping, Receiver, Reply, policy};
 use enlarger_egress::{EgressError, Fetcher};
 
-/// What came of it, and how many bytes were written before.
+/// The outcome, and how many bytes were written before.
 async fn fetch(reply: Reply, limit: u64) -> (Result<u64, EgressError>, usize) {
     let server = Receiver::new("127.0.0.2", vec![reply]).await;
     let mut sink = Vec::new();

@@ -1,34 +1,37 @@
-//! From whatever colours a file holds to grey or RGB that its profile describes.
+//! Converts whatever colours a file holds to grey or RGB that its profile describes.
 //!
-//! Grey and RGB keep their values and their profile, to the bit: an enlarger has no business in changing either. What has no
-//! place in a [`crate::Picture`] (CMYK, Lab) becomes sRGB, and so does RGB proportional to light, on which networks trained on
-//! display values would ring and lose the shadows.
+//! Grey and RGB keep their values and their profile, to the bit: an enlarger must not change either. What a
+//! [`crate::Picture`] cannot hold (CMYK, Lab) becomes sRGB. So does linear RGB, on which networks trained on display
+//! values would ring and lose the shadows.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use moxcms::{
-    Chromaticity, CicpColorPrimaries, CicpProfile, ColorPrimaries, ColorProfile, DataColorSpace, Layout,
+    Chromaticity, CicpColorPrimaries, CicpProfile, CmsError, ColorPrimaries, ColorProfile, DataColorSpace, Layout,
     LocalizableString, MatrixCoefficients, ProfileText, ToneReprCurve, TransferCharacteristics, TransformExecutor,
     TransformOptions,
 };
 
-use crate::{Channels, Format, ImageError, Metadata, Samples, picture::zeroed};
+use crate::{Channels, Format, ImageError, Metadata, Sample, Samples, picture::zeroed, with_samples};
 
 /// What stored samples mean.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Space {
     /// Grey or RGB, as the channels say.
     Display,
-    /// Four samples per pixel; 0 is no ink.
+    /// Four samples per pixel; 0 means no ink.
     Cmyk,
-    /// Three samples per pixel, coded as TIFF 6.0, section 23, has it: a and b are signed.
+    /// Three samples per pixel, coded as in TIFF 6.0, section 23: a and b are signed.
     TiffLab,
     /// Three samples per pixel, coded as in ICC profiles: a and b are offset by half the range.
     IccLab,
 }
 
-/// What a PNG says of its colours without a profile (PNG, third edition, 4.3): the first of these that is there counts, and a
-/// profile counts more than all but the first.
+/// What a PNG declares about its colours besides a profile (PNG, third edition, 4.3), in order of precedence; a profile
+/// overrides all but the first.
 #[derive(Default)]
 pub(crate) struct Described {
     /// Code points of ITU-T H.273: primaries, transfer, matrix, full range.
@@ -43,28 +46,25 @@ pub(crate) struct Described {
 
 /// The primaries of sRGB as in [`Described::chromaticities`].
 const SRGB_CHROMATICITIES: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
-/// The exponent that stands for sRGB's curve in files: 1 / 2.2.
+/// The exponent that files use for sRGB's curve: 1 / 2.2.
 const SRGB_GAMMA: u32 = 45_455;
-/// Numbers this near to sRGB's mean sRGB: programs round differently.
+/// Numbers this close to sRGB's mean sRGB, because programs round differently.
 const NEAR_SRGB: u32 = 300;
 
 impl Described {
-    /// Gives the picture a profile of the same meaning, or none if that is sRGB.
+    /// Gives the picture an equivalent profile, or none if that is sRGB.
     pub fn settle(self, channels: Channels, metadata: &mut Metadata, notes: &mut Vec<String>) {
         if let Some(cicp) = self.cicp {
-            // Other matrices than 0 are not for PNG.
+            // PNG allows only matrix 0.
             if let Some(icc) = by_code_points(cicp, channels) {
                 let [_, transfer, _, full_range] = cicp;
                 if let Some(hdr) = hdr_name(transfer) {
                     notes.push(format!(
-                        "the picture is HDR ({hdr}): its samples are kept as they are, and a profile says what they mean"
+                        "the image is HDR ({hdr}): its values are kept, with a color profile that describes them"
                     ));
                 }
                 if full_range == 0 {
-                    notes.push(
-                        "the picture says that its samples are of a video's narrow range: they were kept as they are"
-                            .into(),
-                    );
+                    notes.push("the image declares narrow (video) range: its values were kept unchanged".into());
                 }
                 metadata.icc = icc;
                 metadata.cicp = metadata.icc.is_some().then_some(cicp);
@@ -124,7 +124,7 @@ fn by_code_points(cicp: [u8; 4], channels: Channels) -> Option<Option<Vec<u8>>> 
 
 /// A profile for a plain exponent and primaries.
 fn by_numbers(gamma: u32, chromaticities: [u32; 8], channels: Channels) -> Option<Vec<u8>> {
-    // sRGB's own curve is no plain exponent.
+    // sRGB's own curve is not a plain exponent.
     let curve = if gamma.abs_diff(SRGB_GAMMA) <= NEAR_SRGB {
         ColorProfile::new_srgb().green_trc?
     } else {
@@ -134,7 +134,7 @@ fn by_numbers(gamma: u32, chromaticities: [u32; 8], channels: Channels) -> Optio
         return gray(Some(curve)).encode().ok();
     }
     let [xw, yw, xr, yr, xg, yg, xb, yb] = chromaticities.map(|v| v as f32 / 100_000.0);
-    // A colour without light, or three in a line, are no primaries.
+    // A colour without light, or three on a line, cannot be primaries.
     let area = (xg - xr) * (yb - yr) - (xb - xr) * (yg - yr);
     if [yw, yr, yg, yb].iter().any(|&y| y <= 0.0) || area.abs() < 0.01 || chromaticities.iter().any(|&v| v > 100_000) {
         return None;
@@ -157,9 +157,9 @@ fn gray(curve: Option<ToneReprCurve>) -> ColorProfile {
     profile
 }
 
-/// The profile under a name that does not pretend to be another one's.
+/// The profile under a name of its own.
 fn named(mut profile: ColorProfile) -> ColorProfile {
-    let name = LocalizableString::new("en".into(), "US".into(), "RGB as described in the picture".into());
+    let name = LocalizableString::new("en".into(), "US".into(), "RGB as described in the image".into());
     profile.description = Some(ProfileText::Localizable(vec![name]));
     profile
 }
@@ -171,55 +171,23 @@ const NEAR_LINEAR: f32 = 0.4;
 /// Pixels that are converted at a time.
 const CHUNK: usize = 4096;
 
-/// A sample of either depth.
-trait Sample: bytemuck::Pod + Default {
-    const MOST: f32;
-    fn of(value: f32) -> Self;
-    fn value(self) -> f32;
-    fn signed(self) -> f32;
-    fn transform(
-        from: &ColorProfile,
-        layout: Layout,
-        to: Layout,
-    ) -> Result<std::sync::Arc<dyn TransformExecutor<Self> + Send + Sync>, moxcms::CmsError>;
+/// A conversion between layouts of samples.
+type Transform<T> = Arc<dyn TransformExecutor<T> + Send + Sync>;
+
+/// A depth that profiles convert.
+trait Convert: Sample {
+    /// From a profile's colours to sRGB.
+    fn transform(from: &ColorProfile, layout: Layout, to: Layout) -> Result<Transform<Self>, CmsError>;
 }
 
-impl Sample for u8 {
-    const MOST: f32 = 255.0;
-    fn of(value: f32) -> Self {
-        (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
-    }
-    fn value(self) -> f32 {
-        self.into()
-    }
-    fn signed(self) -> f32 {
-        self.cast_signed().into()
-    }
-    fn transform(
-        from: &ColorProfile,
-        layout: Layout,
-        to: Layout,
-    ) -> Result<std::sync::Arc<dyn TransformExecutor<Self> + Send + Sync>, moxcms::CmsError> {
+impl Convert for u8 {
+    fn transform(from: &ColorProfile, layout: Layout, to: Layout) -> Result<Transform<Self>, CmsError> {
         from.create_transform_8bit(layout, &srgb(to), to, TransformOptions::default())
     }
 }
 
-impl Sample for u16 {
-    const MOST: f32 = 65535.0;
-    fn of(value: f32) -> Self {
-        (value.clamp(0.0, 1.0) * 65535.0 + 0.5) as u16
-    }
-    fn value(self) -> f32 {
-        self.into()
-    }
-    fn signed(self) -> f32 {
-        f32::from(self.cast_signed()) / 256.0
-    }
-    fn transform(
-        from: &ColorProfile,
-        layout: Layout,
-        to: Layout,
-    ) -> Result<std::sync::Arc<dyn TransformExecutor<Self> + Send + Sync>, moxcms::CmsError> {
+impl Convert for u16 {
+    fn transform(from: &ColorProfile, layout: Layout, to: Layout) -> Result<Transform<Self>, CmsError> {
         from.create_transform_16bit(layout, &srgb(to), to, TransformOptions::default())
     }
 }
@@ -253,7 +221,7 @@ pub(crate) fn settle(
         metadata.icc = None;
         metadata.cicp = None;
     }
-    let unusable = || ImageError::Broken { format, reason: "its colour profile cannot be used".into() };
+    let unusable = || ImageError::Broken { format, reason: "its color profile cannot be used".into() };
     match (space, profile) {
         (Space::Display, Some(profile)) if is_near_linear(&profile) => {
             let (from, to) = match channels {
@@ -265,30 +233,24 @@ pub(crate) fn settle(
             let samples = by_profile(samples, &profile, from, to).ok_or_else(unusable)?;
             metadata.icc = None;
             metadata.cicp = None;
-            notes.push("the colours were proportional to light and were converted to sRGB".into());
+            notes.push("the linear colors were converted to sRGB".into());
             Ok(samples)
         }
         (Space::Display, _) => Ok(samples),
         (Space::Cmyk, Some(profile)) => {
             let samples = by_profile(samples, &profile, Layout::Rgba, Layout::Rgb).ok_or_else(unusable)?;
             metadata.icc = None;
-            notes.push("the CMYK colours were converted to sRGB by the file's profile".into());
+            notes.push("the CMYK colors were converted to sRGB with the file's profile".into());
             Ok(samples)
         }
         (Space::Cmyk, None) => {
-            notes.push("the CMYK colours have no profile: they were converted to sRGB as if inks were ideal".into());
-            Ok(match samples {
-                Samples::U8(s) => Samples::U8(in_place(s, 4, 3, ideal_inks)),
-                Samples::U16(s) => Samples::U16(in_place(s, 4, 3, ideal_inks)),
-            })
+            notes.push("the CMYK colors have no profile: they were converted to sRGB with a generic formula".into());
+            Ok(with_samples!(samples, s => in_place(s, 4, 3, ideal_inks).into()))
         }
         (Space::TiffLab | Space::IccLab, _) => {
             metadata.icc = None;
-            notes.push("the Lab colours were converted to sRGB".into());
-            Ok(match samples {
-                Samples::U8(s) => Samples::U8(in_place(s, 3, 3, |from, to| lab(space, from, to))),
-                Samples::U16(s) => Samples::U16(in_place(s, 3, 3, |from, to| lab(space, from, to))),
-            })
+            notes.push("the Lab colors were converted to sRGB".into());
+            Ok(with_samples!(samples, s => in_place(s, 3, 3, |from, to| lab(space, from, to)).into()))
         }
     }
 }
@@ -316,22 +278,22 @@ pub(crate) fn to_srgb(samples: &[u8], channels: Channels, icc: &[u8]) -> Result<
     }))
 }
 
-/// A profile is bytes from outside: should the library panic on a crooked one, that counts as "cannot be used".
+/// A profile is untrusted: if the library panics on it, it counts as unusable.
 fn guarded<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok().flatten()
 }
 
-/// The profile, if there is one and it is about such colours.
+/// The profile, if there is one for such colours.
 fn profile(icc: Option<&[u8]>, expected: DataColorSpace, notes: &mut Vec<String>) -> Option<ColorProfile> {
     let icc = icc?;
     match guarded(|| ColorProfile::new_from_slice(icc).ok()) {
         Some(profile) if profile.color_space == expected => Some(profile),
         Some(_) => {
-            notes.push("the colour profile is for other colours than the picture's and was left out".into());
+            notes.push("the color profile does not match the image's color space and was left out".into());
             None
         }
         None => {
-            notes.push("the colour profile is damaged and was left out".into());
+            notes.push("the color profile is damaged and was left out".into());
             None
         }
     }
@@ -349,15 +311,10 @@ fn is_near_linear(profile: &ColorProfile) -> bool {
 }
 
 fn by_profile(samples: Samples, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Samples> {
-    guarded(|| {
-        Some(match samples {
-            Samples::U8(s) => Samples::U8(transformed(s, from, layout, to)?),
-            Samples::U16(s) => Samples::U16(transformed(s, from, layout, to)?),
-        })
-    })
+    guarded(|| Some(with_samples!(samples, s => transformed(s, from, layout, to)?.into())))
 }
 
-fn transformed<T: Sample>(samples: Vec<T>, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Vec<T>> {
+fn transformed<T: Convert>(samples: Vec<T>, from: &ColorProfile, layout: Layout, to: Layout) -> Option<Vec<T>> {
     let transform = T::transform(from, layout, to).ok()?;
     let mut sound = true;
     let samples = in_place(samples, layout.channels(), to.channels(), |from, to| {
@@ -381,26 +338,29 @@ fn in_place<T: Sample>(mut samples: Vec<T>, n: usize, m: usize, mut convert: imp
     samples
 }
 
-/// Each ink takes its light away and black takes some of all: R = (1 - C)(1 - K).
+/// Each ink absorbs its light and black absorbs all: R = (1 - C)(1 - K).
 fn ideal_inks<T: Sample>(cmyk: &[T], rgb: &mut [T]) {
     for (ink, out) in cmyk.chunks_exact(4).zip(rgb.chunks_exact_mut(3)) {
-        let white = 1.0 - ink[3].value() / T::MOST;
-        for (light, ink) in out.iter_mut().zip(ink) {
-            *light = T::of((1.0 - ink.value() / T::MOST) * white);
-        }
+        let light = |ink: T| 1.0 - ink.to_f64() as f32;
+        let white = light(ink[3]);
+        out.iter_mut().zip(ink).for_each(|(out, &ink)| *out = T::from_float(light(ink) * white));
     }
 }
 
 /// CIE 1976 L*a*b* under D50, as the ICC and TIFF have it, to sRGB.
 fn lab<T: Sample>(space: Space, from: &[T], to: &mut [T]) {
+    let most = T::MAX.value() as f32;
+    let unit = if T::BITS == 8 { 1.0 } else { 256.0 };
+    // Of 16 bits in a profile's coding 0xFF00 is a lightness of 100, and 0x8000 is grey (ICC.1:2001, annex A).
+    let white = if space == Space::TiffLab { most } else { 255.0 * unit };
     for (lab, rgb) in from.chunks_exact(3).zip(to.chunks_exact_mut(3)) {
-        let (l, a, b) = if space == Space::TiffLab {
-            (lab[0].value() / T::MOST * 100.0, lab[1].signed(), lab[2].signed())
-        } else {
-            // 8 bits: 255 is 100. 16 bits: 0xFF00 is 100, and 0x8000 is no colour (ICC.1:2001, annex A).
-            let (most, unit) = if T::MOST > 255.0 { (65280.0, 256.0) } else { (255.0, 1.0) };
-            (lab[0].value() / most * 100.0, lab[1].value() / unit - 128.0, lab[2].value() / unit - 128.0)
-        };
+        let [l, a, b] = [lab[0], lab[1], lab[2]].map(|v| v.value() as f32);
+        let l = l / white * 100.0;
+        let [a, b] = [a, b].map(|v| match space {
+            // Two's complement.
+            Space::TiffLab => (if v > most / 2.0 { v - most - 1.0 } else { v }) / unit,
+            _ => v / unit - 128.0,
+        });
         let y = (l + 16.0) / 116.0;
         let [x, y, z] = [y + a / 500.0, y, y - b / 200.0].map(uncurved);
         // The D50 white of the profile connection space.
@@ -412,7 +372,7 @@ fn lab<T: Sample>(space: Space, from: &[T], to: &mut [T]) {
             0.071_955 * x - 0.228_977 * y + 1.405_386 * z,
         ];
         for (out, v) in rgb.iter_mut().zip(linear) {
-            *out = T::of(srgb_curve(v));
+            *out = T::from_float(srgb_curve(v));
         }
     }
 }

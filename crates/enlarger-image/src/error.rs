@@ -1,5 +1,9 @@
 //! What can go wrong between bytes and pixels.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
+
 use crate::Format;
 
 /// What can go wrong between bytes and pixels: one sentence each, for people.
@@ -9,17 +13,17 @@ pub enum ImageError {
     /// No bytes.
     #[error("the file is empty")]
     Empty,
-    /// The signature is none that we know.
-    #[error("this is not a picture in any format that can be read")]
+    /// The signature is unknown.
+    #[error("this is not an image in a supported format")]
     Unknown,
-    /// The signature is known, the format is not read.
-    #[error("this is {what}, which cannot be read")]
+    /// The signature is known, but the format is not supported.
+    #[error("this is {what}, which is not supported")]
     Unreadable {
         /// With its article: "a PDF document".
         what: &'static str,
     },
-    /// The format is read, this variety of it is not.
-    #[error("this {} file has {what}, which cannot be read", .format.name())]
+    /// The format is supported, this variety of it is not.
+    #[error("this {} file has {what}, which is not supported", .format.name())]
     Unsupported {
         /// The file's format.
         format: Format,
@@ -27,7 +31,7 @@ pub enum ImageError {
         what: String,
     },
     /// The file ends before the picture does.
-    #[error("the {} file ends too early: it was cut off", .format.name())]
+    #[error("the {} file is truncated", .format.name())]
     Truncated {
         /// The file's format.
         format: Format,
@@ -41,7 +45,7 @@ pub enum ImageError {
         reason: String,
     },
     /// Too many bytes.
-    #[error("the file has {bytes} bytes, more than the limit of {limit}")]
+    #[error("the file is {bytes} bytes long; the limit is {limit}")]
     TooManyBytes {
         /// Bytes of the file.
         bytes: u64,
@@ -49,7 +53,7 @@ pub enum ImageError {
         limit: u64,
     },
     /// Too many pixels.
-    #[error("the picture is {width} x {height} pixels, more than the limit of {limit} in all")]
+    #[error("the image has {width} x {height} pixels, more than the limit of {limit} in total")]
     TooManyPixels {
         /// Width in pixels.
         width: u32,
@@ -59,7 +63,7 @@ pub enum ImageError {
         limit: u64,
     },
     /// A side is too long.
-    #[error("the picture is {width} x {height} pixels, and no side may be longer than {limit}")]
+    #[error("the image has {width} x {height} pixels; the longest side allowed is {limit}")]
     SideTooLong {
         /// Width in pixels.
         width: u32,
@@ -69,7 +73,7 @@ pub enum ImageError {
         limit: u32,
     },
     /// Profile or metadata is larger than the limit, maybe only once inflated.
-    #[error("the picture's {what} is larger than the limit of {limit} bytes")]
+    #[error("the image's {what} is larger than the limit of {limit} bytes")]
     MetadataTooLarge {
         /// "ICC profile", "EXIF", "XMP".
         what: &'static str,
@@ -82,23 +86,24 @@ pub enum ImageError {
         /// [`crate::Limits::max_frames`].
         limit: u32,
     },
-    /// Somebody asked for it: see [`crate::decode_unless`].
+    /// Cancelled: see [`crate::decode_unless`].
     #[error("cancelled")]
     Cancelled,
-    /// The machine has not enough memory for the pixels.
-    #[error("there is not enough memory for a picture: {} MB more are needed", bytes.div_ceil(1 << 20))]
+    /// There is not enough memory for the pixels.
+    #[error("not enough memory for the image: {} MB more needed", bytes.div_ceil(1 << 20))]
     OutOfMemory {
         /// Bytes asked for.
         bytes: u64,
     },
     /// The format is only read.
-    #[error("{} files cannot be written", .format.name())]
+    #[error("writing {} files is not supported", .format.name())]
     CannotEncode {
         /// The format asked for.
         format: Format,
     },
     /// The picture does not fit into the format asked for.
-    #[error("the picture is {width} x {height} pixels, and a {} file holds at most {} on a side", .format.name(), .format.max_side())]
+    #[error("the image has {width} x {height} pixels; a {} file allows at most {} per \
+        side", .format.name(), .format.max_side())]
     TooLargeForFormat {
         /// The format asked for.
         format: Format,
@@ -108,7 +113,7 @@ pub enum ImageError {
         height: u32,
     },
     /// The encoder gave up.
-    #[error("the picture cannot be written as {}: {reason}", .format.name())]
+    #[error("the image cannot be written as {}: {reason}", .format.name())]
     Encoder {
         /// The format asked for.
         format: Format,
@@ -116,36 +121,12 @@ pub enum ImageError {
         reason: String,
     },
     /// The result could not be written.
-    #[error("the picture cannot be written: {0}")]
+    #[error("the image cannot be written: {0}")]
     Io(#[from] std::io::Error),
 }
 
-impl ImageError {
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Empty => Some("send the bytes of a picture"),
-            Self::Unknown => Some("PNG, JPEG, WebP, TIFF, BMP and GIF can be read"),
-            Self::Unreadable { .. } => Some("convert it to PNG, JPEG, WebP or TIFF first"),
-            Self::Unsupported { .. } => Some("save it as an ordinary PNG, JPEG or TIFF first"),
-            Self::Truncated { .. } => Some("transfer or save the file again"),
-            Self::Broken { .. } => Some("open it in an image editor and save it again"),
-            Self::TooManyBytes { .. } | Self::TooManyPixels { .. } | Self::SideTooLong { .. } => {
-                Some("make the picture smaller, or cut it into parts")
-            }
-            Self::MetadataTooLarge { .. } => Some("save the picture without its profile and metadata"),
-            Self::TooManyFrames { .. } => Some("save its first frame as a picture of its own"),
-            Self::Cancelled => None,
-            Self::OutOfMemory { .. } => Some("use a smaller picture or a machine with more memory"),
-            Self::CannotEncode { .. } => Some("ask for PNG, JPEG, WebP, TIFF or AVIF"),
-            Self::TooLargeForFormat { .. } => Some("ask for PNG or TIFF, or for a smaller result"),
-            Self::Encoder { .. } => Some("ask for PNG"),
-            Self::Io(_) => Some("check the disk's space and permissions"),
-        }
-    }
-
-    /// A name for programs, stable over releases.
-    pub fn code(&self) -> &'static str {
+impl Explained for ImageError {
+    fn code(&self) -> &'static str {
         match self {
             Self::Empty => "image_empty",
             Self::Unknown => "image_unknown_format",
@@ -163,5 +144,28 @@ impl ImageError {
             Self::Encoder { .. } => "encoder_failed",
             Self::Io(_) => "write_failed",
         }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::Empty => "send an image",
+            Self::Unknown => "supported formats: PNG, JPEG, WebP, TIFF, BMP and GIF",
+            Self::Unreadable { .. } => "convert it to PNG, JPEG, WebP or TIFF first",
+            Self::Unsupported { .. } => "save it as an ordinary PNG, JPEG or TIFF first",
+            Self::Truncated { .. } => "copy or export the file again",
+            Self::Broken { .. } => "open it in an image editor and save it again",
+            Self::TooManyBytes { .. } | Self::TooManyPixels { .. } | Self::SideTooLong { .. } => {
+                "downscale the image, or split it into parts"
+            }
+            Self::MetadataTooLarge { .. } => "save the image without its profile and metadata",
+            Self::TooManyFrames { .. } => "save its first frame as an image of its own",
+            Self::Cancelled => return None,
+            Self::OutOfMemory { .. } => "use a smaller image or a machine with more memory",
+            Self::CannotEncode { .. } => "use PNG, JPEG, WebP, TIFF or AVIF",
+            Self::TooLargeForFormat { .. } => "use PNG or TIFF, or choose a smaller size",
+            Self::Encoder { .. } => "use PNG",
+            Self::Io(_) => "check the disk space and permissions",
+        };
+        Some(hint.into())
     }
 }

@@ -1,4 +1,4 @@
-//! The few things we need of an EXIF block: its orientation, density, size, thumbnail and where the picture was taken.
+//! The few things we need of an EXIF block: orientation, density, size, thumbnail and location.
 //!
 //! EXIF is a TIFF structure (CIPA DC-008, section 4.5). We patch entries in place, so that everything we do not understand,
 //! maker notes with their absolute offsets included, stays as it was.
@@ -36,17 +36,17 @@ pub(crate) const DESCRIPTION: u16 = 0x010E;
 /// The program that the camera or scanner made the picture by.
 pub(crate) const SOFTWARE: u16 = 0x0131;
 
-/// Cameras write some dozens. Hostile blocks have so many that work on each of them for each other one would take minutes.
+/// Cameras write some dozens. Hostile blocks have so many that quadratic work would take minutes.
 const MOST_ENTRIES: usize = 1000;
 
-/// Whether this is a TIFF structure at all, and one that a program might have written in earnest.
+/// Whether this is a plausible TIFF structure.
 pub(crate) fn is_valid(exif: &[u8]) -> bool {
     Structure::open(exif).is_some_and(|(s, first)| {
         !s.big && s.directory(first).is_some_and(|fields| fields.entries.len() <= MOST_ENTRIES)
     })
 }
 
-/// Orientation 1..=8; 1 if there is none that makes sense.
+/// Orientation 1..=8; 1 if there is no valid one.
 pub(crate) fn orientation(exif: &[u8]) -> u8 {
     match number(exif, ORIENTATION) {
         Some(value @ 1..=8) => value as u8,
@@ -72,7 +72,7 @@ pub(crate) fn dots_per_unit(unit: Option<u64>) -> Option<f32> {
     }
 }
 
-/// Says that the pixels are upright now. A thumbnail that lies on its side would be wrong from here on, so it goes.
+/// Marks the pixels as upright. A rotated thumbnail would now be wrong, so it is removed.
 pub(crate) fn set_upright(exif: &mut [u8]) {
     if orientation(exif) != 1 {
         remove_thumbnail(exif);
@@ -102,9 +102,10 @@ pub(crate) fn set_size(exif: &mut [u8], width: u32, height: u32) {
     }
 }
 
-/// Removes the place: overwrites the GPS directory and its values with zeros, after taking the pointer to it out.
+/// Removes the location: removes the pointer to the GPS directory, and overwrites the directory and its values with
+/// zeros.
 pub(crate) fn remove_gps(exif: &mut [u8]) {
-    // One is the rule; hostile blocks may have any number.
+    // Usually one; hostile blocks may have any number.
     while let Some((order, entry)) = find(exif, 4, GPS_DIRECTORY) {
         let gps = order.u32(exif, entry + 8);
         if !remove_entry(exif, order, entry) {
@@ -226,11 +227,11 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Of an EXIF block or a TIFF file. Left out are fields that say how pixels are laid out, and maker's notes: their offsets
-    /// are often relative to the whole, so they would point to nowhere.
+    /// Of an EXIF block or a TIFF file. Leaves out fields that say how pixels are laid out, and maker notes: their
+    /// offsets are often relative to the whole, so they would point to nowhere.
     pub fn read(structure: Structure, first: u64) -> Self {
         let directory = |at: u64| structure.directory(at).map(|fields| fields.entries).unwrap_or_default();
-        // Fields that share their values could make much of a small file.
+        // Fields that share their values could inflate a small file.
         let mut left = structure.bytes.len();
         let mut to_tag = |e: Entry<'_>| {
             left = left.checked_sub(e.data?.len())?;
@@ -278,8 +279,8 @@ impl Parts {
     }
 }
 
-/// Tags of the main directory that speak of the picture and not of the file: description, maker, model, orientation, density,
-/// software, date, artist, copyright, rating, and Windows' own title to subject.
+/// Tags of the main directory that describe the picture and not the file: description, maker, model, orientation,
+/// density, software, date, artist, copyright, rating, and Windows' own title to subject.
 fn is_about_the_picture(tag: u16) -> bool {
     matches!(
         tag,

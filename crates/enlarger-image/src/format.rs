@@ -1,4 +1,4 @@
-//! The picture formats and how to tell them by their first bytes.
+//! The image formats, and how to recognise them by their first bytes.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub enum Format {
     Png,
     /// JPEG, as JFIF or EXIF file.
     Jpeg,
-    /// WebP, lossy or lossless.
+    /// WebP: read lossy and lossless, written lossy.
     WebP,
     /// TIFF.
     Tiff,
@@ -136,7 +136,7 @@ impl Format {
             return Ok(Self::WebP);
         }
         if is_raw(bytes) {
-            return Err(ImageError::Unreadable { what: "a camera's raw file" });
+            return Err(ImageError::Unreadable { what: "a camera raw file" });
         }
         if at(0, b"II*\0") || at(0, b"MM\0*") || at(0, b"II+\0") || at(0, b"MM\0+") {
             return Ok(Self::Tiff);
@@ -152,21 +152,21 @@ impl Format {
             let brands = &bytes[8..bytes.len().min(40)];
             let has = |brand: &[u8]| brands.chunks(4).any(|b| b == brand);
             if has(b"avif") || has(b"avis") {
-                return Err(ImageError::Unreadable { what: "an AVIF picture" });
+                return Err(ImageError::Unreadable { what: "an AVIF image" });
             }
             if [b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"].iter().any(|b| has(*b)) {
-                return Err(ImageError::Unreadable { what: "a HEIC picture" });
+                return Err(ImageError::Unreadable { what: "a HEIC image" });
             }
             if has(b"crx ") {
-                return Err(ImageError::Unreadable { what: "a camera's raw file" });
+                return Err(ImageError::Unreadable { what: "a camera raw file" });
             }
             return Err(ImageError::Unreadable { what: "a film" });
         }
         if at(0, b"\xff\x0a") || at(0, b"\0\0\0\x0cJXL \r\n\x87\n") {
-            return Err(ImageError::Unreadable { what: "a JPEG XL picture" });
+            return Err(ImageError::Unreadable { what: "a JPEG XL image" });
         }
         if at(0, b"\0\0\0\x0cjP  \r\n\x87\n") || at(0, b"\xff\x4f\xff\x51") {
-            return Err(ImageError::Unreadable { what: "a JPEG 2000 picture" });
+            return Err(ImageError::Unreadable { what: "a JPEG 2000 image" });
         }
         if at(0, b"%PDF-") {
             return Err(ImageError::Unreadable { what: "a PDF document" });
@@ -184,8 +184,8 @@ impl Format {
     }
 }
 
-/// Cameras' raw files that a signature tells: Canon's CR2 (behind TIFF's) and CRW, Olympus, Panasonic, Phase One, Fujifilm,
-/// Sigma, Minolta. Others are TIFF files by their signature, and their directories tell.
+/// Camera raw files that have a signature: Canon's CR2 (behind TIFF's) and CRW, Olympus, Panasonic, Phase One,
+/// Fujifilm, Sigma, Minolta. Others have the signature of TIFF, and are recognised by their directories.
 fn is_raw(bytes: &[u8]) -> bool {
     let signatures: [(usize, &[u8]); 11] = [
         (8, b"CR\x02"),
@@ -210,4 +210,56 @@ fn is_svg(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(start);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     text.starts_with('<') && text.contains("<svg")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_told_by_their_signatures_whatever_follows() {
+        let bitmap = [b"BM".as_slice(), &[0; 12], &[40, 0, 0, 0]].concat();
+        for (bytes, format) in [
+            (b"\x89PNG\r\n\x1a\n".as_slice(), Format::Png),
+            (b"\xff\xd8\xff\xe0", Format::Jpeg),
+            (b"RIFF\x10\0\0\0WEBPVP8L", Format::WebP),
+            (b"II*\0\x08\0\0\0", Format::Tiff),
+            (b"MM\0+\0\x08\0\0", Format::Tiff),
+            (b"GIF89a", Format::Gif),
+            (&bitmap, Format::Bmp),
+        ] {
+            assert_eq!(Format::sniff(bytes).ok(), Some(format), "{bytes:?}");
+            assert_eq!(Format::sniff(&[bytes, b"and more"].concat()).ok(), Some(format), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_and_not_read_is_named() {
+        for (bytes, named) in [
+            (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif".as_slice(), "an AVIF picture"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture"),
+            (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "a film"),
+            (b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw file"),
+            (b"\xff\x0a\xfa\x7f", "a JPEG XL picture"),
+            (b"8BPS\0\x01", "a Photoshop document"),
+            ("\u{feff} <?xml version='1.0'?><svg>".as_bytes(), "an SVG drawing"),
+        ] {
+            let Err(ImageError::Unreadable { what }) = Format::sniff(bytes) else { panic!("{named} was read") };
+            assert_eq!(what, named);
+        }
+        assert!(matches!(Format::sniff(b"BM is not a bitmap"), Err(ImageError::Unknown)));
+        assert!(matches!(Format::sniff(b"RIFF\x10\0\0\0WAVE"), Err(ImageError::Unknown)));
+        assert!(matches!(Format::sniff(b""), Err(ImageError::Empty)));
+    }
+
+    #[test]
+    fn extensions_name_formats_in_any_case_and_each_format_knows_its_own() {
+        let all = [Format::Png, Format::Jpeg, Format::WebP, Format::Tiff, Format::Bmp, Format::Gif, Format::Avif];
+        for format in all {
+            assert_eq!(Format::from_extension(format.extension()), Some(format));
+            assert_eq!(Format::from_extension(&format!(".{}", format.name().to_uppercase())), Some(format));
+        }
+        assert_eq!(Format::from_extension("jfif"), Some(Format::Jpeg));
+        assert_eq!((Format::from_extension("heic"), Format::from_extension("")), (None, None));
+    }
 }

@@ -1,8 +1,6 @@
 //! Turning stored pixels upright.
 
-use bytemuck::Zeroable;
-
-use crate::{ImageError, Samples, picture::zeroed};
+use crate::{ImageError, Sample, Samples, picture::zeroed, with_samples};
 
 /// Side of the squares in which a picture is turned: what a square touches fits into the first-level cache.
 const SQUARE: usize = 32;
@@ -17,28 +15,16 @@ pub(crate) fn upright(
     orientation: u8,
 ) -> Result<Samples, ImageError> {
     let (w, h) = (width as usize, height as usize);
-    Ok(match samples {
-        Samples::U8(s) => Samples::U8(by_count(s, w, h, n, orientation)?),
-        Samples::U16(s) => Samples::U16(by_count(s, w, h, n, orientation)?),
-    })
+    Ok(with_samples!(samples, s => match n {
+        1 => turn::<_, 1>(s, w, h, orientation),
+        2 => turn::<_, 2>(s, w, h, orientation),
+        3 => turn::<_, 3>(s, w, h, orientation),
+        _ => turn::<_, 4>(s, w, h, orientation),
+    }?
+    .into()))
 }
 
-fn by_count<T: Copy + Zeroable>(
-    samples: Vec<T>,
-    w: usize,
-    h: usize,
-    n: usize,
-    orientation: u8,
-) -> Result<Vec<T>, ImageError> {
-    match n {
-        1 => turn::<T, 1>(samples, w, h, orientation),
-        2 => turn::<T, 2>(samples, w, h, orientation),
-        3 => turn::<T, 3>(samples, w, h, orientation),
-        _ => turn::<T, 4>(samples, w, h, orientation),
-    }
-}
-
-fn turn<T: Copy + Zeroable, const N: usize>(
+fn turn<T: Sample, const N: usize>(
     mut samples: Vec<T>,
     w: usize,
     h: usize,
@@ -64,7 +50,7 @@ fn turn<T: Copy + Zeroable, const N: usize>(
     Ok(samples)
 }
 
-fn transpose<T: Copy + Zeroable, const N: usize>(
+fn transpose<T: Sample, const N: usize>(
     stored: &[[T; N]],
     w: usize,
     h: usize,
@@ -83,4 +69,37 @@ fn transpose<T: Copy + Zeroable, const N: usize>(
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// EXIF 2.3, section 4.6.4: which corner of what is seen the first stored row and column lie at.
+    #[test]
+    fn stored_pixels_are_turned_as_exif_says() {
+        // Stored: a b c
+        //         d e f
+        let cases = ["abcdef", "cbafed", "fedcba", "defabc", "adbecf", "daebfc", "fcebda", "cfbead"];
+        for (orientation, expected) in (1..).zip(cases) {
+            for n in 1..=4 {
+                let repeated = |letters: &str| letters.bytes().flat_map(|letter| vec![letter; n]).collect::<Vec<_>>();
+                let stored = Samples::from(repeated("abcdef"));
+                let turned = upright(stored, 3, 2, n, orientation).expect("there is room");
+                assert_eq!(turned, Samples::from(repeated(expected)), "orientation {orientation}, {n} samples");
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_larger_than_a_square_are_turned_whole() {
+        let (w, h) = (2 * SQUARE + 3, SQUARE + 5);
+        let stored: Vec<u16> = (0..w * h).map(|i| i as u16).collect();
+        let turned = upright(stored.clone().into(), w as u32, h as u32, 1, 6).expect("there is room");
+        let turned = turned.as_slice::<u16>().expect("the depth stays");
+        // A quarter clockwise: the first row becomes the last column.
+        assert!((0..w).all(|x| turned[x * h + h - 1] == stored[x]));
+        let back = upright(turned.to_vec().into(), h as u32, w as u32, 1, 8).expect("there is room");
+        assert_eq!(back, stored.into());
+    }
 }

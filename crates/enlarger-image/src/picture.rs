@@ -1,8 +1,9 @@
 //! Pixels in memory.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::ImageError;
+use crate::{ImageError, Sample, with_samples};
 
 /// A picture in memory: upright, one frame, in the colour space that `metadata.icc` names (sRGB if none).
 #[derive(Debug, Clone)]
@@ -17,6 +18,51 @@ pub struct Picture {
     pub samples: Samples,
     /// What travels along.
     pub metadata: Metadata,
+}
+
+impl Picture {
+    /// A black picture with the channels and metadata of this one.
+    ///
+    /// # Errors
+    /// [`ImageError::OutOfMemory`] if there is no room for it.
+    pub fn blank(&self, width: u32, height: u32, bits: u8) -> Result<Self, ImageError> {
+        let count = u64::from(width) * u64::from(height) * self.channels.count() as u64;
+        let samples = Samples::zeroed(bits, count)?;
+        Ok(Self { width, height, channels: self.channels, samples, metadata: self.metadata.clone() })
+    }
+
+    /// A copy, where `clone` would end the process if there is no room for it.
+    ///
+    /// # Errors
+    /// [`ImageError::OutOfMemory`] if there is no room for it.
+    pub fn try_clone(&self) -> Result<Self, ImageError> {
+        let mut copy = self.blank(self.width, self.height, self.samples.bits())?;
+        with_samples!(&mut copy.samples, to => to.copy_from_slice(self.samples.of_depth()));
+        Ok(copy)
+    }
+
+    /// The same pixels with 8 or 16 bits per sample, rounded to the nearest.
+    ///
+    /// # Errors
+    /// [`ImageError::OutOfMemory`] if there is no room for the result.
+    pub fn into_depth(self, bits: u8) -> Result<Self, ImageError> {
+        if self.samples.bits() == bits {
+            return Ok(self);
+        }
+        let mut result = self.blank(self.width, self.height, bits)?;
+        with_samples!(&self.samples, from => match &mut result.samples {
+            Samples::U8(to) => convert(from, to, Sample::to_u8),
+            Samples::U16(to) => convert(from, to, Sample::to_u16),
+        });
+        Ok(result)
+    }
+}
+
+fn convert<T: Sample, U: Sample>(from: &[T], to: &mut [U], change: impl Fn(T) -> U + Sync) {
+    const PIECE: usize = 1 << 16;
+    to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(to, from)| {
+        to.iter_mut().zip(from).for_each(|(to, &from)| *to = change(from));
+    });
 }
 
 /// The samples of one pixel, in order. Alpha is straight, not premultiplied.
@@ -80,10 +126,7 @@ impl Samples {
 
     /// How many samples there are, over all pixels and channels.
     pub fn len(&self) -> usize {
-        match self {
-            Self::U8(samples) => samples.len(),
-            Self::U16(samples) => samples.len(),
-        }
+        with_samples!(self, samples => samples.len())
     }
 
     /// `count` zeros.

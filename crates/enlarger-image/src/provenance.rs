@@ -171,7 +171,7 @@ fn take<R: Read + Seek>(file: &mut R, length: u64) -> io::Result<Vec<u8>> {
 }
 
 fn skip(file: &mut impl Seek, length: u64) -> io::Result<()> {
-    // Past the end is no error until the next read.
+    // Seeking past the end is not an error until the next read.
     file.seek_relative(i64::try_from(length).unwrap_or(i64::MAX)).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => ErrorKind::UnexpectedEof.into(),
         _ => error,

@@ -55,3 +55,43 @@ fn end_of_element(xmp: &[u8], name: usize) -> Option<usize> {
 fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
     memchr::memmem::find(bytes.get(from..)?, what).map(|at| from + at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).expect("text went in")
+    }
+
+    #[test]
+    fn orientations_become_upright_as_attributes_and_as_elements() {
+        for (packet, expected) in [
+            (r#"<a tiff:Orientation="6" b="6"/>"#, r#"<a tiff:Orientation="1" b="6"/>"#),
+            ("<tiff:Orientation>8</tiff:Orientation>", "<tiff:Orientation>1</tiff:Orientation>"),
+            ("<a tiff:Orientation = '3'/>", "<a tiff:Orientation = '1'/>"),
+            ("<a tiff:Orientation=''/><b>6</b>", "<a tiff:Orientation=''/><b>6</b>"),
+            ("tiff:Orientation", "tiff:Orientation"),
+        ] {
+            let mut xmp = packet.as_bytes().to_vec();
+            reset_orientation(&mut xmp);
+            assert_eq!(text(xmp), expected);
+        }
+    }
+
+    #[test]
+    fn places_go_whatever_their_prefix_and_nothing_else_does() {
+        for (packet, expected) in [
+            (r#"<a exif:GPSLatitude="52,31N" b="1"/>"#, r#"<a  b="1"/>"#),
+            ("<a><x-y:GPSMapDatum>WGS-84</x-y:GPSMapDatum><b>1</b></a>", "<a><b>1</b></a>"),
+            ("<a><exif:GPSAltitude/><b/></a>", "<a><b/></a>"),
+            ("<a><e:GPSLatitude q='1'>52</e:GPSLatitude></a>", "<a></a>"),
+            ("<a b=\"a GPS\"/>", "<a b=\"a GPS\"/>"),
+            // Without an end: nothing of it is kept.
+            ("<a><exif:GPSLatitude>52", "<a>"),
+            ("<a exif:GPSLatitude=\"52", "<a "),
+        ] {
+            assert_eq!(text(remove_gps(packet.as_bytes())), expected);
+        }
+    }
+}

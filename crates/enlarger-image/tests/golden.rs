@@ -3,6 +3,7 @@
 
 use std::{io::Cursor, path::Path};
 
+use enlarger_error::Explained;
 use enlarger_image::{
     Channels, EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples, decode, encode, probe,
 };
@@ -121,18 +122,19 @@ fn broken_bombs_and_foreign_files_are_refused_with_a_sentence_and_a_hint() {
     let jpeg = golden("jpeg_rgb.jpg");
     let mut huge = png.clone();
     huge[16..24].copy_from_slice(&[0, 0, 0xC3, 0x50, 0, 0, 0xC3, 0x50]);
-    for (what, bytes) in [
-        ("empty", Vec::new()),
-        ("junk", b"this is no picture at all".to_vec()),
-        ("half a PNG", png[..png.len() / 2].to_vec()),
-        ("half a JPEG", jpeg[..jpeg.len() * 2 / 3].to_vec()),
-        ("50000x50000", huge),
-        ("PDF", b"%PDF-1.7\n".to_vec()),
-        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec()),
-        ("SVG", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec()),
+    for (what, bytes, code) in [
+        ("empty", Vec::new(), "image_empty"),
+        ("junk", b"this is no picture at all".to_vec(), "image_unknown_format"),
+        ("half a PNG", png[..png.len() / 2].to_vec(), "image_truncated"),
+        ("half a JPEG", jpeg[..jpeg.len() * 2 / 3].to_vec(), "image_truncated"),
+        ("50000x50000", huge, "image_too_many_pixels"),
+        ("PDF", b"%PDF-1.7\n".to_vec(), "image_unsupported"),
+        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec(), "image_unsupported"),
+        ("SVG", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec(), "image_unsupported"),
     ] {
         let error = decode(&bytes, &Limits::default()).map(|_| ()).expect_err(what);
-        assert!(error.to_string().len() > 10 && error.hint().is_some(), "{what}: {error}");
+        assert_eq!(error.code(), code, "{what}: {error}");
+        assert!(error.hint().is_some(), "{what}: {error}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use enlarger_error::Explained;
 use enlarger_image::{Decoded, ImageError, Limits, Samples, decode, decode_unless, header, probe};
 use flate2::{Compression, write::ZlibEncoder};
 use jpeg_encoder::{ColorType, Encoder};
@@ -151,7 +152,9 @@ fn jpeg_tables_of_a_tiff_that_are_no_tables_are_refused() {
     }
     // A frame among the tables, of another size than the strip's.
     let frame = [0xFF, 0xD8, 0xFF, 0xC0, 0, 11, 8, 0xFF, 0xFF, 0xFF, 0xFF, 1, 1, 0x11, 0, 0xFF, 0xD9];
-    for (tables, words) in [(&long[..], "its JPEG tables are far longer"), (&frame, "a JPEG inside is not as large")] {
+    for (tables, words) in
+        [(&long[..], "its JPEG tables are far too long"), (&frame, "an embedded JPEG has the wrong size")]
+    {
         let mut data = stream.clone();
         let at = (8 + data.len()) as u32;
         data.extend(tables);
@@ -273,7 +276,7 @@ fn damaged_texts_and_profiles_of_a_png_are_inflated_within_the_limit_of_all() {
         let alone = decode(&png(16, one).0, &limits).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(alone.picture.metadata.texts.is_empty(), "{what}: it is damaged");
         let error = header(&png(16, &[&one[..], other].concat()).0, &limits).expect_err(what);
-        // The limit is told, not what was left of it.
+        // The message gives the limit, not what was left of it.
         let all = limits.max_metadata;
         assert!(
             matches!(error, ImageError::MetadataTooLarge { what: "text", limit } if limit == all),
@@ -305,7 +308,7 @@ fn a_jpeg_with_thousands_of_scans_is_refused_before_any_is_decoded() {
         let file = [start, scan, &repeated.repeat(times), &[0xFF, 0xD9]].concat();
         for error in [header(&file, &own_limits()).err(), probe(&file, &own_limits()).err()] {
             let error = error.expect("it is refused").to_string();
-            assert!(error.contains("far more scans than any picture needs"), "{error}");
+            assert!(error.contains("far more scans than any image needs"), "{error}");
         }
         let (decoded, asked) = counted(&file);
         assert!(decoded.is_err() && asked <= 2, "{asked} questions");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use enlarger_error::Explained;
 use enlarger_image::{Decoded, ImageError, Limits, Samples, decode};
 
 fn golden() -> Vec<u8> {
@@ -151,7 +152,7 @@ fn what_is_not_a_picture_that_can_be_decoded_is_named() {
     for (what, bytes, says) in [
         ("hierarchical", edited(&[(1, 0xC5)]), "hierarchical"),
         ("10 bits", edited(&[(4, 10)]), "10 bits"),
-        ("a third and two thirds", edited(&[(11, 0x31), (14, 0x21)]), "fractions"),
+        ("a third and two thirds", edited(&[(11, 0x31), (14, 0x21)]), "chroma subsampling"),
         ("no samples", edited(&[(11, 0x01)]), "no samples"),
     ] {
         let error = read(&bytes).map(|_| ()).expect_err(what);

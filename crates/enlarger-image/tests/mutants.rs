@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Command, sync::Mutex};
 
+use enlarger_error::Explained;
 use enlarger_image::{Limits, decode, probe};
 
 /// More than idle, in kilobytes.

@@ -9,7 +9,7 @@ pub trait Architecture: Debug + Display + Send + Sync {
     /// How many times as wide and high the result is.
     fn scale(&self) -> u32;
 
-    /// Colours that the network reads and makes: 1 or 3.
+    /// Colours that the network reads and outputs: 1 or 3.
     fn channels(&self) -> usize;
 
     /// Sides of strips are multiples of this.
@@ -39,10 +39,10 @@ pub trait Family: Sync {
     /// The name of the first array, under each naming: where one of these is, a network begins.
     fn first_arrays(&self) -> &'static [&'static str];
 
-    /// Whether a file's arrays are such a network's, under whatever naming.
+    /// Whether a file's arrays are those of such a network, under any naming.
     fn recognises(&self, weights: &StateDict) -> bool;
 
-    /// Gives arrays the names that the architecture knows them by.
+    /// Gives arrays their canonical names.
     ///
     /// # Errors
     /// [`NnError::Weights`] if arrays are missing, or there are two of one name.
@@ -56,8 +56,8 @@ pub trait Family: Sync {
     /// [`NnError::Weights`] if arrays are missing, [`NnError::Architecture`] if the sizes are not supported.
     fn sizes(&self, weights: &StateDict) -> Result<Box<dyn Architecture>, NnError>;
 
-    /// Reads the sizes from a file's graph whose arrays have no names; `None` if it is clearly another network's.
-    /// Whether it is this one's, layer by layer, is found out by comparing it with [`Architecture::graph`].
+    /// Reads the sizes from the graph of a file whose arrays have no names; `None` if it clearly belongs to another
+    /// network. Comparing it with [`Architecture::graph`] shows whether it is this one, layer by layer.
     ///
     /// # Errors
     /// [`NnError::Architecture`] if the sizes are not supported.

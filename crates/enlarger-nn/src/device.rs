@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{architecture::Architecture, error::NnError, model::Model, tensor::StateDict};
 
-/// Something that networks run on, in one kind of arithmetic. Whoever has one can use it: only its own module makes one,
-/// and only where it works.
+/// Something that networks run on, in one kind of arithmetic. A value is proof that it works: only its own module makes
+/// one, and only where it does.
 pub trait Device: Debug + Send + Sync {
     /// By which it is asked for.
     fn name(&self) -> &str;
@@ -18,7 +18,7 @@ pub trait Device: Debug + Send + Sync {
     /// What it multiplies.
     fn arithmetic(&self) -> Arithmetic;
 
-    /// Puts a network on it.
+    /// Loads a network on it.
     ///
     /// # Errors
     /// [`NnError::Weights`] if an array is missing or has another shape than the architecture needs,
@@ -60,7 +60,7 @@ impl Arithmetic {
     }
 }
 
-/// The arithmetic that a person asks for.
+/// The arithmetic that a user asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {

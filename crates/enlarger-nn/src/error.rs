@@ -1,10 +1,14 @@
 //! Why a network could not be read or run.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
+
 /// Errors of this crate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum NnError {
     /// The weights are not what the architecture needs.
-    #[error("the weights do not fit the network: {0}")]
+    #[error("the weights do not fit the model: {0}")]
     Weights(String),
     /// The file is not a known or an allowed kind of weights.
     #[error("{0}")]
@@ -16,13 +20,13 @@ pub enum NnError {
     #[error("this machine does not support {0}")]
     Backend(String),
     /// There is not enough memory for weights or feature maps.
-    #[error("there is not enough memory for the network's maps: {} MB more are needed", bytes.div_ceil(1 << 20))]
+    #[error("not enough memory for the model's feature maps: {} MB more needed", bytes.div_ceil(1 << 20))]
     Memory {
         /// What could not be allocated.
         bytes: usize,
     },
-    /// The system starts no more threads, mostly because memory is short.
-    #[error("{count} threads find no room in memory: {reason}")]
+    /// The system cannot start more threads, usually for lack of memory.
+    #[error("not enough memory for {count} threads: {reason}")]
     Threads {
         /// How many were asked for.
         count: usize,
@@ -34,7 +38,31 @@ pub enum NnError {
     Cancelled,
 }
 
-/// A name from a file, as it may stand in a sentence.
+impl Explained for NnError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Weights(_) => "network_weights",
+            Self::Format(_) => "network_format",
+            Self::Architecture(_) => "network_architecture",
+            Self::Backend(_) => "network_device",
+            Self::Memory { .. } => "network_memory",
+            Self::Threads { .. } => "network_threads",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Memory { .. } => {
+                Some("close other programs; on the command line, a smaller --strip-width needs less memory".into())
+            }
+            Self::Threads { .. } => Some("use fewer threads, or close other programs".into()),
+            _ => None,
+        }
+    }
+}
+
+/// A name from a file, made safe for a message.
 pub(crate) fn shortened(name: &str) -> String {
     let printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(81).collect();
     match printable.char_indices().nth(80) {

@@ -168,7 +168,7 @@ impl Graph {
             return Ok(());
         }
         Err(NnError::Architecture(format!(
-            "layer {} of the network makes other colours than layer {} reads",
+            "layer {} of the model outputs other colors than layer {} reads",
             shortened(&last.name),
             shortened(&first.name)
         )))

@@ -1,4 +1,4 @@
-//! Super-resolution networks: which there are, what they run on, and an image of any size through one of them.
+//! Super-resolution networks: architectures, the devices they run on, and enlarging an image of any size.
 //!
 //! ```
 //! use std::{ops::ControlFlow, path::Path, sync::Mutex};
@@ -66,8 +66,8 @@
 //! | `kernels` | convolutions on the CPU; no network |
 //!
 //! What is true of a network anywhere (scale, halo, layers) is its [`Architecture`]. What a [`Device`] adds (how wide a strip
-//! may be, and running) is a [`Model`]. A [`Network`] is both. What a person asks for is a [`Backend`]; a [`Device`] is found,
-//! and whoever has one can run it: the instruction sets of the CPU are tokens that exist only where it has them.
+//! may be, and running) is a [`Model`]. A [`Network`] is both. What a user asks for is a [`Backend`]; a [`Device`] is
+//! found, and is proof that it works: the instruction sets of the CPU are tokens that exist only where it has them.
 //!
 //! # To add an architecture
 //!

@@ -20,7 +20,7 @@ pub trait Model: Send + Sync {
 pub struct Strip<'a> {
     /// Pixels across, halo included.
     pub width: usize,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: usize,
     /// Rows of a band; `None` lets the network choose.
     pub band: Option<usize>,

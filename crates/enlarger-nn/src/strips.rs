@@ -1,4 +1,4 @@
-//! An image of any size through a network, strip by strip.
+//! Runs a network on an image of any size, strip by strip.
 
 use std::ops::{ControlFlow, Range};
 
@@ -12,9 +12,9 @@ use crate::{
 
 /// Where pixels come from.
 pub trait Source: Sync {
-    /// Pixels across.
+    /// Width in pixels.
     fn width(&self) -> u32;
-    /// Pixels down.
+    /// Height in pixels.
     fn height(&self) -> u32;
     /// Fills `rgb` with the rectangle's interleaved RGB in 0..=1; the rectangle lies inside the image.
     fn read(&self, x: u32, y: u32, w: u32, h: u32, rgb: &mut [f32]);

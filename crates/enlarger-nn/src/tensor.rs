@@ -26,14 +26,14 @@ impl StateDict {
         match self.0.get(name) {
             Some(t) if t.shape.len() == 4 && !t.shape.contains(&0) => Ok(&t.shape),
             Some(t) => {
-                Err(NnError::Weights(format!("{name} has shape {:?}, and a convolution has four sizes", t.shape)))
+                Err(NnError::Weights(format!("{name} has shape {:?}; a convolution needs four dimensions", t.shape)))
             }
             None => Err(NnError::Weights(format!("{name} is missing"))),
         }
     }
 }
 
-/// The largest file of weights that is read. The largest community network of the supported kinds has a tenth of it.
+/// The largest weights file that is read: ten times the largest community network of a supported kind.
 pub const MAX_BYTES: u64 = 1 << 30;
 
 /// The number of values in a shape, `None` if it overflows or is more than any file could hold.

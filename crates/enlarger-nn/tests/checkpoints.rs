@@ -105,7 +105,7 @@ fn weights_that_are_not_finite_are_refused_by_name() {
             bytes[end - 4..].copy_from_slice(&value.to_le_bytes());
             write(&path, &all);
             let error = load(&path).err().expect("refused").to_string();
-            assert!(error.contains(name) && error.contains("not a number"), "{error}");
+            assert!(error.contains(name) && error.contains("infinite or NaN"), "{error}");
         }
     }
 }

@@ -43,16 +43,16 @@ fn a_graph_that_computes_something_else_is_refused_by_its_layer() {
     let dir = tempfile::tempdir().expect("a folder");
     let edits: [(&str, &str, &str, &str); 13] = [
         // The size: enlarged by 3, by 4 at once, smoothly, in one direction, not at all.
-        ("ncnn_x4_fused", "1=2.000000e+00 2=2.000000e+00", "1=3.000000e+00 2=3.000000e+00", "enlarges 3 times"),
-        ("ncnn_x4_fused", "1=2.000000e+00 2=2.000000e+00", "1=4.000000e+00 2=4.000000e+00", "enlarges 4 times"),
+        ("ncnn_x4_fused", "1=2.000000e+00 2=2.000000e+00", "1=3.000000e+00 2=3.000000e+00", "upsamples 3 times"),
+        ("ncnn_x4_fused", "1=2.000000e+00 2=2.000000e+00", "1=4.000000e+00 2=4.000000e+00", "upsamples 4 times"),
         ("ncnn_x4_fused", "0=1 1=2.000000e+00", "0=2 1=2.000000e+00", "(Interp)"),
         ("ncnn_x4_fused", "1=2.000000e+00 2=2.000000e+00", "1=2.000000e+00 2=1.000000e+00", "(Interp)"),
         ("ncnn_x4_fused", "1=2.000000e+00 2=2.000000e+00", "1=1.000000e+00 2=1.000000e+00", "layer convolution_43"),
         ("ncnn_compact_x3", "1=3.000000e+00 2=3.000000e+00", "1=2.000000e+00 2=2.000000e+00", "layer binaryop_10"),
-        ("ncnn_compact_x3", "0=3\n", "0=2\n", "other colours"),
-        ("ncnn_x2_reorg", "Reorg reorg_1 1 1 data b2 0=2", "Reorg reorg_1 1 1 data b2 0=3", "colours"),
+        ("ncnn_compact_x3", "0=3\n", "0=2\n", "other colors"),
+        ("ncnn_x2_reorg", "Reorg reorg_1 1 1 data b2 0=2", "Reorg reorg_1 1 1 data b2 0=3", "colors"),
         // The wiring and the numbers: another gain, another slope, another order, a layer that is unknown.
-        ("ncnn_x2_reorg", "-23301=2,0.2,1.0", "-23301=2,0.1,1.0", "reads something else than body.0.rdb2.conv1"),
+        ("ncnn_x2_reorg", "-23301=2,0.2,1.0", "-23301=2,0.1,1.0", "does not read what body.0.rdb2.conv1"),
         ("ncnn_x4_fused", "-23310=1,2.000000e-01", "-23310=1,1.000000e-01", "body.0.rdb1.conv2"),
         ("ncnn_x2_reorg", "Concat concat_5 2 1 b3 b5", "Concat concat_5 2 1 b5 b3", "body.0.rdb1.conv2"),
         ("ncnn_compact_x3", "BinaryOp binaryop_10 2 1", "Crop binaryop_10 2 1", "binaryop_10 (Crop)"),
@@ -68,7 +68,7 @@ fn a_graph_that_computes_something_else_is_refused_by_its_layer() {
 #[test]
 fn one_slope_for_all_channels_is_as_many_equal_ones() {
     let dir = tempfile::tempdir().expect("a folder");
-    // Their slopes are no longer in the file, so their values are taken out of it.
+    // Their slopes are gone from the file, so their values are removed too.
     let file =
         edited("ncnn_compact_x3", dir.path(), |text| text.replace("PReLU", "ReLU").replace(" 0=8\n", " 0=0.25\n"));
     let bin = std::fs::read(reference("ncnn_compact_x3.bin")).expect("values");

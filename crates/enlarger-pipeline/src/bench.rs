@@ -7,9 +7,9 @@ use enlarger_nn::{Device, Network, pool};
 
 use crate::{error::PipelineError, memory, networks::grey};
 
-/// Shorter runs tell of starting, longer ones of nothing new. In pixels, for a side that is chosen here.
+/// Shorter runs mostly measure startup; longer ones add nothing. In pixels, for a side that is chosen here.
 const SIDES: [f64; 2] = [64.0, 512.0];
-/// Runs are repeated so often, and then until they took [`ENOUGH`].
+/// Runs are repeated at least this often, and until they took [`ENOUGH`].
 const REPEATS: usize = 2;
 /// Seconds.
 const ENOUGH: f64 = 1.0;
@@ -25,7 +25,7 @@ pub struct Speed {
     pub flops: f64,
     /// Pixels of the result.
     pub pixels: f64,
-    /// Most bytes that the process held, loading included; `None` where the system does not tell.
+    /// Most bytes that the process held, loading included; `None` where the system does not report it.
     pub peak_memory: Option<u64>,
 }
 

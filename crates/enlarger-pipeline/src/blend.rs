@@ -1,23 +1,18 @@
-//! A piece laid into a picture without a seam.
+//! Blends a piece into a picture without a seam.
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use rayon::prelude::*;
 
-use crate::sample::Sample;
-
-/// Lays a piece of the same channels and depth into a picture, from `start` on. Within `rim` pixels of its sides it fades, but
-/// for sides at the picture's own.
+/// Blends a piece of the same channels and depth into a picture at `start`. It fades within `rim` pixels of its sides,
+/// except sides on the picture's border.
 pub(crate) fn blend(picture: &mut Picture, piece: &Picture, start: [u32; 2], rim: u32) {
     let n = picture.channels.count();
     let [x, y] = start.map(|start| start as usize);
     let across = weights([x, piece.width as usize, picture.width as usize], rim as usize);
     let down = weights([y, piece.height as usize, picture.height as usize], rim as usize);
     let row = picture.width as usize * n;
-    match (&mut picture.samples, &piece.samples) {
-        (Samples::U8(to), Samples::U8(from)) => lay(&mut to[y * row..], from, [row, x * n, n], &across, &down),
-        (Samples::U16(to), Samples::U16(from)) => lay(&mut to[y * row..], from, [row, x * n, n], &across, &down),
-        _ => unreachable!("both have one depth"),
-    }
+    let from = &piece.samples;
+    with_samples!(&mut picture.samples, to => lay(&mut to[y * row..], from.of_depth(), [row, x * n, n], &across, &down));
 }
 
 /// Weights of a piece's pixels along a side, where it lies `start` from the picture's.
@@ -44,7 +39,7 @@ fn lay<T: Sample>(to: &mut [T], from: &[T], [row, left, n]: [usize; 3], across: 
 
 #[cfg(test)]
 mod tests {
-    use enlarger_image::{Channels, Metadata};
+    use enlarger_image::{Channels, Metadata, Samples};
 
     use super::*;
 

@@ -2,13 +2,10 @@
 
 use std::{ops::Range, sync::Mutex};
 
-use enlarger_image::{Channels, Picture, Samples};
+use enlarger_image::{Channels, Picture, Sample, Samples, with_samples};
 use enlarger_nn::{Sink, Source};
 
-use crate::{
-    request::Crop,
-    sample::{Sample, from_floats},
-};
+use crate::{request::Crop, sample::from_floats};
 
 /// Which of a picture's channels a network sees and makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +32,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// A part of a picture as a network's input, with a margin around it: a network takes what lies beyond its input for black, and
-/// draws the edge that it sees there.
+/// A part of a picture as a network's input, with a margin around it: a network treats what lies beyond its input as
+/// black, and draws the edge that it sees there.
 pub struct PictureSource<'a> {
     seen: View<'a>,
     margin: u32,
@@ -69,19 +66,17 @@ impl Source for PictureSource<'_> {
             (x..x + w).map(|x| mirrored(part.x + x, margin, picture.width) as usize * n).collect();
         for (y, out) in (y..y + h).zip(rgb.chunks_exact_mut(w as usize * 3)) {
             let start = mirrored(part.y + y, margin, picture.height) as usize * row;
-            match &picture.samples {
-                Samples::U8(s) => spread(&s[start..start + row], &columns, channels, out),
-                Samples::U16(s) => spread(&s[start..start + row], &columns, channels, out),
-            }
+            with_samples!(&picture.samples, s => spread(&s[start..start + row], &columns, channels, out));
         }
     }
 }
 
-/// The pixel of a side that is seen at a place, which is counted from `margin` pixels before the side. The outermost pixel is not
-/// repeated.
+/// The pixel of a side that is seen at a place, which is counted from `margin` pixels before the side. The outermost pixel comes
+/// twice (half-sample symmetry): 14 clean photos of 112 x 80 pixels are 1.3 SSIMULACRA2 nearer to the truth than if it came once
+/// (docs/reference/quality.md).
 fn mirrored(place: u32, margin: u32, side: u32) -> u32 {
-    let (at, last) = (place.abs_diff(margin), side - 1);
-    if at <= last { at } else { last.saturating_sub(at - last) }
+    let at = if place < margin { margin - 1 - place } else { place - margin };
+    if at < side { at } else { (2 * side - 1).saturating_sub(at) }
 }
 
 /// Index of the red, green and blue sample within a pixel, as the network is to see them.
@@ -102,8 +97,8 @@ fn spread<T: Sample>(row: &[T], starts: &[usize], map: [usize; 3], out: &mut [f3
     }
 }
 
-/// A picture in the making: parts of it arrive in any order, from any thread. Each row has a lock of its own, so that
-/// threads do not wait for each other.
+/// A picture under construction: parts arrive in any order, from any thread. Each row has its own lock, so that threads
+/// do not wait for each other.
 pub struct Canvas<'a> {
     channels: Channels,
     margin: usize,
@@ -116,7 +111,7 @@ enum Rows<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// Paints on a picture. What comes has `margin` more pixels on each side, which are dropped.
+    /// Writes to a picture. Arriving parts have `margin` more pixels on each side, which are dropped.
     pub fn new(picture: &'a mut Picture, margin: u32) -> Self {
         fn rows<T>(samples: &mut [T], row: usize) -> Vec<Mutex<&mut [T]>> {
             samples.chunks_exact_mut(row).map(Mutex::new).collect()
@@ -135,7 +130,7 @@ impl<'a> Canvas<'a> {
         CanvasSink { canvas: self, plane, halve, share: 1.0 }
     }
 
-    /// Lays `w` columns of RGB floats down. Below a share of 1, what is there already keeps the rest.
+    /// Writes `w` columns of RGB floats. With a share below 1, existing values keep the rest.
     fn lay(&self, plane: Plane, share: f32, x: u32, y: u32, w: u32, rgb: &[f32]) {
         let n = self.channels.count();
         let written = match plane {
@@ -196,7 +191,7 @@ impl Place {
     }
 }
 
-/// The door through which a network fills one plane of a [`Canvas`].
+/// The sink through which a network fills one plane of a [`Canvas`].
 pub struct CanvasSink<'a, 'p> {
     canvas: &'a Canvas<'p>,
     plane: Plane,
@@ -205,7 +200,7 @@ pub struct CanvasSink<'a, 'p> {
 }
 
 impl CanvasSink<'_, '_> {
-    /// Mixes into what is there: this share of what comes, 0..=1.
+    /// Share of new values when blending with existing ones, 0..=1.
     pub fn mixing(self, share: f32) -> Self {
         Self { share, ..self }
     }
@@ -244,9 +239,9 @@ mod tests {
     #[test]
     fn beyond_its_border_a_picture_is_mirrored() {
         let seen: Vec<u32> = (0..12).map(|place| mirrored(place, 4, 5)).collect();
-        assert_eq!(seen, [4, 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1]);
+        assert_eq!(seen, [3, 2, 1, 0, 0, 1, 2, 3, 4, 4, 3, 2]);
         // Of a picture that is smaller than the margin, as far as it goes.
         assert!((0..9).all(|place| mirrored(place, 4, 1) == 0));
-        assert_eq!((0..6).map(|place| mirrored(place, 2, 2)).collect::<Vec<_>>(), [0, 1, 0, 1, 0, 0]);
+        assert_eq!((0..6).map(|place| mirrored(place, 2, 2)).collect::<Vec<_>>(), [1, 0, 0, 1, 1, 0]);
     }
 }

@@ -1,9 +1,9 @@
-//! What a result has that its source has not: both compared at the source's size.
+//! The difference of a result from its source, both compared at the source's size.
 //!
-//! Detail that a network adds between the source's pixels is not seen here, as no measure without the truth can see it.
-//! What is seen is where the result, reduced again, is no longer the picture that went in.
+//! Detail that a network adds between the source's pixels does not show, because no measure can see it without the
+//! original. It shows where the result, scaled down again, differs from the picture that went in.
 
-use enlarger_image::{Channels, Picture, Samples};
+use enlarger_image::{Channels, Picture, Sample, Samples, with_samples};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -14,10 +14,10 @@ use crate::{
 
 /// Longest side of a map in pixels.
 const MAP_SIDE: u32 = 512;
-/// Difference at which a map is white, as a share of white: beyond a quarter everybody sees it.
+/// Difference at which a map is white, as a share of white: more than a quarter is obvious anyway.
 const MAP_WHITE: f64 = 0.25;
 
-/// How far a result departs from its source.
+/// How far a result deviates from its source.
 #[derive(Debug, Clone, Serialize)]
 pub struct Difference {
     /// Mean absolute difference of encoded values over all colour channels, as a share of white, 0..=1. Pixels count by
@@ -65,7 +65,7 @@ impl Difference {
     }
 }
 
-/// Differences, and how much they count.
+/// Differences and their weights.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     difference: f64,
@@ -95,8 +95,5 @@ impl Sum {
 fn values(picture: &Picture, y: u32) -> Vec<f64> {
     let line = picture.width as usize * picture.channels.count();
     let range = y as usize * line..(y as usize + 1) * line;
-    match &picture.samples {
-        Samples::U8(s) => s[range].iter().map(|v| f64::from(*v) / 255.0).collect(),
-        Samples::U16(s) => s[range].iter().map(|v| f64::from(*v) / 65535.0).collect(),
-    }
+    with_samples!(&picture.samples, s => s[range].iter().map(|v| v.to_f64()).collect())
 }

@@ -1,4 +1,4 @@
-//! The whole way of one picture, from bytes to bytes.
+//! The whole path of a picture, from bytes to bytes.
 
 use std::{
     io::{Seek, Write},
@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Picture};
+use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Opened, Picture};
 use enlarger_models::Catalogue;
 use enlarger_nn::{Backend, Device, RunOptions, pool};
 use serde::Serialize;
@@ -33,11 +33,11 @@ const WORKING_BYTES: u64 = 400 << 20;
 /// How the machine is to be used.
 #[derive(Debug, Clone, Default)]
 pub struct EnlargerOptions {
-    /// Threads that a job uses; `None` is one per core, and more than that are not used.
+    /// Threads of a job; `None` is one per core, which is also the maximum.
     pub threads: Option<NonZeroUsize>,
     /// Width of a strip and height of a band in input pixels; `None` lets the network choose.
     pub strip: Option<u32>,
-    /// Where models that a person added are kept; `None` has the bundled ones only.
+    /// The folder of added models; `None` for bundled models only.
     pub models_dir: Option<PathBuf>,
     /// What networks run on; `None` is the fastest.
     pub device: Option<Arc<dyn Device>>,
@@ -61,15 +61,15 @@ pub struct Timings {
     pub decode: f64,
     /// Statistics and plan.
     pub plan: f64,
-    /// Networks, until their results lie in the picture.
+    /// Networks, including writing their results to the picture.
     pub network: f64,
-    /// Filters and resampling, networks made ready, and the measure of what was invented.
+    /// Filters and resampling, loading networks, and measuring the difference.
     pub filters: f64,
     /// Pixels to bytes.
     pub encode: f64,
 }
 
-/// What came out of a job, besides the bytes themselves.
+/// The outcome of a job, besides the bytes themselves.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// MIME type of the bytes.
@@ -85,7 +85,7 @@ pub struct Outcome {
     pub statistics: Statistics,
     /// What was done.
     pub plan: Plan,
-    /// How far the result departs from the source.
+    /// How far the result deviates from the source.
     #[serde(rename = "invention")]
     pub difference: Difference,
     /// How long it took.
@@ -94,7 +94,7 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// Networks, their speed and the way of a picture through them. One per process, shared by all jobs.
+/// Enlarges pictures: networks, their speed, and jobs. One per process, shared by all jobs.
 pub struct Enlarger {
     networks: Networks,
     options: RunOptions,
@@ -108,7 +108,7 @@ impl Enlarger {
     /// # Errors
     /// If the models directory cannot be read.
     pub fn new(options: EnlargerOptions) -> Result<Self, PipelineError> {
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let cores = memory::cores();
         let threads = options.threads.map_or(cores, |asked| asked.min(cores)).get();
         let run = RunOptions { strip: options.strip, halo: None };
         let device = options.device.map_or_else(|| Backend::default().find(), Ok)?;
@@ -116,7 +116,7 @@ impl Enlarger {
         Ok(Self { networks: Networks::new(catalogue, device, threads), options: run, threads })
     }
 
-    /// The models at hand.
+    /// The available models.
     pub fn models(&self) -> &Catalogue {
         self.networks.catalogue()
     }
@@ -136,10 +136,14 @@ impl Enlarger {
     /// # Errors
     /// See [`plan()`].
     pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Statistics, Plan), PipelineError> {
-        let mut statistics = Statistics::of(picture);
-        statistics.subject = Subject::of(picture, subjects(&statistics, request));
-        let plan = plan(&statistics, request, &self.models().list())?;
+        let statistics = Statistics::with_subject(picture, |statistics| subjects(statistics, request));
+        let plan = self.plan_of(&statistics, request)?;
         Ok((statistics, plan))
+    }
+
+    fn plan_of(&self, statistics: &Statistics, request: &Request) -> Result<Plan, PipelineError> {
+        tracing::trace!("planned");
+        plan(statistics, request, &self.models().list())
     }
 
     /// Cost of enlarging a picture of this size, from the speed measured on this machine so far.
@@ -148,18 +152,19 @@ impl Enlarger {
     /// If the size of the result is out of range or a model is not there.
     pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
         let statistics = unseen(width, height, Channels::Rgb, 8);
-        let plan = plan(&statistics, request, &self.models().list())?;
+        let plan = self.plan_of(&statistics, request)?;
         Ok(self.cost(&plan, Extent { width, height }, Channels::Rgb))
     }
 
-    /// What [`Self::job`] would do with a picture, and what that costs, without doing it.
+    /// What [`Self::job`] would do with a picture and its cost, without doing it.
     ///
     /// # Errors
     /// As [`Self::job`], but for what only running can raise.
     pub fn dry_run(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Explanation, PipelineError> {
         let (Decoded { picture, notes, .. }, statistics, plan) = pool(self.threads)?.install(|| {
-            let decoded = self.decode(bytes, request, limits, &Unwatched)?;
-            let (statistics, plan) = self.plan(&decoded.picture, request)?;
+            let room = Memory::now().available;
+            let decoded = decode(enlarger_image::open(bytes, limits)?, room, &Unwatched)?;
+            let (statistics, plan) = self.plan_within(room, &decoded, request)?;
             Ok::<_, PipelineError>((decoded, statistics, plan))
         })?;
         let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels);
@@ -175,7 +180,7 @@ impl Enlarger {
         }
     }
 
-    /// The whole way: decode, plan, run, encode. Blocks, and uses all the threads it was given.
+    /// The whole path: decode, plan, run, encode. Blocks, and uses all its threads.
     ///
     /// # Errors
     /// [`PipelineError`]; nothing useful is in `out` then.
@@ -188,29 +193,44 @@ impl Enlarger {
         out: &mut W,
         watch: &dyn Watch,
     ) -> Result<Outcome, PipelineError> {
-        // All in one pool, whose threads so go from stage to stage without sleeping.
-        pool(self.threads)?.install(|| self.stages(bytes, request, output, limits, out, watch))
+        self.job_of(enlarger_image::open(bytes, limits)?, request, output, out, watch)
+    }
+
+    /// [`Self::job`] of a file whose headers have been read.
+    ///
+    /// # Errors
+    /// As [`Self::job`].
+    pub fn job_of<W: Write + Seek + Send>(
+        &self,
+        source: Opened<'_>,
+        request: &Request,
+        output: &Output,
+        out: &mut W,
+        watch: &dyn Watch,
+    ) -> Result<Outcome, PipelineError> {
+        // All in one pool, so that threads go from stage to stage without sleeping.
+        pool(self.threads)?.install(|| self.stages(source, request, output, out, watch))
     }
 
     fn stages<W: Write + Seek + Send>(
         &self,
-        bytes: &[u8],
+        source: Opened<'_>,
         request: &Request,
         output: &Output,
-        limits: &Limits,
         out: &mut W,
         watch: &dyn Watch,
     ) -> Result<Outcome, PipelineError> {
+        let room = Memory::now().available;
         let mut timings = Timings::default();
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
 
         stage(watch, Stage::Decode, 0.0)?;
-        let decoded = self.decode(bytes, request, limits, watch)?;
+        let decoded = decode(source, room, watch)?;
         timings.decode = lap();
 
         stage(watch, Stage::Plan, 0.0)?;
-        let (statistics, plan) = self.plan(&decoded.picture, request)?;
+        let (statistics, plan) = self.plan_within(room, &decoded, request)?;
         timings.plan = lap();
 
         stage(watch, Stage::Enlarge, 0.0)?;
@@ -226,7 +246,6 @@ impl Enlarger {
             quality: output.quality,
             metadata: output.metadata,
             provenance: Some(plan.provenance()),
-            ..EncodeOptions::default()
         };
         memory::room_for_small()?;
         enlarger_image::encode(&picture, &encode, out)?;
@@ -247,32 +266,36 @@ impl Enlarger {
         })
     }
 
-    /// A job's pixels, unless the job cannot fit into memory.
-    fn decode(
+    /// [`Self::plan`], unless it needs more than the `room` in bytes that there was before the picture was decoded.
+    fn plan_within(
         &self,
-        bytes: &[u8],
+        room: u64,
+        Decoded { picture, header, .. }: &Decoded,
         request: &Request,
-        limits: &Limits,
-        watch: &dyn Watch,
-    ) -> Result<Decoded, PipelineError> {
-        self.check_memory(&enlarger_image::header(bytes, limits)?, request)?;
-        Ok(enlarger_image::decode_unless(bytes, limits, &|| watch.cancelled())?)
-    }
-
-    /// Refuses what cannot fit, before any pixel is decoded.
-    fn check_memory(&self, header: &Header, request: &Request) -> Result<(), PipelineError> {
-        let statistics = unseen(header.width, header.height, header.channels, header.bits);
-        let plan = plan(&statistics, request, &self.models().list())?;
-        let need = peak_bytes(&plan, Extent { width: header.width, height: header.height }, header.channels);
-        let have = Memory::now().available;
-        if need > have {
-            return Err(PipelineError::Memory { need_mb: need >> 20, have_mb: have >> 20 });
-        }
-        Ok(())
+    ) -> Result<(Statistics, Plan), PipelineError> {
+        let (statistics, plan) = self.plan(picture, request)?;
+        fits(peak_bytes(&plan, extent(header), header.channels), room)?;
+        Ok((statistics, plan))
     }
 }
 
-/// What is assumed of a picture before its pixels are seen: a clean photograph, which is as dear as any, and
+/// The pixels of a file, unless they alone need more than the `room` in bytes that there is.
+fn decode(source: Opened<'_>, room: u64, watch: &dyn Watch) -> Result<Decoded, PipelineError> {
+    let header = source.header();
+    let pixels = extent(&header).pixels() * header.channels.count() as u64 * u64::from(header.bits / 8);
+    fits(WORKING_BYTES + pixels, room)?;
+    Ok(source.decode_unless(&|| watch.cancelled())?)
+}
+
+fn fits(need: u64, room: u64) -> Result<(), PipelineError> {
+    if need > room { Err(PipelineError::Memory { need_mb: need >> 20, have_mb: room >> 20 }) } else { Ok(()) }
+}
+
+fn extent(header: &Header) -> Extent {
+    Extent { width: header.width, height: header.height }
+}
+
+/// What is assumed of a picture before its pixels are decoded: a clean photograph, which is the most expensive, and
 /// transparent if it can be.
 fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Statistics {
     Statistics {

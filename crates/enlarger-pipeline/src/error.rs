@@ -1,5 +1,8 @@
 //! Why a job could not be done, in sentences.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
 use enlarger_image::ImageError;
 use enlarger_models::ModelError;
 use enlarger_nn::NnError;
@@ -24,8 +27,8 @@ pub enum PipelineError {
         /// What to do instead.
         hint: String,
     },
-    /// More memory would be needed than there is.
-    #[error("this would need about {need_mb} MB of memory, and {have_mb} MB are available")]
+    /// The job needs more memory than there is.
+    #[error("this needs about {need_mb} MB of memory, but only {have_mb} MB are available")]
     Memory {
         /// Estimated need in megabytes.
         need_mb: u64,
@@ -56,33 +59,6 @@ impl From<NnError> for PipelineError {
 }
 
 impl PipelineError {
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Image(error) => error.hint().map(Into::into),
-            Self::Model(error) => error.hint(),
-            Self::Request { hint, .. } => Some(hint.clone()),
-            Self::Memory { .. } => Some("choose a smaller scale, or a smaller picture, or close other programs".into()),
-            Self::Network(NnError::Memory { .. }) => {
-                Some("close other programs; on the command line, a smaller --strip-width needs less".into())
-            }
-            Self::Network(NnError::Threads { .. }) => Some("use fewer threads, or close other programs".into()),
-            Self::Network(_) | Self::Cancelled => None,
-        }
-    }
-
-    /// A stable word for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Image(_) => "image",
-            Self::Model(_) => "model",
-            Self::Network(_) => "network",
-            Self::Request { .. } => "request",
-            Self::Memory { .. } => "memory",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     /// Whether somebody stopped it.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
@@ -94,5 +70,35 @@ impl PipelineError {
             self,
             Self::Memory { .. } | Self::Network(NnError::Memory { .. }) | Self::Image(ImageError::OutOfMemory { .. })
         )
+    }
+}
+
+impl Explained for PipelineError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Image(_) => "image",
+            Self::Model(_) => "model",
+            Self::Network(_) => "network",
+            Self::Request { .. } => "request",
+            Self::Memory { .. } => "memory",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Request { hint, .. } => Some(hint.into()),
+            Self::Memory { .. } => Some("choose a smaller scale or a smaller image, or close other programs".into()),
+            _ => self.inner()?.hint(),
+        }
+    }
+
+    fn inner(&self) -> Option<&dyn Explained> {
+        match self {
+            Self::Image(error) => Some(error),
+            Self::Model(error) => Some(error),
+            Self::Network(error) => Some(error),
+            Self::Request { .. } | Self::Memory { .. } | Self::Cancelled => None,
+        }
     }
 }

@@ -25,7 +25,7 @@ pub struct Estimate {
     pub output_height: u32,
 }
 
-/// What a job would do, without doing it. In words it is some ten lines for people.
+/// What a job would do, without doing it. As text it has about ten lines.
 #[derive(Debug, Clone, Serialize)]
 pub struct Explanation {
     /// What was measured of the picture.
@@ -44,7 +44,7 @@ impl fmt::Display for Explanation {
         let Self { statistics, plan, estimate, notes } = self;
         writeln!(
             f,
-            "measured  {}x{}, {} bits: {} (damaged {:.2}, soft {:.2}, drawn {:.2})",
+            "detected  {}x{}, {} bits: {} (damaged {:.2}, soft {:.2}, drawn {:.2})",
             statistics.width,
             statistics.height,
             statistics.bits,
@@ -58,7 +58,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "note      {note}")?;
         }
         let (time, megabytes) = (human_seconds(estimate.seconds), estimate.bytes >> 20);
-        writeln!(f, "cost      about {time} if nothing else runs, at most {megabytes} MB of memory")
+        writeln!(f, "estimate  about {time}, up to {megabytes} MB of memory")
     }
 }
 
@@ -84,9 +84,9 @@ impl fmt::Display for Plan {
         }
         match &self.alpha {
             AlphaWay::Opaque => {}
-            AlphaWay::Network(model) => writeln!(f, "alpha     network {model}, in each pass")?,
-            AlphaWay::Whole => writeln!(f, "alpha     with the colours, by whole pixels")?,
-            AlphaWay::Cubic => writeln!(f, "alpha     a cubic, in each pass")?,
+            AlphaWay::Network(model) => writeln!(f, "alpha     model {model}, in each pass")?,
+            AlphaWay::Whole => writeln!(f, "alpha     with the colors, by whole pixels")?,
+            AlphaWay::Cubic => writeln!(f, "alpha     cubic filter, in each pass")?,
         }
         for note in &self.notes {
             writeln!(f, "note      {note}")?;
@@ -114,9 +114,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Network { by, from, halve, patches, .. } => {
-                write!(f, "network {by}: {from} to {}", self.ends_at(*from))?;
+                write!(f, "model {by}: {from} to {}", self.ends_at(*from))?;
                 if *halve {
-                    write!(f, ", its result halved")?;
+                    write!(f, ", then halved")?;
                 }
                 patches.iter().try_for_each(|Patch { area: Crop { x, y, width, height }, by }| {
                     write!(f, "; {width}x{height} at {x},{y} by {by}")

@@ -1,5 +1,6 @@
-//! The knobs that are whole numbers, declared one row each. Everything that names a knob reads its row: what HTTP accepts and refuses, the
-//! specification, flags, the page's sliders and the table in `docs/look.md`. What a knob does is said in one place, `style/recipe.rs`.
+//! The knobs that are whole numbers, declared one row each. Everything that lists knobs reads their rows: what HTTP
+//! accepts and refuses, the specification, flags, the page's sliders and the table in `docs/reference/knobs.md`. What a
+//! knob does is defined in one place, `style/recipe.rs`.
 
 use std::ops::RangeInclusive;
 
@@ -10,9 +11,9 @@ pub struct Knob<F> {
     pub name: &'static str,
     /// Its values.
     pub range: RangeInclusive<i64>,
-    /// Its value unless another is given.
+    /// Its default value.
     pub default: i64,
-    /// Its name for people.
+    /// Its title for users.
     pub title: &'static str,
     /// What it does, in a sentence.
     pub help: &'static str,

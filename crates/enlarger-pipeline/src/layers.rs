@@ -1,9 +1,9 @@
-//! Convolutions of small maps, without fused multiplication: every processor gives the same bits.
+//! Convolutions of small maps, without fused multiplication: every CPU gives the same bits.
 
 use enlarger_nn::Tensor;
 use multiversion::multiversion;
 
-/// Outputs that are summed together, as many as a vector of 256 bits has.
+/// Outputs that are summed together: the lanes of a 256-bit vector.
 const LANES: usize = 8;
 /// Pixels that are summed together, so that weights are read once for all of them.
 const PIXELS: usize = 4;
@@ -13,7 +13,7 @@ pub(crate) struct Map {
     width: usize,
     height: usize,
     channels: usize,
-    /// Rows of `width + 2` pixels and some more, of which a convolution reads nonsense that it drops.
+    /// Rows of `width + 2` pixels and some more, which a convolution reads but discards.
     values: Vec<f32>,
 }
 

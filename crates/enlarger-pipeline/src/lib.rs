@@ -4,8 +4,47 @@
 //! bytes ──decode──▶ Picture ──survey──▶ Statistics ──plan──▶ Plan ──run──▶ Picture ──encode──▶ bytes
 //! ```
 //!
-//! [`plan()`] is a pure function of statistics, request and the models at hand; its result is plain data. Nothing after it
-//! looks at a knob again. [`Enlarger::job`] is the whole way, shared to the letter by the command line and the service.
+//! [`plan()`] is a pure function of statistics, request and available models; its result is plain data. Nothing after
+//! it looks at a knob again. [`Enlarger::job`] is the whole path, shared exactly by the command line and the service.
+//!
+//! ```
+//! use std::io::Cursor;
+//!
+//! use enlarger_image::{Channels, EncodeOptions, Limits, Metadata, Picture, Samples, encode, header};
+//! use enlarger_pipeline::{Enlarger, EnlargerOptions, Output, Quality, Request, Size, Unwatched};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let samples = Samples::from((0..12 * 8 * 3).map(|i| (i * 7) as u8).collect::<Vec<_>>());
+//! # let picture = Picture { width: 12, height: 8, channels: Channels::Rgb, samples, metadata: Metadata::default() };
+//! # let mut png = Cursor::new(Vec::new());
+//! # encode(&picture, &EncodeOptions::default(), &mut png)?;
+//! # let (bytes, limits) = (png.into_inner(), Limits::default());
+//! let enlarger = Enlarger::new(EnlargerOptions::default())?;
+//! let request = Request { size: Size::Factor(3.0), quality: Quality::Draft, ..Request::default() };
+//!
+//! // What would be done to these 12 x 8 pixels, and what that costs.
+//! let explanation = enlarger.dry_run(&bytes, &request, &limits)?;
+//! assert_eq!((explanation.estimate.output_width, explanation.estimate.output_height), (36, 24));
+//!
+//! let mut result = Cursor::new(Vec::new());
+//! let outcome = enlarger.job(&bytes, &request, &Output::default(), &limits, &mut result, &Unwatched)?;
+//! assert_eq!(outcome.plan, explanation.plan);
+//! assert_eq!(header(result.get_ref(), &limits)?.width, 36);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to begin
+//!
+//! | | |
+//! |---|---|
+//! | [`Request`], [`Knob`] | what a person asks for; each knob is one row of a table |
+//! | [`Statistics`] | what is measured of a picture: a small classifier, faces, grain, regions |
+//! | [`Plan`], [`Step`] | what is done: networks, resampling, filters, in order |
+//! | [`Filter`] | what a style does to pixels, in `style/`, each filter in a file |
+//! | `run`, `canvas` | a plan becomes pixels; a network's results are laid down strip by strip |
+//! | [`Difference`] | how far a result departs from its source |
+//! | [`resize()`] | classic resampling |
 
 mod bench;
 mod blend;
@@ -39,10 +78,10 @@ pub use error::PipelineError;
 pub use explain::{Estimate, Explanation, human_seconds};
 pub use extent::Extent;
 pub use knobs::{Knob, Knobs};
-pub use memory::Memory;
+pub use memory::{Memory, cores};
 pub use plan::{AlphaWay, Ensemble, Mix, Patch, Plan, Step, plan};
 pub use request::{Creative, Crop, Engine, Flavor, OptimizedFor, Precision, Quality, Request, Size, Style};
-pub use resize::{Resampling, resize, to_depth};
+pub use resize::{Resampling, resize};
 pub use self_test::{SelfTest, self_test};
 pub use statistics::{Condition, Content, Region, Statistics, Subject};
 pub use style::{Face, Filter};

@@ -1,4 +1,6 @@
-//! Memory: what there is, and what this process has taken.
+//! The machine: how much memory is available, what this process uses, and how many cores there are.
+
+use std::num::NonZeroUsize;
 
 use enlarger_image::{ImageError, Samples};
 
@@ -7,7 +9,7 @@ use enlarger_image::{ImageError, Samples};
 pub struct Memory {
     /// All there are.
     pub total: u64,
-    /// Those that nobody uses. What the system keeps of files it gives back when it is asked for memory, so that is not used.
+    /// Those that nobody uses. The system's file cache is returned on demand, so it does not count as used.
     pub available: u64,
 }
 
@@ -23,14 +25,19 @@ impl Memory {
         }
     }
 
-    /// In a group that may have `limit` bytes and whose processes hold `held`. The kernel's own count of a group's use has the
-    /// files in it that it keeps: after a night it is all of the limit.
+    /// In a group that may have `limit` bytes and whose processes hold `held`. The kernel's own count of a group's use
+    /// includes the file cache: overnight it grows to the limit.
     fn within(self, limit: u64, held: u64) -> Self {
         let total = self.total.min(limit);
         // A group without a limit has the machine's.
         let left = if limit < self.total { limit.saturating_sub(held) } else { self.available };
         Self { total, available: self.available.min(left) }
     }
+}
+
+/// Threads that this machine runs at once; 1 if it does not tell.
+pub fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What filters and encoders take at most besides pictures: bands and strips of rows.
@@ -44,7 +51,7 @@ pub(crate) fn room_for_small() -> Result<(), ImageError> {
     Samples::zeroed(8, SMALL).map(drop)
 }
 
-/// The most bytes that this process held at once since [`reset_peak`]; `None` where the system does not tell.
+/// The most bytes that this process held at once since [`reset_peak`]; `None` where the system does not report it.
 pub(crate) fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -52,7 +59,7 @@ pub(crate) fn peak() -> Option<u64> {
     Some(kilobytes << 10)
 }
 
-/// Counts the peak anew, where the system can (Linux: proc_pid_clear_refs(5)).
+/// Resets the peak, where the system can (Linux: proc_pid_clear_refs(5)).
 pub(crate) fn reset_peak() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

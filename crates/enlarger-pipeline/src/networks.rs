@@ -69,7 +69,7 @@ impl Costs {
     }
 }
 
-/// While it lives a plan's networks stay in memory once they are there, so that no pass loads them again.
+/// While it lives, a plan's networks stay in memory once loaded, so that no pass loads them again.
 pub(crate) struct Held<'a> {
     networks: &'a Networks,
     names: Vec<String>,
@@ -131,8 +131,8 @@ impl Networks {
         total(plan, |model| self.per_pixel(model, calibrated))
     }
 
-    /// What a job's progress is weighted by: seconds or, as long as nothing is known of this machine, parameters. Finding out
-    /// more would delay the job.
+    /// What a job's progress is weighted by: seconds or, as long as this machine has not been measured, parameters.
+    /// Measuring now would delay the job.
     pub fn costs(&self, plan: &Plan) -> Costs {
         let rate = self.rate.get();
         let cost = |model: &str| rate.map_or_else(|| self.parameters(model), |rate| self.per_pixel(model, || *rate));
@@ -156,7 +156,7 @@ impl Networks {
 
     /// Moves the remembered speed half-way to what a pass has just shown.
     pub fn learn(&self, model: &str, pixels: u64, elapsed: Duration) {
-        // Tiny pictures tell of overhead, not of speed.
+        // Tiny pictures measure overhead, not speed.
         if pixels < 64 * 64 {
             return;
         }

@@ -1,7 +1,7 @@
 //! Pictures made smaller by area averaging, a row at a time and in full precision: libraries round the result, and use one
 //! thread where it is small, however large the source is.
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -44,10 +44,7 @@ pub(crate) fn reduced_row(picture: &Picture, rows: &Cover, columns: &[Cover], su
     sums.clear();
     sums.resize(line, 0.0);
     for (y, &share) in (rows.first..).zip(&rows.shares) {
-        match &picture.samples {
-            Samples::U8(s) => add_row(sums, &s[y * line..][..line], share, alpha),
-            Samples::U16(s) => add_row(sums, &s[y * line..][..line], share, alpha),
-        }
+        with_samples!(&picture.samples, s => add_row(sums, &s[y * line..][..line], share, alpha));
     }
     let area = f64::from(picture.width) * f64::from(picture.height);
     match n {
@@ -60,13 +57,13 @@ pub(crate) fn reduced_row(picture: &Picture, rows: &Cover, columns: &[Cover], su
 
 /// Adds a share of a row's samples. Where there is alpha (which sample of a pixel it is) they are weighted by it.
 #[multiversion(targets("x86_64+avx2"))]
-fn add_row<T: Copy + Into<f32>>(sums: &mut [f32], row: &[T], share: f32, alpha: Option<usize>) {
+fn add_row<T: Sample>(sums: &mut [f32], row: &[T], share: f32, alpha: Option<usize>) {
     let Some(alpha) = alpha else {
-        return sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += share * v.into());
+        return sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += share * v.value() as f32);
     };
     for (sum, pixel) in sums.chunks_exact_mut(alpha + 1).zip(row.chunks_exact(alpha + 1)) {
-        let weight = share * pixel[alpha].into();
-        sum.iter_mut().zip(&pixel[..alpha]).for_each(|(sum, &v)| *sum += weight * v.into());
+        let weight = share * pixel[alpha].value() as f32;
+        sum.iter_mut().zip(&pixel[..alpha]).for_each(|(sum, &v)| *sum += weight * v.value() as f32);
         sum[alpha] += weight;
     }
 }

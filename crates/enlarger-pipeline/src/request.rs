@@ -1,10 +1,10 @@
-//! What a person asks for, independent of any wire format or command line.
+//! What a user asks for, independent of any wire format or command line.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::knobs::knobs;
 
-/// One job: how large, in which manner, with which network.
+/// One job: which size, which style, which network.
 ///
 /// Stored with a task as JSON, so every field has a default and unknown fields are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Request {
     pub seed: Option<u64>,
     /// Only this part of the source, for a preview. `None` is all of it.
     pub crop: Option<Crop>,
-    /// How well, or how quickly. The knobs apply to all. Earlier versions wrote `"draft": true` or `false` instead.
+    /// Quality against speed. The knobs apply to all. Earlier versions wrote `"draft": true` or `false` instead.
     #[serde(alias = "draft", deserialize_with = "quality_or_draft", skip_serializing_if = "Quality::is_best")]
     pub quality: Quality,
 }
@@ -48,7 +48,7 @@ fn quality_or_draft<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Qualit
     })
 }
 
-/// How large the result is to be. The source's aspect is always kept.
+/// The size of the result. The source's aspect ratio is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Size {
@@ -73,13 +73,13 @@ pub struct Crop {
     pub height: u32,
 }
 
-/// The manner of enlarging: the two families of Magnific's knobs.
+/// The style: the two families of Magnific's knobs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub enum Style {
-    /// Detail may be invented.
+    /// May add detail.
     Creative(Creative),
-    /// Detail is sharpened, not invented.
+    /// Sharpens detail, adds none.
     Precision(Precision),
 }
 
@@ -90,23 +90,23 @@ impl Default for Style {
 }
 
 knobs! {
-    /// The creative family: detail may be invented.
+    /// The creative family: may add detail.
     Creative: i8 in [-10..=10] {
         creativity = 0, "Creativity", "How much new detail to add. Lower values hold back.";
         hdr = 0, "HDR", "Definition and local contrast. High values look artificial.";
         resemblance = 0, "Resemblance", "How close to the original it stays.";
         fractality = 0, "Fractality", "How fine the added texture is. Lower values cause fewer artifacts.";
     }
-    /// Which family of networks and treatment.
+    /// Which networks and filters.
     engine: Engine;
-    /// What is in the picture.
+    /// What the image shows.
     optimized_for: OptimizedFor;
-    /// Text that a generative engine is guided by; other engines may only choose a preset from it.
+    /// Text to guide a generative engine; other engines only choose a preset from it.
     prompt: Option<String>;
 }
 
-/// Declares choices by their names on the wire, which are the contract's, and what each is: the one list that JSON, the
-/// tables of what is accepted and help texts are made of.
+/// Declares choices by their names on the wire, which the contract fixes, and a description: the single source for
+/// JSON, accepted values and help texts.
 macro_rules! choices {
     ($(#[$about:meta])* $choices:ident { $($(#[$extra:meta])* $choice:ident = $name:literal, $what:literal;)+ }) => {
         $(#[$about])*
@@ -116,7 +116,7 @@ macro_rules! choices {
         }
 
         impl $choices {
-            /// All there are, in the order in which they are offered.
+            /// All choices, in the order in which they are offered.
             pub const ALL: &[Self] = &[$(Self::$choice),+];
 
             /// The name on the wire.
@@ -133,12 +133,12 @@ macro_rules! choices {
 }
 
 choices! {
-    /// How much work goes into a result.
+    /// Quality against speed.
     #[derive(Default)]
     Quality {
-        Draft = "draft", "a first look by the smallest model, whatever model is named";
-        Fast = "fast", "one small model, unless another is named";
-        #[default] Best = "best", "the models that suit the picture";
+        Draft = "draft", "a quick look with the smallest model, whatever model is chosen";
+        Fast = "fast", "one small model, unless you choose another";
+        #[default] Best = "best", "the models that suit the image";
     }
 }
 
@@ -152,15 +152,15 @@ choices! {
     /// Magnific's engines.
     #[derive(Default)]
     Engine {
-        #[default] Automatic = "automatic", "by what is measured of the picture";
-        MagnificIllusio = "magnific_illusio", "smooth, cleans JPEG";
-        MagnificSharpy = "magnific_sharpy", "crisp, keeps grain";
-        MagnificSparkle = "magnific_sparkle", "natural, between the two";
+        #[default] Automatic = "automatic", "chosen to suit the image";
+        MagnificIllusio = "magnific_illusio", "smooth; removes JPEG artifacts";
+        MagnificSharpy = "magnific_sharpy", "crisp; keeps grain";
+        MagnificSparkle = "magnific_sparkle", "natural; between the two";
     }
 }
 
 impl Engine {
-    /// The name without its maker's.
+    /// The name without the vendor's prefix.
     pub fn short(self) -> &'static str {
         let name = self.name();
         name.strip_prefix("magnific_").unwrap_or(name)
@@ -172,19 +172,19 @@ choices! {
     #[derive(Default)]
     OptimizedFor {
         #[default] Standard = "standard", "anything";
-        SoftPortraits = "soft_portraits", "people, soft";
-        HardPortraits = "hard_portraits", "people, with every pore";
+        SoftPortraits = "soft_portraits", "portraits, soft";
+        HardPortraits = "hard_portraits", "portraits, sharp detail";
         ArtNIllustration = "art_n_illustration", "drawings and paintings";
         VideogameAssets = "videogame_assets", "sprites and textures";
-        NatureNLandscapes = "nature_n_landscapes", "foliage, rock, animals";
+        NatureNLandscapes = "nature_n_landscapes", "nature and landscapes";
         FilmsNPhotography = "films_n_photography", "photographs with grain";
         ThreeDRenders = "3d_renders", "computer graphics";
-        ScienceFictionNHorror = "science_fiction_n_horror", "metal, light and dread";
+        ScienceFictionNHorror = "science_fiction_n_horror", "science fiction and horror";
     }
 }
 
 knobs! {
-    /// The precision family: detail is sharpened, not invented.
+    /// The precision family: sharpens detail, adds none.
     Precision: u8 in [0..=100] {
         sharpen = 7, "Sharpen", "How crisp edges are.";
         smart_grain = 7, "Smart grain", "Fine grain that keeps surfaces from looking plastic.";

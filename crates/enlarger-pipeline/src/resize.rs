@@ -1,13 +1,13 @@
-//! Classic resampling, for reductions, for exact sizes and as the yardstick.
+//! Classic resampling, for reductions, for exact sizes and as a baseline.
 
 use std::f32::consts::PI;
 
-use enlarger_image::{ImageError, Picture, Samples};
+use enlarger_image::{ImageError, Picture, Sample, with_samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::sample::{Sample, from_floats};
+use crate::sample::from_floats;
 
 /// A classic resampling kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,26 +33,23 @@ pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Resampling) ->
     resized(picture, width, height, kernel, true)
 }
 
-/// The same, where colour under transparency is like what is near: it stays so.
+/// The same for pictures whose colour under transparency is already filled from nearby: it is kept.
 pub(crate) fn resample(picture: &Picture, width: u32, height: u32, kernel: Resampling) -> Result<Picture, ImageError> {
     resized(picture, width, height, kernel, false)
 }
 
 fn resized(picture: &Picture, width: u32, height: u32, kernel: Resampling, weigh: bool) -> Result<Picture, ImageError> {
     if (picture.width, picture.height) == (width, height) {
-        return copy(picture);
+        return picture.try_clone();
     }
     let columns = taps(picture.width, width, kernel);
     let rows = taps(picture.height, height, kernel);
     let n = picture.channels.count();
     let line = picture.width as usize * n;
     let weigh = weigh && picture.channels.has_alpha();
-    let mut result = blank(width, height, picture, picture.samples.bits())?;
-    match (&picture.samples, &mut result.samples) {
-        (Samples::U8(from), Samples::U8(to)) => resize_samples(from, to, n, line, [&columns, &rows], weigh),
-        (Samples::U16(from), Samples::U16(to)) => resize_samples(from, to, n, line, [&columns, &rows], weigh),
-        _ => unreachable!("both have one depth"),
-    }
+    let mut result = picture.blank(width, height, picture.samples.bits())?;
+    let from = &picture.samples;
+    with_samples!(&mut result.samples, to => resize_samples(from.of_depth(), to, n, line, [&columns, &rows], weigh));
     Ok(result)
 }
 
@@ -94,7 +91,7 @@ impl Resampling {
         }
     }
 
-    /// Its value so many pixels from its middle. Cubics: Mitchell and Netravali 1988.
+    /// Its value at a distance from its centre, in pixels. Cubics: Mitchell and Netravali 1988.
     fn at(self, x: f32) -> f32 {
         let x = x.abs();
         match self {
@@ -147,7 +144,7 @@ fn add_weighted_row<T: Sample>(sums: &mut [f32], row: &[T], share: f32, n: usize
     }
 }
 
-/// Colours are black where nothing is to be seen.
+/// Fully transparent colours become black.
 fn unweigh(pixel: &mut [f32]) {
     let [colours @ .., alpha] = pixel else { return };
     let white = if *alpha > 0.0 { 1.0 / *alpha } else { 0.0 };
@@ -167,61 +164,9 @@ fn resize_columns<const N: usize>(row: &[f32], columns: &[Taps], to: &mut [f32])
     }
 }
 
-/// The same pixels at another depth, rounded to the nearest.
-///
-/// # Errors
-/// [`ImageError::OutOfMemory`] if there is no room for the result.
-pub fn to_depth(picture: Picture, bits: u8) -> Result<Picture, ImageError> {
-    if picture.samples.bits() == bits {
-        return Ok(picture);
-    }
-    let mut result = blank(picture.width, picture.height, &picture, bits)?;
-    match (&picture.samples, &mut result.samples) {
-        (Samples::U8(from), Samples::U16(to)) => convert(from, to, |v| u16::from(v) * 257),
-        (Samples::U16(from), Samples::U8(to)) => convert(from, to, |v| ((u32::from(v) + 128) / 257) as u8),
-        _ => unreachable!("the depths differ"),
-    }
-    Ok(result)
-}
-
-fn convert<T: Copy + Sync, U: Send>(from: &[T], to: &mut [U], change: impl Fn(T) -> U + Sync) {
-    const PIECE: usize = 1 << 16;
-    to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(to, from)| {
-        to.iter_mut().zip(from).for_each(|(to, &from)| *to = change(from));
-    });
-}
-
-/// A black picture with the channels and metadata of another.
-pub(crate) fn blank(width: u32, height: u32, like: &Picture, bits: u8) -> Result<Picture, ImageError> {
-    let count = u64::from(width) * u64::from(height) * like.channels.count() as u64;
-    let samples = Samples::zeroed(bits, count)?;
-    Ok(Picture { width, height, channels: like.channels, samples, metadata: like.metadata.clone() })
-}
-
-/// A copy, where `clone` would end the process if there is no room for it.
-pub(crate) fn copy(picture: &Picture) -> Result<Picture, ImageError> {
-    let mut result = blank(picture.width, picture.height, picture, picture.samples.bits())?;
-    bytes_mut(&mut result.samples).copy_from_slice(bytes(&picture.samples));
-    Ok(result)
-}
-
-fn bytes(samples: &Samples) -> &[u8] {
-    match samples {
-        Samples::U8(s) => s,
-        Samples::U16(s) => bytemuck::cast_slice(s),
-    }
-}
-
-fn bytes_mut(samples: &mut Samples) -> &mut [u8] {
-    match samples {
-        Samples::U8(s) => s,
-        Samples::U16(s) => bytemuck::cast_slice_mut(s),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use enlarger_image::{Channels, Metadata};
+    use enlarger_image::{Channels, Metadata, Samples};
 
     use super::*;
 

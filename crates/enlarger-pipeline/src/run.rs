@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enlarger_image::{Channels, ImageError, Metadata, Picture, Samples};
+use enlarger_image::{Channels, ImageError, Metadata, Picture, Sample, Samples, with_samples};
 use enlarger_nn::{RunOptions, Source};
 
 use crate::{
@@ -19,8 +19,7 @@ use crate::{
     networks::{Costs, Networks},
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
-    resize::Resampling,
-    resize::{blank, copy, resample, to_depth},
+    resize::{Resampling, resample},
     style::Filter,
     watch::{Progress, Stage, Watch},
 };
@@ -59,13 +58,13 @@ pub(crate) fn run(
                 pass.run(&current, seen, by, patches)?
             }
             Step::Resample { to, kernel } => {
-                resample(&to_depth(current.into_owned(), 16)?, to.width, to.height, *kernel)?
+                resample(&current.into_owned().into_depth(16)?, to.width, to.height, *kernel)?
             }
             Step::Style { filter, .. } => {
                 memory::room_for_small()?;
                 let mut picture = current.into_owned();
                 if !filter.keeps_depth() {
-                    picture = to_depth(picture, 16)?;
+                    picture = picture.into_depth(16)?;
                 }
                 let seen = View { picture: &framed, part };
                 filter.apply(&mut picture, &source, seen, plan.seed.wrapping_add(index as u64))?;
@@ -76,7 +75,7 @@ pub(crate) fn run(
             return Err(PipelineError::Cancelled);
         }
     }
-    Ok((to_depth(current.into_owned(), plan.bits)?, meter.network_time()))
+    Ok((current.into_owned().into_depth(plan.bits)?, meter.network_time()))
 }
 
 /// The planned part of the picture with what networks see around it, and where it lies in there. Colour under transparency is
@@ -95,7 +94,7 @@ fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Cr
     if matches!(plan.alpha, AlphaWay::Network(_) | AlphaWay::Cubic) {
         let mut harmless = match framed {
             Cow::Owned(framed) => framed,
-            Cow::Borrowed(picture) => copy(picture)?,
+            Cow::Borrowed(picture) => picture.try_clone()?,
         };
         bleed(&mut harmless);
         framed = Cow::Owned(harmless);
@@ -104,18 +103,14 @@ fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Cr
 }
 
 fn cropped(picture: &Picture, crop: Crop) -> Result<Picture, ImageError> {
-    fn rows<T: Copy>(from: &[T], to: &mut [T], width: usize, n: usize, c: Crop) {
+    fn rows<T: Sample>(from: &[T], to: &mut [T], width: usize, n: usize, c: Crop) {
         let (x, w) = (c.x as usize * n, c.width as usize * n);
         let lines = from.chunks_exact(width * n).skip(c.y as usize);
         to.chunks_exact_mut(w).zip(lines).for_each(|(to, line)| to.copy_from_slice(&line[x..x + w]));
     }
     let (width, n) = (picture.width as usize, picture.channels.count());
-    let mut part = blank(crop.width, crop.height, picture, picture.samples.bits())?;
-    match (&picture.samples, &mut part.samples) {
-        (Samples::U8(from), Samples::U8(to)) => rows(from, to, width, n, crop),
-        (Samples::U16(from), Samples::U16(to)) => rows(from, to, width, n, crop),
-        _ => unreachable!("both have one depth"),
-    }
+    let mut part = picture.blank(crop.width, crop.height, picture.samples.bits())?;
+    with_samples!(&mut part.samples, to => rows(picture.samples.of_depth(), to, width, n, crop));
     Ok(part)
 }
 
@@ -151,7 +146,7 @@ impl Pass<'_> {
                 }
                 AlphaWay::Cubic => {
                     let alpha = resample(&alpha_of(from)?, width, height, Resampling::CatmullRom)?;
-                    put_alpha(&mut picture, &to_depth(alpha, bits)?);
+                    put_alpha(&mut picture, &alpha.into_depth(bits)?);
                 }
                 // Whole pixels meet no network.
                 AlphaWay::Opaque | AlphaWay::Whole => fill_alpha(&mut picture),
@@ -163,7 +158,7 @@ impl Pass<'_> {
     /// A picture whose colours are done.
     fn colours(&self, seen: View<'_>, by: &Ensemble) -> Result<Picture, PipelineError> {
         let View { picture, part } = seen;
-        let mut result = blank(part.width * self.factor, part.height * self.factor, picture, self.bits)?;
+        let mut result = picture.blank(part.width * self.factor, part.height * self.factor, self.bits)?;
         let canvas = Canvas::new(&mut result, MARGIN * self.factor);
         self.plane(seen, &by.model, &canvas, Plane::Colour, 1.0)?;
         if let Some(mix) = &by.mix {
@@ -254,17 +249,14 @@ impl MeterPart<'_> {
     }
 }
 
-/// Gives fully transparent pixels the colour of what is near, so that networks do not draw edges that nobody sees
-/// and halos that everybody does: colours weighted by alpha are averaged down a pyramid and filled back up
-/// (pull-push, Gortler et al. 1996).
+/// Gives fully transparent pixels the colour of what is near, so that networks do not draw invisible edges that cause
+/// visible halos: colours weighted by alpha are averaged down a pyramid and filled back up (pull-push, Gortler et al.
+/// 1996).
 fn bleed(picture: &mut Picture) {
     let n = picture.channels.count();
     let colours = n - 1;
     let (w, h) = (picture.width as usize, picture.height as usize);
-    let get = |samples: &Samples, i: usize| match samples {
-        Samples::U8(s) => f32::from(s[i]) / 255.0,
-        Samples::U16(s) => f32::from(s[i]) / 65535.0,
-    };
+    let get = |samples: &Samples, i: usize| with_samples!(samples, s => s[i].to_f64() as f32);
     // Level 0 of the pyramid is a quarter of the picture in each direction: colour that far from any edge is unseen.
     let mut level = Level::new(w.div_ceil(2), h.div_ceil(2));
     for y in 0..h {
@@ -287,10 +279,7 @@ fn bleed(picture: &mut Picture) {
             if get(&picture.samples, i + colours) == 0.0 {
                 let cell = filled.cells[(y / 2) * filled.w + x / 2];
                 for (c, value) in cell.iter().take(colours).enumerate() {
-                    match &mut picture.samples {
-                        Samples::U8(s) => s[i + c] = (value * 255.0 + 0.5) as u8,
-                        Samples::U16(s) => s[i + c] = (value * 65535.0 + 0.5) as u16,
-                    }
+                    with_samples!(&mut picture.samples, s => s[i + c] = Sample::from_float(*value));
                 }
             }
         }
@@ -337,18 +326,19 @@ impl Level {
     }
 }
 
-/// Brings alpha back to the source's: a network for flat shapes makes steps of a glow, and lowers what is small and full.
+/// Brings alpha back to the source's: a network for flat shapes turns a glow into steps, and weakens small opaque
+/// parts.
 fn match_alpha(picture: &mut Picture, source: &Picture) -> Result<(), ImageError> {
     let (mut alpha, wanted) = (alpha_of(picture)?, alpha_of(source)?);
     let back_projection = Filter::Match { rounds: 2, strength: 1.0 };
     back_projection.apply(&mut alpha, &wanted, View::of(&wanted), 0)?;
-    put_alpha(picture, &to_depth(alpha, picture.samples.bits())?);
+    put_alpha(picture, &alpha.into_depth(picture.samples.bits())?);
     Ok(())
 }
 
 /// A picture's alpha as a grey picture.
 fn alpha_of(picture: &Picture) -> Result<Picture, ImageError> {
-    fn take<T: Copy>(from: &[T], to: &mut [T], n: usize) {
+    fn take<T: Sample>(from: &[T], to: &mut [T], n: usize) {
         to.iter_mut().zip(from.iter().skip(n - 1).step_by(n)).for_each(|(to, from)| *to = *from);
     }
     let mut alpha = Picture {
@@ -359,11 +349,7 @@ fn alpha_of(picture: &Picture) -> Result<Picture, ImageError> {
         metadata: Metadata::default(),
     };
     let n = picture.channels.count();
-    match (&picture.samples, &mut alpha.samples) {
-        (Samples::U8(from), Samples::U8(to)) => take(from, to, n),
-        (Samples::U16(from), Samples::U16(to)) => take(from, to, n),
-        _ => unreachable!("both have one depth"),
-    }
+    with_samples!(&mut alpha.samples, to => take(picture.samples.of_depth(), to, n));
     Ok(alpha)
 }
 
@@ -372,18 +358,14 @@ fn alpha_of(picture: &Picture) -> Result<Picture, ImageError> {
 fn settle_alpha(picture: &mut Picture, source: &Picture, factor: u32) {
     let n = source.channels.count();
     let (sw, sh) = (source.width as i64, source.height as i64);
-    let (empty, full) = (0u32, if source.samples.bits() == 8 { 255 } else { 65535 });
     let alpha = |x: i64, y: i64| {
         let i = ((y.clamp(0, sh - 1) * sw + x.clamp(0, sw - 1)) as usize) * n + n - 1;
-        match &source.samples {
-            Samples::U8(s) => u32::from(s[i]),
-            Samples::U16(s) => u32::from(s[i]),
-        }
+        with_samples!(&source.samples, s => s[i].to_f64())
     };
     for y in 0..sh {
         for x in 0..sw {
             let centre = alpha(x, y);
-            if centre != empty && centre != full {
+            if centre != 0.0 && centre != 1.0 {
                 continue;
             }
             let all = (-1..=1).all(|dy| (-1..=1).all(|dx| alpha(x + dx, y + dy) == centre));
@@ -394,10 +376,7 @@ fn settle_alpha(picture: &mut Picture, source: &Picture, factor: u32) {
             for row in fy..fy + factor as usize {
                 for column in fx..fx + factor as usize {
                     let i = (row * picture.width as usize + column) * n + n - 1;
-                    match &mut picture.samples {
-                        Samples::U8(s) => s[i] = if centre == empty { 0 } else { u8::MAX },
-                        Samples::U16(s) => s[i] = if centre == empty { 0 } else { u16::MAX },
-                    }
+                    with_samples!(&mut picture.samples, s => s[i] = if centre == 0.0 { 0 } else { Sample::MAX });
                 }
             }
         }
@@ -406,21 +385,14 @@ fn settle_alpha(picture: &mut Picture, source: &Picture, factor: u32) {
 
 fn fill_alpha(picture: &mut Picture) {
     let n = picture.channels.count();
-    match &mut picture.samples {
-        Samples::U8(s) => s.iter_mut().skip(n - 1).step_by(n).for_each(|a| *a = u8::MAX),
-        Samples::U16(s) => s.iter_mut().skip(n - 1).step_by(n).for_each(|a| *a = u16::MAX),
-    }
+    with_samples!(&mut picture.samples, s => s.iter_mut().skip(n - 1).step_by(n).for_each(|a| *a = Sample::MAX));
 }
 
 /// Gives a picture the alpha that a grey one of its size and depth shows.
 fn put_alpha(to: &mut Picture, alpha: &Picture) {
-    fn put<T: Copy>(to: &mut [T], from: &[T], n: usize) {
+    fn put<T: Sample>(to: &mut [T], from: &[T], n: usize) {
         to.iter_mut().skip(n - 1).step_by(n).zip(from).for_each(|(to, from)| *to = *from);
     }
     let n = to.channels.count();
-    match (&mut to.samples, &alpha.samples) {
-        (Samples::U8(to), Samples::U8(from)) => put(to, from, n),
-        (Samples::U16(to), Samples::U16(from)) => put(to, from, n),
-        _ => unreachable!("both were brought to one depth"),
-    }
+    with_samples!(&mut to.samples, to => put(to, alpha.samples.of_depth(), n));
 }

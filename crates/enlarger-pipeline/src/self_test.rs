@@ -1,4 +1,4 @@
-//! Whether this machine computes right: a known answer, made by another program.
+//! Whether this machine computes correctly: compares with a known answer from another program.
 
 use std::{ops::ControlFlow, sync::Mutex, time::Instant};
 
@@ -50,7 +50,7 @@ pub fn self_test(device: &dyn Device) -> Result<SelfTest, String> {
     let worst = EXPECTED.iter().map(off).fold(0.0, |a: f32, b| if b.is_nan() { f32::INFINITY } else { a.max(b) });
     let allowed = if device.arithmetic() == Arithmetic::F32 { 1e-4 } else { 0.02 };
     if worst > allowed {
-        return Err(format!("the result is off by {worst}, and at most {allowed} is right for {device}"));
+        return Err(format!("the result is off by {worst}; {device} allows at most {allowed}"));
     }
     Ok(SelfTest { worst, seconds: started.elapsed().as_secs_f64() })
 }

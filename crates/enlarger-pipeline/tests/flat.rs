@@ -1,13 +1,10 @@
 //! Flat colours stay what they are, up to transparent edges and to the picture's border.
 
-use std::{io::Cursor, sync::LazyLock};
+mod common;
 
-use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, Picture, Samples};
-use enlarger_pipeline::{
-    Creative, Crop, Enlarger, EnlargerOptions, Output, Quality, Request, Size, Style, Unwatched, to_depth,
-};
-
-static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
+use common::{decode, encode, enlarged};
+use enlarger_image::{Channels, Format, Metadata, Picture, Samples};
+use enlarger_pipeline::{Creative, Crop, Quality, Request, Size, Style};
 
 const NETWORKS: [&str; 4] = ["realsr-df2k", "x4plus", "x4plus-anime-6b", "animevideo-v3"];
 
@@ -28,26 +25,6 @@ fn drawn(width: u32, height: u32, channels: Channels, pixel: impl Fn(u32, u32) -
     Picture { width, height, channels, samples: Samples::U8(samples), metadata: Metadata::default() }
 }
 
-fn encode(picture: &Picture, format: Format, quality: Option<u8>) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    let options = EncodeOptions { format, quality, ..EncodeOptions::default() };
-    enlarger_image::encode(picture, &options, &mut out).expect("it can be encoded");
-    out.into_inner()
-}
-
-fn decode(bytes: &[u8]) -> Picture {
-    enlarger_image::decode(bytes, &Limits::default()).expect("a picture").picture
-}
-
-fn enlarge(picture: &Picture, request: &Request) -> Picture {
-    let mut out = Cursor::new(Vec::new());
-    let bytes = encode(picture, Format::Png, None);
-    ENLARGER
-        .job(&bytes, request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
-        .unwrap_or_else(|error| panic!("{request:?}: {error}"));
-    decode(&out.into_inner())
-}
-
 fn by(model: Option<&str>, factor: f64) -> Request {
     Request { size: Size::Factor(factor), model: model.map(Into::into), ..Request::default() }
 }
@@ -59,7 +36,7 @@ fn draft(factor: f64) -> Request {
 
 /// Pixels as 8 bits of red, green, blue and alpha.
 fn rgba(picture: &Picture) -> Vec<[i32; 4]> {
-    let picture = to_depth(picture.clone(), 8).expect("there is room");
+    let picture = picture.clone().into_depth(8).expect("there is room");
     let Samples::U8(samples) = &picture.samples else { unreachable!("it was brought to 8 bits") };
     let pixels = samples.chunks_exact(picture.channels.count());
     pixels
@@ -116,7 +93,7 @@ fn what_is_visible_keeps_its_one_colour_up_to_transparent_edges() {
             });
             let whole = [i32::from(colour[0]), i32::from(colour[1]), i32::from(colour[2]), 255];
             for (bits, factor) in [(8, 2.0), (8, 8.0), (16, 3.0)] {
-                let result = rgba(&enlarge(&to_depth(picture.clone(), bits).expect("there is room"), &draft(factor)));
+                let result = rgba(&enlarged(&picture.clone().into_depth(bits).expect("there is room"), &draft(factor)));
                 let off = result.iter().filter(|p| p[3] > 0).map(|p| colour_distance(p, &whole)).max();
                 println!("{name} of {colour:?}, {bits} bits, {factor}x: off by {off:?}");
                 // The network of drafts shifts flat colours by some levels itself, white least.
@@ -134,7 +111,7 @@ fn flat_colours_reach_the_border_with_every_network() {
         let flat = drawn(SIDE as u32, SIDE as u32, Channels::Rgb, |_, _| [colour[0], colour[1], colour[2], 255]);
         let whole = [i32::from(colour[0]), i32::from(colour[1]), i32::from(colour[2]), 255];
         for network in NETWORKS.map(Some).into_iter().chain([None]) {
-            let result = rgba(&enlarge(&flat, &by(network, 4.0)));
+            let result = rgba(&enlarged(&flat, &by(network, 4.0)));
             let border = |i: usize| !(4..4 * SIDE - 4).contains(&i);
             let (mut at_border, mut inside) = (0, 0);
             for (i, pixel) in result.iter().enumerate() {
@@ -158,7 +135,7 @@ fn a_part_sees_the_pixels_around_it() {
     let picture = drawn(64, 48, Channels::Rgb, scene);
     let alone = drawn(crop.width, crop.height, Channels::Rgb, |x, y| scene(crop.x + x, crop.y + y));
     let request = draft(f64::from(FACTOR));
-    let whole = rgba(&enlarge(&picture, &request));
+    let whole = rgba(&enlarged(&picture, &request));
     let off = |part: &Picture| {
         let part = rgba(part);
         let rows = whole.chunks_exact((picture.width * FACTOR) as usize).skip((crop.y * FACTOR) as usize);
@@ -168,8 +145,8 @@ fn a_part_sees_the_pixels_around_it() {
         });
         pairs.max().expect("there are pixels")
     };
-    let part = off(&enlarge(&picture, &Request { crop: Some(crop), ..request.clone() }));
-    let alone = off(&enlarge(&alone, &request));
+    let part = off(&enlarged(&picture, &Request { crop: Some(crop), ..request.clone() }));
+    let alone = off(&enlarged(&alone, &request));
     println!("off by {part} as a part, by {alone} alone");
     assert!(part <= 10 && part < alone, "the part differs from the whole by {part}, without what is around by {alone}");
 }
@@ -199,7 +176,7 @@ fn off_flat(source: &Picture, result: &Picture) -> i32 {
 /// At 2x, 3x and 4x with the network of the default.
 fn assert_flat(name: &str, source: &Picture) {
     for factor in [2.0, 3.0, 4.0] {
-        let off = off_flat(source, &enlarge(source, &by(None, factor)));
+        let off = off_flat(source, &enlarged(source, &by(None, factor)));
         println!("{name}, {factor}x: off by {off}");
         assert!(off <= 6, "{name}, {factor}x: off by {off}");
     }
@@ -277,11 +254,11 @@ fn a_logo_is_flat_beside_soft_edges() {
 fn flat_areas_stay_so_in_two_passes_in_sixteen_bits_and_when_texture_is_invented() {
     let source = drawn(64, 64, Channels::Rgb, sky);
     let inventive = Style::Creative(Creative { creativity: 10, ..Creative::default() });
-    let deep = to_depth(source.clone(), 16).expect("there is room");
+    let deep = source.clone().into_depth(16).expect("there is room");
     for (picture, request) in
         [(&source, draft(8.0)), (&deep, draft(1.7)), (&source, Request { style: inventive, ..draft(2.0) })]
     {
-        let off = off_flat(&source, &enlarge(picture, &request));
+        let off = off_flat(&source, &enlarged(picture, &request));
         assert!(off <= 6, "{request:?}: off by {off}");
     }
 }
@@ -294,7 +271,7 @@ fn glows_keep_their_core_and_have_no_steps() {
     });
     let most = |picture: &Picture| rgba(picture).iter().map(|p| p[3]).max().expect("there are pixels");
     for factor in [2.0, 4.0] {
-        let result = enlarge(&glow, &draft(factor));
+        let result = enlarged(&glow, &draft(factor));
         assert!(most(&result) >= most(&glow) - 3, "{factor}x: {} of {}", most(&result), most(&glow));
         // From the centre to the right alpha falls, and by little from one pixel to the next.
         let width = result.width as usize;
@@ -312,7 +289,7 @@ fn flat_art_that_was_compressed_has_no_shadows_around_its_shapes() {
         if letter { [255, 255, 255, 255] } else { [200, 20, 40, 255] }
     });
     let bytes = encode(&logo, Format::Jpeg, Some(75));
-    let result = enlarge(&decode(&bytes), &by(None, 4.0));
+    let result = enlarged(&decode(&bytes), &by(None, 4.0));
     let (pixels, width) = (rgba(&result), result.width as usize);
     // Left of the upright bar at 40: its last source pixels before the bar, but one, against what is far from it.
     let mean = |columns: std::ops::Range<usize>| {
@@ -343,7 +320,7 @@ fn letters_keep_their_colour_and_have_no_smudges_beside_them_in_two_passes() {
     };
     const HALF: f32 = 0.7;
     let source = smooth(36, 24, |x, y| if from_strokes(x, y) < HALF { ink } else { paper });
-    let result = enlarge(&source, &by(None, 16.0));
+    let result = enlarged(&source, &by(None, 16.0));
     let pixels = rgba(&result);
     let (mut smudges, mut core, mut off) = (0.0, 0.0, 0.0);
     for (i, pixel) in pixels.iter().enumerate() {
@@ -371,7 +348,7 @@ fn a_picture_without_colour_stays_without() {
         [v, v, v, 255]
     });
     for &quality in Quality::ALL {
-        let result = enlarge(&source, &Request { quality, ..by(None, 4.0) });
+        let result = enlarged(&source, &Request { quality, ..by(None, 4.0) });
         let coloured = rgba(&result).iter().filter(|p| p[0] != p[1] || p[1] != p[2]).count();
         assert_eq!(coloured, 0, "{quality:?}");
     }

@@ -48,14 +48,14 @@ fn the_documentation_lists_the_knobs() {
         };
         F::KNOBS.iter().map(row).collect()
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/look.md");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/knobs.md");
     let page = fs::read_to_string(file).expect("the page is there");
     let (before, rest) = page.split_once(MARKS[0]).expect("a place for the table");
     let (_, after) = rest.split_once(MARKS[1]).expect("the table's end");
     let table = format!(
-        "| knob | family | values | unless given | |\n|---|---|---|---|---|\n{}{}",
+        "| setting | style | range | default | effect |\n|---|---|---|---|---|\n{}{}",
         rows::<Creative>("creative"),
         rows::<Precision>("precision"),
     );
-    is("docs/look.md", &format!("{before}{}{table}{}{after}", MARKS[0], MARKS[1]));
+    is("docs/reference/knobs.md", &format!("{before}{}{table}{}{after}", MARKS[0], MARKS[1]));
 }

@@ -1,7 +1,8 @@
-//! What is planned for which picture and which knobs, as `--explain` tells it. Pure: no network is loaded.
+//! What is planned for which picture and which knobs, as `--explain` prints it. Pure: no network is loaded.
 
 use std::fmt::Write;
 
+use enlarger_error::Explained;
 use enlarger_models::{Catalogue, ModelInfo};
 use enlarger_pipeline::{
     AlphaWay, Condition, Content, Creative, Crop, Engine, Flavor, OptimizedFor, PipelineError, Plan, Precision,
@@ -277,7 +278,7 @@ fn fast_is_one_network_alone_with_the_filters_and_the_halo_of_best() {
             // Resemblance above 0 needs no pass of its own, and what is damaged is not cleaned first.
             assert_eq!(passes, 1, "{fast}");
             assert_eq!((filters(&fast), fast.halo), (filters(&best), None), "{fast}");
-            assert!(fast.notes.iter().any(|note| note.starts_with("fast: animevideo-v3 does it alone")), "{fast}");
+            assert!(fast.notes.iter().any(|note| note.starts_with("fast: only animevideo-v3 is used")), "{fast}");
         }
     }
 }
@@ -291,7 +292,7 @@ fn fast_keeps_the_model_that_was_named_and_a_draft_does_not() {
         };
         let fast = named(Quality::Fast);
         assert_eq!(fast.steps, named(Quality::Best).steps, "{name}");
-        assert!(fast.notes.contains(&format!("fast changes nothing here: {name} was named")), "{fast}");
+        assert!(fast.notes.contains(&format!("fast changes nothing here: {name} was chosen explicitly")), "{fast}");
         assert_eq!(named(Quality::Draft).models(), ["animevideo-v3"]);
     }
 }
@@ -319,7 +320,7 @@ fn a_network_that_is_needed_and_not_there_is_named_with_how_to_add_it() {
     let Err(error @ PipelineError::Request { .. }) = plan(&statistics(DAMAGED), &asked, &without("x4plus")) else {
         panic!("the network of damaged photos is needed");
     };
-    assert_eq!(error.to_string(), "the network x4plus is needed for this picture and these knobs, and it is not there");
+    assert_eq!(error.to_string(), "the model x4plus is needed for this image and these settings, but it is missing");
     let hint = error.hint().expect("what to do");
     assert!(hint.contains("`enlarger models add FILE --name x4plus`") && hint.contains("realsr-df2k"), "{hint}");
 

@@ -1,42 +1,26 @@
-//! Each preset and engine does what it is for, and can be told from the others.
+//! Each preset and engine does what it is for, and differs visibly from the others.
 
-use std::{io::Cursor, path::Path, sync::LazyLock};
+mod common;
 
-use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
+use common::{ENLARGER, bytes_of, decode, drawn, encode, enlarged, luminance, sample};
+use enlarger_image::{Channels, Format, Picture, Samples};
 use enlarger_pipeline::{
-    AlphaWay, Creative, Crop, Engine, Enlarger, EnlargerOptions, OptimizedFor, Output, Plan, Precision, Quality,
-    Request, Resampling, Size, Statistics, Style, Unwatched, resize,
+    AlphaWay, Creative, Crop, Engine, OptimizedFor, Plan, Precision, Quality, Request, Resampling, Size, Statistics,
+    Style, resize,
 };
-
-static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
-
-fn encode(picture: &Picture, format: Format, quality: Option<u8>) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    let options = EncodeOptions { format, quality, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
-    enlarger_image::encode(picture, &options, &mut out).expect("it can be encoded");
-    out.into_inner()
-}
-
-fn decode(bytes: &[u8]) -> Picture {
-    enlarger_image::decode(bytes, &Limits::default()).expect("a picture").picture
-}
 
 fn saved(picture: &Picture, quality: u8) -> Picture {
     decode(&encode(picture, Format::Jpeg, Some(quality)))
 }
 
-fn read(file: &str) -> Picture {
-    decode(&std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("the picture is there"))
-}
-
 /// A drawn face of 128 x 144 pixels, see `pictures/make.py`.
 fn portrait() -> Picture {
-    read("tests/pictures/portrait.png")
+    decode(&bytes_of("tests/pictures/portrait.png"))
 }
 
 /// Half as large as it is, so that its own compression is gone.
-fn sample(file: &str) -> Picture {
-    let sample = read(&format!("../../samples/{file}"));
+fn half(file: &str) -> Picture {
+    let sample = sample(file);
     resize(&sample, sample.width / 2, sample.height / 2, Resampling::Box).expect("there is room")
 }
 
@@ -46,15 +30,6 @@ fn cut(picture: &Picture, part: Crop) -> Picture {
     let row = |y: u32| &samples[((y * picture.width + part.x) as usize * n)..][..part.width as usize * n];
     let samples = Samples::U8((part.y..part.y + part.height).flat_map(|y| row(y).iter().copied()).collect());
     Picture { width: part.width, height: part.height, samples, ..picture.clone() }
-}
-
-fn picture(width: u32, height: u32, channels: Channels, sample: impl Fn(u32, u32, usize) -> u8) -> Picture {
-    let n = channels.count();
-    let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    let samples = Samples::U8(
-        places.flat_map(|(x, y)| (0..n).map(move |c| (x, y, c))).map(|(x, y, c)| sample(x, y, c)).collect(),
-    );
-    Picture { width, height, channels, samples, metadata: Metadata::default() }
 }
 
 /// Numbers of deviation 1, all different.
@@ -97,20 +72,6 @@ fn asked(style: Style, factor: f64) -> Request {
 
 fn planned(picture: &Picture, request: &Request) -> (Statistics, Plan) {
     ENLARGER.plan(picture, request).unwrap_or_else(|error| panic!("{request:?}: {error}"))
-}
-
-fn enlarged(picture: &Picture, request: &Request) -> Picture {
-    let (bytes, mut out) = (encode(picture, Format::Png, None), Cursor::new(Vec::new()));
-    ENLARGER
-        .job(&bytes, request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
-        .unwrap_or_else(|error| panic!("{request:?}: {error}"));
-    decode(&out.into_inner())
-}
-
-fn luminance(picture: &Picture) -> Vec<f64> {
-    let Samples::U8(samples) = &picture.samples else { panic!("8 bits went in") };
-    let luma = |p: &[u8]| 0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2]);
-    samples.chunks_exact(picture.channels.count()).map(luma).collect()
 }
 
 /// Deviation from the mean of the five pixels around each, in a part given in pixels of a source `factor` times as small.
@@ -177,7 +138,7 @@ fn faces_are_found_where_they_are_and_only_for_who_asks() {
             assert!(plan.notes.iter().any(|note| note.starts_with("1 face was found")), "{:?}", plan.notes);
         }
         for file in ["stream.jpg", "friends.jpg", "brushes.png"] {
-            let (statistics, plan) = planned(&sample(file), &asked(style.clone(), 2.0));
+            let (statistics, plan) = planned(&half(file), &asked(style.clone(), 2.0));
             assert_eq!(statistics.subject.faces, [], "{file}");
             assert!(plan.notes.iter().any(|note| note.starts_with("no face was found")), "{:?}", plan.notes);
         }
@@ -199,7 +160,7 @@ fn faces_are_found_where_they_are_and_only_for_who_asks() {
 fn pictures_of_any_size_are_looked_at_for_what_presets_ask() {
     for (width, height) in [(1, 1), (1, 5000), (5000, 1), (16, 16), (39, 41), (640, 8)] {
         for channels in [Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba] {
-            let picture = picture(width, height, channels, |x, y, c| (x * 7 + y * 31 + c as u32 * 101) as u8);
+            let picture = drawn(width, height, channels, |x, y, c| (x * 7 + y * 31 + c as u32 * 101) as u8);
             for &optimized_for in OptimizedFor::ALL {
                 let (_, plan) = planned(&picture, &asked(preset(optimized_for), 2.0));
                 assert_eq!((plan.result.width, plan.result.height), (2 * width, 2 * height));
@@ -250,9 +211,9 @@ fn faces_stay_in_place_in_a_part_and_in_two_passes() {
 
 /// 96 x 96 pixels: a sky above foliage.
 fn landscape() -> Picture {
-    let leaves = sample("stream.jpg");
+    let leaves = half("stream.jpg");
     let Samples::U8(leaves_samples) = &leaves.samples else { panic!("8 bits") };
-    picture(96, 96, Channels::Rgb, |x, y, c| {
+    drawn(96, 96, Channels::Rgb, |x, y, c| {
         if y < 48 {
             [120, 150, 190][c] + (y / 2) as u8
         } else {
@@ -295,10 +256,10 @@ fn films_have_the_grain_of_their_source_and_none_where_it_has_none() {
         ("clean", landscape()),
         ("JPEG 50", saved(&landscape(), 50)),
         ("JPEG 75", saved(&landscape(), 75)),
-        ("foliage", sample("stream.jpg")),
-        ("fur", sample("friends.jpg")),
-        ("a stream, compressed", read("../../samples/stream.jpg")),
-        ("its middle", cut(&read("../../samples/stream.jpg"), Crop { x: 144, y: 96, width: 96, height: 96 })),
+        ("foliage", half("stream.jpg")),
+        ("fur", half("friends.jpg")),
+        ("a stream, compressed", sample("stream.jpg")),
+        ("its middle", cut(&sample("stream.jpg"), Crop { x: 144, y: 96, width: 96, height: 96 })),
     ] {
         let (statistics, plan) = planned(&source, &films());
         assert!(!plan.to_string().contains("filter grain"), "{name}: {statistics:?}\n{plan}");
@@ -307,7 +268,7 @@ fn films_have_the_grain_of_their_source_and_none_where_it_has_none() {
 
 /// Balls of even shades before an even wall, 64 x 64 pixels.
 fn render() -> Picture {
-    picture(64, 64, Channels::Rgb, |x, y, c| {
+    drawn(64, 64, Channels::Rgb, |x, y, c| {
         let samples = (0..16).map(|i| {
             let (x, y) = (x as f32 + (i % 4) as f32 / 4.0, y as f32 + (i / 4) as f32 / 4.0);
             let mut colour = [70.0, 90.0, 130.0][c] + y;
@@ -329,7 +290,7 @@ fn render() -> Picture {
 
 #[test]
 fn renders_stay_within_the_colours_of_their_source() {
-    for source in [render(), sample("brushes.png")] {
+    for source in [render(), half("brushes.png")] {
         let result = enlarged(&source, &asked(preset(OptimizedFor::ThreeDRenders), 4.0));
         let (Samples::U8(from), Samples::U8(to)) = (&source.samples, &result.samples) else { panic!("8 bits") };
         let around = |at: u32, side: u32| {
@@ -363,7 +324,7 @@ fn sprite(square: u32) -> Picture {
         b"...kk..kk...",
         b"............",
     ];
-    picture(12 * square, 10 * square, Channels::Rgba, |x, y, c| {
+    drawn(12 * square, 10 * square, Channels::Rgba, |x, y, c| {
         let colour = match ROWS[(y / square) as usize][(x / square) as usize] {
             b'k' => [24, 20, 37, 255],
             b'g' => [62, 137, 72, 255],
@@ -394,7 +355,7 @@ fn pixel_art_gets_larger_by_whole_pixels_with_exactly_its_colours() {
     assert!(part.samples == whole.samples);
     // Drawn with soft edges, compressed, or a photograph: the art network's.
     let smooth = resize(&sprite(16), 96, 80, Resampling::Lanczos3).expect("there is room");
-    for (name, picture) in [("smooth", smooth), ("texture", sample("stream.jpg")), ("JPEG", saved(&render(), 80))] {
+    for (name, picture) in [("smooth", smooth), ("texture", half("stream.jpg")), ("JPEG", saved(&render(), 80))] {
         let (statistics, plan) = planned(&picture, &game(2.0));
         assert_eq!((statistics.subject.square, plan.models()[0]), (None, "x4plus-anime-6b"), "{name}");
     }
@@ -405,7 +366,7 @@ fn pixel_art_gets_larger_by_whole_pixels_with_exactly_its_colours() {
 
 #[test]
 fn science_fiction_has_deeper_shadows_and_more_contrast() {
-    for source in [landscape(), saved(&landscape(), 60), sample("friends.jpg")] {
+    for source in [landscape(), saved(&landscape(), 60), half("friends.jpg")] {
         let by = |optimized_for| luminance(&enlarged(&source, &asked(preset(optimized_for), 2.0)));
         let [standard, fiction] = [OptimizedFor::Standard, OptimizedFor::ScienceFictionNHorror].map(by);
         let spread = |luma: &[f64]| {
@@ -432,7 +393,7 @@ fn every_two_presets_and_every_two_engines_differ() {
     let source = portrait();
     let by = |preset_: &OptimizedFor| (preset_.name(), enlarged(&source, &asked(preset(*preset_), 4.0)));
     pairs("a portrait", &OptimizedFor::ALL.iter().map(by).collect::<Vec<_>>());
-    for (name, source) in [("a photo", sample("friends.jpg")), ("JPEG 50", saved(&sample("friends.jpg"), 50))] {
+    for (name, source) in [("a photo", half("friends.jpg")), ("JPEG 50", saved(&half("friends.jpg"), 50))] {
         let source = cut(&source, Crop { x: 40, y: 20, width: 96, height: 96 });
         let by = |engine_: &Engine| (engine_.name(), enlarged(&source, &asked(engine(*engine_), 4.0)));
         pairs(name, &Engine::ALL.iter().map(by).collect::<Vec<_>>());

@@ -1,22 +1,17 @@
 //! What shows something else than the rest of a picture is enlarged by networks for it.
 
-use std::{io::Cursor, path::Path};
+mod common;
 
-use enlarger_image::{Channels, EncodeOptions, Format, Limits, Metadata, MetadataPolicy, Picture, Samples};
+use common::{ENLARGER, decode, encode, enlarged, sample};
+use enlarger_image::{Channels, Format, Metadata, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Content, Creative, Crop, Enlarger, EnlargerOptions, Ensemble, OptimizedFor, Output, Plan, Quality,
-    Request, Resampling, Size, Statistics, Step, Style, Unwatched, resize,
+    Condition, Content, Creative, Crop, Ensemble, OptimizedFor, Plan, Quality, Request, Resampling, Size, Statistics,
+    Step, Style, resize,
 };
-
-fn enlarger() -> Enlarger {
-    Enlarger::new(EnlargerOptions::default()).expect("an enlarger")
-}
 
 /// 384 x 288 pixels: four copies of a sample at half its size, which is cleaner than the sample.
 fn photo() -> Picture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples/stream.jpg");
-    let sample = decode(&std::fs::read(path).expect("the sample is there"));
-    tiled(&resize(&sample, 192, 144, Resampling::Box).expect("there is room"), 2)
+    tiled(&resize(&sample("stream.jpg"), 192, 144, Resampling::Box).expect("there is room"), 2)
 }
 
 /// As many copies across as down.
@@ -27,17 +22,6 @@ fn tiled(one: &Picture, count: u32) -> Picture {
     let whole = Crop { x: 0, y: 0, width: one.width, height: one.height };
     (0..count * count).for_each(|i| paste(&mut all, one, whole, [i % count * one.width, i / count * one.height]));
     all
-}
-
-fn decode(bytes: &[u8]) -> Picture {
-    enlarger_image::decode(bytes, &Limits::default()).expect("a picture").picture
-}
-
-fn encode(picture: &Picture, format: Format, quality: Option<u8>) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    let options = EncodeOptions { format, quality, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
-    enlarger_image::encode(picture, &options, &mut out).expect("it can be encoded");
-    out.into_inner()
 }
 
 /// Copies a part of a picture into another.
@@ -93,7 +77,7 @@ fn illustrated() -> Picture {
 }
 
 fn plan(picture: &Picture, request: &Request) -> (Statistics, Plan) {
-    enlarger().plan(picture, request).expect("a plan")
+    ENLARGER.plan(picture, request).expect("a plan")
 }
 
 /// As `--model` takes it.
@@ -149,12 +133,7 @@ fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
     let (area, networks) = patches(&with).remove(0);
     let run = |model: Option<&str>| {
         let request = Request { model: model.map(Into::into), ..request.clone() };
-        let mut out = Cursor::new(Vec::new());
-        let bytes = encode(&picture, Format::Png, None);
-        enlarger()
-            .job(&bytes, &request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
-            .expect("it can be enlarged");
-        decode(&out.into_inner())
+        enlarged(&picture, &request)
     };
     // What a person names does without back-projection, which changes little on pages: compared by distance.
     let (mixed, drawn) = (run(None), run(Some("x4plus-anime-6b")));

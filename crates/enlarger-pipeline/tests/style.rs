@@ -1,28 +1,16 @@
 //! Every knob does what its name says, on crops of real photos, clean and damaged.
 
-use std::{io::Cursor, path::Path, sync::LazyLock};
+mod common;
 
-use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
+use common::{decode, encode, job, luminance, sample};
+use enlarger_image::{Format, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Creative, Crop, Engine, Enlarger, EnlargerOptions, Flavor, OptimizedFor, Output, Precision, Request,
-    Resampling, Size, Statistics, Style, Unwatched, resize,
+    Condition, Creative, Crop, Engine, Flavor, OptimizedFor, Precision, Request, Resampling, Size, Statistics, Style,
+    resize,
 };
-
-static ENLARGER: LazyLock<Enlarger> = LazyLock::new(|| Enlarger::new(EnlargerOptions::default()).expect("an enlarger"));
 
 const CROP: u32 = 64;
 const FACTOR: f64 = 4.0;
-
-fn encode(picture: &Picture, format: Format, quality: Option<u8>) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    let options = EncodeOptions { format, quality, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
-    enlarger_image::encode(picture, &options, &mut out).expect("it can be encoded");
-    out.into_inner()
-}
-
-fn decode(bytes: &[u8]) -> Picture {
-    enlarger_image::decode(bytes, &Limits::default()).expect("a picture").picture
-}
 
 /// Runs a job by the fast network, where the filters are what is tested.
 fn enlarge(bytes: &[u8], style: Style, size: Size, crop: Option<Crop>) -> Picture {
@@ -31,16 +19,7 @@ fn enlarge(bytes: &[u8], style: Style, size: Size, crop: Option<Crop>) -> Pictur
 
 fn enlarge_by(model: Option<&str>, bytes: &[u8], style: Style, size: Size, crop: Option<Crop>) -> Picture {
     let request = Request { size, style, model: model.map(Into::into), crop, ..Request::default() };
-    let mut out = Cursor::new(Vec::new());
-    ENLARGER
-        .job(bytes, &request, &Output::default(), &Limits::default(), &mut out, &Unwatched)
-        .unwrap_or_else(|error| panic!("{request:?}: {error}"));
-    decode(&out.into_inner())
-}
-
-fn sample(file: &str) -> Picture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples").join(file);
-    decode(&std::fs::read(path).expect("the sample is there"))
+    job(bytes, &request).1
 }
 
 /// Bytes of twelve pictures: four places of two photos, clean, as JPEG of quality 60, and with noise.
@@ -82,13 +61,6 @@ fn noisy(picture: &Picture) -> Picture {
     };
     let samples = samples.iter().map(|s| (f32::from(*s) + random()).round().clamp(0.0, 255.0) as u8).collect();
     Picture { samples: Samples::U8(samples), ..picture.clone() }
-}
-
-fn luminance(picture: &Picture) -> Vec<f64> {
-    let Samples::U8(samples) = &picture.samples else { panic!("8 bits went in") };
-    let channels = picture.channels.count();
-    let luma = |p: &[u8]| 0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2]);
-    samples.chunks_exact(channels).map(luma).collect()
 }
 
 /// Root mean square of what is smaller than `side` pixels: the picture less its reduced and enlarged self.

@@ -41,7 +41,7 @@ pub(crate) struct App {
     pub intake: Intake,
     pub terms: Terms,
     pub submitter: Submitter,
-    /// What becomes of it.
+    /// What happens to it.
     pub follow: Follow,
     pub poller: Poller,
     pub polls: Polls,

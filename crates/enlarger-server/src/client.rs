@@ -10,7 +10,7 @@ use crate::{
     http::{ApiError, BaseUrl},
 };
 
-/// Everything that belongs to a request besides its body.
+/// Everything about a request besides its body.
 pub(crate) struct Client {
     /// Who it is.
     pub caller: Caller,

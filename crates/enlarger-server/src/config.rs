@@ -1,6 +1,8 @@
-//! Settings: a file, below the environment, below flags. One table makes all three and their documentation.
+//! Settings: flags override the environment, which overrides the file. One table generates all three and their
+//! documentation.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     ops::Deref,
@@ -11,11 +13,12 @@ use std::{
 
 use clap::{Args, Command, ValueEnum};
 use enlarger_egress::{Policy, Secret, Webhooks};
+use enlarger_error::Explained;
 use enlarger_nn::Precision;
 use enlarger_service::job::Terms;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
-/// A setting that makes no sense, with what to do about it.
+/// An invalid setting, with a hint.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct ConfigError {
@@ -31,10 +34,20 @@ impl ConfigError {
     }
 }
 
+impl Explained for ConfigError {
+    fn code(&self) -> &'static str {
+        "config"
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(self.hint.as_str().into())
+    }
+}
+
 /// Declares every setting once: as a field of [`ConfigLayer`] (file, environment, flag) and of [`Config`] (resolved).
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $env:literal $({ $($arg:tt)* })?;)+) => {
-        /// Settings as far as one source names them.
+        /// Settings from one source.
         #[derive(Debug, Clone, Default, Deserialize, Args)]
         #[serde(deny_unknown_fields)]
         #[group(skip)]
@@ -55,12 +68,12 @@ macro_rules! settings {
         }
 
         impl ConfigLayer {
-            /// These settings, and where they are silent those below.
+            /// These settings, completed by those of another layer.
             fn over(self, below: Self) -> Self {
                 Self { $($name: self.$name.or(below.$name),)+ }
             }
 
-            /// These settings, and where they are silent the defaults.
+            /// These settings, completed by the defaults.
             fn or_default(self) -> Config {
                 Config { $($name: self.$name.unwrap_or_else(|| $default),)+ }
             }
@@ -69,71 +82,72 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Address to listen on: `HOST:PORT`, a host or a port, such as `0.0.0.0` for every network or `7788`.
+    /// Address to listen on: `HOST:PORT`, a host or a port, such as `0.0.0.0` (all interfaces) or `7788`.
     listen: Listen = Listen::default(), "ENLARGER_LISTEN" { value_name = "ADDRESS" };
-    /// Where tasks and files are kept. Empty: the platform's place for an application's data.
+    /// Where to store jobs and files. Empty: the platform's folder for application data.
     data_dir: PathBuf = PathBuf::new(), "ENLARGER_DATA_DIR" { value_name = "DIR" };
-    /// What this process does: `all`, `api` (no jobs are run) or `worker` (only health and metrics are served).
+    /// Process role: `all`, `api` (accepts jobs only) or `worker` (runs jobs only).
     role: Role = Role::All, "ENLARGER_ROLE" { value_enum };
-    /// The address by which clients reach this server, for URLs in answers; a path prefix is allowed. Empty: as each
-    /// request's Host header says.
+    /// Public base URL of this server, used for URLs in responses; may include a path. Empty: taken from the Host
+    /// header of each request.
     public_url: String = String::new(), "ENLARGER_PUBLIC_URL" { value_name = "URL" };
-    /// Believe X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-Prefix. Only behind a proxy that sets them.
+    /// Trust X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-Prefix. Enable only behind a proxy that sets them.
     trust_forwarded: bool = false, "ENLARGER_TRUST_FORWARDED" { num_args = 0..=1, default_missing_value = "true" };
-    /// Whether credentials are asked for. `auto`: on unless only this machine can connect (a loopback address).
+    /// Require credentials: `auto` (unless listening on a loopback address), `on` or `off`.
     auth: Auth = Auth::Auto, "ENLARGER_AUTH" { value_enum };
-    /// Listen on other than a loopback address without asking for credentials. Everybody who can connect can use it.
+    /// Allow unauthenticated access on a non-loopback address. Anyone who can connect can use the server.
     insecure_no_auth: bool = false, "ENLARGER_INSECURE_NO_AUTH" { num_args = 0..=1, default_missing_value = "true" };
-    /// Accept bearer tokens (JWT) signed with this HS256 secret, besides API keys.
+    /// Also accept bearer tokens (JWT) signed with this HS256 secret.
     jwt_secret: Hidden = Hidden::default(), "ENLARGER_JWT_SECRET" { value_name = "SECRET" };
-    /// Accept bearer tokens (JWT) signed with a key of the JSON Web Key Set at this https address.
+    /// Also accept bearer tokens (JWT) signed by a key of the JSON Web Key Set at this https URL.
     jwks_url: String = String::new(), "ENLARGER_JWKS_URL" { value_name = "URL" };
-    /// The `aud` that bearer tokens must name. Empty: not looked at.
+    /// Required `aud` claim of bearer tokens. Empty: not checked.
     jwt_audience: String = String::new(), "ENLARGER_JWT_AUDIENCE" { value_name = "TEXT" };
-    /// The `iss` that bearer tokens must name. Empty: not looked at.
+    /// Required `iss` claim of bearer tokens. Empty: not checked.
     jwt_issuer: String = String::new(), "ENLARGER_JWT_ISSUER" { value_name = "TEXT" };
-    /// How many pictures are enlarged at once. One job already uses all threads; more only helps many small pictures.
+    /// How many images to enlarge at once. A single job already uses all threads; more helps only with many small
+    /// images.
     jobs: usize = 1, "ENLARGER_JOBS" { value_name = "N" };
-    /// Threads that one job uses. 0: one per core.
+    /// Threads per job. 0: one per core.
     threads: usize = 0, "ENLARGER_THREADS" { value_name = "N" };
-    /// What values are multiplied in: `auto` (the fastest), `f32`, `int16`, or `bf16` (matrix units only).
+    /// Arithmetic: `auto` (fastest), `f32`, `int16` (x86 CPUs) or `bf16` (CPUs with AMX).
     precision: Precision = Precision::Auto, "ENLARGER_PRECISION" { value_parser = precision };
-    /// Seconds after which a worker that is silent has lost its task.
+    /// Seconds without a heartbeat before a worker's job is reassigned.
     lease_seconds: u64 = 30, "ENLARGER_LEASE_SECONDS" { value_name = "S" };
-    /// Seconds that running jobs are given to finish when the server is told to stop. Then they go back to the queue.
+    /// Grace period in seconds for running jobs at shutdown; unfinished jobs return to the queue.
     drain_seconds: u64 = 25, "ENLARGER_DRAIN_SECONDS" { value_name = "S" };
-    /// How many tasks may wait in all.
+    /// Maximum number of waiting jobs in total.
     queue_limit: u64 = 10_000, "ENLARGER_QUEUE_LIMIT" { value_name = "N" };
-    /// How many tasks of one key may wait.
+    /// Maximum number of waiting jobs per API key.
     key_queue_limit: u64 = 1_000, "ENLARGER_KEY_QUEUE_LIMIT" { value_name = "N" };
-    /// Requests per second that one key may make; twice as many in one burst.
+    /// Requests per second allowed per API key; bursts may be twice as large.
     requests_per_second: u32 = 50, "ENLARGER_REQUESTS_PER_SECOND" { value_name = "N" };
-    /// Largest body of a request, in MB.
+    /// Largest request body, in MB.
     max_body_mb: u64 = 128, "ENLARGER_MAX_BODY_MB" { value_name = "MB" };
     /// Largest uploaded file, in MB.
     max_upload_mb: u64 = 256, "ENLARGER_MAX_UPLOAD_MB" { value_name = "MB" };
-    /// Largest source picture, in million pixels.
+    /// Largest source image, in megapixels.
     max_source_megapixels: u64 = 64, "ENLARGER_MAX_SOURCE_MEGAPIXELS" { value_name = "MP" };
-    /// Largest result of the page and of `/api/`, in million pixels. 0: as large as memory allows. The vendors' routes have the
-    /// vendors' limits.
+    /// Largest result on the page and under `/api/`, in megapixels. 0: as large as memory allows. Vendor-compatible
+    /// routes keep the vendor's limits.
     max_result_megapixels: u64 = 0, "ENLARGER_MAX_RESULT_MEGAPIXELS" { value_name = "MP" };
-    /// How many large bodies are read at once; others wait a little, then are asked to come again.
+    /// Maximum number of large bodies read at once; others wait briefly, then get 503 with Retry-After.
     bodies_at_once: usize = 64, "ENLARGER_BODIES_AT_ONCE" { value_name = "N" };
-    /// Hours that the files of a finished task are kept, or `keep`: until they are deleted, or `disk_budget_mb` is reached.
-    /// `auto`: `keep` if `listen` is a loopback address and `role` is `all`, else 24.
+    /// Hours to keep a finished job's files, or `keep`: until they are deleted or `disk_budget_mb` is reached. `auto`:
+    /// `keep` if `listen` is a loopback address and `role` is `all`, else 24.
     retention_hours: Retention = Retention::Auto, "ENLARGER_RETENTION_HOURS" { value_name = "H" };
-    /// MB that the files of all tasks may take where finished ones are kept. Beyond that, the longest finished go first; the last
-    /// one always stays. 0: no limit.
+    /// Disk budget in MB for the files of all jobs when finished ones are kept. Beyond it, the jobs that finished first
+    /// are deleted; the latest always stays. 0: no limit.
     disk_budget_mb: u64 = 51_200, "ENLARGER_DISK_BUDGET_MB" { value_name = "MB" };
-    /// Days that a task is remembered after its files are gone.
+    /// Days to remember a job after its files are deleted.
     history_days: u64 = 30, "ENLARGER_HISTORY_DAYS" { value_name = "D" };
-    /// Hours that an uploaded file is kept for tasks to come.
+    /// Hours to keep an uploaded file for later jobs.
     upload_hours: u64 = 24, "ENLARGER_UPLOAD_HOURS" { value_name = "H" };
-    /// Secrets that webhooks are signed with, separated by commas. While one is being changed, give both.
+    /// Webhook signing secrets, comma-separated. List both while rotating.
     webhook_secret: Vec<Hidden> = Vec::new(), "ENLARGER_WEBHOOK_SECRET" { value_name = "SECRET", value_delimiter = ',' };
-    /// Networks that may be reached for pictures and webhooks although they are not public, e.g. `192.168.0.0/16`.
+    /// Private networks the server may fetch images from and send webhooks to, such as `192.168.0.0/16`.
     allow_net: Vec<ipnet::IpNet> = Vec::new(), "ENLARGER_ALLOW_NET" { value_name = "CIDR", value_delimiter = ',' };
-    /// Origins whose pages may call this server from a browser, e.g. `https://example.com`; `*` for all.
+    /// Origins allowed to call this server from a browser (CORS), such as `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
 }
 
@@ -169,7 +183,7 @@ impl FromStr for Listen {
     type Err = String;
 
     /// `HOST:PORT`, `HOST`, `PORT` or `:PORT`, which is every network, as in `*:PORT`. Names are looked up; of several
-    /// addresses the first is taken, and an IPv4 one before others, since `localhost` is 127.0.0.1 wherever we say so.
+    /// addresses the first is taken, and an IPv4 one before others, since our messages call `localhost` 127.0.0.1.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(port) = text.parse() {
             return Ok(Self::default().on_port(port));
@@ -197,7 +211,7 @@ impl FromStr for Listen {
         }
         let found: Vec<SocketAddr> = (host, port)
             .to_socket_addrs()
-            .map_err(|_| format!("no address is known for the host {host:?}; {}", usage()))?
+            .map_err(|_| format!("cannot resolve the host {host:?}; {}", usage()))?
             .collect();
         let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
         first.map(|address| Self(*address)).ok_or_else(usage)
@@ -212,7 +226,7 @@ impl Serialize for Listen {
 
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// In a file, a port is a number as a rule.
+        /// In a file, a port is usually a number.
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Word {
@@ -243,7 +257,7 @@ pub enum Role {
     Worker,
 }
 
-/// Whether credentials are asked for.
+/// Whether credentials are required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
@@ -342,7 +356,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether credentials are asked for.
+    /// Whether credentials are required.
     pub fn asks_for_credentials(&self) -> bool {
         match self.auth {
             Auth::On => true,
@@ -363,7 +377,7 @@ impl Config {
         Some(Duration::from_secs(hours.saturating_mul(3600)))
     }
 
-    /// Bytes that the files of tasks may take where finished ones are kept; `None`: as many as there is room for.
+    /// Bytes that the files of tasks may take where finished ones are kept; `None`: no limit but the disk.
     pub fn disk_budget(&self) -> Option<u64> {
         let limited = self.disk_budget_mb > 0 && self.retention().is_none();
         limited.then_some(self.disk_budget_mb.saturating_mul(1 << 20))
@@ -384,7 +398,7 @@ impl Config {
         Policy { allow: self.allow_net.clone() }
     }
 
-    /// Where the models are that a person added.
+    /// The folder of added models.
     pub fn models_dir(&self) -> PathBuf {
         self.data_dir.join("models")
     }
@@ -393,22 +407,22 @@ impl Config {
     pub(crate) fn webhooks(&self) -> Result<Webhooks, ConfigError> {
         let secret = |text: &Hidden| {
             if text.reveal().is_empty() {
-                return Err(ConfigError::new("a webhook secret is empty", "leave it out, or give one"));
+                return Err(ConfigError::new("a webhook secret is empty", "set one, or leave it out"));
             }
-            let hint = "give `whsec_` and base64, or any other text";
+            let hint = "use `whsec_` followed by base64, or any text without that prefix";
             Secret::parse(text.reveal()).map_err(|error| ConfigError::new(error.to_string(), hint))
         };
         let secrets = self.webhook_secret.iter().map(secret).collect::<Result<_, _>>()?;
         Ok(Webhooks::new(self.policy(), secrets))
     }
 
-    /// What can be judged without opening anything.
+    /// Checks that need no input or output.
     fn check(&self) -> Result<(), ConfigError> {
         let fail = |what: &str, hint: &str| Err(ConfigError::new(what, hint));
         if !self.listen.ip().is_loopback() && !self.asks_for_credentials() && !self.insecure_no_auth {
             return fail(
-                "listening on other than a loopback address without credentials would let everybody in",
-                "leave `auth` at `auto`, or add --insecure-no-auth if the network is yours alone",
+                "refusing to listen on a non-loopback address without authentication",
+                "leave `auth` at `auto`, or add --insecure-no-auth if you trust everyone on the network",
             );
         }
         if self.auth == Auth::On && self.insecure_no_auth {
@@ -418,20 +432,20 @@ impl Config {
             let url = url::Url::parse(&self.public_url).ok();
             if url.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
                 return fail(
-                    "`public_url` carries a user name or a password, and every client is told this address",
-                    "leave them out; a client that has a key puts it into the address that it uses",
+                    "`public_url` contains a user name or password, and every client sees this URL",
+                    "leave them out; clients add their own credentials",
                 );
             }
             let plain = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none();
             if !url.is_some_and(|url| plain(&url) && url.has_host()) {
                 return fail(
-                    "`public_url` is no http or https address",
+                    "`public_url` is not an http or https URL",
                     "for example https://pictures.example.com/enlarger",
                 );
             }
         }
         if !self.jwks_url.is_empty() && !self.jwks_url.starts_with("https://") {
-            return fail("`jwks_url` is no https address", "keys that come unencrypted can be anybody's");
+            return fail("`jwks_url` is not an https URL", "keys fetched without encryption could be forged");
         }
         let positive = [
             ("jobs", self.jobs as u64),
@@ -447,7 +461,7 @@ impl Config {
             ("upload_hours", self.upload_hours),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
-            Some((name, _)) => fail(&format!("`{name}` is 0"), "give a number of at least 1, or leave it out"),
+            Some((name, _)) => fail(&format!("`{name}` is 0"), "use a number of at least 1, or leave it out"),
             None => Ok(()),
         }
     }
@@ -469,8 +483,8 @@ fn read(path: &Path) -> Result<ConfigLayer, ConfigError> {
 /// The default settings as a commented file.
 pub fn print_config() -> String {
     let mut text = String::from(
-        "# Settings of `enlarger serve`, with their defaults. Pass the file with --config FILE. The environment goes\n\
-         # before the file, flags go before both: `listen` is ENLARGER_LISTEN and --listen.\n",
+        "# Settings of `enlarger serve`, with their defaults. Pass the file with --config FILE. Environment variables\n\
+         # override the file, and flags override both: `listen` is also ENLARGER_LISTEN and --listen.\n",
     );
     for setting in describe() {
         text += "\n";
@@ -572,7 +586,7 @@ mod tests {
             ("0.0.0.0:7788", Role::All, "auto", Some(24 * HOUR)),
             ("[::]:7788", Role::All, "auto", Some(24 * HOUR)),
             ("192.168.1.5:80", Role::All, "auto", Some(24 * HOUR)),
-            // Who uses the other half of a service is not known by where this half listens.
+            // Where one half of a service listens says nothing about who uses the other half.
             ("127.0.0.1:7788", Role::Worker, "auto", Some(24 * HOUR)),
             ("127.0.0.1:7788", Role::Api, "auto", Some(24 * HOUR)),
             ("127.0.0.1:7788", Role::All, "3", Some(3 * HOUR)),

@@ -10,12 +10,12 @@ use crate::app::App;
 /// The body of a webhook about a task, at this status, with the URL of its result once there is one.
 pub(crate) type WebhookBody = fn(&Task, TaskState, result: Option<&str>) -> serde_json::Result<Vec<u8>>;
 
-/// An API. Its handlers translate: a body into what [`crate::submit`] takes, a task into its own words.
+/// An API. Its handlers translate: a body into what [`crate::submit`] takes, a task into the API's own form.
 pub(crate) trait Dialect: Sync {
-    /// Routes that ask for credentials.
+    /// Routes that require credentials.
     fn routes(&self) -> OpenApiRouter<App>;
 
-    /// Routes that judge for themselves, or answer everybody.
+    /// Routes that check access themselves, or are public.
     fn public_routes(&self) -> OpenApiRouter<App> {
         OpenApiRouter::new()
     }

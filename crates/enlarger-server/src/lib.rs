@@ -1,7 +1,7 @@
 //! The HTTP server: the APIs of `dialects`, credentials, signed URLs, the page. What it serves is `enlarger-service`.
-//!
-//! [`serve`] is the whole of it. A request goes through a request id, the guard against other sites' pages, credentials, and
-//! into one of the dialects or `files`. What it submits goes through `submit`. Everything that dialects have in common is in `http`.
+//! [`serve`] is the entry point. A request goes through a request id, the guard against other sites' pages,
+//! credentials, and into one of the dialects or `files`. What it submits goes through `submit`. Everything that
+//! dialects have in common is in `http`.
 
 #![allow(clippy::result_large_err, reason = "an error is made once per refused request, and moved twice")]
 
@@ -20,6 +20,7 @@ mod specification;
 mod submit;
 
 use std::{
+    borrow::Cow,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -33,7 +34,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use enlarger_pipeline::Enlarger;
+use enlarger_error::Explained;
+use enlarger_pipeline::{Enlarger, cores};
 pub use enlarger_service::{APART_COMMAND, run_apart};
 use enlarger_service::{
     deletions::Deletions, files::Files, follow::Follow, intake::Intake, metrics::Metrics, outbox, polls::Polls,
@@ -70,6 +72,24 @@ pub enum ServeError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+impl Explained for ServeError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Config(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Io { .. } => "data_dir",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Io { .. } => Some("check the folder given to --data-dir, its space and permissions".into()),
+        }
+    }
 }
 
 fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
@@ -180,7 +200,7 @@ async fn parts(
     let urls = Urls::new(files.blobs.clone(), signer, config.retention());
     let (terms, metrics, polls) = (config.terms(), Metrics::default(), Polls::default());
     let bodies = Bodies::new(config.bodies_at_once, files.scratch.clone());
-    let turns = Turns::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let turns = Turns::new(cores().get());
     let intake = Intake { files: files.clone(), urls: urls.clone(), policy: config.policy(), limits: terms.limits() };
     let desk = Desk {
         queue: store.queue.clone(),
@@ -280,7 +300,7 @@ async fn ready(
     let written = files.ping().await.map_err(ApiError::from);
     match stored.and(written) {
         Ok(()) if !stop.is_cancelled() => axum::Json(json!({ "status": "ready" })).into_response(),
-        Ok(()) => ApiError::unavailable("the server is stopping").into_response(),
+        Ok(()) => ApiError::unavailable("the server is shutting down").into_response(),
         Err(error) => error.into_response(),
     }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{app::App, dialects::DIALECTS, files};
 
-/// Routes that ask for credentials.
+/// Routes that require credentials.
 pub(crate) fn guarded() -> OpenApiRouter<App> {
     DIALECTS.iter().fold(OpenApiRouter::new(), |routes, dialect| routes.merge(dialect.routes()))
 }
@@ -27,7 +27,7 @@ pub fn document() -> &'static Value {
         let mut api: OpenApi = guarded().merge(public()).into_openapi();
         api.info = info();
         // First where the document came from, so that pages that show it can try it out.
-        let servers = [(".", "The server that this document came from"), ("http://127.0.0.1:7788", "`enlarger serve`")];
+        let servers = [(".", "This server"), ("http://127.0.0.1:7788", "`enlarger serve`")];
         let server = |(url, about)| ServerBuilder::new().url(url).description(Some(about)).build();
         api.servers = Some(servers.map(server).into());
         let components = api.components.get_or_insert_default();

@@ -56,7 +56,7 @@ fn header(name: header::HeaderName, value: &'static str) -> SetResponseHeaderLay
 
 fn file(name: &str) -> ApiResult<Response> {
     let missing = || match name {
-        "index.html" => ApiError::not_found().hint("this binary was built without the page: run `make build`"),
+        "index.html" => ApiError::not_found().hint("this binary was built without the page; run `make build`"),
         _ => ApiError::not_found(),
     };
     let EmbeddedFile { data, .. } = Dist::get(name).ok_or_else(missing)?;

@@ -6,7 +6,7 @@ use axum::{body::Body, http::HeaderMap};
 use enlarger_egress::Policy;
 use enlarger_pipeline::PipelineError;
 use enlarger_service::{
-    intake::{Intake, Picture, Unusable},
+    intake::{Intake, Received, Unusable},
     submit::{Accepted, Ask, Desk, Infeasible, Submission},
 };
 use enlarger_tasks::Idempotency;
@@ -50,7 +50,7 @@ impl Submitter {
     /// Puts a task into the queue, or finds the one that the same request made before.
     ///
     /// # Errors
-    /// All that is wrong with the request; nothing is kept of it then.
+    /// All invalid fields of the request; nothing is stored then.
     pub async fn submit(&self, client: &Client, body: Body, endpoint: Endpoint) -> ApiResult<Accepted> {
         let body = self.bodies.spool(body, self.limit_mb).await?;
         let idempotency = idempotency(&client.headers, endpoint.name, &body.hash)?;
@@ -75,9 +75,9 @@ impl Submitter {
     }
 
     /// Expected seconds; a request that cannot be carried out is noted.
-    fn estimate(&self, fields: &mut Fields<'_>, ask: &Ask, picture: Option<&Picture>) -> f64 {
+    fn estimate(&self, fields: &mut Fields<'_>, ask: &Ask, picture: Option<&Received>) -> f64 {
         let field = if ask.request.crop.is_some() { "request" } else { "scale_factor" };
-        match self.desk.estimate(ask, picture.and_then(Picture::facts)) {
+        match self.desk.estimate(ask, picture.and_then(Received::info)) {
             Ok(seconds) => seconds,
             Err(Infeasible::TooLarge(large)) => {
                 fields.reject_with(field, large.reason, Some(large.hint));
@@ -85,7 +85,7 @@ impl Submitter {
             }
             Err(Infeasible::Refused(error)) => {
                 let field = if matches!(error, PipelineError::Model(_)) { "model" } else { field };
-                fields.reject_with(field, format!("cannot be done: {error}"), error.hint());
+                fields.reject_error(field, "cannot be processed", &error);
                 0.0
             }
         }
@@ -96,15 +96,16 @@ impl Submitter {
 ///
 /// # Errors
 /// Only if it could not be stored.
-pub(crate) fn picture(fields: &mut Fields<'_>, intake: &Intake, base: &str) -> ApiResult<Option<Picture>> {
+pub(crate) fn picture(fields: &mut Fields<'_>, intake: &Intake, base: &str) -> ApiResult<Option<Received>> {
     let Some(value) = fields.raw("image") else {
         fields.reject("image", "is required");
         return Ok(None);
     };
     match intake.receive(value, base) {
         Ok(picture) => Ok(Some(picture)),
-        Err(Unusable::Refused { reason, hint }) => {
+        Err(Unusable::Refused { reason, hint, code }) => {
             fields.reject_with("image", reason, hint);
+            fields.note_code(code);
             Ok(None)
         }
         Err(Unusable::Files(error)) => Err(error.into()),
@@ -117,7 +118,7 @@ pub(crate) fn webhook_url(fields: &mut Fields<'_>, policy: &Policy) -> Option<St
     match enlarger_egress::check_url(&url, policy) {
         Ok(()) => Some(url),
         Err(error) => {
-            fields.reject_with("webhook_url", format!("cannot be used: {error}"), error.hint());
+            fields.reject_error("webhook_url", "cannot be used", &error);
             None
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Told by memory, not by time: to read the file below takes megabytes at once, to answer a request never does.
 
+mod common;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
@@ -130,7 +132,7 @@ async fn files_are_never_read_on_the_threads_that_answer() {
         });
     });
     let base = format!("http://{}", address.recv().unwrap());
-    let http = reqwest::Client::builder().tls_backend_preconfigured(rustls_none()).build().unwrap();
+    let http = common::http_client();
     let ask = async |method: Method, path: &str, body: Vec<u8>| {
         let url = if path.starts_with('/') { format!("{base}{path}") } else { path.to_owned() };
         http.request(method, url).body(body).send().await.unwrap()
@@ -164,12 +166,4 @@ async fn files_are_never_read_on_the_threads_that_answer() {
     stop.cancel();
     let answering = answering.join().unwrap();
     assert!(answering < MUCH, "the thread that answers asked for {answering} bytes at once");
-}
-
-fn rustls_none() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }

@@ -1,35 +1,22 @@
 //! A photo goes in, a larger one comes out, over real HTTP with the real pipeline.
 
-use std::{sync::Arc, time::Duration};
+mod common;
+
+use std::time::Duration;
 
 use base64::Engine as _;
-use enlarger_pipeline::{Enlarger, EnlargerOptions};
-use enlarger_server::{Config, serve};
+use enlarger_image::Format;
+use enlarger_server::Config;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-fn photo() -> Vec<u8> {
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/brushes.png");
-    let bytes = std::fs::read(sample).expect("the sample is there");
-    let picture = enlarger_image::decode(&bytes, &enlarger_image::Limits::default()).expect("a picture").picture;
-    let small = enlarger_pipeline::resize(&picture, 32, 24, enlarger_pipeline::Resampling::Box).expect("there is room");
-    let mut out = std::io::Cursor::new(Vec::new());
-    enlarger_image::encode(&small, &enlarger_image::EncodeOptions::default(), &mut out).expect("it can be encoded");
-    out.into_inner()
-}
+use common::{Server, photo};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_photo_is_enlarged_over_http() {
-    let dir = tempfile::tempdir().unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
-    let stop = CancellationToken::new();
-    let enlarger = Arc::new(Enlarger::new(EnlargerOptions::default()).unwrap());
-    let server = tokio::spawn(serve(config, enlarger, listener, || (), stop.clone()));
-    let http = reqwest::Client::builder().tls_backend_preconfigured(rustls_none()).build().unwrap();
+    let server = Server::start(Config::default()).await;
+    let Server { base, http, .. } = &server;
 
-    let image = base64::prelude::BASE64_STANDARD.encode(photo());
+    let image = base64::prelude::BASE64_STANDARD.encode(photo(32, 24, Format::Png));
     for prefix in ["/proxy/freepik/v1/ai", "/v1/ai"] {
         let answer =
             http.post(format!("{base}{prefix}/image-upscaler")).json(&json!({ "image": image })).send().await.unwrap();
@@ -61,14 +48,30 @@ async fn a_photo_is_enlarged_over_http() {
     assert_eq!(error["invalid_params"].as_array().unwrap().len(), 3, "all at once: {error}");
     let missing = http.get(format!("{base}/v1/ai/mystic/1")).send().await.unwrap();
     assert_eq!(missing.status(), 404);
-    stop.cancel();
-    server.await.unwrap().unwrap();
+    server.stop().await;
 }
 
-fn rustls_none() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_was_to_be_filtered_says_that_it_was_not() {
+    let server = Server::start(Config::default()).await;
+    let Server { base, http, .. } = &server;
+
+    let image = base64::prelude::BASE64_STANDARD.encode(photo(32, 24, Format::Png));
+    for path in ["image-upscaler", "image-upscaler-precision", "image-upscaler-precision-v2"] {
+        for (filter, told) in [(json!(true), true), (json!("1"), true), (json!(false), false), (json!(null), false)] {
+            let body = json!({ "image": image, "filter_nsfw": filter });
+            let answer = http.post(format!("{base}/v1/ai/{path}")).json(&body).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "clients send it by default: {path} {filter}");
+            let id = answer.json::<Value>().await.unwrap()["data"]["task_id"].as_str().unwrap().to_owned();
+            // The stream ends with the task.
+            let url = format!("{base}/api/tasks/{id}/events");
+            let events = http.get(url).send().await.unwrap().text().await.unwrap();
+            let last = events.lines().filter_map(|line| line.strip_prefix("data:")).next_back().unwrap();
+            let task: Value = serde_json::from_str(last).unwrap();
+            let notes = task["plan"]["notes"].as_array().unwrap();
+            let said = notes.iter().any(|note| note.as_str().is_some_and(|note| note.contains("nothing was filtered")));
+            assert_eq!(said, told, "{path} {filter}: {task}");
+        }
+    }
+    server.stop().await;
 }

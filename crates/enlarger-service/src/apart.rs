@@ -1,9 +1,9 @@
-//! The way of one picture to its result, in this process or in one of its own.
+//! From a picture to its result, in this process or in one of its own.
 //!
 //! A task whose worker died may be to blame, or may have been there when somebody killed the worker. So from then on it runs apart: in
-//! a process whose death is its own doing and hurts nobody else. The order goes in on standard input, what there is to say comes
-//! out on standard output, one JSON document per line. The process ends when its standard input does, so it never outlives
-//! the worker.
+//! a process whose death is its own doing and hurts nobody else. The order is read from standard input, progress and
+//! outcome are written to standard output, one JSON document per line. The process ends when its standard input does,
+//! so it never outlives the worker.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Seek, Write},
@@ -22,12 +22,15 @@ use serde_json::{Value, json};
 
 use crate::{
     failure::Failure,
-    job::{Job, Kind, SourceFacts, Terms, check_size},
+    job::{Job, Kind, SourceInfo, Terms, check_size},
     watching::Watching,
 };
 
 /// The subcommand of the binary that calls [`run`].
 pub const COMMAND: &str = "run-apart";
+
+/// Clients send `filter_nsfw: true` by default, so it cannot be refused; whoever relies on it must hear that nothing was filtered.
+const NOT_FILTERED: &str = "filter_nsfw was set, but nothing was filtered: this server has no classifier";
 
 /// A picture to be enlarged.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,8 +50,8 @@ pub(crate) struct Finished {
     pub media_type: String,
     pub width: u32,
     pub height: u32,
-    pub source: SourceFacts,
-    /// See [`crate::job::Invented`].
+    pub source: SourceInfo,
+    /// See [`crate::job::Difference`].
     pub share: f64,
     /// Steps and facts.
     pub plan: Value,
@@ -90,7 +93,8 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
     let Order { job, terms, .. } = order;
     let kind = Kind::parse(&order.kind).ok_or_else(panicked)?;
     let limits = terms.limits();
-    let header = enlarger_image::header(bytes, &limits).map_err(|error| broken(&error.into()))?;
+    let source = enlarger_image::open(bytes, &limits).map_err(|error| broken(&error.into()))?;
+    let header = source.header();
     // Pictures from elsewhere were not looked at when the task was accepted.
     if job.source.is_none() {
         let estimate = enlarger.estimate(header.width, header.height, &job.request).map_err(|error| broken(&error))?;
@@ -100,27 +104,31 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
             return Err(Broken::Failed { error: error.with_hint(large.hint), again: false });
         }
     }
-    // Results travel to others: where the picture was taken is nobody's business.
+    // Results are shared with others, so the location is removed.
     let output = Output {
         format: job.output.format.map(Into::into),
         quality: job.output.quality,
         metadata: MetadataPolicy::NoGps,
     };
-    let outcome = enlarger.job(bytes, &job.request, &output, &limits, result, watch).and_then(|outcome| {
+    let outcome = enlarger.job_of(source, &job.request, &output, result, watch).and_then(|outcome| {
         enlarger_image::encode(&outcome.difference.map, &EncodeOptions::default(), map)?;
         Ok(outcome)
     });
     let outcome = outcome.map_err(|error| broken(&error))?;
+    let mut notes = [outcome.plan.notes.as_slice(), &outcome.notes].concat();
+    if job.filter_nsfw {
+        notes.push(NOT_FILTERED.to_owned());
+    }
     Ok(Finished {
         extension: outcome.extension.to_owned(),
         media_type: outcome.media_type.to_owned(),
         width: outcome.width,
         height: outcome.height,
-        source: SourceFacts::new(&header, bytes.len() as u64),
+        source: SourceInfo::new(&header, bytes.len() as u64),
         share: outcome.difference.share,
         plan: json!({ "steps": outcome.plan, "facts": outcome.statistics }),
         timings: json!(outcome.timings),
-        notes: outcome.plan.notes.iter().chain(&outcome.notes).cloned().collect(),
+        notes,
     })
 }
 
@@ -128,19 +136,17 @@ fn broken(error: &PipelineError) -> Broken {
     if error.is_cancelled() {
         return Broken::Stopped;
     }
-    let told = TaskError::new(error.code(), error.to_string());
-    let error_told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
-    Broken::Failed { error: error_told, again: error.is_retryable() }
+    Broken::Failed { error: TaskError::of(error), again: error.is_retryable() }
 }
 
-/// What to tell of a mistake in this program, which costs the attempt and nothing else.
+/// The failure for a bug in this program, which costs the attempt and nothing else.
 pub(crate) fn panicked() -> Broken {
-    let error = Failure::Internal.error("the picture could not be processed because of a mistake in this program");
-    let error = error.with_hint("try another picture format or another model, and please report it");
+    let error = Failure::Internal.error("the image could not be processed because of a bug in enlarger");
+    let error = error.with_hint("try another image format or another model, and please report the bug");
     Broken::Failed { error, again: true }
 }
 
-/// Writes, and waits while the disk has no room: the pixels are computed, and nobody should have to compute them again.
+/// Writes, and waits while the disk is full: the pixels are computed, and should not have to be computed again.
 pub(crate) struct Patient<'a, W> {
     out: W,
     watch: &'a dyn Watch,
@@ -193,7 +199,7 @@ pub(crate) fn carry_out(
     match talk(enlarger, models_dir, order, watch) {
         Ok(said) => said,
         Err(error) => {
-            let message = format!("no process for the job: {}", error.kind());
+            let message = format!("cannot start a process for the job: {}", error.kind());
             Err(Broken::Failed { error: Failure::Busy.error(message), again: true })
         }
     }
@@ -205,20 +211,20 @@ fn talk(
     order: &Order,
     watch: &Watching,
 ) -> io::Result<Result<Finished, Broken>> {
-    // By this name Linux finds the binary also when an upgrade has replaced it.
+    // Under this name Linux finds the binary even after an upgrade has replaced it.
     let program = if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
     let device = enlarger.device();
     let mut command = Command::new(program);
     command.args([COMMAND, "--threads", &enlarger.threads().to_string()]);
     command.args(["--isa", device.name(), "--precision", device.arithmetic().name(), "--models-dir"]);
     command.arg(models_dir).stdin(Stdio::piped()).stdout(Stdio::piped());
-    // A Ctrl-C is for the worker, which then gives the task back.
+    // Ctrl-C is meant for the worker, which then returns the task.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn()?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     watch.runs_in(child);
-    // The process may be dead already; what it says then is nothing.
+    // The process may be dead already; then it says nothing.
     let mut stdin = stdin.ok_or(io::ErrorKind::BrokenPipe)?;
     let _ = writeln!(stdin, "{}", serde_json::to_string(order)?);
     let mut end = None;
@@ -227,13 +233,13 @@ fn talk(
             Ok(Said::Progress(progress)) => watch.note(progress),
             Ok(Said::Done(finished)) => end = Some(Ok(*finished)),
             Ok(Said::Broken(why)) => end = Some(Err(why)),
-            Err(error) => tracing::warn!(%error, "a process that runs apart is not understood"),
+            Err(error) => tracing::warn!(%error, "cannot parse the output of an isolated process"),
         }
     }
     drop(stdin);
     let status = watch.reap();
     if end.is_none() {
-        tracing::warn!(?status, "a process that ran apart died");
+        tracing::warn!(?status, "an isolated process died");
     }
     Ok(end.unwrap_or(Err(if watch.cancelled() || watch.stopping() { Broken::Stopped } else { Broken::Died })))
 }
@@ -241,14 +247,14 @@ fn talk(
 /// Carries out the order on standard input.
 ///
 /// # Errors
-/// If there is none, or nobody listens.
+/// If there is no order, or nobody reads the output.
 pub fn run(enlarger: &Enlarger) -> io::Result<()> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let order: Order = serde_json::from_str(&line)?;
     std::thread::spawn(|| {
         let _ = io::stdin().lock().read_to_end(&mut Vec::new());
-        // The worker is gone, or wants no more of this.
+        // The worker is gone, or has cancelled the task.
         std::process::exit(1);
     });
     let teller = Teller::default();
@@ -269,11 +275,11 @@ pub fn run(enlarger: &Enlarger) -> io::Result<()> {
 }
 
 fn storage(error: &io::Error) -> Broken {
-    let message = format!("the picture could not be read or written: {}", error.kind());
+    let message = format!("the image could not be read or written: {}", error.kind());
     Broken::Failed { error: Failure::Storage.error(message), again: true }
 }
 
-/// Says on standard output how far it is.
+/// Reports progress on standard output.
 #[derive(Default)]
 struct Teller(Mutex<Option<Value>>);
 
@@ -290,7 +296,7 @@ impl Watch for Teller {
         let progress = json!(progress);
         let mut last = self.0.lock().expect("no panic under it");
         if last.as_ref() != Some(&progress) {
-            // Whoever does not listen will end this process.
+            // If nobody reads this, the worker is about to end the process.
             let _ = self.tell(&Said::Progress(progress.clone()));
             *last = Some(progress);
         }

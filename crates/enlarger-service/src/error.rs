@@ -1,7 +1,8 @@
 //! Why a call to the service failed.
 
-use std::{io, time::Duration};
+use std::{borrow::Cow, io, time::Duration};
 
+use enlarger_error::Explained;
 use enlarger_tasks::{QueueLimit, StoreError};
 
 /// Why a call to the service failed.
@@ -11,13 +12,13 @@ pub enum Error {
     #[error("Task not found")]
     NoTask,
     /// Too many tasks wait.
-    #[error("{} is full: {} tasks wait", if .0.of_owner { "your queue" } else { "the queue" }, .0.limit)]
+    #[error("{} is full: {} tasks are waiting", if .0.of_owner { "your queue" } else { "the queue" }, .0.limit)]
     QueueFull(QueueLimit),
     /// Another request with the same idempotency key has not been answered yet.
-    #[error("a request with this Idempotency-Key is still being answered")]
+    #[error("a request with this Idempotency-Key is still in progress")]
     IdempotencyInFlight,
     /// The idempotency key belongs to another request.
-    #[error("this Idempotency-Key was used before with another request")]
+    #[error("this Idempotency-Key was already used for a different request")]
     IdempotencyMismatch,
     /// The task store.
     #[error(transparent)]
@@ -36,24 +37,7 @@ impl Error {
         Self::Internal(why.to_string())
     }
 
-    /// A word for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NoTask => "not_found",
-            Self::QueueFull(_) => "queue_full",
-            Self::IdempotencyInFlight => "idempotency_in_flight",
-            Self::IdempotencyMismatch => "idempotency_mismatch",
-            Self::Store(_) | Self::Files(_) if self.is_retryable() => "service_unavailable",
-            Self::Store(_) | Self::Files(_) | Self::Internal(_) => "internal",
-        }
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        matches!(self, Self::IdempotencyMismatch).then_some("use a new key for a new request")
-    }
-
-    /// Whether the same call may succeed later without anybody changing anything else.
+    /// Whether the same call may succeed later without any other change.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::QueueFull(_) | Self::IdempotencyInFlight => true,
@@ -70,5 +54,22 @@ impl Error {
             Self::IdempotencyInFlight => Some(Duration::from_secs(1)),
             _ => None,
         }
+    }
+}
+
+impl Explained for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoTask => "not_found",
+            Self::QueueFull(_) => "queue_full",
+            Self::IdempotencyInFlight => "idempotency_in_flight",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::Store(_) | Self::Files(_) if self.is_retryable() => "service_unavailable",
+            Self::Store(_) | Self::Files(_) | Self::Internal(_) => "internal",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        matches!(self, Self::IdempotencyMismatch).then(|| "use a new key for a new request".into())
     }
 }

@@ -18,7 +18,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// As it is stored, and stands on the wire.
+    /// As stored, and as on the wire.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Internal => "internal",

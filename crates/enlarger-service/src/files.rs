@@ -23,10 +23,10 @@ impl Files {
         Ok(Self { blobs, scratch: Scratch::open(&path.join("tmp"))? })
     }
 
-    /// Proves that a file could be stored now.
+    /// Checks that a file could be stored now.
     ///
     /// # Errors
-    /// If none could, or somebody waits for room already.
+    /// If it could not, or if others already wait for disk space.
     pub async fn ping(&self) -> io::Result<()> {
         let scratch = self.scratch.clone();
         tokio::task::spawn_blocking(move || scratch.room()).await.map_err(io::Error::other)??;

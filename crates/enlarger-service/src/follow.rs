@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 
-/// How often a waiting request looks for changes made by other processes.
+/// How often a waiting request looks for changes by other processes.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Follows tasks. Cheap to clone.
@@ -59,8 +59,8 @@ impl Follow {
         Ok(wait + task.cost)
     }
 
-    /// The task once it has ended, or as it stands when `deadline` has passed, the server is stopping, or its end is not expected `within`
-    /// so many seconds.
+    /// The task once it has ended, or its current state when `deadline` has passed, the server is stopping, or it is
+    /// not expected to end `within` so many seconds.
     ///
     /// # Errors
     /// [`Error::NoTask`] if there is none for this scope.

@@ -9,15 +9,16 @@ use base64::{
 use bytes::Bytes;
 use enlarger_blobs::{Draft, Key};
 use enlarger_egress::Policy;
-use enlarger_image::Limits;
+use enlarger_error::Explained;
+use enlarger_image::{ImageError, Limits};
 use tokio::runtime::Handle;
 
-use crate::{files::Files, job::SourceFacts, signed::BadAddress, urls::Urls};
+use crate::{files::Files, job::SourceInfo, signed::BadAddress, urls::Urls};
 
 /// Where a submitted picture is.
-pub enum Picture {
+pub enum Received {
     /// It came with the request.
-    Sent(Draft, SourceFacts),
+    Sent(Draft, SourceInfo),
     /// It is stored here already.
     Ours {
         /// Where.
@@ -25,17 +26,17 @@ pub enum Picture {
         /// What it is made of.
         bytes: Bytes,
         /// What its header says.
-        facts: SourceFacts,
+        info: SourceInfo,
     },
     /// It is on another host, to be fetched.
     Remote(String),
 }
 
-impl Picture {
-    /// What its header says, if it is here.
-    pub fn facts(&self) -> Option<&SourceFacts> {
+impl Received {
+    /// Its header, if it is already here.
+    pub fn info(&self) -> Option<&SourceInfo> {
         match self {
-            Self::Sent(_, facts) | Self::Ours { facts, .. } => Some(facts),
+            Self::Sent(_, info) | Self::Ours { info, .. } => Some(info),
             Self::Remote(_) => None,
         }
     }
@@ -50,6 +51,8 @@ pub enum Unusable {
         reason: String,
         /// What to do about it.
         hint: Option<String>,
+        /// What it is for programs, if there is a name for it.
+        code: Option<&'static str>,
     },
     /// It could not be stored or read here.
     Files(io::Error),
@@ -62,11 +65,17 @@ impl From<io::Error> for Unusable {
 }
 
 fn refused(reason: impl Into<String>) -> Unusable {
-    Unusable::Refused { reason: reason.into(), hint: None }
+    Unusable::Refused { reason: reason.into(), hint: None, code: None }
 }
 
-fn refused_with(reason: impl Into<String>, hint: Option<impl Into<String>>) -> Unusable {
-    Unusable::Refused { reason: reason.into(), hint: hint.map(Into::into) }
+fn refused_with(reason: impl Into<String>, hint: &str) -> Unusable {
+    Unusable::Refused { reason: reason.into(), hint: Some(hint.to_owned()), code: None }
+}
+
+/// It cannot be used because of this.
+fn unusable(error: &dyn Explained) -> Unusable {
+    let hint = error.hint().map(Into::into);
+    Unusable::Refused { reason: format!("cannot be used: {error}"), hint, code: Some(error.exact_code()) }
 }
 
 /// Longest address.
@@ -78,9 +87,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-const FORMS: &str = "must be base64 of a picture, a data: URI or an http(s) URL";
+const FORMS: &str = "must be a base64-encoded image, a data: URI or an http(s) URL";
 
-/// Takes pictures in. Cheap to clone.
+/// Receives pictures. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Intake {
     /// Where they go.
@@ -94,11 +103,12 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Reads a picture from a JSON value, quotes and all, on a thread that may wait. URLs of this server begin with `base`.
+    /// Reads a picture from a JSON value, including its quotes, on a thread that may block. URLs of this server begin
+    /// with `base`.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn receive(&self, value: &str, base: &str) -> Result<Picture, Unusable> {
+    pub fn receive(&self, value: &str, base: &str) -> Result<Received, Unusable> {
         let token = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(|| refused(FORMS))?;
         let letters = Unescaped(token.bytes());
         let blanks = letters.clone().take_while(u8::is_ascii_whitespace).count();
@@ -122,7 +132,7 @@ impl Intake {
     }
 
     /// Decodes base64 into a draft.
-    fn sent(&self, token: &str, skip: usize) -> Result<Picture, Unusable> {
+    fn sent(&self, token: &str, skip: usize) -> Result<Received, Unusable> {
         let mut draft = self.files.scratch.draft()?;
         let mut digits = Vec::with_capacity(CHUNK);
         let mut bytes = Vec::with_capacity(CHUNK);
@@ -133,7 +143,7 @@ impl Intake {
             digits.clear();
             bytes.clear();
             digits.extend(letters.by_ref().take(CHUNK).map(|byte| match byte {
-                // The alphabet for addresses means the same.
+                // The URL-safe alphabet is equivalent.
                 b'-' => b'+',
                 b'_' => b'/',
                 other => other,
@@ -150,14 +160,15 @@ impl Intake {
             }
         }
         if total == 0 {
-            return Err(refused("is empty"));
+            let code = Some(ImageError::Empty.code());
+            return Err(Unusable::Refused { reason: "is empty".to_owned(), hint: None, code });
         }
-        let facts = self.facts(&draft.map()?)?;
-        Ok(Picture::Sent(draft, facts))
+        let info = self.info(&draft.map()?)?;
+        Ok(Received::Sent(draft, info))
     }
 
-    /// An address: one of ours is read from the store, never over the network.
-    fn address(&self, value: &str, base: &str) -> Result<Picture, Unusable> {
+    /// A URL: one of ours is read from the store, never over the network.
+    fn address(&self, value: &str, base: &str) -> Result<Received, Unusable> {
         if value.len() > LONGEST_URL {
             return Err(refused(format!("must have at most {LONGEST_URL} characters when it is a URL")));
         }
@@ -166,36 +177,36 @@ impl Intake {
         let key = match self.urls.recognise(&url) {
             Some(Ok(key)) => key,
             Some(Err(BadAddress::Expired)) => {
-                let reason = "cannot be used: its address has expired";
-                return Err(refused_with(reason, Some("upload the picture again")));
+                let reason = "cannot be used: its URL has expired";
+                return Err(refused_with(reason, "upload the image again"));
             }
             _ if url.starts_with("/files/")
                 || url.strip_prefix(base).is_some_and(|path| path.starts_with("/files/")) =>
             {
-                return Err(refused("cannot be used: its address is not one that this server gave out"));
+                return Err(refused("cannot be used: its URL was not issued by this server"));
             }
             _ => {
                 return match enlarger_egress::check_url(&url, &self.policy) {
-                    Ok(()) => Ok(Picture::Remote(url)),
-                    Err(error) => Err(refused_with(format!("cannot be used: {error}"), error.hint())),
+                    Ok(()) => Ok(Received::Remote(url)),
+                    Err(error) => Err(unusable(&error)),
                 };
             }
         };
         match Handle::current().block_on(self.files.blobs.map(&key)) {
-            Ok(bytes) => self.facts(&bytes).map(|facts| Picture::Ours { key, bytes, facts }),
+            Ok(bytes) => self.info(&bytes).map(|info| Received::Ours { key, bytes, info }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let hint = "send the bytes with PUT to the upload_url first";
-                Err(refused_with("cannot be used: there is no file at its address", Some(hint)))
+                let hint = "send the bytes to the upload_url with PUT first";
+                Err(refused_with("cannot be used: there is no file at its URL", hint))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What the header says, if it is a picture that can be used.
-    fn facts(&self, bytes: &[u8]) -> Result<SourceFacts, Unusable> {
+    /// The header, if the picture can be used.
+    fn info(&self, bytes: &[u8]) -> Result<SourceInfo, Unusable> {
         match enlarger_image::probe(bytes, &self.limits) {
-            Ok(header) => Ok(SourceFacts::new(&header, bytes.len() as u64)),
-            Err(error) => Err(refused_with(format!("cannot be used: {error}"), error.hint())),
+            Ok(header) => Ok(SourceInfo::new(&header, bytes.len() as u64)),
+            Err(error) => Err(unusable(&error)),
         }
     }
 }
@@ -221,8 +232,8 @@ impl<I: Iterator<Item = u8> + Clone> Iterator for Percent<I> {
     }
 }
 
-/// The bytes of a JSON string token without its escapes. Serializers may escape `/`, which base64 has; what cannot stand in
-/// base64 or an address comes out as a byte that neither has.
+/// The bytes of a JSON string token without its escapes. Serializers may escape `/`, which base64 has; what cannot
+/// occur in base64 or a URL comes out as a byte that occurs in neither.
 #[derive(Clone)]
 struct Unescaped<'a>(std::str::Bytes<'a>);
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// Declares the kinds of tasks: a name, its text, and whose limits results have.
+/// Declares the kinds of tasks: a name, its text, and whose limits apply to results.
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident = $text:literal, $limits:ident;)+) => {
         /// The endpoint that a task came by; lists filter on it.
@@ -20,7 +20,7 @@ macro_rules! kinds {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$kind,)+];
 
-            /// As it is stored, and stands on the wire.
+            /// As stored, and as on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$kind => $text,)+
@@ -41,14 +41,14 @@ kinds! {
     Creative = "creative", Vendor;
     /// Magnific's precision upscaler.
     PrecisionV1 = "precision-v1", Vendor;
-    /// Its second version, which Comfy's router runs, too.
+    /// Its second version, which Comfy's router also runs.
     PrecisionV2 = "precision-v2", Vendor;
     /// Our own API.
     Console = "console", Own;
 }
 
 impl Kind {
-    /// The kind of a stored task; `None` if another version of this program knows it and this one does not.
+    /// The kind of a stored task; `None` if only another version of this program knows it.
     pub fn of(task: &Task) -> Option<Self> {
         Self::parse(&task.kind)
     }
@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-/// Who limits the size of a result.
+/// Whose limits apply to the size of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ResultLimits {
     /// The vendor of the API, in its mode.
@@ -83,17 +83,17 @@ pub struct Job {
     /// The file to make of them.
     #[serde(default)]
     pub output: OutputFile,
-    /// The address by which the client reached us: addresses in webhooks begin with it.
+    /// The base URL by which the client reached us: URLs in webhooks begin with it.
     pub base: String,
     /// The picture's name, for file names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What is known of the source at submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourceFacts>,
-    /// Seconds that it was expected to take.
+    pub source: Option<SourceInfo>,
+    /// Estimated seconds of processing.
     pub estimate_seconds: f64,
-    /// Asked for; there is no classifier to do it with.
+    /// Whether to filter results. There is no classifier to do it with, which the notes of the result say.
     #[serde(default)]
     pub filter_nsfw: bool,
 }
@@ -101,7 +101,7 @@ pub struct Job {
 /// The file that is made.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct OutputFile {
-    /// PNG unless told otherwise.
+    /// PNG by default.
     pub format: Option<OutputFormat>,
     /// 1..=100, for lossy formats.
     pub quality: Option<u8>,
@@ -147,10 +147,10 @@ pub enum Input {
 
 /// What a picture's header says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceFacts {
-    /// Pixels across.
+pub struct SourceInfo {
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
     /// What the file is.
     pub media_type: String,
@@ -158,7 +158,7 @@ pub struct SourceFacts {
     pub bytes: u64,
 }
 
-impl SourceFacts {
+impl SourceInfo {
     /// Those of a file of so many bytes.
     pub fn new(header: &Header, bytes: u64) -> Self {
         let media_type = header.format.media_type().to_owned();
@@ -171,30 +171,30 @@ impl SourceFacts {
 pub struct Made {
     /// The file's name in the task's folder.
     pub file: String,
-    /// The usual end of such a file's name.
+    /// The usual file extension.
     pub extension: String,
     /// What the file is.
     pub media_type: String,
-    /// Pixels across.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
     /// How large the file is.
     pub bytes: u64,
     /// What it was made of.
-    pub source: SourceFacts,
-    /// What was invented; tasks of earlier versions do not tell.
+    pub source: SourceInfo,
+    /// The deviation from the source; tasks of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub invention: Option<Invented>,
+    pub invention: Option<Difference>,
     /// Seconds by stage.
     pub timings: serde_json::Value,
     /// Sentences about the picture.
     pub notes: Vec<String>,
 }
 
-/// How far a result departs from its source, as stored.
+/// How far a result deviates from its source, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Invented {
+pub struct Difference {
     /// Mean absolute difference, 0..=1.
     pub share: f64,
     /// The attempt whose map is kept.
@@ -230,8 +230,9 @@ pub struct TooLarge {
     pub hint: String,
 }
 
-/// Holds the size of a result against what its endpoint permits: the vendors' limits on their routes, the configured one and
-/// this machine's memory on our own. `whole` is the size of the picture, from which the request may take a part.
+/// Checks the size of a result against the limits of its endpoint: the vendors' limits on their routes, the configured
+/// one and this machine's memory on our own. `whole` is the size of the picture, from which the request may take a
+/// part.
 pub fn check_size(
     terms: &Terms,
     kind: Kind,
@@ -255,12 +256,18 @@ pub fn check_size(
     let memory = Memory::now().total;
     if terms.own_memory && estimate.bytes > memory {
         let mb = |bytes: u64| bytes >> 20;
-        return refused(format!("which takes {} MB of memory of the {} MB there are", mb(estimate.bytes), mb(memory)));
+        return refused(format!(
+            "which needs {} MB of memory, but this machine has {} \
+            MB",
+            mb(estimate.bytes),
+            mb(memory)
+        ));
     }
     Ok(())
 }
 
-/// Holds the size of a result against what the vendors permit in its mode. `source` is the size that is enlarged, crop included.
+/// Checks the size of a result against the vendors' limits for its mode. `source` is the size that is enlarged, crop
+/// included.
 fn check_result(style: &Style, source: (u32, u32), result: (u32, u32)) -> Result<(), TooLarge> {
     let ((w, h), (width, height)) = (source, result);
     let (fits, limit, largest) = match style {
@@ -279,9 +286,9 @@ fn check_result(style: &Style, source: (u32, u32), result: (u32, u32)) -> Result
     }
     let reason = format!("would give {width} x {height} pixels, more than the limit of {limit}");
     let hint = if largest >= 2.0 {
-        format!("the largest whole factor for this picture is {}", largest.floor())
+        format!("the largest whole factor for this image is {}", largest.floor())
     } else {
-        "make the picture smaller first".to_owned()
+        "downscale the image first".to_owned()
     };
     Err(TooLarge { reason, hint })
 }
@@ -290,14 +297,14 @@ impl Job {
     /// The stored request of a task.
     ///
     /// # Errors
-    /// If another version has stored it in a form that this one cannot read.
+    /// If another version stored it in a form that this one cannot read.
     pub fn of(task: &Task) -> Result<Self, Error> {
         serde_json::from_value(task.request.clone()).map_err(Error::internal)
     }
 }
 
 impl Made {
-    /// What came out of a task, once something has.
+    /// A task's result, once there is one.
     ///
     /// # Errors
     /// As [`Job::of`].

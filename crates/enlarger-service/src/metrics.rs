@@ -1,4 +1,4 @@
-//! What is counted, for monitoring. Each service has counters of its own: two in one process share none.
+//! Metrics. Each service has its own counters; two in one process share none.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Metrics {
         gauge("enlarger_webhooks_pending").set(counts.outbox_pending as f64);
     }
 
-    /// All of it, in the text format of Prometheus.
+    /// All metrics, in the text format of Prometheus.
     pub fn render(&self) -> String {
         self.0.handle().render()
     }

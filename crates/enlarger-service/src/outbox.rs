@@ -1,4 +1,5 @@
-//! Sends webhooks from the outbox. A row is written with the change it announces, so none is forgotten, whatever dies.
+//! Sends webhooks from the outbox. A row is written in the transaction of the change it announces, so no crash loses
+//! one.
 
 use std::{
     sync::Arc,
@@ -17,9 +18,9 @@ use crate::{error::Error, job::Job, metrics::Metrics, random::random, urls::Urls
 const AT_ONCE: usize = 128;
 /// Longer than a delivery can take: after it another sender may try.
 const LEASE: Duration = Duration::from_secs(60);
-/// As long as a delivery takes at most, with some to spare.
+/// The longest time that a delivery takes, with some margin.
 const DELIVERY: Duration = Duration::from_secs(20);
-/// How often an idle sender looks, besides being told.
+/// How often an idle sender polls, besides being notified.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The body of a webhook: this task, at this status, with this URL of its result once there is one. `None` if the task cannot be
@@ -76,7 +77,7 @@ async fn send_all(sender: Arc<Sender>) {
             tokio::spawn(async move {
                 if let Err(error) = deliver(&sender, &delivery, taken).await {
                     // The lease runs out, and it is tried again.
-                    tracing::warn!(event = %delivery.event, %error, "webhook's fate not stored");
+                    tracing::warn!(event = %delivery.event, %error, "cannot store the outcome of a webhook");
                 }
                 drop(place);
             });
@@ -99,7 +100,7 @@ async fn deliver(sender: &Sender, delivery: &Delivery, taken: Instant) -> Result
     let Some(body) = body else {
         return sender.outbox.give_up(event, attempt, "the task could not be read").await;
     };
-    // A process that was frozen may find that another one has taken over and told what is newer.
+    // A process that was frozen may find that another one has taken over and sent a newer status.
     if taken.elapsed() + DELIVERY > LEASE {
         return Ok(());
     }

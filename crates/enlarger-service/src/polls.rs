@@ -1,5 +1,6 @@
-//! Who still asks for what. Some clients learn of their task's end only by asking, and stop asking when their user gives up; they
-//! never cancel. A task that nobody asks for yields to others, so the store has to know when it was last asked for.
+//! Which tasks are still polled. Some clients learn of their task's end only by polling, and stop polling when their
+//! user gives up; they never cancel. A task that nobody polls yields to others, so the store has to know when it was
+//! last polled.
 
 use std::{collections::HashMap, mem, sync::Arc, sync::Mutex, time::Duration};
 
@@ -8,15 +9,15 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How often polls are written down, all in one go: a client may poll every second, and there may be thousands.
+/// How often polls are stored, all at once: a client may poll every second, and there may be thousands.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// The last poll of each task that was asked for since the last were written down.
+/// The last poll of each task that was polled since the last write.
 #[derive(Debug, Clone, Default)]
 pub struct Polls(Arc<Mutex<HashMap<Uuid, Timestamp>>>);
 
 impl Polls {
-    /// Somebody asks for this task now.
+    /// A client polls this task now.
     pub fn asked(&self, task: Uuid) {
         self.0.lock().expect("no panic under it").insert(task, Timestamp::now());
     }
@@ -25,7 +26,7 @@ impl Polls {
         mem::take(&mut *self.0.lock().expect("no panic under it")).into_iter().collect()
     }
 
-    /// Writes polls down until told to stop.
+    /// Stores polls until stopped.
     pub async fn run(self, queue: Arc<dyn Queue>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             tokio::select! {
@@ -36,8 +37,8 @@ impl Polls {
             if !polls.is_empty()
                 && let Err(error) = queue.polled(&polls).await
             {
-                // Those who go on asking will be heard the next time.
-                tracing::warn!(%error, "cannot write down who asks");
+                // Clients that keep polling are stored the next time.
+                tracing::warn!(%error, "cannot store the time of the last poll");
             }
         }
     }

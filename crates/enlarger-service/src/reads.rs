@@ -1,4 +1,4 @@
-//! Which tasks' files are being read, so that none is deleted for room while somebody downloads it.
+//! Which tasks' files are being read, so that none is deleted to free space during a download.
 
 use std::{
     collections::HashMap,

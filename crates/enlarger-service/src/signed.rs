@@ -1,4 +1,4 @@
-//! Signed URLs of files: whoever has one can read (or write) that file until it expires.
+//! Signed URLs of files: anyone who has one can read (or write) that file until it expires.
 
 use std::{
     fmt,
@@ -57,7 +57,7 @@ impl Signer {
         }
         let mut draft = scratch.draft()?;
         draft.write_all(&random::<32>())?;
-        // Of processes that start together one wins, and all read what it wrote.
+        // If several processes start together, one wins and all read what it wrote.
         match draft.persist_new(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => read(),
@@ -73,7 +73,7 @@ impl Signer {
         )
     }
 
-    /// Whether a signature, as it stands in a URL, gives a right.
+    /// Whether the signature in a URL grants a permission.
     ///
     /// # Errors
     /// [`BadAddress`].
@@ -87,7 +87,7 @@ impl Signer {
         if Timestamp::now().as_second().unsigned_abs() > expires { Err(BadAddress::Expired) } else { Ok(()) }
     }
 
-    /// Reads an address that may be one of ours, by whatever host name it was reached. `None` when it is somebody else's.
+    /// Reads a URL that may be one of ours, under any host name. `None` if it is not.
     pub fn recognise(&self, url: &str) -> Option<Result<Key, BadAddress>> {
         let (path, query) = url.split_once('?')?;
         let key = Key::parse(&path[path.find("/files/")? + "/files/".len()..])?;
@@ -95,7 +95,7 @@ impl Signer {
         match self.check(&key, Right::Read, value("expires")?, value("signature")?) {
             Ok(()) => Some(Ok(key)),
             Err(BadAddress::Expired) => Some(Err(BadAddress::Expired)),
-            // Another server of this kind would have such addresses, too.
+            // Another enlarger server would have such URLs, too.
             Err(BadAddress::Forged) => None,
         }
     }

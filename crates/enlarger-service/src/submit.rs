@@ -1,4 +1,4 @@
-//! The one way into the queue, whatever API a task comes by.
+//! The only way into the queue, for every API.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use crate::{
     error::Error,
-    intake::Picture,
-    job::{Input, Job, Kind, OutputFile, SourceFacts, Terms, TooLarge, check_size},
+    intake::Received,
+    job::{Input, Job, Kind, OutputFile, SourceInfo, Terms, TooLarge, check_size},
     metrics::Metrics,
 };
 
-/// Work expected of a picture that is still to be fetched, in seconds: that of about a megapixel.
+/// Estimated seconds for a picture that has not been fetched yet: as for about a megapixel.
 const UNKNOWN_COST: f64 = 30.0;
 
 /// What a request asks for, besides its picture.
@@ -30,21 +30,21 @@ pub struct Ask {
     pub name: Option<String>,
     /// Where changes of the task's status are sent.
     pub webhook_url: Option<String>,
-    /// Whether results are to be judged, which nothing here does.
+    /// Whether to filter results, which is not supported; the notes of the result say so.
     pub filter_nsfw: bool,
 }
 
-/// A request that has been read and judged.
+/// A request that has been read and checked.
 pub struct Submission {
     /// What is asked for.
     pub ask: Ask,
     /// Of which picture.
-    pub picture: Picture,
+    pub picture: Received,
     /// Seconds that it is expected to take.
     pub seconds: f64,
-    /// The address by which the client reached us.
+    /// The base URL by which the client reached us.
     pub base: String,
-    /// Whether its client polls. With a webhook it need not, and the task never yields to others.
+    /// Whether its client polls. With a webhook it need not poll, and the task never yields to others.
     pub polled: bool,
 }
 
@@ -62,7 +62,7 @@ pub struct Accepted {
 pub enum Infeasible {
     /// The result would be too large.
     TooLarge(TooLarge),
-    /// The request and the picture do not go together.
+    /// The request does not fit the picture.
     Refused(PipelineError),
 }
 
@@ -86,7 +86,7 @@ impl Desk {
     ///
     /// # Errors
     /// If it cannot be carried out.
-    pub fn estimate(&self, ask: &Ask, source: Option<&SourceFacts>) -> Result<f64, Infeasible> {
+    pub fn estimate(&self, ask: &Ask, source: Option<&SourceInfo>) -> Result<f64, Infeasible> {
         let Some(source) = source else { return Ok(UNKNOWN_COST) };
         let size = (source.width, source.height);
         let estimate = self.enlarger.estimate(size.0, size.1, &ask.request).map_err(Infeasible::Refused)?;
@@ -94,11 +94,11 @@ impl Desk {
         Ok(estimate.seconds)
     }
 
-    /// Puts a task into the queue, or finds the one that the same request made before. `prepare` reads and judges what was sent;
-    /// it is not called for a request that was accepted before.
+    /// Puts a task into the queue, or finds the one that the same request created before. `prepare` reads and checks
+    /// the input; it is not called for a request that was accepted before.
     ///
     /// # Errors
-    /// Those of `prepare`, and why the task is not accepted; nothing is kept of it then.
+    /// Those of `prepare`, or why the task is not accepted; nothing is stored then.
     pub async fn submit<E: From<Error> + Send + 'static>(
         &self,
         owner: Option<String>,
@@ -113,7 +113,7 @@ impl Desk {
                 Reserved::Mismatch => return Err(Error::IdempotencyMismatch.into()),
             }
         }
-        // In a task of its own: a client that hangs up now must not leave a half-made task or a reserved key behind.
+        // In a spawned task: a client that disconnects now must not leave a half-made task or a reserved key behind.
         let accepting = self.clone().accept(owner, idempotency, prepare);
         tokio::spawn(accepting).await.map_err(Error::internal)?
     }
@@ -139,7 +139,7 @@ impl Desk {
         accepted
     }
 
-    /// Keeps the picture under the task's name, then makes the task.
+    /// Stores the picture under the task's id, then creates the task.
     async fn enqueue(
         &self,
         id: Uuid,
@@ -148,17 +148,17 @@ impl Desk {
         idempotency: Option<Idempotency>,
     ) -> Result<Accepted, Error> {
         let Submission { ask, picture, seconds, base, polled } = submission;
-        let source = picture.facts().cloned();
+        let source = picture.info().cloned();
         let input = match picture {
-            Picture::Sent(draft, _) => {
+            Received::Sent(draft, _) => {
                 self.blobs.publish(draft, &Key::Source(id)).await?;
                 Input::Stored
             }
-            Picture::Ours { key, .. } => {
+            Received::Ours { key, .. } => {
                 self.blobs.copy(&key, &Key::Source(id)).await?;
                 Input::Stored
             }
-            Picture::Remote(url) => Input::Url(url),
+            Received::Remote(url) => Input::Url(url),
         };
         let polled = polled && ask.webhook_url.is_none();
         let job = Job {

@@ -1,4 +1,4 @@
-//! Deletes what has expired, what processes that died have left, and what there is no room for.
+//! Deletes expired files, leftovers of dead processes, and files beyond the disk budget.
 
 use std::{
     fs, io,
@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{files::Files, reads::Reads};
 
-/// How often files are looked at: well below the five minutes within which they must be gone.
+/// How often to sweep: well below the five minutes within which files must be gone.
 const EVERY: Duration = Duration::from_secs(30);
-/// How many are deleted before others get a turn.
+/// How many to delete before yielding.
 const BATCH: u32 = 100;
-/// How often files that no task knows of are looked for.
+/// How often to look for orphaned files.
 const ORPHANS_EVERY: u32 = 120;
-/// A submission that is still going on cannot be this old.
+/// No submission takes this long.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// Deletes what is due.
@@ -35,9 +35,9 @@ pub struct Sweeper {
     pub files: Files,
     /// Which of them are being read.
     pub reads: Reads,
-    /// Where a process that died may have left half a model.
+    /// Where a process that died may have left an incomplete model.
     pub models_dir: PathBuf,
-    /// Bytes that the files of tasks may take; `None`: as many as there is room for.
+    /// Bytes that the files of tasks may take; `None`: no limit but the disk.
     pub disk_budget: Option<u64>,
     /// Cancelled when the service is to end.
     pub stop: CancellationToken,
@@ -48,24 +48,24 @@ impl Sweeper {
     pub async fn run(self) {
         let mut changes = self.queue.changes();
         if let Err(error) = self.queue.adopt_retention().await {
-            tracing::warn!(%error, "cannot apply the retention to what is there");
+            tracing::warn!(%error, "cannot apply the retention to existing files");
         }
         let mut round = 0u32;
         while !self.stop.is_cancelled() {
             if let Err(error) = self.sweep().await {
-                tracing::warn!(%error, "cannot delete what has expired");
+                tracing::warn!(%error, "cannot delete expired files");
             }
             if round.is_multiple_of(ORPHANS_EVERY)
                 && let Err(error) = self.orphans().await
             {
-                tracing::warn!(%error, "cannot look for files without a task");
+                tracing::warn!(%error, "cannot look for orphaned files");
             }
             round = round.wrapping_add(1);
             let next = tokio::time::sleep(EVERY);
             tokio::pin!(next);
             loop {
                 if let Err(error) = self.keep_to_budget().await {
-                    tracing::warn!(%error, "cannot make room");
+                    tracing::warn!(%error, "cannot free disk space");
                 }
                 tokio::select! {
                     () = self.stop.cancelled() => break,
@@ -103,11 +103,11 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Deletes the files of the longest finished tasks until all that is left is within the budget.
+    /// Deletes the files of the tasks that finished first until the rest fits the budget.
     async fn keep_to_budget(&self) -> Result<(), StoreError> {
         let Some(budget) = self.disk_budget else { return Ok(()) };
         let tasks = self.files.blobs.tasks().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot tell how much is stored");
+            tracing::warn!(%error, "cannot measure the files");
             Vec::new()
         });
         let mut used: u64 = tasks.iter().map(|blobs| blobs.bytes).sum();
@@ -117,11 +117,11 @@ impl Sweeper {
             let size = tasks.iter().find(|blobs| blobs.task == id).map_or(0, |blobs| blobs.bytes);
             match self.files.blobs.delete_task(id).await {
                 Ok(()) => {
-                    tracing::info!(task = %id, size, "files deleted to keep to the disk budget");
+                    tracing::info!(task = %id, size, "files deleted to stay within the disk budget");
                     self.queue.files_deleted(id).await?;
                     used = used.saturating_sub(size);
                 }
-                // It is on the list of those that are to go.
+                // It is already marked for deletion.
                 Err(error) => {
                     tracing::warn!(task = %id, %error, "files not deleted, trying again later");
                     break;
@@ -131,7 +131,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// A process that died between storing a picture and accepting its task leaves a folder that no task knows of.
+    /// A process that died between storing a picture and accepting its task leaves an orphaned folder.
     async fn orphans(&self) -> Result<(), StoreError> {
         let (scratch, models) = (self.files.scratch.clone(), self.models_dir.clone());
         let swept = tokio::task::spawn_blocking(move || scratch.sweep().and(sweep_temporary(&models, ORPHAN_AGE)));
@@ -153,7 +153,7 @@ async fn ended(changes: &mut broadcast::Receiver<Change>) {
     while changes.recv().await.is_ok_and(|change| change.state != TaskState::Completed) {}
 }
 
-/// Deletes temporary files in a folder of somebody else's that are so old that nobody can be writing them.
+/// Deletes temporary files in a shared folder that are too old to be still written.
 fn sweep_temporary(folder: &Path, age: Duration) -> io::Result<()> {
     let ignore_missing = |result: io::Result<()>| match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,4 +1,4 @@
-//! The URLs of files: the store's own where it has some, else signed ones of this service.
+//! The URLs of files: the store's own if it has any, else signed URLs of this service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ impl Urls {
         Self { blobs, signer, retention }
     }
 
-    /// A URL that gives a right to a file until `expires`. `base` is the address by which the client reaches this service.
+    /// A URL that grants access to a file until `expires`. `base` is the URL by which the client reaches this service.
     ///
     /// # Errors
     /// If the store fails.
@@ -36,7 +36,7 @@ impl Urls {
         Ok(own.unwrap_or_else(|| format!("{base}{}", self.signer.path(key, right, expires))))
     }
 
-    /// The URL of a task's file, good until the task's files go.
+    /// The URL of a task's file, valid until the task's files are deleted.
     ///
     /// # Errors
     /// If the store fails.
@@ -45,7 +45,7 @@ impl Urls {
         self.of(base, key, Right::Read, expires).await
     }
 
-    /// The URL of what came out of a task, once something has.
+    /// The URL of a task's result, once there is one.
     ///
     /// # Errors
     /// If the store fails, or the task cannot be read.
@@ -56,13 +56,12 @@ impl Urls {
         }
     }
 
-    /// The file that a URL of this service may be read from, by whatever host name it was reached. `None` if the URL is somebody
-    /// else's.
+    /// The file of a URL of this service, under any host name. `None` if the URL is not one of ours.
     pub fn recognise(&self, url: &str) -> Option<Result<Key, BadAddress>> {
         self.signer.recognise(url)
     }
 
-    /// Whether a URL of this service gives a right to a file.
+    /// Whether a URL of this service grants access to a file.
     ///
     /// # Errors
     /// [`BadAddress`].
@@ -70,8 +69,8 @@ impl Urls {
         self.signer.check(key, right, expires, signature)
     }
 
-    /// When the files of a task that ended now would go; kept ones have no such time. Rounded up to the hour, so that URLs do not
-    /// change with every answer.
+    /// When the files of a task that ended now would expire; `None` if they are kept. Rounded up to the hour, so that
+    /// URLs do not change with every response.
     fn retention_from_now(&self) -> Timestamp {
         let Some(retention) = self.retention else { return Timestamp::MAX };
         let hours = i64::try_from(retention.as_secs() / 3600).unwrap_or(i64::MAX / 7200);

@@ -1,4 +1,4 @@
-//! A running job, seen from outside: how far it is, and how it is stopped.
+//! A running job seen from outside: its progress, and how to stop it.
 
 use std::{
     process::{Child, ExitStatus},
@@ -18,7 +18,7 @@ pub(crate) struct Watching {
     stopping: CancellationToken,
     stopped: AtomicBool,
     progress: Mutex<Option<Value>>,
-    /// The process of its own that the job runs in, if it does.
+    /// The process of its own that the job runs in, if any.
     child: Mutex<Option<Child>>,
     /// Held while the job's thread is at work.
     pub running: Arc<tokio::sync::RwLock<()>>,
@@ -67,7 +67,7 @@ impl Watching {
         }
     }
 
-    /// Waits for that process, which has nothing to say any more.
+    /// Waits for that process to end; its output is complete.
     pub fn reap(&self) -> Option<std::io::Result<ExitStatus>> {
         let child = self.child.lock().expect("no panic under it").take();
         child.map(|mut child| child.wait())

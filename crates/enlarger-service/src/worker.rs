@@ -1,6 +1,7 @@
-//! The worker: claim, fetch, decode, plan, run, encode, publish, commit. The outbox tells the world afterwards.
+//! The worker: claim, fetch, decode, plan, run, encode, publish, commit. The outbox sends webhooks afterwards.
 //!
-//! Every write carries the lease. Whoever has lost it drops the work and its files silently: somebody else has the task.
+//! Every write carries the lease. A worker that has lost it drops its work and files silently, because another one has
+//! the task.
 
 use std::{
     io::{self, Write as _},
@@ -12,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use enlarger_blobs::{Draft, Key, no_room};
 use enlarger_egress::{EgressError, Fetcher, Policy};
+use enlarger_error::Explained;
 use enlarger_pipeline::Enlarger;
 use enlarger_tasks::{Beat, Lease, Queue, Report, Retry, StoreError, Task, TaskError, TaskState};
 use serde_json::{Value, json};
@@ -23,25 +25,25 @@ use crate::{
     apart::{self, Broken, Finished, Order, Patient},
     failure::Failure,
     files::Files,
-    job::{Input, Invented, Job, Made, Terms},
+    job::{Difference, Input, Job, Made, Terms},
     metrics::Metrics,
     watching::Watching,
 };
 
-/// How often an idle worker looks, besides being told.
+/// How often an idle worker polls, besides being notified.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often a running task reports progress and hears of cancellation, besides being told.
+/// How often a running task reports progress and checks for cancellation, besides being notified.
 const BEAT: Duration = Duration::from_millis(500);
-/// Of the time to drain, how much is kept for stopping jobs that do not finish. A job stops within one tile.
+/// How much of the drain time is reserved for stopping jobs that do not finish.
 const STOPPING: Duration = Duration::from_secs(5);
-/// Pause before an attempt that broke is repeated.
+/// Pause before a failed attempt is repeated.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the tasks of a queue.
 pub struct Worker {
     /// The tasks to run.
     pub queue: Arc<dyn Queue>,
-    /// Where sources are, and results go.
+    /// Where sources and results are stored.
     pub files: Files,
     /// Runs jobs.
     pub enlarger: Arc<Enlarger>,
@@ -49,13 +51,13 @@ pub struct Worker {
     pub models_dir: PathBuf,
     /// Which hosts sources may be fetched from.
     pub policy: Policy,
-    /// Bytes of a source that is fetched.
+    /// Most bytes of a fetched source.
     pub fetch_limit: u64,
     /// How large sources and results may be.
     pub terms: Terms,
     /// How many tasks run at once.
     pub jobs: usize,
-    /// How long a worker may be silent before its task is given to another.
+    /// How long a worker may be silent before another one gets its task.
     pub lease: Duration,
     /// How long running tasks may go on once `stop` is cancelled.
     pub drain: Duration,
@@ -66,16 +68,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Runs tasks until told to stop; returns when none is running.
+    /// Runs tasks until stopped; returns when none is running.
     pub async fn run(self) {
         let jobs = self.jobs;
         let worker = Arc::new(self);
-        // Unique per start, so that a restarted process is never taken for the one that died.
+        // Unique per start, so that a restarted process is never mistaken for the one that died.
         let name = format!("{}-{}", std::process::id(), Uuid::new_v4().simple());
         let slots = (0..jobs).map(|slot| tokio::spawn(slot_loop(worker.clone(), format!("{name}-{slot}"))));
         for slot in slots.collect::<Vec<_>>() {
             if let Err(error) = slot.await {
-                tracing::error!(%error, "a worker broke");
+                tracing::error!(%error, "a worker failed");
             }
         }
     }
@@ -115,9 +117,9 @@ async fn slot_loop(worker: Arc<Worker>, name: String) {
 enum End {
     Done(Box<Done>),
     Failed(TaskError, Retry),
-    /// Told to stop, or to let others go first: give it back.
+    /// Stopping, or yielding to others: return it.
     Interrupted,
-    /// The disk is full: go on when it is not.
+    /// The disk is full: continue when there is space.
     NoRoom,
     /// Cancelled, or taken over by another worker.
     Lost,
@@ -142,7 +144,7 @@ async fn work(worker: &Arc<Worker>, task: Task) {
             end
         }
     };
-    // A job that was told to stop still uses the machine until it does.
+    // A cancelled job still uses the machine until it stops.
     watch.idle().await;
     let outcome = match end {
         End::Done(done) => finish(worker, &held, *done).await,
@@ -155,14 +157,14 @@ async fn work(worker: &Arc<Worker>, task: Task) {
     };
     let outcome = outcome.unwrap_or("lost");
     if matches!(outcome, "completed" | "failed") {
-        // What attempts have made that were killed before they could say so.
+        // Leftovers of attempts that were killed.
         let _ = keep_attempt(worker, held.task, held.attempt).await;
     }
     tracing::info!(task = %held.task, outcome, seconds = started.elapsed().as_secs_f64(), "task ended");
     worker.metrics.attempt(outcome, started.elapsed().as_secs_f64());
 }
 
-/// Deletes what earlier attempts than this one have made of a task.
+/// Deletes the files of earlier attempts at a task.
 async fn keep_attempt(worker: &Worker, task: Uuid, attempt: u32) -> io::Result<()> {
     for key in worker.files.blobs.list(task).await? {
         if key.attempt().is_some_and(|by| by < attempt) {
@@ -172,7 +174,7 @@ async fn keep_attempt(worker: &Worker, task: Uuid, attempt: u32) -> io::Result<(
     Ok(())
 }
 
-/// One attempt, begun anew as often as the disk is full: that is nobody's fault, and the lease is held meanwhile.
+/// One attempt, restarted whenever the disk is full: that is not the task's fault. The lease is held meanwhile.
 async fn until_there_is_room(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> End {
     loop {
         match attempt(worker, task, watch).await {
@@ -209,7 +211,7 @@ async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> En
     let busy = watch.running.clone().write_owned().await;
     let (worker, task, watch) = (worker.clone(), task.clone(), watch.clone());
     let spawned = std::thread::Builder::new().name("job".into()).spawn(move || {
-        // A mistake in a decoder or kernel costs this attempt and nothing else.
+        // A bug in a decoder or kernel costs this attempt and nothing else.
         let end =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pixels(&worker, &task, job, &source, &watch)));
         drop(busy);
@@ -217,9 +219,14 @@ async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> En
     });
     match spawned {
         Ok(_) => result.await.unwrap_or(End::Lost),
-        Err(error) => {
-            End::Failed(Failure::Busy.error(format!("no thread for the job: {}", error.kind())), Retry::After(PAUSE))
-        }
+        Err(error) => End::Failed(
+            Failure::Busy.error(format!(
+                "cannot start a thread for the job: \
+                {}",
+                error.kind()
+            )),
+            Retry::After(PAUSE),
+        ),
     }
 }
 
@@ -235,10 +242,7 @@ fn storage(what: &str, error: &io::Error) -> End {
     if no_room(error) {
         return End::NoRoom;
     }
-    End::Failed(
-        Failure::Storage.error(format!("the picture could not be {what}: {}", error.kind())),
-        Retry::After(PAUSE),
-    )
+    End::Failed(Failure::Storage.error(format!("the image could not be {what}: {}", error.kind())), Retry::After(PAUSE))
 }
 
 /// Fetches the picture into the task's folder.
@@ -257,8 +261,9 @@ async fn fetch(worker: &Arc<Worker>, task: &Task, url: &str) -> Result<(), End> 
         if matches!(&error, EgressError::Store(why) if full.contains(why)) {
             return End::NoRoom;
         }
-        let told = Failure::Fetch.error(format!("the image URL could not be fetched: {error}"));
-        let told = error.hint().map_or(told.clone(), |hint| told.with_hint(hint));
+        let code = Failure::Fetch.code().to_owned();
+        let message = format!("the image URL could not be fetched: {error}");
+        let told = TaskError { code, message, cause: Some(error.code().to_owned()), ..TaskError::of(&error) };
         End::Failed(told, if error.is_retryable() { Retry::After(PAUSE) } else { Retry::Never })
     })?;
     worker.files.blobs.publish(draft, &key).await.map_err(disk)
@@ -272,7 +277,7 @@ fn pixels(worker: &Worker, task: &Task, job: Job, source: &Bytes, watch: &Watchi
         Err(error) => return storage("written", &error),
     };
     let mut order = Order { drafts: None, kind: task.kind.clone(), job, terms: worker.terms };
-    // It was there when a worker died.
+    // It was running when a worker died.
     let suspect = task.failures > 0;
     let finished = if suspect {
         // The other process has no store to read from.
@@ -293,7 +298,7 @@ fn pixels(worker: &Worker, task: &Task, job: Job, source: &Bytes, watch: &Watchi
     }
 }
 
-/// Keeps the lease and reports progress, until there is a reason to stop.
+/// Renews the lease and reports progress until there is a reason to stop.
 async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
     let mut changes = worker.queue.changes();
     let mut last_written: Option<Value> = None;
@@ -303,7 +308,7 @@ async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
         tokio::select! {
             () = tokio::time::sleep(BEAT) => {}
             change = changes.recv() => {
-                // Only what ends our work is news; our own reports come back here, too.
+                // Ignore all but what ends our work: our own reports arrive here too.
                 if !change.is_ok_and(|change| change.task == held.task && change.state != TaskState::InProgress) {
                     continue;
                 }
@@ -321,17 +326,17 @@ async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
         match worker.queue.heartbeat(held, worker.lease, Report { progress: progress.clone(), plan: None }).await {
             Ok(Beat::Alive) => (last_written, last_beat) = (progress, Instant::now()),
             Ok(Beat::GiveWay) => {
-                tracing::info!(task = %held.task, "nobody asks for the task any more, others go first");
+                tracing::info!(task = %held.task, "no one polls this task any more; others go first");
                 return End::Interrupted;
             }
             Ok(Beat::Cancelled | Beat::Lost) => return End::Lost,
-            // The lease runs on; the next beat may be heard.
+            // The lease is still valid, and the next heartbeat may succeed.
             Err(error) => tracing::warn!(task = %held.task, %error, "heartbeat not stored"),
         }
     }
 }
 
-/// Publish, then commit. In between the file is there and nobody knows.
+/// Publish, then commit. In between the file exists but is not visible.
 async fn finish(
     worker: &Arc<Worker>,
     held: &Lease,
@@ -367,7 +372,7 @@ async fn finish(
         height: finished.height,
         bytes,
         source: finished.source,
-        invention: Some(Invented { share: finished.share, attempt: held.attempt }),
+        invention: Some(Difference { share: finished.share, attempt: held.attempt }),
         timings: finished.timings,
         notes: finished.notes,
     };
@@ -392,8 +397,8 @@ async fn discard(worker: &Worker, keys: &[Key]) {
     }
 }
 
-/// Repeats a write while the database is not available. Whoever took the task over meanwhile is safe from it; only a process that is
-/// to end cannot wait forever.
+/// Repeats a write while the database is not available. A worker that took the task over meanwhile is safe from it.
+/// Only a process that is stopping cannot wait forever.
 async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
     worker: &Worker,
     write: impl Fn() -> F,

@@ -3,10 +3,14 @@
 //!
 //! `cargo run --release -p enlarger-tasks --example load [DIRECTORY]`
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use enlarger_tasks::{
     NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted, SystemClock, open_store, sqlite,

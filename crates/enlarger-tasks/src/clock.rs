@@ -1,9 +1,11 @@
 //! Where the time comes from. Nothing in this crate asks the operating system directly, so that leases, retention
 //! and retry schedules are tested without waiting.
 
-use std::fmt::Debug;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 

@@ -1,6 +1,9 @@
-//! What can go wrong inside a store. Answers that are part of the normal conversation (queue full, already done, ...)
-//! are not errors: they are variants of what the methods return.
+//! What can go wrong inside a store. Expected outcomes (queue full, already done, ...) are not errors: they are
+//! variants of what the methods return.
 
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
 use uuid::Uuid;
 
 /// A store could not do what it was asked.
@@ -13,8 +16,8 @@ pub enum StoreError {
     /// The database is locked, full, read-only or gone. Nothing was changed; the same call may succeed later.
     #[error("the task database is not available: {0}")]
     Unavailable(String),
-    /// The database answered something this version does not understand.
-    #[error("the task database holds an unreadable {what}: {why}")]
+    /// The database returned something that this version does not understand.
+    #[error("the task database contains an unreadable {what}: {why}")]
     Corrupt {
         /// The column or value.
         what: &'static str,
@@ -22,7 +25,7 @@ pub enum StoreError {
         why: String,
     },
     /// The file is not a database of this program, or of a newer version of it.
-    #[error("cannot open the task database: {why}\nhint: {hint}")]
+    #[error("cannot open the task database: {why}")]
     Open {
         /// What failed.
         why: String,
@@ -35,8 +38,27 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody changing anything else.
+    /// Whether the same call may succeed later without any other change.
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::Unavailable(_))
+    }
+}
+
+impl Explained for StoreError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::LeaseLost(_) => "lease_lost",
+            Self::Unavailable(_) => "store_unavailable",
+            Self::Corrupt { .. } => "store_corrupt",
+            Self::Open { .. } => "store_not_opened",
+            Self::Database(_) => "store_failed",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Open { hint, .. } => Some(hint.into()),
+            _ => None,
+        }
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::clock::Clock;
-use crate::error::StoreError;
-use crate::sqlite;
-use crate::store::{Store, StoreConfig};
+use crate::{
+    clock::Clock,
+    error::StoreError,
+    sqlite,
+    store::{Store, StoreConfig},
+};
 
 /// Opens the store at `url`, creating or upgrading it as needed. To be called inside a Tokio runtime.
 ///
@@ -16,10 +18,10 @@ use crate::store::{Store, StoreConfig};
 /// # Errors
 /// [`StoreError::Open`] if nothing here speaks to such a database, or it cannot be opened.
 pub async fn open_store(url: &str, config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
-    let parsed = Url::parse(url).map_err(|error| refused(format!("the database URL cannot be read: {error}")))?;
+    let parsed = Url::parse(url).map_err(|error| refused(format!("invalid database URL: {error}")))?;
     match parsed.scheme() {
         sqlite::SCHEME => sqlite::open(&parsed, config, clock).await.map(Store::new),
-        // Only the scheme: the rest may hold a password.
+        // Only the scheme: the rest may contain a password.
         other => Err(refused(format!("{other}: databases are not supported"))),
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::state::{Event, Holder, Life, Refused, TaskState};
-use crate::store::{Retry, StoreConfig};
-use crate::task::{Files, Lease, NewTask, Task, TaskError};
+use crate::{
+    state::{Event, Holder, Life, Refused, TaskState},
+    store::{Retry, StoreConfig},
+    task::{Files, Lease, NewTask, Task, TaskError},
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
@@ -124,7 +126,7 @@ impl Record {
         Ok(next)
     }
 
-    /// The status that a webhook tells of when `self` became `next`.
+    /// The status that a webhook reports when `self` became `next`.
     pub fn announces(&self, next: &Record) -> Option<TaskState> {
         let told = next.task.state != self.task.state && next.task.state != TaskState::Created;
         told.then_some(next.task.state)

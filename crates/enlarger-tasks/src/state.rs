@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a task stands.
+/// A task's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaskState {
@@ -58,7 +58,7 @@ impl std::str::FromStr for TaskState {
         TaskState::ALL
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is no task state"))
+            .ok_or_else(|| format!("`{text}` is not a task state"))
     }
 }
 
@@ -67,11 +67,11 @@ impl std::str::FromStr for TaskState {
 pub struct Life {
     /// Where it stands.
     pub state: TaskState,
-    /// How often a user asked for it, from 1.
+    /// How often a user submitted or retried it, from 1.
     pub run: u32,
     /// How often it was claimed, ever.
     pub attempt: u32,
-    /// How many attempts of this run broke.
+    /// How many attempts of this run failed.
     pub failures: u32,
     /// Who holds it: set exactly when in progress.
     pub worker: Option<String>,
@@ -94,14 +94,14 @@ pub enum Event {
         /// Whether another attempt may go better.
         again: bool,
     },
-    /// A worker gives it back untouched.
+    /// A worker returns it untouched.
     Release(Holder),
     /// The worker has not been heard of for the length of its lease, and the task is to blame.
     LeaseExpired,
-    /// The worker has not been heard of for the length of its lease, and there is no proof that the task is to blame: somebody may
+    /// The worker has not renewed its lease, and nothing proves that the task is to blame: somebody may
     /// have killed it. It makes the task a suspect (one broken attempt) and never ends it.
     Orphaned,
-    /// A user does not want it any more.
+    /// A user cancelled it.
     Cancel,
     /// A user wants it after all.
     Retry,

@@ -1,12 +1,11 @@
-//! The contract of a store, one trait for each of its users. Callers hold the traits that they need and never learn which database
-//! is behind them.
+//! The contract of a store, one trait for each of its users. Callers hold the traits that they need and never know
+//! which database is behind them.
 //!
 //! In every trait each method is one transaction: when it returns `Ok` the change is on disk, when it returns `Err` nothing
-//! changed. A caller that is dropped in the middle (a client that hung up) leaves the change either done or not done. Errors for
-//! which [`StoreError::is_transient`] holds are worth trying again.
+//! changed. If a caller is dropped midway (a client disconnected), the change is either done or not done. Errors for
+//! which [`StoreError::is_transient`] holds are worth retrying.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -14,14 +13,16 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::error::StoreError;
-use crate::state::TaskState;
-use crate::task::{ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Object, Task, TaskError};
+use crate::{
+    error::StoreError,
+    state::TaskState,
+    task::{ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Object, Task, TaskError},
+};
 
 /// The limits of a store. Every process that opens the same database should use the same ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreConfig {
-    /// How many tasks may wait in all.
+    /// Maximum number of waiting tasks in total.
     pub queue_limit: u64,
     /// How many tasks of one owner may wait.
     pub owner_queue_limit: u64,
@@ -33,14 +34,14 @@ pub struct StoreConfig {
     pub patience: f64,
     /// How long an idempotency key is remembered.
     pub idempotency_ttl: Duration,
-    /// How long a reservation of an idempotency key holds when its maker is never heard of again.
+    /// How long a reservation of an idempotency key lasts if its process never comes back.
     pub reservation_ttl: Duration,
     /// Whether workers run a task whose worker was lost before in a process of its own, and report the death of that process
-    /// ([`Queue::fail`]). A lost lease then is no proof against the task and never fails it. Otherwise every lost
+    /// ([`Queue::fail`]). A lost lease is then not held against the task and never fails it. Otherwise every lost
     /// lease counts as a broken attempt.
     pub suspects_run_apart: bool,
-    /// A task of a client that must ask ([`NewTask::polled`]) and has not asked for this long yields to all others: it is claimed
-    /// after them, and gives way to them while it runs ([`Beat::GiveWay`]).
+    /// A task of a client that must poll ([`NewTask::polled`]) and has not polled for this long yields to all others:
+    /// it is claimed after them, and gives way to them while it runs ([`Beat::GiveWay`]).
     pub poll_patience: Duration,
     /// How long the files of a finished task are kept; `None`: until they are deleted, or evicted for room.
     pub retention: Option<Duration>,
@@ -72,7 +73,7 @@ impl Default for StoreConfig {
 /// Whose tasks a caller may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// Everybody's: credentials are off, or the caller is the worker or the administrator.
+    /// All tasks: credentials are off, or the caller is the worker or an administrator.
     All,
     /// Only those of this owner. Others look as if they did not exist.
     Owner(String),
@@ -104,7 +105,7 @@ pub enum Submitted {
     QueueFull(QueueLimit),
 }
 
-/// What became of a reservation.
+/// The outcome of a reservation.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "made once per request, moved once")]
 pub enum Reserved {
@@ -136,7 +137,7 @@ pub struct ListQuery {
     pub kinds: Vec<String>,
     /// Only these states; empty for all.
     pub states: Vec<TaskState>,
-    /// From 1.
+    /// Page number, starting at 1.
     pub page: u64,
     /// 1..=1000.
     pub per_page: u64,
@@ -153,7 +154,7 @@ impl Default for ListQuery {
 pub struct Page {
     /// The tasks of this page, newest first.
     pub tasks: Vec<Task>,
-    /// How many there are on all pages.
+    /// Total number on all pages.
     pub total: u64,
 }
 
@@ -171,16 +172,16 @@ pub struct Report {
 pub enum Beat {
     /// Go on.
     Alive,
-    /// Go on, or better give the task back with [`Queue::release`]: nobody asks for it any more, and somebody waits for
-    /// another that no worker takes.
+    /// Continue, or better return the task with [`Queue::release`]: nobody polls it any more, and another task is
+    /// waiting that no worker takes.
     GiveWay,
     /// A user cancelled the task: stop, delete what was published.
     Cancelled,
-    /// Somebody else has the task, or it is gone: stop, delete what was published under this attempt.
+    /// Another worker has the task, or it is gone: stop, delete what was published under this attempt.
     Lost,
 }
 
-/// What to do after an attempt broke.
+/// What to do after an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// The input is at fault: fail for good.
@@ -189,7 +190,7 @@ pub enum Retry {
     After(Duration),
 }
 
-/// What became of a cancellation.
+/// The outcome of a cancellation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cancelled {
     /// The task is CANCELLED; a worker that was busy with it learns so with its next heartbeat.
@@ -200,7 +201,7 @@ pub enum Cancelled {
     NotFound,
 }
 
-/// What became of a retry by a user.
+/// The outcome of a retry by a user.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Retried {
     /// The task waits in the queue again, as its next run.
@@ -266,12 +267,12 @@ pub struct Pruned {
     pub outbox: u64,
 }
 
-/// A task changed, in this process.
+/// A task changed in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Which one.
     pub task: Uuid,
-    /// Where it stands now. The same state again means new progress.
+    /// Its state now. The same state again means new progress.
     pub state: TaskState,
 }
 
@@ -308,11 +309,11 @@ impl Store {
 pub trait Queue: std::fmt::Debug + Send + Sync {
     // ---- what the API calls ----
 
-    /// Reserves an idempotency key before costly work (storing an input), so that twins of the request learn at once
-    /// that the first is in flight. Optional: [`Queue::submit`] alone already makes one task per key.
+    /// Reserves an idempotency key before costly work (storing an input), so that duplicates of the request see
+    /// immediately that the first is in flight. Optional: [`Queue::submit`] alone already makes one task per key.
     async fn reserve(&self, owner: Option<&str>, key: &Idempotency) -> Result<Reserved, StoreError>;
 
-    /// Gives a reservation back because the submission was refused. Unknown tokens are ignored.
+    /// Cancels a reservation because the submission was refused. Unknown tokens are ignored.
     async fn unreserve(&self, token: Uuid) -> Result<(), StoreError>;
 
     /// Puts a task into the queue. Files it needs must be stored before; on anything but [`Submitted::Created`] the
@@ -325,11 +326,11 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     /// The tasks of this scope, newest first.
     async fn list(&self, query: &ListQuery, scope: &Scope) -> Result<Page, StoreError>;
 
-    /// The clients of these tasks asked for them at these times. To be called every few seconds with all that asked since, and not
-    /// for every poll. Tasks that are done, or whose clients need not ask, ignore it.
+    /// The clients of these tasks polled at these times. Call it every few seconds with all polls since, not for every
+    /// poll. Has no effect on tasks that are done or whose clients need not poll.
     async fn polled(&self, polls: &[(Uuid, Timestamp)]) -> Result<(), StoreError>;
 
-    /// Where a waiting task stands; `None` when it is not waiting.
+    /// The position of a waiting task; `None` if it is not waiting.
     async fn queue_place(&self, id: Uuid) -> Result<Option<QueuePlace>, StoreError>;
 
     /// Cancels a task that is not terminal. It is CANCELLED when this returns, also if a worker is busy with it.
@@ -341,20 +342,19 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     /// Hides a terminal task for good and makes its files due for deletion.
     async fn delete(&self, id: Uuid, scope: &Scope) -> Result<Deleted, StoreError>;
 
-    /// Hears of every change made through this store object. Changes by other processes are not heard: callers look
-    /// again at least every second or two, and also after `RecvError::Lagged`.
+    /// Receives every change made through this store object, but not changes by other processes: callers poll at least
+    /// every second or two, and also after `RecvError::Lagged`.
     fn changes(&self) -> broadcast::Receiver<Change>;
 
     // ---- what the worker calls ----
 
-    /// Takes the task that is due first, of those that somebody asks for if there are any, and leases it to `worker` for
-    /// `lease`; `None` when nothing waits. Expired
-    /// leases are recovered on the way, so a single worker that keeps claiming is enough to pick up orphans. `worker` must be unique
-    /// per process start (host, pid, random).
+    /// Takes the task that is due first, preferring those that are still polled, and leases it to `worker` for `lease`;
+    /// `None` if nothing waits. Expired leases are recovered on the way, so a single worker that keeps claiming is
+    /// enough to pick up orphans. `worker` must be unique per process start (host, pid, random).
     async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Task>, StoreError>;
 
-    /// Prolongs the lease to `lease` from now and stores what the worker reports. To be called every third of the lease, and
-    /// often enough (once a second) for progress to look alive and cancellation to be noticed.
+    /// Extends the lease to `lease` from now and stores the worker's report. Call it every third of the lease, and
+    /// often enough (once a second) for live progress and prompt cancellation.
     async fn heartbeat(&self, held: &Lease, lease: Duration, report: Report) -> Result<Beat, StoreError>;
 
     /// Ends the task as COMPLETED. The files named in `result` must be durable under names that only this attempt uses.
@@ -363,7 +363,7 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     /// Ends the attempt with an error. The task comes back FAILED, or CREATED when it is to be tried again.
     async fn fail(&self, held: &Lease, error: TaskError, retry: Retry) -> Result<Task, StoreError>;
 
-    /// Gives the task back untouched (shutdown): it keeps its place in the queue and burns no attempt.
+    /// Returns the task untouched (shutdown): it keeps its place in the queue and uses up no attempt.
     async fn release(&self, held: &Lease) -> Result<Task, StoreError>;
 
     /// Puts tasks whose lease ran out back into the queue, or fails them after [`StoreConfig::max_failures`]. Returns how
@@ -372,8 +372,8 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
 
     // ---- what the sweeper calls ----
 
-    /// Up to `limit` terminal tasks whose files are to be deleted now. They are marked first, so nobody hands out a URL to
-    /// a file that is going; a task stays on this list until [`Queue::files_deleted`] is called for it.
+    /// Up to `limit` terminal tasks whose files are to be deleted now. They are marked first, so that no URL is issued
+    /// for a file about to be deleted; a task stays on this list until [`Queue::files_deleted`] is called for it.
     async fn take_expired(&self, limit: u32) -> Result<Vec<Task>, StoreError>;
 
     /// The files of a task are gone (they are also gone if they were never there).
@@ -384,7 +384,7 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     async fn evict_oldest(&self, limit: u32, spare: &[Uuid]) -> Result<Vec<Task>, StoreError>;
 
     /// Applies [`StoreConfig::retention`] to what finished while it was another: files that had an expiry lose it, or those
-    /// that had none get one counted from now. To be called once, by the process that sweeps.
+    /// that had none get one counted from now. Called once, by the process that sweeps.
     async fn adopt_retention(&self) -> Result<u64, StoreError>;
 }
 
@@ -392,8 +392,8 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait Outbox: std::fmt::Debug + Send + Sync {
     /// Takes up to `limit` deliveries that are due and leases them for `lease` (longer than the delivery may take). One of a task
-    /// at a time, oldest first; one that was tried in vain is given up once there is a newer status to tell. So a receiver
-    /// never hears of an older status after a newer one.
+    /// at a time, oldest first; one that failed is given up once there is a newer status. So a receiver never gets an
+    /// older status after a newer one.
     async fn due(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError>;
 
     /// It was delivered.
@@ -431,7 +431,7 @@ pub trait ApiKeys: std::fmt::Debug + Send + Sync {
     /// Stores a key; `None` when the prefix is taken.
     async fn create(&self, key: NewApiKey) -> Result<Option<ApiKey>, StoreError>;
 
-    /// All keys, oldest first, revoked ones too.
+    /// All keys, oldest first, including revoked ones.
     async fn list(&self) -> Result<Vec<ApiKey>, StoreError>;
 
     /// The key with this prefix, revoked or not.
@@ -444,15 +444,15 @@ pub trait ApiKeys: std::fmt::Debug + Send + Sync {
     async fn revoke(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
 }
 
-/// The store itself: its health, its numbers, and what it may forget.
+/// The store itself: health, metrics and pruning.
 #[async_trait]
 pub trait Upkeep: std::fmt::Debug + Send + Sync {
     /// How many of what there are.
     async fn counts(&self) -> Result<Counts, StoreError>;
 
-    /// Proves that the database can be written now (disk full, locked, gone: [`StoreError::Unavailable`]).
+    /// Checks that the database can be written now (disk full, locked, gone: [`StoreError::Unavailable`]).
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Forgets rows that have outlived their use, some hundreds of each sort per call: to be called every minute.
+    /// Deletes expired rows, some hundreds of each kind per call; call it every minute.
     async fn prune(&self) -> Result<Pruned, StoreError>;
 }

@@ -1,5 +1,6 @@
 //! The rows: tasks, webhook deliveries, uploaded objects and API keys.
 
+use enlarger_error::Explained;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,7 +8,7 @@ use uuid::Uuid;
 
 use crate::state::TaskState;
 
-/// What a caller hands in to have a task made.
+/// A task to create.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewTask {
     /// Chosen by the caller (`Uuid::now_v7()`), so that files can be stored under it before the task exists.
@@ -24,8 +25,8 @@ pub struct NewTask {
     pub webhook_url: Option<String>,
     /// Estimated work in seconds on this machine, >= 0. Ranks the queue; see [`crate::StoreConfig::patience`].
     pub cost: f64,
-    /// Whether its client learns of the end by asking, and in no other way. Such a task yields to others once nobody asks
-    /// for it any more; see [`crate::StoreConfig::poll_patience`].
+    /// Whether its client only learns of the end by polling. Such a task yields to others once nobody polls it any
+    /// more; see [`crate::StoreConfig::poll_patience`].
     pub polled: bool,
 }
 
@@ -64,20 +65,20 @@ pub struct Task {
     pub started_at: Option<Timestamp>,
     /// When it came to its end: set exactly when the state is terminal.
     pub finished_at: Option<Timestamp>,
-    /// When its files will be deleted, once it is terminal; `None` then if they are kept until somebody deletes them or room is
-    /// needed ([`crate::Queue::evict_oldest`]).
+    /// When its files will be deleted, once it is terminal; then `None` if they are kept until a user deletes them or
+    /// space is needed ([`crate::Queue::evict_oldest`]).
     pub expires_at: Option<Timestamp>,
-    /// When its client last asked for it; `None` if the client need not ask.
+    /// When its client last polled; `None` if the client need not poll.
     pub polled_at: Option<Timestamp>,
-    /// Whether its files are still there. URLs may be handed out only while [`Files::Present`].
+    /// Whether its files still exist. Issue URLs only while [`Files::Present`].
     pub files: Files,
     /// The last progress a worker reported; gone when the attempt ends without a result.
     pub progress: Option<Value>,
     /// The plan the worker made.
     pub plan: Option<Value>,
-    /// What came out (files, sizes, timings): set exactly when COMPLETED.
+    /// The result (files, sizes, timings): set exactly when COMPLETED.
     pub result: Option<Value>,
-    /// Why it failed or was cancelled; while queued, why the last attempt broke.
+    /// Why it failed or was cancelled; while queued, why the last attempt failed.
     pub error: Option<TaskError>,
 }
 
@@ -103,6 +104,9 @@ pub struct TaskError {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Where `code` names a family of errors, which of them it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 impl TaskError {
@@ -111,16 +115,23 @@ impl TaskError {
     /// The code of a task whose workers kept dying.
     pub const WORKER_DIED: &'static str = "worker_died";
 
-    /// What befell a task whose workers stopped `times` times while they worked on it.
+    /// The failure of a task whose workers died `times` times while running it.
     pub fn worker_died(times: u32) -> Self {
         let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
         TaskError::new(TaskError::WORKER_DIED, format!("the worker stopped {times} while working on this task"))
-            .with_hint("the picture may need more memory than there is; try a smaller picture or scale factor")
+            .with_hint("the image may need more memory than the server has; try a smaller image or scale factor")
+    }
+
+    /// All that an error says of itself.
+    pub fn of(error: &dyn Explained) -> Self {
+        let cause = Some(error.exact_code()).filter(|exact| *exact != error.code()).map(str::to_owned);
+        let hint = error.hint().map(Into::into);
+        TaskError { code: error.code().to_owned(), message: error.to_string(), hint, cause }
     }
 
     /// An error without a hint.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        TaskError { code: code.into(), message: message.into(), hint: None }
+        TaskError { code: code.into(), message: message.into(), hint: None, cause: None }
     }
 
     /// The same error with a hint.
@@ -135,14 +146,14 @@ impl TaskError {
 pub struct Lease {
     /// The task.
     pub task: Uuid,
-    /// Which claim of it.
+    /// Which attempt at it.
     pub attempt: u32,
     /// By whom.
     pub worker: String,
 }
 
 impl Task {
-    /// The lease of the worker that holds the task now, or `None` when nobody does.
+    /// The lease of the worker that holds the task now, if any.
     pub fn lease(&self) -> Option<Lease> {
         let worker = self.worker.clone()?;
         Some(Lease { task: self.id, attempt: self.attempt, worker })
@@ -167,7 +178,7 @@ pub struct Delivery {
     pub created_at: Timestamp,
 }
 
-/// What a caller hands in to have an upload slot made.
+/// An upload slot to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewObject {
     /// Chosen by the caller; an unguessable one when it appears in a URL.
@@ -214,7 +225,7 @@ pub enum ObjectState {
     Deleting,
 }
 
-/// What a caller hands in to have an API key stored. The key itself never comes here.
+/// An API key to store. The key itself never gets here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewApiKey {
     /// The name a person gave it.
@@ -228,7 +239,7 @@ pub struct NewApiKey {
 /// A stored API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Stable id: what tasks carry as their owner.
+    /// Stable id, recorded as the owner of tasks.
     pub id: Uuid,
     /// The name a person gave it.
     pub name: String,
@@ -236,10 +247,10 @@ pub struct ApiKey {
     pub prefix: String,
     /// SHA-256 of the whole key.
     pub hash: [u8; 32],
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last used, to the precision the caller reports it.
     pub last_used_at: Option<Timestamp>,
-    /// When it was revoked; a revoked key opens nothing.
+    /// When it was revoked; a revoked key is not accepted.
     pub revoked_at: Option<Timestamp>,
 }

@@ -3,12 +3,14 @@
 //! which things happen is the machine's.
 #![cfg(unix)]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
 
 use enlarger_tasks::{
     Beat, Idempotency, ListQuery, NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted, SystemClock,

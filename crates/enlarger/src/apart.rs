@@ -16,11 +16,11 @@ pub struct ApartArgs {
     machine: MachineArgs,
 }
 
-/// Runs one job and says on standard output what became of it.
+/// Runs one job and reports the outcome on standard output.
 pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
-    // A service manager tells the whole group to stop. The worker decides what that means for this process.
+    // A service manager stops the whole process group. The worker decides what that means for this process.
     #[cfg(unix)]
     let _ignored = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let enlarger = Enlarger::new(EnlargerOptions {

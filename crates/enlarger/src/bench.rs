@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use clap::Args;
 use enlarger_models::Catalogue;
 use enlarger_nn::cpu_features;
-use enlarger_pipeline::{Speed, bench};
+use enlarger_pipeline::{Speed, bench, cores};
 use serde_json::json;
 
 use crate::{
     dirs,
-    machine::{MachineArgs, cores, warn_of_threads, whole},
+    machine::{MachineArgs, warn_of_threads, whole},
     printer::Hinted,
 };
 
@@ -19,23 +19,23 @@ const WORK: f64 = 3.0;
 /// Operations per second on one thread, where the peak is not known.
 const USUAL: f64 = 5e10;
 
-/// Measure how fast this machine runs each network.
+/// Measure how fast this machine runs each model.
 ///
-/// From memory to memory, on a grey square: the networks alone. GFLOP/s count the arithmetic of direct convolutions,
-/// of which the Winograd algorithm does a quarter, and CPUs multiply more 16-bit values than f32: more than 100 % of the peak
-/// is possible.
+/// Times the model alone, from memory to memory, on a gray square. GFLOP/s count the arithmetic of direct convolutions,
+/// of which the Winograd algorithm does a quarter, and CPUs multiply more 16-bit values than f32 values at once, so
+/// more than 100 % of the peak is possible.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// A model's name, see `enlarger models list`; may be given several times. All bundled ones if not given.
+    /// Model to measure, see `enlarger models list`; can be repeated [default: all bundled models].
     #[arg(short, long, value_name = "NAME")]
     model: Vec<String>,
-    /// Side of the square in pixels; by default as many as take some seconds.
+    /// Width and height of the test image in pixels [default: chosen so that each run takes a few seconds].
     #[arg(long, value_name = "PIXELS", value_parser = whole::<u32>(16..=8192))]
     size: Option<u32>,
-    /// A JSON object on standard output.
+    /// Print a JSON object to standard output.
     #[arg(long)]
     json: bool,
-    /// No progress.
+    /// Don't show progress.
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     for name in &models {
         if catalogue.get(name).is_err() {
             let names: Vec<String> = catalogue.list().into_iter().map(|model| model.name).collect();
-            let there = format!("there are: {}", names.join(", "));
+            let there = format!("available: {}", names.join(", "));
             return Err(Hinted::usage(format!("there is no model named {name:?}"), there));
         }
     }
@@ -72,11 +72,11 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         warn_of_threads(args.machine.threads);
     }
     let mut counts = match args.machine.threads {
-        Some(asked) => vec![asked.get().min(cores())],
-        None => vec![1, cores()],
+        Some(asked) => vec![asked.min(cores()).get()],
+        None => vec![1, cores().get()],
     };
     counts.dedup();
-    say("measuring the processor");
+    say("measuring the CPU");
     let peaks: Vec<Option<f64>> = counts.iter().map(|&threads| device.peak_flops(threads)).collect();
     let work = WORK * peaks[0].unwrap_or(USUAL * counts[0] as f64) / counts[0] as f64;
     let total = models.len() * counts.len();
@@ -104,7 +104,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(ExitCode::SUCCESS);
     }
-    println!("processor  {cpu}: {}", cpu_features().join(", "));
+    println!("CPU        {cpu}: {}", cpu_features().join(", "));
     println!("kernel     {device}");
     let peaks = counts.iter().zip(&peaks);
     let peaks = peaks.filter_map(|(&threads, peak)| Some(format!("{:.1} on {}", (*peak)? / 1e9, count(threads))));

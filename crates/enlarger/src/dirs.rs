@@ -14,7 +14,7 @@ pub fn data_dir() -> Option<PathBuf> {
     choose_app_strategy(app).ok().map(|strategy| strategy.data_dir())
 }
 
-/// Where a person's own networks are kept.
+/// The folder of added networks.
 pub fn models_dir() -> Option<PathBuf> {
     data_dir().map(|dir| dir.join("models"))
 }

@@ -5,15 +5,15 @@ use std::process::ExitCode;
 use clap::Args;
 use enlarger_models::Catalogue;
 use enlarger_nn::{Precision, devices::available};
-use enlarger_pipeline::{Memory, self_test};
+use enlarger_pipeline::{Memory, cores, self_test};
 use serde_json::json;
 
 use crate::{dirs, machine::IsaArgs};
 
-/// Tell what this machine offers, and test that it computes right.
+/// Check this machine and run a self-test.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// A JSON object on standard output.
+    /// Print a JSON object to standard output.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub struct DoctorArgs {
 /// Runs the command. Code 1 if anything is wrong.
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let device = args.isa.device(Precision::Auto)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores().get();
     let memory = Memory::now();
     let (free, total) = (memory.available >> 20, memory.total >> 20);
     let kernels: Vec<String> = available().map(|device| device.to_string()).collect();
@@ -56,17 +56,20 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         println!("enlarger   {}", env!("CARGO_PKG_VERSION"));
         println!("kernels    {}; in use: {in_use}", kernels.join(", "));
         if device.name() == "portable" {
-            println!("           no vector instructions are in use (AVX2 or newer): all works, slowly");
+            println!("           no vector instructions (AVX2 or newer) in use: everything works, but slowly");
         }
         println!("threads    {threads}");
         println!("memory     {free} MB available of {total} MB");
-        println!("models     {models}, {}", if damaged.is_empty() { "all whole".into() } else { damaged.join("; ") });
+        println!(
+            "models     {models}, {}",
+            if damaged.is_empty() { "all verified".into() } else { damaged.join("; ") }
+        );
         match dirs::data_dir() {
             Some(dir) => println!("data       {}", dir.display()),
             None => println!("data       no home folder: models cannot be added; set ENLARGER_DATA_DIR"),
         }
         match &test {
-            Ok(t) => println!("self-test  passed: off by {:.1e} at most, {:.2} s", t.worst, t.seconds),
+            Ok(t) => println!("self-test  passed (max error {:.1e}, {:.2} s)", t.worst, t.seconds),
             Err(why) => println!("self-test  FAILED: {why}"),
         }
     }

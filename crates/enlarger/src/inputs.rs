@@ -33,7 +33,7 @@ pub struct Source {
 }
 
 impl Input {
-    /// How people are told of it.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match self {
             Self::Stdin => "standard input".into(),
@@ -50,14 +50,14 @@ impl Input {
     }
 }
 
-/// What the words lead to.
+/// The inputs that the arguments lead to.
 #[derive(Debug, Default)]
 pub struct Inputs {
     /// To be enlarged, each once.
     pub list: Vec<Input>,
     /// Images that are left alone.
     pub passed_over: Vec<(PathBuf, Reason)>,
-    /// Words that lead nowhere and folders that cannot be read, with what is said of them.
+    /// Arguments that lead nowhere and folders that cannot be read, with their errors.
     pub failed: Vec<(String, anyhow::Error)>,
     /// Whether a folder or a pattern was searched, so that there may be any number of images.
     pub searched: bool,
@@ -75,7 +75,7 @@ impl Inputs {
                 inputs.add_folder(path, recursive);
             } else if let Some(pattern) = word.to_str().filter(|word| !path.exists() && word.contains(['*', '?', '[']))
             {
-                // The shell has not expanded it: it was quoted, or the shell is Windows'.
+                // The shell has not expanded it: it was quoted, or this is Windows.
                 if let Err(error) = inputs.add_matches(pattern) {
                     inputs.failed.push((pattern.to_owned(), error));
                 }
@@ -138,7 +138,7 @@ impl Inputs {
         });
     }
 
-    /// What was passed over, in lines for people.
+    /// What was skipped, in lines for people.
     pub fn passed_over_lines(&self) -> Vec<String> {
         let of = |wanted: fn(&Reason) -> bool| -> Vec<&(PathBuf, Reason)> {
             self.passed_over.iter().filter(|(_, reason)| wanted(reason)).collect()
@@ -147,15 +147,17 @@ impl Inputs {
         let name = |path: &Path| path.display().to_string();
         let mut lines = Vec::new();
         for (results, what) in [
-            (of(|reason| *reason == Reason::Result), "made by enlarger"),
+            (of(|reason| *reason == Reason::Result), "already a result of enlarger"),
             (of(|reason| *reason == Reason::NamedAsResult), "named like a result"),
         ] {
             match results[..] {
                 [] => {}
-                [(path, _)] => lines.push(format!("passed over {}, {what}; name it to enlarge it", name(path))),
-                ref many => {
-                    lines.push(format!("passed over {} {what}; name a file to enlarge it", count(many.len(), "image")))
-                }
+                [(path, _)] => lines.push(format!("skipped {}: {what}; name it explicitly to enlarge it", name(path))),
+                ref many => lines.push(format!(
+                    "skipped {} {what}; name a file explicitly to enlarge \
+                        it",
+                    count(many.len(), "image")
+                )),
             }
         }
         let mut formats = BTreeMap::<&str, usize>::new();
@@ -168,25 +170,25 @@ impl Inputs {
             let what: Vec<String> = formats.iter().map(|(format, n)| format!("{n} {format}")).collect();
             let (all, be) = (formats.values().sum(), if formats.values().sum::<usize>() == 1 { "it" } else { "them" });
             lines.push(format!(
-                "passed over {} that enlarger cannot read ({}); convert {be} to PNG, JPEG, WebP or TIFF first",
+                "skipped {} in unsupported formats ({}); convert {be} to PNG, JPEG, WebP or TIFF first",
                 count(all, "image"),
                 what.join(", ")
             ));
         }
         for (path, reason) in &self.passed_over {
             if let Reason::NotAFile(what) = reason {
-                lines.push(format!("passed over {}: {what}, not a file", name(path)));
+                lines.push(format!("skipped {}: {what}, not a file", name(path)));
             }
         }
         match of(|reason| *reason == Reason::Hidden).len() {
             0 => {}
-            n => lines.push(format!("passed over {}", count(n, "hidden file"))),
+            n => lines.push(format!("skipped {}", count(n, "hidden file"))),
         }
         lines
     }
 }
 
-/// What is said of a folder without a picture to enlarge.
+/// The error for a folder without images to enlarge.
 fn nothing_in(findings: &Findings) -> anyhow::Error {
     let hint = match (&findings.passed_over[..], findings.folders_left) {
         ([], true) => "add --recursive to include its subfolders",
@@ -194,7 +196,7 @@ fn nothing_in(findings: &Findings) -> anyhow::Error {
         _ if findings.passed_over.iter().any(|(_, reason)| matches!(reason, Reason::Format(_))) => {
             "convert its images to PNG, JPEG, WebP or TIFF first"
         }
-        _ => "name the files one by one",
+        _ => "name the files explicitly",
     };
-    Hinted::error("the folder contains no image that enlarger can read", hint)
+    Hinted::error("the folder contains no supported images", hint)
 }

@@ -7,35 +7,35 @@ use enlarger_server::{ConfigLayer, auth::keys, open_store};
 
 use crate::{printer::Hinted, serve};
 
-/// Make, list and revoke API keys.
+/// Create, list and revoke API keys.
 #[derive(Debug, Args)]
 pub struct KeysArgs {
     #[command(subcommand)]
     command: Command,
-    /// Where the server keeps its data, if not the platform's place.
+    /// Data folder of the server [default: the platform's folder for application data].
     #[arg(long, global = true, value_name = "DIR", env = "ENLARGER_DATA_DIR")]
     data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a key and print it. It is not kept, so it cannot be shown again.
+    /// Create a key and print it. Only its hash is stored, so it cannot be shown again.
     Create {
-        /// What it is for.
+        /// A name that says what the key is for.
         name: String,
-        /// It may also manage keys and models.
+        /// Also allow managing keys and models.
         #[arg(long)]
         admin: bool,
     },
-    /// All keys, by their beginnings.
+    /// List API keys by their prefixes.
     List {
-        /// A JSON array on standard output.
+        /// Print a JSON array to standard output.
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key. It opens nothing any more, at once.
+    /// Revoke a key, effective immediately.
     Revoke {
-        /// Its beginning, as `list` shows it, or its name if no other has it.
+        /// The key's prefix, as `list` shows it, or its name if no other key has it.
         key: String,
     },
 }
@@ -49,10 +49,10 @@ pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
         match args.command {
             Command::Create { name, admin } => {
                 if keys::list(&*store).await?.iter().any(|key| key.name == name && key.revoked_at.is_none()) {
-                    eprintln!("warning: another key is named {name}, too; their beginnings tell them apart");
+                    eprintln!("warning: another key is also named {name}; tell them apart by their prefixes");
                 }
                 let new = keys::create(&*store, &name, admin).await?;
-                eprintln!("This is the only time the key is shown:");
+                eprintln!("Copy this key now; it won't be shown again:");
                 println!("{}", new.key);
             }
             Command::List { json } => {
@@ -67,8 +67,8 @@ pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
             Command::Revoke { key } => {
                 let prefix = prefix_of(&key, &keys::list(&*store).await?)?;
                 let revoked = keys::revoke(&*store, &prefix).await?;
-                let missing = || Hinted::error(format!("there is no key {key}"), "`enlarger keys list` shows them");
-                println!("{} opens nothing any more", revoked.ok_or_else(missing)?.prefix);
+                let missing = || Hinted::error(format!("there is no key {key}"), "`enlarger keys list` shows all keys");
+                println!("revoked {}", revoked.ok_or_else(missing)?.prefix);
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -85,14 +85,14 @@ fn prefix_of(word: &str, all: &[keys::ApiKey]) -> anyhow::Result<String> {
         [] => Ok(word.to_owned()),
         _ => Err(Hinted::error(
             format!("{} keys are named {word}", named.len()),
-            format!("revoke one by its beginning: {}", named.join(", ")),
+            format!("revoke one by its prefix: {}", named.join(", ")),
         )),
     }
 }
 
 fn list(all: &[keys::ApiKey]) {
     if all.is_empty() {
-        eprintln!("There are no keys. Make one: enlarger keys create NAME");
+        eprintln!("No API keys yet. Create one with: enlarger keys create NAME");
     }
     let width = all.iter().map(|key| key.name.chars().count()).max().unwrap_or(0);
     for key in all {

@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, ops::RangeInclusive, sync::Arc};
 
 use clap::{Args, builder::PossibleValuesParser};
 use enlarger_nn::{Backend, Device, Precision};
+use enlarger_pipeline::cores;
 use serde::de::DeserializeOwned;
 
 use crate::printer::Hinted;
@@ -11,7 +12,7 @@ use crate::printer::Hinted;
 /// What `--isa` takes for the fastest.
 const AUTO: &str = "auto";
 
-/// For diagnosis, so every command has it and no help shows it: see docs/configuration.md.
+/// For diagnosis, so every command has it and no help shows it: see docs/reference/configuration.md.
 #[derive(Debug, Clone, Args)]
 pub struct IsaArgs {
     /// auto, or a device's name: portable, avx2, avx512 or amx.
@@ -29,7 +30,7 @@ impl IsaArgs {
         asked.find().map_err(|error| {
             Hinted::usage(
                 error.to_string(),
-                "leave --precision and ENLARGER_ISA out, or choose what `enlarger doctor` lists under kernels",
+                "leave --precision and ENLARGER_ISA out, or choose one of the kernels that `enlarger doctor` lists",
             )
         })
     }
@@ -39,10 +40,10 @@ fn devices() -> PossibleValuesParser {
     PossibleValuesParser::new([AUTO].into_iter().chain(Backend::names()))
 }
 
-/// What the commands share that compute.
+/// What all computing commands share.
 #[derive(Debug, Clone, Args)]
 pub struct MachineArgs {
-    /// Threads; all cores if not given, and never more than these.
+    /// Number of threads [default: all cores].
     #[arg(short, long, env = "ENLARGER_THREADS", value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
     /// Arithmetic: auto (fastest), f32, int16 (x86 CPUs since about 2015) or bf16 (CPUs with AMX).
@@ -62,21 +63,16 @@ impl MachineArgs {
     }
 }
 
-/// Threads that this machine runs at once.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-/// Says so if fewer threads are used than were asked for.
+/// Warns if fewer threads are used than were asked for.
 pub fn warn_of_threads(asked: Option<NonZeroUsize>) {
     let cores = cores();
-    if let Some(asked) = asked.filter(|asked| asked.get() > cores) {
-        eprintln!("warning: {asked} threads were asked for; this machine runs {cores} at once, so {cores} are used");
+    if let Some(asked) = asked.filter(|asked| *asked > cores) {
+        eprintln!("warning: this machine runs {cores} threads at once; using {cores} instead of {asked}");
     }
 }
 
 fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "a number of at least 1 is needed\nhint: leave it out for one thread per core".into())
+    text.parse().map_err(|_| "expected a number of at least 1\nhint: leave it out to use all cores".into())
 }
 
 /// A whole number within a range.

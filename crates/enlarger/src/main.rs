@@ -1,4 +1,4 @@
-//! `enlarger`: pictures made larger, on the command line and as a service.
+//! `enlarger`: enlarges images, on the command line and as a service.
 
 mod apart;
 mod bench;
@@ -22,10 +22,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Makes pictures 2x to 16x larger, on this machine.
+/// Enlarge images up to 16x, on this machine.
 ///
-/// Exit codes: 0 all done; 1 at least one picture failed (the others were made); 2 the command line was wrong;
-/// 129, 130, 131 and 143 stopped by SIGHUP, Ctrl-C, SIGQUIT and SIGTERM, without a half-written file.
+/// Exit codes: 0 success; 1 at least one image failed (the rest were written); 2 usage error; 129, 130, 131 and 143
+/// stopped by SIGHUP, Ctrl-C, SIGQUIT and SIGTERM (no half-written file is left).
 #[derive(Debug, Parser)]
 #[command(name = "enlarger", version, max_term_width = 100)]
 struct Cli {
@@ -35,19 +35,19 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make pictures larger.
+    /// Enlarge images.
     Upscale(Box<upscale::UpscaleArgs>),
-    /// Answer the API, run the tasks and show the page.
+    /// Start the server: API, job queue and web page.
     Serve(Box<serve::ServeArgs>),
-    /// Make, list and revoke API keys.
+    /// Create, list and revoke API keys.
     Keys(keys::KeysArgs),
-    /// Print the specification of the API (OpenAPI 3.1).
+    /// Print the API specification (OpenAPI 3.1).
     Openapi,
-    /// List, add and check networks.
+    /// List, add and verify models.
     Models(models::ModelsArgs),
-    /// Tell what this machine offers, and test that it computes right.
+    /// Check this machine and run a self-test.
     Doctor(doctor::DoctorArgs),
-    /// Measure how fast this machine runs each network.
+    /// Measure how fast this machine runs each model.
     Bench(bench::BenchArgs),
     #[command(name = enlarger_server::APART_COMMAND, hide = true)]
     Apart(apart::ApartArgs),
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// `enlarger models list | head` must end like other programs do, not with a panic about a closed pipe.
+/// `enlarger models list | head` must end quietly, as other programs do, not with a panic about a closed pipe.
 fn quiet_broken_pipes() {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload_as_str().unwrap_or_default();
@@ -84,6 +84,6 @@ fn quiet_broken_pipes() {
         }
         let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         eprintln!("internal error{place}: {text}");
-        eprintln!("hint: this is a mistake in enlarger; please report it with the picture, if you may share it");
+        eprintln!("hint: this is a bug in enlarger; please report it, with the image if you can share it");
     }));
 }

@@ -7,7 +7,7 @@ use enlarger_models::{Catalogue, ModelInfo};
 
 use crate::dirs;
 
-/// List, add and check networks.
+/// List, add and verify models.
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
     #[command(subcommand)]
@@ -16,34 +16,34 @@ pub struct ModelsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The networks at hand.
+    /// List the available models.
     List {
-        /// A JSON array on standard output.
+        /// Print a JSON array to standard output.
         #[arg(long)]
         json: bool,
     },
-    /// All that is known of one network.
+    /// Show details of a model.
     Show {
-        /// Its name.
+        /// The model's name.
         name: String,
-        /// A JSON object on standard output.
+        /// Print a JSON object to standard output.
         #[arg(long)]
         json: bool,
     },
-    /// Add ESRGAN or Compact networks from safetensors, .pth or ncnn files.
+    /// Add ESRGAN or Compact models from safetensors, .pth or ncnn files.
     Add {
-        /// The files; of an ncnn pair, either.
+        /// Model files; for an ncnn pair, either of the two.
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// The name to add it by, if not the file's own.
+        /// Name for the model [default: the file name].
         #[arg(long)]
         name: Option<String>,
     },
-    /// Compare every network with its SHA-256.
+    /// Verify the SHA-256 of every model.
     Verify,
-    /// Remove an added network.
+    /// Remove a model that was added.
     Rm {
-        /// Its name.
+        /// The model's name.
         name: String,
     },
 }
@@ -61,7 +61,7 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
         Command::Add { files, name } => {
             if name.is_some() && files.len() > 1 {
                 return Err(crate::printer::Hinted::error(
-                    "one name cannot serve several files",
+                    "--name cannot be used with several files",
                     "add them one by one",
                 ));
             }
@@ -108,7 +108,7 @@ fn verify(catalogue: &Catalogue) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for (name, result) in catalogue.verify() {
         match result {
-            Ok(()) => println!("{name}: whole"),
+            Ok(()) => println!("{name}: OK"),
             Err(error) => {
                 code = ExitCode::from(1);
                 crate::printer::error(&error.into());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 pub fn real(path: &Path) -> PathBuf {
     let named = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     named.canonicalize().unwrap_or_else(|_| match (named.parent(), named.file_name()) {
-        // It must not change when what is missing is made.
+        // It must not change when missing folders are created.
         (Some(folder), Some(name)) => real(folder).join(name),
         _ => path.to_owned(),
     })

@@ -1,6 +1,7 @@
-//! All that a person sees. Standard output is data; everything else goes to standard error.
+//! Everything that a person sees. Standard output is data; everything else goes to standard error.
 
 use std::{
+    borrow::Cow,
     io::IsTerminal,
     sync::Mutex,
     time::{Duration, Instant},
@@ -8,7 +9,13 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use enlarger_pipeline::{Progress, Stage, human_seconds};
+use enlarger_error::Explained;
+use enlarger_image::ImageError;
+use enlarger_models::ModelError;
+use enlarger_nn::NnError;
+use enlarger_pipeline::{PipelineError, Progress, Stage, human_seconds};
+use enlarger_server::{ConfigError, ServeError};
+use enlarger_tasks::StoreError;
 
 /// Prints an error with all its causes and hints.
 pub fn error(error: &anyhow::Error) {
@@ -18,7 +25,7 @@ pub fn error(error: &anyhow::Error) {
     }
 }
 
-/// An error and its causes in one sentence. Many errors name their cause themselves: nothing is said twice.
+/// An error and its causes in one sentence. Many errors include their cause already, so nothing is repeated.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain().map(|cause| without_number(&cause.to_string())) {
@@ -46,23 +53,22 @@ fn without_number(text: &str) -> String {
     text
 }
 
-/// The code that a program ends with after an error.
+/// The exit code after an error.
 pub fn code_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Hinted>().map_or(1, |hinted| hinted.code)
 }
 
-/// The hint that the innermost known error gives.
+/// The hint of the outermost error that has one.
 pub fn hint_of(error: &anyhow::Error) -> Option<String> {
-    use enlarger_pipeline::PipelineError;
-    error.chain().find_map(|cause| {
-        if let Some(e) = cause.downcast_ref::<PipelineError>() {
-            return e.hint();
-        }
-        if let Some(e) = cause.downcast_ref::<Hinted>() {
-            return Some(e.hint.clone());
-        }
-        cause.downcast_ref::<enlarger_models::ModelError>().and_then(|e| e.hint())
-    })
+    error.chain().find_map(|cause| explained(cause)?.hint()).map(Cow::into_owned)
+}
+
+/// An error of ours as such. `anyhow` keeps types, and not the traits that they have.
+fn explained<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn Explained> {
+    macro_rules! one_of {
+        ($($error:ty),+) => { None$(.or_else(|| error.downcast_ref::<$error>().map(|error| error as &dyn Explained)))+ };
+    }
+    one_of!(Hinted, PipelineError, ModelError, ImageError, NnError, ServeError, ConfigError, StoreError)
 }
 
 /// A sentence and what to do about it.
@@ -79,7 +85,7 @@ impl Hinted {
         anyhow::Error::new(Self { what: what.into(), hint: hint.into(), code: 1 })
     }
 
-    /// The same of a command line that is wrong.
+    /// The same for a usage error.
     pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { what: what.into(), hint: hint.into(), code: 2 })
     }
@@ -92,6 +98,16 @@ impl std::fmt::Display for Hinted {
 }
 
 impl std::error::Error for Hinted {}
+
+impl Explained for Hinted {
+    fn code(&self) -> &'static str {
+        if self.code == 2 { "usage" } else { "failed" }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(self.hint.as_str().into())
+    }
+}
 
 /// The display of a batch: a bar per file and one for all on a terminal, a line per event elsewhere.
 pub struct Batch {
@@ -158,7 +174,7 @@ impl Batch {
         }
     }
 
-    /// All is over; the bars go, the hints come.
+    /// The batch is finished: removes the bars and prints the hints.
     pub fn finish(&self) {
         if let Some((multi, all)) = &self.bars {
             all.finish_and_clear();
@@ -166,7 +182,7 @@ impl Batch {
         }
         let hints = self.hints.lock().expect("nothing panics with it");
         for (hint, name, more) in hints.iter() {
-            // Whose it is goes without saying if it is the only one, or that of many.
+            // The name is left out if there is only one hint, or if several images share it.
             match *more || hints.len() == 1 {
                 true => eprintln!("hint: {hint}"),
                 false => eprintln!("hint: {name}: {hint}"),

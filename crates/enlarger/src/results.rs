@@ -9,7 +9,7 @@ use crate::{
     target::{Target, source_name},
 };
 
-/// Passes over what enlarger has made already, so that a folder can be enlarged again and again. Results are known by the
+/// Skips what enlarger has already made, so that a folder can be enlarged repeatedly. Results are known by the
 /// note that is written into them, or else, if it was removed, by a name such as `fox_4x.png` beside `fox.jpg` or where the
 /// result of `fox.jpg` would go. A result that was named itself is enlarged, unless its source is too: it was a pattern
 /// then that the shell expanded.
@@ -48,7 +48,7 @@ pub fn pass_over_results(inputs: &mut Inputs, target: &Target) {
     }
 }
 
-/// A file that cannot be opened is not passed over: reading it will tell why.
+/// A file that cannot be opened is not skipped: reading it will give the reason.
 fn says_it_is_a_result(path: &Path) -> bool {
     // Opening a named pipe would wait for somebody to write, and so would reading a file of the system's that says it is empty.
     path.metadata().is_ok_and(|file| file.is_file() && file.len() > 0)

@@ -1,4 +1,4 @@
-//! What lies in a folder: images, and what is passed over.
+//! What is in a folder: images, and what is skipped.
 
 use std::{
     collections::HashSet,
@@ -10,7 +10,7 @@ use std::{
 
 use enlarger_image::Format;
 
-/// What a search has come upon, in order of path.
+/// What a search has found, in order of path.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// Files whose names say that they are images in a format that is read.
@@ -99,13 +99,13 @@ fn look_at(entry: &DirEntry, findings: &mut Findings) -> Option<Folder> {
     None
 }
 
-/// What systems leave beside a person's files: AppleDouble halves, thumbnails, bins.
+/// What systems leave beside users' files: AppleDouble halves, thumbnails, recycle bins.
 fn is_dropping(name: &OsStr) -> bool {
     let names = ["@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX"];
     name.as_encoded_bytes().starts_with(b"._") || names.iter().any(|dropping| name == *dropping)
 }
 
-/// What a thing is that is neither a file nor a folder.
+/// What something is that is neither a file nor a folder.
 #[cfg(unix)]
 pub fn special(kind: FileType) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt;
@@ -117,7 +117,7 @@ pub fn special(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// What a thing is that is neither a file nor a folder.
+/// What something is that is neither a file nor a folder.
 #[cfg(not(unix))]
 pub fn special(kind: FileType) -> Option<&'static str> {
     (!kind.is_file()).then_some("a device")

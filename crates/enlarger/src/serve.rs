@@ -20,22 +20,22 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     dirs,
     machine::{IsaArgs, warn_of_threads},
-    printer::{Hinted, sentence},
+    printer::Hinted,
     signals::Signals,
 };
 
-/// Answer the API, run the tasks and show the page.
+/// Start the server: API, job queue and web page.
 ///
-/// Settings come from a file, the environment and flags; the later goes before the earlier.
+/// Settings come from a file, the environment and flags; later sources override earlier ones.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// A file of settings (TOML).
+    /// Configuration file (TOML).
     #[arg(long, value_name = "FILE", env = "ENLARGER_CONFIG")]
     config: Option<PathBuf>,
-    /// Print the default settings as a commented file, and end.
+    /// Print a commented default configuration and exit.
     #[arg(long)]
     print_config: bool,
-    /// What is logged, to standard error: error, warn, info, debug, or a filter such as `enlarger_server=debug`.
+    /// Log level on standard error: error, warn, info, debug, or a filter such as `info,enlarger_service=debug`.
     #[arg(long, value_name = "LEVEL", env = "ENLARGER_LOG", default_value = "info")]
     log: String,
     /// Log one JSON object per line.
@@ -69,22 +69,19 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// Settings, with the data directory filled in.
 pub fn load(settings: ConfigLayer, file: Option<PathBuf>) -> anyhow::Result<Config> {
-    let mut config = Config::load(settings, file.as_deref()).map_err(hinted)?;
+    let mut config = Config::load(settings, file.as_deref())?;
     if config.data_dir.as_os_str().is_empty() {
         config.data_dir = dirs::data_dir().ok_or_else(|| {
-            Hinted::error("there is no home folder to keep tasks and files in", "name a folder with --data-dir")
+            Hinted::error("there is no home folder for jobs and files", "choose a folder with --data-dir")
         })?;
     }
     Ok(config)
 }
 
-fn hinted(error: enlarger_server::ConfigError) -> anyhow::Error {
-    Hinted::error(error.what, error.hint)
-}
-
 fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|e| Hinted::error(format!("`--log {level}` cannot be understood: {e}"), "for example `--log info`"))?;
+    let filter = EnvFilter::try_new(level).map_err(|e| {
+        Hinted::error(format!("invalid log level or filter `{level}`: {e}"), "for example `--log info`")
+    })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -111,16 +108,10 @@ async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
     warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);
     let ready = || announce(&config, address);
-    enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await.map_err(|error| match error {
-        enlarger_server::ServeError::Config(error) => hinted(error),
-        error @ enlarger_server::ServeError::Io { .. } => {
-            Hinted::error(sentence(&error.into()), "check the folder given to --data-dir, its space and permissions")
-        }
-        other => other.into(),
-    })
+    Ok(enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await?)
 }
 
-/// Tells on standard error. The server outlives whoever reads that: `eprintln!` would end it once nobody does.
+/// Prints to standard error. The server outlives whoever reads that; `eprintln!` would panic once nobody does.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -134,26 +125,26 @@ fn announce(config: &Config, address: SocketAddr) {
         url => vec![url.to_owned()],
     };
     let url = &urls[0];
-    say!("enlarger {} keeps its tasks and files in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    say!("enlarger {} · data in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
     if !config.public_url.is_empty() {
         say!("Listening on http://{address}");
     }
     match config.role {
-        Role::Worker => say!("Working; health and metrics at {url}"),
+        Role::Worker => say!("Running jobs; health and metrics at {url}"),
         Role::All | Role::Api => {
             say!("Open {}", urls.join(", or from another machine "));
-            say!("API  {url}/v1/ai/image-upscaler, described at {url}/docs/api");
+            say!("API docs: {url}/docs/api");
         }
     }
     if config.asks_for_credentials() {
-        say!("An API key is required: create one with `enlarger keys create NAME`");
+        say!("An API key is required. Create one with `enlarger keys create NAME`");
     }
     if config.insecure_no_auth {
         say!("warning: anyone who can reach {address} can use this server");
     }
 }
 
-/// Addresses that a browser can open: "every network" is none. The first is for this machine.
+/// Addresses that a browser can open, which "every network" is not. The first is for this machine.
 fn reachable(listening: SocketAddr) -> Vec<String> {
     let port = listening.port();
     if !listening.ip().is_unspecified() {
@@ -175,20 +166,20 @@ fn outward_address() -> Option<IpAddr> {
 fn in_use(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "another program listens there, perhaps another enlarger; choose another with --port"
+            "another program, perhaps another enlarger, is using it; choose another port with --port"
         }
         std::io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need administrator rights; choose another with --port"
+            "ports below 1024 need administrator rights; choose another port with --port"
         }
         _ => "check the address given to --listen",
     };
     Hinted::error(format!("cannot listen on {address}: {error}"), hint)
 }
 
-/// The first signal drains, the second ends at once.
+/// The first signal drains, the second ends the process immediately.
 async fn on_signal(mut signals: Signals, stop: CancellationToken) {
     signals.next().await;
-    say!("Stopping: running tasks are finished or given back. Press Ctrl-C again to end at once.");
+    say!("Shutting down: running jobs finish or return to the queue. Press Ctrl-C again to quit now.");
     stop.cancel();
     let again = signals.next().await;
     std::process::exit(again.exit_code().into());

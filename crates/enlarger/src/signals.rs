@@ -1,4 +1,4 @@
-//! Being told to stop: by Ctrl-C, by a supervisor, or by a terminal that closes.
+//! Signals to stop: from Ctrl-C, a supervisor, or a terminal that closes.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-/// What told the program to stop.
+/// The signal that stopped the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal(u8);
 

@@ -8,7 +8,7 @@ use enlarger_pipeline::{Creative, Engine, Flavor, Knob, Knobs, OptimizedFor, Pre
 
 use crate::{machine::whole, printer::Hinted};
 
-/// The creative flags, or those of precision; not both.
+/// The creative flags or the precision flags, not both.
 #[derive(Debug, Args)]
 pub struct StyleArgs {
     #[command(flatten)]
@@ -18,35 +18,35 @@ pub struct StyleArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Look: detail may be invented (what each does: docs/look.md)")]
+#[command(next_help_heading = "Creative style: may add detail (see docs/concepts/style.md)")]
 struct CreativeArgs {
     #[command(flatten)]
     knobs: KnobFlags<Creative>,
-    /// Which networks and treatment.
+    /// Which models and filters to use.
     #[arg(long, value_parser = choice(Engine::ALL, Engine::name, Engine::short, Engine::what))]
     engine: Option<Engine>,
-    /// What is in the picture.
+    /// What the image shows.
     #[arg(long, value_name = "WHAT", value_parser = choice(
         OptimizedFor::ALL, OptimizedFor::name, OptimizedFor::name, OptimizedFor::what,
     ))]
     optimized_for: Option<OptimizedFor>,
-    /// Words about the picture; without a generative engine they can only choose what it is optimized for.
+    /// Words describing the image; without a generative engine, used only to choose --optimized-for.
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Look: nothing is invented, with any of these instead")]
+#[command(next_help_heading = "Precision style, selected by any of these: adds no detail")]
 struct PrecisionArgs {
     #[command(flatten)]
     knobs: KnobFlags<Precision>,
-    /// Which network, instead of one by what is measured of the picture.
+    /// What kind of image it is [default: detected].
     #[arg(long, value_parser = choice(Flavor::ALL, Flavor::name, Flavor::name, Flavor::what))]
     flavor: Option<Flavor>,
 }
 
 impl StyleArgs {
-    /// What a request says of it.
+    /// The style of a request with these flags.
     ///
     /// # Errors
     /// If flags of both families are given; it ends the program with code 2.
@@ -54,10 +54,8 @@ impl StyleArgs {
         let Self { creative, precision } = self;
         match (creative.given(), precision.given()) {
             (Some(inventing), Some(faithful)) => Err(Hinted::usage(
-                format!(
-                    "--{inventing} may invent detail and --{faithful} must not: a picture is enlarged in one manner"
-                ),
-                "leave out one of them; `enlarger upscale --help` tells which flags go together",
+                format!("--{inventing} (Creative) and --{faithful} (Precision) cannot be combined"),
+                "leave one of them out; `enlarger upscale --help` lists the flags of each style",
             )),
             (None, Some(_)) => {
                 Ok(Style::Precision(Precision { flavor: precision.flavor, ..precision.knobs.settings() }))
@@ -142,7 +140,7 @@ impl<F: Knobs> FromArgMatches for KnobFlags<F> {
     }
 }
 
-/// A choice by the name that is shown or by that on the wire, with what it is in the help.
+/// A choice by its short name or its name on the wire, with its help text.
 pub fn choice<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
     name: fn(T) -> &'static str,

@@ -42,11 +42,11 @@ impl Target {
             };
         };
         if output.is_empty() {
-            return Err(Hinted::usage("-o names no file or folder", "name one, or leave -o out"));
+            return Err(Hinted::usage("-o is empty", "give a file or folder, or leave -o out"));
         }
         if output == "-" {
             return match several {
-                true => Err(Hinted::usage("several images cannot share standard output", "add -o FOLDER")),
+                true => Err(Hinted::usage("several images cannot all go to standard output", "add -o FOLDER")),
                 false => Ok(Self::Stdout),
             };
         }
@@ -57,8 +57,8 @@ impl Target {
         if several && (path.is_file() || known_extension(&path).is_some()) {
             let shown = path.display();
             return Err(Hinted::usage(
-                format!("several images need a folder, and -o {shown} names a file"),
-                format!("name a folder, such as -o {}/", path.with_extension("").display()),
+                format!("several images need an output folder, but -o {shown} is a file"),
+                format!("use a folder, such as -o {}/", path.with_extension("").display()),
             ));
         }
         Ok(if several { Self::Folder(path) } else { Self::File(path) })
@@ -73,18 +73,18 @@ impl Target {
         let shown = path.display();
         match (asked, known_extension(path)) {
             (Some(asked), Some(named)) if asked != named => Err(Hinted::usage(
-                format!("--format asks for {}, but the name {shown} says {}", asked.name(), named.name()),
-                format!("leave one of them out, or end the name in .{}", asked.extension()),
+                format!("--format is {}, but {shown} has the extension of {}", asked.name(), named.name()),
+                format!("leave --format out, or end the name in .{}", asked.extension()),
             )),
             (Some(asked), _) => Ok(asked),
             (None, Some(named)) if named.can_encode() => Ok(named),
             (None, Some(named)) => Err(Hinted::usage(
-                format!("{shown}: enlarger does not write {}", named.name()),
+                format!("{shown}: enlarger cannot write {}", named.name()),
                 "end the name in .png, .jpg, .webp, .tif or .avif",
             )),
             (None, None) => Err(Hinted::usage(
-                format!("{shown}: the name does not end in a known image format"),
-                "end it in .png, .jpg, .webp, .tif or .avif, or add --format; end a folder's name in /",
+                format!("{shown}: unknown output format"),
+                "use .png, .jpg, .webp, .tif or .avif, or add --format; end folder names with /",
             )),
         }
     }
@@ -125,7 +125,7 @@ fn absent(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// What tells a file from all others, by whatever name, link or hard link it is reached.
+/// Identifies a file, by whatever name, link or hard link it is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileId(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
 

@@ -33,7 +33,7 @@ fn each_promise_names_its_tests_and_no_test_of_a_promise_is_left_out() {
     let text: String = files.iter().map(|file| fs::read_to_string(file).expect("a source")).collect();
     let tests: BTreeSet<&str> =
         text.split("fn ").skip(1).filter_map(|rest| rest.split_once('(')).map(|(name, _)| name).collect();
-    let page = fs::read_to_string(root.join("docs/promises.md")).expect("the page is there");
+    let page = fs::read_to_string(root.join("docs/reference/promises.md")).expect("the page is there");
     let listed: BTreeSet<&str> = page
         .split('`')
         .skip(1)
@@ -41,8 +41,8 @@ fn each_promise_names_its_tests_and_no_test_of_a_promise_is_left_out() {
         .filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
         .collect();
     let unknown: Vec<_> = listed.difference(&tests).collect();
-    assert!(unknown.is_empty(), "docs/promises.md names what is not a test: {unknown:?}");
+    assert!(unknown.is_empty(), "docs/reference/promises.md names what is not a test: {unknown:?}");
     let missing: Vec<_> = tests.iter().filter(|name| is_numbered(name) && !listed.contains(**name)).collect();
-    assert!(missing.is_empty(), "docs/promises.md leaves out {missing:?}");
+    assert!(missing.is_empty(), "docs/reference/promises.md leaves out {missing:?}");
     assert!(listed.len() > 40, "{listed:?}");
 }

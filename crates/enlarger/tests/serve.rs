@@ -122,7 +122,7 @@ fn a_key_is_revoked_by_its_beginning_or_by_a_name_of_its_own() {
         (beginning, text(&made.get_output().stderr))
     };
     let ((first, alone), (second, warned)) = (made("comfyui"), made("comfyui"));
-    assert!(!alone.contains("warning:") && warned.contains("warning: another key is named comfyui"), "{warned}");
+    assert!(!alone.contains("warning:") && warned.contains("warning: another key is also named comfyui"), "{warned}");
     let refused = text(&keys(&["revoke", "comfyui"]).code(1).get_output().stderr);
     assert!(refused.contains("2 keys are named comfyui") && refused.contains(&first) && refused.contains(&second));
     keys(&["revoke", &first]).success();

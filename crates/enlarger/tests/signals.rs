@@ -1,4 +1,4 @@
-//! A program that is told to stop leaves nothing half done.
+//! A program that is stopped leaves nothing half done.
 #![cfg(unix)]
 
 mod common;

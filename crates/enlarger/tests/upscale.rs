@@ -210,7 +210,7 @@ fn explain_tells_each_step_and_makes_nothing() {
     for part in [
         "96x72",
         "animevideo-v3: 384x288 to 1536x1152",
-        "filter lock: radius 8 (colours stay)",
+        "filter lock: radius 8 (colors are kept)",
         "(creativity -5)",
         "(hdr 3)",
         "result    1536x1152",
@@ -219,10 +219,9 @@ fn explain_tells_each_step_and_makes_nothing() {
     }
     // What the decoder has to say, and what becomes of alpha.
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../enlarger-image/tests/golden");
-    for (name, part) in [
-        ("gif_animated.gif", "note      the picture is animated"),
-        ("png_rgba8.png", "alpha     network animevideo-v3"),
-    ] {
+    for (name, part) in
+        [("gif_animated.gif", "note      the image is animated"), ("png_rgba8.png", "alpha     model animevideo-v3")]
+    {
         let told = upscale(&golden, &[name, "--explain"]);
         let words = text(&told.stdout);
         assert!(words.contains(part), "{name}: {part} is missing:\n{words}");
@@ -249,7 +248,10 @@ fn knobs_change_the_result_and_the_two_families_exclude_each_other() {
         let both = upscale(dir.path(), &[&["photo.png", "--engine", "sharpy"], &other[..]].concat());
         assert_eq!(both.status.code(), Some(2));
         let told = text(&both.stderr);
-        assert!(["--engine", other[0], "one manner", "hint: "].iter().all(|part| told.contains(part)), "{told}");
+        assert!(
+            ["--engine", other[0], "cannot be combined", "hint: "].iter().all(|part| told.contains(part)),
+            "{told}"
+        );
     }
     let short = upscale(dir.path(), &["photo.png", "--explain", "--engine", "magnific_sharpy"]);
     assert_eq!(short.status.code(), Some(0), "the API's own spelling: {}", text(&short.stderr));

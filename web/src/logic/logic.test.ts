@@ -12,7 +12,7 @@ import { EventParser } from './sse.ts';
 import { S } from '../strings.ts';
 import { parse } from './route.ts';
 import { keptFor } from './retention.ts';
-import type { ServiceStatus, Task } from '../types.ts';
+import type { ServiceStatus, Task } from '../wire.ts';
 import { ZipWriter } from './zip.ts';
 
 test('the sizes on offer end at the largest result that the server allows, at its very edge', () => {

@@ -1,6 +1,6 @@
 /** In which order tasks are worked on. */
 
-import type { Task } from '../types.ts';
+import type { Task } from '../wire.ts';
 
 /** Running tasks first, then those that wait by their place, of which the server tells. */
 export function inOrderOfWork(tasks: readonly Task[]): Task[] {

@@ -1,7 +1,7 @@
 /** How long results are kept, in words. */
 
 import { S } from '../strings.ts';
-import type { ServiceStatus } from '../types.ts';
+import type { ServiceStatus } from '../wire.ts';
 import { bytes, duration } from './format.ts';
 
 /** A sentence, or nothing while the server has not told. */

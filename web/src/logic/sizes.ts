@@ -1,6 +1,6 @@
 /** Sizes, limits and what fits: arithmetic that needs no server. */
 
-import type { Look, ServiceStatus, UpscaleRequest } from '../types.ts';
+import type { Look, ServiceStatus, UpscaleRequest } from '../wire.ts';
 
 export interface Extent {
   width: number;

@@ -1,6 +1,6 @@
 /** The present settings as something to run elsewhere. */
 
-import type { Output, UpscaleRequest } from '../types.ts';
+import type { Output, UpscaleRequest } from '../wire.ts';
 
 export interface Snippet {
   /** The server's address, without a slash at its end. */

@@ -10,7 +10,7 @@ import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
 import { go, href } from '../state/route.ts';
 import * as store from '../state/tasks.ts';
-import type { PictureFile, Task } from '../types.ts';
+import type { PictureFile, Task } from '../wire.ts';
 import { Choice, Select, Trouble } from '../ui/controls.tsx';
 import { Arrow, Download, Glow, Lens, Minus, Plus, Sliders } from '../ui/icons.tsx';
 import { Stage } from '../ui/Stage.tsx';
@@ -303,7 +303,7 @@ function Making({ task }: { task: Task }) {
         {describe(task)}
         {seconds > 0 && ` · ${duration(seconds)}`}
       </p>
-      {task.plan?.notes.map((note) => <p key={note}>{note}</p>)}
+      {task.plan?.notes?.map((note) => <p key={note}>{note}</p>)}
       {task.plan && <pre tabIndex={0} aria-label={S.compare.details}>{JSON.stringify(task.plan, null, 2)}</pre>}
     </details>
   );

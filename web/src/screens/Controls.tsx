@@ -12,7 +12,7 @@ import { S } from '../strings.ts';
 import { go } from '../state/route.ts';
 import { service } from '../state/service.ts';
 import { say } from '../state/store.ts';
-import type { Creative, Engine, Flavor, Model, OptimizedFor, OutputFormat, Precision, Quality } from '../types.ts';
+import type { Creative, Engine, Flavor, Model, OptimizedFor, OutputFormat, Precision, Quality } from '../wire.ts';
 import { Choice, Dialog, Knob, Select, Trouble } from '../ui/controls.tsx';
 import { Cross } from '../ui/icons.tsx';
 

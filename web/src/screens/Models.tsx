@@ -7,7 +7,7 @@ import { bytes, percent } from '../logic/format.ts';
 import { modelsOf } from '../logic/pairs.ts';
 import { S } from '../strings.ts';
 import { complain, complainOf, say } from '../state/store.ts';
-import type { Model } from '../types.ts';
+import type { Model } from '../wire.ts';
 import { Sure } from '../ui/controls.tsx';
 import { Plus, Trash } from '../ui/icons.tsx';
 

@@ -14,7 +14,7 @@ import { go, href } from '../state/route.ts';
 import { service } from '../state/service.ts';
 import { complain } from '../state/store.ts';
 import * as store from '../state/tasks.ts';
-import type { Task } from '../types.ts';
+import type { Task } from '../wire.ts';
 import { Sure, Trouble } from '../ui/controls.tsx';
 import { Again, Cross, Download, Sliders, Split, Trash } from '../ui/icons.tsx';
 import { describe } from './Compare.tsx';

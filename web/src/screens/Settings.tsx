@@ -7,7 +7,7 @@ import { ago, bytes, count, duration } from '../logic/format.ts';
 import { S } from '../strings.ts';
 import { learn, service } from '../state/service.ts';
 import { complain, say, theme, type Theme } from '../state/store.ts';
-import type { ApiKey, ServiceStatus } from '../types.ts';
+import type { ApiKey, ServiceStatus } from '../wire.ts';
 import { Choice, Sure } from '../ui/controls.tsx';
 import { Alert, Check } from '../ui/icons.tsx';
 import { Fact } from './Models.tsx';

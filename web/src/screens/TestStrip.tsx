@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { Problem } from '../api.ts';
 import * as desk from '../state/desk.ts';
 import { S } from '../strings.ts';
-import type { Crop } from '../types.ts';
+import type { Crop } from '../wire.ts';
 import { Trouble } from '../ui/controls.tsx';
 import { Stage } from '../ui/Stage.tsx';
 import { bitmapSource } from '../viewer/sources.ts';

@@ -8,7 +8,7 @@ import { FACTORS, fits, previewSide, resultSize, scarce, type Extent } from '../
 import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
 import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
-import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../types.ts';
+import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../wire.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
 import { forget, keep, recall } from './keep.ts';
 import { learn, limits, service } from './service.ts';
@@ -170,7 +170,7 @@ async function decoded(url: string): Promise<Shown | null> {
   image.src = url;
   try {
     await image.decode();
-    // A file that breaks off counts as decoded, and yet there are no bitmaps of it.
+    // A truncated file counts as decoded, and yet has no bitmaps.
     (await createImageBitmap(image, 0, 0, 1, 1)).close();
     return { size: { width: image.naturalWidth, height: image.naturalHeight }, url, focus: detailOf(image) };
   } catch {

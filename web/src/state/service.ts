@@ -3,7 +3,7 @@
 import { computed, signal } from '@preact/signals';
 import * as api from '../api.ts';
 import { UNKNOWN_LIMITS, type Limits } from '../logic/sizes.ts';
-import type { ServiceStatus } from '../types.ts';
+import type { ServiceStatus } from '../wire.ts';
 
 /** As it was last told; `null` before. */
 export const service = signal<ServiceStatus | null>(null);

@@ -16,7 +16,7 @@ export function stored<T>(name: string, initial: T, accept: (value: unknown) => 
     try {
       localStorage.setItem(key, JSON.stringify(kept.value));
     } catch {
-      // A full or forbidden storage only costs the memory of it.
+      // If storage is full or forbidden, only the memory of it is lost.
     }
   });
   return kept;

@@ -3,7 +3,7 @@
 import { computed, effect, signal } from '@preact/signals';
 import * as api from '../api.ts';
 import { S } from '../strings.ts';
-import type { Task } from '../types.ts';
+import type { Task } from '../wire.ts';
 import { inOrderOfWork } from '../logic/order.ts';
 import { complain, say } from './store.ts';
 
@@ -104,7 +104,7 @@ export async function stayConnected(): Promise<never> {
           if (connection.value === 'lost') say(S.connection.back);
           connection.value = 'open';
           failures = 0;
-          // The stream tells what changes from now on; the list tells what changed before.
+          // The stream reports changes from now on; the list has what changed before.
           reload().catch(complain);
         },
         onEvent,

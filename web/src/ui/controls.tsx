@@ -193,7 +193,7 @@ export function Toasts({ aside }: { aside: boolean }) {
   const [held, setHeld] = useState(false);
   const cards = (kind: Toast['kind']) => toasts.value.filter((t) => t.kind === kind).map((t) => <ToastCard key={t.id} held={held} {...t} />);
   useEffect(() => {
-    // A card that is dismissed under the pointer tells nobody that the pointer has left it.
+    // A card that is dismissed under the pointer fires no pointerleave.
     if (!toasts.value.length) setHeld(false);
   }, [toasts.value.length]);
   return (

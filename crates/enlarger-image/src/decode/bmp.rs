@@ -33,7 +33,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         ColorType::L8 => Channels::Gray,
         ColorType::Rgb8 => Channels::Rgb,
         ColorType::Rgba8 => Channels::Rgba,
-        _ => return Err(ImageError::Unsupported { format: FORMAT, what: "colours of an unusual kind".into() }),
+        _ => return Err(ImageError::Unsupported { format: FORMAT, what: "an unsupported color space".into() }),
     };
     let metadata = Metadata { dpi: header.dpi, ..Metadata::default() };
     let Header { width, height, .. } = header;
@@ -73,11 +73,11 @@ const RLE8: u32 = 1;
 const RLE4: u32 = 2;
 const END_OF_RUNS: [u8; 2] = [0, 1];
 
-/// How far run-length coded pixels go.
+/// How many pixels the run-length codes cover.
 enum Runs {
     /// To the mark of their end.
     Ended,
-    /// Over all rows, but there is no mark.
+    /// After all rows, but the mark is missing.
     Whole,
     /// Not to the last row's end.
     Short,

@@ -22,7 +22,7 @@ struct First<'a> {
     /// Whether it leaves none of the canvas free.
     covers: bool,
     frames: u32,
-    /// The file ends, or makes no sense, behind the first frame.
+    /// The file ends, or becomes invalid, after the first frame.
     cut: bool,
 }
 
@@ -90,10 +90,10 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     let alpha = first.transparent.is_some() || !first.covers;
     let mut notes = Vec::new();
     if frames > 1 {
-        notes.push("the picture is animated: only its first frame was used".into());
+        notes.push("the image is animated: only its first frame was used".into());
     }
     if first.cut {
-        notes.push("the file is damaged behind its first frame".into());
+        notes.push("the file is damaged after its first frame".into());
     }
     let channels = if alpha { Channels::Rgba } else { Channels::Rgb };
     let metadata = Metadata::default();
@@ -132,7 +132,7 @@ pub(super) fn pixels(
 
     let n = container.channels.count();
     let mut samples = zeroed::<u8>(container.samples())?;
-    // What lies outside of the canvas is cut off, as browsers do.
+    // Pixels outside the canvas are cut off, as in browsers.
     let canvas = samples.chunks_exact_mut(container.width as usize * n).skip(frame.top.into());
     for (line, row) in indices.chunks_exact(w).zip(canvas) {
         for (&index, pixel) in line.iter().zip(row.chunks_exact_mut(n).skip(frame.left.into())) {
@@ -140,7 +140,7 @@ pub(super) fn pixels(
                 continue;
             }
             let colour = palette.get(usize::from(index) * 3..usize::from(index) * 3 + 3);
-            pixel[..3].copy_from_slice(colour.ok_or_else(|| broken(FORMAT, "a colour is not in its palette"))?);
+            pixel[..3].copy_from_slice(colour.ok_or_else(|| broken(FORMAT, "a pixel's color is not in its palette"))?);
             if let Some(alpha) = pixel.get_mut(3) {
                 *alpha = 255;
             }
@@ -155,7 +155,7 @@ enum Block {
     Control(Option<u8>),
     Frame,
     Other,
-    /// The trailer, or the end of the file: many lack the trailer and nobody minds.
+    /// The trailer, or the end of the file: many files lack the trailer, and programs accept that.
     End,
     Unknown,
 }
@@ -179,7 +179,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes on to the end of the next block.
+    /// Skips to the end of the next block.
     fn next_block(&mut self) -> Result<Block, ImageError> {
         self.skip_zeros();
         match self.bytes.get(self.at) {

@@ -1,7 +1,7 @@
 //! From bytes to pixels.
 //!
-//! Each format has a `read`, our own parser of the container, which costs next to nothing and checks everything that can be
-//! checked without a codec; and a `pixels`, which lets the codec loose on what `read` found to be sound.
+//! Each format has a `read`, our own parser of the container, which is cheap and checks everything that can be checked
+//! without a codec; and a `pixels`, which runs the codec on what `read` found sound.
 
 mod bmp;
 mod gif;
@@ -25,7 +25,7 @@ use crate::{
 };
 use pieces::Pieces;
 
-/// What a file says of itself before any pixel is decoded.
+/// What a file declares before any pixel is decoded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Header {
@@ -50,7 +50,7 @@ pub struct Header {
 pub struct Decoded {
     /// The pixels, upright.
     pub picture: Picture,
-    /// What the file said of itself.
+    /// What the file declared.
     pub header: Header,
     /// Sentences on what was changed or left out: colours converted, first frame only, and so on.
     pub notes: Vec<String>,
@@ -68,7 +68,7 @@ struct Container {
     animated: bool,
     metadata: Metadata,
     notes: Vec<String>,
-    /// The mark at the end is missing: only decoding tells whether all pixels are there.
+    /// The end mark is missing: only decoding shows whether all pixels are there.
     may_be_cut: bool,
 }
 
@@ -92,24 +92,40 @@ impl Container {
     }
 }
 
-/// Pixels up to which [`probe`] decodes a file that may be cut off. Few files lack their end mark.
+/// Pixels up to which [`probe`] decodes a file that may be truncated. Few files lack their end mark.
 const MOST_TRIED: u64 = 16_000_000;
 
-/// Reads a file's headers and checks them against the limits.
+/// A file whose headers have been read, and whose pixels can be.
+pub struct Opened<'a> {
+    bytes: &'a [u8],
+    limits: &'a Limits,
+    container: Container,
+}
+
+/// Reads a file's headers and checks them against the limits. They need not be read again to decode its pixels.
 ///
 /// # Errors
 /// Everything that [`decode`] can know without decoding pixels: unknown formats, limits, files cut off.
-pub fn header(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
-    Ok(read(bytes, limits)?.header())
+pub fn open<'a>(bytes: &'a [u8], limits: &'a Limits) -> Result<Opened<'a>, ImageError> {
+    tracing::trace!("headers read");
+    Ok(Opened { bytes, limits, container: read(bytes, limits)? })
 }
 
-/// [`header`], for those who accept a file now and decode it later: of a file without an end mark, of up to 16 megapixels, the
-/// pixels are decoded too, as nothing else tells whether all of them are there.
+/// The header of a file that is not to be decoded.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn header(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
+    Ok(open(bytes, limits)?.header())
+}
+
+/// [`header`], for callers that accept a file now and decode it later: if a file of up to 16 megapixels lacks its end
+/// mark, its pixels are decoded too, because nothing else shows whether all of them are there.
 ///
 /// # Errors
 /// Those of [`header`], and of such a file those of [`decode`].
 pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
-    let mut container = read(bytes, limits)?;
+    let Opened { mut container, .. } = open(bytes, limits)?;
     if container.may_be_cut && u64::from(container.width) * u64::from(container.height) <= MOST_TRIED {
         pixels(bytes, &mut container, limits, &|| false)?;
     }
@@ -124,18 +140,34 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, ImageError> {
     decode_unless(bytes, limits, &|| false)
 }
 
-/// [`decode`], unless somebody cancels it: `cancelled` is asked several times a second, between pieces of the file.
+/// [`decode`], unless it is cancelled: `cancelled` is called several times a second, between pieces of the file.
 ///
 /// # Errors
 /// [`ImageError::Cancelled`] soon after `cancelled` has said `true`; else those of [`decode`].
 pub fn decode_unless(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
     checked(cancelled)?;
-    let decoded = decoded(bytes, limits, cancelled);
-    // Codecs report a cancelled read as they report any other.
-    if decoded.is_err() {
-        checked(cancelled)?;
+    open(bytes, limits)?.decode_unless(cancelled)
+}
+
+impl Opened<'_> {
+    /// What the file says of itself.
+    pub fn header(&self) -> Header {
+        self.container.header()
     }
-    decoded
+
+    /// The pixels, as [`decode_unless`] decodes them.
+    ///
+    /// # Errors
+    /// Those of [`decode_unless`].
+    pub fn decode_unless(self, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
+        checked(cancelled)?;
+        let decoded = decoded(self, cancelled);
+        // Codecs report a cancelled read as they report any other.
+        if decoded.is_err() {
+            checked(cancelled)?;
+        }
+        decoded
+    }
 }
 
 /// Whether the work is to stop.
@@ -147,8 +179,8 @@ fn checked(cancelled: Cancelled<'_>) -> Result<(), ImageError> {
     if cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
 }
 
-fn decoded(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
-    let mut container = read(bytes, limits)?;
+fn decoded(opened: Opened<'_>, cancelled: Cancelled<'_>) -> Result<Decoded, ImageError> {
+    let Opened { bytes, limits, mut container } = opened;
     let header = container.header();
     let (samples, space) = pixels(bytes, &mut container, limits, cancelled)?;
     let Container { format, width, height, channels, orientation, ref mut metadata, ref mut notes, .. } = container;
@@ -169,7 +201,7 @@ fn decoded(bytes: &[u8], limits: &Limits, cancelled: Cancelled<'_>) -> Result<De
     Ok(Decoded { picture, header, notes })
 }
 
-/// None of the codecs is ours: should one panic, it is the file's fault.
+/// The codecs are third-party: if one panics, the file counts as damaged.
 fn pixels(
     bytes: &[u8],
     container: &mut Container,
@@ -178,7 +210,7 @@ fn pixels(
 ) -> Result<(Samples, Space), ImageError> {
     let format = container.format;
     catch_unwind(AssertUnwindSafe(|| coded(bytes, container, limits, cancelled)))
-        .unwrap_or_else(|_| Err(broken(format, "its decoder gave up")))
+        .unwrap_or_else(|_| Err(broken(format, "the decoder failed")))
 }
 
 fn coded(
@@ -194,7 +226,7 @@ fn coded(
         Format::Tiff => tiff::pixels(bytes, limits, cancelled),
         Format::Gif => Ok((gif::pixels(bytes, container, limits, cancelled)?, Space::Display)),
         Format::Bmp => Ok((bmp::pixels(bytes, container, cancelled)?, Space::Display)),
-        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF picture" }),
+        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF image" }),
     }
 }
 
@@ -209,14 +241,14 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
         Format::Tiff => tiff::read(bytes, limits),
         Format::Gif => gif::read(bytes, limits),
         Format::Bmp => bmp::read(bytes, limits),
-        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF picture" }),
+        Format::Avif => Err(ImageError::Unreadable { what: "an AVIF image" }),
     }
 }
 
-/// Holds a size against the limits. Called as soon as a format's parser knows it.
+/// Checks a size against the limits. Called as soon as a format's parser knows it.
 fn check_size(format: Format, width: u32, height: u32, limits: &Limits) -> Result<(), ImageError> {
     if width == 0 || height == 0 {
-        return Err(broken(format, "it says it has no pixels"));
+        return Err(broken(format, "it has no pixels"));
     }
     if width.max(height) > limits.max_side {
         return Err(ImageError::SideTooLong { width, height, limit: limits.max_side });
@@ -244,7 +276,7 @@ fn broken(format: Format, reason: impl ToString) -> ImageError {
     ImageError::Broken { format, reason: reason.to_string() }
 }
 
-/// What a codec says, as a part of our sentence. Some print their own structures, which tell people nothing.
+/// A codec's message, as part of our sentence. Some print their own structures, which mean nothing to users.
 fn in_words(error: impl std::fmt::Display) -> String {
     let text = error.to_string();
     let name = |word: &str| {

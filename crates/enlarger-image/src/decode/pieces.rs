@@ -4,10 +4,10 @@ use std::io::{BufRead, Error, Read, Result, Seek, SeekFrom};
 
 use super::Cancelled;
 
-/// Bytes that are read without a question. Deflated a thousandfold, they are a moment's work.
+/// Bytes that are read between two checks. Even inflated a thousandfold they take only a moment.
 const PIECE: usize = 1 << 14;
 
-/// The bytes of a file, and a question before each piece of them.
+/// The bytes of a file, with a check before each piece.
 pub(super) struct Pieces<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -55,8 +55,8 @@ impl Seek for Pieces<'_> {
             SeekFrom::End(by) => (self.bytes.len(), Some(by)),
         };
         let at = by.and_then(|by| (base as u64).checked_add_signed(by)).and_then(|at| usize::try_from(at).ok());
-        self.at = at.ok_or_else(|| Error::other("a place outside of the file"))?;
-        // Somewhere else, another piece begins.
+        self.at = at.ok_or_else(|| Error::other("a position outside the file"))?;
+        // Elsewhere a new piece begins.
         self.ask_at = self.at;
         Ok(self.at as u64)
     }

@@ -7,7 +7,7 @@ use png::Transformations;
 use super::{Cancelled, Container, Pieces, be32, broken, check_size, in_words, metadata_block, orientation, zeroed};
 use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Described, exif, iptc};
 
-/// Deflate cannot shrink by more: a pair of bits stands for 258 bytes at most.
+/// The highest ratio of deflate: a pair of bits stands for at most 258 bytes.
 const MOST_DEFLATED: u64 = 1032;
 
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageError> {
@@ -29,7 +29,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     for chunk in (Chunks { bytes, at: 8 }) {
         let chunk = match chunk {
             Ok(chunk) => chunk,
-            // The pixels may be whole without what should come behind them; the codec will tell.
+            // The pixels may be complete without what should follow them; the codec will find out.
             Err(_) => {
                 let whole = bytes.len() as u64;
                 data_bytes = if data_bytes > 0 || has_pixels(bytes) { whole } else { 0 };
@@ -70,7 +70,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         (0, true) | (4, _) => Channels::GrayAlpha,
         (2 | 3, false) => Channels::Rgb,
         (2 | 3, true) | (6, _) => Channels::Rgba,
-        _ => return Err(broken(format, "its colour type is unknown")),
+        _ => return Err(broken(format, "its color type is unknown")),
     };
     let stored_samples = match colour {
         0 | 3 => 1,
@@ -83,7 +83,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         return Err(ImageError::Truncated { format });
     }
     if animated {
-        notes.push("the picture is animated: only its first frame was used".into());
+        notes.push("the image is animated: only its first frame was used".into());
     }
     described.settle(channels, &mut metadata, &mut notes);
     let bits = if depth == 16 { 16 } else { 8 };
@@ -93,7 +93,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
 
 pub(super) fn pixels(bytes: &[u8], container: &Container, cancelled: Cancelled<'_>) -> Result<Samples, ImageError> {
     match mended(bytes) {
-        // Whatever is wrong now is that the pixels were cut off as well.
+        // Any error now means that the pixels are truncated as well.
         Some(mended) => {
             stored(Pieces::of(&mended, cancelled), container).map_err(|_| ImageError::Truncated { format: Format::Png })
         }
@@ -136,7 +136,7 @@ fn append(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
     file.extend(sum.sum().to_be_bytes());
 }
 
-/// The first chunk without which there is no picture and whose checksum is wrong. Names of such begin with a capital.
+/// The first critical chunk (its name begins with a capital letter) whose checksum is wrong.
 fn damaged(bytes: &[u8]) -> Option<[u8; 4]> {
     let mut chunks = Chunks { bytes, at: 8 };
     while let Some(Ok(chunk)) = chunks.next() {
@@ -153,7 +153,7 @@ fn damaged(bytes: &[u8]) -> Option<[u8; 4]> {
 }
 
 fn stored(bytes: Pieces<'_>, container: &Container) -> Result<Samples, ImageError> {
-    // Rows in flight, and the few ancillary chunks that the codec cannot be told to leave alone.
+    // Rows in flight, and the few ancillary chunks that the codec cannot skip.
     let memory = png::Limits { bytes: (64 << 20) + container.width as usize * 64 };
     let mut decoder = png::Decoder::new_with_limits(bytes, memory);
     decoder.set_ignore_text_chunk(true);
@@ -181,9 +181,9 @@ fn told(error: png::DecodingError) -> ImageError {
         png::DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             ImageError::Truncated { format: Format::Png }
         }
-        // The codec tells no more of its errors than their text, and here goes on in its own code.
+        // The codec gives only the text of its errors.
         other if other.to_string().starts_with("Corrupt deflate stream") => {
-            broken(Format::Png, "its compressed data makes no sense")
+            broken(Format::Png, "its compressed data is invalid")
         }
         other => broken(Format::Png, in_words(other)),
     }
@@ -248,7 +248,7 @@ fn chromaticities(data: &[u8]) -> Option<[u32; 8]> {
     numbers.try_into().ok()
 }
 
-/// The texts of a file. However many there are and whatever they inflate to, together they are held against the limit.
+/// The texts of a file. However many there are and whatever they inflate to, their total is checked against the limit.
 struct Texts<'a> {
     limits: &'a Limits,
     bytes: usize,
@@ -291,7 +291,7 @@ impl<'a> Texts<'a> {
         Ok(())
     }
 
-    /// Damaged texts are left out, but what they inflate to counts: there could be thousands.
+    /// Damaged texts are left out, but their inflated size counts: there could be thousands.
     fn inflate(&mut self, deflated: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
         let left = self.limits.max_metadata - self.bytes;
         let (text, whole) = inflate(deflated, left).ok_or_else(|| self.too_large())?;
@@ -305,7 +305,7 @@ impl<'a> Texts<'a> {
         ImageError::MetadataTooLarge { what: "text", limit: self.limits.max_metadata }
     }
 
-    /// What is XMP, IPTC or EXIF goes where it belongs, the rest stays text.
+    /// XMP, IPTC and EXIF go to their own fields, the rest stays text.
     fn settle(self, metadata: &mut Metadata) {
         for text in self.found {
             match text.keyword.as_str() {
@@ -344,7 +344,7 @@ fn raw_profile(text: &str) -> Option<Vec<u8>> {
     (length.trim().parse() == Ok(bytes.len())).then_some(bytes)
 }
 
-/// Inflates up to a limit, and says whether the data is whole. None is what is larger.
+/// Inflates up to a limit, and reports whether the data is complete. `None` if it is larger.
 fn inflate(deflated: &[u8], limit: usize) -> Option<(Vec<u8>, bool)> {
     let mut out = Vec::new();
     let read = flate2::read::ZlibDecoder::new(deflated).take(limit as u64 + 1).read_to_end(&mut out);

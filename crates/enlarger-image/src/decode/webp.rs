@@ -61,10 +61,10 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     {
         return Err(broken(FORMAT, "its headers disagree about its size"));
     }
-    let size = canvas.or(still).ok_or_else(|| broken(FORMAT, "it has no picture"))?;
+    let size = canvas.or(still).ok_or_else(|| broken(FORMAT, "it has no image"))?;
     let mut notes = Vec::new();
     if frames > 1 {
-        notes.push("the picture is animated: only its first frame was used".into());
+        notes.push("the image is animated: only its first frame was used".into());
     }
     metadata.dpi = metadata.exif.as_deref().and_then(exif::dpi);
     let Size { width, height, alpha } = size;
@@ -132,7 +132,7 @@ struct Size {
 }
 
 impl Size {
-    /// What a bit stream says of itself: RFC 6386, section 9.1, and the lossless specification, section 3.
+    /// What a bit stream declares: RFC 6386, section 9.1, and the lossless specification, section 3.
     fn of(kind: &[u8; 4], data: &[u8]) -> Result<Self, ImageError> {
         let short = || ImageError::Truncated { format: FORMAT };
         if kind == b"VP8L" {
@@ -180,7 +180,7 @@ impl<'a> Iterator for Chunks<'a> {
     type Item = Result<([u8; 4], &'a [u8]), ImageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // A lone byte is padding that somebody counted wrong.
+        // A lone byte is miscounted padding.
         if self.rest.len() < 2 {
             return None;
         }

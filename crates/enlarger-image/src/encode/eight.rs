@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Channels, ImageError, Picture, Samples, colour, picture::zeroed};
+use crate::{Channels, ImageError, Picture, Sample, Samples, colour, picture::zeroed};
 
 /// A whole picture as RGB or RGBA of 8 bits. Borrowed where it is that already; else a copy, since the encoders in question want
 /// the whole picture at once.
@@ -22,7 +22,7 @@ impl<'a> Eight<'a> {
         let alpha = picture.channels.has_alpha();
         let samples = match &picture.samples {
             Samples::U8(samples) => Cow::Borrowed(samples.as_slice()),
-            Samples::U16(samples) => Cow::Owned(each(samples, 1, 1, |from, to| to[0] = rounded(from[0]))?),
+            Samples::U16(samples) => Cow::Owned(each(samples, 1, 1, |from, to| to[0] = from[0].to_u8())?),
         };
         if let Some(profile) = icc
             && (!keep_icc || picture.channels.is_gray())
@@ -47,9 +47,4 @@ fn each<T>(from: &[T], n: usize, m: usize, make: impl Fn(&[T], &mut [u8])) -> Re
     let mut to = zeroed((from.len() / n * m) as u64)?;
     from.chunks_exact(n).zip(to.chunks_exact_mut(m)).for_each(|(from, to)| make(from, to));
     Ok(to)
-}
-
-/// 65535 is 255 * 257, so this is the nearest.
-fn rounded(sample: u16) -> u8 {
-    ((u32::from(sample) + 128) / 257) as u8
 }

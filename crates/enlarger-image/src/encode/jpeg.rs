@@ -10,9 +10,9 @@ use super::{
     EncodeOptions, failed,
     metadata::{EXIF_PREFIX, MOST_SEGMENT, SOFTWARE, Written},
 };
-use crate::{Format, ImageError, Picture, Samples, iptc};
+use crate::{Format, ImageError, Picture, Sample, iptc, with_samples};
 
-/// What people keep photographs at: differences are hard to see, and colour is not yet subsampled.
+/// A usual quality for photographs: differences are hard to see, and colour is not yet subsampled.
 const DEFAULT_QUALITY: u8 = 92;
 
 /// From here on colour keeps its full resolution.
@@ -107,25 +107,22 @@ impl ImageBuffer for Rows<'_> {
         let n = self.0.channels.count();
         let row = self.0.width as usize * n;
         let range = usize::from(y) * row..(usize::from(y) + 1) * row;
-        match &self.0.samples {
-            Samples::U8(samples) => samples[range].chunks_exact(n).for_each(|p| push(p, 255, planes)),
-            Samples::U16(samples) => samples[range].chunks_exact(n).for_each(|p| push(p, 65535, planes)),
-        }
+        with_samples!(&self.0.samples, s => s[range].chunks_exact(n).for_each(|pixel| push(pixel, planes)));
     }
 }
 
-fn push<T: Copy + Into<u32>>(pixel: &[T], most: u32, planes: &mut [Vec<u8>; 4]) {
+fn push<T: Sample>(pixel: &[T], planes: &mut [Vec<u8>; 4]) {
     match *pixel {
-        [v] => planes[0].push(on_white(v, most, most)),
-        [v, a] => planes[0].push(on_white(v, a.into(), most)),
-        [r, g, b] => push_rgb([r, g, b], most, most, planes),
-        [r, g, b, a] => push_rgb([r, g, b], a.into(), most, planes),
+        [v] => planes[0].push(on_white(v, T::MAX)),
+        [v, a] => planes[0].push(on_white(v, a)),
+        [r, g, b] => push_rgb([r, g, b], T::MAX, planes),
+        [r, g, b, a] => push_rgb([r, g, b], a, planes),
         _ => unreachable!("a pixel has one to four samples"),
     }
 }
 
-fn push_rgb<T: Copy + Into<u32>>(rgb: [T; 3], alpha: u32, most: u32, planes: &mut [Vec<u8>; 4]) {
-    let [r, g, b] = rgb.map(|v| on_white(v, alpha, most));
+fn push_rgb<T: Sample>(rgb: [T; 3], alpha: T, planes: &mut [Vec<u8>; 4]) {
+    let [r, g, b] = rgb.map(|v| on_white(v, alpha));
     let (y, cb, cr) = rgb_to_ycbcr(r, g, b);
     planes[0].push(y);
     planes[1].push(cb);
@@ -133,8 +130,8 @@ fn push_rgb<T: Copy + Into<u32>>(rgb: [T; 3], alpha: u32, most: u32, planes: &mu
 }
 
 /// A sample with straight alpha laid on white, as 8 bits, rounded once.
-fn on_white<T: Into<u32>>(value: T, alpha: u32, most: u32) -> u8 {
-    let (value, alpha, most) = (u64::from(value.into()), u64::from(alpha), u64::from(most));
+fn on_white<T: Sample>(value: T, alpha: T) -> u8 {
+    let [value, alpha, most] = [value, alpha, T::MAX].map(|v| u64::from(v.value()));
     let laid = value * alpha + most * (most - alpha);
     ((laid * 255 + most * most / 2) / (most * most)) as u8
 }

@@ -1,4 +1,4 @@
-//! What of a picture's metadata goes into a file.
+//! The metadata of a picture that goes into a file.
 
 use super::{EncodeOptions, MetadataPolicy};
 use crate::{Format, Picture, Text, exif, xmp};
@@ -9,7 +9,7 @@ pub(super) const MOST_SEGMENT: usize = 65_533;
 /// Length of `Exif\0\0`, which comes before a block of EXIF in JPEG.
 pub(super) const EXIF_PREFIX: usize = 6;
 
-/// This program, as files name it.
+/// The name of this program in files.
 pub(super) const SOFTWARE: &str = concat!("enlarger ", env!("CARGO_PKG_VERSION"));
 
 /// Metadata as it is to be written.
@@ -43,7 +43,7 @@ impl<'a> Written<'a> {
         };
         let exif = exif.map(|mut exif| {
             exif::set_size(&mut exif, picture.width, picture.height);
-            // It shows the picture as it was, in a size that nobody needs any more.
+            // It shows the picture as it was, at a size that is useless now.
             exif::remove_thumbnail(&mut exif);
             exif
         });
@@ -83,7 +83,7 @@ impl<'a> Written<'a> {
         let is_ours = |text: &Text| text.keyword == "Software" && text.text.starts_with("enlarger ");
         let was_ours = texts.iter().any(is_ours);
         for text in texts {
-            // A note of ours on an earlier enlargement gives way to the one on this.
+            // Our note on an earlier enlargement is replaced by the new one.
             let is_note =
                 is_ours(text) || text.keyword == "Comment" && (was_ours || text.text.starts_with("enlarger "));
             if is_note && self.provenance.is_some() {

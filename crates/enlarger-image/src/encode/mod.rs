@@ -20,21 +20,19 @@ pub struct EncodeOptions {
     pub format: Format,
     /// 1..=100 for lossy formats; `None` is the format's default.
     pub quality: Option<u8>,
-    /// WebP: keep every bit.
-    pub lossless: bool,
-    /// What of EXIF, XMP, IPTC and texts is kept.
+    /// Which EXIF, XMP, IPTC and texts are kept.
     pub metadata: MetadataPolicy,
-    /// A sentence on how the picture was made, written where the format keeps such notes.
+    /// A sentence on how the result was made, written where the format has a place for it.
     pub provenance: Option<String>,
 }
 
-/// What of EXIF, XMP, IPTC and texts is kept. The ICC profile always is: without it the colours would be other ones.
+/// Which EXIF, XMP, IPTC and texts are kept. The ICC profile always is: without it the colours would be other ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MetadataPolicy {
     /// Everything.
     #[default]
     All,
-    /// Everything but where the picture was taken.
+    /// Everything but the GPS location.
     NoGps,
     /// Nothing.
     Strip,
@@ -42,10 +40,10 @@ pub enum MetadataPolicy {
 
 /// Encodes a picture.
 ///
-/// Formats without alpha get the picture laid on white, formats without 16 bits get it rounded to 8. PNG, JPEG and TIFF are
-/// written row by row; WebP and AVIF take the whole picture at once and hold it again. What a format cannot hold of the metadata
-/// is left out, and [`encode_notes`] says so: AVIF keeps EXIF only, JPEG neither EXIF nor XMP of more than 64 KB, and texts are
-/// kept where other programs look for them. An AVIF is always in sRGB.
+/// For formats without alpha the picture is placed on white; for formats without 16 bits it is rounded to 8. PNG, JPEG
+/// and TIFF are written row by row; WebP and AVIF take the whole picture at once and hold it again. What a format
+/// cannot hold of the metadata is left out, and [`encode_notes`] says so: AVIF keeps EXIF only, JPEG neither EXIF nor
+/// XMP of more than 64 KB, and texts are kept where other programs look for them. An AVIF is always in sRGB.
 ///
 /// # Errors
 /// If the format is only read, cannot hold the picture's size, or `out` fails.
@@ -87,20 +85,24 @@ pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
             notes.push(format!("{name} {what}"));
         }
     };
-    note(picture.samples.bits() == 16 && !format.keeps_16_bits(), "has 8 bits: the picture's 16 were rounded");
-    note(picture.channels.has_alpha() && !format.has_alpha(), "has no transparency: the picture was laid on white");
+    note(
+        picture.samples.bits() == 16 && !format.keeps_16_bits(),
+        "has 8 bits per channel: the image's 16 were \
+        rounded",
+    );
+    note(picture.channels.has_alpha() && !format.has_alpha(), "has no transparency: the image was placed on white");
     note(
         format == Format::Avif && written.icc.is_some(),
-        "is written without a profile: colours were converted to sRGB",
+        "is written without a profile: colors were converted to sRGB",
     );
     note(format == Format::Avif && xmp.is_some(), "is written without XMP: it was left out");
     note(
         format == Format::Jpeg && too_long(exif, metadata::EXIF_PREFIX),
-        "holds 64 KB of EXIF: the picture has more, it was left out",
+        "holds at most 64 KB of EXIF: the image has more, so it was left out",
     );
     note(
         format == Format::Jpeg && too_long(xmp, jpeg::XMP.len()),
-        "holds 64 KB of XMP: the picture has more, it was left out",
+        "holds at most 64 KB of XMP: the image has more, so it was left out",
     );
     notes.extend(written.left_out.iter().map(|what| format!("{name} has no place for {what}, which was left out")));
     notes

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{Channels, Format, ImageError, Picture, Samples, Text, iptc};
 
-/// Bytes of a strip: so many that its start, where compression begins anew, costs nothing, and so few that strips of all
-/// threads take little memory.
+/// Bytes of a strip: enough that restarting compression costs nothing, and few enough that the strips of all threads
+/// take little memory.
 const STRIP: usize = 1 << 20;
 /// Strips that are compressed before some are written, at least: after each lot, threads wait for the slowest.
 const AT_ONCE: usize = 16;
@@ -258,7 +258,7 @@ fn info<'a>(picture: &'a Picture, options: &'a EncodeOptions) -> Info<'a> {
             info.utf8_text.push(ITXtChunk::new(keyword, text));
         }
     }
-    // There is no chunk for it: other programs look into this text.
+    // PNG has no chunk for it; other programs look in this text.
     let iptc = written.iptc.map(|records| raw_profile("iptc", &iptc::to_resource(records)));
     info.compressed_latin1_text.extend(iptc.map(|text| ZTXtChunk::new("Raw profile type iptc", text)));
     info.utf8_text.extend(written.xmp.map(|xmp| ITXtChunk::new("XML:com.adobe.xmp", xmp)));

@@ -7,7 +7,7 @@ use webp::{Encoder, PixelLayout, WebPConfig};
 use super::{EncodeOptions, eight::Eight, failed, metadata::Written};
 use crate::{Format, ImageError, Picture};
 
-/// Hard to tell from the original, at about half of a JPEG's size.
+/// Hardly distinguishable from the original, at about half the size of a JPEG.
 const DEFAULT_QUALITY: u8 = 90;
 
 const ICC: u8 = 0x20;
@@ -19,12 +19,7 @@ pub(super) fn write<W: Write>(picture: &Picture, options: &EncodeOptions, out: &
     let mut written = Written::of(picture, options);
     let eight = Eight::of(picture, written.icc, true)?;
     let mut config = WebPConfig::new().map_err(|()| failed(Format::WebP, "libwebp does not match its headers"))?;
-    config.lossless = options.lossless.into();
-    // In a lossless file this is the effort.
-    config.quality =
-        if options.lossless { 75.0 } else { options.quality.unwrap_or(DEFAULT_QUALITY).clamp(1, 100).into() };
-    // Colours under full transparency are the picture's too.
-    config.exact = options.lossless.into();
+    config.quality = options.quality.unwrap_or(DEFAULT_QUALITY).clamp(1, 100).into();
     config.thread_level = 1;
     let layout = if eight.alpha { PixelLayout::Rgba } else { PixelLayout::Rgb };
     let encoder = Encoder::new(&eight.samples, layout, picture.width, picture.height);

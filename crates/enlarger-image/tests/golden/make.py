@@ -1,4 +1,4 @@
-"""Makes the golden files with Pillow and ImageMagick: pictures in every form, and the pixels they must give.
+"""Makes the golden files with Pillow and ImageMagick: images of every kind, and the pixels they must decode to.
 
 NAME.EXT is the picture; NAME.expected is raw interleaved samples (8 bits, or 16 bits little-endian) of the upright
 picture; index.txt lists name, file, width, height, channels, bits and the tolerance that lossy decoding needs.
@@ -42,7 +42,7 @@ def save(name, extension, image, expected, tolerance=0, **options):
 
 
 def magick(name, extension, array, *options):
-    """16-bit RGB and what else Pillow cannot write."""
+    """16-bit RGB and other kinds that Pillow cannot write."""
     depth = array.dtype.itemsize * 8
     file = os.path.join(OUT, f"{name}.{extension}")
     command = ["convert-im6.q16", "-size", f"{W}x{H}", "-depth", str(depth), "-endian", "LSB", "rgb:-", *options, file]

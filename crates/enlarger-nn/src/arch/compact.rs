@@ -124,7 +124,7 @@ impl architecture::Family for Family {
         let scale = (1..=8).find(|s| s * s == square && square * channels == end[0]);
         let (Some(scale), true) = (scale, matches!(channels, 1 | 3) && numbers.len() >= 2) else {
             return Err(NnError::Architecture(format!(
-                "the Compact network makes {} channels of {channels}, which is not a whole factor from 1 to 8",
+                "the Compact model outputs {} channels for {channels}, which is not a whole scale from 1 to 8",
                 end[0]
             )));
         };
@@ -319,7 +319,7 @@ mod tests {
         for last in [10, 13, 3 * 81, 5] {
             let file = arrays(&[("body.0.weight", &[8, 3, 3, 3]), ("body.2.weight", &[last, 8, 3, 3])]);
             let error = Family.sizes(&file).expect_err("refused").to_string();
-            assert!(error.contains(&format!("makes {last} channels of 3")), "{error}");
+            assert!(error.contains(&format!("outputs {last} channels for 3")), "{error}");
         }
         let two = arrays(&[("body.0.weight", &[8, 2, 3, 3]), ("body.2.weight", &[8, 8, 3, 3])]);
         assert!(Family.sizes(&two).is_err(), "two colours");

@@ -16,11 +16,11 @@ use crate::{
     tensor::StateDict,
 };
 
-/// A file is the first one's that recognises it.
+/// The first one that recognises a file gets it.
 const FAMILIES: &[&dyn Family] = &[&rrdbnet::Family, &compact::Family];
 
-/// Finds out from names and shapes of arrays which network they are, and gives them the names that its architecture
-/// knows them by. Every array is one that the network computes with, and finite.
+/// Detects the network from the names and shapes of its arrays, and gives them their canonical names. Every array is
+/// one that the network computes with, and finite.
 ///
 /// # Errors
 /// [`NnError::Architecture`] with the likely name of an unsupported network, or the arrays that a supported one does not
@@ -28,7 +28,7 @@ const FAMILIES: &[&dyn Family] = &[&rrdbnet::Family, &compact::Family];
 pub fn detect(weights: StateDict) -> Result<(Box<dyn Architecture>, StateDict), NnError> {
     let Some(family) = FAMILIES.iter().find(|family| family.recognises(&weights)) else {
         let likely = likely(weights.0.keys().map(String::as_str));
-        return Err(unsupported(likely.unwrap_or("no network that enlarger knows")));
+        return Err(unsupported(likely.unwrap_or("no architecture that enlarger supports")));
     };
     let weights = family.canonical(weights)?;
     let architecture = family.sizes(&weights)?;
@@ -38,14 +38,12 @@ pub fn detect(weights: StateDict) -> Result<(Box<dyn Architecture>, StateDict), 
         return Err(not_used(&unused));
     }
     if let Some((name, _)) = weights.0.par_iter().find_first(|(_, tensor)| !is_finite(&tensor.data)) {
-        return Err(NnError::Format(format!(
-            "{name} has values that are infinite or not a number; the file is damaged"
-        )));
+        return Err(NnError::Format(format!("{name} contains infinite or NaN values; the file is damaged")));
     }
     Ok((architecture, weights))
 }
 
-/// Finds out which network a graph could be whose arrays have no names. To be compared with [`Architecture::graph`].
+/// Guesses the network of a graph whose arrays have no names. Compare the result with [`Architecture::graph`].
 ///
 /// # Errors
 /// [`NnError::Architecture`] if it is none, or its sizes are not supported.
@@ -55,7 +53,7 @@ pub(crate) fn detect_graph(graph: &Graph) -> Result<(&'static str, Box<dyn Archi
             return Ok((family.name(), architecture));
         }
     }
-    Err(unsupported("no network that enlarger knows"))
+    Err(unsupported("no architecture that enlarger supports"))
 }
 
 /// The first array of each network, under all its namings.
@@ -81,10 +79,10 @@ fn listed(names: &[&str]) -> String {
 
 /// The error for a network of another kind.
 pub(crate) fn unsupported(likely: &str) -> NnError {
-    NnError::Architecture(format!("the weights look like {likely}; {} networks are supported", supported()))
+    NnError::Architecture(format!("the weights look like {likely}; supported architectures: {}", supported()))
 }
 
-/// The error for arrays that no supported network computes with.
+/// The error for arrays that no supported network uses.
 pub(crate) fn not_used(names: &[&str]) -> NnError {
     const SHOWN: usize = 3;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| shortened(name)).collect();
@@ -93,7 +91,7 @@ pub(crate) fn not_used(names: &[&str]) -> NnError {
         more => format!(" and {more} more"),
     };
     NnError::Architecture(format!(
-        "the file has arrays that {} networks do not use: {}{more}",
+        "the file has arrays that {} models do not use: {}{more}",
         supported(),
         shown.join(", ")
     ))

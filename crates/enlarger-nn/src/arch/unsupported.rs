@@ -1,4 +1,4 @@
-//! Networks that are not supported, by the names of their arrays, so that messages can say what a file holds.
+//! Networks that are not supported, by the names of their arrays, so that messages can say what a file contains.
 
 /// The likely name of an unsupported network, from parts of its arrays' names that give it away.
 pub fn likely<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {

@@ -23,7 +23,7 @@ pub struct Bands {
 }
 
 impl Bands {
-    /// The fewest rows of a band: less would mostly shuffle memory.
+    /// The fewest rows of a band: with less, most time would go to moving memory.
     pub const LEAST: usize = 16;
 
     /// Bands of the strip's choice, or of about `pixels` pixels of a map; a pixel of it is `alignment` pixels of the image

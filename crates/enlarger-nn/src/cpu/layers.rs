@@ -37,7 +37,7 @@ pub fn conv<T: Element>(
     if filters.shape != [outputs, all, 3, 3] || filters.data.len() != outputs * all * 9 || outputs == 0 || outputs > 256
     {
         return Err(NnError::Weights(format!(
-            "{name} has shape {:?} and {outputs} biases, where [1 to 256, {all}, 3, 3] is needed",
+            "{name} has shape {:?} and {outputs} biases; expected [1 to 256, {all}, 3, 3]",
             filters.shape
         )));
     }

@@ -65,7 +65,7 @@ impl CpuKernels {
 /// Bytes that a network's weights, its feature maps and its history of rows may take. With all else that a process needs,
 /// 400 MB are not exceeded.
 const MEMORY: usize = 310 << 20;
-/// Columns that a strip may have whatever they take: halos would be most of narrower ones.
+/// Columns that a strip always has, whatever the memory: narrower ones would be mostly halo.
 const LEAST: usize = 256;
 
 /// The widest strip for a network that takes `fixed` bytes and so many more for each column of its feature maps, each of

@@ -9,7 +9,7 @@ use crate::{
     error::NnError,
 };
 
-/// The name that a kind of device is asked for by, and what finds those that this machine has.
+/// The name of a kind of device, and a function that finds those of this machine.
 type Kind = (&'static str, fn() -> Vec<Arc<dyn Device>>);
 
 /// The fastest first. The portable one is always there, so what comes after it is used only where it is named.
@@ -27,7 +27,7 @@ pub fn available() -> impl Iterator<Item = Arc<dyn Device>> {
     DEVICES.iter().flat_map(|(_, find)| find())
 }
 
-/// What a person asks for to run networks.
+/// The device that a user asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backend {
     /// A device by name, see [`Backend::names`]; `None` is the fastest.
@@ -48,7 +48,7 @@ impl Backend {
         names
     }
 
-    /// The fastest device that is what was asked for.
+    /// The fastest device that satisfies the request.
     ///
     /// # Errors
     /// [`NnError::Backend`] if this machine has none.

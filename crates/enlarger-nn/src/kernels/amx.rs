@@ -30,7 +30,7 @@ pub fn pack(layer: &Layer<'_>) -> Vec<bf16> {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use linux::convolve;
 
-/// Never called: there is no token.
+/// Never called, because the token cannot exist.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub fn convolve(
     _: super::isa::AmxBf16,

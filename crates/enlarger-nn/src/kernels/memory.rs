@@ -1,4 +1,4 @@
-//! Memory that begins on a cache line, and that may be missing without ending the process.
+//! Memory aligned to cache lines, whose allocation may fail without ending the process.
 
 use aligned_vec::{AVec, ConstAlign};
 
@@ -21,7 +21,7 @@ pub fn aligned<T: Copy + Default>(len: usize) -> Result<Aligned<T>, NnError> {
     }
     let mut data = Aligned::new(LINE);
     data.try_reserve_exact(len).map_err(|_| missing::<T>(len))?;
-    // Its `resize` writes value by value; a slice is copied at the speed of memory.
+    // Its `resize` writes value by value; copying a slice is as fast as memory.
     let zeros = [T::default(); 1024];
     while data.len() < len {
         data.extend_from_slice(&zeros[..zeros.len().min(len - data.len())]);
@@ -47,7 +47,7 @@ fn missing<T>(len: usize) -> NnError {
 /// What a run allocates besides its feature maps: scratch memory, and what threads need.
 const SMALL: usize = 16 << 20;
 
-/// Checks that there is memory for the small allocations whose failure would abort the process. To be called once all
+/// Checks that there is memory for the small allocations whose failure would abort the process. Call it once all
 /// feature maps are allocated.
 ///
 /// # Errors
@@ -65,7 +65,7 @@ impl Scratch {
         Self(Aligned::new(LINE))
     }
 
-    /// At least `len` floats on a cache line, whatever was left in them.
+    /// At least `len` floats on a cache line, with undefined contents.
     pub fn floats(&mut self, len: usize) -> *mut f32 {
         if self.0.len() < len {
             self.0.resize(len, 0.0);

@@ -9,7 +9,7 @@ use crate::error::NnError;
 /// Outputs are packed in groups of this many.
 pub const GROUP: usize = 16;
 
-/// A convolution's weights as they come: `[out][in][3][3]`, its inputs spread over several maps.
+/// A convolution's weights as loaded: `[out][in][3][3]`, its inputs spread over several maps.
 pub struct Layer<'a> {
     pub weights: &'a [f32],
     pub bias: &'a [f32],
@@ -60,7 +60,7 @@ impl Layer<'_> {
     }
 }
 
-/// A convolution as its kernel wants it.
+/// A convolution packed for its kernel.
 pub struct Packed<T> {
     pub outputs: usize,
     pub padded_outputs: usize,

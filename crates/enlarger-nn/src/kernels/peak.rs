@@ -1,4 +1,4 @@
-//! The most a CPU could do: multiplications and additions that touch no memory.
+//! The peak of a CPU: multiplications and additions that touch no memory.
 
 use std::{hint::black_box, time::Instant};
 
@@ -77,7 +77,7 @@ impl Peak {
 unsafe fn steps<V: Vector>() -> usize {
     // SAFETY: the caller's promise; the buffer has room for a vector.
     unsafe {
-        // Values that stay finite, and that the compiler does not know.
+        // Values that stay finite and that the compiler cannot know.
         let (a, b) = (V::splat(black_box(0.999)), V::splat(black_box(0.001)));
         let mut sums = [b; SUMS];
         for _ in 0..STEPS {

@@ -5,7 +5,7 @@ use crate::{
     error::NnError,
 };
 
-/// Words under which training code keeps a network, the best copy first. Any other word is taken too, after these.
+/// Words under which training code stores a network, the best copy first. Other words are accepted after these.
 const WRAPPERS: [&str; 12] = [
     "params_ema",
     "params-ema",
@@ -32,12 +32,12 @@ pub struct Listed {
     pub shape: Vec<usize>,
 }
 
-/// The network's arrays: where each is in `listed`, and its name without wrappers. Counters, the state of optimizers,
-/// the discriminator, and worse copies of the network are left out. A file without any supported network passes whole,
+/// The network's arrays: where each is in `listed`, and its name without wrappers. Leaves out counters, the state of
+/// optimizers, the discriminator, and worse copies of the network. A file without a supported network passes unchanged,
 /// so that [`crate::arch::detect`] can say what it is.
 ///
 /// # Errors
-/// [`NnError::Architecture`] with names, if arrays belong to none of these, or with the likely kind, if they tell it.
+/// [`NnError::Architecture`] with names, if arrays belong to none of these, or with the likely kind, if they reveal it.
 pub fn network(listed: &[Listed]) -> Result<Vec<(usize, String)>, NnError> {
     let floats = || listed.iter().enumerate().filter(|(_, array)| !array.whole);
     let mut roots: Vec<&str> = floats().filter_map(|(_, array)| root(&array.name)).collect();
@@ -47,7 +47,7 @@ pub fn network(listed: &[Listed]) -> Result<Vec<(usize, String)>, NnError> {
     };
     if let Some(equal) = roots.get(1).filter(|other| rank(other) == rank(best)) {
         return Err(NnError::Architecture(format!(
-            "the file holds several networks ({} and {})",
+            "the file contains several models ({} and {})",
             best.trim_end_matches('.'),
             equal.trim_end_matches('.')
         )));
@@ -88,7 +88,7 @@ fn rank(root: &str) -> Vec<usize> {
     words.map(|word| WRAPPERS.iter().position(|known| *known == word).unwrap_or(WRAPPERS.len())).collect()
 }
 
-/// Whether a word of an array's path says that it serves training alone.
+/// Whether a word of an array's path marks it as used only in training.
 fn is_training(word: &str) -> bool {
     let word = word.to_lowercase();
     word.starts_with("optim")

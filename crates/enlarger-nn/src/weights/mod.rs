@@ -13,7 +13,7 @@ use crate::{error::NnError, tensor::StateDict};
 
 pub use crate::tensor::MAX_BYTES;
 
-/// Reads weights of any supported kind. For ncnn, name either of the two files; the other lies beside it.
+/// Reads weights of any supported kind. For ncnn, name either of the two files; the other must be beside it.
 ///
 /// # Errors
 /// [`NnError::Format`] with a sentence that says what the file is, or what is wrong in it.
@@ -43,11 +43,11 @@ pub fn read(path: &Path) -> Result<StateDict, NnError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, NnError> {
-    let error = |e: std::io::Error| NnError::Format(format!("{} cannot be read: {e}", path.display()));
+    let error = |e: std::io::Error| NnError::Format(format!("cannot read {}: {e}", path.display()));
     let size = std::fs::metadata(path).map_err(error)?.len();
     if size > MAX_BYTES {
         let (mb, most) = (size >> 20, MAX_BYTES >> 20);
-        return Err(NnError::Format(format!("the file has {mb} MB; the limit is {most} MB")));
+        return Err(NnError::Format(format!("the file is {mb} MB; the limit is {most} MB")));
     }
     std::fs::read(path).map_err(error)
 }

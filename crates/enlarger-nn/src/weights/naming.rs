@@ -1,5 +1,5 @@
 //! Names for the arrays of a file that has a graph of layers: the graph is compared, layer by layer, with that of the
-//! network that it could be. So a file is that network to the last layer, or it is refused.
+//! network that it could be. A file that is not that network to the last layer is refused.
 
 use std::collections::HashMap;
 
@@ -52,7 +52,7 @@ impl Layers {
         self.graph.prelu(of, layer)
     }
 
-    /// The network's arrays by the names that its architecture knows them by.
+    /// The network's arrays by their canonical names.
     ///
     /// # Errors
     /// [`NnError::Architecture`] with the name of the first layer that does not fit.
@@ -66,7 +66,7 @@ impl Layers {
             let Layers { graph, last_layer, .. } = &walk.file;
             let layer = graph.convs().get(walk.next).map_or(last_layer, |conv| &conv.name);
             return Err(NnError::Architecture(format!(
-                "the ncnn network does not end as {family} networks do; see its layer {}",
+                "the ncnn model does not end like a {family} model; see its layer {}",
                 shortened(layer)
             )));
         }
@@ -115,13 +115,13 @@ impl Walk {
         let (Some(conv), Some(arrays)) = (self.file.graph.convs().get(self.next), self.file.convs.get_mut(self.next))
         else {
             return Err(NnError::Architecture(format!(
-                "the ncnn network has fewer convolutions than {} networks have",
+                "the ncnn model has fewer convolutions than {} models have",
                 self.family
             )));
         };
         if conv.input != input {
             return Err(NnError::Architecture(format!(
-                "layer {} of the ncnn network reads something else than {name} of {} networks does",
+                "layer {} of the ncnn model does not read what {name} of {} models reads",
                 shortened(&conv.name),
                 self.family
             )));

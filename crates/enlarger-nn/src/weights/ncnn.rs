@@ -18,7 +18,7 @@ const MAGIC: &str = "7767517";
 const TAG_F16: u32 = 0x0130_6B47;
 /// ncnn marks a parameter that is an array by this, less its number.
 const ARRAY: i64 = -23300;
-/// Layers that are read; the largest community network has a tenth of it.
+/// The most layers that are read: ten times the largest community network.
 const MAX_LAYERS: usize = 20_000;
 
 /// Whether this is a `.param` file in text form.
@@ -41,7 +41,7 @@ pub fn read(param: &[u8], bin: &[u8]) -> Result<StateDict, NnError> {
     }
     let left = reader.values.rest.len();
     if left > 0 {
-        return Err(NnError::Format(format!("the .bin file has {left} bytes more than its layers")));
+        return Err(NnError::Format(format!("the .bin file has {left} bytes more than its layers need")));
     }
     reader.layers.into_weights()
 }
@@ -180,7 +180,7 @@ impl<'a> Layer<'a> {
 
     fn unknown(&self) -> NnError {
         NnError::Architecture(format!(
-            "layer {} ({}) of the ncnn network does what {} networks do not",
+            "layer {} ({}) of the ncnn model does something that {} models do not",
             shortened(self.name),
             shortened(self.kind),
             supported()
@@ -213,7 +213,7 @@ impl<'a> Values<'a> {
             }
             0 => self.raw(n),
             other => Err(NnError::Format(format!(
-                "the .bin file has values of kind {other:#x}; 16 and 32 bit floats are read"
+                "the .bin file has values of type {other:#x}; 16-bit and 32-bit floats are supported"
             ))),
         }
     }

@@ -150,7 +150,7 @@ impl Arena {
                 let bytes = storage.length as u64 * storage.dtype.bytes() as u64;
                 total = total.saturating_add(bytes);
                 if total > crate::tensor::MAX_BYTES {
-                    return Err(NnError::Format("the PyTorch file speaks of more values than it can hold".into()));
+                    return Err(NnError::Format("the PyTorch file declares more values than it can hold".into()));
                 }
                 sizes.push((storage.key.clone(), bytes));
             }
@@ -162,7 +162,7 @@ impl Arena {
 /// Reads one pickle from the beginning of `bytes`; returns its value and what follows.
 ///
 /// # Errors
-/// [`NnError::Format`] if it is damaged, or wants something run.
+/// [`NnError::Format`] if it is damaged, or contains code to run.
 pub fn unpickle<'a>(bytes: &'a [u8], arena: &mut Arena) -> Result<(Value, &'a [u8]), NnError> {
     let mut machine = Machine { rest: bytes, arena, stack: Vec::new(), memo: Vec::new() };
     let value = machine.run()?;
@@ -177,7 +177,7 @@ struct Machine<'a, 'b> {
 }
 
 fn broken() -> NnError {
-    NnError::Format("the PyTorch file is damaged: its pickle cannot be read".into())
+    NnError::Format("the PyTorch file is damaged: its pickle cannot be parsed".into())
 }
 
 impl<'a> Machine<'a, '_> {
@@ -338,7 +338,7 @@ impl<'a> Machine<'a, '_> {
 
     fn put(&mut self, bytes: usize) -> Result<(), NnError> {
         let at = self.number(bytes)? as usize;
-        // Pickles number their memo from 0 up; a number far beyond is an attempt to take memory.
+        // Pickles number their memo from 0 up; a number far beyond is an attempt to exhaust memory.
         if at > self.memo.len() + 1000 {
             return Err(broken());
         }

@@ -23,9 +23,9 @@ use crate::{
 const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 /// The largest `data.pkl` that is unpacked. A network of 700 arrays has one of 100 KB.
 const MAX_PICKLE: u64 = 32 << 20;
-/// Dictionaries within dictionaries that are looked into: a checkpoint, its parts, and what wraps the network there.
+/// Depth of nested dictionaries to look into: a checkpoint, its parts, and what wraps the network there.
 const MAX_DEPTH: usize = 6;
-/// Arrays that are looked at; a large network with its optimizer has some thousands.
+/// The most arrays to look at; a large network with its optimizer has some thousands.
 const MAX_ARRAYS: usize = 100_000;
 /// Bytes of an array's path.
 const MAX_NAME: usize = 1000;
@@ -108,7 +108,7 @@ fn read_legacy(bytes: &[u8]) -> Result<StateDict, NnError> {
 
 fn state_dict(arena: &Arena, top: Value, storages: &HashMap<String, Vec<u8>>) -> Result<StateDict, NnError> {
     if arena.dict(top).is_none() {
-        return Err(NnError::Format("the PyTorch file holds no dictionary of arrays".into()));
+        return Err(NnError::Format("the PyTorch file contains no dictionary of arrays".into()));
     }
     let (mut listed, mut tensors) = (Vec::new(), Vec::new());
     for (name, value) in leaves(arena, top)? {
@@ -126,7 +126,7 @@ fn state_dict(arena: &Arena, top: Value, storages: &HashMap<String, Vec<u8>>) ->
         result.0.insert(name, Tensor { shape: size.clone(), data });
     }
     if result.0.is_empty() {
-        return Err(NnError::Format("the PyTorch file holds no arrays of numbers".into()));
+        return Err(NnError::Format("the PyTorch file contains no numeric arrays".into()));
     }
     Ok(result)
 }
@@ -176,7 +176,7 @@ fn gather(bytes: &[u8], dtype: Dtype, offset: usize, size: &[usize], stride: &[u
         })
     };
     if stride.len() != size.len() {
-        return Err(damaged("an array has another number of strides than sides"));
+        return Err(damaged("an array has a different number of strides than dimensions"));
     }
     let mut values = Vec::with_capacity(n.min(bytes.len() / width));
     let mut index = vec![0usize; size.len()];

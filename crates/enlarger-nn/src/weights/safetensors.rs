@@ -38,11 +38,13 @@ pub fn read(bytes: &[u8]) -> Result<StateDict, NnError> {
             Dtype::F16 => data.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
             Dtype::BF16 => data.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
             other => {
-                return Err(NnError::Format(format!("{name} holds {other:?}; F64, F32, F16 and BF16 are read")));
+                return Err(NnError::Format(format!(
+                    "{name} holds {other:?}; supported types: F64, F32, F16 and BF16"
+                )));
             }
         };
         if count(view.shape()) != Some(values.len()) {
-            return Err(NnError::Format(format!("{name} has another size than its shape says")));
+            return Err(NnError::Format(format!("the size of {name} does not match its shape")));
         }
         dict.0.insert(name, Tensor { shape: view.shape().to_vec(), data: values });
     }

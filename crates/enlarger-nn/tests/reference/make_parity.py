@@ -1,4 +1,4 @@
-"""Makes what tests/parity.rs compares with: onnxruntime's results of the bundled networks on crops of the sample photos.
+"""Makes the references of tests/parity.rs: onnxruntime's results of the bundled networks on crops of the sample photos.
 
 The graphs are built here from the ncnn files of the public packages, independently of enlarger's own readers.
 Usage: make_parity.py PACKAGES SAMPLES   (needs onnx, onnxruntime, numpy, pillow)

@@ -89,7 +89,7 @@ def compact(state, x, scale, convs=2):
 
 
 def esrgan_names(state, nb=1):
-    """The names of ESRGAN's first training code."""
+    """Array names of ESRGAN's first training code."""
     tail = {"conv_up1": "model.3", "conv_up2": "model.6", "conv_hr": "model.8", "conv_last": "model.10"}
     out = OrderedDict()
     for k, v in state.items():

@@ -1,17 +1,18 @@
-//! A small convolutional network that says what a picture is like: damaged, soft, drawn.
+//! A small convolutional network that classifies pictures: damaged, soft, drawn.
 //!
-//! Trained by `training/classifier`, which also says on what, and how often it is right. Its sums are made in one order on
-//! every machine, so that the same picture gets the same verdict everywhere.
+//! Trained by `training/classifier`, which also says on what, and how often it is right. Its sums have the same order
+//! on every machine, so that a picture gets the same verdict everywhere.
 
 use std::sync::LazyLock;
 
+use enlarger_image::luma;
 use enlarger_nn::weights::safetensors;
 
 use crate::layers::{Convolution, Map};
 
 /// Side in pixels of the cells that a verdict is given for.
 pub(crate) const CELL: usize = 8;
-/// What is told apart, in the order of the network's outputs.
+/// The classes, in the order of the network's outputs.
 pub(crate) const KINDS: usize = 3;
 
 /// Of one cell, or the mean of many: logits of damaged (compressed or noisy), soft (out of focus, or enlarged before) and
@@ -42,7 +43,7 @@ pub(crate) fn classify(rgb: &[f32], width: usize) -> Vec<Logits> {
     cells.pixels().map(|cell| [cell[0], cell[1], cell[2]]).collect()
 }
 
-/// A difference of this many levels in 255 becomes a half: damage is a matter of a few, and would be too small beside a
+/// A difference of this many levels in 255 becomes a half: damage is only a few levels, and would vanish beside a
 /// picture's own contrast.
 const HALF: f32 = 4.0;
 
@@ -54,12 +55,11 @@ fn features(rgb: &[f32], width: usize) -> Map {
         let at = (y.min(height - 1) * width + x.min(width - 1)) * 3;
         [rgb[at], rgb[at + 1], rgb[at + 2]].map(|value| value * 255.0)
     };
-    let luminance = |[r, g, b]: [f32; 3]| 0.299 * r + 0.587 * g + 0.114 * b;
     let mut map = Map::new(width / 2, height / 2, 19);
     for y in 0..height {
         for x in 0..width {
             let square = [pixel(x, y), pixel(x + 1, y), pixel(x, y + 1), pixel(x + 1, y + 1)];
-            let [here, right, below, across] = square.map(luminance);
+            let [here, right, below, across] = square.map(luma);
             let [a, b, c, d] = square.map(|[r, g, _]| r - g);
             let differences =
                 [right - here, below - here, (here - right - below + across) / 2.0, (a - b - c + d) / 2.0];

@@ -1,4 +1,4 @@
-//! Where faces are. Nobody is recognised: a face is a place.
+//! Finds faces, without recognising anyone: a face is only a place.
 //!
 //! The network is the "tiny face detector" of face-api.js (Copyright (c) 2018 Vincent Mühler, MIT, `LICENCE.txt`), a small relative of
 //! YOLOv2 (Redmon and Farhadi 2017). `weights.bin` (SHA-256 b7503ce7df31039b1c43316a9b865cab6a70dd748cc602d3fa28b551503c3871) and
@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use enlarger_nn::Tensor;
 use serde::Deserialize;
 
@@ -16,17 +16,16 @@ use crate::{
     reduce::reduced,
     request::Crop,
     resize::{Resampling, resize},
-    sample::Sample,
 };
 
-/// Lengths of the longer side that are looked at. Faces that fill a picture are found in the small one, faces in a crowd in the large
-/// one.
+/// Lengths of the longer side at which the picture is searched. Faces that fill a picture are found in the small one,
+/// faces in a crowd in the large one.
 const SIDES: [u32; 2] = [320, 640];
 /// Sides of the larger one's pictures, from which on there is more to see in it.
 const CROWDED: u32 = 480;
 /// A cell of the last map is this many pixels wide.
 const CELL: usize = 32;
-/// Score above which something is a face. Of 41 pictures without a face one reaches it: a retina.
+/// Score above which something is a face. One of 41 pictures without a face reaches it: a retina.
 const FACE: f32 = 0.5;
 /// Two boxes are of one face if they share more than this much of what both cover.
 const SAME: f32 = 0.3;
@@ -35,13 +34,14 @@ const MOST: usize = 64;
 
 /// Of the mean picture that the network was trained on, in 0..=255.
 const MEAN: [f32; 3] = [117.001, 114.697, 97.404];
-/// Boxes that the network's are told from, in cells.
+/// Anchor boxes that the network's outputs refine, in cells.
 const ANCHORS: [[f32; 2]; 5] =
     [[1.603231, 2.094468], [6.041143, 7.080126], [2.882459, 3.518061], [4.266906, 5.178857], [9.041765, 10.66308]];
 /// What the network says of a cell and an anchor: place, size, score.
 const NUMBERS: usize = 5;
 
-/// The boxes of faces, from the brows to the chin, in pixels of the picture: those that are surest first. The same on every machine.
+/// The boxes of faces, from the brows to the chin, in pixels of the picture, the most certain first. The same on every
+/// machine.
 pub(crate) fn find(picture: &Picture) -> Vec<Crop> {
     let longest = picture.width.max(picture.height);
     let looks = if longest < CROWDED { &SIDES[..1] } else { &SIDES };
@@ -66,7 +66,7 @@ struct Found {
 }
 
 impl Found {
-    /// The part of what two cover that both cover.
+    /// Intersection over union of two boxes.
     fn shared(&self, other: &Self) -> f32 {
         let side =
             |a: f32, a_length: f32, b: f32, b_length: f32| ((a + a_length).min(b + b_length) - a.max(b)).max(0.0);
@@ -101,7 +101,7 @@ fn look(picture: &Picture, scale: f32) -> Vec<Found> {
             let score = sigmoid(score);
             if score > FACE {
                 let middle = |cell: usize, offset: f32| (cell as f32 + sigmoid(offset)) * CELL as f32 / scale;
-                // A box is not larger than e^3 anchors: numbers stay finite whatever is seen.
+                // A box is at most e^3 anchors large, so numbers always stay finite.
                 let length = |anchor: f32, log: f32| anchor * log.min(3.0).exp() * CELL as f32 / scale;
                 let (width, height) = (length(anchor[0], w), length(anchor[1], h));
                 let (x, y) = (middle(i % across, x) - width / 2.0, middle(i / across, y) - height / 2.0);
@@ -122,10 +122,8 @@ fn seen(picture: &Picture, width: u32, height: u32) -> Option<Map> {
     let values = if width <= picture.width && height <= picture.height {
         reduced(picture, width, height)
     } else {
-        match resize(picture, width, height, Resampling::CatmullRom).ok()?.samples {
-            Samples::U8(samples) => samples.iter().map(|s| s.to_float()).collect(),
-            Samples::U16(samples) => samples.iter().map(|s| s.to_float()).collect(),
-        }
+        let larger = resize(picture, width, height, Resampling::CatmullRom).ok()?;
+        with_samples!(&larger.samples, samples => samples.iter().map(|s| s.to_float()).collect())
     };
     let whole = |side: u32| (side as usize).next_multiple_of(CELL);
     let mut map = Map::new(whole(width), whole(height), 3);

@@ -1,4 +1,4 @@
-//! The plan: what will be done to a picture, as plain data.
+//! The plan: the steps for a picture, as plain data.
 
 use enlarger_models::ModelInfo;
 use serde::{Deserialize, Serialize};
@@ -17,14 +17,14 @@ mod pixels;
 
 /// The largest factor there is.
 pub const MAX_FACTOR: f64 = 16.0;
-/// Beyond what distance colour may not drift, in pixels of the source: well above what networks draw, well below what one
-/// sees as one surface.
+/// Distance beyond which colour must not drift, in pixels of the source: well above what networks draw, well below what
+/// is seen as one surface.
 const CORRECTION_RADIUS: f32 = 8.0;
-/// The halo of a draft: seams may be seen where a picture is cut into strips, which only very wide ones are.
+/// The halo of a draft: seams may show where a picture is cut into strips, but only very wide ones are.
 const DRAFT_HALO: u32 = 8;
 /// The network that enlarges alpha: fast, and crisp on the flat shapes that masks are.
 const ALPHA_MODEL: &str = "animevideo-v3";
-/// The network that invents least: it draws edges and leaves texture out.
+/// The network that adds least: it draws edges and leaves texture out.
 const PLAIN_MODEL: &str = "animevideo-v3";
 
 /// How the alpha channel gets larger.
@@ -37,7 +37,7 @@ pub enum AlphaWay {
     Network(String),
     /// With the colours, by whole pixels.
     Whole,
-    /// By a cubic, because that network is not there or does not enlarge as the others do. The plan's notes say so.
+    /// With a cubic filter, because that network is missing or has another scale. The plan's notes say so.
     Cubic,
 }
 
@@ -108,7 +108,7 @@ impl Ensemble {
     }
 }
 
-/// A part that shows something else than the rest, and what enlarges it.
+/// A part that differs from the rest, and what enlarges it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Patch {
     /// Where it lies, in pixels of what the pass starts from.
@@ -118,9 +118,9 @@ pub struct Patch {
     pub by: Ensemble,
 }
 
-/// The mean of two networks' results: `(1 - share)` of the first's and `share` of this one's. What only one of them
-/// invents is weaker then. (Their weights are not mixed: between networks that were not trained one from the other, such
-/// as realsr-df2k and x4plus, colours are off by up to 20/255.)
+/// The mean of two networks' results: `(1 - share)` of the first's and `share` of this one's. Detail that only one of
+/// them adds becomes weaker. (Their weights are not mixed: between networks that were not trained one from the other,
+/// such as realsr-df2k and x4plus, colours are off by up to 20/255.)
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mix {
     /// The second model's name in the catalogue.
@@ -148,12 +148,12 @@ pub struct Plan {
     pub alpha: AlphaWay,
     /// Seed of everything random.
     pub seed: u64,
-    /// Source pixels that networks see beside a strip of a wide picture; `None` is as many as the network needs.
+    /// Source pixels that networks see beside a strip of a wide picture; `None` for as many as the network needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halo: Option<u32>,
     /// The steps, in order.
     pub steps: Vec<Step>,
-    /// Sentences for people about choices made.
+    /// Sentences about the choices made, for users.
     pub notes: Vec<String>,
 }
 
@@ -201,7 +201,7 @@ impl Plan {
     }
 }
 
-/// What has to be known of a picture besides what is measured of each.
+/// What has to be measured besides the usual statistics.
 pub(crate) fn subjects(statistics: &Statistics, request: &Request) -> Asked {
     let asked = style::asked(&with_prompt(&request.style, statistics.content, &mut Vec::new()));
     Asked { faces: asked.faces || keeps_faces(statistics, request), ..asked }
@@ -212,10 +212,10 @@ fn keeps_faces(statistics: &Statistics, request: &Request) -> bool {
     matches!(closeness(statistics, request, false), Closeness::Coarse(_))
 }
 
-/// Decides what to do. Pure: the same statistics, request and models give the same plan.
+/// Makes the plan. Pure: the same statistics, request and models give the same plan.
 ///
 /// # Errors
-/// [`PipelineError::Request`] if the size is out of range, or a network is not there that was named or is needed.
+/// [`PipelineError::Request`] if the size is out of range, or a network that was named or is needed is missing.
 pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) -> Result<Plan, PipelineError> {
     let source = cropped(statistics, request.crop)?;
     let result = result_size(source, request.size)?;
@@ -233,7 +233,7 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     );
     if asked.faces {
         notes.push(match faces.len() {
-            0 => "no face was found: the preset treats all of the picture".into(),
+            0 => "no face was found: the preset applies to the whole image".into(),
             1 => "1 face was found and is treated".into(),
             count => format!("{count} faces were found and are treated"),
         });
@@ -253,26 +253,28 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     let seen = Seen { width: source.width, faces, grain: statistics.subject.grain, cleaned, soft };
     let recipe = style::recipe(&style, &network.model.name, factor, closeness, &seen);
     let mut steps = steps(source, result, &network, &patches, recipe);
-    // What a person names may be meant to bring colour.
+    // A model chosen by name may be meant to add colour.
     if statistics.grey && request.model.is_none() {
-        steps.push(Step::Style { filter: Filter::Grey, why: "the source has no colour".into() });
+        steps.push(Step::Style { filter: Filter::Grey, why: "the source has no color".into() });
     }
     let alpha = if statistics.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let halo = draft.then_some(DRAFT_HALO);
     Ok(Plan { version: 1, crop: request.crop, source, result, bits: statistics.bits, alpha, seed, halo, steps, notes })
 }
 
-/// Above this JPEG's small errors show, and come back with each round.
+/// Above this the small errors of JPEG show, and come back with each round.
 const HARDLY_DAMAGED: f32 = 0.2;
 
 /// How a result is brought back to a source: where a source is right, the result's texture is kept and its local
-/// colour and shading come back (docs/quality.md). What damage there is would come back too, and so would softness. Where it takes
-/// more than one pass (`far`), drawn edges are so much finer than the source's pixels that what these lack of them would lie
-/// beside them as smudges. What a person names does as it does, and a draft is to be quick.
+/// colour and shading come back (docs/reference/quality.md). What damage there is would come back too, and so would
+/// softness. Where it takes more than one pass (`far`), drawn edges are so much finer than the source's pixels that
+/// what these lack of them would lie beside them as smudges. What a person names does as it does, and a draft is to be
+/// quick.
 ///
 /// Where a source is damaged or soft only what is coarser than its faults comes back. Of 117 damaged photos, 0.7 pixels are nearest to
-/// the truth for compression, and with 1.2 pixels what was enlarged before gains while blur hardly comes back (docs/quality.md).
-/// Drawings have their coarse faults, such as rings of JPEG, at the edges which they are made of.
+/// the truth for compression, and with 1.2 pixels what was enlarged before gains while blur hardly comes back
+/// (docs/reference/quality.md). Drawings have their coarse faults, such as rings of JPEG, at the edges which they are
+/// made of.
 fn closeness(statistics: &Statistics, request: &Request, far: bool) -> Closeness {
     if request.model.is_some() || request.quality == Quality::Draft {
         return Closeness::Free;
@@ -296,7 +298,7 @@ fn drafting<'a>(model: &'a ModelInfo, models: &'a [ModelInfo]) -> &'a ModelInfo 
 /// By a network, unless its result cannot meet the colour's grid, halved or not.
 fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> AlphaWay {
     let Some(model) = models.iter().find(|m| m.name == ALPHA_MODEL) else {
-        notes.push(format!("alpha is enlarged by a cubic: the network {ALPHA_MODEL} is not there"));
+        notes.push(format!("alpha is resampled with a cubic filter: the model {ALPHA_MODEL} is missing"));
         return AlphaWay::Cubic;
     };
     let fits = |step: &Step| match step {
@@ -306,7 +308,7 @@ fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> A
     if steps.iter().all(fits) {
         return AlphaWay::Network(ALPHA_MODEL.into());
     }
-    notes.push(format!("alpha is enlarged by a cubic: {ALPHA_MODEL} makes {}x only", model.scale));
+    notes.push(format!("alpha is resampled with a cubic filter: {ALPHA_MODEL} only does {}x", model.scale));
     AlphaWay::Cubic
 }
 
@@ -320,10 +322,10 @@ fn cropped(statistics: &Statistics, crop: Option<Crop>) -> Result<Extent, Pipeli
     }
     Err(PipelineError::Request {
         what: format!(
-            "the crop {}x{} at {},{} is not inside the picture of {}x{} pixels",
+            "the crop {}x{} at {},{} is outside the image of {}x{} pixels",
             c.width, c.height, c.x, c.y, whole.width, whole.height
         ),
-        hint: "give a crop that lies inside the upright picture".into(),
+        hint: "choose a crop inside the upright image".into(),
     })
 }
 
@@ -339,8 +341,8 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
     };
     if !(1.0..=MAX_FACTOR).contains(&factor) {
         return Err(PipelineError::Request {
-            what: format!("the scale would be {factor:.3}x, and enlarging goes from 1x to 16x"),
-            hint: "choose a size between the picture's own and 16 times it".into(),
+            what: format!("that would be {factor:.3}x; the scale must be between 1x and 16x"),
+            hint: "choose a size between the image's own and 16 times that".into(),
         });
     }
     let side = |length: u32| (f64::from(length) * factor).round().max(1.0) as u32;
@@ -351,7 +353,7 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
     })
 }
 
-/// A prompt cannot guide these networks. It may choose a preset where none was named; the plan says so.
+/// A prompt cannot guide these networks. It may choose a preset if none was named; the plan says so.
 fn with_prompt(style: &Style, content: Content, notes: &mut Vec<String>) -> Style {
     let mut style = style.clone();
     if let Style::Creative(knobs) = &mut style
@@ -391,7 +393,7 @@ impl<'a> Choice<'a> {
 
 /// Of clean photographs that the classifier saw, few have more damage than the first, and most as JPEG 92 have more than the second:
 /// the nearer to it, the more of the plain network, which leaves out what a large one would draw of small errors. At 0.7 of it JPEG 92
-/// comes closer to the truth than by any one network (docs/quality.md).
+/// comes closer to the truth than by any one network (docs/reference/quality.md).
 fn wary(mut choice: Choice<'_>, damaged: f32) -> Choice<'_> {
     const FROM: f32 = 0.05;
     const TO: f32 = 0.15;
@@ -403,9 +405,9 @@ fn wary(mut choice: Choice<'_>, damaged: f32) -> Choice<'_> {
     choice
 }
 
-/// Less invention: more of the plain network, beside the cleaner of two. What only one of two networks draws is weaker in their
-/// mean, and edges stay as sharp as they are; a blur would take those first. A network that has no plain one of its scale beside it
-/// stays alone.
+/// Less added detail: more of the plain network, blended with the cleaner of two. What only one of two networks draws
+/// becomes weaker in their mean, and edges stay sharp; a blur would remove those first. A network without a plain one
+/// of its scale stays alone.
 fn restrained<'a>(choice: Choice<'a>, style: &Style, models: &'a [ModelInfo]) -> Choice<'a> {
     const MOST: f32 = 0.9;
     let Style::Creative(Creative { creativity: knob @ ..0, .. }) = style else { return choice };
@@ -423,7 +425,7 @@ fn restrained<'a>(choice: Choice<'a>, style: &Style, models: &'a [ModelInfo]) ->
 }
 
 /// Finds `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans what the second enlarges),
-/// which a person has named or the plan has chosen.
+/// named in the request or chosen by the plan.
 fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'a>, PipelineError> {
     let find = |name: &str| {
         models.iter().find(|m| m.name == name).ok_or_else(|| {
@@ -432,13 +434,13 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
             if named {
                 return PipelineError::Request {
                     what: format!("there is no model named {name:?}"),
-                    hint: format!("there are: {names}; add your own with `enlarger models add FILE`"),
+                    hint: format!("available: {names}; add your own with `enlarger models add FILE`"),
                 };
             }
             PipelineError::Request {
-                what: format!("the network {name} is needed for this picture and these knobs, and it is not there"),
+                what: format!("the model {name} is needed for this image and these settings, but it is missing"),
                 hint: format!(
-                    "add it with `enlarger models add FILE --name {name}`, or choose one of {names} by --model"
+                    "add it with `enlarger models add FILE --name {name}`, or choose one of {names} with --model"
                 ),
             }
         })
@@ -450,18 +452,18 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
     let share = rest.split_once('@').and_then(|(other, share)| Some((other, share.parse::<f32>().ok()?)));
     let Some((other, share)) = share.filter(|(_, share)| (0.0..=1.0).contains(share)) else {
         return Err(PipelineError::Request {
-            what: format!("{name:?} is no mixture of networks"),
-            hint: "name it as MODEL+OTHER@SHARE, such as realsr-df2k+x4plus@0.5; a share is 0 to 1".into(),
+            what: format!("{name:?} is not a blend of models"),
+            hint: "write it as MODEL+OTHER@SHARE, such as realsr-df2k+x4plus@0.5, with a share from 0 to 1".into(),
         });
     };
     let (model, other) = (find(first)?, find(other)?);
     if model.scale != other.scale {
         return Err(PipelineError::Request {
             what: format!(
-                "{} makes {}x and {} makes {}x: they cannot be mixed",
+                "{} is a {}x model and {} is a {}x model: they cannot be blended",
                 model.name, model.scale, other.name, other.scale
             ),
-            hint: "mix networks of one scale, see `enlarger models list`".into(),
+            hint: "blend models of the same scale, see `enlarger models list`".into(),
         });
     }
     let mix = Mix { model: other.name.clone(), sha256: other.sha256.clone(), share };
@@ -482,13 +484,13 @@ fn choose<'a>(
             let small =
                 find(style::networks(style, statistics.content).fast(statistics.condition, factor), false, models)?;
             let (name, words) = (&small.model.name, statistics.words());
-            notes.push(format!("fast: {name} does it alone; the picture looks like {words}"));
+            notes.push(format!("fast: only {name} is used; the image looks like {words}"));
             return Ok(small);
         }
         (None, Quality::Draft | Quality::Best) => best(statistics, style, factor, models, notes)?,
         (Some(name), quality) => {
             if quality == Quality::Fast {
-                notes.push(format!("fast changes nothing here: {name} was named"));
+                notes.push(format!("fast changes nothing here: {name} was chosen explicitly"));
             }
             find(name, true, models)?
         }
@@ -496,7 +498,7 @@ fn choose<'a>(
     choice = restrained(choice, style, models);
     if request.quality == Quality::Draft {
         choice = Choice::of(drafting(choice.model, models));
-        notes.push(format!("a draft: {} is the smallest {}x network", choice.model.name, choice.model.scale));
+        notes.push(format!("draft: {} is the smallest {}x model", choice.model.name, choice.model.scale));
     }
     Ok(choice)
 }
@@ -512,18 +514,18 @@ fn best<'a>(
     let (inventing, cause) = match style {
         Style::Creative(Creative { engine: Engine::Automatic, .. }) => (style::invents(style), String::new()),
         Style::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),
-        Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavour for {}", flavor.what())),
+        Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavor for {}", flavor.what())),
         Style::Precision(_) => (false, String::new()),
     };
     let name = style::networks(style, statistics.content).of(statistics.condition, inventing, factor);
-    notes.push(format!("{name}: the picture looks like {}{cause}", statistics.words()));
+    notes.push(format!("{name}: the image looks like {}{cause}", statistics.words()));
     let choice = find(name, false, models)?;
     // Knobs that make more of the texture are to have it.
     let textured = inventing || matches!(style, Style::Creative(Creative { fractality: 1.., .. }));
     Ok(if statistics.condition == Condition::Clean && !textured { wary(choice, statistics.damaged) } else { choice })
 }
 
-/// What enlarges a picture's regions, where that is something else than enlarges the rest.
+/// What enlarges a picture's regions, where that differs from the rest.
 fn choose_patches<'a>(
     statistics: &Statistics,
     style: &Style,
@@ -545,7 +547,7 @@ fn choose_patches<'a>(
         if fits && choice.ensemble() != rest.ensemble() {
             let Crop { x, y, width, height } = region.area;
             let (name, words) = (&choice.model.name, region.words());
-            notes.push(format!("{name} for {width}x{height} pixels at {x},{y}, which look like {words}"));
+            notes.push(format!("{name} for the area {width}x{height} at {x},{y}, which looks like {words}"));
             patches.push((region.area, choice));
         }
     }
@@ -591,7 +593,7 @@ fn steps(
     }
     steps.extend(recipe.before.into_iter().map(style));
     let mut way = passes(source, result, network, patches);
-    // What the first pass got wrong would be enlarged by the next.
+    // The next pass would enlarge the errors of the first.
     let (mut networks, back) = (way.iter().enumerate(), recipe.after.iter().find(|(filter, _)| filter.brings_back()));
     if let Some((first, _)) = networks.find(|(_, step)| matches!(step, Step::Network { .. }))
         && networks.any(|(_, step)| matches!(step, Step::Network { .. }))
@@ -603,18 +605,18 @@ fn steps(
     // A network of scale 1 may be meant to change colours.
     if network.model.scale > 1 {
         if !recipe.after.iter().any(|(filter, _)| filter.is_exact() || matches!(filter, Filter::Recolour { .. })) {
-            steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colours stay".into())));
+            steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         }
-        // Behind what may draw on flat areas, before what changes tones and adds grain there on purpose.
+        // After filters that may draw on flat areas, before those that change tones or add grain there on purpose.
         let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
-        recipe.after.insert(drawn, (Filter::Settle, "flat areas stay".into()));
+        recipe.after.insert(drawn, (Filter::Settle, "flat areas are kept".into()));
     }
     steps.extend(recipe.after.into_iter().map(style));
     steps
 }
 
-/// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that
-/// nothing is enlarged by a filter; what comes before is kept as small as that allows, since cost goes with pixels.
+/// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that no
+/// filter enlarges; earlier passes are as small as that allows, since cost grows with pixels.
 fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Choice)]) -> Vec<Step> {
     let model = choice.model;
     let network = |from: Extent, halve: bool| {

@@ -1,10 +1,10 @@
-//! Pixel art gets larger by whole pixels: its edges are its pixels, and its colours a palette.
+//! Pixel art is enlarged by whole pixels: its edges are its pixels, and its colours a palette.
 
 use crate::{extent::Extent, request::Crop, resize::Resampling, statistics::Statistics};
 
 use super::{AlphaWay, Plan, Step};
 
-/// Plans for art that is made of squares of so many pixels.
+/// Plans for art that consists of squares of this many pixels.
 pub(super) fn plan(
     statistics: &Statistics,
     crop: Option<Crop>,
@@ -14,8 +14,11 @@ pub(super) fn plan(
     mut notes: Vec<String>,
 ) -> Plan {
     notes.push(match square {
-        1 => "pixel art: whole pixels and the source's colours; knobs have no effect on it".into(),
-        _ => format!("pixel art of {square}x{square} pixels each: whole pixels and the source's colours; knobs have no effect on it"),
+        1 => "pixel art: enlarged by whole pixels in the source's colors; the sliders have no effect".into(),
+        _ => format!(
+            "pixel art in {square}x{square} blocks: enlarged by whole pixels in the source's colors; the \
+            sliders have no effect"
+        ),
     });
     let alpha = if statistics.transparent { AlphaWay::Whole } else { AlphaWay::Opaque };
     let aligned = crop.is_none_or(|part| part.x.is_multiple_of(square) && part.y.is_multiple_of(square));
@@ -23,8 +26,9 @@ pub(super) fn plan(
     Plan { version: 1, crop, source, result, bits: statistics.bits, alpha, seed, halo: None, steps, notes }
 }
 
-/// Back to its true pixels, then each to a whole square. Where the result's size is no multiple of theirs, squares are somewhat larger
-/// at first and made smaller by area averaging: all are of one size then, and their borders a pixel soft at most.
+/// Back to its true pixels, then each to a whole square. Where the result's size is not a multiple of theirs, some
+/// squares are larger at first and made smaller by area averaging: all are of one size then, and their borders a pixel
+/// soft at most.
 fn steps(source: Extent, result: Extent, square: u32) -> Vec<Step> {
     // A part whose sides are not whole squares may start within one.
     let square = if source.width.is_multiple_of(square) && source.height.is_multiple_of(square) { square } else { 1 };

@@ -15,7 +15,7 @@ const ALIKE: f32 = 1.35;
 const CALMER: f32 = 0.92;
 /// Squares whose mean lies nearer to black or white than this say nothing: grain is cut off there.
 const ENDS: f32 = 0.06;
-/// Deviation below which nobody calls it grain, but rounding and a sensor's noise.
+/// Deviation below which it is rounding and sensor noise rather than grain.
 const LEAST: f32 = 2.0 / 255.0;
 /// Grain of film is not stronger; what is, is texture in a picture that is calm nowhere.
 const MOST: f32 = 0.08;

@@ -6,7 +6,9 @@ mod regions;
 mod subject;
 mod survey;
 
-use enlarger_image::{Picture, Samples};
+use std::cell::LazyCell;
+
+use enlarger_image::{Picture, Sample, with_samples};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -41,9 +43,9 @@ pub struct Statistics {
     pub soft: f32,
     /// How much it looks drawn, 0..=1 in hundredths: flat art, lines, text, screens.
     pub drawn: f32,
-    /// What the numbers above say it shows.
+    /// What it shows, according to the numbers above.
     pub content: Content,
-    /// What the numbers above say it suffers from.
+    /// Its condition, according to the numbers above.
     pub condition: Condition,
     /// Parts that show something else, such as a photograph on a page. The numbers above are without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -63,7 +65,7 @@ pub enum Content {
     Art,
 }
 
-/// What a picture suffers from most.
+/// The condition of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -76,7 +78,7 @@ pub enum Condition {
 }
 
 impl Statistics {
-    /// What it is, in words for a plan.
+    /// A description for a plan.
     pub(crate) fn words(&self) -> &'static str {
         words(self.content, self.condition)
     }
@@ -93,9 +95,9 @@ fn words(content: Content, condition: Condition) -> &'static str {
     }
 }
 
-/// Above these a picture is what they say. Of pictures that the classifier was not trained on (`docs/quality.md`), all but two of 42
-/// clean ones had at most 0.48 of damage and 0.36 of softness; as JPEG 50, at any phase, they had at least 0.7, saved twice mostly more
-/// than 0.42.
+/// Above these a picture is what they say. Of pictures that the classifier was not trained on
+/// (`docs/reference/quality.md`), all but two of 42 clean ones had at most 0.48 of damage and 0.36 of softness; as JPEG
+/// 50, at any phase, they had at least 0.7, saved twice mostly more than 0.42.
 const DAMAGED: f32 = 0.4;
 const SOFT: f32 = 0.4;
 /// Photos with noise have up to 0.71; of 70 drawings, clean or as JPEG 60, at least 62 have more.
@@ -106,19 +108,25 @@ const RUINED: f32 = 0.9;
 const DRAWN_THOUGH_RUINED: f32 = 0.9;
 
 impl Statistics {
-    /// Measures a picture. Deterministic on every machine; about 8 megapixels are looked at, at most.
+    /// Measures a picture. Deterministic on every machine; looks at about 8 megapixels at most.
     pub fn of(picture: &Picture) -> Self {
+        Self::with_subject(picture, |_| Asked::default())
+    }
+
+    /// Measures a picture, and finds what a style asks for when it sees the rest. Faces are searched for once at most.
+    pub(crate) fn with_subject(picture: &Picture, ask: impl FnOnce(&Self) -> Asked) -> Self {
+        let faces = LazyCell::new(|| faces::find(picture));
         let survey = Survey::of(picture);
         let whole = probable(survey.mean(survey.places()).expect("a picture has pixels"));
         let shows = content(whole);
         let unsure = shows == Content::Art && whole[2] <= DRAWN_WITH_A_FACE;
-        let content = if unsure && !faces::find(picture).is_empty() { Content::Photo } else { shows };
+        let content = if unsure && !faces.is_empty() { Content::Photo } else { shows };
         let regions = regions::find(&survey, content, condition(whole));
-        // What is said of a picture is said of what is not in a region.
+        // The numbers describe the picture outside its regions.
         let outside = |place: &[usize; 2]| !regions.iter().any(|region| region.holds(&survey, *place));
         let rest = survey.mean(survey.places().filter(outside)).map(probable);
         let [damaged, soft, drawn] = rest.unwrap_or(whole);
-        Self {
+        let mut statistics = Self {
             width: picture.width,
             height: picture.height,
             colours: picture.channels.colours() as u8,
@@ -132,31 +140,27 @@ impl Statistics {
             condition: condition([damaged, soft, drawn]),
             regions,
             subject: Subject::default(),
-        }
+        };
+        statistics.subject = Subject::of(picture, ask(&statistics), || faces.clone());
+        statistics
     }
 }
 
-/// Whether a picture of three colours has no colour.
+/// Whether an RGB picture is grey.
 fn is_grey(picture: &Picture) -> bool {
-    fn all<T: PartialEq>(samples: &[T], n: usize) -> bool {
+    fn all<T: Sample>(samples: &[T], n: usize) -> bool {
         samples.chunks_exact(n).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2])
     }
-    match (&picture.samples, picture.channels.count()) {
-        (_, ..3) => false,
-        (Samples::U8(s), n) => all(s, n),
-        (Samples::U16(s), n) => all(s, n),
-    }
+    let n = picture.channels.count();
+    n >= 3 && with_samples!(&picture.samples, s => all(s, n))
 }
 
 fn is_transparent(picture: &Picture) -> bool {
+    fn any<T: Sample>(samples: &[T], n: usize) -> bool {
+        samples.iter().skip(n - 1).step_by(n).any(|&alpha| alpha != T::MAX)
+    }
     let n = picture.channels.count();
-    if n % 2 == 1 {
-        return false;
-    }
-    match &picture.samples {
-        Samples::U8(s) => s.iter().skip(n - 1).step_by(n).any(|&a| a != u8::MAX),
-        Samples::U16(s) => s.iter().skip(n - 1).step_by(n).any(|&a| a != u16::MAX),
-    }
+    picture.channels.has_alpha() && with_samples!(&picture.samples, s => any(s, n))
 }
 
 /// With a face in it a picture is called drawn above this alone: of 90 x 90 pixels, portraits reached 0.81. A drawn face that is taken for a

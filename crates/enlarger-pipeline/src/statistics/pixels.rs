@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 
 /// Most colours of art that was not enlarged before. Paint programs' palettes for sprites have 16 to 64.
 const COLOURS: usize = 64;
@@ -18,13 +18,10 @@ const WIDEST: u32 = 64;
 
 /// The side in pixels of the squares that pixel art is made of; `None` if a picture is something else.
 pub(super) fn square(picture: &Picture) -> Option<u32> {
-    match &picture.samples {
-        Samples::U8(samples) => square_of(picture, samples),
-        Samples::U16(samples) => square_of(picture, samples),
-    }
+    with_samples!(&picture.samples, samples => square_of(picture, samples))
 }
 
-fn square_of<T: Copy + Eq + std::hash::Hash + Default>(picture: &Picture, samples: &[T]) -> Option<u32> {
+fn square_of<T: Sample>(picture: &Picture, samples: &[T]) -> Option<u32> {
     let (width, height, n) = (picture.width as usize, picture.height as usize, picture.channels.count());
     let alpha = picture.channels.has_alpha().then_some(n - 1);
     // What cannot be seen is all alike.
@@ -55,7 +52,8 @@ fn square_of<T: Copy + Eq + std::hash::Hash + Default>(picture: &Picture, sample
     (REPEATED * colours.len() <= width * height).then_some(1)
 }
 
-/// The widest squares whose borders all changes along a side lie on. A side that is no whole number of them has none.
+/// The widest squares whose borders all changes along a side lie on. A side that is not a whole number of them has
+/// none.
 fn widest(length: u32, changes: impl Fn(usize) -> bool) -> u32 {
     let mut widest = length;
     for place in 1..length {
@@ -72,7 +70,7 @@ fn gcd(a: u32, b: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use enlarger_image::{Channels, Metadata};
+    use enlarger_image::{Channels, Metadata, Samples};
 
     use super::*;
 

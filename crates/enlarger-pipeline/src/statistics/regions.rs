@@ -6,7 +6,7 @@ use crate::{classifier::KINDS, request::Crop};
 
 use super::{Condition, Content, condition, probable, survey::Survey, words};
 
-/// A rectangle that shows something else than the picture around it.
+/// A rectangle that differs from the picture around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     /// Where it lies, in pixels of the upright picture.
@@ -22,7 +22,7 @@ struct Rule {
     content: Content,
     /// Whether a block with these probabilities belongs to it.
     belongs: fn([f32; KINDS]) -> bool,
-    /// Blocks that hang together, at least.
+    /// The least number of connected blocks.
     least: usize,
     /// Share of the blocks of their rectangle, at least.
     filled: f32,
@@ -35,7 +35,7 @@ struct Rule {
 /// anywhere in it.
 const PHOTO_IN_ART: Rule =
     Rule { content: Content::Photo, belongs: |[_, _, drawn]| drawn < 0.4, least: 4, filled: 0.5, grow: 32 };
-/// Networks for drawings make cartoons of photographs: only where there is no doubt.
+/// Networks for drawings turn photographs into cartoons, so only where there is no doubt.
 const ART_IN_PHOTO: Rule =
     Rule { content: Content::Art, belongs: |[_, _, drawn]| drawn > 0.95, least: 6, filled: 0.9, grow: -8 };
 /// Noise in the shadows, a picture pasted in that was compressed.
@@ -81,7 +81,7 @@ impl Rule {
 }
 
 impl Region {
-    /// What it is, in words for a plan.
+    /// A description for a plan.
     pub(crate) fn words(&self) -> &'static str {
         words(self.content, self.condition)
     }

@@ -1,13 +1,13 @@
-//! What some styles treat in a manner of its own: faces, grain, whole pixels. Nobody else pays for finding it.
+//! What some styles treat specially: faces, grain, whole pixels. It is only searched for them.
 
 use enlarger_image::Picture;
 use serde::{Deserialize, Serialize};
 
-use crate::{faces, request::Crop};
+use crate::request::Crop;
 
 use super::{grain, pixels};
 
-/// What was found of what a style asked for.
+/// What a style asked for and was found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subject {
@@ -36,10 +36,10 @@ pub(crate) struct Asked {
 }
 
 impl Subject {
-    /// Finds what is asked for, and nothing else.
-    pub(crate) fn of(picture: &Picture, asked: Asked) -> Self {
+    /// Finds only what is asked for. `faces` searches for those.
+    pub(super) fn of(picture: &Picture, asked: Asked, faces: impl FnOnce() -> Vec<Crop>) -> Self {
         Self {
-            faces: if asked.faces { faces::find(picture) } else { Vec::new() },
+            faces: if asked.faces { faces() } else { Vec::new() },
             grain: if asked.grain { grain::deviation(picture) } else { 0.0 },
             square: if asked.pixels { pixels::square(picture) } else { None },
         }

@@ -1,8 +1,8 @@
-//! What the classifier says of a picture, place by place.
+//! The classifier's verdict, place by place.
 
 use std::ops::Range;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use rayon::prelude::*;
 
 use crate::classifier::{self, CELL, KINDS, Logits};
@@ -26,7 +26,7 @@ pub(super) struct Survey {
     blocks: Vec<Sums>,
 }
 
-/// What the logits of some cells add up to.
+/// Sums of the logits of some cells.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sums {
     logits: [f64; KINDS],
@@ -52,7 +52,7 @@ impl Sums {
 }
 
 impl Survey {
-    /// Looks at a picture. The same on every machine, however many threads there are.
+    /// Surveys a picture. The result is the same on every machine and with any number of threads.
     pub fn of(picture: &Picture) -> Self {
         let (across, down) = (windows(picture.width as usize), windows(picture.height as usize));
         let places: Vec<_> = down.iter().flat_map(|y| across.iter().map(move |x| (x, y))).collect();
@@ -134,10 +134,7 @@ fn look(picture: &Picture, x: &Range<usize>, y: &Range<usize>) -> Vec<Sums> {
 fn seen(picture: &Picture, [x0, y0]: [usize; 2], [w, h]: [usize; 2]) -> Vec<f32> {
     let n = picture.channels.count();
     let (width, height) = (picture.width as usize, picture.height as usize);
-    let sample = |i: usize| match &picture.samples {
-        Samples::U8(s) => f32::from(s[i]) / 255.0,
-        Samples::U16(s) => f32::from(s[i]) / 65535.0,
-    };
+    let sample = |i: usize| with_samples!(&picture.samples, s => s[i].to_f64() as f32);
     let mut rgb = Vec::with_capacity(w * h * 3);
     for y in (y0..y0 + h).map(|y| y.min(height - 1)) {
         for x in (x0..x0 + w).map(|x| x.min(width - 1)) {

@@ -1,4 +1,4 @@
-//! Exactness: a result that shows no colour that its source does not have there.
+//! Limits a result to colours that its source has at the same place.
 
 use enlarger_image::Picture;
 

@@ -15,9 +15,9 @@ use super::{
 /// where it came from.
 const CELL: f32 = 12.0;
 
-/// How often the deviation of texture what is laid over it may be.
+/// Limit of what is laid over texture, in deviations of that texture.
 const MOST: f32 = 2.0;
-/// Deviation of luminance below which there is no texture but rounding.
+/// Deviation of luminance below which it is rounding, not texture.
 const NONE: f32 = 1.0 / 255.0;
 
 /// See [`Filter::Echo`](super::Filter::Echo).
@@ -31,7 +31,7 @@ pub(super) fn echo(picture: &mut Picture, gain: f32, octaves: u32, radius: f32, 
         let strength = texture::strength_around(slab, radius);
         let (fine, coarse) =
             (blur::gaussian(slab.luma, slab.width, 0.5 * radius), blur::gaussian(slab.luma, slab.width, 2.0 * radius));
-        // No stronger than the texture it is taken from: an edge beside an even surface is not to be drawn again.
+        // No stronger than the texture it is taken from: an edge beside an even surface must not be drawn again.
         let detail = fine.par_iter().zip(&coarse).zip(&strength).map(|((f, c), s)| within(f - c, MOST * s));
         let detail: Vec<f32> = detail.collect();
         let strength = slab.inner(&strength);

@@ -1,12 +1,10 @@
-//! Nearness to a source that is damaged or soft: what is coarse and stands out is right, what is fine and weak is the damage.
+//! Follows a source that is damaged or soft: coarse differences that stand out are right, fine and weak ones are the
+//! damage.
 
-use enlarger_image::{ImageError, Picture};
+use enlarger_image::{ImageError, LUMA, Picture, luma};
 use rayon::prelude::*;
 
-use crate::{
-    resize::{Resampling, resample},
-    sample::luma,
-};
+use crate::resize::{Resampling, resample};
 
 use super::{
     blur,
@@ -21,13 +19,14 @@ const STEP: f32 = 2.0 / 255.0;
 /// Above a deviation of [`STEP`] in luminance the damage is noise, and the blur is as many times as wide as the deviation is larger, up
 /// to this much more. Six photos had 1.7/255 on average as JPEG 50, and 2.9 to 4.1/255 with noise of 10/255 in luminance.
 const MOST_NOISE: f32 = 1.5;
-/// Rows that tell how strong the damage is.
+/// Rows that are sampled to measure how strong the damage is.
 const ROWS: usize = 256;
 
 /// See [`Filter::Follow`](super::Filter::Follow).
 ///
 /// What the reduced result lacks is blurred, then cored: a difference counts by `d^2 / (d^2 + t^2)`, where `t` is [`STEP`] and the
-/// deviation of all differences, told from their median. Of strong noise too much is left by a narrow blur: it is wider then.
+/// deviation of all differences, estimated from their median. A narrow blur leaves too much of strong noise, so it is
+/// wider then.
 pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, strength: f32) -> Result<(), ImageError> {
     let small = resample(picture, source.width, source.height, Resampling::CatmullRom)?;
     let mut lacking = Lacking::new(source, &small, radius);
@@ -67,7 +66,7 @@ impl<'a> Lacking<'a> {
         Self { source, small, kernels }
     }
 
-    /// A row of it, blurred: luminance, or luminance and what blue and red differ from it.
+    /// A blurred row: luminance, or luminance and how blue and red differ from it.
     fn row(&self, y: usize) -> Vec<f32> {
         let Self { source, small, kernels } = self;
         let (n, width, last) = (kernels.len(), source.width as usize, i64::from(source.height) - 1);
@@ -116,8 +115,9 @@ fn to_luma(pixel: &mut [f32]) {
 /// The way back.
 fn from_luma(pixel: &mut [f32]) {
     if let [y, blue, red] = *pixel {
+        let [of_red, of_green, of_blue] = LUMA.map(|weight| weight as f32);
         let (r, b) = (y + red / 0.713, y + blue / 0.564);
-        pixel.copy_from_slice(&[r, (y - 0.299 * r - 0.114 * b) / 0.587, b]);
+        pixel.copy_from_slice(&[r, (y - of_red * r - of_blue * b) / of_green, b]);
     }
 }
 

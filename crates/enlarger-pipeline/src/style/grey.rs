@@ -1,10 +1,10 @@
-//! Pictures without colour stay so: networks give pupils and noise some.
+//! Pictures without colour stay grey: networks add some to pupils and noise.
 
 use enlarger_image::Picture;
 
 use super::slab::{change_rows, colours};
 
-/// See [`Filter::Grey`](super::Filter::Grey). The mean, since what networks add is as likely of one colour as of another.
+/// See [`Filter::Grey`](super::Filter::Grey). The mean, because networks add any colour with equal likelihood.
 pub(super) fn grey(picture: &mut Picture) {
     let (height, n) = (picture.height as usize, colours(picture));
     change_rows(picture, 0..height, |_, line| {

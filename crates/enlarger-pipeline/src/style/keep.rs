@@ -1,13 +1,12 @@
 //! Closeness to the source.
 
-use enlarger_image::{ImageError, Picture, Samples};
+use enlarger_image::{ImageError, Picture, Sample, with_samples};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::{
     reduce::reduced,
     resize::{Resampling, resample},
-    sample::Sample,
 };
 
 use super::{
@@ -73,7 +72,7 @@ pub(super) fn correct_colour(picture: &mut Picture, source: &Picture, radius: f3
 const CALM: f32 = 12.0 / 255.0;
 
 /// How much each square's colour says of those around: little at edges, which networks draw thicker or thinner than they are.
-/// Were that paid back beside them, shapes would have soft shadows. Where all is edges, all count alike.
+/// Correcting that beside them would give shapes soft shadows. Where everything is edges, all count equally.
 fn calm(cells: &[f32], width: usize, n: usize, colours: usize) -> Vec<f32> {
     let height = cells.len() / n / width;
     let at = |x: usize, y: usize| &cells[(y * width + x) * n..][..colours];
@@ -131,10 +130,9 @@ pub(super) fn change_by_enlarged(
             })
             .collect();
         let range = index * rows * line..(index * rows + slab.len()) * line;
-        match &mut picture.samples {
-            Samples::U8(s) => change_rows(&mut s[range], [n, colours], slab, &wide, first, &change),
-            Samples::U16(s) => change_rows(&mut s[range], [n, colours], slab, &wide, first, &change),
-        }
+        with_samples!(&mut picture.samples, s => {
+            change_rows(&mut s[range], [n, colours], slab, &wide, first, &change);
+        });
     }
 }
 

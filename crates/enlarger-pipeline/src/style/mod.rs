@@ -1,8 +1,8 @@
-//! Filters that give a result its style. Each is plain numbers in a [`Plan`](crate::Plan), deterministic, linear in
-//! pixels, and works in slabs of rows.
+//! Filters that give a result its style. Each is plain numbers in a [`Plan`](crate::Plan), deterministic, takes time
+//! linear in pixels, and works in slabs of rows.
 //!
-//! All but those that compare with the source change luminance only, by adding the same to red, green and blue, so that
-//! hue stays. Lengths are in pixels of the picture that the filter gets.
+//! All but those that compare with the source change only luminance, by adding the same to red, green and blue, so that
+//! hue is kept. Lengths are in pixels of the picture that the filter gets.
 
 mod blur;
 mod bound;
@@ -177,7 +177,7 @@ impl Filter {
         self.is_exact() || matches!(self, Self::Follow { .. })
     }
 
-    /// Whether it brings in what the source's pixels do not have, or draws near their edges.
+    /// Whether it adds what the source's pixels do not have, or draws near their edges.
     pub(crate) fn draws(&self) -> bool {
         matches!(
             self,

@@ -11,19 +11,19 @@ use crate::{
 pub(crate) struct ByCondition {
     /// Pictures without visible damage.
     clean: &'static str,
-    /// Those, if they become at most twice as large and nothing is to be invented.
+    /// Those, if they become at most twice as large and no detail is to be added.
     twice: &'static str,
     /// Pictures with noise or compression blocks, which [`DF2K`] would draw: even a fifth of it shows as dots around edges.
     damaged: &'static str,
     /// Pictures that are out of focus or were enlarged before.
     soft: &'static str,
-    /// What is not clean, when something is to be invented: it must not grow out of the noise and the blocks.
+    /// Pictures that are not clean, if detail is to be added: it must not grow out of noise and blocks.
     restored: &'static str,
     /// What [`Quality::Fast`](crate::request::Quality::Fast) uses instead.
     fast: Fast,
 }
 
-/// Small networks, of which one does it all: none is a mean, and none is cleaned for.
+/// Small networks, each used alone: no blending, and no cleaning first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fast {
     /// Pictures without visible damage that become at most twice as large. A 2x network is enough.
@@ -61,7 +61,7 @@ impl ByCondition {
     }
 }
 
-/// What a kind of picture is enlarged by, and how much of each treatment it bears.
+/// The networks for a kind of picture, and how much of each treatment it takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Preset {
     /// What it is for.
@@ -74,17 +74,17 @@ pub(crate) struct Preset {
     pub contrast: f32,
     /// Contrast of tones, likewise.
     pub curve: f32,
-    /// What a creativity of 0 invents already, as a share of what 10 does.
+    /// How much detail a creativity of 0 adds, as a share of what 10 adds.
     pub base: f32,
     /// Gains of skin and of features where faces are found, instead of [`Self::crisp`] everywhere.
     pub face: Option<[f32; 2]>,
-    /// Whether nothing may show that the source does not have, see [`Filter::Bound`](super::Filter::Bound).
+    /// Whether colours are limited to the source's, see [`Filter::Bound`](super::Filter::Bound).
     pub exact: bool,
     /// Whether the source's grain, which cleaning takes away, is made again.
     pub grain: bool,
     /// Whether pixel art is enlarged by whole pixels.
     pub pixels: bool,
-    /// Factor on what creativity and fractality invent.
+    /// Factor on the detail that creativity and fractality add.
     pub invent: f32,
     /// Factor on what hdr does.
     pub dynamic: f32,
@@ -99,11 +99,13 @@ const SMALL: &str = "animevideo-v3";
 const MIDDLE: &str = "realsr-df2k+x4plus@0.5";
 /// Cleaned by one network, enlarged by the other: crisper than the first alone, and the second has no damage to draw.
 const RESTORED: &str = "x4plus/realsr-df2k";
-/// Made for 2x, and as close to the truth there as [`PHOTO`] is, at a thirtieth of its price (docs/quality.md).
+/// Made for 2x, and as close to the truth there as [`PHOTO`], at a thirtieth of its cost
+/// (docs/reference/quality.md).
 pub(super) const TWICE: &str = "photo-2x";
 const FAST: Fast = Fast { twice: SMALL, clean: SMALL, otherwise: SMALL };
-/// A network with a share of the small one: what only one of the two invents is weaker, what both see
-/// stays. Closer to the truth than any one network on every kind of input (docs/quality.md), for a thirtieth more time.
+/// A network blended with the small one: detail that only one of the two adds becomes weaker, what both see stays.
+/// Closer to the truth than any one network on every kind of input (docs/reference/quality.md), for a thirtieth more
+/// time.
 const PHOTO: ByCondition = ByCondition {
     clean: "realsr-df2k+animevideo-v3@0.3",
     twice: TWICE,
@@ -125,7 +127,7 @@ pub(super) fn makes_texture(network: &str) -> bool {
     network == DF2K
 }
 
-/// Skin bears little invention and less contrast: pores become warts. Foliage and rock bear most.
+/// Skin takes little added detail and less contrast: pores become warts. Foliage and rock take most.
 pub(super) const PRESETS: [Preset; 9] = {
     use OptimizedFor::*;
     let plain = Preset {
@@ -272,7 +274,7 @@ pub(super) const PRESETS: [Preset; 9] = {
 };
 
 impl Preset {
-    /// Whether its network draws: on photographs it makes cartoons.
+    /// Whether its network is for drawings: it turns photographs into cartoons.
     pub(super) fn is_for_drawings(&self) -> bool {
         self.networks == ART
     }
@@ -283,7 +285,7 @@ pub(crate) fn preset(of: OptimizedFor) -> &'static Preset {
     PRESETS.iter().find(|p| p.of == of).expect("each has a row")
 }
 
-/// What an engine does to a picture: its networks instead of the preset's, and how what they make is changed.
+/// An engine: its networks instead of the preset's, and how their results are changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct EngineRow {
     /// Which one.
@@ -341,7 +343,7 @@ pub(crate) fn engine(of: Engine) -> &'static EngineRow {
     ENGINES.iter().find(|e| e.engine == of).expect("each has a row")
 }
 
-/// What a style wants to know of a picture.
+/// What a style needs to know about a picture.
 pub(crate) fn asked(style: &Style) -> Asked {
     match style {
         Style::Creative(knobs) => {
@@ -352,7 +354,7 @@ pub(crate) fn asked(style: &Style) -> Asked {
     }
 }
 
-/// Whether a style invents texture.
+/// Whether a style adds texture.
 pub(crate) fn invents(style: &Style) -> bool {
     match style {
         Style::Creative(knobs) => {

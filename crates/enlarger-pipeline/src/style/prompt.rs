@@ -1,4 +1,4 @@
-//! What a prompt says of the picture. Without a generative engine it can only choose a preset.
+//! What a prompt says about the picture. Without a generative engine it can only choose a preset.
 
 use crate::{request::OptimizedFor, statistics::Content};
 

@@ -1,13 +1,13 @@
-//! Knobs become numbers: the curves of `docs/look.md`.
+//! Turns knobs into numbers: the curves behind `docs/concepts/style.md`.
 
 use crate::request::{Creative, Precision, Style};
 
 use super::{Face, Filter, presets};
 
-/// What knobs ask for besides the passes themselves.
+/// What the knobs ask for besides the passes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Recipe {
-    /// Share of the source that is drawn anew from half its size before anything else, and why; `None` for none.
+    /// Share of the source that is first redrawn from half its size, and why; `None` for none.
     pub redraw: Option<(f32, String)>,
     /// Filters on the source, before the network.
     pub before: Vec<Caused>,
@@ -46,18 +46,19 @@ pub(crate) type Caused = (Filter, String);
 pub(crate) enum Closeness {
     /// Not at all.
     Free,
-    /// What is coarse and stands out is, beyond so many pixels of the source: finer damage and softness would come back.
+    /// Only coarse differences that stand out, beyond this many pixels of the source: finer damage and softness would
+    /// come back.
     Coarse(f32),
-    /// Its colours are, its shapes stay as they are drawn.
+    /// Only its colours; shapes stay as drawn.
     Colours,
-    /// Its pixels are, in so many rounds of back-projection.
+    /// Its pixels, in this many rounds of back-projection.
     Pixels(u32),
 }
 
 /// What a style means at this factor, where `network` is the one that makes the result and `closeness` is what the source bears.
 pub(crate) fn recipe(style: &Style, network: &str, factor: f32, closeness: Closeness, seen: &Seen) -> Recipe {
     let mut recipe = Recipe::default();
-    // What knobs below 0 take away is not to come back.
+    // What knobs below 0 remove must not come back.
     let (resemblance, less) = match style {
         Style::Creative(knobs) => {
             let below = [knobs.resemblance, knobs.fractality, knobs.creativity].map(|knob| unit(knob).min(0.0));
@@ -81,7 +82,7 @@ pub(crate) fn recipe(style: &Style, network: &str, factor: f32, closeness: Close
         Closeness::Coarse(radius) => {
             for (gain, faces) in small_faces(seen) {
                 let softer = Filter::Skin { faces, skin: gain, features: gain, radius: SMALL_FACE * factor };
-                recipe.after("networks misdraw small faces", softer);
+                recipe.after("models misdraw small faces", softer);
             }
             if less > -1.0 {
                 let follow = Filter::Follow { radius, strength: 1.0 + less };
@@ -92,7 +93,8 @@ pub(crate) fn recipe(style: &Style, network: &str, factor: f32, closeness: Close
     }
     if strength > 0.0 {
         if network == presets::TWICE {
-            // It has 0.80 of the truth's fine detail, the large networks 0.88; so has it then, no further from the truth.
+            // It has 0.80 of the original's fine detail, the large networks 0.88; with this gain it does too, and is no
+            // further from the original.
             let detail = Filter::Detail { gain: 0.6, radius: 0.4 * factor, edge: 0.1 };
             recipe.after("photo-2x draws softly", detail);
         }
@@ -108,7 +110,7 @@ pub(crate) fn recipe(style: &Style, network: &str, factor: f32, closeness: Close
 /// Why results are brought back to their sources.
 const CLOSE: &str = "the source is clean";
 
-/// What is finer than this, in pixels of the source, is what networks invent in small faces.
+/// Detail finer than this, in pixels of the source, is what networks make up in small faces.
 const SMALL_FACE: f32 = 1.2;
 
 /// Faces of so few pixels of the source across that a network melts them where the source is damaged, by how much of their finest
@@ -160,7 +162,8 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, s
         why("creativity", knobs.creativity, preset.invent != 1.0),
     );
     if invent > 0.0 {
-        // What a network makes of noise looks like what is there; random texture on the result looks like grain.
+        // Texture that a network makes from noise resembles its surroundings; random texture on the result looks like
+        // grain.
         let inventive = presets::makes_texture(network);
         if inventive {
             recipe.before(&cause, Filter::Renoise { gain: 0.6 * invent, most: 9.0 / 255.0 });
@@ -171,7 +174,8 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, s
         recipe.after(&optimized, Filter::Calm { radius: factor });
     }
     if knobs.creativity < 0 {
-        // The plain network leaves texture out, but draws soft fur as lines: what is fine and not an edge fades, too.
+        // The plain network leaves texture out, but draws soft fur as lines, so fine detail that is not an edge fades
+        // too.
         let (less, cause) = (down(knobs.creativity), why("creativity", knobs.creativity, false));
         recipe.after(&cause, Filter::Detail { gain: -0.9 * less, radius: 1.5 * factor, edge: 0.08 });
     }
@@ -184,7 +188,7 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, s
         recipe.after(&cause, Filter::Detail { gain: 1.2 * intricate, radius: 0.35 * factor, edge: 0.1 });
     }
     if knobs.fractality < 0 {
-        // What is weak and fine goes before the network, which then draws what is left as sharp as ever.
+        // Weak, fine detail is removed before the network, which then draws the rest as sharp as ever.
         let (less, cause) = (down(knobs.fractality), why("fractality", knobs.fractality, false));
         recipe.before(&cause, Filter::Detail { gain: -less, radius: 1.5, edge: 0.1 });
     }
@@ -208,7 +212,7 @@ fn creative(recipe: &mut Recipe, knobs: &Creative, network: &str, factor: f32, s
     if preset.curve != 0.0 {
         recipe.after(&optimized, Filter::Curve { strength: preset.curve });
     }
-    // Where there are faces, they are treated and nothing else.
+    // If there are faces, only they are treated.
     let own = match preset.face {
         Some([skin, features]) if !seen.faces.is_empty() => {
             recipe.after(&optimized, Filter::Skin { faces: seen.faces.clone(), skin, features, radius: SKIN * factor });

@@ -1,9 +1,9 @@
-//! Colours of the source for shapes of the result.
+//! Gives shapes of the result the colours of the source.
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use rayon::prelude::*;
 
-use crate::{reduce::reduced, sample::Sample};
+use crate::reduce::reduced;
 
 use super::{blur, slab::colours};
 
@@ -18,7 +18,7 @@ const BAND_CELLS: usize = 1 << 17;
 ///
 /// In each window the affine map is found that takes the reduced result's colours nearest to the source's: a guided filter with
 /// colour as its guide (He, Sun and Tang 2013), drawn towards changing nothing. The maps' means, between their pixels, are applied to
-/// the result, as in the fast guided filter (He and Sun 2015). A map moves no edge and draws none.
+/// the result, as in the fast guided filter (He and Sun 2015). A map neither moves nor draws edges.
 pub(super) fn recolour(picture: &mut Picture, source: &Picture, radius: f32) {
     match colours(picture) {
         1 => with_colours::<1>(picture, source, radius),
@@ -46,10 +46,7 @@ fn with_colours<const C: usize>(picture: &mut Picture, source: &Picture, radius:
         let maps = Maps::<C>::of(&cells, first..(last + 1).min(height), radius);
         let end = done + places[done..].iter().take_while(|place| place.at[0] < last).count();
         let (range, places) = (done * line..end * line, &places[done..end]);
-        match &mut picture.samples {
-            Samples::U8(s) => maps.apply(&mut s[range], n, places, &columns),
-            Samples::U16(s) => maps.apply(&mut s[range], n, places, &columns),
-        }
+        with_samples!(&mut picture.samples, s => maps.apply(&mut s[range], n, places, &columns));
         done = end;
     }
 }
@@ -188,7 +185,7 @@ fn solved<const C: usize>(mut matrix: [[f32; C]; C], mut right: [f32; C]) -> [f3
 
 #[cfg(test)]
 mod tests {
-    use enlarger_image::{Channels, Metadata};
+    use enlarger_image::{Channels, Metadata, Samples};
 
     use super::*;
 
@@ -213,7 +210,7 @@ mod tests {
         let (red, bright, white) = ([160, 20, 20], [250, 5, 30], [255; 3]);
         let inside = |x: u32, y: u32| (10..13).contains(&x) || (20..22).contains(&y);
         let source = picture(40, 30, |x, y| if inside(x, y) { red } else { white });
-        // Strokes that the result draws thinner: nothing may be paid back beside them.
+        // Strokes that the result draws thinner: nothing may be corrected beside them.
         let thin = |x: u32, y: u32| (83..101).contains(&x) || (162..174).contains(&y);
         let mut result = picture(320, 240, |x, y| if thin(x, y) { bright } else { white });
         recolour(&mut result, &source, 1.0);

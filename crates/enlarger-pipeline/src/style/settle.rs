@@ -5,14 +5,14 @@
 //! nothing to draw, and that colour is the right result. Around such pixels edges are the network's, but for colours beyond
 //! the flat one, and for what comes close to the flat one where the source has it.
 //!
-//! Left to the network is what lies near slow changes: skies in few levels, and the blocks of JPEG, which are flat inside.
+//! Areas near slow changes are left to the network: skies in few levels, and the blocks of JPEG, which are flat inside.
 
 use std::ops::Range;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use rayon::prelude::*;
 
-use crate::{canvas::View, sample::Sample};
+use crate::canvas::View;
 
 use super::slab::{colours, read_colours};
 
@@ -36,10 +36,7 @@ pub(super) fn settle(picture: &mut Picture, source: View<'_>) {
     let columns = cells(source.part.width, picture.width);
     let rows = cells(source.part.height, picture.height);
     let n = [picture.channels.count(), colours(picture)];
-    match &mut picture.samples {
-        Samples::U8(s) => settle_samples(s, source, &columns, &rows, n),
-        Samples::U16(s) => settle_samples(s, source, &columns, &rows, n),
-    }
+    with_samples!(&mut picture.samples, s => settle_samples(s, source, &columns, &rows, n));
 }
 
 /// The result's pixels whose centres lie in each of the source's, along a side.
@@ -81,7 +78,7 @@ fn settle_samples<T: Sample>(
     });
 }
 
-/// What a source pixel demands of the result in its place.
+/// What a source pixel requires of the result at its place.
 struct Limits {
     low: [f32; 3],
     high: [f32; 3],
@@ -241,7 +238,7 @@ fn grown(mask: &[bool], width: usize, reach: usize) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
-    use enlarger_image::{Channels, Limits, Metadata};
+    use enlarger_image::{Channels, Limits, Metadata, Samples};
 
     use super::*;
     use crate::resize::{Resampling, resize};

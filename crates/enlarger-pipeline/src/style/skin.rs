@@ -1,4 +1,4 @@
-//! Faces: what is weak and fine there is skin, what is strong is eyes, lashes, brows, lips and hair.
+//! Faces: weak, fine detail there is skin; strong detail is eyes, lashes, brows, lips and hair.
 
 use enlarger_image::Picture;
 use rayon::prelude::*;

@@ -1,12 +1,12 @@
-//! A filter sees a picture in slabs of rows: bounded memory whatever the picture's size, and one result whatever the
+//! A filter sees a picture in slabs of rows: memory is bounded for any size, and the result does not depend on the
 //! slabs.
 
 use std::ops::Range;
 
-use enlarger_image::{Picture, Samples};
+use enlarger_image::{Picture, Sample, with_samples};
 use rayon::prelude::*;
 
-use crate::sample::{Sample, read_luma};
+use crate::sample::read_luma;
 
 /// Luminance values held at once per buffer; a filter holds about ten such buffers.
 const SLAB_VALUES: usize = 1 << 20;
@@ -39,8 +39,8 @@ pub(super) fn add_to_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&S
     change_luma(picture, reach, delta, add_within_range);
 }
 
-/// The same for what is invented: less of it the more a colour is saturated. Strong paint has one colour near its end and
-/// another near the other; on it networks make dotted lines of noise, and luminance alone looks like dirt.
+/// The same for added detail, which is weaker the more a colour is saturated. Strong paint has one colour near its end
+/// and another near the other; on it networks make dotted lines of noise, and luminance alone looks like dirt.
 pub(super) fn invent_in_luma(picture: &mut Picture, reach: usize, delta: impl Fn(&Slab) -> Vec<f32>) {
     change_luma(picture, reach, delta, |colour, delta| {
         let saturation = highest(colour) - lowest(colour);
@@ -115,10 +115,7 @@ pub(super) fn change_rows(picture: &mut Picture, rows: Range<usize>, change: imp
     let (n, colours) = (picture.channels.count(), colours(picture));
     let line = picture.width as usize * n;
     let range = rows.start * line..rows.end * line;
-    match &mut picture.samples {
-        Samples::U8(s) => all(&mut s[range], line, [n, colours], rows.start, change),
-        Samples::U16(s) => all(&mut s[range], line, [n, colours], rows.start, change),
-    }
+    with_samples!(&mut picture.samples, s => all(&mut s[range], line, [n, colours], rows.start, change));
 }
 
 /// Adds to all colours alike, slowing down where one of them comes near its end: clipping one colour shifts hue, and a
@@ -146,8 +143,5 @@ pub(super) fn read_colours(picture: &Picture, row: usize) -> Vec<f32> {
     }
     let n = picture.channels.count();
     let range = row * picture.width as usize * n..(row + 1) * picture.width as usize * n;
-    match &picture.samples {
-        Samples::U8(s) => read(&s[range], n, colours(picture)),
-        Samples::U16(s) => read(&s[range], n, colours(picture)),
-    }
+    with_samples!(&picture.samples, s => read(&s[range], n, colours(picture)))
 }

@@ -69,9 +69,8 @@ fn window(radius: f32) -> usize {
 /// How strong the texture around each pixel of a slab's inner rows is: the deviation of what is finer than `radius`, in
 /// the calmest of the four squares that meet at the pixel. So a smooth sky has none up to the roof's very edge, and a lone
 /// edge is not texture (the squares are those of Kuwahara et al. 1976).
-///
-/// The deviation is told from the mean root of amplitudes, not from the mean amplitude: texture is everywhere, while a wall's rows of
-/// windows, or letters on paper, are few and strong, and count for little.
+/// The deviation is estimated from the mean root of amplitudes, not from the mean amplitude: texture is everywhere,
+/// while a wall's rows of windows, or letters on paper, are few and strong, and count for little.
 pub(super) fn strength(slab: &Slab, radius: f32) -> Vec<f32> {
     slab.inner(&strength_around(slab, radius)).to_vec()
 }

@@ -1,4 +1,4 @@
-"""Draws the pictures of the tests and sheets of presets: `python make.py FOLDER`, with numpy and Pillow. They show nobody."""
+"""Draws the pictures of the tests and sheets of presets: `python make.py FOLDER`, with numpy and Pillow. They show no real person."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-//! Who is calling: nobody in particular, an API key, or the bearer of a token.
+//! Who is calling: an anonymous client, an API key, or the bearer of a token.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use crate::{
     http::{ApiError, ApiResult},
 };
 
-/// The use of a key is written down this often.
+/// How often the use of a key is stored.
 const NOTE_USE: Duration = Duration::from_secs(60);
 /// Owners whose rate is remembered before idle ones are forgotten.
 const REMEMBERED: usize = 10_000;
@@ -31,7 +31,7 @@ const REMEMBERED: usize = 10_000;
 /// Who is calling.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// Whom tasks will belong to; `None` when credentials are off.
+    /// Owner of new tasks; `None` if credentials are off.
     pub owner: Option<String>,
     /// Whether keys and models may be changed.
     pub admin: bool,
@@ -47,7 +47,10 @@ impl Caller {
     /// 403 unless this caller may change keys and models.
     pub fn require_admin(&self) -> ApiResult<()> {
         let refused = || {
-            ApiError::forbidden("this needs an administrator's key").hint("make one: enlarger keys create NAME --admin")
+            ApiError::forbidden("this needs an administrator's key").hint(
+                "create one with `enlarger keys create \
+                NAME --admin`",
+            )
         };
         self.admin.then_some(()).ok_or_else(refused)
     }
@@ -76,15 +79,15 @@ impl Authority {
         })
     }
 
-    /// Whether credentials are asked for.
+    /// Whether credentials are required.
     pub fn required(&self) -> bool {
         self.required
     }
 
-    /// Who sent these headers.
+    /// The caller that sent these headers.
     ///
     /// # Errors
-    /// 401 without a good credential where one is asked for, 429 above the key's rate.
+    /// 401 without a valid credential if one is required, 429 above the key's rate.
     pub async fn caller(&self, headers: &HeaderMap) -> ApiResult<Caller> {
         if !self.required {
             return Ok(Caller { owner: None, admin: true });
@@ -93,7 +96,7 @@ impl Authority {
         if credentials.is_empty() {
             return Err(ApiError::unauthorized("Missing API key"));
         }
-        // Clients of other services send those services' keys along, so one good credential among several is enough.
+        // Clients of other services send those services' keys along, so one valid credential among several is enough.
         for credential in &credentials {
             if let Some(caller) = self.known(credential).await? {
                 self.check_rate(caller.owner.as_deref().unwrap_or_default())?;
@@ -139,7 +142,7 @@ impl Authority {
     }
 }
 
-/// Lets only known callers through, and tells handlers who it is.
+/// Admits only known callers, and passes the caller to handlers.
 pub(crate) async fn require(State(auth): State<Arc<Authority>>, mut request: Request, next: Next) -> Response {
     match auth.caller(request.headers()).await {
         Ok(caller) => {

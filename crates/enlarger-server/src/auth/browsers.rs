@@ -13,8 +13,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use super::{authority::Authority, credentials};
 use crate::{config::Config, http::ApiError};
 
-/// Refuses what a web page on another site might make a browser send: anything to a server that asks for no credentials, and
-/// to any other what a browser adds credentials to by itself.
+/// Refuses what a web page on another site might make a browser send: any request to a server without credentials, and
+/// otherwise requests to which a browser adds credentials by itself.
 pub(crate) async fn guard_browsers(
     State(auth): State<Arc<Authority>>,
     State(config): State<Arc<Config>>,
@@ -35,7 +35,7 @@ pub(crate) async fn guard_browsers(
     }
 }
 
-/// Lets pages of the configured sites call us from a browser. Credentials travel in headers, never in cookies.
+/// Allows pages of the configured sites to call us from a browser. Credentials travel in headers, never in cookies.
 pub(crate) fn cors(config: &Config) -> Option<CorsLayer> {
     let origins = Some(&config.cors_origin).filter(|origins| !origins.is_empty())?;
     let origin = if origins.iter().any(|origin| origin == "*") {
@@ -61,7 +61,7 @@ pub(crate) fn cors(config: &Config) -> Option<CorsLayer> {
     Some(layer)
 }
 
-/// A name that an attacker's DNS points at us would make his page our own ("DNS rebinding").
+/// A name that an attacker's DNS points at us would make the attacker's page same-origin ("DNS rebinding").
 fn foreign_host(config: &Config, headers: &HeaderMap) -> Option<ApiError> {
     if !config.listen.ip().is_loopback() || !config.public_url.is_empty() || config.trust_forwarded {
         return None;
@@ -73,8 +73,8 @@ fn foreign_host(config: &Config, headers: &HeaderMap) -> Option<ApiError> {
         || !name.contains('.')
         || name.parse::<std::net::IpAddr>().is_ok();
     (!ours).then(|| {
-        ApiError::forbidden("this server is not known by that name")
-            .hint("call it by its address, or start it with --public-url")
+        ApiError::forbidden("this server is not configured for that host name")
+            .hint("use its IP address, or start the server with --public-url")
     })
 }
 
@@ -93,7 +93,10 @@ fn foreign_origin(config: &Config, headers: &HeaderMap) -> Option<ApiError> {
     });
     let configured = config.cors_origin.iter().any(|allowed| allowed == "*" || allowed == origin);
     (!ours && !configured).then(|| {
-        ApiError::forbidden("pages of other sites may not use this server").hint("allow the site with --cors-origin")
+        ApiError::forbidden("pages of other sites are not allowed to use this server").hint(
+            "allow the site with \
+            --cors-origin",
+        )
     })
 }
 

@@ -1,4 +1,4 @@
-//! Where a request carries its credential: `Authorization` by Bearer or Basic, or a header of its own.
+//! Where a request carries its credential: `Authorization` with Bearer or Basic, or a separate header.
 
 use axum::http::{HeaderMap, header};
 use base64::{
@@ -22,7 +22,7 @@ pub(crate) fn all(headers: &HeaderMap) -> Vec<String> {
     found
 }
 
-/// Whether the request carries what a browser sends by itself once a user has typed it (RFC 7617).
+/// Whether the request has credentials that a browser repeats by itself (Basic, RFC 7617).
 pub(crate) fn is_basic(headers: &HeaderMap) -> bool {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     value.and_then(scheme).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
@@ -32,7 +32,7 @@ fn scheme(value: &str) -> Option<(&str, &str)> {
     value.trim().split_once(' ')
 }
 
-/// What may be a credential in a value of `Authorization`.
+/// Possible credentials in a value of `Authorization`.
 fn authorization(value: &str) -> Vec<String> {
     match scheme(value) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => vec![rest.trim().to_owned()],
@@ -41,7 +41,7 @@ fn authorization(value: &str) -> Vec<String> {
     }
 }
 
-/// `user:password` in base64 (RFC 7617). The key is the password by custom, and the user where only one can be given.
+/// `user:password` in base64 (RFC 7617). The key is usually the password, or the user if only one can be given.
 fn basic(encoded: &str) -> Option<Vec<String>> {
     let pair = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
     let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));

@@ -1,4 +1,4 @@
-//! Bearer tokens: HS256 by a secret, or asymmetric by a JSON Web Key Set.
+//! Bearer tokens: HS256 with a secret, or asymmetric with a JSON Web Key Set.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::config::{Config, ConfigError};
 
-/// How long fetched keys are believed.
+/// How long fetched keys are cached.
 const KEYS_GOOD_FOR: Duration = Duration::from_secs(600);
 /// An unknown key id fetches the set again, but not more often than this.
 const KEYS_AT_MOST_EVERY: Duration = Duration::from_secs(30);
@@ -53,9 +53,9 @@ impl Tokens {
         // RFC 7518, section 3.2: a key as long as the hash.
         if !secret.is_empty() && secret.len() < 32 {
             let hint = "use at least 32 characters, for example from `openssl rand -hex 32`";
-            return Err(ConfigError::new("`jwt_secret` is too short to be safe", hint));
+            return Err(ConfigError::new("`jwt_secret` is too short to be secure", hint));
         }
-        // The same for every server of a process, so it is all the same which of them comes first.
+        // The same for every server of a process, so it does not matter which comes first.
         let _ = PROVIDER.install_default();
         let set = (!config.jwks_url.is_empty()).then(|| KeySet {
             url: config.jwks_url.clone(),
@@ -66,7 +66,7 @@ impl Tokens {
         Ok(Some(Self { secret, set, audience: config.jwt_audience.clone(), issuer: config.jwt_issuer.clone() }))
     }
 
-    /// The token's subject, if the token is good.
+    /// The token's subject, if the token is valid.
     pub async fn subject(&self, token: &str) -> Option<String> {
         let header = decode_header(token).ok()?;
         let key = match (header.alg, &self.secret) {
@@ -103,9 +103,9 @@ impl KeySet {
             match self.fetcher.fetch(&self.url, KEYS_LIMIT, &mut bytes).await {
                 Ok(_) => match serde_json::from_slice(&bytes) {
                     Ok(set) => *fetched = Some((Instant::now(), set)),
-                    Err(error) => tracing::warn!(%error, "the JSON Web Key Set cannot be read"),
+                    Err(error) => tracing::warn!(%error, "cannot parse the JSON Web Key Set"),
                 },
-                Err(error) => tracing::warn!(%error, "the JSON Web Key Set cannot be fetched"),
+                Err(error) => tracing::warn!(%error, "cannot fetch the JSON Web Key Set"),
             }
         }
         find(&fetched.as_ref()?.1, id)

@@ -1,8 +1,8 @@
 //! API keys: `enl_PREFIX_SECRETCHECKSUM`.
 //!
-//! The prefix finds the row, 32 random bytes are the secret, four bytes of checksum tell a mistyped key from a wrong one before
-//! any look-up. What is stored is the SHA-256 of the whole: with 256 random bits there is nothing to guess, so a slow hash
-//! would only slow requests down.
+//! The prefix finds the row, 32 random bytes are the secret, four bytes of checksum detect a mistyped key before any
+//! lookup. What is stored is the SHA-256 of the whole: 256 random bits cannot be guessed, so a slow hash would only
+//! slow requests down.
 
 use enlarger_service::random::random;
 pub use enlarger_tasks::ApiKey;
@@ -19,16 +19,16 @@ pub(crate) const START: &str = "enl";
 const PLAIN: &str = "enl_";
 const ADMIN: &str = "enladm_";
 
-/// A key just made. Only its hash is stored: this is the only time it can be shown.
+/// A newly created key. Only its hash is stored: this is the only time it can be shown.
 #[derive(Debug, Clone)]
 pub struct NewKey {
     /// The whole key.
     pub key: String,
-    /// What is stored of it.
+    /// The part that is stored.
     pub stored: ApiKey,
 }
 
-/// Makes a key. An administrator's may also manage keys and models.
+/// Creates a key. An administrator's may also manage keys and models.
 ///
 /// # Errors
 /// If the store fails.
@@ -39,14 +39,14 @@ pub async fn create(keys: &dyn ApiKeys, name: &str, admin: bool) -> Result<NewKe
         let body = format!("{prefix}_{}", hex::encode(random::<32>()));
         let key = format!("{body}{}", checksum(&body));
         let new = NewApiKey { name: name.to_owned(), prefix, hash: Sha256::digest(&key).into() };
-        // A prefix that is taken is one in four billion, and no reason to fail.
+        // A taken prefix has a chance of one in four billion; try again.
         if let Some(stored) = keys.create(new).await? {
             return Ok(NewKey { key, stored });
         }
     }
 }
 
-/// All keys, oldest first, revoked ones too.
+/// All keys, oldest first, including revoked ones.
 ///
 /// # Errors
 /// If the store fails.
@@ -62,29 +62,29 @@ pub async fn revoke(keys: &dyn ApiKeys, prefix: &str) -> Result<Option<ApiKey>, 
     keys.revoke(prefix).await
 }
 
-/// All that may be told of a key.
+/// The public part of an API key.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct KeyInfo {
-    /// Stable id: what tasks carry as their owner.
+    /// Stable id, recorded as the owner of tasks.
     pub id: Uuid,
     /// What it is for.
     pub name: String,
-    /// The key's beginning.
+    /// The key's prefix.
     pub prefix: String,
     /// Whether it may manage keys and models.
     pub admin: bool,
-    /// When it was made.
+    /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// When it was last used, to the minute.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     pub revoked_at: Option<Timestamp>,
 }
 
-/// All that may be told of a key.
+/// The public part of an API key.
 pub fn describe(key: &ApiKey) -> KeyInfo {
     KeyInfo {
         id: key.id,
@@ -102,7 +102,7 @@ pub fn is_admin(key: &ApiKey) -> bool {
     key.prefix.starts_with(ADMIN)
 }
 
-/// The stored key that this text is, unless it is revoked or was never made.
+/// The stored key with this text, unless it is revoked or unknown.
 pub(crate) async fn verify(keys: &dyn ApiKeys, text: &str) -> Result<Option<ApiKey>, StoreError> {
     let Some(prefix) = prefix_of(text) else { return Ok(None) };
     let Some(stored) = keys.find(prefix).await? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! The APIs that are spoken here.
+//! The APIs of this server.
 
 mod comfy;
 mod console;
@@ -21,12 +21,12 @@ pub(crate) fn webhook(task: &Task, state: TaskState, result: Option<&str>) -> Op
     body(task, state, result).ok()
 }
 
-/// What no route answers. Clients of other services come here when they are pointed at this server as a whole, and most of them
-/// show the message only.
+/// Requests that no route handles. Clients of other services land here if they are pointed at this server, and most of
+/// them show only the message.
 pub(crate) async fn not_found(uri: Uri) -> ApiError {
     let told = DIALECTS.iter().find_map(|dialect| dialect.unserved(uri.path()));
-    let message = told.unwrap_or_else(|| "there is nothing at this address".to_owned());
-    ApiError { message, ..ApiError::not_found() }.hint("all routes are listed in /openapi.json, and shown at /docs/api")
+    let message = told.unwrap_or_else(|| "there is nothing at this URL".to_owned());
+    ApiError { message, ..ApiError::not_found() }.hint("see /openapi.json for all routes, or /docs/api in a browser")
 }
 
 /// Writes errors of each API's routes in its own form, wherever in this server they arose.

@@ -1,4 +1,4 @@
-//! Bodies that count as downloads for as long as they are being sent.
+//! Bodies that count as downloads while they are being sent.
 
 use std::{
     pin::Pin,
@@ -9,7 +9,7 @@ use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use enlarger_service::reads::Reading;
 
-/// The same body, which counts as a download until it has been sent or given up.
+/// The same body, counting as a download until it has been sent or dropped.
 pub(super) fn counted(body: Body, reading: Reading) -> Body {
     Body::new(Download { body, _reading: reading })
 }

@@ -1,4 +1,4 @@
-//! Reading and uploading files by signed addresses.
+//! Downloading and uploading files with signed URLs.
 
 mod download;
 mod range;

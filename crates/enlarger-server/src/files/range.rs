@@ -1,11 +1,11 @@
-//! The Range header as RFC 9110 has it, section 14: what the file server beneath refuses of it, and need not.
+//! The Range header (RFC 9110, section 14), as far as the file server below refuses what it need not.
 
-/// What to ask for instead: of a file of `length` bytes, the same part in a form that is understood. None is the whole file: for
-/// units that are not known, as the standard demands, and for several parts, as it permits.
+/// The range to request instead, for a file of `length` bytes, in a form that the file server understands. `None` is
+/// the whole file: for unknown units, as the standard requires, and for several ranges, as it permits.
 pub(super) fn understood(range: &str, length: u64) -> Option<String> {
     let part = range.strip_prefix("bytes=").filter(|parts| !parts.contains(','))?;
     let Some((first, last)) = part.split_once('-') else { return Some(range.to_owned()) };
-    // A suffix longer than the file is all of it.
+    // A suffix longer than the file means the whole file.
     if first.is_empty() && number(last).is_some_and(|suffix| suffix > length) && length > 0 {
         return Some("bytes=0-".to_owned());
     }

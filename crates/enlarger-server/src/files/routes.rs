@@ -1,4 +1,4 @@
-//! Reading and uploading files. The address is the right: no credential is asked for.
+//! Downloading and uploading files. The signed URL is the permission: no credential is required.
 
 use std::{io, sync::Arc};
 
@@ -80,14 +80,14 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(read_object, write_object)).routes(routes!(read_task_file))
 }
 
-/// The signed part of an address.
+/// The signed part of a URL.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Signature {
-    /// Unix seconds after which the address is of no use.
+    /// Unix time in seconds at which the URL expires.
     #[serde(default)]
     expires: String,
-    /// Over name, right and expiry.
+    /// Signature over name, permission and expiry.
     #[serde(default)]
     signature: String,
     /// `1`: browsers save the file instead of showing it.
@@ -98,15 +98,15 @@ struct Signature {
 }
 
 #[utoipa::path(
-    get, path = "/files/objects/{id}", operation_id = "readObject", tag = "Files", summary = "Read an uploaded file",
+    get, path = "/files/objects/{id}", operation_id = "readObject", tag = "Files", summary = "Download an uploaded file",
     params(("id" = Uuid, Path), Signature), security(()),
     responses(
         (status = 200, description = "The file", content_type = "application/octet-stream"),
         (status = 206, description = "A part of the file", content_type = "application/octet-stream"),
-        (status = 403, description = "The address was not given out by this server", body = ErrorBody),
-        (status = 404, description = "There is no such file", body = ErrorBody),
-        (status = 410, description = "The address has expired", body = ErrorBody),
-        (status = 416, description = "The file has no such part"),
+        (status = 403, description = "The URL was not issued by this server", body = ErrorBody),
+        (status = 404, description = "No such file", body = ErrorBody),
+        (status = 410, description = "The URL has expired", body = ErrorBody),
+        (status = 416, description = "The requested range is outside the file"),
     ),
 )]
 async fn read_object(
@@ -120,15 +120,15 @@ async fn read_object(
 
 #[utoipa::path(
     get, path = "/files/tasks/{id}/{name}", operation_id = "readTaskFile", tag = "Files",
-    summary = "Read a task's result, source, thumbnail or map of what was invented",
+    summary = "Download a task's result, source, thumbnail or difference map",
     params(("id" = Uuid, Path), ("name" = String, Path), Signature), security(()),
     responses(
         (status = 200, description = "The file", content_type = "application/octet-stream"),
         (status = 206, description = "A part of the file", content_type = "application/octet-stream"),
-        (status = 403, description = "The address was not given out by this server", body = ErrorBody),
-        (status = 404, description = "There is no such file", body = ErrorBody),
-        (status = 410, description = "The address has expired", body = ErrorBody),
-        (status = 416, description = "The file has no such part"),
+        (status = 403, description = "The URL was not issued by this server", body = ErrorBody),
+        (status = 404, description = "No such file", body = ErrorBody),
+        (status = 410, description = "The URL has expired", body = ErrorBody),
+        (status = 416, description = "The requested range is outside the file"),
     ),
 )]
 async fn read_task_file(
@@ -169,7 +169,7 @@ async fn read(reader: &Reader, path: &str, signature: &Signature, request: Reque
     let kind = if download { "attachment" } else { "inline" };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
-    // What strangers upload is served from our own origin: it must never be run there.
+    // Uploads are served from our own origin, so they must never be executed there.
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     if let Ok(value) = HeaderValue::from_str(&format!("{kind}; filename=\"{name}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, value);
@@ -178,22 +178,22 @@ async fn read(reader: &Reader, path: &str, signature: &Signature, request: Reque
 }
 
 /// # Errors
-/// 403 or 410 unless the address gives this right.
+/// 403 or 410 unless the URL grants this permission.
 fn permitted(urls: &Urls, path: &str, right: Right, signature: &Signature) -> ApiResult<Key> {
-    let forged = || ApiError::forbidden("this address was not given out by this server, or was changed on the way");
+    let forged = || ApiError::forbidden("this URL was not issued by this server, or was altered");
     let key = Key::parse(path).ok_or_else(forged)?;
     match urls.check(&key, right, &signature.expires, &signature.signature) {
         Ok(()) => Ok(key),
         Err(BadAddress::Forged) => Err(forged()),
         Err(BadAddress::Expired) => {
-            Err(ApiError::new(StatusCode::GONE, "expired", "this address has expired, and the file may be deleted"))
+            Err(ApiError::new(StatusCode::GONE, "expired", "this URL has expired, and the file may have been deleted"))
         }
     }
 }
 
-/// What a file really is, whatever its sender said.
+/// The real type of a file, whatever its sender declared.
 fn media_type(bytes: &[u8]) -> &'static str {
-    // AVIF is written and not read back.
+    // AVIF is written but not read.
     if bytes.get(4..12) == Some(b"ftypavif") {
         return Format::Avif.media_type();
     }
@@ -228,7 +228,7 @@ async fn file_name(queue: &dyn Queue, key: &Key, media_type: &str) -> String {
     format!("{stem}{suffix}.{extension}")
 }
 
-/// Makes the thumbnail unless it is there.
+/// Makes the thumbnail unless it exists.
 async fn make_thumb(reader: &Reader, task: Uuid) -> ApiResult<()> {
     if reader.files.blobs.exists(&Key::Thumb(task)).await? {
         return Ok(());
@@ -255,16 +255,16 @@ async fn make_thumb(reader: &Reader, task: Uuid) -> ApiResult<()> {
 #[utoipa::path(
     put, path = "/files/objects/{id}", operation_id = "writeObject", tag = "Files", summary = "Upload the bytes of a file",
     params(("id" = Uuid, Path), Signature), security(()),
-    request_body(content_type = "application/octet-stream", description = "The bytes as they are."),
+    request_body(content_type = "application/octet-stream", description = "The raw bytes."),
     responses(
         (status = 200, description = "Stored"),
-        (status = 400, description = "The body ended too early", body = ErrorBody),
-        (status = 403, description = "The address was not given out by this server", body = ErrorBody),
+        (status = 400, description = "The body ended unexpectedly", body = ErrorBody),
+        (status = 403, description = "The URL was not issued by this server", body = ErrorBody),
         (status = 404, description = "The upload has expired", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 410, description = "The address has expired", body = ErrorBody),
+        (status = 408, description = "The body arrived too slowly", body = ErrorBody),
+        (status = 410, description = "The URL has expired", body = ErrorBody),
         (status = 413, description = "The file is too large", body = ErrorBody),
-        (status = 503, description = "Nothing can be stored at the moment", body = ErrorBody),
+        (status = 503, description = "The server cannot store anything at the moment", body = ErrorBody),
     ),
 )]
 async fn write_object(

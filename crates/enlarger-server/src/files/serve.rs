@@ -1,4 +1,4 @@
-//! A blob as the answer to GET or HEAD: whole or in part (RFC 9110, section 14), or not at all if the client has it (section 13).
+//! A blob as the response to GET or HEAD: whole or a range (RFC 9110, section 14), or not modified (section 13).
 
 use axum::{
     body::Body,
@@ -65,7 +65,7 @@ fn set(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
-/// A date that a client sends; what is not one counts as absent.
+/// A date that a client sends; an invalid one counts as absent.
 fn date(asked: &HeaderMap, name: HeaderName) -> Option<HttpDate> {
     asked.get(name)?.to_str().ok()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What a browser can show of a file that it cannot decode itself: TIFF, and whatever else only enlarger reads.
+//! A view of files that browsers cannot decode, such as TIFF.
 
 use std::io::Cursor;
 
@@ -7,13 +7,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use enlarger_blobs::Key;
-use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy, Picture, Samples};
+use enlarger_image::{EncodeOptions, Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{Resampling, resize};
 use enlarger_service::files::Files;
 
 use crate::http::{ApiError, ApiResult, Turns, blocking};
 
-/// Views have at most this many pixels; larger images are reduced. A browser holds four bytes of each.
+/// Views have at most this many pixels; larger images are scaled down. A browser needs four bytes for each.
 const VIEW_PIXELS: u64 = 24_000_000;
 /// Larger results are not decoded for a view: they would take more memory than the job that made them.
 const RESULT_PIXELS: u64 = 128_000_000;
@@ -21,8 +21,8 @@ const RESULT_PIXELS: u64 = 128_000_000;
 const WIDTH: HeaderName = HeaderName::from_static("x-image-width");
 const HEIGHT: HeaderName = HeaderName::from_static("x-image-height");
 
-/// An 8-bit PNG of an image file, upright, with its colour profile. It is made anew each time, one at a time beside the jobs;
-/// browsers keep it for an hour.
+/// An 8-bit PNG of an image file, upright, with its colour profile. It is made on each request, one at a time beside
+/// the jobs; browsers cache it for an hour.
 ///
 /// # Errors
 /// 404 if there is no such file, 400 if it is not an image or too large to be shown.
@@ -58,15 +58,7 @@ fn make(bytes: &[u8], limits: &Limits) -> ApiResult<(Vec<u8>, u32, u32)> {
     };
     let mut png = Cursor::new(Vec::new());
     let options = EncodeOptions { format: Format::Png, metadata: MetadataPolicy::Strip, ..EncodeOptions::default() };
-    enlarger_image::encode(&in_bytes(shown), &options, &mut png).map_err(bad)?;
+    // Screens show 8 bits.
+    enlarger_image::encode(&shown.into_depth(8).map_err(bad)?, &options, &mut png).map_err(bad)?;
     Ok((png.into_inner(), width, height))
-}
-
-/// Screens show 8 bits.
-fn in_bytes(picture: Picture) -> Picture {
-    let samples = match picture.samples {
-        Samples::U16(samples) => Samples::U8(samples.iter().map(|&s| ((u32::from(s) + 128) / 257) as u8).collect()),
-        bytes => bytes,
-    };
-    Picture { samples, ..picture }
 }

@@ -1,4 +1,4 @@
-//! How a client reached us, and which path it meant.
+//! How a client reached us, and which path it requested.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,10 +12,10 @@ use crate::config::Config;
 /// How clients reach this server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct BaseUrl {
-    /// What the operator says; empty if it is as each request says.
+    /// The configured URL; empty to use each request's headers.
     public: Arc<str>,
     trust_forwarded: bool,
-    /// For requests that do not say.
+    /// For requests without a Host header.
     listen: SocketAddr,
 }
 
@@ -28,7 +28,7 @@ impl BaseUrl {
         }
     }
 
-    /// The path below which this server lives, as far as the operator says so.
+    /// The path prefix of this server, if configured.
     pub fn path(&self) -> String {
         let url = url::Url::parse(&self.public).ok();
         url.map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
@@ -41,7 +41,7 @@ impl BaseUrl {
         }
         let text = |name: &str| {
             let value = headers.get(name)?.to_str().ok()?;
-            // Proxies append; the first is what the client used.
+            // Proxies append; the first value is what the client used.
             Some(value.split(',').next().unwrap_or_default().trim())
         };
         let forwarded = |name: &str| text(name).filter(|_| self.trust_forwarded);
@@ -57,7 +57,7 @@ impl BaseUrl {
     }
 }
 
-/// Gives a request the path that routes know.
+/// Rewrites a request's path to the one that routes know.
 pub(crate) fn with_plain_path(base: &BaseUrl, mut request: Request) -> Request {
     let uri = request.uri();
     let path = plain_path(uri.path(), &base.path());
@@ -70,8 +70,8 @@ pub(crate) fn with_plain_path(base: &BaseUrl, mut request: Request) -> Request {
     request
 }
 
-/// A path without what clients and proxies add when they join addresses: doubled slashes, a slash at the end, and the prefix of the
-/// public URL, which comes with every request (no proxy, or one that keeps it) or with none.
+/// A path without what clients and proxies add when they join URLs: doubled slashes, a trailing slash, and the prefix
+/// of the public URL, which proxies keep or remove.
 fn plain_path(path: &str, prefix: &str) -> String {
     let mut plain = String::with_capacity(path.len());
     for c in path.chars() {
@@ -82,7 +82,7 @@ fn plain_path(path: &str, prefix: &str) -> String {
     if let Some(rest) = plain.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         plain = rest.to_owned();
     }
-    // The page about the API is a folder: its files are found by the slash.
+    // The API documentation page is a folder: its files need the slash.
     if !plain.starts_with("/docs/") {
         plain.truncate(plain.trim_end_matches('/').len());
     }
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    /// What is told to a client that sent these headers.
+    /// The URLs for a client that sent these headers.
     fn told(public_url: &str, trust_forwarded: bool, headers: &[(&'static str, &str)]) -> String {
         let config = Config { public_url: public_url.into(), trust_forwarded, ..Config::default() };
         let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));

@@ -18,9 +18,9 @@ use super::error::{ApiError, ApiResult};
 const IN_MEMORY: usize = 256 << 10;
 /// A body may take this long, plus what its bytes take at [`SLOWEST`].
 const GRACE: Duration = Duration::from_secs(20);
-/// Slower clients than this many bytes per second are hung up on: they hold a place that others could use.
+/// Clients slower than this many bytes per second are disconnected: they occupy a place that others could use.
 const SLOWEST: u64 = 32 << 10;
-/// How long a large body waits for a place.
+/// How long a large body waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Places for large bodies, and where these go. Cheap to clone.
@@ -45,7 +45,7 @@ impl Deref for Spooled {
     }
 }
 
-/// Reads a body piece by piece, holding a place once it turns out large.
+/// Reads a body in chunks, taking a place once it turns out to be large.
 pub(crate) struct Reader<'a> {
     body: axum::body::BodyDataStream,
     bodies: &'a Bodies,
@@ -60,16 +60,16 @@ impl Bodies {
         Self { places: Arc::new(Semaphore::new(places)), scratch }
     }
 
-    /// Starts to read a body of at most `limit_mb` MB.
+    /// Starts reading a body of at most `limit_mb` MB.
     pub fn reader(&self, body: Body, limit_mb: u64) -> Reader<'_> {
         let body = body.into_data_stream();
         Reader { body, bodies: self, started: Instant::now(), received: 0, limit_mb, place: None }
     }
 
-    /// Reads a whole body; what is large goes to a nameless file.
+    /// Reads a whole body; a large one is written to a nameless file.
     ///
     /// # Errors
-    /// 413 over the limit, 408 when it comes too slowly, 503 when too many large bodies are being read.
+    /// 413 above the limit, 408 if it arrives too slowly, 503 if too many large bodies are being read.
     pub async fn spool(&self, body: Body, limit_mb: u64) -> ApiResult<Spooled> {
         let mut reader = self.reader(body, limit_mb);
         let mut hash = Sha256::new();
@@ -106,9 +106,9 @@ impl Reader<'_> {
     /// As [`Bodies::spool`].
     pub async fn next(&mut self) -> ApiResult<Option<bytes::Bytes>> {
         let deadline = self.started + GRACE + Duration::from_secs(self.received / SLOWEST);
-        let slow = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body came too slowly");
+        let slow = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body arrived too slowly");
         let Some(chunk) = timeout_at(deadline, self.body.next()).await.map_err(slow)? else { return Ok(None) };
-        let chunk = chunk.map_err(|_| ApiError::bad_request("incomplete_body", "the body ended too early"))?;
+        let chunk = chunk.map_err(|_| ApiError::bad_request("incomplete_body", "the body ended unexpectedly"))?;
         self.received += chunk.len() as u64;
         if self.received > self.limit_mb << 20 {
             return Err(ApiError::too_large(self.limit_mb));

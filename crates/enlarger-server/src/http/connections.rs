@@ -17,7 +17,7 @@ const HEAD_SECONDS: u64 = 15;
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS: usize = 4096;
 
-/// Serves until told to stop, then lets running requests end within `grace`.
+/// Serves until stopped, then lets running requests finish within `grace`.
 pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -28,7 +28,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Out of file descriptors, mostly: connections must end before there is room for new ones.
+                    // Usually out of file descriptors: connections must end before new ones are possible.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;

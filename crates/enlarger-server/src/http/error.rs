@@ -1,10 +1,11 @@
-//! Errors on the wire: a superset of what the known clients read, so that each of them shows a sentence.
+//! Errors on the wire: a superset of what known clients read, so that each of them shows a message.
 
 use axum::{
     Json,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use enlarger_error::Explained;
 use enlarger_image::ImageError;
 use enlarger_pipeline::PipelineError;
 use enlarger_service::Error as ServiceError;
@@ -12,10 +13,10 @@ use enlarger_tasks::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Names the bucket of an error for clients of the queue dialect.
+/// The error's bucket, for clients of the queue dialect.
 pub(crate) const ERROR_TYPE: HeaderName = HeaderName::from_static("x-comfy-error-type");
 
-/// One field that cannot be accepted.
+/// An invalid field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct InvalidParam {
     /// The field.
@@ -28,25 +29,29 @@ pub struct InvalidParam {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FreepikErrorResponse)]
 pub struct ErrorBody {
-    /// A word for programs.
+    /// Machine-readable code.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,
-    /// A sentence for people.
+    /// Where `error` names a family of errors, which of them it is: `image_truncated`. Of several the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub code: Option<&'static str>,
+    /// Human-readable message.
     pub message: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub hint: Option<String>,
-    /// All fields that cannot be accepted.
+    /// All invalid fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub invalid_params: Vec<InvalidParam>,
-    /// The same once more, where some clients look for it.
+    /// The same error, where some clients expect it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub problem: Option<Problem>,
-    /// What to quote when asking the operator.
+    /// Quote this when contacting the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub request_id: Option<String>,
@@ -55,25 +60,27 @@ pub struct ErrorBody {
 /// The error once more.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
-    /// A sentence for people.
+    /// Human-readable message.
     pub message: String,
-    /// All fields that cannot be accepted.
+    /// All invalid fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub invalid_params: Vec<InvalidParam>,
 }
 
-/// Why a request is not answered as hoped.
+/// Why a request failed.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     pub(crate) status: StatusCode,
     /// `None` for the internal error, whose body is only a message.
     pub(crate) code: Option<&'static str>,
+    /// Where that names a family of errors, which of them it is.
+    pub(crate) exact: Option<&'static str>,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     pub(crate) invalid: Vec<InvalidParam>,
     pub(crate) retry_after: Option<u64>,
-    /// The bucket, when it is not the code.
+    /// The bucket, if it differs from the code.
     pub(crate) bucket: Option<&'static str>,
 }
 
@@ -83,18 +90,24 @@ pub type ApiResult<T> = Result<T, ApiError>;
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let (message, code) = (message.into(), Some(code));
-        Self { status, code, message, hint: None, invalid: Vec::new(), retry_after: None, bucket: None }
+        Self { status, code, exact: None, message, hint: None, invalid: Vec::new(), retry_after: None, bucket: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// With hint and exact code of what is behind it.
+    fn explained(self, error: &dyn Explained) -> Self {
+        let exact = Some(error.exact_code()).filter(|exact| self.code.is_some_and(|code| code != *exact));
+        Self { hint: error.hint().map(Into::into), exact, ..self }
+    }
+
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds.max(1)), ..self }
     }
 
-    /// All bad fields at once. There must be at least one.
+    /// All invalid fields at once. There must be at least one.
     pub(crate) fn invalid(invalid: Vec<InvalidParam>) -> Self {
         let sentences: Vec<String> = invalid.iter().map(|param| format!("{} {}", param.name, param.reason)).collect();
         let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_params", sentences.join("; "));
@@ -121,8 +134,8 @@ impl ApiError {
 
     pub(crate) fn unauthorized(message: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).hint(
-            "make a key with `enlarger keys create NAME` and send it as X-API-KEY, as a Bearer token, or as the password of \
-             HTTP Basic",
+            "create a key with `enlarger keys create NAME` and send it as X-API-KEY, as a Bearer token or as the \
+             password of HTTP Basic",
         )
     }
 
@@ -137,7 +150,7 @@ impl ApiError {
     pub(crate) fn too_large(megabytes: u64) -> Self {
         let message = format!("the body is larger than {megabytes} MB");
         Self { bucket: Some("invalid_input"), ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message) }
-            .hint("send a smaller file, or upload it first and send its address")
+            .hint("send a smaller file, or upload it first and send its URL")
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
@@ -145,12 +158,12 @@ impl ApiError {
         error.retry_after(5)
     }
 
-    /// A picture that cannot be used, said of the field `image`.
+    /// An unusable picture, as an error of the field `image`.
     pub(crate) fn picture(error: &ImageError) -> Self {
-        Self { hint: error.hint().map(Into::into), ..Self::field("image", format!("cannot be used: {error}")) }
+        Self::field("image", format!("cannot be used: {error}")).explained(error)
     }
 
-    /// Says nothing to the client and everything to the log.
+    /// Hides the details from the client and logs them.
     #[track_caller]
     pub(crate) fn internal(why: impl std::fmt::Display) -> Self {
         let place = std::panic::Location::caller();
@@ -161,12 +174,13 @@ impl ApiError {
 }
 
 impl ApiError {
-    /// The body that tells it.
+    /// The body of the response.
     pub(crate) fn body(&self) -> ErrorBody {
         let problem =
             self.code.map(|_| Problem { message: self.message.clone(), invalid_params: self.invalid.clone() });
         ErrorBody {
             error: self.code.map(str::to_owned),
+            code: self.exact,
             message: self.message.clone(),
             hint: self.hint.clone(),
             invalid_params: self.invalid.clone(),
@@ -186,10 +200,10 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            // Basic is accepted and not asked for: a browser would open its own window over the page.
+            // Basic is accepted but not requested: a browser would open its own dialog over the page.
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // A dialect that tells errors in another form makes it of this.
+        // A dialect with another form of errors builds it from this.
         response.extensions_mut().insert(self);
         response
     }
@@ -199,7 +213,7 @@ impl From<StoreError> for ApiError {
     #[track_caller]
     fn from(error: StoreError) -> Self {
         if error.is_transient() {
-            tracing::warn!(%error, "the task store is not available");
+            tracing::warn!(%error, "the task database is not available");
             return Self::unavailable("the server cannot store anything at the moment");
         }
         Self::internal(error)
@@ -235,14 +249,12 @@ impl From<ServiceError> for ApiError {
             }
         };
         let retry_after = error.retry_after().map(|pause| pause.as_secs().max(1));
-        Self { hint: error.hint().map(Into::into), retry_after, ..refused }
+        Self { retry_after, ..refused.explained(&error) }
     }
 }
 
 impl From<PipelineError> for ApiError {
     fn from(error: PipelineError) -> Self {
-        let hint = error.hint();
-        let refused = Self::bad_request(error.code(), error.to_string());
-        Self { hint, ..refused }
+        Self::bad_request(error.code(), error.to_string()).explained(&error)
     }
 }

@@ -19,7 +19,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         let refused = |error: axum::extract::rejection::QueryRejection| {
             let text = error.body_text();
             let reason = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, reason)| reason);
-            ApiError::bad_request("invalid_query", format!("the query cannot be understood: {reason}"))
+            ApiError::bad_request("invalid_query", format!("invalid query: {reason}"))
         };
         read.map(|AxumQuery(value)| Self(value)).map_err(refused)
     }
@@ -32,7 +32,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        // What cannot be read is not the name of anything.
+        // What cannot be parsed does not name anything.
         AxumPath::from_request_parts(parts, state)
             .await
             .map(|AxumPath(value)| Self(value))

@@ -1,40 +1,53 @@
-//! Reading a JSON object liberally, and finding all that is wrong with it at once.
+//! Reading a JSON object liberally, and reporting all errors at once.
 
 use std::{collections::HashMap, ops::RangeInclusive};
 
 use axum::http::StatusCode;
+use enlarger_error::Explained;
 use enlarger_image::{Format, ImageError};
 use serde_json::{Value, value::RawValue};
 
 use super::error::{ApiError, ApiResult, InvalidParam};
 
-/// The fields of a body. Unknown ones are ignored, `null` and `""` are as good as absent. Every reader returns a usable value and
-/// notes what was wrong; [`Fields::done`] tells.
+/// The fields of a body. Unknown ones are ignored, and `null` and `""` count as absent. Every reader returns a usable
+/// value and notes what is wrong; [`Fields::done`] reports it.
 pub(crate) struct Fields<'a> {
     raw: HashMap<String, &'a RawValue>,
     invalid: Vec<InvalidParam>,
     hint: Option<String>,
+    code: Option<&'static str>,
 }
 
 impl<'a> Fields<'a> {
     /// # Errors
-    /// If the bytes are not a JSON object: 415 for what is meant to be something else.
+    /// If the bytes are not a JSON object: 415 for other content types.
     pub fn parse(body: &'a [u8]) -> ApiResult<Self> {
         // Some editors and languages begin UTF-8 with a mark, which readers may ignore (RFC 8259, section 8.1).
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let raw = serde_json::from_slice(body).map_err(|error| not_an_object(body, &error))?;
-        Ok(Self { raw, invalid: Vec::new(), hint: None })
+        Ok(Self { raw, invalid: Vec::new(), hint: None, code: None })
     }
 
-    /// Notes that a field cannot be accepted.
+    /// Records that a field is invalid.
     pub fn reject(&mut self, name: &str, reason: impl Into<String>) {
         self.invalid.push(InvalidParam { name: name.into(), reason: reason.into() });
     }
 
-    /// The same, with what to do about it. Of several hints the first is told.
+    /// The same with a hint. Of several hints the first is reported.
     pub fn reject_with(&mut self, name: &str, reason: impl Into<String>, hint: Option<impl Into<String>>) {
         self.reject(name, reason);
         self.hint = self.hint.take().or(hint.map(Into::into));
+    }
+
+    /// Notes that a field cannot be accepted because of an error: `what` of it failed. Of several errors the first gives hint and code.
+    pub fn reject_error(&mut self, name: &str, what: &str, error: &dyn Explained) {
+        self.reject_with(name, format!("{what}: {error}"), error.hint());
+        self.note_code(Some(error.exact_code()));
+    }
+
+    /// Notes what is wrong for programs. Of several codes the first is told.
+    pub fn note_code(&mut self, code: Option<&'static str>) {
+        self.code = self.code.or(code);
     }
 
     /// # Errors
@@ -43,21 +56,25 @@ impl<'a> Fields<'a> {
         if self.invalid.is_empty() {
             return Ok(());
         }
-        Err(ApiError { hint: self.hint.take(), ..ApiError::invalid(std::mem::take(&mut self.invalid)) })
+        Err(ApiError {
+            hint: self.hint.take(),
+            exact: self.code.take(),
+            ..ApiError::invalid(std::mem::take(&mut self.invalid))
+        })
     }
 
-    /// A field's text, quotes and all; for values too large to be copied.
+    /// A field's raw text including quotes, for values too large to copy.
     pub fn raw(&self, name: &str) -> Option<&'a str> {
         self.raw.get(name).map(|raw| raw.get()).filter(|text| !matches!(*text, "null" | "\"\""))
     }
 
     /// A field's value.
     pub fn value(&self, name: &str) -> Option<Value> {
-        // What was parsed as raw JSON can still be too deep or out of range as a value.
+        // Valid raw JSON can still be too deep or out of range as a value.
         self.raw(name).map(|text| serde_json::from_str(text).unwrap_or(Value::String(String::new())))
     }
 
-    /// A whole number; `5.0` and `"5"` are one.
+    /// A whole number; also accepts `5.0` and `"5"`.
     pub fn integer(&mut self, name: &str, range: RangeInclusive<i64>, default: i64) -> i64 {
         let Some(value) = self.value(name) else { return default };
         match whole(&value) {
@@ -84,7 +101,7 @@ impl<'a> Fields<'a> {
         found.copied()
     }
 
-    /// A text of at most so many characters.
+    /// A string of at most this many characters.
     pub fn text(&mut self, name: &str, longest: usize) -> Option<String> {
         match self.value(name)? {
             Value::String(text) if text.chars().count() <= longest => Some(text),
@@ -99,7 +116,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Yes or no; forms and shells say it in words and digits.
+    /// A boolean; also accepts words and digits, as forms and shells send them.
     pub fn flag(&mut self, name: &str) -> bool {
         let Some(value) = self.value(name) else { return false };
         let word = value.as_str().map_or_else(|| value.to_string(), |text| text.trim().to_ascii_lowercase());
@@ -149,22 +166,22 @@ fn without_fraction(number: f64) -> Option<i64> {
 
 fn not_an_object(body: &[u8], error: &serde_json::Error) -> ApiError {
     if let Some(kind) = other_kind(body) {
-        let message = format!("the body is {kind}, and this route reads JSON");
+        let message = format!("the body is {kind}, but this route expects JSON");
         let error = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message);
         return error.hint(
-            "send a JSON object in UTF-8; an image goes into it as base64, or as the address that POST /customers/storage \
-             gives for it",
+            "send a JSON object in UTF-8, with the image as base64 or as the URL that POST /customers/storage returns",
         );
     }
     let message = match error.classify() {
-        _ if body.trim_ascii().is_empty() => "the body is empty; it must be a JSON object".to_owned(),
+        _ if body.trim_ascii().is_empty() => "the body is empty; expected a JSON object".to_owned(),
         serde_json::error::Category::Data => "the body must be a JSON object".to_owned(),
         _ => format!("the body is not valid JSON (line {}, column {})", error.line(), error.column()),
     };
     ApiError::bad_request("invalid_json", message)
 }
 
-/// What a body is that cannot be JSON, if that can be told. Its bytes are asked, because clients leave its type out or send a wrong one.
+/// What a body is that cannot be JSON, if that is recognisable. Looks at its bytes, because clients leave its type out
+/// or send a wrong one.
 fn other_kind(body: &[u8]) -> Option<&'static str> {
     let start = &body[..body.len().min(1024)];
     let text = String::from_utf8_lossy(start).to_ascii_lowercase();

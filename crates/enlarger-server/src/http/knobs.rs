@@ -6,7 +6,7 @@ use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, T
 use super::Fields;
 
 impl Fields<'_> {
-    /// Reads the knobs of a family; those that are absent stay as they are in `usual`.
+    /// Reads the knobs of a family; absent ones keep their values in `usual`.
     pub fn knobs<F: Knobs>(&mut self, mut usual: F) -> F {
         for Knob { name, range, get, set, .. } in F::KNOBS {
             let value = self.integer(name, range.clone(), get(&usual));
@@ -15,7 +15,7 @@ impl Fields<'_> {
         usual
     }
 
-    /// Rejects the knobs of a family, which lies in `place`, that are out of their ranges.
+    /// Rejects out-of-range knobs of the family at `place`.
     pub fn check_knobs<F: Knobs>(&mut self, place: &str, family: &F) {
         for Knob { name, range, .. } in F::KNOBS.iter().filter(|knob| !knob.range.contains(&(knob.get)(family))) {
             self.reject(&format!("{place}.{name}"), format!("must be between {} and {}", range.start(), range.end()));

@@ -1,4 +1,4 @@
-//! What every API here is made of: bodies, fields, pages, errors, request ids, connections. No API is named here.
+//! The shared parts of every API: bodies, fields, paging, errors, request ids, connections. Knows no API.
 
 mod address;
 mod body;
@@ -21,5 +21,5 @@ pub(crate) use fields::Fields;
 pub(crate) use knobs::with_knobs;
 pub(crate) use paging::Paging;
 pub(crate) use request_id::with_request_id;
-pub(crate) use responses::{ReadErrors, WriteErrors, common_errors};
+pub(crate) use responses::{AnyError, ReadErrors, WriteErrors, common_errors};
 pub(crate) use turns::{Turns, blocking};

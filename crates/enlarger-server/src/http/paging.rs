@@ -10,17 +10,17 @@ use super::error::{ApiError, ApiResult};
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Paging {
-    /// From 1.
+    /// Page number, starting at 1.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 1000000)]
     page: Option<String>,
-    /// How many, 1 to 100.
+    /// Page size, 1 to 100.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 100)]
     per_page: Option<String>,
 }
 
 impl Paging {
     /// # Errors
-    /// If a number is none, or out of range.
+    /// If a number is invalid or out of range.
     pub fn query(&self, kinds: Vec<String>) -> ApiResult<ListQuery> {
         let number = |name: &str, text: &Option<String>, largest: u64, default: u64| match text {
             None => Ok(default),

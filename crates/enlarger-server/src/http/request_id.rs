@@ -1,4 +1,4 @@
-//! Every request has an id that comes back with the answer and stands in the log.
+//! Every request has an id that is returned with the response and logged.
 
 use axum::{
     extract::Request,
@@ -17,13 +17,13 @@ pub(crate) fn request_id() -> String {
     REQUEST_ID.try_with(Clone::clone).unwrap_or_else(|_| Uuid::new_v4().simple().to_string())
 }
 
-/// Gives every request an id that comes back with the answer and stands in the log.
+/// Gives every request an id that is returned with the response and logged.
 pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
     let id = Uuid::new_v4().simple().to_string();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = std::time::Instant::now();
     let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
-    // The path only: queries of file addresses carry signatures.
+    // The path only: queries of file URLs contain signatures.
     let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis() as u64);
     if method == Method::GET && response.status().is_success() {
         // Clients poll.

@@ -7,9 +7,9 @@ macro_rules! common_errors {
         #[derive(utoipa::IntoResponses)]
         #[allow(dead_code, reason = "only its schema is used")]
         pub(crate) enum $caller {
-            #[response(status = 401, description = "Credentials are missing or wrong")]
+            #[response(status = 401, description = "Missing or invalid credentials")]
             Unauthorized($body),
-            #[response(status = 403, description = "A web page of another site sent this")]
+            #[response(status = 403, description = "Sent by a web page of another site")]
             Forbidden($body),
             #[response(status = 429, description = "Too many requests with this key")]
             TooMany($body),
@@ -19,37 +19,37 @@ macro_rules! common_errors {
         #[derive(utoipa::IntoResponses)]
         #[allow(dead_code, reason = "only its schema is used")]
         pub(crate) enum $read {
-            #[response(status = 401, description = "Credentials are missing or wrong")]
+            #[response(status = 401, description = "Missing or invalid credentials")]
             Unauthorized($body),
-            #[response(status = 403, description = "A web page of another site sent this")]
+            #[response(status = 403, description = "Sent by a web page of another site")]
             Forbidden($body),
             #[response(status = 429, description = "Too many requests with this key")]
             TooMany($body),
             #[response(status = 500, description = "Internal Server Error")]
             Internal($body),
-            #[response(status = 503, description = "The store is not available")]
+            #[response(status = 503, description = "The task database is not available")]
             Unavailable($body),
         }
 
-        /// What may go wrong with a body that is read and stored. Why there are too many is the route's to say.
+        /// Errors of reading and storing a body. The route itself documents 429.
         #[derive(utoipa::IntoResponses)]
         #[allow(dead_code, reason = "only its schema is used")]
         pub(crate) enum $write {
             #[response(status = 400, description = "Bad Request")]
             BadRequest($body),
-            #[response(status = 401, description = "Credentials are missing or wrong")]
+            #[response(status = 401, description = "Missing or invalid credentials")]
             Unauthorized($body),
-            #[response(status = 403, description = "A web page of another site sent this")]
+            #[response(status = 403, description = "Sent by a web page of another site")]
             Forbidden($body),
-            #[response(status = 408, description = "The body came too slowly")]
+            #[response(status = 408, description = "The body arrived too slowly")]
             Slow($body),
             #[response(status = 413, description = "The body is too large")]
             TooLarge($body),
-            #[response(status = 415, description = "The body is not JSON but a form or a file")]
+            #[response(status = 415, description = "The body is a form or a file, not JSON")]
             NotJson($body),
             #[response(status = 500, description = "Internal Server Error")]
             Internal($body),
-            #[response(status = 503, description = "Nothing can be stored at the moment")]
+            #[response(status = 503, description = "The server cannot store anything at the moment")]
             Unavailable($body),
         }
     };
@@ -58,5 +58,13 @@ macro_rules! common_errors {
 pub(crate) use common_errors;
 
 use super::error::ErrorBody;
+
+/// Whatever may go wrong, where clients need not tell apart what.
+#[derive(utoipa::IntoResponses)]
+#[allow(dead_code, reason = "only its schema is used")]
+pub(crate) enum AnyError {
+    #[response(status = "default", description = "Error")]
+    Any(ErrorBody),
+}
 
 common_errors!(ErrorBody, CallerErrors, ReadErrors, WriteErrors);

@@ -1,4 +1,4 @@
-//! Work that is not for the threads that answer.
+//! Work that must not block the threads that handle requests.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> ApiResult
     tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)?
 }
 
-/// Who may compute beside the jobs, and when. Cheap to clone.
+/// Turns for computing beside the jobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Turns {
     /// One preview or thumbnail at a time.
     asides: Arc<Semaphore>,
-    /// Bytes of strangers that are read at once.
+    /// How many untrusted files are read at once.
     readers: Arc<Semaphore>,
 }
 
@@ -31,7 +31,7 @@ impl Turns {
         self.asides.clone().acquire_owned().await.map_err(ApiError::internal)
     }
 
-    /// [`blocking`] for what reads bytes that strangers sent: so few at once that answering never waits for them.
+    /// [`blocking`] for untrusted files, with a limit so that requests never wait for them.
     pub async fn reading<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> ApiResult<T> + Send + 'static,

@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
-use super::writer::Tx;
-use super::{SqliteStore, row};
-use crate::error::StoreError;
-use crate::store::ApiKeys;
-use crate::task::{ApiKey, NewApiKey};
+use super::{SqliteStore, row, writer::Tx};
+use crate::{
+    error::StoreError,
+    store::ApiKeys,
+    task::{ApiKey, NewApiKey},
+};
 
 #[async_trait]
 impl ApiKeys for SqliteStore {

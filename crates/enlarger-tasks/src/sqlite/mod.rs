@@ -10,24 +10,30 @@ mod tasks;
 mod upkeep;
 mod writer;
 
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+use sqlx::{
+    ConnectOptions as _, Connection as _, SqlSafeStr as _,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    sqlite::{
+        SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    },
 };
-use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use tokio::sync::broadcast;
 use url::Url;
 
 use self::writer::{BoxFuture, Tx, Writer};
-use crate::clock::Clock;
-use crate::error::StoreError;
-use crate::store::{Change, StoreConfig};
+use crate::{
+    clock::Clock,
+    error::StoreError,
+    store::{Change, StoreConfig},
+};
 
 /// Every schema ever released, in order. Never edit one; append.
 const MIGRATIONS: [(i64, &str, &str); 2] = [
@@ -172,8 +178,7 @@ fn is_busy(error: &dyn sqlx::error::DatabaseError) -> bool {
 fn cannot_open(path: &Path, error: &sqlx::Error) -> StoreError {
     StoreError::Open {
         why: format!("{}: {error}", path.display()),
-        hint: "the directory must exist, be writable and be on a local disk, and the file must be a database of this \
-               program"
+        hint: "the folder must exist, be writable and be on a local disk, and the file must be a database of enlarger"
             .to_owned(),
     }
 }
@@ -181,10 +186,10 @@ fn cannot_open(path: &Path, error: &sqlx::Error) -> StoreError {
 fn cannot_migrate(path: &Path, error: &MigrateError) -> StoreError {
     let hint = match error {
         MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
-            "a newer version has written this database; use that version, or another data directory"
+            "this database was written by a newer version; use that version, or another data folder"
         }
-        MigrateError::VersionMismatch(_) => "this database was not made by a released version",
-        _ => "check that the file is writable and a database of this program, and that the disk is not full",
+        MigrateError::VersionMismatch(_) => "this database was not created by a released version",
+        _ => "check that the file is writable and a database of enlarger, and that the disk is not full",
     };
     StoreError::Open { why: format!("{}: {error}", path.display()), hint: hint.to_owned() }
 }

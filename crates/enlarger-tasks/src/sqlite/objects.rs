@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use sqlx::{QueryBuilder, sqlite::SqliteConnection};
 use uuid::Uuid;
 
-use super::writer::Tx;
-use super::{SqliteStore, row};
-use crate::error::StoreError;
-use crate::store::{Objects, Scope};
-use crate::task::{NewObject, Object};
+use super::{SqliteStore, row, writer::Tx};
+use crate::{
+    error::StoreError,
+    store::{Objects, Scope},
+    task::{NewObject, Object},
+};
 
 #[async_trait]
 impl Objects for SqliteStore {

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::{Row as _, sqlite::SqliteConnection};
 use uuid::Uuid;
 
-use super::writer::Tx;
-use super::{SqliteStore, row};
-use crate::error::StoreError;
-use crate::record::{after, receiver};
-use crate::state::TaskState;
-use crate::store::Outbox;
-use crate::task::{Delivery, Task};
+use super::{SqliteStore, row, writer::Tx};
+use crate::{
+    error::StoreError,
+    record::{after, receiver},
+    state::TaskState,
+    store::Outbox,
+    task::{Delivery, Task},
+};
 
 /// How many deliveries to one receiver are under way at most: a receiver that hangs until the timeout holds up no more than
 /// this many senders.
@@ -50,7 +50,7 @@ impl Outbox for SqliteStore {
     }
 }
 
-/// Notes that the world is to hear of this status, if anybody listens and has not been told yet in this run.
+/// Enqueues a webhook for this status, if the task has a receiver that has not got it yet in this run.
 pub(super) async fn announce(
     conn: &mut SqliteConnection,
     now: Timestamp,

@@ -9,13 +9,15 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{SqliteStore, tasks};
-use crate::error::StoreError;
-use crate::record::Record;
-use crate::store::{
-    Beat, Cancelled, Change, Deleted, Idempotency, ListQuery, Page, Queue, QueuePlace, Report, Reserved, Retried,
-    Retry, Scope, Submitted,
+use crate::{
+    error::StoreError,
+    record::Record,
+    store::{
+        Beat, Cancelled, Change, Deleted, Idempotency, ListQuery, Page, Queue, QueuePlace, Report, Reserved, Retried,
+        Retry, Scope, Submitted,
+    },
+    task::{Lease, NewTask, Task, TaskError},
 };
-use crate::task::{Lease, NewTask, Task, TaskError};
 
 #[async_trait]
 impl Queue for SqliteStore {

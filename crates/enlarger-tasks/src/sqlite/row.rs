@@ -1,14 +1,14 @@
 //! Database rows to values and back.
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::error::StoreError;
-use crate::record::Record;
-use crate::task::{ApiKey, Delivery, Files, Object, ObjectState, Task};
+use crate::{
+    error::StoreError,
+    record::Record,
+    task::{ApiKey, Delivery, Files, Object, ObjectState, Task},
+};
 
 pub(super) fn record(row: &SqliteRow) -> Result<Record, StoreError> {
     let task = Task {

@@ -3,20 +3,23 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::{
+    QueryBuilder, Row as _,
+    sqlite::{Sqlite, SqliteConnection, SqliteRow},
+};
 use uuid::Uuid;
 
-use super::writer::Tx;
-use super::{CHUNK, Context, outbox, row};
-use crate::error::StoreError;
-use crate::record::{Record, after};
-use crate::state::{Refused, TaskState};
-use crate::store::{
-    Beat, Cancelled, Change, Deleted, Idempotency, ListQuery, Page, QueueLimit, QueuePlace, Report, Reserved, Retried,
-    Scope, Submitted,
+use super::{CHUNK, Context, outbox, row, writer::Tx};
+use crate::{
+    error::StoreError,
+    record::{Record, after},
+    state::{Refused, TaskState},
+    store::{
+        Beat, Cancelled, Change, Deleted, Idempotency, ListQuery, Page, QueueLimit, QueuePlace, Report, Reserved,
+        Retried, Scope, Submitted,
+    },
+    task::{Files, Lease, NewTask, Task},
 };
-use crate::task::{Files, Lease, NewTask, Task};
 
 /// Free workers look for work at least this often, in milliseconds.
 const FREE_WORKERS_LOOK: i64 = 2000;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::{Row as _, sqlite::SqliteConnection};
 
-use super::writer::Tx;
-use super::{CHUNK, Context, SqliteStore, outbox, row};
-use crate::error::StoreError;
-use crate::state::TaskState;
-use crate::store::{Counts, Pruned, Upkeep};
+use super::{CHUNK, Context, SqliteStore, outbox, row, writer::Tx};
+use crate::{
+    error::StoreError,
+    state::TaskState,
+    store::{Counts, Pruned, Upkeep},
+};
 
 #[async_trait]
 impl Upkeep for SqliteStore {

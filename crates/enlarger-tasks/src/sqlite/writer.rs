@@ -4,15 +4,15 @@
 //! queue up here and whatever has queued up during one commit goes into the next one together (group commit), each in its
 //! own savepoint: one that fails takes none of the others with it, and nobody is answered before the disk has it.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::{future::Future, pin::Pin};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::error::StoreError;
-use crate::store::Change;
+use crate::{error::StoreError, store::Change};
 
 /// How many writes share a commit at most: enough to make the disk's share of each small, few enough that the first does not
 /// wait long for the last.
@@ -23,7 +23,7 @@ const BACKLOG: usize = 1024;
 /// One write, inside its savepoint.
 pub(super) struct Tx<'c> {
     pub conn: &'c mut SqliteConnection,
-    /// What to tell listeners once it is on disk.
+    /// The changes to announce once it is on disk.
     pub changes: Vec<Change>,
 }
 

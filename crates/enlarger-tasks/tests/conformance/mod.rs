@@ -1,9 +1,11 @@
 //! What every [`Store`] must do. A backend implements [`Backend`] and calls `conformance!(ItsType)`; each promise is then
 //! a test of its own. Time stands still unless a test moves it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use enlarger_tasks::{
@@ -173,7 +175,7 @@ pub async fn p3_an_orphan_is_picked_up_when_its_lease_ends(bench: Bench) {
         bench.store.queue.complete(&dead, json!({"files": ["stale.png"]})).await,
         bench.store.queue.fail(&dead, error(), Retry::Never).await,
         bench.store.queue.release(&dead).await,
-        // The right attempt by the wrong worker is no better.
+        // The right attempt by the wrong worker is not accepted either.
         bench.store.queue.complete(&Lease { attempt: 2, ..dead }, json!({})).await,
     ] {
         assert!(matches!(outcome, Err(StoreError::LeaseLost(lost)) if lost == id), "{outcome:?}");
@@ -427,7 +429,7 @@ pub async fn p8_deliveries_keep_their_id_survive_crashes_and_end_once(mut bench:
     bench.clock.advance(20 * SECOND);
     let second = bench.store.outbox.due(10, 20 * SECOND).await.unwrap();
     assert_eq!(second, [Delivery { attempt: 2, ..first[0].clone() }], "same id");
-    // The dead one was only slow: it has no say any more.
+    // The worker was only slow, not dead: its writes are ignored now.
     bench.store.outbox.give_up(first[0].event, 1, "timeout").await.unwrap();
     let next_at = bench.clock.now() + 300 * SECOND;
     bench.store.outbox.failed(second[0].event, 2, next_at, "500").await.unwrap();
@@ -470,7 +472,7 @@ pub async fn p8_no_older_status_is_told_after_a_newer_one(bench: Bench) {
         let second = due().await;
         assert_eq!(statuses(&second), done, "{older}");
         assert_eq!(due().await, [], "{older}");
-        // The newer one may be told again, the older one never.
+        // The newer one may be sent again, the older one never.
         bench.store.outbox.failed(second[0].event, 1, later, "500").await.unwrap();
         bench.clock.advance(HOUR);
         let third = due().await;

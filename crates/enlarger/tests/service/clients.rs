@@ -43,7 +43,7 @@ fn comfys_typescript_client_runs_and_shows_our_refusals() {
 #[test]
 fn the_quick_starts_work_as_printed() {
     let server = Server::start(&[]);
-    let page = std::fs::read_to_string(root().join("docs/api.md")).expect("docs/api.md");
+    let page = std::fs::read_to_string(root().join("docs/guides/api.md")).expect("docs/guides/api.md");
     let folder = server.dir().join("quick");
     std::fs::create_dir(&folder).unwrap();
     for (language, program, flag) in

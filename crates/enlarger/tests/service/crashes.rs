@@ -43,7 +43,7 @@ fn promise_2_a_server_killed_between_accept_and_reply_made_one_task_per_key() {
             let _ = client.join();
         });
         server.start_again();
-        // A reservation whose maker died holds for some seconds; a client is told to come again.
+        // A reservation whose process died lasts some seconds; clients are asked to retry.
         let headers = [("idempotency-key", key.as_str())];
         loop {
             let answer = server.send("POST", CREATIVE, &headers, body.as_bytes());
@@ -70,7 +70,7 @@ fn promise_3_another_worker_picks_up_what_a_killed_one_held() {
     assert!(worker.try_send("GET", "/health", &[], &[]).is_err(), "the first one is dead");
 }
 
-/// The process in which a server runs a task that was there when a worker died. Linux tells of it.
+/// The process in which a server runs a suspect. Only Linux lists it.
 #[cfg(target_os = "linux")]
 fn process_of_its_own(server: &Server) -> u32 {
     let patience = Instant::now() + PATIENCE;
@@ -242,7 +242,7 @@ fn promise_16_a_fetched_picture_and_an_upload_find_room_later() {
             let head = BufReader::new(&stream).lines().map_while(Result::ok);
             head.take_while(|line| !line.is_empty()).for_each(drop);
             let _ = asked.send(());
-            // Nobody tells it a second time.
+            // No second signal is sent.
             let _ = is_full.recv();
             let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             let _ = stream.write_all(&body);

@@ -31,8 +31,8 @@ fn jwt(secret: &str, algorithm: &str, claims: &Value) -> String {
 
 /// The body of a 401.
 fn unauthorized(message: &str) -> Value {
-    let hint = "make a key with `enlarger keys create NAME` and send it as X-API-KEY, as a Bearer token, or as the password of \
-        HTTP Basic";
+    let hint = "create a key with `enlarger keys create NAME` and send it as X-API-KEY, as a Bearer token or as the \
+        password of HTTP Basic";
     json!({ "error": "unauthorized", "message": message, "hint": hint, "problem": { "message": message } })
 }
 

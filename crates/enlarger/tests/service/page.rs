@@ -172,7 +172,7 @@ fn what_is_wrong_with_a_model_is_told_without_the_servers_folders_and_flags() {
         (
             "forged",
             server.post("/api/models", &json!({ "files": [{ "name": "a.pth", "url": "/files/objects/x?y" }] })),
-            "files has an address",
+            "files has a URL",
         ),
     ];
     for (what, answer, begins) in answers {

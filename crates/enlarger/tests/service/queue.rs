@@ -235,7 +235,7 @@ fn a_job_that_nobody_asks_for_gives_way_and_is_not_lost() {
     };
     let abandoned = comfy(&json!({ "image": base64(&photo(1200, 900)), "scale_factor": "4x" }));
     server.wait(&abandoned, &["IN_PROGRESS"]);
-    // One that is told by a webhook, or came from elsewhere, is never taken for abandoned.
+    // One with a webhook, or from another client, is never considered abandoned.
     let next = comfy(&json!({ "image": base64(&photo(32, 24)), "scale_factor": "2x" }));
     assert_eq!(server.turn("UPDATE tasks SET polled_at = polled_at - 30000 WHERE state = 'IN_PROGRESS'"), 1);
     server.wait_done(&next);

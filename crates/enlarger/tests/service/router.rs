@@ -119,7 +119,7 @@ fn errors_have_the_form_and_the_closed_types_of_the_router() {
         ((401, "unauthorized".into()), json!("Invalid API key"))
     );
 
-    // Of one queue place the second request is told when to come again.
+    // With one place in the queue, the second request is told when to retry.
     let full = Server::start(&["--role", "api", "--queue-limit", "1"]);
     full.post(&queue, &json!({ "image": image }));
     let answer = full.post(&queue, &json!({ "image": image }));

@@ -128,9 +128,42 @@ fn the_specification_says_whose_it_is_and_what_files_and_refusals_are() {
     assert_eq!(creative["required"], json!(["image"]));
 }
 
+/// Places of objects of which nothing is said.
+fn bare_objects(value: &Value, place: &str, bare: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            let said = ["properties", "additionalProperties", "allOf", "oneOf", "anyOf"];
+            let object = match &fields.get("type") {
+                Some(Value::Array(types)) => types.contains(&json!("object")),
+                one => *one == Some(&json!("object")),
+            };
+            if object && !said.iter().any(|word| fields.contains_key(*word)) {
+                bare.push(place.to_owned());
+            }
+            fields.iter().for_each(|(name, value)| bare_objects(value, &format!("{place}/{name}"), bare));
+        }
+        Value::Array(items) => items.iter().for_each(|item| bare_objects(item, place, bare)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_object_of_the_specification_says_what_is_in_it() {
+    let mut bare = Vec::new();
+    bare_objects(&generated(), "", &mut bare);
+    assert_eq!(bare, Vec::<String>::new());
+    for wrong in [json!({ "a": { "type": "object" } }), json!({ "a": [{ "type": ["object", "null"], "title": "A" }] })]
+    {
+        bare.clear();
+        bare_objects(&wrong, "", &mut bare);
+        assert_eq!(bare, ["/a"]);
+    }
+}
+
 #[test]
 fn the_documented_settings_are_the_ones_there_are() {
     let said = binary().args(["serve", "--print-config"]).output().unwrap();
-    let page = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
-    assert!(page.contains(&String::from_utf8(said.stdout).unwrap()), "print them into docs/configuration.md again");
+    let page = std::fs::read_to_string(root().join("docs/reference/configuration.md")).unwrap();
+    let hint = "copy the output of enlarger serve --print-config into docs/reference/configuration.md";
+    assert!(page.contains(&String::from_utf8(said.stdout).unwrap()), "{hint}");
 }

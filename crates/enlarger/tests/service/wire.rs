@@ -233,7 +233,7 @@ fn an_address_that_cannot_be_public_is_refused_at_submission_as_image_and_as_web
             let error = answer.json();
             assert_eq!((answer.status, &error["error"]), (400, &json!("invalid_params")), "{name} {host}: {error}");
             assert_eq!(error["invalid_params"][0]["name"], name, "{host}");
-            let reason = "cannot be used: the address does not lead to a public host";
+            let reason = "cannot be used: the URL does not point to a public host";
             assert_eq!(error["invalid_params"][0]["reason"], reason, "one reason for all: {host}");
         }
     }
@@ -331,7 +331,7 @@ fn what_is_not_there_is_a_plain_404() {
         let error = answer.json();
         assert_eq!((answer.status, &error["error"]), (404, &json!("not_found")), "{path}");
         let message = error["message"].as_str().unwrap();
-        assert!(message.starts_with(&format!("{name} is not served here")), "{message}");
+        assert!(message.starts_with(&format!("{name} is not available")), "{message}");
         for ours in ["image-upscaler", "image-upscaler-precision", "image-upscaler-precision-v2"] {
             assert!(message.contains(ours), "{message}");
         }

@@ -5,15 +5,15 @@ use std::ffi::c_void;
 // Only linked against: the calls are in `codec.c`.
 use turbojpeg_sys as _;
 
-use crate::{Format, ImageError, Samples, decode::broken, picture::zeroed};
+use crate::{Format, ImageError, Sample, Samples, decode::broken, picture::zeroed};
 
 /// A stream that is to be decoded.
 pub struct Order<'a> {
     /// From its first marker to its last scan; the end mark may be missing.
     pub bytes: &'a [u8],
-    /// Pixels across. It is an error if the stream says otherwise, and so it is with the next three.
+    /// Width in pixels. It is an error if the stream says otherwise, and so it is with the next three.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
     /// Samples of a pixel.
     pub components: u8,
@@ -23,7 +23,7 @@ pub struct Order<'a> {
     pub colours: Colours,
     /// Scans after which decoding stops with an error.
     pub most_scans: u32,
-    /// Asked before each row of blocks whether to stop, which is an error.
+    /// Called before each row of blocks; if it says to stop, that is an error.
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -31,9 +31,9 @@ pub struct Order<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Colours {
-    /// Grey, RGB or inks, told by the stream's own markers.
+    /// Grey, RGB or inks, from the stream's own markers.
     ByMarkers = 0,
-    /// None of the codec's business: they are handed over as they are.
+    /// Not interpreted: passed on unchanged.
     AsStored = 1,
 }
 
@@ -41,7 +41,7 @@ pub enum Colours {
 pub struct Decoded {
     /// Grey, RGB or CMYK, interleaved; from 2..=8 bits to 8, from 9..=16 to 16.
     pub samples: Samples,
-    /// What was wrong with the data: these bits.
+    /// What was wrong with the data, as these bits.
     pub warnings: u32,
     /// Bytes behind the last one that was read. The decoder reads up to [`AHEAD`] bytes more than it needs.
     pub unread: usize,
@@ -52,7 +52,7 @@ pub const AHEAD: usize = 8;
 
 /// The data ended before the samples did.
 pub const DATA_MISSING: u32 = 1;
-/// The data had codes that its tables do not have.
+/// The data had codes that are not in its tables.
 pub const DATA_WRONG: u32 = 2;
 /// A restart marker was missing, or another than was due.
 pub const OUT_OF_STEP: u32 = 4;
@@ -87,25 +87,21 @@ unsafe extern "C" {
 }
 
 /// # Errors
-/// If the stream cannot be made out, is another than was ordered, or needs more memory than there is.
+/// If the stream cannot be parsed, differs from the order, or needs more memory than there is.
 pub fn decode(order: &Order<'_>) -> Result<Decoded, ImageError> {
     let count = u64::from(order.width) * u64::from(order.height) * u64::from(order.components);
-    let most = (1u32 << order.precision) - 1;
-    if order.precision <= 8 {
-        let mut samples = zeroed::<u8>(count)?;
-        let (warnings, unread) = call(order, samples.as_mut_ptr().cast(), count)?;
-        if most < 255 {
-            samples.iter_mut().for_each(|s| *s = ((u32::from(*s) * 255 + most / 2) / most) as u8);
-        }
-        Ok(Decoded { samples: Samples::U8(samples), warnings, unread })
-    } else {
-        let mut samples = zeroed::<u16>(count)?;
-        let (warnings, unread) = call(order, samples.as_mut_ptr().cast(), 2 * count)?;
-        if most < 65535 {
-            samples.iter_mut().for_each(|s| *s = ((u32::from(*s) * 65535 + most / 2) / most) as u16);
-        }
-        Ok(Decoded { samples: Samples::U16(samples), warnings, unread })
+    if order.precision <= 8 { samples::<u8>(order, count) } else { samples::<u16>(order, count) }
+}
+
+/// That, in the depth that holds a sample.
+fn samples<T: Sample>(order: &Order<'_>, count: u64) -> Result<Decoded, ImageError> {
+    let mut samples = zeroed::<T>(count)?;
+    let (warnings, unread) = call(order, samples.as_mut_ptr().cast(), u64::from(T::BITS / 8) * count)?;
+    if order.precision < T::BITS {
+        let most = (1 << order.precision) - 1;
+        samples.iter_mut().for_each(|s| *s = T::from_ratio(s.value(), most));
     }
+    Ok(Decoded { samples: samples.into(), warnings, unread })
 }
 
 /// # Safety

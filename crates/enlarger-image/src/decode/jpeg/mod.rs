@@ -1,20 +1,21 @@
 //! JPEG: markers are walked here, pixels come from libjpeg-turbo.
 //!
-//! What makes a file whole: its scans bring every component, and the data of each scan brings every sample. Nothing else has to be
-//! there. Bytes between segments, a missing end mark, and whatever comes after the last scan do no harm. What is wrong inside the
-//! data of a scan (samples missing, codes that do not exist, restart markers missing) makes the file damaged, as all that follows
-//! may be wrong.
+//! A file is complete if its scans cover every component, and the data of each scan covers every sample. Nothing else
+//! is required: bytes between segments, a missing end mark, and anything after the last scan are harmless. Faults
+//! inside the data of a scan (missing samples, invalid codes, missing restart markers) make the file damaged, because
+//! everything after them may be wrong.
 
 mod codec;
 
 use super::{Cancelled, Container, broken, check_size, orientation};
-use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Space, exif, iptc};
+use crate::{Channels, Format, ImageError, Limits, Metadata, Samples, Text, colour::Space, exif, iptc, with_samples};
 use codec::{Colours, Order};
 
-/// Every scan goes over all blocks, so a small file with many can keep a decoder busy for hours. Encoders write about 10.
+/// Every scan visits all blocks, so a small file with many scans can keep a decoder busy for hours. Encoders write
+/// about 10.
 const MOST_SCANS: u32 = 200;
 
-/// Zeros at the end of a file without an end mark from which on they are no samples, but disk space that was never written.
+/// This many zeros at the end of a file without an end mark are not samples, but disk space that was never written.
 const ZEROS: usize = 64;
 
 const FORMAT: Format = Format::Jpeg;
@@ -63,7 +64,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     })
 }
 
-/// The pixels, and what their samples mean. What is wrong with the file but does no certain harm is told in a note.
+/// The pixels, and what their samples mean. Faults that may be harmless are reported in a note.
 pub(super) fn pixels(
     bytes: &[u8],
     limits: &Limits,
@@ -91,23 +92,21 @@ pub(super) fn pixels(
     if frame.components.len() != 4 {
         return Ok((samples, Space::Display));
     }
-    // Adobe's programs store inks upside down: 255 is none. Their files, and those of all who followed them, have this segment.
+    // Adobe's programs store inks inverted: 255 means none. Their files, and those of programs that imitate them, have
+    // this segment.
     if adobe {
-        match &mut samples {
-            Samples::U8(samples) => samples.iter_mut().for_each(|s| *s = 255 - *s),
-            Samples::U16(samples) => samples.iter_mut().for_each(|s| *s = 65535 - *s),
-        }
+        with_samples!(&mut samples, samples => samples.iter_mut().for_each(|s| *s = !*s));
     }
     Ok((samples, Space::Cmyk))
 }
 
-/// What the markers of a file tell.
+/// What the markers of a file declare.
 struct Stream {
     frame: Frame,
     /// Where the last scan ends.
     end: usize,
     ends: End,
-    /// Whether the scans bring every bit of every coefficient. Sequential files do.
+    /// Whether the scans cover every bit of every coefficient. Sequential files do.
     complete: bool,
 }
 
@@ -120,7 +119,7 @@ enum End {
 }
 
 impl Stream {
-    /// Goes over the segments up to the last one that pixels need; `each` sees their markers and data.
+    /// Visits the segments up to the last one that pixels need; `each` gets their markers and data.
     fn walk<'a>(
         bytes: &'a [u8],
         limits: &Limits,
@@ -140,11 +139,11 @@ impl Stream {
                     frame = Some(found);
                 }
                 0xC5..=0xC7 | 0xCD..=0xCF => return Err(unsupported("hierarchical coding")),
-                0xCB => return Err(unsupported("lossless coding with arithmetic codes")),
+                0xCB => return Err(unsupported("lossless arithmetic coding")),
                 0xDA => {
                     scans += 1;
                     if scans > MOST_SCANS {
-                        return Err(broken(FORMAT, "it has far more scans than any picture needs"));
+                        return Err(broken(FORMAT, "it has far more scans than any image needs"));
                     }
                     let frame = frame.as_mut().ok_or_else(no_frame)?;
                     frame.add_scan(data);
@@ -189,38 +188,42 @@ impl Stream {
             if unwritten || warned(codec::DATA_MISSING) {
                 return Err(ImageError::Truncated { format: FORMAT });
             }
-            notes.push("the file has no end mark, but all of its pixels".into());
+            notes.push("the end marker is missing, but all pixels are there".into());
         }
         for (bit, reason) in [
-            (codec::OUT_OF_STEP, "a restart marker is missing, so that parts of the picture would be lost"),
-            (codec::DATA_WRONG, "its data has codes that do not exist"),
+            (codec::OUT_OF_STEP, "a restart marker is missing, so parts of the image would be lost"),
+            (codec::DATA_WRONG, "its data contains invalid codes"),
             (codec::DATA_MISSING, "its data ends before the last pixel"),
         ] {
             if warned(bit) {
                 return Err(broken(FORMAT, reason));
             }
         }
-        // Some encoders fill up with zeros or ones.
+        // Some encoders pad with zeros or ones.
         let rest = &bytes[(read + codec::AHEAD).min(self.end)..self.end];
         if warned(codec::STRAY_IN_INTERVAL) || (self.ends != End::File && rest.iter().any(|b| !matches!(b, 0 | 0xFF))) {
-            notes.push("the file has more data than pixels: if parts of the picture look wrong, it is damaged".into());
+            notes.push(
+                "the file has more data than pixels; if parts of the image look wrong, the file is \
+                damaged"
+                    .into(),
+            );
         }
         if !self.complete {
-            notes.push("the file lacks the scans that bring its finest details".into());
+            notes.push("the scans with the finest details are missing".into());
         }
         Ok(())
     }
 }
 
-/// Interleaved samples of a stream inside another format, as they are stored, without a change of colours.
-/// The caller has held its [`frame_size`] against the limits.
+/// Interleaved samples of a stream inside another format, as stored, without color conversion. The caller has checked
+/// its [`frame_size`] against the limits.
 ///
 /// # Errors
 /// If the stream is damaged, has other than `count` components of 8 bits, or `cancelled` says `true`.
 pub(super) fn components(bytes: &[u8], count: usize, cancelled: Cancelled<'_>) -> Result<Vec<u8>, ImageError> {
     let frame = frame(bytes).ok_or_else(no_frame)?;
     if frame.components.len() != count || frame.precision != 8 {
-        return Err(broken(FORMAT, "it has other colours than the file around it says"));
+        return Err(broken(FORMAT, "its color components differ from what the file declares"));
     }
     let order = Order {
         bytes,
@@ -236,14 +239,14 @@ pub(super) fn components(bytes: &[u8], count: usize, cancelled: Cancelled<'_>) -
         codec::Decoded { samples: Samples::U8(samples), warnings, .. } if warnings & !codec::STRAY_IN_INTERVAL == 0 => {
             Ok(samples)
         }
-        _ => Err(broken(FORMAT, "its data has too little or wrong codes")),
+        _ => Err(broken(FORMAT, "its data is incomplete or contains invalid codes")),
     }
 }
 
 /// Width and height of the frame in a JPEG stream.
 ///
 /// # Errors
-/// If its headers cannot be made out.
+/// If its headers cannot be parsed.
 pub(super) fn frame_size(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
     let frame = frame(bytes).ok_or_else(no_frame)?;
     Ok((frame.width as usize, frame.height as usize))
@@ -274,8 +277,8 @@ pub(super) fn ycc_to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb].map(|v| v.round() as u8)
 }
 
-/// The marker at or after `at`, its data, and where the next one starts. Bytes that belong to none are passed over, as all
-/// other programs do.
+/// The marker at or after `at`, its data, and where the next one starts. Other bytes are skipped, as in all other
+/// programs.
 fn segment(bytes: &[u8], mut at: usize) -> Result<(u8, &[u8], usize), ImageError> {
     let cut = || ImageError::Truncated { format: FORMAT };
     let marker = loop {
@@ -312,7 +315,7 @@ fn end_of_scan(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// What SOF says, and what the scans have brought so far.
+/// What SOF declares, and what the scans have covered so far.
 struct Frame {
     precision: u8,
     width: u32,
@@ -356,25 +359,25 @@ impl Frame {
         })
     }
 
-    /// Refuses what the codec does not decode.
+    /// Refuses what the codec cannot decode.
     fn check(&self) -> Result<(), ImageError> {
         if !matches!(self.components.len(), 1 | 3 | 4) {
-            return Err(unsupported(format!("{} colour components", self.components.len())));
+            return Err(unsupported(format!("{} color components", self.components.len())));
         }
         if !(matches!(self.precision, 8 | 12) || (self.lossless && matches!(self.precision, 2..=16))) {
             return Err(unsupported(format!("{} bits per sample", self.precision)));
         }
         let most = self.components.iter().fold((1, 1), |m, c| (m.0.max(c.sampling.0), m.1.max(c.sampling.1)));
         if self.components.iter().any(|c| c.sampling.0 == 0 || c.sampling.1 == 0) {
-            return Err(broken(FORMAT, "a colour component has no samples"));
+            return Err(broken(FORMAT, "a color component has no samples"));
         }
         if self.components.iter().any(|c| most.0 % c.sampling.0 != 0 || most.1 % c.sampling.1 != 0) {
-            return Err(unsupported("colour components that are not whole fractions of the picture's size"));
+            return Err(unsupported("an unusual chroma subsampling"));
         }
         Ok(())
     }
 
-    /// Notes what a scan with this header brings. One that makes no sense brings nothing; the codec will say so.
+    /// Records what a scan with this header covers. An invalid one covers nothing; the codec will report it.
     fn add_scan(&mut self, header: &[u8]) {
         let Some((&count, rest)) = header.split_first() else { return };
         let Some((ids, &[from, to, bits, ..])) = rest.split_at_checked(2 * usize::from(count)) else { return };

@@ -1,4 +1,4 @@
-//! Strips and tiles: where they lie in the file, and what they hold once decompressed.
+//! Strips and tiles: where they are in the file, and what they contain once decompressed.
 
 use std::{collections::HashSet, io::Read, ops::Range};
 
@@ -29,7 +29,7 @@ const JPEG_TABLES: u16 = 347;
 /// They are read again for each strip or tile. All tables that there can be have less than 3,000 bytes.
 const MOST_JPEG_TABLES: usize = 1 << 13;
 
-/// Bytes that are decompressed without a question whether to stop.
+/// Bytes that are decompressed between two checks whether to stop.
 const PIECE: usize = 1 << 20;
 
 /// How bytes of a strip or tile become samples.
@@ -58,7 +58,7 @@ impl Compression {
             8 | 32946 => return Ok(Self::Deflate),
             32771 => return Ok(Self::Fax(fax::Coding::Huffman { align: 16 })),
             32773 => return Ok(Self::PackBits),
-            6 => "JPEG compression of the old kind",
+            6 => "old-style JPEG compression",
             9 | 10 | 34661 => "JBIG compression",
             32766 => "NeXT compression",
             32809 => "ThunderScan compression",
@@ -71,7 +71,7 @@ impl Compression {
             34933 | 34934 => "PNG compression",
             22610 | 34892 | 34941 => "JPEG XR compression",
             50002 | 52546 => "JPEG XL compression",
-            n => return Err(unsupported(format!("compression of kind {n}"))),
+            n => return Err(unsupported(format!("compression type {n}"))),
         };
         Err(unsupported(what.into()))
     }
@@ -114,7 +114,7 @@ pub(super) struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    /// Holds every strip or tile against the file's length, and all of them against what they are to become.
+    /// Checks every strip or tile against the file's length, and all of them against the size of the result.
     pub fn read(bytes: &'a [u8], first: &Directory<'a>, layout: &Layout) -> Result<Self, ImageError> {
         let cut = || ImageError::Truncated { format: FORMAT };
         let number = |tag| first.number(tag).unwrap_or(0);
@@ -126,9 +126,9 @@ impl<'a> Chunks<'a> {
             let rows = first.number(ROWS_PER_STRIP).unwrap_or(height).min(height);
             (STRIP_OFFSETS, STRIP_BYTES, (width, rows))
         };
-        // A tile larger than the picture by far would be a buffer larger by far.
+        // A tile far larger than the picture would need a far larger buffer.
         if chunk.0 == 0 || chunk.1 == 0 || chunk.0 > width + 4096 || chunk.1 > height + 4096 {
-            return Err(broken(FORMAT, "the size of its strips or tiles makes no sense"));
+            return Err(broken(FORMAT, "the size of its strips or tiles is invalid"));
         }
         let planes = if layout.planar { layout.samples } else { 1 };
         let mut chunks = Self {
@@ -160,7 +160,7 @@ impl<'a> Chunks<'a> {
     }
 
     fn predictor(&self, first: &Directory<'_>, layout: &Layout) -> Result<bool, ImageError> {
-        // Other compressions know no predictor, whatever the tag says.
+        // Other compressions have no predictor, whatever the tag says.
         if !matches!(self.compression, Compression::Lzw | Compression::Deflate) {
             return Ok(false);
         }
@@ -168,7 +168,7 @@ impl<'a> Chunks<'a> {
             None | Some(1) => Ok(false),
             Some(2) if layout.bits >= 8 => Ok(true),
             Some(2) => Err(unsupported(format!("a predictor with {} bits per sample", layout.bits))),
-            Some(n) => Err(unsupported(format!("a predictor of kind {n}"))),
+            Some(n) => Err(unsupported(format!("predictor type {n}"))),
         }
     }
 
@@ -176,13 +176,13 @@ impl<'a> Chunks<'a> {
         let per_pixel = layout.samples / self.planes;
         match self.compression {
             Compression::Fax(_) if layout.bits != 1 || per_pixel != 1 => {
-                Err(broken(FORMAT, "fax codes are for 1 bit per pixel"))
+                Err(broken(FORMAT, "fax compression with more than 1 bit per pixel"))
             }
             Compression::Jpeg if layout.bits != 8 => {
                 Err(unsupported(format!("JPEG compression with {} bits per sample", layout.bits)))
             }
             _ if self.tiled && !(self.width * per_pixel * usize::from(layout.bits)).is_multiple_of(8) => {
-                Err(unsupported("tiles that end within a byte".into()))
+                Err(unsupported("tiles that end in the middle of a byte".into()))
             }
             _ => Ok(()),
         }
@@ -216,7 +216,7 @@ impl<'a> Chunks<'a> {
             return Err(broken(FORMAT, "its strips or tiles overlap"));
         }
         if self.jpeg_tables.len() > MOST_JPEG_TABLES {
-            return Err(broken(FORMAT, "its JPEG tables are far longer than any"));
+            return Err(broken(FORMAT, "its JPEG tables are far too long"));
         }
         let row = u64::from(layout.width) * layout.samples as u64 * u64::from(layout.bits);
         // Shared parts count as often as they are used.
@@ -278,10 +278,10 @@ impl<'a> Chunks<'a> {
         cancelled: Cancelled<'_>,
     ) -> Result<(), ImageError> {
         let cut = || ImageError::Truncated { format: FORMAT };
-        let damaged = || broken(FORMAT, "its compressed data makes no sense");
+        let damaged = || broken(FORMAT, "its compressed data is invalid");
         let reversed: Vec<u8>;
         let mut data = data;
-        // JPEG is a stream of bytes, whose bits nobody turns round.
+        // JPEG is a stream of bytes, whose bits are never reversed.
         if self.lowest_first && !matches!(self.compression, Compression::Jpeg) {
             reversed = data.iter().map(|byte| byte.reverse_bits()).collect();
             data = &reversed;
@@ -324,7 +324,7 @@ impl<'a> Chunks<'a> {
                 fax::decode(data, coding, self.width, to).map_err(|fault| match fault {
                     fax::Fault::Short => cut(),
                     fax::Fault::Damaged => damaged(),
-                    fax::Fault::Uncompressed => unsupported("fax codes with uncompressed parts".into()),
+                    fax::Fault::Uncompressed => unsupported("fax compression with uncompressed parts".into()),
                 })?;
             }
             Compression::Jpeg => self.jpeg(data, layout, to, cancelled)?,
@@ -356,10 +356,16 @@ impl<'a> Chunks<'a> {
         let (width, height) = jpeg::frame_size(&stream)?;
         let rows = to.len() / self.row_bytes(layout);
         if width != self.width || !(rows..=self.height).contains(&height) {
-            return Err(broken(FORMAT, "a JPEG inside is not as large as its place"));
+            return Err(broken(FORMAT, "an embedded JPEG has the wrong size"));
         }
         let samples = jpeg::components(&stream, per_pixel, cancelled)?;
-        to.copy_from_slice(samples.get(..to.len()).ok_or_else(|| broken(FORMAT, "a JPEG inside has other colours"))?);
+        to.copy_from_slice(samples.get(..to.len()).ok_or_else(|| {
+            broken(
+                FORMAT,
+                "an embedded JPEG has different \
+            color components",
+            )
+        })?);
         Ok(())
     }
 }

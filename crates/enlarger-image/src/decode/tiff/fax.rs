@@ -22,9 +22,9 @@ pub enum Coding {
 pub enum Fault {
     /// The data ends before the rows do.
     Short,
-    /// A code is none, or does not fit into its row.
+    /// A code is invalid, or does not fit into its row.
     Damaged,
-    /// Pixels without any code, which no program is known to write.
+    /// Uncompressed pixels, which no known program writes.
     Uncompressed,
 }
 
@@ -64,7 +64,7 @@ pub fn decode(data: &[u8], coding: Coding, width: usize, to: &mut [u8]) -> Resul
         match whole {
             Ok(true) => {}
             Ok(false) => return Ok(()),
-            // Beyond the end all bits are zero, which is no code.
+            // Beyond the end all bits are zero, which is not a code.
             Err(_) if bits.is_empty() => return Err(Fault::Short),
             Err(fault) => return Err(fault),
         }

@@ -1,4 +1,4 @@
-//! TIFF: directories are read here, and what strips and tiles hold once they are decompressed gets its meaning.
+//! TIFF: reads directories, and interprets the decompressed contents of strips and tiles.
 
 mod chunks;
 mod fax;
@@ -7,7 +7,7 @@ use super::{Cancelled, Container, broken, check_size, jpeg, metadata_block, zero
 use std::collections::HashSet;
 
 use crate::{
-    Channels, Format, ImageError, Limits, Metadata, Samples,
+    Channels, Format, ImageError, Limits, Metadata, Sample, Samples,
     colour::Space,
     exif::{self, Parts},
     ifd::{Entry, Fields, Structure},
@@ -36,7 +36,7 @@ const IPTC: u16 = 33723;
 const ICC: u16 = 34675;
 const DNG_VERSION: u16 = 50706;
 
-/// Samples of a pixel; those beyond colours and alpha are of no use here.
+/// Samples of a pixel; those beyond colours and alpha are ignored.
 const MOST_SAMPLES: usize = 12;
 
 /// PhotometricInterpretation of what a sensor saw behind its coloured filters, and of that once it is RGB (DNG 1.4).
@@ -55,17 +55,17 @@ struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// The first that is not a smaller version of another one; the first of all, if there are no others.
+    /// The first that is not a smaller version of another; if there is none, the first.
     fn first(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let cut = || ImageError::Truncated { format: FORMAT };
         let (structure, start) = Structure::open(bytes).ok_or_else(cut)?;
         let (mut first, mut reduced, mut more) = (None, None, false);
         let (mut at, mut read) = (start, 0);
         let mut seen = HashSet::new();
-        // Directories that overlap could make much of a small file, and a loop has no end.
+        // Overlapping directories could make a small file expensive, and a loop would never end.
         while at != 0 && seen.insert(at) && read <= structure.bytes.len() {
             let Some(Fields { entries, next, bytes }) = structure.directory(at) else {
-                // The first picture is whole, whatever comes behind it.
+                // The first picture is complete, whatever follows.
                 if first.is_some() || reduced.is_some() {
                     break;
                 }
@@ -94,7 +94,7 @@ impl<'a> Directory<'a> {
         self.number(NEW_SUBFILE_TYPE).is_some_and(|bits| bits & 5 != 0) || self.number(SUBFILE_TYPE) == Some(2)
     }
 
-    /// Cameras' raw files are TIFF files whose readable picture is a thumbnail. What the sensor saw is in a directory below.
+    /// Camera raw files are TIFF files whose readable picture is a thumbnail. The sensor data is in a directory below.
     /// `read` grows by the bytes of the directories that are read, until there were as many as the file has.
     fn check_is_no_raw_file(&self, read: &mut usize) -> Result<(), ImageError> {
         let order = self.structure.order;
@@ -118,7 +118,7 @@ impl<'a> Directory<'a> {
                 raw = is_raw(&entries);
             }
         }
-        if raw { Err(ImageError::Unreadable { what: "a camera's raw file" }) } else { Ok(()) }
+        if raw { Err(ImageError::Unreadable { what: "a camera raw file" }) } else { Ok(()) }
     }
 
     fn get(&self, tag: u16) -> Option<&Entry<'a>> {
@@ -187,7 +187,7 @@ impl Layout {
         }
     }
 
-    /// Samples of a pixel that are of use: colours first, then alpha.
+    /// Samples of a pixel that are used: colours first, then alpha.
     fn used(&self) -> usize {
         let colours = match self.colours {
             Colours::Gray { .. } | Colours::Palette => 1,
@@ -207,7 +207,7 @@ impl Layout {
         let unsupported = |what: String| ImageError::Unsupported { format: FORMAT, what };
         let side = |tag| number(tag).and_then(|v| u32::try_from(v).ok());
         let (Some(width), Some(height)) = (side(WIDTH), side(HEIGHT)) else {
-            return Err(broken(FORMAT, "it does not say its size"));
+            return Err(broken(FORMAT, "its size is missing"));
         };
         check_size(FORMAT, width, height, limits)?;
 
@@ -215,7 +215,7 @@ impl Layout {
         let all_bits = first.numbers(BITS, MOST_SAMPLES);
         let bits = all_bits.first().copied().unwrap_or(1);
         if all_bits.iter().any(|&b| b != bits) {
-            return Err(unsupported("samples of different widths".into()));
+            return Err(unsupported("samples of different bit depths".into()));
         }
         match first.number(SAMPLE_FORMAT) {
             None | Some(1 | 4) => {}
@@ -235,8 +235,8 @@ impl Layout {
             Some(6) if compression == 7 => Colours::Rgb,
             Some(8) => Colours::Other(Space::TiffLab),
             Some(9) => Colours::Other(Space::IccLab),
-            Some(6) => return Err(unsupported("YCbCr colours without JPEG compression".into())),
-            Some(n) => return Err(unsupported(format!("colours of kind {n}"))),
+            Some(6) => return Err(unsupported("YCbCr without JPEG compression".into())),
+            Some(n) => return Err(unsupported(format!("color space {n}"))),
         };
         let mut layout = Self {
             width,
@@ -253,7 +253,7 @@ impl Layout {
             return Err(unsupported(format!("{samples} samples per pixel")));
         }
         if matches!(colours, Colours::Other(_)) && bits < 8 {
-            return Err(unsupported(format!("{bits} bits per sample in such colours")));
+            return Err(unsupported(format!("{bits} bits per sample in this color space")));
         }
         if samples > colour_samples && !matches!(colours, Colours::Other(_)) {
             layout.alpha = match first.number(EXTRA_SAMPLES) {
@@ -287,10 +287,10 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
     }
     let mut notes = Vec::new();
     if first.more {
-        notes.push("the file has more than one picture: only its first was used".into());
+        notes.push("the file has more than one image: only the first was used".into());
     }
     if matches!(layout.colours, Colours::Other(_)) && layout.samples > layout.used() {
-        notes.push("samples beyond the colours were left out".into());
+        notes.push("extra channels were left out".into());
     }
     let Layout { width, height, .. } = layout;
     let (channels, bits) = (layout.channels(), layout.decoded_bits());
@@ -344,7 +344,7 @@ impl Layout {
     }
 
     /// From stored to decoded samples. `row` is the length of a stored row, of one plane if there are several.
-    fn settle<T: Level, U: Level>(&self, raw: &[T], row: usize, palette: &[u64]) -> Result<Vec<U>, ImageError> {
+    fn settle<T: Sample, U: Sample>(&self, raw: &[T], row: usize, palette: &[u64]) -> Result<Vec<U>, ImageError> {
         let (width, height) = (self.width as usize, self.height as usize);
         let used = self.used();
         let out_samples = match self.colours {
@@ -364,7 +364,7 @@ impl Layout {
                 for (c, value) in pixel[..used].iter_mut().enumerate() {
                     let (start, i) =
                         if self.planar { ((c * height + y) * row, x) } else { (y * row, x * self.samples + c) };
-                    *value = T::level(&raw[start..start + row], i, self.bits);
+                    *value = level(&raw[start..start + row], i, self.bits);
                 }
                 if self.ycc {
                     let [y, cb, cr, ..] = pixel.map(|v| v as u8);
@@ -376,10 +376,13 @@ impl Layout {
                     Colours::Palette => {
                         let index = pixel[0] as usize;
                         for (c, to) in to[..3].iter_mut().enumerate() {
-                            *to = U::scaled((palette[(c << self.bits) + index] >> palette_shift) as u32, 255);
+                            *to = U::from_ratio(
+                                (palette[(c << self.bits) + index] >> palette_shift).min(255) as u32,
+                                255,
+                            );
                         }
                         if let Some(alpha) = to.get_mut(3) {
-                            *alpha = U::scaled(pixel[1], levels);
+                            *alpha = U::from_ratio(pixel[1], levels);
                         }
                         continue;
                     }
@@ -392,7 +395,7 @@ impl Layout {
                     }
                 }
                 for (to, &value) in to.iter_mut().zip(&pixel) {
-                    *to = U::scaled(value, levels);
+                    *to = U::from_ratio(value, levels);
                 }
             }
         }
@@ -400,35 +403,11 @@ impl Layout {
     }
 }
 
-/// A stored or decoded sample.
-trait Level: Copy + bytemuck::Zeroable {
-    /// The `i`th sample of a row.
-    fn level(row: &[Self], i: usize, bits: u8) -> u32;
-    /// A value of `0..=most` over this type's range.
-    fn scaled(value: u32, most: u32) -> Self;
-}
-
-impl Level for u8 {
-    fn level(row: &[u8], i: usize, bits: u8) -> u32 {
-        let (per_byte, bits) = (8 / usize::from(bits), u32::from(bits));
-        let byte = u32::from(row[i / per_byte]);
-        // The first sample is in the highest bits.
-        byte >> (8 - bits - (i % per_byte) as u32 * bits) & ((1 << bits) - 1)
-    }
-
-    fn scaled(value: u32, most: u32) -> u8 {
-        ((value * 255 + most / 2) / most) as u8
-    }
-}
-
-impl Level for u16 {
-    fn level(row: &[u16], i: usize, _bits: u8) -> u32 {
-        row[i].into()
-    }
-
-    fn scaled(value: u32, most: u32) -> u16 {
-        ((u64::from(value) * 65535 + u64::from(most) / 2) / u64::from(most)) as u16
-    }
+/// The `i`th sample of a row whose samples have so many bits, the first in the highest.
+fn level<T: Sample>(row: &[T], i: usize, bits: u8) -> u32 {
+    let (per_word, bits) = (usize::from(T::BITS / bits), u32::from(bits));
+    let (word, before) = (row[i / per_word].value(), (i % per_word) as u32);
+    word >> (u32::from(T::BITS) - (before + 1) * bits) & ((1 << bits) - 1)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     tensor::StateDict,
 };
 
-/// The most upsamplings that are looked for: 16 times the size.
+/// The most upsamplings to look for: 16 times the size.
 const MOST_UPSAMPLINGS: usize = 4;
 
 impl Architecture for RrdbNet {
@@ -78,15 +78,16 @@ impl architecture::Family for Family {
         let blocks = (0..).take_while(|block| has(format!("body.{block}.rdb1.conv1.weight"))).count();
         let upsamplings = (1..=MOST_UPSAMPLINGS).take_while(|up| has(format!("conv_up{up}.weight"))).count();
         let (read, channels) = (first[1], last[0]);
-        // Unshuffling by r turns c channels into c * r * r. All networks of this kind make as many colours as they read.
+        // Unshuffling by r turns c channels into c * r * r. All networks of this kind output as many colours as they
+        // read.
         let unshuffle = (1..=4).find(|r| channels * r * r == read).ok_or_else(|| {
             NnError::Weights(format!("the first layer reads {read} channels and the last makes {channels}"))
         })?;
         let up = 1usize << upsamplings;
         if !matches!(channels, 1 | 3) || !up.is_multiple_of(unshuffle) {
             return Err(NnError::Architecture(format!(
-                "the ESRGAN network makes {channels} channels at {up}/{unshuffle} times the size; 1 or 3 channels at a \
-                 whole factor are supported"
+                "the ESRGAN model outputs {channels} channels at {up}/{unshuffle} times the size; supported are 1 or \
+                 3 channels at a whole factor"
             )));
         }
         Ok(Box::new(RrdbNet { unshuffle, channels, features: first[0], blocks, growth, upsamplings }))
@@ -109,8 +110,8 @@ impl architecture::Family for Family {
             if by != 2 {
                 let layer = graph.convs().iter().find(|conv| conv.input == id).unwrap_or(first);
                 return Err(NnError::Architecture(format!(
-                    "the ncnn network enlarges {by} times before its layer {}; ESRGAN networks that double the size are \
-                     supported",
+                    "the ncnn model upsamples {by} times before its layer {}; supported are ESRGAN models that \
+                     double the size",
                     shortened(&layer.name)
                 )));
             }

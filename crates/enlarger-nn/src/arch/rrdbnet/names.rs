@@ -21,10 +21,10 @@ pub fn is_canonical(dict: &StateDict) -> bool {
     dict.0.contains_key("conv_first.weight") && dict.0.contains_key("body.0.rdb1.conv1.weight")
 }
 
-/// Gives arrays their canonical names, whatever naming they come with.
+/// Gives arrays their canonical names, from any of the namings.
 ///
 /// # Errors
-/// [`NnError::Weights`] if there are two of one name, or the layers after the trunk are missing.
+/// [`NnError::Weights`] if two have the same name, or the layers after the trunk are missing.
 pub fn canonical(raw: StateDict) -> Result<StateDict, NnError> {
     if is_trunk(&raw) {
         return renamed(raw, from_trunk);
@@ -113,7 +113,7 @@ pub fn fold_plus(dict: &mut StateDict) -> Result<(), NnError> {
         let Some(point) = dict.0.remove(&name) else { continue };
         let block = name.trim_end_matches(NAME);
         let [growth, features, 1, 1] = point.shape[..] else {
-            return Err(NnError::Weights(format!("{name} has shape {:?}, and [.., .., 1, 1] is needed", point.shape)));
+            return Err(NnError::Weights(format!("{name} has shape {:?}; expected [.., .., 1, 1]", point.shape)));
         };
         for k in 3..=5 {
             let name = format!("{block}.conv{k}.weight");

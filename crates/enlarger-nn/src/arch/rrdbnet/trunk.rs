@@ -157,7 +157,7 @@ impl<T: Element> Model for Fused<T> {
                 report.done(done as f64 / work)?;
             }
             let rows = bands.rows(step, depth);
-            // Computed again: to remember it all the way would take as much memory as a block does.
+            // Computed again: keeping it would take as much memory as a block.
             self.first.run(&[input.read(&rows)], shallow.output(rows.clone()), &mut scratch);
             body.hold(rows.clone());
             let output = Output { residual: Some(shallow.residual(None)), ..Output::map(&mut body) };

@@ -1,4 +1,4 @@
-//! What can be run by the queue dialect.
+//! The models that the queue dialect can run.
 
 use axum::{
     Json,
@@ -22,31 +22,31 @@ use crate::{
 
 const DEFAULT_LIMIT: u8 = 20;
 const LARGEST_LIMIT: u8 = 100;
-/// What generators may keep, and for how long.
+/// What clients may cache, and for how long.
 const CACHING: &str = "private, max-age=300, must-revalidate";
 
-/// A page of the catalogue.
+/// A page of the model catalogue.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CataloguePaging {
-    /// From an earlier page. All models are on one page, so there is none to give.
+    /// From an earlier page. All models are on one page, so none is ever issued.
     cursor: Option<String>,
-    /// How many, at most 100. Less than 1 means 20.
+    /// Page size, at most 100. Less than 1 means 20.
     #[param(value_type = Option<i64>, default = 20, maximum = 100)]
     limit: Option<String>,
 }
 
-/// A page of the catalogue.
+/// A page of the model catalogue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Catalogue {
     data: Vec<CatalogueModel>,
-    /// Always false: there is one page. `next_cursor` is absent on the last page.
+    /// Always false: all models are on one page. `next_cursor` is absent on the last page.
     has_more: bool,
-    /// The size of a page that was used.
+    /// The page size.
     limit: u8,
 }
 
-/// A model that can be run.
+/// An available model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CatalogueModel {
     id: String,
@@ -55,10 +55,10 @@ pub(crate) struct CatalogueModel {
     billing: Billing,
 }
 
-/// What running a model costs; nothing, here.
+/// What running a model costs: nothing on this server.
 #[derive(Debug, Serialize, ToSchema)]
 struct Billing {
-    /// Whether a run that is refused for its content is charged: `yes`, `no` or `unknown`.
+    /// Whether a run refused for its content is charged: `yes`, `no` or `unknown`.
     charges_on_policy_rejection: &'static str,
 }
 
@@ -73,7 +73,7 @@ fn entry() -> CatalogueModel {
 }
 
 #[utoipa::path(
-    get, path = "/v2/models", operation_id = "listRouterModels", tag = "Router", summary = "List the models that can be run",
+    get, path = "/v2/models", operation_id = "listRouterModels", tag = "Router", summary = "List the available models",
     params(CataloguePaging),
     responses(
         (status = 200, description = "The models", body = Catalogue),
@@ -83,7 +83,7 @@ fn entry() -> CatalogueModel {
 )]
 pub(crate) async fn list_models(Query(paging): Query<CataloguePaging>) -> ApiResult<Json<Catalogue>> {
     if paging.cursor.is_some() {
-        return Err(ApiError::field("cursor", "is not one that this server gave out"));
+        return Err(ApiError::field("cursor", "was not issued by this server"));
     }
     let limit = limit(paging.limit.as_deref())?;
     Ok(Json(Catalogue { data: vec![entry()], has_more: false, limit }))
@@ -105,11 +105,11 @@ fn limit(text: Option<&str>) -> ApiResult<u8> {
 
 #[utoipa::path(
     get, path = "/v2/models/{owner}/{model}", operation_id = "getRouterModel", tag = "Router",
-    summary = "Get a model's entry in the list",
+    summary = "Get a model",
     params(("owner" = String, Path, example = "freepik"), ("model" = String, Path, example = "ai-image-upscaler-precision-v2")),
     responses(
         (status = 200, description = "The entry", body = CatalogueModel),
-        (status = 404, description = "There is no such model", body = RouterErrorBody),
+        (status = 404, description = "No such model", body = RouterErrorBody),
         RouterCallerErrors,
     ),
 )]
@@ -124,8 +124,8 @@ pub(crate) async fn get_model(Path((owner, model)): Path<(String, String)>) -> A
     params(("owner" = String, Path), ("model" = String, Path), ("If-None-Match" = Option<String>, Header)),
     responses(
         (status = 200, description = "An OpenAPI document", body = serde_json::Value, content_type = "application/json"),
-        (status = 304, description = "It has not changed"),
-        (status = 404, description = "There is no such model", body = RouterErrorBody),
+        (status = 304, description = "Not modified"),
+        (status = 404, description = "No such model", body = RouterErrorBody),
         RouterCallerErrors,
     ),
 )]
@@ -152,7 +152,7 @@ pub(crate) async fn model_schema(
     Ok(response)
 }
 
-/// The specification of running the model: a document of its own, with all that it refers to.
+/// The specification of running the model: a standalone document with everything that it refers to.
 fn document(specification: Specification) -> Value {
     let whole = specification.0;
     let mut run = whole["paths"]["/v2/models/{owner}/{model}"]["post"].clone();
@@ -167,7 +167,7 @@ fn document(specification: Specification) -> Value {
         "openapi": whole["openapi"],
         "info": info,
         // Seen from `/v2/models/OWNER/MODEL/openapi.json`.
-        "servers": [{ "url": "../../../..", "description": "The server that this document came from" }],
+        "servers": [{ "url": "../../../..", "description": "This server" }],
         "paths": { format!("/v2/models/{id}"): { "post": run } },
         "components": { "schemas": schemas, "securitySchemes": whole["components"]["securitySchemes"] },
         "security": whole["security"],

@@ -1,5 +1,5 @@
-//! Errors as the specification of Comfy's router has them: `detail` and `error_type` for what concerns the request, and a list
-//! of `detail`s with status 422 for fields of the model's input. The usual body stays around them.
+//! Errors in the form of Comfy's router: `detail` and `error_type` for what concerns the request, and a list
+//! of `detail`s with status 422 for fields of the model's input. The usual body surrounds them.
 
 use axum::{
     body::Body,
@@ -29,23 +29,23 @@ const TYPES: [&str; 15] = [
     "service_unavailable",
     "rate_limited",
 ];
-/// Every route of the router begins like this.
+/// Prefix of all routes of the router.
 const ROUTES: &str = "/v2/";
 
 common_errors!(RouterErrorBody, RouterCallerErrors, RouterReadErrors, RouterWriteErrors);
 
-/// An error of the router's routes that concerns the request as a whole.
+/// An error of the router's routes that concerns the whole request.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RouterErrorBody {
-    /// A sentence for people.
+    /// Human-readable message.
     detail: String,
-    /// A word for programs, of a closed list; the header `X-Comfy-Error-Type` has it, too.
+    /// Machine-readable code from a closed list; also in the header `X-Comfy-Error-Type`.
     error_type: &'static str,
     #[serde(flatten)]
     usual: ErrorBody,
 }
 
-/// Fields of the model's input that cannot be accepted.
+/// Invalid fields of the model's input.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RouterValidationErrorBody {
     detail: Vec<FieldError>,
@@ -53,18 +53,18 @@ pub(crate) struct RouterValidationErrorBody {
     usual: ErrorBody,
 }
 
-/// A field that cannot be accepted.
+/// An invalid field.
 #[derive(Serialize, ToSchema)]
 struct FieldError {
-    /// Where it stands: `body` and its name.
+    /// Location: `body` and the field's name.
     loc: Vec<String>,
-    /// A sentence for people.
+    /// Human-readable message.
     msg: String,
     /// `missing` or `value_error`.
     r#type: &'static str,
 }
 
-/// Tells an error of the router's routes in its own form, wherever in this server it arose.
+/// Rewrites an error of the router's routes in its own form, wherever in this server it arose.
 pub(super) fn in_routers_form(path: &str, response: Response) -> Response {
     match response.extensions().get::<ApiError>().cloned() {
         Some(error) if path.starts_with(ROUTES) => reworded(response, &error),
@@ -90,7 +90,7 @@ fn reworded(response: Response, error: &ApiError) -> Response {
     Response::from_parts(parts, Body::from(body.unwrap_or_default()))
 }
 
-/// The fields of the model's input among what cannot be accepted.
+/// The fields of the model's input among the invalid ones.
 fn fields(error: &ApiError) -> Vec<&InvalidParam> {
     let elsewhere = ["Idempotency-Key", "cursor", "limit"];
     error.invalid.iter().filter(|param| !elsewhere.contains(&param.name.as_str())).collect()
@@ -115,7 +115,7 @@ fn error_type(error: &ApiError) -> &'static str {
         StatusCode::TOO_MANY_REQUESTS => "rate_limited",
         StatusCode::SERVICE_UNAVAILABLE => "service_unavailable",
         StatusCode::GATEWAY_TIMEOUT => "deadline_exceeded",
-        // Waiting and the same key again collect the result.
+        // Waiting and repeating the request with the same key collects the result.
         StatusCode::CONFLICT if error.code == Some("idempotency_in_flight") => "concurrency_limit_exceeded",
         status if status.is_client_error() => "invalid_input",
         _ => "internal_error",

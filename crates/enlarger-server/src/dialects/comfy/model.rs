@@ -13,6 +13,6 @@ pub(super) fn known(owner: &str, model: &str) -> ApiResult<()> {
     if (owner, model) == (OWNER, MODEL) {
         return Ok(());
     }
-    let message = format!("there is no model {owner}/{model} here; the only one is {OWNER}/{MODEL}");
+    let message = format!("there is no model {owner}/{model}; this server has only {OWNER}/{MODEL}");
     Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message))
 }

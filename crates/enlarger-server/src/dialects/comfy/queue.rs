@@ -1,4 +1,4 @@
-//! Running a model: held open until it is done, or as a request that is queued, looked at, collected and cancelled.
+//! Running a model: synchronously, or as a request that is queued, polled, collected and cancelled.
 //!
 //! The queue has one end, COMPLETED. A failure is a completion that carries an `error_type`.
 
@@ -45,11 +45,11 @@ pub(crate) struct QueuedRequest {
     request_id: Uuid,
     #[schema(inline)]
     status: QueueStatus,
-    /// How many are ahead; only while it waits.
+    /// Position in the queue, only while waiting.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     queue_position: Option<u64>,
-    /// What kind of failure it was; only after one.
+    /// The kind of failure, only after one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error_type: Option<&'static str>,
@@ -59,7 +59,7 @@ pub(crate) struct QueuedRequest {
     detail: Option<String>,
 }
 
-/// Where a queued request stands.
+/// A queued request's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum QueueStatus {
@@ -75,11 +75,13 @@ enum QueueStatus {
     request_body(content = PrecisionV2Request, content_type = "application/json"),
     responses(
         (status = 200, description = "The result", body = TaskResponse),
-        (status = 404, description = "There is no such model", body = RouterErrorBody),
+        (status = 404, description = "No such model", body = RouterErrorBody),
         (status = 409, description = "The Idempotency-Key is in use, or the run was cancelled", body = RouterErrorBody),
-        (status = 422, description = "Fields that cannot be accepted, or a picture that cannot be enlarged", body = RouterValidationErrorBody),
+        (status = 422, description = "Invalid fields, or an image that cannot be \
+            enlarged", body = RouterValidationErrorBody),
         (status = 429, description = "The queue is full, or too many requests with this key", body = RouterErrorBody),
-        (status = 504, description = "Not done within 10 minutes. The same Idempotency-Key collects it later", body = RouterErrorBody),
+        (status = 504, description = "Not finished within 10 minutes; fetch the result later with the same \
+            Idempotency-Key", body = RouterErrorBody),
         RouterWriteErrors,
     ),
 )]
@@ -103,8 +105,7 @@ pub(crate) async fn run(
         }
         TaskState::Failed | TaskState::Cancelled => return Err(failure(&task)),
         TaskState::Created | TaskState::InProgress => {
-            let message =
-                "the result is not ready yet; send the same request with the same Idempotency-Key to collect it";
+            let message = "the result is not ready yet; repeat the request with the same Idempotency-Key to fetch it";
             let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message);
             return Err(error.retry_after(10));
         }
@@ -112,10 +113,10 @@ pub(crate) async fn run(
     poller.promise(&client.headers, &Accepted { task, replayed: accepted.replayed }, response).await
 }
 
-/// How a run failed, in the words of the closed list that clients know.
+/// How a run failed, as a type from the closed list that clients know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FailedRun {
-    /// It was cancelled: of those that clients know, the type that says who ended it.
+    /// It was cancelled: among the types that clients know, the one that says who ended it.
     GivenUp,
     /// The client's picture or request.
     InvalidInput,
@@ -148,7 +149,7 @@ fn failure(task: &Task) -> ApiError {
     let failed = FailedRun::of(task).unwrap_or(FailedRun::ProviderError);
     let error = match failed {
         FailedRun::GivenUp => ApiError::conflict("cancelled", "the run was cancelled"),
-        FailedRun::InvalidInput => ApiError::field("image", format!("could not be enlarged: {message}")),
+        FailedRun::InvalidInput => ApiError::field("image", format!("cannot be enlarged: {message}")),
         FailedRun::ProviderError => ApiError::internal(message),
     };
     let hint = task.error.as_ref().and_then(|error| error.hint.clone());
@@ -162,9 +163,9 @@ fn failure(task: &Task) -> ApiError {
     request_body(content = PrecisionV2Request, content_type = "application/json"),
     responses(
         (status = 201, description = "Queued", body = QueuedRequest),
-        (status = 404, description = "There is no such model", body = RouterErrorBody),
+        (status = 404, description = "No such model", body = RouterErrorBody),
         (status = 409, description = "The Idempotency-Key is in use", body = RouterErrorBody),
-        (status = 422, description = "Fields that cannot be accepted", body = RouterValidationErrorBody),
+        (status = 422, description = "Invalid fields", body = RouterValidationErrorBody),
         (status = 429, description = "The queue is full, or too many requests with this key", body = RouterErrorBody),
         RouterWriteErrors,
     ),
@@ -211,11 +212,11 @@ async fn queued(follow: &Follow, task: &Task) -> ApiResult<QueuedRequest> {
 
 #[utoipa::path(
     get, path = "/v2/models/{owner}/{model}/requests/{id}/status", operation_id = "getRouterRequestStatus", tag = "Router",
-    summary = "Get where a queued run stands",
+    summary = "Get the status of a queued run",
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
-        (status = 200, description = "Where it stands", body = QueuedRequest),
-        (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
+        (status = 200, description = "The status", body = QueuedRequest),
+        (status = 404, description = "No such model or run for this key", body = RouterErrorBody),
         RouterReadErrors,
     ),
 )]
@@ -235,11 +236,12 @@ pub(crate) async fn status(
 
 #[utoipa::path(
     get, path = "/v2/models/{owner}/{model}/requests/{id}", operation_id = "getRouterRequestResult", tag = "Router",
-    summary = "Collect the result of a queued run",
+    summary = "Get the result of a queued run",
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
-        (status = 200, description = "The result; or where it stands, while it is not done", body = serde_json::Value, content_type = "application/json"),
-        (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
+        (status = 200, description = "The result, or the status while the run is not \
+            finished", body = serde_json::Value, content_type = "application/json"),
+        (status = 404, description = "No such model or run for this key", body = RouterErrorBody),
         RouterReadErrors,
     ),
 )]
@@ -263,8 +265,8 @@ pub(crate) async fn result(
     params(("owner" = String, Path), ("model" = String, Path), ("id" = Uuid, Path)),
     responses(
         (status = 200, description = "Cancelled", body = QueuedRequest),
-        (status = 404, description = "There is no such model or run, for this key", body = RouterErrorBody),
-        (status = 409, description = "It was done before", body = serde_json::Value, content_type = "application/json"),
+        (status = 404, description = "No such model or run for this key", body = RouterErrorBody),
+        (status = 409, description = "It had already finished", body = serde_json::Value, content_type = "application/json"),
         RouterReadErrors,
     ),
 )]
@@ -278,7 +280,7 @@ pub(crate) async fn cancel(
     match queue.cancel(task.id, &client.caller.scope()).await? {
         Cancelled::Done(task) => Ok(Json(queued(&follow, &task).await?).into_response()),
         Cancelled::AlreadyDone(_) => {
-            let body = Json(json!({ "status": "ALREADY_COMPLETED", "message": "the run was done before" }));
+            let body = Json(json!({ "status": "ALREADY_COMPLETED", "message": "the run has already finished" }));
             let mut response = (StatusCode::CONFLICT, body).into_response();
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             Ok(response)

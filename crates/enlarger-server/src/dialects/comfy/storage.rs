@@ -1,4 +1,4 @@
-//! Uploads: an address to PUT the bytes to, and one to read them from.
+//! Uploads: a URL to PUT the bytes to, and one to read them from.
 
 use std::sync::Arc;
 
@@ -25,45 +25,46 @@ use crate::{
 /// Largest body of these requests, in MB.
 const BODY_MB: u64 = 1;
 const LONGEST_NAME: usize = 1024;
-/// Seconds until the bytes must be on their way, as the vendor has it.
+/// Seconds within which the upload must start; the vendor's value.
 const UPLOAD_SECONDS: i64 = 120;
 /// The vendor's page has 1 to 14 files in one request.
 const MOST_FILES: usize = 14;
 
-/// Announces a file.
+/// Announces a file to upload.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct StorageRequest {
     /// The file's name.
     #[schema(min_length = 1, max_length = 1024)]
     file_name: String,
-    /// What the file is. Not relied on.
+    /// The file's media type; not trusted.
     #[schema(required = false)]
     content_type: String,
-    /// Accepted and not used: every file is uploaded.
+    /// Accepted but ignored: every file is uploaded.
     #[schema(required = false)]
     file_hash: String,
 }
 
-/// Where the file goes, and where it is then.
+/// Where to upload the file, and where to download it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StorageResponse {
-    /// PUT the bytes here, without any credential.
+    /// PUT the bytes here, without credentials.
     #[schema(format = Uri)]
     upload_url: String,
-    /// Read them from here, or send it as `image`.
+    /// Download it from here, or send this URL as `image`.
     #[schema(format = Uri)]
     download_url: String,
-    /// When the file is deleted, unless a task reads it.
+    /// When the file is deleted, unless a task needs it.
     #[schema(format = DateTime)]
     expires_at: String,
 }
 
 #[utoipa::path(
-    post, path = "/customers/storage", operation_id = "createStorage", tag = "Files", summary = "Announce a file, and get addresses for it",
+    post, path = "/customers/storage", operation_id = "createStorage", tag = "Files", summary = "Create upload and \
+        download URLs for a file",
     request_body(content = StorageRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "The addresses", body = StorageResponse),
+        (status = 200, description = "The URLs", body = StorageResponse),
         (status = 429, description = "Too many requests with this key", body = ErrorBody),
         WriteErrors,
     ),
@@ -110,7 +111,7 @@ impl Uploads {
         let hours = i64::try_from(self.hours).unwrap_or(i64::MAX / 7200);
         let expires_at =
             Timestamp::now().saturating_add(SignedDuration::from_hours(hours)).map_err(ApiError::internal)?;
-        // Random, since it stands in an address.
+        // Random, because it appears in a URL.
         let id = Uuid::new_v4();
         let new = NewObject { id, owner: client.caller.owner.clone(), file_name, content_type, expires_at };
         Ok(self.objects.create(new).await?)
@@ -121,7 +122,7 @@ impl Uploads {
     }
 }
 
-/// Announces files.
+/// Announces files to upload.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct UploadsRequest {
@@ -129,7 +130,7 @@ pub(crate) struct UploadsRequest {
     files: Vec<UploadFile>,
 }
 
-/// One file to come.
+/// A file to upload.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct UploadFile {
@@ -137,13 +138,13 @@ pub(crate) struct UploadFile {
     content_type: String,
 }
 
-/// Where the files go.
+/// Where to upload the files.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct UploadsResponse {
     data: Vec<Upload>,
 }
 
-/// Where a file goes, and where it is then.
+/// Where to upload a file, and where to download it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Upload {
     /// PUT the bytes here, with `headers`.
@@ -151,7 +152,7 @@ pub(crate) struct Upload {
     upload_url: String,
     /// Headers to send with the bytes.
     headers: serde_json::Map<String, Value>,
-    /// The file's name here.
+    /// The file's id on this server.
     file_id: Uuid,
     /// Send it as `image`.
     #[schema(format = Uri)]
@@ -163,10 +164,10 @@ pub(crate) struct Upload {
 }
 
 #[utoipa::path(
-    post, path = "/v1/ai/uploads/request-url", operation_id = "requestUploadUrls", tag = "Files", summary = "Announce 1 to 14 files, and get addresses for them",
+    post, path = "/v1/ai/uploads/request-url", operation_id = "requestUploadUrls", tag = "Files", summary = "Create upload URLs for 1 to 14 files",
     request_body(content = UploadsRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "The addresses, in the order of the files", body = UploadsResponse),
+        (status = 200, description = "The URLs, in the order of the files", body = UploadsResponse),
         (status = 429, description = "Too many requests with this key", body = ErrorBody),
         WriteErrors,
     ),
@@ -216,17 +217,17 @@ pub(crate) struct UploadList {
     data: Vec<UploadedFile>,
 }
 
-/// A file that was announced, and is here once its bytes came.
+/// An announced file; complete once its bytes have arrived.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Uploaded)]
 pub(crate) struct UploadedFile {
-    /// The file's name here.
+    /// The file's id on this server.
     file_id: Uuid,
-    /// As it was announced.
+    /// As announced.
     file_name: String,
-    /// As it was announced.
+    /// As announced.
     content_type: Option<String>,
-    /// Bytes; none have come yet when it is `null`.
+    /// Size in bytes; `null` until the bytes have arrived.
     size: Option<u64>,
     #[schema(format = DateTime)]
     created_at: String,

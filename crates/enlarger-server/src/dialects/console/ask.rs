@@ -1,49 +1,47 @@
-//! The body of our own submissions: the pipeline's request as it is, and the file to make.
+//! The body of our own submissions: what to do with an image, and the output file.
 
 use enlarger_egress::Policy;
 use enlarger_pipeline::{Request, Style};
-use enlarger_service::{
-    job::{Kind, OutputFile},
-    submit::Ask,
-};
+use enlarger_service::{job::Kind, submit::Ask};
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
+use super::wire;
 use crate::{dialects::magnific::LONGEST_PROMPT, http::Fields, submit::webhook_url};
 
-/// Longest name of a picture in characters.
+/// Longest name of an image in characters.
 const LONGEST_NAME: usize = 255;
 
-/// A picture and what to do with it.
+/// An image and what to do with it.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct Submission {
-    /// Base64, a `data:` URI, an http(s) URL, or an address of this server: an upload's or an earlier task's source.
+    /// Base64, a `data:` URI, an http(s) URL, or a URL of this server: an upload or the source of an earlier task.
     image: String,
-    /// The picture's name, for the names of files.
+    /// The image's name, used in file names.
     #[schema(required = false, max_length = 255)]
     name: String,
-    /// Size, look, model, seed, crop and quality (draft, fast or best), as a task's detail shows them.
-    #[schema(value_type = Object, required = false)]
-    request: Request,
+    /// Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`), as in a task's details.
+    #[schema(required = false)]
+    request: wire::Request,
     /// The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100).
-    #[schema(value_type = Object, required = false)]
-    output: OutputFile,
-    /// Told of every change of the task's status.
+    #[schema(required = false)]
+    output: wire::OutputFile,
+    /// Receives a POST whenever the task's status changes.
     #[schema(required = false, format = Uri)]
     webhook_url: String,
 }
 
 /// Reads the body.
 pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
-    let output: OutputFile = part(fields, "output");
+    let output: wire::OutputFile = part(fields, "output");
     if output.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
         fields.reject("output.quality", "must be between 1 and 100");
     }
     Ask {
         kind: Kind::Console,
         request: request(fields),
-        output,
+        output: output.into(),
         name: fields.text("name", LONGEST_NAME),
         webhook_url: webhook_url(fields, policy),
         filter_nsfw: false,
@@ -52,7 +50,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
 
 /// Reads the field `request`.
 pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
-    let request: Request = part(fields, "request");
+    let request = Request::from(part::<wire::Request>(fields, "request"));
     match &request.style {
         Style::Creative(knobs) => {
             fields.check_knobs("request.look", knobs);
@@ -69,10 +67,10 @@ pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
 fn part<T: DeserializeOwned + Default>(fields: &mut Fields<'_>, name: &str) -> T {
     let Some(text) = fields.raw(name) else { return T::default() };
     serde_json::from_str(text).unwrap_or_else(|error| {
-        // The position is that within the field, which nobody can count.
+        // Drop the position, which is relative to the field and useless to clients.
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default();
-        fields.reject(name, format!("cannot be understood: {reason}"));
+        fields.reject(name, format!("is invalid: {reason}"));
         T::default()
     })
 }

@@ -1,75 +1,78 @@
-//! A task, with all that is known of it.
+//! A task with all its details.
 
 use axum::extract::FromRef;
 use enlarger_blobs::Key;
-use enlarger_pipeline::Request;
 use enlarger_service::{
     follow::Follow,
-    job::{Job, Made, SourceFacts},
+    job::{Job, Made, SourceInfo},
     urls::Urls,
 };
-use enlarger_tasks::{Files, Task, TaskError, TaskState};
+use enlarger_tasks::{Files, Task, TaskState};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::wire::{self, TaskPlan, TaskProgress, TaskTimings};
 use crate::{app::App, http::ApiResult};
 
-/// A task, with all that is known of it.
+/// A task with all its details.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TaskDetail {
     task_id: Uuid,
     #[schema(inline)]
     status: DetailStatus,
-    /// The picture's name.
+    /// The image's name.
     name: String,
     /// The endpoint it came by: creative, precision-v1, precision-v2, console.
     kind: String,
-    /// Size, look, model, seed and crop.
-    #[schema(value_type = Object)]
-    request: Request,
+    /// Size, style (`look`), model, seed and crop.
+    request: wire::Request,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     started_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     finished_at: Option<Timestamp>,
     /// When its files are deleted. Null also for a finished task that is kept until it is deleted or the disk budget is reached.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     expires_at: Option<Timestamp>,
     #[schema(inline)]
     files: FilesNow,
+    #[schema(required)]
     source: Option<PictureFile>,
+    #[schema(required)]
     result: Option<PictureFile>,
-    /// How far the result departs from the source, once there is one.
-    #[schema(inline)]
-    invention: Option<InventionNow>,
+    /// How far the result deviates from the source, once there is one.
+    #[schema(inline, required)]
+    invention: Option<DifferenceNow>,
     /// A small copy of the source, at most 512 pixels on a side: JPEG, or PNG if it is transparent.
-    #[schema(value_type = Option<String>, format = Uri)]
+    #[schema(value_type = Option<String>, format = Uri, required)]
     thumb_url: Option<String>,
     /// While it runs: stage, done and total (tiles), fraction, eta_seconds.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<TaskProgress>, required)]
     progress: Option<Value>,
-    /// How many tasks are ahead of it, while it waits.
+    /// How many tasks are ahead of it, while waiting.
+    #[schema(required)]
     position: Option<u64>,
-    /// Seconds until it will begin, while it waits.
+    /// Estimated seconds until it starts, while waiting.
+    #[schema(required)]
     wait_seconds: Option<f64>,
-    /// Seconds that it was expected to take.
+    /// Estimated seconds of processing.
     estimate_seconds: f64,
-    /// What was, or will be, done: steps, facts and notes.
-    #[schema(value_type = Option<Object>)]
+    /// The plan: steps, measured statistics (`facts`) and notes.
+    #[schema(value_type = Option<TaskPlan>, required)]
     plan: Option<Value>,
     /// Seconds by stage.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<TaskTimings>, required)]
     timings: Option<Value>,
     /// Why it failed: code, message and hint.
-    #[schema(value_type = Option<Object>)]
-    error: Option<TaskError>,
+    #[schema(required)]
+    error: Option<wire::Failed>,
 }
 
-/// Where a task stands, cancellation included.
+/// A task's status, including cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum DetailStatus {
@@ -87,18 +90,19 @@ enum FilesNow {
     Gone,
 }
 
-/// The result, reduced to the source's size, against the source.
+/// The result, scaled down to the source's size, compared with the source.
 #[derive(Debug, Serialize, ToSchema)]
-struct InventionNow {
-    /// Mean absolute difference of all colour channels, as a share of white.
+struct DifferenceNow {
+    /// Mean absolute difference of all color channels, 0 to 1.
     #[schema(minimum = 0, maximum = 1)]
     share: f64,
-    /// Where: a grey PNG of at most 512 pixels on a side, black where nothing departs, white from a quarter of white on.
-    #[schema(value_type = Option<String>, format = Uri)]
+    /// Difference map: a gray PNG of at most 512 pixels on a side, black where nothing changed, white for a difference
+    /// of a quarter or more.
+    #[schema(value_type = Option<String>, format = Uri, required)]
     map_url: Option<String>,
 }
 
-/// A picture that can be read.
+/// A readable image file.
 #[derive(Debug, Serialize, ToSchema)]
 struct PictureFile {
     width: u32,
@@ -109,7 +113,7 @@ struct PictureFile {
     url: String,
 }
 
-/// Tells all that is known of tasks.
+/// Renders the details of tasks.
 #[derive(Clone)]
 pub(crate) struct Details {
     follow: Follow,
@@ -123,7 +127,7 @@ impl FromRef<App> for Details {
 }
 
 impl Details {
-    /// A task as it stands now, with addresses that begin with `base`.
+    /// A task in its current state, with URLs that begin with `base`.
     ///
     /// # Errors
     /// If the store fails.
@@ -134,8 +138,8 @@ impl Details {
         let url = async |key: Key| self.urls.of_task(base, task, &key).await;
         let source = made.as_ref().map(|made| &made.source).or(job.source.as_ref()).filter(|_| present);
         let (source, thumb_url) = match source {
-            Some(facts) => (
-                Some(PictureFile::source(facts, url(Key::Source(task.id)).await?)),
+            Some(info) => (
+                Some(PictureFile::source(info, url(Key::Source(task.id)).await?)),
                 Some(url(Key::Thumb(task.id)).await?),
             ),
             None => (None, None),
@@ -145,9 +149,9 @@ impl Details {
             None => None,
         };
         let invention = match made.as_ref().and_then(|made| made.invention) {
-            Some(invented) => Some(InventionNow {
-                share: invented.share,
-                map_url: if present { Some(url(Key::Map(task.id, invented.attempt)).await?) } else { None },
+            Some(difference) => Some(DifferenceNow {
+                share: difference.share,
+                map_url: if present { Some(url(Key::Map(task.id, difference.attempt)).await?) } else { None },
             }),
             None => None,
         };
@@ -160,7 +164,7 @@ impl Details {
             status: task.state.into(),
             name: job.name.unwrap_or_else(|| task.id.to_string()),
             kind: task.kind.clone(),
-            request: job.request,
+            request: job.request.into(),
             created_at: task.created_at,
             started_at: task.started_at,
             finished_at: task.finished_at,
@@ -176,14 +180,14 @@ impl Details {
             estimate_seconds: job.estimate_seconds,
             plan,
             timings: made.map(|made| made.timings),
-            error: task.error.clone(),
+            error: task.error.clone().map(Into::into),
         })
     }
 }
 
 impl PictureFile {
-    fn source(facts: &SourceFacts, url: String) -> Self {
-        let SourceFacts { width, height, media_type, bytes } = facts.clone();
+    fn source(info: &SourceInfo, url: String) -> Self {
+        let SourceInfo { width, height, media_type, bytes } = info.clone();
         Self { width, height, bytes, media_type, url }
     }
 

@@ -21,26 +21,26 @@ use super::{detail::Details, tasks::find};
 use crate::{
     app::App,
     client::Client,
-    http::{ApiResult, ErrorBody, Path},
+    http::{AnyError, ApiResult, Path},
 };
 
-/// Changes are gathered this long, so that a stream has at most five events per second and task.
+/// Changes are collected for this long, so that a stream has at most five events per second and task.
 const GATHER: Duration = Duration::from_millis(200);
-/// How often changes made by other processes are looked for.
+/// How often to look for changes by other processes.
 const LOOK: Duration = Duration::from_secs(2);
-/// A sign of life, for clients and proxies.
+/// Keep-alive interval, for clients and proxies.
 const ALIVE: Duration = Duration::from_secs(10);
-/// Events that wait for a slow client before its stream ends.
+/// Events buffered for a slow client before its stream ends.
 const WAITING: usize = 256;
-/// Most live tasks that a new stream begins with.
+/// Most live tasks that a new stream starts with.
 const LIVE: u64 = 1000;
 
 #[utoipa::path(
     get, path = "/api/events", operation_id = "followTasks", tag = "Console", summary = "Follow all tasks",
     responses(
-        (status = 200, description = "Events: `task` with a task's detail, for each task that is waiting or running at once and \
-            then for each change; `deleted` with `task_id`", content_type = "text/event-stream", body = String),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "Events: `task` with a task's details, first for each waiting or running task \
+            and then for each change; `deleted` with `task_id`", content_type = "text/event-stream", body = String),
+        AnyError,
     ),
 )]
 pub(crate) async fn all_events(
@@ -54,9 +54,10 @@ pub(crate) async fn all_events(
     get, path = "/api/tasks/{id}/events", operation_id = "followTask", tag = "Console", summary = "Follow one task until it ends",
     params(("id" = Uuid, Path)),
     responses(
-        (status = 200, description = "Events: `task` with the task's detail, at once and then for each change; `deleted` with \
-            `task_id`. The stream ends with the task", content_type = "text/event-stream", body = String),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "Events: `task` with the task's details, immediately and then for each change; \
+            `deleted` with `task_id`. The stream ends when the task \
+            ends", content_type = "text/event-stream", body = String),
+        AnyError,
     ),
 )]
 pub(crate) async fn task_events(
@@ -100,18 +101,18 @@ fn follow(news: News, client: Client, only: Option<Uuid>) -> Sse<impl Stream<Ite
     Sse::new(stream).keep_alive(KeepAlive::new().interval(ALIVE))
 }
 
-/// Tells one client what changes.
+/// Sends changes to one client.
 struct Teller {
     news: News,
     scope: Scope,
     base: String,
     only: Option<Uuid>,
     events: mpsc::Sender<Event>,
-    /// What was told last of each task that has not ended.
+    /// What was last sent about each task that has not ended.
     told: HashMap<Uuid, String>,
 }
 
-/// The client is gone, or has all it asked for.
+/// The client is gone, or has everything it asked for.
 struct Over;
 
 impl Teller {
@@ -120,7 +121,7 @@ impl Teller {
     }
 
     async fn until_over(&mut self) -> Result<(), Over> {
-        // Subscribed before the first look, so that nothing falls between.
+        // Subscribed before the first look, so that no change is missed.
         let (mut changes, mut deleted) = (self.news.queue.changes(), self.news.deletions.subscribe());
         self.look().await?;
         let mut looked = Instant::now();
@@ -164,14 +165,14 @@ impl Teller {
         }
     }
 
-    /// Tells of every task that has not ended, and of those that have since the last look.
+    /// Sends every task that has not ended, and those that have ended since the last look.
     async fn look(&mut self) -> Result<(), Over> {
         if let Some(only) = self.only {
             return self.tell_id(only).await;
         }
         let states = vec![TaskState::Created, TaskState::InProgress];
         let query = ListQuery { states, per_page: LIVE, ..ListQuery::default() };
-        // A store that is not available now will be at the next look.
+        // If the store is not available, try again at the next look.
         let Ok(page) = self.news.queue.list(&query, &self.scope).await else { return Ok(()) };
         let ended: Vec<Uuid> =
             self.told.keys().filter(|id| !page.tasks.iter().any(|task| task.id == **id)).copied().collect();
@@ -213,7 +214,7 @@ impl Teller {
         Ok(())
     }
 
-    /// A client that does not read is let go: it comes again and is told the present state.
+    /// A client that does not read is disconnected: it reconnects and gets the current state.
     fn send(&self, event: Event) -> Result<(), Over> {
         self.events.try_send(event).map_err(|_| Over)
     }

@@ -11,43 +11,43 @@ use uuid::Uuid;
 use crate::{
     auth::keys::{self, KeyInfo},
     client::Client,
-    http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Path},
+    http::{AnyError, ApiError, ApiResult, Bodies, Fields, Path},
 };
 
 const LONGEST_NAME: usize = 255;
 
-/// All keys, oldest first, revoked ones too.
+/// All keys, oldest first, including revoked ones.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct KeyList {
     keys: Vec<KeyInfo>,
 }
 
-/// A key to be made.
+/// A key to create.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct KeyRequest {
     /// What it is for.
     #[schema(min_length = 1, max_length = 255)]
     name: String,
-    /// It may also manage keys and models.
+    /// Whether it may also manage keys and models.
     #[schema(required = false, default = false)]
     admin: bool,
 }
 
-/// A key just made.
+/// A newly created key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CreatedKey {
     #[serde(flatten)]
     info: KeyInfo,
-    /// The whole key. It is not kept, so this is the only time it is shown.
+    /// The full key. Only its hash is stored, so it is shown only once.
     key: String,
 }
 
 #[utoipa::path(
     get, path = "/api/keys", operation_id = "listKeys", tag = "Console", summary = "List API keys",
     responses(
-        (status = 200, description = "The keys, by their beginnings", body = KeyList),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "The keys, by prefix", body = KeyList),
+        AnyError,
     ),
 )]
 pub(crate) async fn list(client: Client, State(api_keys): State<Arc<dyn ApiKeys>>) -> ApiResult<Json<KeyList>> {
@@ -56,11 +56,11 @@ pub(crate) async fn list(client: Client, State(api_keys): State<Arc<dyn ApiKeys>
 }
 
 #[utoipa::path(
-    post, path = "/api/keys", operation_id = "createKey", tag = "Console", summary = "Make an API key",
+    post, path = "/api/keys", operation_id = "createKey", tag = "Console", summary = "Create an API key",
     request_body(content = KeyRequest, content_type = "application/json"),
     responses(
         (status = 201, description = "The key", body = CreatedKey),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn create(
@@ -86,8 +86,8 @@ pub(crate) async fn create(
     delete, path = "/api/keys/{id}", operation_id = "revokeKey", tag = "Console", summary = "Revoke an API key",
     params(("id" = Uuid, Path)),
     responses(
-        (status = 204, description = "It opens nothing any more"),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 204, description = "Revoked"),
+        AnyError,
     ),
 )]
 pub(crate) async fn revoke(

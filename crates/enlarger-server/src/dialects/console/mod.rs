@@ -1,4 +1,4 @@
-//! Our own routes under `/api/`: what the page needs beyond the dialects, for anybody to use.
+//! Our own routes under `/api/`: what the page needs beyond the other dialects, open to every client.
 
 mod ask;
 mod detail;
@@ -8,6 +8,7 @@ mod models;
 mod preview;
 mod status;
 mod tasks;
+mod wire;
 
 use enlarger_service::job::Kind;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -15,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     app::App,
     dialect::{Dialect, WebhookBody},
-    dialects::magnific::wire,
+    dialects::magnific,
 };
 
 /// Our own API.
@@ -38,13 +39,13 @@ impl Dialect for Console {
             .routes(routes!(keys::revoke))
     }
 
-    /// Routes that answer everybody, and more to those who have a key.
+    /// Public routes, which return more to callers with a key.
     fn public_routes(&self) -> OpenApiRouter<App> {
         OpenApiRouter::new().routes(routes!(status::status))
     }
 
-    /// As Magnific's: receivers need not know by which API a task came.
+    /// As Magnific's, so that receivers need not know which API a task came by.
     fn webhooks(&self) -> &[(Kind, WebhookBody)] {
-        &[(Kind::Console, wire::webhook)]
+        &[(Kind::Console, magnific::wire::webhook)]
     }
 }

@@ -11,29 +11,29 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use utoipa::ToSchema;
 
+use super::wire::Model;
 use crate::{
     client::Client,
     config::Config,
-    http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Path, blocking},
+    http::{AnyError, ApiError, ApiResult, Bodies, Fields, Path, blocking},
 };
 
-/// The models at hand.
+/// The available models.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ModelList {
-    /// As `enlarger models list --json` shows them.
-    #[schema(value_type = Vec<Object>)]
-    models: Vec<ModelInfo>,
+    /// As printed by `enlarger models list --json`.
+    models: Vec<Model>,
 }
 
 #[utoipa::path(
     get, path = "/api/models", operation_id = "listModels", tag = "Console", summary = "List the available models",
     responses(
         (status = 200, description = "The models", body = ModelList),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn list(State(enlarger): State<Arc<Enlarger>>) -> Json<ModelList> {
-    Json(ModelList { models: enlarger.models().list() })
+    Json(ModelList { models: enlarger.models().list().into_iter().map(Into::into).collect() })
 }
 
 #[utoipa::path(
@@ -43,8 +43,8 @@ pub(crate) async fn list(State(enlarger): State<Arc<Enlarger>>) -> Json<ModelLis
     params(("name" = String, Path, description = "The file name; without its extension it becomes the model's name.")),
     request_body(content_type = "application/octet-stream", description = "The bytes of the file."),
     responses(
-        (status = 201, description = "The model", body = Object),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 201, description = "The model", body = Model),
+        AnyError,
     ),
 )]
 pub(crate) async fn add(
@@ -55,11 +55,11 @@ pub(crate) async fn add(
     State(bodies): State<Bodies>,
     Path(file_name): Path<String>,
     body: Body,
-) -> ApiResult<(StatusCode, Json<ModelInfo>)> {
+) -> ApiResult<(StatusCode, Json<Model>)> {
     client.caller.require_admin()?;
     let body = bodies.spool(body, config.max_upload_mb).await?;
     let added = blocking(move || install(&enlarger, &files.scratch, &[(&file_name, &body)]));
-    Ok((StatusCode::CREATED, Json(added.await?)))
+    Ok((StatusCode::CREATED, Json(added.await?.into())))
 }
 
 /// Uploaded files that make up a model.
@@ -71,12 +71,12 @@ pub(crate) struct ModelFiles {
     files: Vec<UploadedFile>,
 }
 
-/// A file that was uploaded before.
+/// An uploaded file.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct UploadedFile {
-    /// Its name, with the extension.
+    /// File name with extension.
     name: String,
-    /// The `download_url` of its upload.
+    /// The `download_url` of the upload.
     url: String,
 }
 
@@ -86,8 +86,8 @@ pub(crate) struct UploadedFile {
     description = "Upload each file by `POST /customers/storage` first. An ncnn model needs both of its files.",
     request_body(content = ModelFiles, content_type = "application/json"),
     responses(
-        (status = 201, description = "The model", body = Object),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 201, description = "The model", body = Model),
+        AnyError,
     ),
 )]
 pub(crate) async fn add_files(
@@ -97,7 +97,7 @@ pub(crate) async fn add_files(
     State(urls): State<Urls>,
     State(bodies): State<Bodies>,
     body: Body,
-) -> ApiResult<(StatusCode, Json<ModelInfo>)> {
+) -> ApiResult<(StatusCode, Json<Model>)> {
     const BODY_MB: u64 = 1;
     client.caller.require_admin()?;
     let body = bodies.spool(body, BODY_MB).await?;
@@ -105,12 +105,17 @@ pub(crate) async fn add_files(
         let mut mapped = Vec::new();
         for UploadedFile { name, url } in uploaded(&body)? {
             let Some(Ok(key)) = urls.recognise(&url) else {
-                let error =
-                    ApiError::field("files", format!("has an address for {name} that this server did not give out"));
-                return Err(error.hint("upload the file to POST /customers/storage and send its download_url"));
+                let error = ApiError::field("files", format!("has a URL for {name} that this server did not issue"));
+                return Err(error.hint("upload the file with POST /customers/storage and send its download_url"));
             };
             let bytes = Handle::current().block_on(files.blobs.map(&key)).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => ApiError::field("files", format!("has nothing stored for {name}")),
+                std::io::ErrorKind::NotFound => ApiError::field(
+                    "files",
+                    format!(
+                        "refers to {name}, which has not \
+                    been uploaded"
+                    ),
+                ),
                 _ => error.into(),
             })?;
             mapped.push((name, bytes));
@@ -118,7 +123,7 @@ pub(crate) async fn add_files(
         let named: Vec<(&str, &[u8])> = mapped.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
         install(&enlarger, &files.scratch, &named)
     });
-    Ok((StatusCode::CREATED, Json(added.await?)))
+    Ok((StatusCode::CREATED, Json(added.await?.into())))
 }
 
 fn uploaded(body: &[u8]) -> ApiResult<Vec<UploadedFile>> {
@@ -141,7 +146,7 @@ fn install(enlarger: &Enlarger, scratch: &Scratch, files: &[(&str, &[u8])]) -> A
     let of_kind = |kind: &str| files.iter().find(|(name, _)| extension(name) == kind);
     let folder = scratch.folder()?;
     let path = match (files, of_kind("param"), of_kind("bin")) {
-        // The two are found by their common name, whatever they were called.
+        // The two need a common stem, whatever they were called.
         ([_, _], Some((name, param)), Some((_, bin))) => {
             let path = folder.path().join(name).with_extension("param");
             std::fs::write(path.with_extension("bin"), bin)?;
@@ -169,8 +174,8 @@ fn install(enlarger: &Enlarger, scratch: &Scratch, files: &[(&str, &[u8])]) -> A
     delete, path = "/api/models/{name}", operation_id = "removeModel", tag = "Console", summary = "Remove an added model",
     params(("name" = String, Path)),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 204, description = "Deleted"),
+        AnyError,
     ),
 )]
 pub(crate) async fn remove(
@@ -183,7 +188,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The catalogue speaks to somebody at this machine's command line; clients know neither its folders nor flags.
+/// The catalogue's messages are for the command line; API clients know neither its folders nor its flags.
 fn refused(error: ModelError, file: Option<&FilePath>) -> ApiError {
     let bad = |message: String| ApiError::bad_request("model", message);
     match &error {
@@ -202,8 +207,8 @@ fn refused(error: ModelError, file: Option<&FilePath>) -> ApiError {
         ModelError::Unknown { name, .. } => bad(format!("there is no model named {name:?}")),
         ModelError::Bundled(_) => bad(error.to_string()).hint("only models that you added can be removed"),
         _ => {
-            tracing::error!(%error, "the models folder cannot be used");
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", "the model could not be stored or read")
+            tracing::error!(%error, "cannot use the models folder");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", "cannot store or read the model")
                 .hint("check the server's disk and its log")
         }
     }

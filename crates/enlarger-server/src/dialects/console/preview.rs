@@ -1,4 +1,4 @@
-//! What a person wants to know before spending minutes: the cost of a job, and how a small part will look.
+//! What users want to know before spending minutes: the cost of a job, and a preview of a small part.
 
 use std::{
     io::Cursor,
@@ -19,33 +19,37 @@ use bytes::Bytes;
 use enlarger_image::{Format, MetadataPolicy};
 use enlarger_pipeline::{Enlarger, Estimate, Output, Request, Watch};
 use enlarger_service::{
-    intake::{Intake, Picture},
-    job::{Kind, SourceFacts, Terms, check_size},
+    intake::{Intake, Received},
+    job::{Kind, SourceInfo, Terms, check_size},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ask::{self, Submission};
+use super::{
+    ask::{self, Submission},
+    wire,
+};
 use crate::{
     app::App,
     client::Client,
-    http::{ApiError, ApiResult, Bodies, ErrorBody, Fields, Turns, blocking},
+    http::{AnyError, ApiError, ApiResult, Bodies, Fields, Turns, blocking},
     submit::{Submitter, picture},
 };
 
-/// Most pixels of the part that is previewed, and of its result.
+/// Most pixels of a previewed crop, and of its result.
 const PREVIEW_PIXELS: u64 = 512 * 512;
 const PREVIEW_RESULT_PIXELS: u64 = 2048 * 2048;
 
 #[utoipa::path(
     post, path = "/api/preview", operation_id = "preview", tag = "Console",
-    summary = "Enlarge a small part of a picture at once",
-    description = "Goes the same way as a task, beside the queue, and stops when the client hangs up. `request.crop` names the \
-        part, at most 512 x 512 pixels. With the quality `draft` the smallest network makes it, in a fraction of the time.",
+    summary = "Preview a crop",
+    description = "Runs immediately, without queueing, through the same steps as a task, and stops when the client \
+        disconnects. `request.crop` selects the area, at most 512 x 512 pixels. Quality `draft` uses the smallest \
+        model and takes a fraction of the time.",
     request_body(content = Submission, content_type = "application/json"),
     responses(
-        (status = 200, description = "The part, enlarged", content_type = "image/png", body = Vec<u8>),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "The enlarged crop", content_type = "image/png", body = Vec<u8>),
+        AnyError,
     ),
 )]
 pub(crate) async fn preview(
@@ -83,7 +87,7 @@ impl Previewer {
         let request = ask::request(&mut fields);
         let pixels = request.crop.map(|crop| u64::from(crop.width) * u64::from(crop.height));
         match pixels {
-            None => fields.reject("request.crop", "is required: a preview shows a part of the picture"),
+            None => fields.reject("request.crop", "is required: a preview shows part of the image"),
             Some(pixels) if pixels > PREVIEW_PIXELS => {
                 fields.reject("request.crop", format!("must have at most {PREVIEW_PIXELS} pixels"));
             }
@@ -91,16 +95,23 @@ impl Previewer {
         }
         let picture = picture(&mut fields, &self.intake, base)?;
         let bytes = match &picture {
-            Some(Picture::Sent(sent, facts)) => {
-                self.check(&mut fields, &request, facts);
+            Some(Received::Sent(sent, info)) => {
+                self.check(&mut fields, &request, info);
                 Some(Bytes::from_owner(sent.map()?))
             }
-            Some(Picture::Ours { bytes, facts, .. }) => {
-                self.check(&mut fields, &request, facts);
+            Some(Received::Ours { bytes, info, .. }) => {
+                self.check(&mut fields, &request, info);
                 Some(bytes.clone())
             }
-            Some(Picture::Remote(_)) => {
-                fields.reject_with("image", "must be here for a preview", Some("upload it to POST /customers/storage"));
+            Some(Received::Remote(_)) => {
+                fields.reject_with(
+                    "image",
+                    "must be uploaded for a preview",
+                    Some(
+                        "upload it with POST \
+                    /customers/storage",
+                    ),
+                );
                 None
             }
             None => None,
@@ -113,7 +124,7 @@ impl Previewer {
         Ok(png.into_inner())
     }
 
-    fn check(&self, fields: &mut Fields<'_>, request: &Request, source: &SourceFacts) {
+    fn check(&self, fields: &mut Fields<'_>, request: &Request, source: &SourceInfo) {
         match self.enlarger.estimate(source.width, source.height, request) {
             Ok(estimate) => {
                 let pixels = u64::from(estimate.output_width) * u64::from(estimate.output_height);
@@ -121,12 +132,12 @@ impl Previewer {
                     fields.reject("request.crop", format!("would give more than {PREVIEW_RESULT_PIXELS} pixels"));
                 }
             }
-            Err(error) => fields.reject_with("request", format!("cannot be done: {error}"), error.hint()),
+            Err(error) => fields.reject_error("request", "cannot be processed", &error),
         }
     }
 }
 
-/// Ends the work when nobody waits for it any more.
+/// Ends the work when the client has disconnected.
 #[derive(Default)]
 struct Hearing {
     gone: AtomicBool,
@@ -146,22 +157,22 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// A picture's size and what to do with it.
+/// An image's size and what to do with it.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 pub(crate) struct EstimateRequest {
-    /// Pixels across.
+    /// Width in pixels.
     #[schema(minimum = 1, maximum = 300000)]
     width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     #[schema(minimum = 1, maximum = 300000)]
     height: u32,
-    /// Size, look, model, seed, crop and quality (draft, fast or best).
-    #[schema(value_type = Object, required = false)]
-    request: Request,
+    /// Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`).
+    #[schema(required = false)]
+    request: wire::Request,
 }
 
-/// What a job will cost on this machine when nothing else runs.
+/// What a job takes on this machine when nothing else runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EstimateResponse {
     seconds: f64,
@@ -172,11 +183,11 @@ pub(crate) struct EstimateResponse {
 }
 
 #[utoipa::path(
-    post, path = "/api/estimate", operation_id = "estimate", tag = "Console", summary = "Tell what a job will cost",
+    post, path = "/api/estimate", operation_id = "estimate", tag = "Console", summary = "Estimate a job",
     request_body(content = EstimateRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "The cost", body = EstimateResponse),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "The estimate", body = EstimateResponse),
+        AnyError,
     ),
 )]
 pub(crate) async fn estimate(

@@ -1,4 +1,4 @@
-//! How the service is: one call for the page's settings and health.
+//! Server status: one call for the page's settings and health.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRef, State},
     http::HeaderMap,
 };
-use enlarger_pipeline::{Enlarger, Memory};
+use enlarger_pipeline::{Enlarger, Memory, cores};
 use enlarger_service::{
     files::Files,
     job::{CREATIVE_PIXELS, PRECISION_SIDE},
@@ -20,10 +20,10 @@ use crate::{
     app::App,
     auth::Authority,
     config::Config,
-    http::{ApiResult, ErrorBody, blocking},
+    http::{AnyError, ApiResult, blocking},
 };
 
-/// How the service is. Without a key, where one is asked for, only `version` and `auth`.
+/// Server status. Without a key, where one is required, only `version` and `auth`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     version: &'static str,
@@ -35,22 +35,25 @@ pub(crate) struct Status {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct AuthStatus {
-    /// Whether credentials are asked for.
+    /// Whether credentials are required.
     required: bool,
     /// Whether this caller may manage keys and models.
     admin: bool,
 }
 
-/// What is for callers only.
+/// Details for authenticated callers.
 #[derive(Debug, Serialize, ToSchema)]
 struct Inside {
     uptime_seconds: u64,
     limits: LimitStatus,
     machine: Machine,
     storage: Storage,
-    /// How long the files of a finished task are kept; null: until they are deleted, or `disk_budget_bytes` is reached.
+    /// How long a finished task's files are kept. Null: until they are deleted or `disk_budget_bytes` is reached.
+    #[schema(required)]
     retention_seconds: Option<u64>,
-    /// Bytes that the files of tasks may take where finished ones are kept, the longest finished going first; null: no limit.
+    /// Disk budget in bytes when finished tasks are kept; the tasks that finished first are deleted first. Null: no
+    /// limit.
+    #[schema(required)]
     disk_budget_bytes: Option<u64>,
     history_seconds: u64,
     queue: Queue,
@@ -66,7 +69,8 @@ struct LimitStatus {
     max_source_pixels: u64,
     max_creative_pixels: u64,
     max_precision_side: u32,
-    /// Million pixels of a result of the page and of `/api/`; null: as many as memory allows.
+    /// Largest result in megapixels on the page and under `/api/`. Null: as large as memory allows.
+    #[schema(required)]
     max_result_megapixels: Option<u64>,
     queue: u64,
 }
@@ -106,10 +110,10 @@ struct Check {
 }
 
 #[utoipa::path(
-    get, path = "/api/status", operation_id = "getStatus", tag = "Console", summary = "Tell how the service is",
+    get, path = "/api/status", operation_id = "getStatus", tag = "Console", summary = "Get server status",
     responses(
-        (status = 200, description = "How it is", body = Status),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "The status", body = Status),
+        AnyError,
     ),
 )]
 pub(crate) async fn status(
@@ -203,7 +207,7 @@ fn machine_status(enlarger: &Enlarger) -> Machine {
     Machine {
         backend: enlarger.device().to_string(),
         threads: enlarger.threads(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        cores: cores().get(),
         memory_total: memory.total,
         memory_available: memory.available,
     }

@@ -1,4 +1,4 @@
-//! Submitting, listing, cancelling, repeating and deleting tasks.
+//! Submitting, listing, cancelling, retrying and deleting tasks.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    http::{ApiError, ApiResult, ErrorBody, Paging, Path, Query},
+    http::{AnyError, ApiError, ApiResult, ErrorBody, Paging, Path, Query},
     poller::Poller,
     submit::{Endpoint, Submitter},
 };
@@ -31,7 +31,7 @@ const ENDPOINT: Endpoint = Endpoint { name: "console", read: ask::read, polled: 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TaskPage {
     tasks: Vec<TaskDetail>,
-    /// How many there are on all pages.
+    /// Total number on all pages.
     total: u64,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct TaskPage {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
-    /// Only those that stand there; several, separated by commas.
+    /// Only tasks with this status; several, separated by commas.
     #[param(
         pattern = "^(CREATED|IN_PROGRESS|COMPLETED|FAILED|CANCELLED)(,(CREATED|IN_PROGRESS|COMPLETED|FAILED|CANCELLED))*$"
     )]
@@ -47,12 +47,13 @@ pub(crate) struct Filter {
 }
 
 #[utoipa::path(
-    post, path = "/api/tasks", operation_id = "createTask", tag = "Console", summary = "Enlarge a picture",
+    post, path = "/api/tasks", operation_id = "createTask", tag = "Console", summary = "Enlarge an image",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255)),
     request_body(content = Submission, content_type = "application/json"),
     responses(
-        (status = 200, description = "The task, now or when an earlier request made it", body = TaskDetail),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "The task, new or from an earlier request with the same \
+            Idempotency-Key", body = TaskDetail),
+        AnyError,
     ),
 )]
 pub(crate) async fn create(
@@ -68,11 +69,12 @@ pub(crate) async fn create(
 }
 
 #[utoipa::path(
-    get, path = "/api/tasks", operation_id = "listTasks", tag = "Console", summary = "List tasks of every kind, newest first",
+    get, path = "/api/tasks", operation_id = "listTasks", tag = "Console", summary = "List tasks of all kinds, \
+        newest first",
     params(Paging, Filter),
     responses(
         (status = 200, description = "A page", body = TaskPage),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn list(
@@ -99,7 +101,11 @@ fn states(words: Option<&str>) -> ApiResult<Vec<TaskState>> {
         "COMPLETED" => Ok(TaskState::Completed),
         "FAILED" => Ok(TaskState::Failed),
         "CANCELLED" => Ok(TaskState::Cancelled),
-        _ => Err(ApiError::field("status", "must be some of CREATED, IN_PROGRESS, COMPLETED, FAILED, CANCELLED")),
+        _ => Err(ApiError::field(
+            "status",
+            "must be a comma-separated list of CREATED, IN_PROGRESS, COMPLETED, \
+            FAILED, CANCELLED",
+        )),
     };
     words.into_iter().flat_map(|words| words.split(',')).map(state).collect()
 }
@@ -111,11 +117,11 @@ pub(super) async fn find(follow: &Follow, scope: &Scope, id: &str) -> ApiResult<
 }
 
 #[utoipa::path(
-    get, path = "/api/tasks/{id}", operation_id = "getTask", tag = "Console", summary = "Get all that is known of a task",
+    get, path = "/api/tasks/{id}", operation_id = "getTask", tag = "Console", summary = "Get a task's details",
     params(("id" = Uuid, Path)),
     responses(
         (status = 200, description = "The task", body = TaskDetail),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn get(
@@ -132,9 +138,9 @@ pub(crate) async fn get(
     post, path = "/api/tasks/{id}/cancel", operation_id = "cancelTask", tag = "Console", summary = "Cancel a task",
     params(("id" = Uuid, Path)),
     responses(
-        (status = 200, description = "It is cancelled", body = TaskDetail),
-        (status = 409, description = "It was done before", body = ErrorBody),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "Cancelled", body = TaskDetail),
+        (status = 409, description = "It had already finished", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn cancel(
@@ -147,7 +153,7 @@ pub(crate) async fn cancel(
     let task = find(&follow, &client.caller.scope(), &id).await?;
     match queue.cancel(task.id, &client.caller.scope()).await? {
         Cancelled::Done(task) => Ok(Json(details.of(&task, &client.base).await?)),
-        Cancelled::AlreadyDone(_) => Err(ApiError::conflict("already_done", "the task was done before")),
+        Cancelled::AlreadyDone(_) => Err(ApiError::conflict("already_done", "the task has already finished")),
         Cancelled::NotFound => Err(ApiError::no_task()),
     }
 }
@@ -157,9 +163,9 @@ pub(crate) async fn cancel(
     summary = "Run a failed or cancelled task again",
     params(("id" = Uuid, Path)),
     responses(
-        (status = 200, description = "It waits again", body = TaskDetail),
-        (status = 409, description = "It cannot be run again", body = ErrorBody),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 200, description = "Queued again", body = TaskDetail),
+        (status = 409, description = "The task cannot be run again", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn retry(
@@ -176,8 +182,8 @@ pub(crate) async fn retry(
             Err(ApiError::conflict("not_retryable", "only failed and cancelled tasks can be run again"))
         }
         Retried::InputGone(_) => {
-            let error = ApiError::conflict("input_gone", "the task's picture has expired and is deleted");
-            Err(error.hint("send the picture again"))
+            let error = ApiError::conflict("input_gone", "the task's image has expired and was deleted");
+            Err(error.hint("send the image again"))
         }
         Retried::QueueFull(limit) => Err(Error::QueueFull(limit).into()),
         Retried::NotFound => Err(ApiError::no_task()),
@@ -188,9 +194,9 @@ pub(crate) async fn retry(
     delete, path = "/api/tasks/{id}", operation_id = "deleteTask", tag = "Console", summary = "Delete a task and its files",
     params(("id" = Uuid, Path)),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 409, description = "It is waiting or running: cancel it first", body = ErrorBody),
-        (status = "default", description = "What went wrong", body = ErrorBody),
+        (status = 204, description = "Deleted"),
+        (status = 409, description = "The task is waiting or running; cancel it first", body = ErrorBody),
+        AnyError,
     ),
 )]
 pub(crate) async fn delete(
@@ -211,7 +217,7 @@ pub(crate) async fn delete(
         Deleted::NotFound => return Err(ApiError::no_task()),
     }
     deletions.announce(task.id, task.owner);
-    // The sweeper would come for the files; whoever deletes a picture wants it gone now.
+    // The sweeper would delete the files later; a user who deletes an image wants it gone now.
     files.blobs.delete_task(task.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-//! The creative endpoint: detail may be invented.
+//! The creative endpoint: may add detail.
 
 use std::borrow::Cow;
 
@@ -40,7 +40,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     }
 }
 
-/// The body, for the specification. Reading is more liberal than it says.
+/// The body, for the specification. The server accepts more than it says.
 pub(crate) struct CreativeRequest;
 
 impl ToSchema for CreativeRequest {
@@ -55,7 +55,7 @@ impl PartialSchema for CreativeRequest {
     }
 }
 
-/// An image to enlarge, with knobs that may invent detail. Reading is more liberal than this says.
+/// An image to enlarge in Creative style, which may add detail. The server accepts more than this schema requires.
 // The knobs come to it from their table.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
@@ -77,7 +77,7 @@ struct BesideKnobs {
     /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
     #[schema(required = false, format = Uri, example = "https://www.example.com/webhook")]
     webhook_url: String,
-    /// Accepted for compatibility. There is no classifier here: nothing is filtered.
+    /// Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
     #[schema(default = false, required = false)]
     filter_nsfw: bool,
 }
@@ -97,13 +97,13 @@ fn optimized_for() -> Object {
     words("Styles to optimize the upscale process.", OptimizedFor::ALL.iter().map(|preset| preset.name()))
 }
 
-/// A text that is one of some words, the first being the default.
+/// A string schema with these values, the first being the default.
 fn words(description: &str, words: impl IntoIterator<Item = &'static str>) -> Object {
     let words: Vec<&str> = words.into_iter().collect();
     one_of(description, &words).default(words.first().map(|word| (*word).into())).build()
 }
 
-/// A text that is one of some words.
+/// A string schema with these values.
 pub(super) fn one_of(description: &str, words: &[&'static str]) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(words.to_vec()))
 }

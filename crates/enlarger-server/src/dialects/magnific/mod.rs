@@ -51,8 +51,8 @@ impl Dialect for Magnific {
     fn unserved(&self, path: &str) -> Option<String> {
         let service = other_service(path)?;
         Some(format!(
-            "{service} is not served here: this server only enlarges images, by image-upscaler, image-upscaler-precision and \
-             image-upscaler-precision-v2 under /v1/ai and /proxy/freepik/v1/ai"
+            "{service} is not available: this server only enlarges images, with image-upscaler, \
+             image-upscaler-precision and image-upscaler-precision-v2 under /v1/ai and /proxy/freepik/v1/ai"
         ))
     }
 }
@@ -73,7 +73,7 @@ fn alias_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create_alias, list_alias)).routes(routes!(get_alias))
 }
 
-/// The routes under the second prefix are the same functions; their names in the specification must not be.
+/// The routes under the second prefix are the same functions, but need other names in the specification.
 fn name_operations_again(routes: &mut OpenApiRouter<App>) {
     for item in routes.get_openapi_mut().paths.paths.values_mut() {
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
@@ -94,7 +94,7 @@ async fn create(
 ) -> ApiResult<Response> {
     let endpoint = Endpoint { name: kind.as_str(), read, polled: true };
     let accepted = submitter.submit(&client, body, endpoint).await?;
-    // A replay answers as the first time did, whatever has become of the task since.
+    // A replay gets the same response as the first request, whatever has happened to the task since.
     let data = TaskData::created(accepted.task.id);
     poller.promise(&client.headers, &accepted, Json(TaskResponse { data }).into_response()).await
 }
@@ -132,10 +132,13 @@ macro_rules! endpoint {
             request_body(content = $body, content_type = "application/json"),
             responses(
                 (status = 200, description = "OK - The upscaling process has started", body = TaskResponse,
-                    headers(("X-Comfy-Estimated-Duration-Seconds" = u32, description = "Seconds until it will be done, 1 to 86400; for ComfyUI, until its poll will tell."),
-                            ("X-Comfy-Estimated-Duration-P90-Seconds" = u32, description = "The same with a margin."),
-                            ("X-Comfy-Estimate-Source" = String, description = "`calibration`: this machine's speed; `progress`: the task's own; `default`: nothing is known yet."),
-                            ("Idempotent-Replayed" = Option<bool>, description = "`true` when an earlier request made the task."))),
+                    headers(("X-Comfy-Estimated-Duration-Seconds" = u32, description = "Estimated seconds until the \
+                        task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished."),
+                            ("X-Comfy-Estimated-Duration-P90-Seconds" = u32, description = "The same, with a margin."),
+                            ("X-Comfy-Estimate-Source" = String, description = "`calibration`: from this machine's \
+                                speed; `progress`: from the task's progress; `default`: a guess."),
+                            ("Idempotent-Replayed" = Option<bool>, description = "`true` if an earlier request with \
+                                the same Idempotency-Key created the task."))),
                 (status = 409, description = "The Idempotency-Key is in use", body = ErrorBody),
                 (status = 429, description = "The queue is full, or too many requests with this key", body = ErrorBody),
                 WriteErrors,
@@ -153,10 +156,10 @@ macro_rules! endpoint {
         #[utoipa::path(
             get, path = concat!($path, "/{task_id}"), operation_id = $get_id, tag = $tag,
             summary = "Get the status of one task",
-            params(("task_id" = Uuid, Path, description = "As it was answered at submission.")),
+            params(("task_id" = Uuid, Path, description = "As returned by the submission.")),
             responses(
                 (status = 200, description = "OK - The task exists", body = TaskResponse),
-                (status = 404, description = "There is no such task, for this key", body = ErrorBody),
+                (status = 404, description = "No such task for this key", body = ErrorBody),
                 ReadErrors,
             ),
         )]
@@ -202,17 +205,17 @@ endpoint!(
 
 endpoint!(
     "/image-upscaler-precision", Kind::PrecisionV1, precision::read_v1, precision::PrecisionV1Request, "Freepik",
-    create_precision "createPrecision" "Upscale an image, faithfully",
+    create_precision "createPrecision" "Upscale an image faithfully",
     get_precision "getPrecision", list_precision "listPrecision"
 );
 
 endpoint!(
     "/image-upscaler-precision-v2", Kind::PrecisionV2, precision::read_v2, precision::PrecisionV2Request, "Freepik",
-    create_precision_v2 "createPrecisionV2" "Upscale an image, faithfully, by a factor of 2 to 16",
+    create_precision_v2 "createPrecisionV2" "Upscale an image faithfully by 2x to 16x",
     get_precision_v2 "getPrecisionV2", list_precision_v2 "listPrecisionV2"
 );
 
-/// What a path of somebody else's API asks for: an endpoint of the same vendor, or another vendor.
+/// The service that a vendor's path asks for: an endpoint of the same vendor, or another vendor.
 fn other_service(path: &str) -> Option<&str> {
     let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix)?.strip_prefix('/'));
     let name = rest.or_else(|| path.strip_prefix("/proxy/"))?.split('/').next()?;

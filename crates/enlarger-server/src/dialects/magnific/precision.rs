@@ -1,4 +1,4 @@
-//! The precision endpoints: detail is sharpened, not invented.
+//! The precision endpoints: detail is sharpened, not added.
 
 use enlarger_egress::Policy;
 use enlarger_pipeline::{Flavor, Precision, Request, Size, Style};
@@ -17,12 +17,12 @@ use crate::{
     submit::webhook_url,
 };
 
-/// What V1 does unless told otherwise, as the vendor's does.
+/// V1's defaults, which are the vendor's.
 fn v1() -> Precision {
     Precision { sharpen: 50, ..Precision::default() }
 }
 
-/// Reads the body of V1. The vendor's has no factor; clients send one all the same.
+/// Reads the body of V1. The vendor's has no factor; clients send one anyway.
 pub(crate) fn read_v1(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     let factor = scale_factor(fields);
     let precision = fields.knobs(v1());
@@ -80,25 +80,25 @@ impl PartialSchema for PrecisionV2Request {
     }
 }
 
-/// An image to enlarge, with knobs that invent nothing. Reading is more liberal than this says.
+/// An image to enlarge in Precision style, which adds no detail. The server accepts more than this schema requires.
 // The knobs come to it from their table.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 struct BesideKnobs {
     /// Base64 image or URL to upscale. No side of the result may be longer than 10060 pixels.
     image: String,
-    /// How many times as wide and high. Also accepted as a string.
+    /// Scale factor. Also accepted as a string.
     #[schema(default = 2, minimum = 2, maximum = 16, required = false)]
     scale_factor: i64,
     /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
     #[schema(required = false, format = Uri, example = "https://www.example.com/webhook")]
     webhook_url: String,
-    /// Accepted for compatibility. There is no classifier here: nothing is filtered.
+    /// Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
     #[schema(default = false, required = false)]
     filter_nsfw: bool,
 }
 
 fn flavor() -> Object {
     let words: Vec<&str> = Flavor::ALL.iter().map(|flavor| flavor.name()).collect();
-    one_of("What kind of picture it is.", &words).build()
+    one_of("The kind of image.", &words).build()
 }

@@ -1,4 +1,4 @@
-//! Tasks on the wire. Frozen: clients exist that nobody here can change.
+//! Tasks on the wire. Frozen, because we cannot change existing clients.
 
 use enlarger_service::urls::Urls;
 use enlarger_tasks::{Task, TaskState};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::http::ApiResult;
 
-/// Where a task stands.
+/// A task's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[schema(as = FreepikTaskStatus)]
@@ -25,13 +25,13 @@ impl From<TaskState> for WireStatus {
             TaskState::Created => Self::Created,
             TaskState::InProgress => Self::InProgress,
             TaskState::Completed => Self::Completed,
-            // The dialect knows no cancellation; clients stop at FAILED.
+            // The dialect has no cancelled state; clients stop at FAILED.
             TaskState::Failed | TaskState::Cancelled => Self::Failed,
         }
     }
 }
 
-/// A task, wrapped as clients expect it.
+/// A task, wrapped as clients expect.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FreepikTaskResponse)]
 pub(crate) struct TaskResponse {
@@ -42,7 +42,7 @@ pub(crate) struct TaskResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FreepikTaskData)]
 pub(crate) struct TaskData {
-    /// The task's name.
+    /// The task's id.
     pub task_id: Uuid,
     #[schema(inline)]
     pub status: WireStatus,
@@ -53,7 +53,7 @@ pub(crate) struct TaskData {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,
-    /// Why it failed, once more, where other clients look for it; or that the files are gone.
+    /// Why it failed, where other clients expect it; or that the files were deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub message: Option<String>,
@@ -72,15 +72,16 @@ impl TaskData {
         Self { task_id, status: WireStatus::Created, generated: Vec::new(), error: None, message: None }
     }
 
-    /// As it stands now, with addresses that begin with `base`.
+    /// In its current state, with URLs that begin with `base`.
     pub async fn of(urls: &Urls, task: &Task, base: &str) -> ApiResult<Self> {
         let result = if task.state == TaskState::Completed { urls.result(base, task).await? } else { None };
         Ok(Self::at(task, task.state, result.as_deref()))
     }
 
-    /// As it stood, or stands, at `state`, with the URL of its result once there is one.
+    /// At `state`, past or current, with the URL of its result once there is one.
     pub fn at(task: &Task, state: TaskState, result: Option<&str>) -> Self {
-        // Clients crash on a COMPLETED task without addresses, so they stay when the files go; the address then says so.
+        // Clients crash on a COMPLETED task without URLs, so the URLs stay after the files are deleted, and then return
+        // 410.
         let generated: Vec<String> = result.map(str::to_owned).into_iter().collect();
         let mut data = Self { status: state.into(), generated, ..Self::created(task.id) };
         if data.status == WireStatus::Failed {
@@ -92,7 +93,7 @@ impl TaskData {
             };
             (data.error, data.message) = (Some(reason.clone()), Some(reason));
         } else if task.state == TaskState::Completed && task.files != enlarger_tasks::Files::Present {
-            data.message = Some("the files of this task have expired and are deleted".to_owned());
+            data.message = Some("the files of this task have expired and were deleted".to_owned());
         }
         data
     }

@@ -1,0 +1,106 @@
+//! Why a network is not available, in sentences.
+
+use std::{borrow::Cow, path::PathBuf};
+
+use enlarger_error::Explained;
+
+/// Errors of the catalogue.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ModelError {
+    /// There is none of this name.
+    #[error("there is no model named {name:?}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// Names that come near, else all.
+        near: Vec<String>,
+    },
+    /// A network's weights or entry are not what they were.
+    #[error("the model {name} is damaged: {why}")]
+    Damaged {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file to add is not a supported network.
+    #[error("{}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A network of this name is there already.
+    #[error("there is already a model named {name}")]
+    Taken {
+        /// The name.
+        name: String,
+        /// Whether it is inside the binary.
+        bundled: bool,
+    },
+    /// Bundled networks stay.
+    #[error("{0} is part of enlarger and cannot be removed")]
+    Bundled(String),
+    /// The place for added networks is a file.
+    #[error("{} is a file, but added models need a folder", .0.display())]
+    Folder(PathBuf),
+    /// There is no folder for added networks.
+    #[error("there is no folder for added models")]
+    NoFolder,
+    /// A file could not be written or removed.
+    #[error("cannot change the models folder: {0}")]
+    Store(String),
+}
+
+impl ModelError {
+    pub(crate) fn unknown(name: &str, all: impl Iterator<Item = String>) -> Self {
+        let all: Vec<String> = all.collect();
+        let near: Vec<String> =
+            all.iter().filter(|known| strsim::levenshtein(known, name) <= 2 + name.len() / 4).cloned().collect();
+        Self::Unknown { name: name.to_owned(), near: if near.is_empty() { all } else { near } }
+    }
+
+    /// The model it speaks of.
+    pub(crate) fn model(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { name, .. }
+            | Self::Damaged { name, .. }
+            | Self::Taken { name, .. }
+            | Self::Bundled(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+impl Explained for ModelError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "model_unknown",
+            Self::Damaged { .. } => "model_damaged",
+            Self::Unreadable { .. } => "model_unreadable",
+            Self::Taken { .. } => "model_taken",
+            Self::Bundled(_) => "model_bundled",
+            Self::Folder(_) | Self::NoFolder => "models_folder_missing",
+            Self::Store(_) => "models_folder_unwritable",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Self::Unknown { near, .. } => {
+                format!("did you mean {}? `enlarger models list` shows all", near.join(", ")).into()
+            }
+            Self::Damaged { .. } => "remove it and add it again; for a bundled model, reinstall enlarger".into(),
+            Self::Unreadable { .. } => {
+                format!("{} models can be added, as safetensors, .pth or ncnn pairs", enlarger_nn::arch::supported())
+                    .into()
+            }
+            Self::Taken { bundled: true, .. } => "choose another name with --name".into(),
+            Self::Taken { .. } => "choose another name with --name, or remove the old model first".into(),
+            Self::Bundled(_) => "only models that you added can be removed".into(),
+            Self::Folder(_) | Self::NoFolder => "set ENLARGER_DATA_DIR to a writable folder".into(),
+            Self::Store(_) => "check the folder's space and permissions".into(),
+        })
+    }
+}

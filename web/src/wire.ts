@@ -1,0 +1,31 @@
+/** What goes over the wire, by the page's names. The types themselves are generated from the specification. */
+
+import type * as api from './types.ts';
+
+export type Creative = Required<api.CreativeLook>;
+export type Precision = Required<api.PrecisionLook>;
+export type Look = Creative | Precision;
+export type Engine = Creative['engine'];
+export type OptimizedFor = Creative['optimized_for'];
+export type Flavor = NonNullable<Precision['flavor']>;
+
+export type Crop = api.Crop;
+export type Quality = NonNullable<api.UpscaleRequest['quality']>;
+
+/** All that requests may leave out: the page never does. The service leaves the quality out of a task that is the best. */
+export type UpscaleRequest = Required<Omit<api.UpscaleRequest, 'look' | 'quality'>> & { look: Look; quality?: Quality };
+
+export type OutputFormat = NonNullable<api.Output['format']>;
+export type Output = { format: OutputFormat; quality?: number };
+export type Submission = Required<Pick<api.Submission, 'image' | 'name'>> & { request: UpscaleRequest; output: Output };
+
+export type Task = Omit<api.TaskDetail, 'request'> & { request: UpscaleRequest };
+export type Status = Task['status'];
+export type PictureFile = api.PictureFile;
+export type Progress = api.TaskProgress;
+
+export type Estimate = api.EstimateResponse;
+export type Model = api.Model;
+export type ApiKey = api.KeyInfo & Partial<Pick<api.CreatedKey, 'key'>>;
+/** Without a key, where one is required, only the version and whether it is. */
+export type ServiceStatus = { version: string; auth: Pick<api.AuthStatus, 'required'> } & Partial<api.Inside>;
