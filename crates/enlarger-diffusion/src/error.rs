@@ -1,0 +1,76 @@
+//! Why a checkpoint could not be read or run.
+
+use std::borrow::Cow;
+
+use enlarger_error::Explained;
+
+/// Errors of this crate. Each is a sentence that a person can act on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read, is truncated, or its header is damaged.
+    #[error("{0}")]
+    File(String),
+    /// The file is of a kind that is not supported, or that does not fit here; says what would.
+    #[error("{0}")]
+    Unsupported(String),
+    /// An array is missing or has another shape than the network needs.
+    #[error("the weights do not fit the network: {0}")]
+    Weights(String),
+    /// A request cannot be carried out as it stands.
+    #[error("{0}")]
+    Request(String),
+    /// There is not enough memory for an array.
+    #[error("there is not enough memory: {} MB more are needed", bytes.div_ceil(1 << 20))]
+    Memory {
+        /// What could not be allocated.
+        bytes: usize,
+    },
+    /// A result is not a number: damaged weights, or an overflow.
+    #[error("{0} gave values that are not numbers; the weights may be damaged")]
+    NotANumber(String),
+    /// Stopped from outside.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Explained for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::File(_) => "checkpoint_unreadable",
+            Self::Unsupported(_) => "checkpoint_unsupported",
+            Self::Weights(_) => "checkpoint_weights",
+            Self::Request(_) => "request",
+            Self::Memory { .. } => "memory",
+            Self::NotANumber(_) => "not_a_number",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::File(_) => Some("copy or download the file again".into()),
+            Self::Memory { .. } => Some("use a smaller image, or close other programs".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A name from a file, as it may stand in a sentence: no control characters, at most 80 long.
+pub(crate) fn shortened(name: &str) -> String {
+    let mut printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(80).collect();
+    if name.chars().nth(80).is_some() {
+        printable.push('…');
+    }
+    printable
+}
+
+/// A buffer of `length` zeros, or an error where memory is short.
+pub(crate) fn zeros(length: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(length).map_err(|_| Error::Memory { bytes: length.saturating_mul(4) })?;
+    values.resize(length, 0.0);
+    Ok(values)
+}
