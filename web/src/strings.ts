@@ -96,7 +96,7 @@ export const S = {
     cameraTitle: 'Take a photo',
     shoot: 'Take photo',
     cameraFailed: 'Couldn’t open the camera.',
-    cameraFailedHint: 'Allow this page to use the camera in the browser’s address bar, or choose a file instead.',
+    cameraFailedHint: 'In the browser’s address bar, allow this page to use the camera, or choose a file instead.',
   },
 
   engines: {
