@@ -545,7 +545,7 @@ export interface paths {
         /** Get the status of all tasks, newest first */
         get: operations["listCreativeAlias"];
         put?: never;
-        /** Upscale an image with Magnific (another name) */
+        /** Upscale an image in Creative style (alias) */
         post: operations["createCreativeAlias"];
         delete?: never;
         options?: never;
@@ -702,7 +702,7 @@ export interface components {
         };
         /** @description What running a model costs: nothing on this server. */
         Billing: {
-            /** @description Whether a run refused for its content is charged: `yes`, `no` or `unknown`. */
+            /** @description Whether a run that was rejected because of its content is charged: `yes`, `no` or `unknown`. */
             charges_on_policy_rejection: string;
         };
         /** @description A page of the model catalogue. */
@@ -765,7 +765,7 @@ export interface components {
              * @enum {string}
              */
             optimized_for?: "standard" | "soft_portraits" | "hard_portraits" | "art_n_illustration" | "videogame_assets" | "nature_n_landscapes" | "films_n_photography" | "3d_renders" | "science_fiction_n_horror";
-            /** @description Guides generative engines; others may only choose a preset from it. */
+            /** @description Guides generative engines. Other engines use it only to choose a preset. */
             prompt?: string | null;
             /**
              * Format: int64
@@ -825,7 +825,7 @@ export interface components {
         };
         /** @description The body of every error. */
         FreepikErrorResponse: {
-            /** @description Where `error` names a family of errors, which of them it is: `image_truncated`. Of several the first. */
+            /** @description The exact error, such as `image_truncated`, where `error` only names a family. If there are several, the first. */
             code?: string;
             /** @description Machine-readable code. */
             error?: string;
@@ -906,7 +906,7 @@ export interface components {
             error?: string;
             /** @description URLs to the generated images. */
             generated: string[];
-            /** @description Why it failed, where other clients expect it; or that the files were deleted. */
+            /** @description Why it failed, repeated here for clients that expect it in this field; or a note that the files were deleted. */
             message?: string;
             /**
              * @description A task's status.
@@ -1269,7 +1269,7 @@ export interface components {
         Size: {
             /**
              * Format: double
-             * @description Times as wide and high as the source.
+             * @description How many times the source's width and height.
              */
             factor: number;
         } | {
@@ -1352,7 +1352,7 @@ export interface components {
             estimate_seconds: number;
             /**
              * Format: date-time
-             * @description When its files are deleted. Null also for a finished task that is kept until it is deleted or the disk budget is reached.
+             * @description When its files are deleted. Null for unfinished tasks, and for finished tasks that are kept until they are deleted or the disk budget is reached.
              */
             expires_at: string | null;
             /** @enum {string} */
@@ -1373,7 +1373,7 @@ export interface components {
                  */
                 share: number;
             } | null;
-            /** @description The endpoint it came by: creative, precision-v1, precision-v2, console. */
+            /** @description The endpoint it was submitted to: creative, precision-v1, precision-v2, console. */
             kind: string;
             /** @description The image's name. */
             name: string;
@@ -1411,7 +1411,7 @@ export interface components {
         };
         /** @description Why a task failed. */
         TaskError: {
-            /** @description Where `code` names a family of errors, which of them it was. */
+            /** @description The exact error, where `code` only names a family. */
             cause?: string;
             /** @description Stable, for programs. */
             code: string;
@@ -1433,7 +1433,7 @@ export interface components {
              */
             total: number;
         };
-        /** @description What was done, for people and bug reports: the parts change between versions. */
+        /** @description What was done, for people and bug reports. Its structure changes between versions. */
         TaskPlan: {
             /** @description What was measured of the image. */
             facts?: {
@@ -1446,11 +1446,11 @@ export interface components {
                 [key: string]: unknown;
             };
         };
-        /** @description How far a running task is. */
+        /** @description How far along a running task is. */
         TaskProgress: {
             /**
              * Format: int64
-             * @description Tiles done, of the present pass.
+             * @description Parts completed in the current pass.
              */
             done: number;
             /**
@@ -1467,7 +1467,7 @@ export interface components {
             stage: "decode" | "plan" | "enlarge" | "finish" | "encode";
             /**
              * Format: int64
-             * @description Tiles of the present pass; 0 while unknown.
+             * @description Parts in the current pass; 0 while unknown.
              */
             total: number;
         };
@@ -2153,7 +2153,7 @@ export interface operations {
                 page?: number;
                 /** @description Page size, 1 to 100. */
                 per_page?: number;
-                /** @description Only tasks with this status; several, separated by commas. */
+                /** @description Only tasks with one of these statuses, separated by commas. */
                 status?: string;
             };
             header?: never;
@@ -4947,7 +4947,7 @@ export interface operations {
     listRouterModels: {
         parameters: {
             query?: {
-                /** @description From an earlier page. All models are on one page, so none is ever issued. */
+                /** @description Cursor from an earlier page. Never issued, because all models are on one page. */
                 cursor?: string;
                 /** @description Page size, at most 100. Less than 1 means 20. */
                 limit?: number;
