@@ -106,7 +106,7 @@ fn a_result_that_is_named_is_enlarged_and_one_that_a_shell_expanded_beside_its_s
 
 #[test]
 fn overwrite_never_replaces_an_image_of_the_batch() {
-    let (found, given) = ("which is not marked as a result of enlarger", "which is one of the images given");
+    let (found, given) = ("which is not marked as made by enlarger", "which is one of the images given");
     for (inputs, why) in [(&["."][..], found), (&["icon.jpg", "icon_2x.png"], given), (&["*.*"], found)] {
         let (dir, photo) = empty();
         put(dir.path(), "icon.jpg", &photo);
