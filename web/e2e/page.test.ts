@@ -186,7 +186,7 @@ test('a job that takes more memory than is free is said to, before it is queued'
   await page.reload();
   await drop(page, sample('stream.jpg'));
   await set(page, { factor: 16 });
-  await page.locator('.verdict').getByText(/^This takes about [\d.,]+ [MG]B of memory; 40 MB are free now, so it may fail\.$/).waitFor();
+  await page.locator('.verdict').getByText(/^This needs about [\d.,]+ [MG]B of memory, but only 40 MB is free, so it may fail\.$/).waitFor();
   expect(await page.locator('.run button.primary').isEnabled(), 'memory may come free').toBe(true);
   const before = asked;
   await page.locator('.strip[aria-busy=false]').getByText(/px area/).waitFor();

@@ -239,7 +239,7 @@ mod tests {
             (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif".as_slice(), "an AVIF image"),
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image"),
             (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "a film"),
-            (b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw file"),
+            (b"II*\0\x10\0\0\0CR\x02\0", "a camera raw file"),
             (b"\xff\x0a\xfa\x7f", "a JPEG XL image"),
             (b"8BPS\0\x01", "a Photoshop document"),
             ("\u{feff} <?xml version='1.0'?><svg>".as_bytes(), "an SVG drawing"),
