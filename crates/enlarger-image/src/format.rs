@@ -160,7 +160,7 @@ impl Format {
             if has(b"crx ") {
                 return Err(ImageError::Unreadable { what: "a camera raw file" });
             }
-            return Err(ImageError::Unreadable { what: "a film" });
+            return Err(ImageError::Unreadable { what: "a video" });
         }
         if at(0, b"\xff\x0a") || at(0, b"\0\0\0\x0cJXL \r\n\x87\n") {
             return Err(ImageError::Unreadable { what: "a JPEG XL image" });
@@ -238,7 +238,7 @@ mod tests {
         for (bytes, named) in [
             (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif".as_slice(), "an AVIF image"),
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image"),
-            (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "a film"),
+            (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "a video"),
             (b"II*\0\x10\0\0\0CR\x02\0", "a camera raw file"),
             (b"\xff\x0a\xfa\x7f", "a JPEG XL image"),
             (b"8BPS\0\x01", "a Photoshop document"),
