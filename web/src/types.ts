@@ -1464,7 +1464,7 @@ export interface components {
              */
             fraction: number;
             /** @enum {string} */
-            stage: "decode" | "plan" | "enlarge" | "finish" | "encode";
+            stage: "decode" | "plan" | "enlarge" | "encode";
             /**
              * Format: int64
              * @description Parts in the current pass; 0 while unknown.

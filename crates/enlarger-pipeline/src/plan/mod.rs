@@ -233,9 +233,9 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     );
     if asked.faces {
         notes.push(match faces.len() {
-            0 => "no face was found: the preset applies to the whole image".into(),
-            1 => "1 face was found and is treated".into(),
-            count => format!("{count} faces were found and are treated"),
+            0 => "found no face; the preset is applied to the whole image".into(),
+            1 => "found 1 face; the preset is applied to it".into(),
+            count => format!("found {count} faces; the preset is applied to them"),
         });
     }
     let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
@@ -360,9 +360,9 @@ fn with_prompt(style: &Style, content: Content, notes: &mut Vec<String>) -> Styl
         && let Some(prompt) = knobs.prompt.as_deref().filter(|p| !p.trim().is_empty())
     {
         let preset = style::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
-        let mut note = "the prompt has no effect on the pixels without the generative engine".to_owned();
+        let mut note = "without a generative engine the prompt changes no pixels".to_owned();
         if let Some((preset, word)) = preset {
-            note += &format!("; its word {word:?} chose the preset {}", preset.name());
+            note += &format!("; the word {word:?} in it chose the preset {}", preset.name());
             knobs.optimized_for = preset;
         }
         notes.push(note);
@@ -513,8 +513,8 @@ fn best<'a>(
 ) -> Result<Choice<'a>, PipelineError> {
     let (inventing, cause) = match style {
         Style::Creative(Creative { engine: Engine::Automatic, .. }) => (style::invents(style), String::new()),
-        Style::Creative(Creative { engine, .. }) => (false, format!(", engine {}", engine.short())),
-        Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(", flavor for {}", flavor.what())),
+        Style::Creative(Creative { engine, .. }) => (false, format!(" (engine: {})", engine.short())),
+        Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(" (flavor: {})", flavor.name())),
         Style::Precision(_) => (false, String::new()),
     };
     let name = style::networks(style, statistics.content).of(statistics.condition, inventing, factor);
