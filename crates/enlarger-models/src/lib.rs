@@ -293,6 +293,8 @@ fn sanitised(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use enlarger_error::Explained;
+
     use super::*;
 
     #[test]
@@ -320,7 +322,7 @@ mod tests {
         assert_eq!(near("x4pus"), ["x4plus"]);
         assert_eq!(near("foto-2x"), ["photo-2x"]);
         assert_eq!(near("something else entirely"), Vec::<String>::new());
-        let hint = |name| ModelError::unknown(name, names()).hint().map(std::borrow::Cow::into_owned);
+        let hint = |name| Explained::hint(&ModelError::unknown(name, names())).map(std::borrow::Cow::into_owned);
         assert_eq!(hint("x4pus").as_deref(), Some("did you mean x4plus? `enlarger models list` shows all"));
         assert_eq!(
             hint("something else entirely").as_deref(),
