@@ -7,9 +7,13 @@ use crate::{
     noise::Noise,
     ops::Ops,
     sampler::{Prediction, Sampler, Schedule, sample},
+    tiles::{Pixels, Tile, Tiles, read_beyond},
     unet::{Context, ControlNet, Unet},
     vae::Vae,
 };
+
+/// Latents of a side of the VAE's tiles, and by how many they overlap: 512 and 64 pixels.
+const VAE_TILE: [usize; 2] = [64, 8];
 
 /// Networks that belong together.
 pub struct Model<O: Ops> {
@@ -36,10 +40,10 @@ pub struct Conditioning {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request<'a> {
-    /// Pixels `[height, width, 3]` in 0..1; sides are multiples of 64 (SD) or 32 (SDXL).
-    pub pixels: &'a [f32],
+    /// The picture, which is mirrored at its right and lower border up to multiples of 64 pixels.
+    pub pixels: &'a dyn Pixels,
     /// In pixels.
     pub width: usize,
     /// In pixels.
@@ -54,21 +58,42 @@ pub struct Request<'a> {
     pub sampler: Sampler,
     /// How much noise there is at each step: the last part of a schedule.
     pub schedule: &'a Schedule,
-    /// Of unit variance, `[height / 8, width / 8, 4]`.
+    /// Of unit variance, `[height, width, 4]` of the [`canvas`].
     pub noise: &'a [f32],
     /// For Euler ancestral and LCM, which draw fresh noise at each step: that of this seed plus the number of the step.
     pub step_seed: u64,
-    /// The picture that the ControlNet follows, as `pixels`, and a weight for each of its residuals.
-    pub control: Option<(&'a [f32], &'a [f32])>,
+    /// The picture that the ControlNet follows, as large as `pixels`, and a weight for each of its residuals.
+    pub control: Option<(&'a dyn Pixels, &'a [f32])>,
+    /// How the canvas is cut.
+    pub tiles: &'a Tiles,
+}
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The VAE makes latents.
+    Encode,
+    /// The UNet predicts, tile by tile at each step.
+    Predict,
+    /// The VAE makes pixels.
+    Decode,
 }
 
 /// How far a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Evaluations that are done.
+    /// What is being done.
+    pub part: Part,
+    /// Tiles of this part that are done, of all steps.
     pub done: usize,
-    /// All evaluations.
+    /// All tiles of this part.
     pub of: usize,
+}
+
+/// Latents down and across of a picture of so many pixels: multiples of 8. One that wraps keeps its size, so that has to be a
+/// multiple of 8 pixels.
+pub fn canvas(height: usize, width: usize, wrap: bool) -> [usize; 2] {
+    [height, width].map(|side| if wrap { side.div_ceil(8) } else { side.div_ceil(64) * 8 })
 }
 
 /// Weights of a ControlNet's `count` residuals, from the outermost to the middle: `weight`, times `decay` for each step away from
@@ -81,80 +106,141 @@ impl<O: Ops> Model<O> {
     /// Runs a request: pixels `[height, width, 3]`, cut to 0..1.
     ///
     /// # Errors
-    /// [`Error::Request`] if sizes do not fit, [`Error::NotANumber`], [`Error::Cancelled`] if `progress` breaks or the device is
-    /// cancelled, memory.
+    /// As [`Model::run_rows`].
     pub fn run(
         &self,
         ops: &O,
         request: &Request<'_>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<f32>> {
-        let latents = self.latents(ops, request, progress)?;
-        let latents = ops.upload([1, request.height / 8, request.width / 8, 4], &latents)?;
-        let pixels = ops.download(&self.vae.decode(ops, &latents)?)?;
-        if pixels.iter().any(|v| !v.is_finite()) {
-            return Err(Error::NotANumber("the VAE's decoder".into()));
-        }
-        Ok(pixels.iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)).collect())
+        let mut pixels = Vec::new();
+        self.run_rows(ops, request, progress, &mut |_, rows| {
+            pixels.try_reserve(rows.len()).map_err(|_| Error::Memory { bytes: 4 * rows.len() })?;
+            pixels.extend_from_slice(rows);
+            Ok(())
+        })?;
+        Ok(pixels)
     }
 
-    /// Runs a request up to the clean latents `[height / 8, width / 8, 4]`, scaled.
+    /// Runs a request and gives its pixels away from top to bottom: `rows` gets the number of a row, and the values of that and
+    /// some more, `[rows, width, 3]` in 0..1.
     ///
     /// # Errors
-    /// As [`Model::run`].
+    /// [`Error::Request`] if sizes do not fit, [`Error::NotANumber`] naming tile and step, [`Error::Cancelled`] if `progress` breaks
+    /// or the device is cancelled, memory, and what `rows` answers.
+    pub fn run_rows(
+        &self,
+        ops: &O,
+        request: &Request<'_>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        rows: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let latents = self.latents(ops, request, progress)?;
+        let Request { width, height, tiles, .. } = *request;
+        let size = canvas(height, width, tiles.wrap);
+        let small = vae_tiles(tiles.wrap).grid(size, 0)?;
+        let decode = |tile: &Tile<'_>| {
+            told(progress, Part::Decode, tile.number, tile.of)?;
+            let [tall, wide] = tile.size().map(|side| side / 8);
+            let cut = ops.upload([1, tall, wide, 4], &small.tile(tile.number).cut(&latents, 4)?)?;
+            let pixels = ops.download(&self.vae.decode(ops, &cut)?)?;
+            check(&pixels, || format!("the VAE's decoder, in tile {} of {},", tile.number + 1, tile.of))?;
+            Ok(pixels)
+        };
+        let (line, across) = (3 * width, 24 * size[1]);
+        let mut cut = Vec::new();
+        small.times(8).blend_rows(3, decode, |first, pixels| {
+            cut.clear();
+            for row in pixels.chunks_exact(across).take(height.saturating_sub(first)) {
+                cut.extend(row[..line].iter().map(|v| (v / 2.0 + 0.5).clamp(0.0, 1.0)));
+            }
+            if cut.is_empty() { Ok(()) } else { rows(first, &cut) }
+        })
+    }
+
+    /// Runs a request up to the clean latents of the [`canvas`], `[height, width, 4]`, scaled.
+    ///
+    /// # Errors
+    /// As [`Model::run_rows`].
     pub fn latents(
         &self,
         ops: &O,
         request: &Request<'_>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<f32>> {
-        let Request { width, height, .. } = *request;
-        let length = height.checked_mul(width).and_then(|area| area.checked_mul(3)).unwrap_or(0);
-        if length == 0 || request.pixels.len() != length || width % 8 != 0 || height % 8 != 0 {
+        let Request { width, height, tiles, .. } = *request;
+        if width == 0 || height == 0 || tiles.wrap && (width % 8 != 0 || height % 8 != 0) {
             return Err(Error::Request(format!(
-                "{width}x{height} pixels: sides must be multiples of 8, and all pixels be there"
+                "{width}x{height} pixels: there must be some, and sides that wrap must be multiples of 8"
             )));
         }
         if !request.guidance.is_finite() {
             return Err(Error::Request("the guidance must be a number".into()));
         }
-        let shape = [1, height / 8, width / 8, 4];
-        let signed: Vec<f32> = request.pixels.iter().map(|v| v * 2.0 - 1.0).collect();
-        let start = ops.download(&self.vae.encode(ops, &ops.upload([1, height, width, 3], &signed)?)?)?;
+        let size = canvas(height, width, tiles.wrap);
+        if request.noise.len() != size[0] * size[1] * 4 {
+            return Err(Error::Request(format!("noise for other than {}x{} latents", size[1], size[0])));
+        }
+        let seen = |picture: &dyn Pixels, tile: &Tile<'_>| {
+            let [y, x] = [8 * tile.row.start, 8 * tile.column.start];
+            let [tall, wide] = tile.size().map(|side| 8 * side);
+            let pixels = read_beyond(picture, [height, width], [y, x], [tall, wide], tiles.wrap)?;
+            Ok::<_, Error>(([1, tall, wide, 3], pixels))
+        };
+        let start = vae_tiles(tiles.wrap).grid(size, 0)?.blend(4, |tile| {
+            told(progress, Part::Encode, tile.number, tile.of)?;
+            let (shape, mut pixels) = seen(request.pixels, tile)?;
+            pixels.iter_mut().for_each(|v| *v = *v * 2.0 - 1.0);
+            let latents = ops.download(&self.vae.encode(ops, &ops.upload(shape, &pixels)?)?)?;
+            check(&latents, || format!("the VAE's encoder, in tile {} of {},", tile.number + 1, tile.of))?;
+            Ok(latents)
+        })?;
         let control = match (&self.control, request.control) {
-            (Some(net), Some((picture, weights))) if picture.len() == length => {
-                Some((net, net.hint(ops, &ops.upload([1, height, width, 3], picture)?)?, weights))
-            }
+            (Some(net), Some((picture, weights))) => Some((net, picture, weights)),
             (_, None) => None,
             (None, _) => return Err(Error::Request("there is no ControlNet to follow the picture".into())),
-            _ => return Err(Error::Request("the picture to follow must be as large as the picture".into())),
         };
         let contexts = self.contexts(ops, request)?;
-        let of = request.schedule.evaluations();
-        let predict = |x: &[f32], time: f32, done: usize| {
-            if progress(Progress { done, of }).is_break() {
-                return Err(Error::Cancelled);
-            }
-            let mut predicted = Vec::new();
-            for (context, batch) in &contexts {
-                let x = ops.upload([*batch, shape[1], shape[2], shape[3]], &x.repeat(*batch))?;
-                let residuals = match &control {
-                    Some((net, hint, weights)) => Some((net.run(ops, &x, time, context, hint)?, *weights)),
+        let steps = request.schedule.evaluations();
+        let grids: Vec<_> = (0..steps).map(|step| tiles.grid(size, step)).collect::<Result<_>>()?;
+        let of = grids.iter().map(|grid| grid.count()).sum();
+        let mut done = 0;
+        let predict = |x: &[f32], time: f32, step: usize| {
+            grids[step].blend(4, |tile| {
+                told(progress, Part::Predict, done, of)?;
+                done += 1;
+                let (x, [tall, wide]) = (tile.cut(x, 4)?, tile.size());
+                let control = match control {
+                    Some((net, picture, weights)) => {
+                        let (shape, pixels) = seen(picture, tile)?;
+                        Some((net, net.hint(ops, &ops.upload(shape, &pixels)?)?, weights))
+                    }
                     None => None,
                 };
-                let residuals = residuals.as_ref().map(|(residuals, weights)| (residuals, *weights));
-                predicted.extend(ops.download(&self.unet.run(ops, &x, time, context, residuals)?)?);
-            }
-            if predicted.len() == x.len() {
-                return Ok(predicted);
-            }
-            let (without, with) = predicted.split_at(x.len());
-            Ok(without.iter().zip(with).map(|(off, on)| off + request.guidance * (on - off)).collect())
+                let mut predicted = Vec::new();
+                for (context, batch) in &contexts {
+                    let x = ops.upload([*batch, tall, wide, 4], &x.repeat(*batch))?;
+                    let residuals = match &control {
+                        Some((net, hint, weights)) => Some((net.run(ops, &x, time, context, hint)?, *weights)),
+                        None => None,
+                    };
+                    let residuals = residuals.as_ref().map(|(residuals, weights)| (residuals, *weights));
+                    predicted.extend(ops.download(&self.unet.run(ops, &x, time, context, residuals)?)?);
+                }
+                check(&predicted, || {
+                    format!("tile {} of {} in step {} of {steps}", tile.number + 1, tile.of, step + 1)
+                })?;
+                if predicted.len() == x.len() {
+                    return Ok(predicted);
+                }
+                let (without, with) = predicted.split_at(x.len());
+                Ok(without.iter().zip(with).map(|(off, on)| off + request.guidance * (on - off)).collect())
+            })
         };
-        let fresh = |step: usize| Noise::new(request.step_seed.wrapping_add(step as u64)).latents(shape[1], shape[2]);
+        let fresh = |step: usize| Noise::new(request.step_seed.wrapping_add(step as u64)).latents(size[0], size[1]);
         let latents =
             sample(request.sampler, request.schedule, self.prediction, &start, request.noise, predict, fresh)?;
-        let _ = progress(Progress { done: of, of });
+        told(progress, Part::Predict, of, of)?;
         Ok(latents)
     }
 
@@ -188,4 +274,18 @@ impl<O: Ops> Model<O> {
             Ok(vec![one(&[off])?, one(&[on])?])
         }
     }
+}
+
+/// How the VAE cuts a canvas.
+pub(crate) fn vae_tiles(wrap: bool) -> Tiles {
+    let [side, overlap] = VAE_TILE;
+    Tiles { side, overlap, shifts: Vec::new(), wrap }
+}
+
+fn told(progress: &mut dyn FnMut(Progress) -> ControlFlow<()>, part: Part, done: usize, of: usize) -> Result<()> {
+    if progress(Progress { part, done, of }).is_break() { Err(Error::Cancelled) } else { Ok(()) }
+}
+
+fn check(values: &[f32], whose: impl FnOnce() -> String) -> Result<()> {
+    if values.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotANumber(whose())) }
 }

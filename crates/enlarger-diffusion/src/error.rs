@@ -50,6 +50,7 @@ impl Explained for Error {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::File(_) => Some("copy or download the file again".into()),
+            Self::NotANumber(_) => Some("copy or download the file again, or use another".into()),
             Self::Memory { .. } => Some("use a smaller image, or close other programs".into()),
             _ => None,
         }

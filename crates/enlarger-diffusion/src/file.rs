@@ -92,6 +92,11 @@ impl Safetensors {
         self.header.info(name).map(|info| info.dtype)
     }
 
+    /// Where the bytes of an array begin and end.
+    pub(crate) fn extent(&self, name: &str) -> Option<(usize, usize)> {
+        self.header.info(name).map(|info| info.data_offsets)
+    }
+
     /// What the file says of itself, such as `modelspec.license`.
     pub fn note(&self, key: &str) -> Option<&str> {
         self.header.metadata().as_ref()?.get(key).map(String::as_str)

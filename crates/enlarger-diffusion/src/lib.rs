@@ -29,6 +29,7 @@
 //!     ops::Activation,
 //!     prompt::{Tokenizer, encode},
 //!     sampler::{Sampler, Schedule, evaluations},
+//!     tiles::{Tiles, Whole},
 //!     unet::{ControlNet, Unet, heads},
 //!     vae::Vae,
 //!     weights::{Part, Weights},
@@ -54,8 +55,9 @@
 //!     control: Some(ControlNet::load(&ops, &control, heads(&control))?),
 //! };
 //! let pixels = vec![0.5; 512 * 512 * 3];
+//! let picture = Whole { pixels: &pixels, width: 512 };
 //! let request = Request {
-//!     pixels: &pixels,
+//!     pixels: &picture,
 //!     width: 512,
 //!     height: 512,
 //!     prompt: &text("a stone wall, (moss:1.2)")?,
@@ -65,7 +67,8 @@
 //!     schedule: &Schedule::karras(18, evaluations(18, 0.35)?)?,
 //!     noise: &Noise::new(1337).latents(64, 64),
 //!     step_seed: 1338,
-//!     control: Some((&pixels, &control_weights(13, 0.6, 0.825))),
+//!     control: Some((&picture, &control_weights(13, 0.6, 0.825))),
+//!     tiles: &Tiles { side: 64, overlap: 16, shifts: Vec::new(), wrap: false },
 //! };
 //! let result = model.run(&ops, &request, &mut |_| ControlFlow::Continue(()))?;
 //! # assert_eq!(result.len(), pixels.len());
@@ -84,11 +87,14 @@
 //! | [`ops`] | sixteen operations that a device has; [`cpu`] has them on the CPU |
 //! | [`layers`], [`unet`], [`vae`], [`clip`] | networks over any [`ops::Ops`] |
 //! | [`prompt`], [`sampler`], [`noise`] | text, schedules and noise: no network |
+//! | [`tiles`] | large pictures, tile by tile |
 //! | [`engine`] | image to image |
+//! | [`bundle`] | files that make a model together: whether they fit, what they cost, loading them |
+//! | [`cost`] | operations and bytes, from shapes |
 //!
 //! # What is not here
 //!
-//! Tiles of large pictures, union ControlNets, inpainting, `.ckpt` and `.pt` files, 16-bit arithmetic (weights stay in 16 or 8 bits
+//! Union ControlNets, inpainting, `.ckpt` and `.pt` files, 16-bit arithmetic (weights stay in 16 or 8 bits
 //! and are widened when they are used), and convolutions by the Winograd kernels of `enlarger-nn`, whose face is not public.
 //!
 //! Speed is not tuned: an evaluation of a UNet of the size of SD 1.5 at 512x512 took 36 to 39 seconds of one processor in a dev
@@ -103,7 +109,9 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod array;
+pub mod bundle;
 pub mod clip;
+pub mod cost;
 pub mod cpu;
 mod delta;
 pub mod engine;
@@ -117,6 +125,7 @@ pub mod noise;
 pub mod ops;
 pub mod prompt;
 pub mod sampler;
+pub mod tiles;
 pub mod unet;
 pub mod vae;
 pub mod weights;

@@ -181,15 +181,23 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Request`] as [`pieces`], and for an embedding of another width.
     pub fn chunks(&self, prompt: &str, width: usize, pad: u32) -> Result<Vec<Chunk>> {
+        self.chunks_of(&pieces(prompt)?, width, pad)
+    }
+
+    /// The same for a prompt that is cut into pieces.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for an embedding of another width.
+    pub fn chunks_of(&self, pieces: &[Piece], width: usize, pad: u32) -> Result<Vec<Chunk>> {
         let mut chunks: Vec<Chunk> = vec![Vec::new()];
         let mut comma = None;
-        for (text, weight) in pieces(prompt)? {
+        for (text, weight) in pieces {
             let Some(text) = text else {
                 chunks.push(Vec::new());
                 comma = None;
                 continue;
             };
-            for group in self.groups(&text, width)? {
+            for group in self.groups(text, width)? {
                 let last = chunks.last_mut().expect("there is a chunk");
                 if last.len() + group.len() > ROOM {
                     // What follows the last comma moves along, if it is short.
@@ -200,7 +208,7 @@ impl Tokenizer {
                 }
                 let last = chunks.last_mut().expect("there is a chunk");
                 let is_comma = group == [Token::Word(COMMA)];
-                last.extend(group.into_iter().map(|token| (token, weight)));
+                last.extend(group.into_iter().map(|token| (token, *weight)));
                 if is_comma {
                     comma = Some(last.len());
                 }

@@ -101,6 +101,15 @@ impl Weights {
         Some(shape)
     }
 
+    /// Bytes of all arrays as they lie in their files, which is what a device keeps of them.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |e: &Entry| {
+            let (from, to) = e.file.extent(&e.name)?;
+            Some(((to - from) as u64) / if e.renamed.third.is_some() { 3 } else { 1 })
+        };
+        self.entries.values().filter_map(bytes).sum()
+    }
+
     /// One axis of an array.
     ///
     /// # Errors

@@ -41,6 +41,24 @@ pub enum ModelError {
         /// Whether it is inside the binary.
         bundled: bool,
     },
+    /// There is no file of this name in the folders that are searched.
+    #[error("there is no {} named {name:?}", in_words(kind))]
+    NoFile {
+        /// What was asked for: checkpoint, vae, control, lora, embedding.
+        kind: &'static str,
+        /// The name asked for.
+        name: String,
+        /// What there is of that kind.
+        there: Vec<String>,
+    },
+    /// A file of a generative model cannot be read.
+    #[error("cannot read {}: {why}", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
     /// Bundled networks stay.
     #[error("{0} is part of enlarger and cannot be removed")]
     Bundled(String),
@@ -78,9 +96,9 @@ impl ModelError {
 impl Explained for ModelError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Unknown { .. } => "model_unknown",
+            Self::Unknown { .. } | Self::NoFile { .. } => "model_unknown",
             Self::Damaged { .. } => "model_damaged",
-            Self::Unreadable { .. } => "model_unreadable",
+            Self::Unreadable { .. } | Self::Unread { .. } => "model_unreadable",
             Self::Taken { .. } => "model_taken",
             Self::Bundled(_) => "model_bundled",
             Self::Folder(_) | Self::NoFolder => "models_folder_missing",
@@ -102,11 +120,28 @@ impl Explained for ModelError {
                 enlarger_nn::arch::supported()
             )
             .into(),
+            Self::NoFile { kind, there, .. } if there.is_empty() => format!(
+                "`enlarger models scan DIR` shows what is there; ENLARGER_MODEL_DIRS names the folders with {} files",
+                in_words(kind)
+            )
+            .into(),
+            Self::NoFile { there, .. } => format!("there is {}", there.join(", ")).into(),
+            Self::Unread { .. } => "check the file and its permissions".into(),
             Self::Taken { bundled: true, .. } => "choose another name with --name".into(),
             Self::Taken { .. } => "choose another name with --name, or remove the old model first".into(),
             Self::Bundled(_) => "only models that you added can be removed".into(),
             Self::Folder(_) | Self::NoFolder => "set ENLARGER_DATA_DIR to a writable folder".into(),
             Self::Store(_) => "check the folder's space and permissions".into(),
         })
+    }
+}
+
+/// A kind of file as it stands in a sentence.
+fn in_words(kind: &str) -> &str {
+    match kind {
+        "control" => "ControlNet",
+        "vae" => "VAE",
+        "lora" => "LoRA",
+        other => other,
     }
 }

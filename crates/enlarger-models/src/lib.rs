@@ -28,6 +28,7 @@
 
 mod bundled;
 mod error;
+mod library;
 
 use std::{
     io::Write,
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use error::ModelError;
+pub use library::{Found, Library, What};
 
 /// What is known about a network. The manifest's entries have the same fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Opened, Picture};
-use enlarger_models::Catalogue;
+use enlarger_models::{Catalogue, Library};
 use enlarger_nn::{Backend, Device, RunOptions, pool};
 use serde::Serialize;
 
@@ -18,9 +18,10 @@ use crate::{
     error::PipelineError,
     explain::{Estimate, Explanation},
     extent::Extent,
+    generate::{Cost, Generator, Local},
     memory::{self, Memory},
     networks::Networks,
-    plan::{AlphaWay, Plan, Step, plan, subjects},
+    plan::{AlphaWay, Plan, Step, generates, plan_with, prompts, subjects},
     request::{Request, Size},
     run::run,
     statistics::{Condition, Content, Statistics, Subject},
@@ -41,6 +42,10 @@ pub struct EnlargerOptions {
     pub models_dir: Option<PathBuf>,
     /// What networks run on; `None` is the fastest.
     pub device: Option<Arc<dyn Device>>,
+    /// Where checkpoints and their like lie, as ComfyUI and A1111 keep them.
+    pub model_dirs: Vec<PathBuf>,
+    /// Whether requests may name files of the generative engine by their paths. Only for a person's own requests.
+    pub any_path: bool,
 }
 
 /// How the result becomes bytes.
@@ -97,6 +102,7 @@ pub struct Outcome {
 /// Enlarges pictures: networks, their speed, and jobs. One per process, shared by all jobs.
 pub struct Enlarger {
     networks: Networks,
+    generator: Local,
     options: RunOptions,
     /// Of each job.
     threads: usize,
@@ -112,8 +118,13 @@ impl Enlarger {
         let threads = options.threads.map_or(cores, |asked| asked.min(cores)).get();
         let run = RunOptions { strip: options.strip, halo: None };
         let device = options.device.map_or_else(|| Backend::default().find(), Ok)?;
+        // Beside the added models, which have a folder of their own.
+        let cache = options.models_dir.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from);
+        let library = Library::new(options.model_dirs, cache);
+        let library = if options.any_path { library.with_paths() } else { library };
         let catalogue = Catalogue::open(options.models_dir)?;
-        Ok(Self { networks: Networks::new(catalogue, device, threads), options: run, threads })
+        let (networks, generator) = (Networks::new(catalogue, device, threads), Local::new(library, threads));
+        Ok(Self { networks, generator, options: run, threads })
     }
 
     /// The available models.
@@ -143,7 +154,11 @@ impl Enlarger {
 
     fn plan_of(&self, statistics: &Statistics, request: &Request) -> Result<Plan, PipelineError> {
         tracing::trace!("planned");
-        plan(statistics, request, &self.models().list())
+        let parts = match generates(request) {
+            Some((knobs, asked)) => Some(self.generator.parts(asked, &prompts(knobs, asked))?),
+            None => None,
+        };
+        plan_with(statistics, request, &self.models().list(), parts)
     }
 
     /// Cost of enlarging a picture of this size, from the speed measured on this machine so far.
@@ -153,7 +168,7 @@ impl Enlarger {
     pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
         let statistics = unseen(width, height, Channels::Rgb, 8);
         let plan = self.plan_of(&statistics, request)?;
-        Ok(self.cost(&plan, Extent { width, height }, Channels::Rgb))
+        self.cost(&plan, Extent { width, height }, Channels::Rgb)
     }
 
     /// What [`Self::job`] would do with a picture and its cost, without doing it.
@@ -167,17 +182,27 @@ impl Enlarger {
             let (statistics, plan) = self.plan_within(room, &decoded, request)?;
             Ok::<_, PipelineError>((decoded, statistics, plan))
         })?;
-        let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels);
+        let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels)?;
         Ok(Explanation { statistics, plan, estimate, notes })
     }
 
-    fn cost(&self, plan: &Plan, whole: Extent, channels: Channels) -> Estimate {
-        Estimate {
-            seconds: self.networks.seconds(plan),
-            bytes: peak_bytes(plan, whole, channels),
+    fn cost(&self, plan: &Plan, whole: Extent, channels: Channels) -> Result<Estimate, PipelineError> {
+        let generated = self.generated(plan)?;
+        Ok(Estimate {
+            seconds: self.networks.seconds(plan) + generated.seconds,
+            bytes: peak_bytes(plan, whole, channels) + generated.bytes,
             output_width: plan.result.width,
             output_height: plan.result.height,
-        }
+        })
+    }
+
+    /// What the passes of the generative engine cost: the time of all, the memory of the largest.
+    fn generated(&self, plan: &Plan) -> Result<Cost, PipelineError> {
+        plan.generated().try_fold(Cost::default(), |sum, pass| {
+            let cost = self.generator.cost(pass)?;
+            let (flops, seconds) = (sum.flops + cost.flops, sum.seconds + cost.seconds);
+            Ok(Cost { flops, seconds, bytes: sum.bytes.max(cost.bytes) })
+        })
     }
 
     /// The whole path: decode, plan, run, encode. Blocks, and uses all its threads.
@@ -234,7 +259,7 @@ impl Enlarger {
         timings.plan = lap();
 
         stage(watch, Stage::Enlarge, 0.0)?;
-        let (picture, network) = run(&plan, &decoded.picture, &self.networks, &self.options, watch)?;
+        let (picture, network) = run(&plan, &decoded.picture, &self.networks, &self.generator, &self.options, watch)?;
         let difference = Difference::of(&picture, &decoded.picture, plan.crop);
         timings.network = network.as_secs_f64();
         timings.filters = lap() - timings.network;
@@ -274,7 +299,16 @@ impl Enlarger {
         request: &Request,
     ) -> Result<(Statistics, Plan), PipelineError> {
         let (statistics, plan) = self.plan(picture, request)?;
-        fits(peak_bytes(&plan, extent(header), header.channels), room)?;
+        let pictures = peak_bytes(&plan, extent(header), header.channels);
+        fits(pictures, room)?;
+        let need = pictures + self.generated(&plan)?.bytes;
+        if need > room {
+            return Err(PipelineError::GenerativeMemory {
+                need_mb: need >> 20,
+                have_mb: room >> 20,
+                hint: smaller(&plan),
+            });
+        }
         Ok((statistics, plan))
     }
 }
@@ -289,6 +323,19 @@ fn decode(source: Opened<'_>, room: u64, watch: &dyn Watch) -> Result<Decoded, P
 
 fn fits(need: u64, room: u64) -> Result<(), PipelineError> {
     if need > room { Err(PipelineError::Memory { need_mb: need >> 20, have_mb: room >> 20 }) } else { Ok(()) }
+}
+
+/// What needs less memory than a plan's generative passes.
+fn smaller(plan: &Plan) -> String {
+    let mut ways = Vec::new();
+    if plan.generated().any(|pass| pass.tile > 48) {
+        ways.push("smaller tiles (a higher fractality)");
+    }
+    if plan.generated().any(|pass| pass.control.is_some()) {
+        ways.push("no ControlNet (--control none)");
+    }
+    ways.push("a checkpoint saved in 16 or 8 bits");
+    format!("these need less: {}; or close other programs", ways.join(", "))
 }
 
 fn extent(header: &Header) -> Extent {
@@ -330,7 +377,12 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
             Step::Network { from, .. } => (step.ends_at(*from), plan.bits_after(i)),
             Step::Resample { to, .. } => (*to, 16),
             Step::Style { filter, .. } => (size, if filter.keeps_depth() { depth } else { 16 }),
+            Step::Diffuse(pass) => (pass.at, plan.bits_after(i)),
         };
+        if let Step::Diffuse(pass) = step {
+            // The source at its size, and what was there before.
+            peak = peak.max(here + bytes(size, depth) + bytes(pass.at, plan.bits));
+        }
         if let Step::Network { from, patches, .. } = step {
             // Each is made apart before it is blended in.
             let largest = patches.iter().map(|patch| Extent::from(patch.area).pixels()).max().unwrap_or(0);

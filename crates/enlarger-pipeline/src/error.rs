@@ -35,10 +35,47 @@ pub enum PipelineError {
         /// Available megabytes.
         have_mb: u64,
     },
+    /// The generative engine could not read or run its files.
+    #[error("{what}")]
+    Generative {
+        /// For programs.
+        code: &'static str,
+        /// The sentence.
+        what: String,
+        /// What to do instead, where that is known.
+        hint: Option<String>,
+    },
+    /// The generative engine needs more memory than there is.
+    #[error("the generative engine needs about {need_mb} MB of memory, but only {have_mb} MB is available")]
+    GenerativeMemory {
+        /// Estimated need in megabytes.
+        need_mb: u64,
+        /// Available megabytes.
+        have_mb: u64,
+        /// What would fit.
+        hint: String,
+    },
     /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
 }
+
+impl From<enlarger_diffusion::Error> for PipelineError {
+    fn from(error: enlarger_diffusion::Error) -> Self {
+        if error == enlarger_diffusion::Error::Cancelled {
+            return Self::Cancelled;
+        }
+        let (said, hint) = (error.to_string(), error.hint().map(Cow::into_owned));
+        // Its sentences end with what would do, where that depends on the file.
+        let (what, hint) = match said.split_once("hint: ") {
+            Some((what, hint)) => (what.trim_end_matches([' ', ';', ':']).to_owned(), Some(hint.to_owned())),
+            None => (said, hint.or_else(|| Some(SCAN.into()))),
+        };
+        Self::Generative { code: error.code(), what, hint }
+    }
+}
+
+const SCAN: &str = "`enlarger models scan` shows which files there are, and which go together";
 
 impl From<ImageError> for PipelineError {
     fn from(error: ImageError) -> Self {
@@ -68,7 +105,11 @@ impl PipelineError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Memory { .. } | Self::Network(NnError::Memory { .. }) | Self::Image(ImageError::OutOfMemory { .. })
+            Self::Memory { .. }
+                | Self::GenerativeMemory { .. }
+                | Self::Generative { code: "memory", .. }
+                | Self::Network(NnError::Memory { .. })
+                | Self::Image(ImageError::OutOfMemory { .. })
         )
     }
 }
@@ -80,14 +121,16 @@ impl Explained for PipelineError {
             Self::Model(_) => "model",
             Self::Network(_) => "network",
             Self::Request { .. } => "request",
-            Self::Memory { .. } => "memory",
+            Self::Generative { .. } => "generative",
+            Self::Memory { .. } | Self::GenerativeMemory { .. } => "memory",
             Self::Cancelled => "cancelled",
         }
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Request { hint, .. } => Some(hint.into()),
+            Self::Request { hint, .. } | Self::GenerativeMemory { hint, .. } => Some(hint.into()),
+            Self::Generative { hint, .. } => hint.as_deref().map(Into::into),
             Self::Memory { .. } => Some("choose a smaller scale or a smaller image, or close other programs".into()),
             _ => self.inner()?.hint(),
         }
@@ -98,7 +141,11 @@ impl Explained for PipelineError {
             Self::Image(error) => Some(error),
             Self::Model(error) => Some(error),
             Self::Network(error) => Some(error),
-            Self::Request { .. } | Self::Memory { .. } | Self::Cancelled => None,
+            Self::Request { .. }
+            | Self::Memory { .. }
+            | Self::Generative { .. }
+            | Self::GenerativeMemory { .. }
+            | Self::Cancelled => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     extent::Extent,
+    generate::{Diffuse, Piece, Weights},
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
     statistics::Statistics,
@@ -110,6 +111,43 @@ impl fmt::Display for Ensemble {
     }
 }
 
+/// One line: files, numbers, texts, and what asks for them.
+impl fmt::Display for Diffuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = |weights: &Weights| format!("{} ({})", weights.name, weights.sha256.get(..10).unwrap_or_default());
+        let text = |pieces: &[Piece]| {
+            let piece = |piece: &Piece| match (&piece.text, piece.weight) {
+                (None, _) => " BREAK ".to_owned(),
+                (Some(text), 1.0) => text.clone(),
+                (Some(text), weight) => format!("({text}:{weight})"),
+            };
+            pieces.iter().map(piece).collect::<String>()
+        };
+        write!(
+            f,
+            "generate by {} at {}, {} steps of {}",
+            file(&self.checkpoint),
+            self.at,
+            self.steps(),
+            self.sampler.name()
+        )?;
+        write!(f, ", guidance {}, tiles of {} px, seed {}", self.guidance, 8 * self.tile, self.seed)?;
+        if let (Some(control), Some(most)) = (&self.control, self.control_scales.last()) {
+            write!(f, "; ControlNet {}: {most} to {}", file(control), self.control_scales[0])?;
+        }
+        if let Some(vae) = &self.vae {
+            write!(f, "; VAE {}", file(vae))?;
+        }
+        for lora in &self.loras {
+            write!(f, "; LoRA {}: {}", file(&lora.weights), lora.strength)?;
+        }
+        for embedding in &self.embeddings {
+            write!(f, "; embedding {}", file(embedding))?;
+        }
+        write!(f, "; prompt {:?}, negative {:?} ({})", text(&self.prompt), text(&self.negative), self.why)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -122,6 +160,7 @@ impl fmt::Display for Step {
                     write!(f, "; {width}x{height} at {x},{y} by {by}")
                 })
             }
+            Self::Diffuse(pass) => write!(f, "{pass}"),
             Self::Resample { to, kernel } => write!(f, "resample to {to} ({kernel:?})"),
             Self::Style { filter, why } => {
                 let Ok(Value::Object(fields)) = serde_json::to_value(filter) else {

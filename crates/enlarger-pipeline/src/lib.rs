@@ -43,6 +43,7 @@
 //! | [`Plan`], [`Step`] | what is done: networks, resampling, filters, in order |
 //! | [`Filter`] | what a style does to pixels, in `style/`, each filter in a file |
 //! | `run`, `canvas` | a plan becomes pixels; a network's results are laid down strip by strip |
+//! | [`Generative`], [`Diffuse`] | the generative engine: which files, and what a pass does with them |
 //! | [`Difference`] | how far a result departs from its source |
 //! | [`resize()`] | classic resampling |
 
@@ -56,6 +57,7 @@ mod error;
 mod explain;
 mod extent;
 mod faces;
+mod generate;
 mod knobs;
 mod layers;
 mod memory;
@@ -77,10 +79,13 @@ pub use enlarger::{Enlarger, EnlargerOptions, Outcome, Output, Timings};
 pub use error::PipelineError;
 pub use explain::{Estimate, Explanation, human_seconds};
 pub use extent::Extent;
+pub use generate::{Diffuse, Merged, Piece, Weights};
 pub use knobs::{Knob, Knobs};
 pub use memory::{Memory, cores};
 pub use plan::{AlphaWay, Ensemble, Mix, Patch, Plan, Step, plan};
-pub use request::{Creative, Crop, Engine, Flavor, OptimizedFor, Precision, Quality, Request, Size, Style};
+pub use request::{
+    Creative, Crop, Engine, Flavor, Generative, Lora, OptimizedFor, Precision, Quality, Request, Sampler, Size, Style,
+};
 pub use resize::{Resampling, resize};
 pub use self_test::{SelfTest, self_test};
 pub use statistics::{Condition, Content, Region, Statistics, Subject};

@@ -132,13 +132,13 @@ impl Networks {
     }
 
     /// What a job's progress is weighted by: seconds or, as long as this machine has not been measured, parameters.
-    /// Measuring now would delay the job.
-    pub fn costs(&self, plan: &Plan) -> Costs {
-        let rate = self.rate.get();
+    /// Measuring now would delay the job, unless it takes so long that it does not matter: `others` are the seconds of what is no network.
+    pub fn costs(&self, plan: &Plan, others: f64) -> Costs {
+        let rate = if others > 0.0 { Some(self.rate.get_or_init(|| self.calibrate())) } else { self.rate.get() };
         let cost = |model: &str| rate.map_or_else(|| self.parameters(model), |rate| self.per_pixel(model, || *rate));
         let per_pixel = names(plan).map(|model| (model.to_owned(), cost(model))).collect();
         let mut costs = Costs { per_pixel, total: 0.0 };
-        costs.total = total(plan, |model| costs.of(model, 1)).max(f64::MIN_POSITIVE);
+        costs.total = (total(plan, |model| costs.of(model, 1)) + others).max(f64::MIN_POSITIVE);
         costs
     }
 
@@ -203,7 +203,7 @@ fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
             let patch = |patch: &Patch| Extent::from(patch.area).computed() as f64 * all(&patch.by);
             from.computed() as f64 * (all(by) + alpha) + patches.iter().map(patch).sum::<f64>()
         }
-        Step::Resample { .. } | Step::Style { .. } => 0.0,
+        Step::Resample { .. } | Step::Style { .. } | Step::Diffuse(_) => 0.0,
     };
     plan.steps.iter().map(step).sum()
 }

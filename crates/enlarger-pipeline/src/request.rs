@@ -24,13 +24,59 @@ pub struct Request {
     /// Quality against speed. The knobs apply to all. Earlier versions wrote `"draft": true` or `false` instead.
     #[serde(alias = "draft", deserialize_with = "quality_or_draft", skip_serializing_if = "Quality::is_best")]
     pub quality: Quality,
+    /// The generative engine; `None` leaves it out. It works with the creative style only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generative: Option<Generative>,
 }
 
 impl Default for Request {
     fn default() -> Self {
         let (size, style) = (Size::Factor(2.0), Style::default());
-        Self { size, style, model: None, seed: None, crop: None, quality: Quality::Best }
+        Self { size, style, model: None, seed: None, crop: None, quality: Quality::Best, generative: None }
     }
+}
+
+/// What the generative engine works with. Files are named, without folder and extension, as `enlarger models scan` lists them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Generative {
+    /// The checkpoint; `None` is the only one that is found.
+    pub checkpoint: Option<String>,
+    /// The ControlNet that holds the result to the source. `None` is the one found for the checkpoint's family whose name says
+    /// "tile"; `"none"` is none.
+    pub control: Option<String>,
+    /// A VAE instead of the checkpoint's.
+    pub vae: Option<String>,
+    /// LoRAs with their strengths. `<lora:NAME:0.5>` in a prompt adds one, too.
+    pub loras: Vec<Lora>,
+    /// What the result shall not show; `None` is a usual list of faults.
+    pub negative: Option<String>,
+    /// Steps of a whole schedule, of which creativity decides how many are run; `None` is 18, for LCM 8.
+    pub steps: Option<u32>,
+    /// The sampler.
+    pub sampler: Sampler,
+    /// Classifier-free guidance instead of what `hdr` means; 1 for checkpoints that are distilled to need none.
+    pub guidance: Option<f32>,
+    /// Layers of the text encoder that are left out, counted as A1111 does: 1 is none.
+    pub clip_skip: Option<u32>,
+    /// Whether the result continues at its other side, as a repeated texture does.
+    pub seamless: bool,
+    /// Areas of the source that the engine leaves as they are, such as faces.
+    pub keep: Vec<Crop>,
+}
+
+/// A LoRA with its strength.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lora {
+    /// Its name.
+    pub name: String,
+    /// 1 is as trained; negative values turn it round.
+    #[serde(default = "as_trained")]
+    pub strength: f32,
+}
+
+fn as_trained() -> f32 {
+    1.0
 }
 
 /// A quality by its name, or whether it is a draft.
@@ -101,7 +147,7 @@ knobs! {
     engine: Engine;
     /// What the image shows.
     optimized_for: OptimizedFor;
-    /// Text to guide a generative engine; other engines only choose a preset from it.
+    /// Text to guide the generative engine; without that it only chooses a preset.
     prompt: Option<String>;
 }
 
@@ -145,6 +191,18 @@ choices! {
 impl Quality {
     fn is_best(&self) -> bool {
         *self == Self::Best
+    }
+}
+
+choices! {
+    /// How the generative engine takes noise away.
+    #[derive(Default)]
+    Sampler {
+        #[default] Dpmpp2m = "dpmpp_2m", "DPM++ 2M Karras; draws no noise of its own";
+        Euler = "euler", "Euler";
+        EulerAncestral = "euler_a", "Euler ancestral; draws noise at each step";
+        Ddim = "ddim", "DDIM";
+        Lcm = "lcm", "LCM, for checkpoints or LoRAs that are distilled so: few steps, no guidance";
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     canvas::{Canvas, PictureSource, Plane, View},
     error::PipelineError,
     extent::MARGIN,
+    generate::{Diffuse, Generator},
     memory,
     networks::{Costs, Networks},
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
@@ -24,6 +25,8 @@ use crate::{
     watch::{Progress, Stage, Watch},
 };
 
+/// Pixels over which an area that stays fades into what is drawn around it.
+const KEPT_RIM: u32 = 24;
 /// Pixels of the source over which a patch fades into what is around it.
 const RIM: u32 = 12;
 
@@ -36,11 +39,15 @@ pub(crate) fn run(
     plan: &Plan,
     picture: &Picture,
     networks: &Networks,
+    generator: &dyn Generator,
     options: &RunOptions,
     watch: &dyn Watch,
 ) -> Result<(Picture, Duration), PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
-    let meter = Meter::new(networks.costs(plan), watch);
+    let drawing: Vec<f64> =
+        plan.generated().map(|pass| Ok(generator.cost(pass)?.seconds)).collect::<Result<_, PipelineError>>()?;
+    let mut drawing = drawing.iter();
+    let meter = Meter::new(networks.costs(plan, drawing.clone().sum()), watch);
     let _held = networks.hold(plan);
     let (framed, part) = framed(plan, picture)?;
     let source = match plan.crop {
@@ -56,6 +63,13 @@ pub(crate) fn run(
                 let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha, factor, bits };
                 let seen = if index == 0 { View { picture: &framed, part } } else { View::of(&current) };
                 pass.run(&current, seen, by, patches)?
+            }
+            Step::Diffuse(pass) => {
+                let part = meter.begin_for(*drawing.next().expect("each pass has a cost"));
+                let started = Instant::now();
+                let drawn = diffuse(pass, current.into_owned(), &source, plan.bits_after(index), generator, &part)?;
+                meter.end(part, started.elapsed());
+                drawn
             }
             Step::Resample { to, kernel } => {
                 resample(&current.into_owned().into_depth(16)?, to.width, to.height, *kernel)?
@@ -76,6 +90,29 @@ pub(crate) fn run(
         }
     }
     Ok((current.into_owned().into_depth(plan.bits)?, meter.network_time()))
+}
+
+/// Draws a picture anew, held to the source, but for areas that stay as they are. Alpha stays.
+fn diffuse(
+    pass: &Diffuse,
+    from: Picture,
+    source: &Picture,
+    bits: u8,
+    generator: &dyn Generator,
+    part: &MeterPart<'_>,
+) -> Result<Picture, PipelineError> {
+    let mut drawn = from.try_clone()?.into_depth(bits)?;
+    {
+        let hint = resample(source, pass.at.width, pass.at.height, Resampling::CatmullRom)?;
+        let [seen, hint] = [&from, &hint].map(|picture| PictureSource::new(View::of(picture), 0, Plane::Colour));
+        let canvas = Canvas::new(&mut drawn, 0);
+        generator.run(pass, &seen, &hint, &canvas.sink(Plane::Colour, false), &|p| part.tick(p))?;
+    }
+    let from = from.into_depth(bits)?;
+    for area in &pass.keep {
+        blend(&mut drawn, &cropped(&from, *area)?, [area.x, area.y], KEPT_RIM);
+    }
+    Ok(drawn)
 }
 
 /// The planned part of the picture with what networks see around it, and where it lies in there. Colour under transparency is
@@ -218,6 +255,10 @@ impl<'a> Meter<'a> {
 
     fn begin(&'a self, model: &str, pixels: u64) -> MeterPart<'a> {
         MeterPart { meter: self, cost: self.costs.of(model, pixels) }
+    }
+
+    fn begin_for(&'a self, cost: f64) -> MeterPart<'a> {
+        MeterPart { meter: self, cost }
     }
 
     fn end(&self, part: MeterPart<'_>, took: Duration) {

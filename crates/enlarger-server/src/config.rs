@@ -147,6 +147,8 @@ settings! {
     webhook_secret: Vec<Hidden> = Vec::new(), "ENLARGER_WEBHOOK_SECRET" { value_name = "SECRET", value_delimiter = ',' };
     /// Private networks the server may fetch images from and send webhooks to, such as `192.168.0.0/16`.
     allow_net: Vec<ipnet::IpNet> = Vec::new(), "ENLARGER_ALLOW_NET" { value_name = "CIDR", value_delimiter = ',' };
+    /// Folders with checkpoints of Stable Diffusion and their like, such as ComfyUI's or A1111's `models`, for the generative engine.
+    model_dirs: Vec<PathBuf> = Vec::new(), "ENLARGER_MODEL_DIRS" { value_name = "DIR", value_delimiter = ',' };
     /// Origins allowed to call this server from a browser (CORS), such as `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use enlarger_pipeline::{Enlarger, EnlargerOptions};
 
-use crate::machine::MachineArgs;
+use crate::{dirs, machine::MachineArgs};
 
 /// Carry out the order on standard input.
 #[derive(Debug, Args)]
@@ -28,6 +28,8 @@ pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
         strip: None,
         models_dir: Some(args.models_dir),
         device: Some(args.machine.device()?),
+        model_dirs: dirs::model_dirs(),
+        any_path: false,
     })?;
     enlarger_server::run_apart(&enlarger)?;
     Ok(ExitCode::SUCCESS)

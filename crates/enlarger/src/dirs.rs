@@ -14,6 +14,21 @@ pub fn data_dir() -> Option<PathBuf> {
     choose_app_strategy(app).ok().map(|strategy| strategy.data_dir())
 }
 
+/// Folders with checkpoints and their like: `ENLARGER_MODEL_DIRS`, separated by commas, else those of ComfyUI and A1111 where people
+/// mostly have them.
+pub fn model_dirs() -> Vec<PathBuf> {
+    if let Some(dirs) = std::env::var_os("ENLARGER_MODEL_DIRS") {
+        let dirs = dirs.to_string_lossy().into_owned();
+        return dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
+    }
+    let Ok(home) = etcetera::home_dir() else { return Vec::new() };
+    ["ComfyUI", "Documents/ComfyUI", "stable-diffusion-webui", "stable-diffusion-webui-forge"]
+        .map(|program| home.join(program).join("models"))
+        .into_iter()
+        .filter(|dir| dir.is_dir())
+        .collect()
+}
+
 /// The folder of added networks.
 pub fn models_dir() -> Option<PathBuf> {
     data_dir().map(|dir| dir.join("models"))

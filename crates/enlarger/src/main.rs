@@ -4,6 +4,7 @@ mod apart;
 mod bench;
 mod dirs;
 mod doctor;
+mod generative;
 mod inputs;
 mod keys;
 mod machine;
@@ -11,6 +12,7 @@ mod models;
 mod paths;
 mod printer;
 mod results;
+mod scan;
 mod search;
 mod serve;
 mod signals;
@@ -43,7 +45,7 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Print the API specification (OpenAPI 3.1).
     Openapi,
-    /// List, add and verify models.
+    /// List, add, find and verify models.
     Models(models::ModelsArgs),
     /// Check this machine and run a self-test.
     Doctor(doctor::DoctorArgs),

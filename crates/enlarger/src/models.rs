@@ -3,11 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use enlarger_models::{Catalogue, ModelInfo};
+use enlarger_models::{Catalogue, Library, ModelInfo, What};
 
-use crate::dirs;
+use crate::{dirs, printer::Hinted, scan};
 
-/// List, add and verify models.
+/// List, add, find and verify models.
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
     #[command(subcommand)]
@@ -18,6 +18,16 @@ pub struct ModelsArgs {
 enum Command {
     /// List the available models.
     List {
+        /// Print a JSON array to standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Find checkpoints, ControlNets, VAEs, LoRAs and embeddings of Stable Diffusion, and show which go together.
+    ///
+    /// Reads headers only. Searches ENLARGER_MODEL_DIRS, or ComfyUI's and A1111's folders in the home folder, if no folder is given.
+    Scan {
+        /// Folders, such as ComfyUI's or A1111's `models`, or files.
+        dirs: Vec<PathBuf>,
         /// Print a JSON array to standard output.
         #[arg(long)]
         json: bool,
@@ -53,17 +63,22 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
     let catalogue = Catalogue::open(dirs::models_dir())?;
     match args.command {
         Command::List { json: true } => println!("{}", serde_json::to_string_pretty(&catalogue.list())?),
-        Command::List { json: false } => list(&catalogue.list()),
+        Command::List { json: false } => {
+            list(&catalogue.list());
+            let found = library(dirs::model_dirs()).scan();
+            if found.iter().any(|found| matches!(found.what, What::Part(_))) {
+                println!();
+                scan::show(&found);
+            }
+        }
+        Command::Scan { dirs, json } => return scan(dirs, json),
         Command::Show { name, json } => {
             let model = catalogue.get(&name)?;
             if json { println!("{}", serde_json::to_string_pretty(&model)?) } else { show(&model) }
         }
         Command::Add { files, name } => {
             if name.is_some() && files.len() > 1 {
-                return Err(crate::printer::Hinted::error(
-                    "--name cannot be used with several files",
-                    "add them one by one",
-                ));
+                return Err(Hinted::error("--name cannot be used with several files", "add them one by one"));
             }
             for file in files {
                 let model = catalogue.add(&file, name.as_deref())?;
@@ -72,6 +87,34 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
         }
         Command::Verify => return Ok(verify(&catalogue)),
         Command::Rm { name } => catalogue.remove(&name)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn library(folders: Vec<PathBuf>) -> Library {
+    Library::new(folders, dirs::data_dir())
+}
+
+fn scan(given: Vec<PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(missing) = given.iter().find(|path| !path.exists()) {
+        return Err(Hinted::error(format!("{} does not exist", missing.display()), "check the name of the folder"));
+    }
+    let folders = if given.is_empty() { dirs::model_dirs() } else { given };
+    let (files, folders): (Vec<_>, Vec<_>) = folders.into_iter().partition(|path| path.is_file());
+    let library = library(folders.clone());
+    let mut found = library.scan();
+    found.extend(files.iter().filter_map(|file| library.look(file)));
+    if json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else if found.is_empty() {
+        let all: Vec<_> = folders.iter().chain(&files).map(|path| path.display().to_string()).collect();
+        let place = if all.is_empty() { "the usual folders".to_owned() } else { all.join(", ") };
+        return Err(Hinted::error(
+            format!("no models of Stable Diffusion were found in {place}"),
+            "name the folder: `enlarger models scan ComfyUI/models`, or set ENLARGER_MODEL_DIRS",
+        ));
+    } else {
+        scan::show(&found);
     }
     Ok(ExitCode::SUCCESS)
 }

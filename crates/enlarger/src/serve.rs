@@ -104,6 +104,8 @@ async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
         models_dir: Some(config.data_dir.join("models")),
         strip: None,
         device: Some(device),
+        model_dirs: config.model_dirs.clone(),
+        any_path: false,
     };
     warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);

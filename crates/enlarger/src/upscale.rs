@@ -20,13 +20,14 @@ use clap::{
 };
 use enlarger_image::{Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{
-    Enlarger, EnlargerOptions, Explanation, Outcome, Output, PipelineError, Progress, Quality, Request, Size, Style,
-    Watch, human_seconds,
+    Enlarger, EnlargerOptions, Explanation, Generative, Outcome, Output, PipelineError, Progress, Quality, Request,
+    Size, Style, Watch, human_seconds,
 };
 use serde_json::json;
 
 use crate::{
     dirs,
+    generative::GenerativeArgs,
     inputs::{Input, Inputs},
     machine::{MachineArgs, warn_of_threads, whole},
     paths::{parent, real},
@@ -113,6 +114,8 @@ pub struct UpscaleArgs {
     quiet: bool,
     #[command(flatten)]
     style: StyleArgs,
+    #[command(flatten)]
+    generative: GenerativeArgs,
 }
 
 fn seed(text: &str) -> Result<u64, String> {
@@ -211,13 +214,17 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
             eprintln!("warning: --file-quality has no effect on {}, which is lossless", format.name());
         }
     }
+    let style = args.style.style()?;
     let upscale = Upscale {
-        style: args.style.style()?,
+        generative: args.generative.generative(&style)?,
+        style,
         enlarger: Enlarger::new(EnlargerOptions {
             threads: args.machine.threads,
             strip: args.strip_width,
             models_dir: dirs::models_dir(),
             device: Some(args.machine.device()?),
+            model_dirs: args.generative.folders(),
+            any_path: true,
         })?,
         output: Output { format: Some(format), quality: args.file_quality, metadata: metadata(&args) },
         limits: Limits::for_own_files(),
@@ -259,6 +266,7 @@ struct Upscale<'a> {
     names: Names<'a>,
     originals: Originals,
     style: Style,
+    generative: Option<Generative>,
     args: &'a UpscaleArgs,
 }
 
@@ -431,6 +439,7 @@ impl Upscale<'_> {
             style: self.style.clone(),
             seed: args.seed,
             quality: if args.draft { Quality::Draft } else { args.quality },
+            generative: self.generative.clone(),
             ..Request::default()
         }
     }

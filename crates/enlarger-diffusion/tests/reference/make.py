@@ -97,12 +97,12 @@ IDS = [320, 2368, 267, 1215, 49405, 7, 2368]
 SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
 
 
-def loop(out, name, scheduler, begin, vae, predict, picture, shape):
+def loop(out, name, scheduler, begin, vae, predict, picture, shape, noise="noise"):
     """Image to image as diffusers' pipelines do it, with noise from outside."""
     z = vae.encode(picture * 2 - 1).latent_dist.mode() * vae.config.scaling_factor
     steps = scheduler.timesteps[begin:]
     scheduler.set_begin_index(begin)
-    x = scheduler.add_noise(z, signal("noise", shape), steps[:1])
+    x = scheduler.add_noise(z, signal(noise, shape), steps[:1])
     for t in steps:
         x = scheduler.step(predict(scheduler.scale_model_input(x, t), t), t, x).prev_sample
     out[f"{name}.latents"] = x
@@ -121,6 +121,23 @@ def guided(unet, control, hint, scale, cfg, both, added=None):
         eps = unet(x, t, both, down_block_additional_residuals=down, mid_block_additional_residual=mid, **kw).sample
         off, on = eps.chunk(2)
         return off + cfg * (on - off)
+    return predict
+
+
+def tiled(predict_of, hint, side, overlap, shifts):
+    """MultiDiffusion along one axis: three tiles predict, blended by raised cosines; the grid moves from step to step."""
+    moves = iter(shifts)
+
+    def predict(x, t):
+        last, move = x.shape[-1] - side, next(moves)
+        starts = [min(max(k * (side - overlap) - move, 0), last) for k in range(3)]
+        depth = torch.tensor([min(i, side - 1 - i) for i in range(side)])
+        rise = torch.where(depth < overlap, torch.sin(torch.pi / 2 * (depth + 0.5) / overlap) ** 2, 1.0)
+        total, weights = torch.zeros_like(x), torch.zeros_like(x)
+        for s in starts:
+            total[..., s:s + side] += rise * predict_of(hint[..., 8 * s:8 * (s + side)])(x[..., s:s + side], t)
+            weights[..., s:s + side] += rise
+        return total / weights
     return predict
 
 
@@ -163,6 +180,11 @@ def sd15():
                     ("euler", EulerDiscreteScheduler(**SCHEDULE, use_karras_sigmas=True))):
         s.set_timesteps(18)
         loop(out, f"loop.{name}", s, 11, vae, predict, hint, [1, 4, 8, 8])
+    wide = (signal("wide", [1, 3, 64, 256]) / 4 + 0.5).clamp(0, 1)
+    s = DPMSolverMultistepScheduler(**SCHEDULE, use_karras_sigmas=True)
+    s.set_timesteps(18)
+    predict = tiled(lambda hint: guided(unet, control, hint, 0.6, 6.0, both), wide, 16, 4, [0, 5, 8, 2, 7, 1, 4])
+    loop(out, "loop.tiles", s, 11, vae, predict, wide, [1, 4, 8, 32], "wide noise")
 
     # A LoRA of rank 4 and alpha 2: attention of the text and the UNet, and 3x3 convolutions.
     for model, prefix in ((unet, "lora_unet_"), (text, "lora_te_text_model_")):

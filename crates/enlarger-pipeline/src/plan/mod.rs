@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::PipelineError,
     extent::Extent,
-    request::{Creative, Crop, Engine, OptimizedFor, Precision, Quality, Request, Size, Style},
+    generate::{Diffuse, Generation, Parts, Prompts, generation, without_tags},
+    request::{Creative, Crop, Engine, Generative, OptimizedFor, Precision, Quality, Request, Size, Style},
     resize::Resampling,
     statistics::{Asked, Condition, Content, Statistics},
     style::{self, Closeness, Filter, Recipe, Seen},
@@ -60,6 +61,8 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         patches: Vec<Patch>,
     },
+    /// The generative engine draws anew at the present size.
+    Diffuse(Box<Diffuse>),
     /// A filter at the present size.
     #[serde(rename = "look")]
     Style {
@@ -84,7 +87,7 @@ impl Step {
         match self {
             Self::Network { scale, from, halve, .. } => from.times(if *halve { scale / 2 } else { *scale }),
             Self::Resample { to, .. } => *to,
-            Self::Style { .. } => before,
+            Self::Style { .. } | Self::Diffuse(_) => before,
         }
     }
 }
@@ -186,9 +189,15 @@ impl Plan {
         names
     }
 
-    /// Names of the models in a row, or what enlarges instead.
+    /// The passes of the generative engine.
+    pub fn generated(&self) -> impl Iterator<Item = &Diffuse> {
+        self.steps.iter().filter_map(|step| if let Step::Diffuse(pass) = step { Some(&**pass) } else { None })
+    }
+
+    /// Names of the models and of the checkpoint in a row, or what enlarges instead.
     pub fn means(&self, between: &str) -> String {
-        let models = self.models();
+        let mut models = self.models();
+        models.extend(self.generated().next().map(|pass| pass.checkpoint.name.as_str()));
         if models.is_empty() { "whole pixels".into() } else { models.join(between) }
     }
 
@@ -203,7 +212,7 @@ impl Plan {
 
 /// What has to be measured besides the usual statistics.
 pub(crate) fn subjects(statistics: &Statistics, request: &Request) -> Asked {
-    let asked = style::asked(&with_prompt(&request.style, statistics.content, &mut Vec::new()));
+    let asked = style::asked(&with_prompt(request, statistics.content, &mut Vec::new()));
     Asked { faces: asked.faces || keeps_faces(statistics, request), ..asked }
 }
 
@@ -217,13 +226,55 @@ fn keeps_faces(statistics: &Statistics, request: &Request) -> bool {
 /// # Errors
 /// [`PipelineError::Request`] if the size is out of range, or a network that was named or is needed is missing.
 pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) -> Result<Plan, PipelineError> {
+    plan_with(statistics, request, models, None)
+}
+
+/// What a request asks of the generative engine: nothing if it leaves that out, wants a draft, or may not add detail.
+pub(crate) fn generates(request: &Request) -> Option<(&Creative, &Generative)> {
+    match (&request.style, &request.generative) {
+        (Style::Creative(knobs), Some(asked)) if request.quality != Quality::Draft => Some((knobs, asked)),
+        _ => None,
+    }
+}
+
+/// The texts of a request for the generative engine.
+pub(crate) fn prompts(knobs: &Creative, asked: &Generative) -> Prompts {
+    let (prompt, mut loras) = without_tags(knobs.prompt.as_deref().unwrap_or_default());
+    let (negative, more) = without_tags(asked.negative.as_deref().unwrap_or_default());
+    loras.extend(more);
+    Prompts { prompt, negative, loras }
+}
+
+/// [`plan()`] with what the generative engine has for the request; it is planned for if the request asks for it.
+///
+/// # Errors
+/// As [`plan()`], and for numbers and texts that the engine does not take.
+pub(crate) fn plan_with(
+    statistics: &Statistics,
+    request: &Request,
+    models: &[ModelInfo],
+    parts: Option<Parts>,
+) -> Result<Plan, PipelineError> {
     let source = cropped(statistics, request.crop)?;
     let result = result_size(source, request.size)?;
     let mut notes = Vec::new();
-    let style = with_prompt(&request.style, statistics.content, &mut notes);
+    let mut style = with_prompt(request, statistics.content, &mut notes);
     let asked = style::asked(&style);
     let seed = request.seed.unwrap_or_else(|| seed_of(statistics, request));
-    if let (Some(square), true, None) = (statistics.subject.square, asked.pixels, &request.model) {
+    let generated = match (generates(request), &style, parts) {
+        (Some((_, asked)), Style::Creative(knobs), Some(parts)) => {
+            Some(generation(knobs, asked, &prompts(knobs, asked), parts, seed)?)
+        }
+        _ => None,
+    };
+    if request.generative.is_some() && generated.is_none() {
+        notes.push(not_generated(request).into());
+    }
+    if let (Some(generated), Style::Creative(knobs)) = (&generated, &mut style) {
+        notes.extend(generated.notes().iter().cloned());
+        step_back(knobs, generated);
+    }
+    if let (Some(square), true, None, None) = (statistics.subject.square, asked.pixels, &request.model, &generated) {
         return Ok(pixels::plan(statistics, request.crop, [source, result], square, seed, notes));
     }
     let faces = style::faces_in(
@@ -246,7 +297,7 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     let draft = request.quality == Quality::Draft;
     let far =
         passes(source, result, &network, &[]).iter().filter(|step| matches!(step, Step::Network { .. })).count() > 1;
-    let closeness = closeness(statistics, request, far);
+    let closeness = if generated.is_some() { Closeness::Free } else { closeness(statistics, request, far) };
     let patches = if request.model.is_none() && request.quality == Quality::Best {
         inside(choose_patches(statistics, &style, &network, factor, models, &mut notes)?, request.crop)
     } else {
@@ -255,7 +306,10 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
     let (cleaned, soft) = (statistics.condition == Condition::Damaged, statistics.condition == Condition::Soft);
     let seen = Seen { width: source.width, faces, grain: statistics.subject.grain, cleaned, soft };
     let recipe = style::recipe(&style, &network.model.name, factor, closeness, &seen);
-    let mut steps = steps(source, result, &network, &patches, recipe);
+    let mut steps = match &generated {
+        Some(generated) => generated_steps(source, result, &network, &patches, recipe, generated)?,
+        None => steps(source, result, &network, &patches, recipe),
+    };
     // A model chosen by name may be meant to add colour.
     if statistics.grey && request.model.is_none() {
         steps.push(Step::Style { filter: Filter::Grey, why: "the source has no color".into() });
@@ -306,7 +360,7 @@ fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> A
     };
     let fits = |step: &Step| match step {
         Step::Network { scale, .. } => *scale == model.scale || 2 * *scale == model.scale,
-        Step::Style { .. } | Step::Resample { .. } => true,
+        Step::Style { .. } | Step::Resample { .. } | Step::Diffuse(_) => true,
     };
     if steps.iter().all(fits) {
         return AlphaWay::Network(ALPHA_MODEL.into());
@@ -356,21 +410,47 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
     })
 }
 
-/// A prompt cannot guide these networks. It may choose a preset if none was named; the plan says so.
-fn with_prompt(style: &Style, content: Content, notes: &mut Vec<String>) -> Style {
-    let mut style = style.clone();
+/// A prompt guides the generative engine alone. It may choose a preset if none was named; the plan says so.
+fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> Style {
+    let mut style = request.style.clone();
+    let generates = generates(request).is_some();
     if let Style::Creative(knobs) = &mut style
         && let Some(prompt) = knobs.prompt.as_deref().filter(|p| !p.trim().is_empty())
     {
         let preset = style::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
-        let mut note = "without a generative engine the prompt changes no pixels".to_owned();
+        let mut note = if generates { "the prompt guides the result" } else { NO_EFFECT }.to_owned();
         if let Some((preset, word)) = preset {
-            note += &format!("; the word {word:?} in it chose the preset {}", preset.name());
+            note += &format!("; the prompt's word {word:?} chose the preset {}", preset.name());
             knobs.optimized_for = preset;
         }
-        notes.push(note);
+        if preset.is_some() || !generates {
+            notes.push(note);
+        }
     }
     style
+}
+
+const NO_EFFECT: &str =
+    "without a checkpoint of Stable Diffusion the prompt changes no pixels (see docs/guides/generative.md)";
+
+/// Why the generative engine is left out of a plan.
+fn not_generated(request: &Request) -> &'static str {
+    match (&request.style, request.quality) {
+        (Style::Precision(_), _) => "the generative engine is not used: the precision style adds no detail",
+        (_, Quality::Draft) => "draft: the generative engine is not used",
+        _ => "the generative engine is not available",
+    }
+}
+
+/// Filters and networks that imitate what a knob means to the generative engine step back: one knob, one meaning. Where there is no
+/// guidance, hdr still means contrast.
+fn step_back(knobs: &mut Creative, generated: &Generation) {
+    knobs.creativity = 0;
+    knobs.resemblance = 0;
+    knobs.fractality = 0;
+    if generated.guidance != 1.0 {
+        knobs.hdr = 0;
+    }
 }
 
 /// What enlarges.
@@ -623,6 +703,50 @@ fn steps(
     }
     steps.extend(recipe.after.into_iter().map(style));
     steps
+}
+
+/// All that is done with the generative engine: networks enlarge to the size of a pass, the engine draws anew, and colors come back.
+fn generated_steps(
+    source: Extent,
+    result: Extent,
+    network: &Choice,
+    patches: &[(Crop, Choice)],
+    mut recipe: Recipe,
+    generated: &Generation,
+) -> Result<Vec<Step>, PipelineError> {
+    let style = |(filter, why)| Step::Style { filter, why };
+    let resample = |to, kernel| Step::Resample { to, kernel };
+    // Texture that presets add is what the engine draws.
+    recipe.before.retain(|(filter, _)| !filter.imitates());
+    recipe.after.retain(|(filter, _)| !filter.imitates());
+    let mut steps = Vec::new();
+    if let Some(restore) = network.restore {
+        steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore), &[]));
+        steps.push(resample(source, Resampling::CatmullRom));
+    }
+    steps.extend(recipe.before.into_iter().map(style));
+    let mut here = source;
+    for (number, size) in (0..).zip(Generation::sizes(source, result)) {
+        steps.extend(passes(here, size, network, if number == 0 { patches } else { &[] }));
+        let canvas = generated.canvas(size);
+        if canvas != size {
+            steps.push(resample(canvas, Resampling::Lanczos3));
+        }
+        steps.push(Step::Diffuse(Box::new(generated.pass(number, source, canvas)?)));
+        if canvas != size {
+            steps.push(resample(size, Resampling::Mitchell));
+        }
+        steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
+        here = size;
+    }
+    if generated.back > 0.0 {
+        let back = Filter::Match { rounds: 1, strength: generated.back };
+        steps.push(style((back, "resemblance above 0".into())));
+    }
+    let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
+    recipe.after.insert(drawn, (Filter::Settle, "flat areas are kept".into()));
+    steps.extend(recipe.after.into_iter().map(style));
+    Ok(steps)
 }
 
 /// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that no

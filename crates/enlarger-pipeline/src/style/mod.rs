@@ -190,6 +190,11 @@ impl Filter {
         )
     }
 
+    /// Whether it makes texture, or calms what was made, in place of a generative engine.
+    pub(crate) fn imitates(&self) -> bool {
+        matches!(self, Self::Renoise { .. } | Self::Texture { .. } | Self::Echo { .. } | Self::Calm { .. })
+    }
+
     /// Changes a picture. `source` is what the plan starts from, and `seen` the same with what lies around it; `seed` belongs to this
     /// filter's place in the plan.
     ///

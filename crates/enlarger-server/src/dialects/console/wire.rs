@@ -59,7 +59,7 @@ impl Default for Request {
 
 impl From<pipeline::Request> for Request {
     fn from(request: pipeline::Request) -> Self {
-        let pipeline::Request { size, style, model, seed, crop, quality } = request;
+        let pipeline::Request { size, style, model, seed, crop, quality, generative: _ } = request;
         let size = match size {
             pipeline::Size::Factor(factor) => Size::Factor(factor),
             pipeline::Size::Width(width) => Size::Width(width),
@@ -79,7 +79,7 @@ impl From<Request> for pipeline::Request {
             Size::Height(height) => pipeline::Size::Height(height),
         };
         let crop = crop.map(|Crop { x, y, width, height }| pipeline::Crop { x, y, width, height });
-        Self { size, style: look, model, seed, crop, quality }
+        Self { size, style: look, model, seed, crop, quality, generative: None }
     }
 }
 

@@ -1,0 +1,324 @@
+//! Files that make a model together. Opening reads their headers alone and tells whether they fit; loading reads the weights.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    clip::{Clip, END},
+    cost::{self, Cost},
+    engine::{Conditioning, Model, canvas, vae_tiles},
+    error::{Error, Result},
+    family::{Checkpoint, Family, Kind, recognise},
+    file::Safetensors,
+    layers::Heads,
+    lora::{Lora, Target},
+    ops::{Activation, Ops},
+    prompt::{Embedding, Piece, Tokenizer, encode},
+    tiles::Tiles,
+    unet::{ControlNet, Unet, heads},
+    vae::Vae,
+    weights::{Part, Weights},
+};
+
+/// Where the files are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Files {
+    /// A checkpoint in one file, or a folder as diffusers saves it.
+    pub checkpoint: PathBuf,
+    /// A VAE instead of the checkpoint's.
+    pub vae: Option<PathBuf>,
+    /// A ControlNet.
+    pub control: Option<PathBuf>,
+    /// LoRAs and their strengths.
+    pub loras: Vec<(PathBuf, f32)>,
+    /// Embeddings; their names without extension are the words of prompts that stand for them.
+    pub embeddings: Vec<PathBuf>,
+}
+
+/// Files that fit each other. Their weights are not in memory.
+#[derive(Debug)]
+pub struct Bundle {
+    checkpoint: Checkpoint,
+    control: Option<Weights>,
+    embeddings: Vec<(String, Embedding)>,
+}
+
+/// What a request costs, before anything is loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Costs {
+    /// Floating-point operations: text, encoding, predictions, decoding.
+    pub flops: [f64; 4],
+    /// Bytes of weights that stay in memory while it runs.
+    pub resident: u64,
+    /// Bytes at the most, weights included.
+    pub peak: u64,
+}
+
+impl Costs {
+    /// All operations.
+    pub fn total(&self) -> f64 {
+        self.flops.iter().sum()
+    }
+}
+
+/// What decides the cost of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Size<'a> {
+    /// Of the picture, in pixels.
+    pub width: usize,
+    /// Of the picture, in pixels.
+    pub height: usize,
+    /// How it is cut.
+    pub tiles: &'a Tiles,
+    /// How often the network is asked about each tile.
+    pub steps: usize,
+    /// Whether it is asked with the prompt and the negative prompt.
+    pub guided: bool,
+    /// Chunks of the longer prompt.
+    pub chunks: usize,
+}
+
+impl Bundle {
+    /// Opens files and checks that they go together.
+    ///
+    /// # Errors
+    /// [`Error::File`] if a header is damaged, [`Error::Unsupported`] naming both files if they are of different families, or saying
+    /// which part is missing.
+    pub fn open(files: &Files) -> Result<Self> {
+        let mut checkpoint = Checkpoint::open(&files.checkpoint)?;
+        let (family, named) = (checkpoint.family, name_of(&files.checkpoint));
+        if let Some(path) = &files.vae {
+            checkpoint.vae = vae(path)?;
+        }
+        let lacks = |what: &str, hint: &str| Err(Error::Unsupported(format!("{named} has no {what}; hint: {hint}")));
+        if checkpoint.vae.is_empty() {
+            return lacks("VAE", "name a VAE file, too, or use a checkpoint that has one");
+        }
+        if checkpoint.text.is_empty() || family == Family::Sdxl && checkpoint.second_text.is_empty() {
+            return lacks("text encoder", "use a checkpoint that has one: those in one file mostly do");
+        }
+        let fits = |other: Family, what: &str, path: &Path| {
+            if other == family {
+                return Ok(());
+            }
+            Err(Error::Unsupported(format!(
+                "{} is {what} for {other}, and {named} is a checkpoint of {family}; hint: use {what} for {family}",
+                name_of(path)
+            )))
+        };
+        let control = match &files.control {
+            Some(path) => {
+                let (other, weights) = control(path)?;
+                fits(other, "a ControlNet", path)?;
+                Some(weights)
+            }
+            None => None,
+        };
+        for (path, strength) in &files.loras {
+            let file = Arc::new(Safetensors::open(path)?);
+            match recognise(&file)? {
+                Kind::Lora { family: Some(other) } => fits(other, "a LoRA", path)?,
+                Kind::Lora { family: None } => {}
+                other => return Err(Error::Unsupported(format!("{} is a {other}, not a LoRA", file.name()))),
+            }
+            let lora = Lora::new(&file)?;
+            let mut changed = lora.merge(&mut checkpoint.unet, Target::Unet, *strength)?;
+            changed += lora.merge(&mut checkpoint.text, Target::Text, *strength)?;
+            changed += lora.merge(&mut checkpoint.second_text, Target::SecondText, *strength)?;
+            if changed == 0 {
+                return Err(Error::Unsupported(format!(
+                    "{} changes no layer of {named}; hint: use a LoRA for {family}",
+                    file.name()
+                )));
+            }
+        }
+        let embedding = |path: &PathBuf| {
+            let file = Safetensors::open(path)?;
+            if let Kind::Embedding { family: other } = recognise(&file)? {
+                fits(other, "an embedding", path)?;
+            }
+            let word = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            Ok((word, Embedding::read(&file)?))
+        };
+        let embeddings = files.embeddings.iter().map(embedding).collect::<Result<_>>()?;
+        Ok(Self { checkpoint, control, embeddings })
+    }
+
+    /// Which family the files are of.
+    pub fn family(&self) -> Family {
+        self.checkpoint.family
+    }
+
+    /// Weights of a ControlNet that the UNet takes: one for each map that is carried across, and the middle.
+    pub fn residuals(&self) -> usize {
+        let w = &self.checkpoint.unet;
+        let levels = w.count("down_blocks.");
+        let maps = |i: usize| {
+            let level = format!("down_blocks.{i}");
+            w.count(&format!("{level}.resnets.")) + usize::from(w.has(&format!("{level}.downsamplers.")))
+        };
+        2 + (0..levels).map(maps).sum::<usize>()
+    }
+
+    /// What a request of this size costs.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the tiles do not fit a network.
+    pub fn cost(&self, size: &Size<'_>) -> Result<Costs> {
+        let Checkpoint { unet, vae, text, second_text, .. } = &self.checkpoint;
+        let area = canvas(size.height, size.width, size.tiles.wrap);
+        let grids: Vec<_> = (0..size.steps).map(|step| size.tiles.grid(area, step)).collect::<Result<_>>()?;
+        let tokens = size.chunks.max(1) * crate::clip::CHUNK;
+        let asked = if size.guided { 2.0 } else { 1.0 };
+        let mut most = Cost::default();
+        let mut predictions = 0.0;
+        if let Some(grid) = grids.first() {
+            let tile = grid.tile(0).size();
+            most = cost::unet(unet, tile, tokens);
+            if let Some(control) = &self.control {
+                let control = cost::unet(control, tile, tokens);
+                most = Cost { flops: most.flops + control.flops, bytes: most.bytes.max(control.bytes) };
+            }
+            let tiles: usize = grids.iter().map(|grid| grid.count()).sum();
+            predictions = asked * most.flops * tiles as f64;
+        }
+        let grid = vae_tiles(size.tiles.wrap).grid(area, 0)?;
+        let tile = grid.tile(0).size().map(|side| 8 * side);
+        let (encoder, decoder) = (cost::encoder(vae, tile), cost::decoder(vae, tile));
+        let count = grid.count() as f64;
+        let words = asked * size.chunks.max(1) as f64;
+        let reading = words * (cost::text(text).flops + cost::text(second_text).flops);
+        // Canvases of latents: picture, noise, the sampler's two and the blended prediction. Pixels: a band of decoded tiles.
+        let canvases = 4 * 4 * 6 * (area[0] * area[1]) as u64;
+        let band = 4 * 3 * 64 * area[1] as u64 * if size.tiles.wrap { area[0] } else { 2 * tile[0] / 8 } as u64;
+        let resident = unet.bytes() + vae.bytes() + self.control.as_ref().map_or(0, Weights::bytes) + canvases;
+        let running = (asked as u64 * most.bytes).max(encoder.bytes).max(decoder.bytes + band) + PATCHES;
+        let texts = text.bytes() + second_text.bytes() + PATCHES;
+        Ok(Costs {
+            flops: [reading, count * encoder.flops, predictions, count * decoder.flops],
+            resident,
+            peak: (resident + running).max(texts),
+        })
+    }
+
+    /// Encodes prompts. The text encoders are read for it, and given back.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if an encoder is damaged, [`Error::Request`] for an embedding of another family; files, memory, cancelled.
+    pub fn read<O: Ops>(
+        &self,
+        ops: &O,
+        prompts: &[&[Piece]],
+        clip_skip: usize,
+        tile: [usize; 2],
+    ) -> Result<Vec<Conditioning>> {
+        let mut tokenizer = Tokenizer::default();
+        for (word, embedding) in &self.embeddings {
+            tokenizer.add(word, embedding.clone());
+        }
+        let encoder = |w: &Weights, activation, pad, skip, normed| -> Result<Vec<_>> {
+            let clip = Clip::load(ops, w, activation, Heads::Width(64))?;
+            let one = |prompt: &&[Piece]| {
+                let chunks = tokenizer.chunks_of(prompt, clip.width(), pad)?;
+                Ok((encode(ops, &clip, &chunks, skip, normed)?, clip.width()))
+            };
+            prompts.iter().map(one).collect()
+        };
+        let Checkpoint { family, text, second_text, .. } = &self.checkpoint;
+        let plain = |(prompt, width): (crate::prompt::Prompt, usize)| {
+            check(&prompt.hidden)?;
+            Ok(Conditioning { hidden: prompt.hidden, width, added: None })
+        };
+        match family {
+            Family::Sd1 => {
+                encoder(text, Activation::QuickGelu, END, clip_skip.max(1) - 1, true)?.into_iter().map(plain).collect()
+            }
+            // Trained on the last layer but one.
+            Family::Sd2 => {
+                encoder(text, Activation::Gelu, 0, clip_skip.max(2) - 1, true)?.into_iter().map(plain).collect()
+            }
+            Family::Sdxl => {
+                let skip = clip_skip.max(2) - 1;
+                let first = encoder(text, Activation::QuickGelu, END, skip, false)?;
+                let second = encoder(second_text, Activation::Gelu, 0, skip, false)?;
+                let [height, width] = tile.map(|side| 8.0 * side as f32);
+                let joined = first.into_iter().zip(second).map(|((a, wide_a), (b, wide_b))| {
+                    let rows = a.hidden.chunks_exact(wide_a).zip(b.hidden.chunks_exact(wide_b));
+                    let hidden: Vec<f32> = rows.flat_map(|(a, b)| a.iter().chain(b).copied()).collect();
+                    check(&hidden)?;
+                    let pooled =
+                        b.pooled.ok_or_else(|| Error::Weights("the second text encoder has no projection".into()))?;
+                    // Each tile counts as a picture of its own.
+                    let sizes = [height, width, 0.0, 0.0, height, width];
+                    Ok(Conditioning { hidden, width: wide_a + wide_b, added: Some((pooled, sizes)) })
+                });
+                joined.collect()
+            }
+        }
+    }
+
+    /// Reads the weights of all networks but the text encoders.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if arrays are missing or do not fit; files, memory.
+    pub fn load<O: Ops>(&self, ops: &O) -> Result<Model<O>> {
+        let Checkpoint { family, prediction, unet, vae, .. } = &self.checkpoint;
+        Ok(Model {
+            unet: Unet::load(ops, unet, heads(unet))?,
+            prediction: *prediction,
+            vae: Vae::load(ops, vae, family.latent_scale())?,
+            control: match &self.control {
+                Some(control) => Some(ControlNet::load(ops, control, heads(control))?),
+                None => None,
+            },
+        })
+    }
+
+    /// How many chunks the longest of some prompts has.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for an embedding of another family.
+    pub fn chunks(&self, prompts: &[&[Piece]]) -> Result<usize> {
+        let mut tokenizer = Tokenizer::default();
+        for (word, embedding) in &self.embeddings {
+            tokenizer.add(word, embedding.clone());
+        }
+        let width = self.checkpoint.text.length("embeddings.token_embedding.weight", 1)?;
+        prompts.iter().try_fold(1, |most, prompt| Ok(most.max(tokenizer.chunks_of(prompt, width, END)?.len())))
+    }
+}
+
+/// Patches of pixels and widened weights that the CPU holds at a time, and what else is small.
+const PATCHES: u64 = 64 << 20;
+
+/// A VAE in a file of its own.
+fn vae(path: &Path) -> Result<Weights> {
+    let file = Arc::new(Safetensors::open(path)?);
+    match recognise(&file)? {
+        Kind::Vae | Kind::Checkpoint { vae: true, .. } => {}
+        other => return Err(Error::Unsupported(format!("{} is a {other}, not a VAE", file.name()))),
+    }
+    let prefixed = file.names().iter().any(|name| name.starts_with("first_stage_model."));
+    Ok(Weights::new(&file, if prefixed { "first_stage_model." } else { "" }, Part::Vae))
+}
+
+fn control(path: &Path) -> Result<(Family, Weights)> {
+    let file = Arc::new(Safetensors::open(path)?);
+    let Kind::Control { family } = recognise(&file)? else {
+        let kind = recognise(&file)?;
+        return Err(Error::Unsupported(format!("{} is a {kind}, not a ControlNet", file.name())));
+    };
+    let prefixed = file.names().iter().any(|name| name.starts_with("control_model."));
+    Ok((family, Weights::new(&file, if prefixed { "control_model." } else { "" }, Part::Unet)))
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    crate::error::shortened(&name)
+}
+
+fn check(hidden: &[f32]) -> Result<()> {
+    if hidden.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotANumber("the text encoder".into())) }
+}

@@ -1,0 +1,452 @@
+//! Checkpoints and what belongs to them, where other programs keep them: ComfyUI's and A1111's folders. Files stay where they are and
+//! are recognised by their headers alone.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    fs::{self, File},
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::UNIX_EPOCH,
+};
+
+use enlarger_diffusion::{
+    family::{Checkpoint, Family, Kind, recognise},
+    file::Safetensors,
+};
+use enlarger_nn::{arch::detect, weights};
+use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::error::ModelError;
+
+/// Folders within folders that are searched: `ComfyUI/models/checkpoints/sd15/merges` has five.
+const DEPTH: usize = 8;
+/// Entries that are looked at; what lies beyond is not a folder of models.
+const ENTRIES: usize = 100_000;
+/// Larger `.pth` files are no networks that enlarge.
+const LARGEST_PTH: u64 = 200 << 20;
+
+/// Folders with files of Stable Diffusion, and what is remembered of those.
+#[derive(Debug)]
+pub struct Library {
+    folders: Vec<PathBuf>,
+    any_path: bool,
+    hashes: Hashes,
+}
+
+/// A file that was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Found {
+    /// Its name without extension, by which it is asked for.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its size; of a folder that of all its weights.
+    pub bytes: u64,
+    /// What it is.
+    #[serde(flatten)]
+    pub what: What,
+    /// Its SHA-256 if it has been read before.
+    pub sha256: Option<String>,
+    /// Its licence, if the file tells (`modelspec.license`).
+    pub license: Option<String>,
+}
+
+/// What a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Part of a generative model.
+    Part(Kind),
+    /// A network that enlarges, in words. `enlarger models add` makes it available.
+    Network(String),
+    /// Nothing that is supported: why, and what would fit.
+    Unsupported(String),
+}
+
+impl What {
+    /// The family that it fits; of a VAE and some LoRAs the header does not tell.
+    pub fn family(&self) -> Option<Family> {
+        match self {
+            Self::Part(Kind::Checkpoint { family, .. } | Kind::Control { family } | Kind::Embedding { family }) => {
+                Some(*family)
+            }
+            Self::Part(Kind::Lora { family }) => *family,
+            Self::Part(Kind::Vae) | Self::Network(_) | Self::Unsupported(_) => None,
+        }
+    }
+
+    /// Its kind in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Part(Kind::Checkpoint { .. }) => "checkpoint",
+            Self::Part(Kind::Vae) => "vae",
+            Self::Part(Kind::Control { .. }) => "control",
+            Self::Part(Kind::Lora { .. }) => "lora",
+            Self::Part(Kind::Embedding { .. }) => "embedding",
+            Self::Network(_) => "network",
+            Self::Unsupported(_) => "unsupported",
+        }
+    }
+
+    /// Whether it can be used with a checkpoint of a family. Where a header does not tell, it may.
+    pub fn fits(&self, family: Family) -> bool {
+        matches!(self, Self::Part(_)) && self.family().is_none_or(|own| own == family)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Part(kind) => kind.fmt(f),
+            Self::Network(what) => write!(f, "upscaling model, {what}"),
+            Self::Unsupported(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Serialize for What {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Plain {
+            kind: &'static str,
+            family: Option<String>,
+            what: String,
+        }
+        let family = self.family().map(|family| family.to_string());
+        Plain { kind: self.kind(), family, what: self.to_string() }.serialize(serializer)
+    }
+}
+
+impl Library {
+    /// Folders to search. Hashes are remembered in a file of `cache`, if there is such a folder.
+    pub fn new(folders: Vec<PathBuf>, cache: Option<PathBuf>) -> Self {
+        Self { folders, any_path: false, hashes: Hashes::new(cache.map(|folder| folder.join("hashes.json"))) }
+    }
+
+    /// Also takes paths where a name is asked for. Only for people on this machine: others could ask what files it has.
+    #[must_use]
+    pub fn with_paths(self) -> Self {
+        Self { any_path: true, ..self }
+    }
+
+    /// The folders.
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
+    /// All files of models in the folders, sorted by path. Only headers are read.
+    pub fn scan(&self) -> Vec<Found> {
+        let mut search = Search { seen: HashSet::new(), left: ENTRIES, paths: Vec::new() };
+        self.folders.iter().for_each(|folder| search.folder(folder, DEPTH));
+        search.paths.sort();
+        search.paths.dedup();
+        search.paths.iter().filter_map(|path| self.look(path)).collect()
+    }
+
+    /// One file, or a folder as diffusers saves it; nothing if it is no file of a model.
+    pub fn look(&self, path: &Path) -> Option<Found> {
+        let (bytes, what, license) = if path.is_dir() {
+            let checkpoint = Checkpoint::open(path);
+            let what = match checkpoint {
+                Ok(c) => What::Part(Kind::Checkpoint {
+                    family: c.family,
+                    prediction: c.prediction,
+                    vae: !c.vae.is_empty(),
+                    text: !c.text.is_empty(),
+                }),
+                Err(error) => What::Unsupported(error.to_string()),
+            };
+            (weights_in(path).iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum(), what, None)
+        } else {
+            let bytes = path.metadata().ok()?.len();
+            let (what, license) = look_into(path, bytes)?;
+            (bytes, what, license)
+        };
+        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Some(Found { name, path: path.to_owned(), bytes, what, sha256: self.hashes.known(path), license })
+    }
+
+    /// The file of a name: with or without extension, or a path if these are taken.
+    ///
+    /// # Errors
+    /// [`ModelError::NoFile`] with what is there of that kind.
+    pub fn find(&self, kind: &'static str, name: &str) -> Result<PathBuf, ModelError> {
+        if self.any_path && Path::new(name).exists() {
+            return Ok(PathBuf::from(name));
+        }
+        let all = self.scan();
+        let is = |found: &&Found| {
+            let file = found.path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+            [&found.name, &file].iter().any(|own| own.eq_ignore_ascii_case(name))
+        };
+        let named: Vec<&Found> = all.iter().filter(is).collect();
+        // Another kind of that name is opened, too, which tells what it is.
+        let found = named.iter().find(|found| found.what.kind() == kind).or_else(|| named.first());
+        found.map(|found| found.path.clone()).ok_or_else(|| ModelError::NoFile {
+            kind,
+            name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
+            there: all.iter().filter(|found| found.what.kind() == kind).map(|found| found.name.clone()).collect(),
+        })
+    }
+
+    /// SHA-256 of a file, or of what a folder of diffusers holds. Read once: afterwards size and time tell whether it changed.
+    ///
+    /// # Errors
+    /// [`ModelError::Unread`]
+    pub fn sha256(&self, path: &Path) -> Result<String, ModelError> {
+        if !path.is_dir() {
+            return self.hashes.of(path);
+        }
+        let mut whole = Sha256::new();
+        for file in weights_in(path) {
+            let name = file.strip_prefix(path).unwrap_or(&file);
+            whole.update(format!("{} {}\n", name.display(), self.hashes.of(&file)?));
+        }
+        Ok(hex::encode(whole.finalize()))
+    }
+}
+
+/// What a file is, by its extension and its header, and its licence.
+fn look_into(path: &Path, bytes: u64) -> Option<(What, Option<String>)> {
+    let extension = path.extension()?.to_str()?.to_lowercase();
+    let unsupported = |why: String| Some((What::Unsupported(why), None));
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match extension.as_str() {
+        "safetensors" => {
+            let file = match Safetensors::open(path) {
+                Ok(file) => file,
+                Err(error) => return unsupported(error.to_string()),
+            };
+            let license = file.note("modelspec.license").map(|text| text.chars().take(200).collect());
+            match recognise(&file) {
+                Ok(kind) => Some((What::Part(kind), license)),
+                // Those that enlarge are small, and known once they are read.
+                Err(error) if bytes <= LARGEST_PTH => Some((network(path, error.to_string()), license)),
+                Err(error) => Some((What::Unsupported(error.to_string()), license)),
+            }
+        }
+        "pth" if bytes <= LARGEST_PTH => Some((network(path, format!("{name} is not a model that is known")), None)),
+        "ckpt" | "pt" | "pth" => unsupported(format!(
+            "{name} is a PyTorch file, which is not read for Stable Diffusion; hint: save it as .safetensors"
+        )),
+        "gguf" => unsupported(format!("{name} is a GGUF file, which is not read; hint: use the .safetensors of it")),
+        _ => None,
+    }
+}
+
+/// A network that enlarges, or why it is none.
+fn network(path: &Path, otherwise: String) -> What {
+    match weights::read(path).and_then(detect) {
+        Ok((architecture, _)) => What::Network(format!("{architecture}, {}x", architecture.scale())),
+        Err(_) => What::Unsupported(otherwise),
+    }
+}
+
+/// The files of weights of a folder that diffusers saved.
+fn weights_in(folder: &Path) -> Vec<PathBuf> {
+    let parts = ["unet", "vae", "text_encoder", "text_encoder_2"];
+    let entries = parts.iter().filter_map(|part| fs::read_dir(folder.join(part)).ok()).flatten();
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
+    files.sort();
+    files
+}
+
+struct Search {
+    seen: HashSet<PathBuf>,
+    left: usize,
+    paths: Vec<PathBuf>,
+}
+
+impl Search {
+    fn folder(&mut self, folder: &Path, depth: usize) {
+        // Links may lead back.
+        let Ok(real) = folder.canonicalize() else { return };
+        if depth == 0 || !self.seen.insert(real) {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        if folder.join("unet").is_dir() && !weights_in(folder).is_empty() {
+            self.paths.push(folder.to_owned());
+            return;
+        }
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if self.left == 0 {
+                return;
+            }
+            self.left -= 1;
+            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            if hidden {
+                continue;
+            }
+            if path.is_dir() {
+                self.folder(&path, depth - 1);
+            } else if path.is_file() {
+                self.paths.push(path);
+            }
+        }
+    }
+}
+
+/// SHA-256 by path, size and time of change.
+#[derive(Debug)]
+struct Hashes {
+    file: Option<PathBuf>,
+    known: Mutex<HashMap<PathBuf, Known>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Known {
+    bytes: u64,
+    changed: u128,
+    sha256: String,
+}
+
+impl Hashes {
+    fn new(file: Option<PathBuf>) -> Self {
+        let known = file.as_ref().and_then(|file| serde_json::from_slice(&fs::read(file).ok()?).ok());
+        Self { file, known: Mutex::new(known.unwrap_or_default()) }
+    }
+
+    fn known(&self, path: &Path) -> Option<String> {
+        let (path, bytes, changed) = stamp(path).ok()?;
+        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.get(&path).filter(|known| known.bytes == bytes && known.changed == changed).map(|k| k.sha256.clone())
+    }
+
+    fn of(&self, path: &Path) -> Result<String, ModelError> {
+        if let Some(known) = self.known(path) {
+            return Ok(known);
+        }
+        let read = || -> std::io::Result<_> {
+            let stamp = stamp(path)?;
+            let (mut file, mut digest) = (File::open(path)?, Sha256::new());
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok((stamp, hex::encode(digest.finalize()))),
+                    length => digest.update(&buffer[..length]),
+                }
+            }
+        };
+        let ((real, bytes, changed), sha256) =
+            read().map_err(|e| ModelError::Unread { path: path.to_owned(), why: e.to_string() })?;
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.insert(real, Known { bytes, changed, sha256: sha256.clone() });
+        // Only a shortcut: without it the file is read again.
+        let _ = self.store(&known);
+        Ok(sha256)
+    }
+
+    /// Through a temporary file, so that nobody reads half of it.
+    fn store(&self, known: &HashMap<PathBuf, Known>) -> std::io::Result<()> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&serde_json::to_vec(known)?)?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    }
+}
+
+fn stamp(path: &Path) -> std::io::Result<(PathBuf, u64, u128)> {
+    let (real, metadata) = (path.canonicalize()?, path.metadata()?);
+    let changed = metadata.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    Ok((real, metadata.len(), changed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with a true header and no bytes on disk behind it.
+    fn sparse(path: &Path, arrays: &[(&str, &[usize])]) {
+        let mut at = 0;
+        let mut entries = serde_json::Map::new();
+        for (name, shape) in arrays {
+            let from = at;
+            at += 2 * shape.iter().product::<usize>();
+            entries.insert(
+                (*name).to_owned(),
+                serde_json::json!({"dtype": "F16", "shape": shape, "data_offsets": [from, at]}),
+            );
+        }
+        let header = serde_json::to_vec(&entries).expect("plain data");
+        fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
+        let mut file = File::create(path).expect("it can be made");
+        file.write_all(&(header.len() as u64).to_le_bytes()).expect("room");
+        file.write_all(&header).expect("room");
+        file.set_len((8 + header.len() + at) as u64).expect("room");
+    }
+
+    const CHECKPOINT: &[(&str, &[usize])] = &[
+        ("model.diffusion_model.input_blocks.0.0.weight", &[320, 4, 3, 3]),
+        ("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", &[320, 768]),
+        ("first_stage_model.decoder.conv_in.weight", &[512, 4, 3, 3]),
+        ("cond_stage_model.transformer.text_model.x", &[1]),
+    ];
+
+    #[test]
+    fn folders_of_other_programs_are_searched_and_files_found_by_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let models = folder.path().join("ComfyUI/models");
+        sparse(&models.join("checkpoints/sd15/photo.safetensors"), CHECKPOINT);
+        sparse(
+            &models.join("controlnet/tile.safetensors"),
+            &[
+                ("control_model.input_hint_block.0.weight", &[16, 3, 3, 3]),
+                ("control_model.x.attn2.to_k.weight", &[640, 2048]),
+            ],
+        );
+        sparse(&models.join("vae/photo.safetensors"), &[("decoder.conv_in.weight", &[512, 4, 3, 3])]);
+        sparse(&models.join("checkpoints/flux.safetensors"), &[("double_blocks.0.x", &[3, 3])]);
+        fs::write(models.join("checkpoints/old.ckpt"), b"PK").expect("room");
+        fs::write(models.join("checkpoints/cut.safetensors"), [9; 20]).expect("room");
+        fs::write(models.join("checkpoints/put_checkpoints_here"), b"").expect("room");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&models, models.join("vae/again")).expect("a link");
+
+        let library = Library::new(vec![models.clone()], None);
+        let told: Vec<(String, &str)> = library.scan().into_iter().map(|f| (f.name.clone(), f.what.kind())).collect();
+        let expected = [
+            ("cut", "unsupported"),
+            ("flux", "unsupported"),
+            ("old", "unsupported"),
+            ("photo", "checkpoint"),
+            ("tile", "control"),
+            ("photo", "vae"),
+        ];
+        assert_eq!(told, expected.map(|(name, kind)| (name.to_owned(), kind)));
+        assert_eq!(library.find("vae", "Photo").ok(), Some(models.join("vae/photo.safetensors")));
+        assert_eq!(
+            library.find("checkpoint", "photo.safetensors").ok(),
+            Some(models.join("checkpoints/sd15/photo.safetensors"))
+        );
+        let none = library.find("lora", "detail").expect_err("there is none").to_string();
+        assert_eq!(none, "there is no LoRA named \"detail\"");
+        let path = models.join("vae/photo.safetensors");
+        let by_path = path.to_str().expect("plain");
+        assert!(library.find("vae", by_path).is_err(), "a name is not a path");
+        assert!(Library::new(Vec::new(), None).with_paths().find("vae", by_path).is_ok());
+    }
+
+    #[test]
+    fn a_file_is_hashed_once_until_it_changes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, cache) = (folder.path().join("x.safetensors"), folder.path().join("cache"));
+        fs::write(&path, b"abc").expect("room");
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let library = Library::new(Vec::new(), Some(cache.clone()));
+        assert_eq!(library.sha256(&path).as_deref(), Ok(abc));
+        // Another process remembers, and the file's content is not looked at.
+        let again = Library::new(Vec::new(), Some(cache));
+        assert_eq!(again.hashes.known(&path).as_deref(), Some(abc));
+        fs::write(&path, b"abcd").expect("room");
+        assert_eq!(again.hashes.known(&path), None);
+        assert_ne!(again.sha256(&path).as_deref(), Ok(abc));
+    }
+}

@@ -1,0 +1,386 @@
+//! The generative engine on this machine: checkpoints that lie on its disks, run by `enlarger-diffusion`.
+
+use std::{
+    collections::HashMap,
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{RecvTimeoutError, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use enlarger_diffusion::{
+    Error,
+    array::Array,
+    bundle::{Bundle, Costs, Files, Size},
+    cpu::Cpu,
+    engine::{Model, Part, Progress, Request, canvas},
+    family::{Family, Kind},
+    noise::Noise,
+    ops::{Ops, Padding},
+    prompt::Piece as Words,
+    sampler::{self, Schedule},
+    tiles::{Pixels, Tiles},
+};
+use enlarger_models::{Found, Library, What};
+use enlarger_nn::{RunProgress, Sink, Source, pool};
+
+use crate::{
+    error::PipelineError,
+    request::{Generative, Sampler},
+};
+
+use super::{Cost, Diffuse, Generator, Merged, Parts, Piece, Prompts, Weights};
+
+/// How often somebody who waits is told, and may stop it.
+const BEAT: Duration = Duration::from_millis(200);
+
+/// Runs checkpoints of a library.
+pub(crate) struct Local {
+    library: Library,
+    threads: usize,
+    /// Where files that were planned with lie, by SHA-256.
+    paths: Mutex<HashMap<String, PathBuf>>,
+    /// The model that ran last.
+    loaded: Mutex<Option<(Vec<(String, u32)>, Arc<Model<Cpu>>)>>,
+    /// Operations per second, as measured by passes or a calibration.
+    speed: Mutex<Option<f64>>,
+}
+
+impl Local {
+    pub fn new(library: Library, threads: usize) -> Self {
+        let (paths, loaded, speed) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { library, threads, paths, loaded, speed }
+    }
+
+    /// A file's name and hash. Where it lies is remembered.
+    fn weights(&self, path: &PathBuf) -> Result<Weights, PipelineError> {
+        let sha256 = self.library.sha256(path)?;
+        lock(&self.paths).insert(sha256.clone(), path.clone());
+        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        Ok(Weights { name: name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), sha256 })
+    }
+
+    /// The file that a plan names, if it is still the same.
+    fn path(&self, kind: &'static str, weights: &Weights) -> Result<PathBuf, PipelineError> {
+        let known = lock(&self.paths).get(&weights.sha256).cloned();
+        let path = match known.filter(|path| path.exists()) {
+            Some(path) => path,
+            None => self.library.find(kind, &weights.name)?,
+        };
+        if self.library.sha256(&path)? != weights.sha256 {
+            return Err(PipelineError::Request {
+                what: format!("{} has changed since this was planned", weights.name),
+                hint: "start it again to use the file as it is now".into(),
+            });
+        }
+        Ok(path)
+    }
+
+    fn files(&self, step: &Diffuse) -> Result<Files, PipelineError> {
+        let optional = |kind, weights: &Option<Weights>| weights.as_ref().map(|w| self.path(kind, w)).transpose();
+        let loras = step.loras.iter().map(|lora| Ok((self.path("lora", &lora.weights)?, lora.strength)));
+        Ok(Files {
+            checkpoint: self.path("checkpoint", &step.checkpoint)?,
+            vae: optional("vae", &step.vae)?,
+            control: optional("control", &step.control)?,
+            loras: loras.collect::<Result<_, PipelineError>>()?,
+            embeddings: step.embeddings.iter().map(|w| self.path("embedding", w)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn costs(&self, step: &Diffuse, bundle: &Bundle) -> Result<Costs, PipelineError> {
+        let words = [words(&step.prompt), words(&step.negative)];
+        let chunks = bundle.chunks(&[&words[0], &words[1]])?;
+        let (width, height) = (step.at.width as usize, step.at.height as usize);
+        let guided = step.guidance != 1.0;
+        let tiles = &tiles(step);
+        Ok(bundle.cost(&Size { width, height, tiles, steps: step.steps(), guided, chunks })?)
+    }
+
+    /// The model, from memory if it was the last one.
+    fn model(&self, step: &Diffuse, bundle: &Bundle, ops: &Cpu) -> Result<Arc<Model<Cpu>>, PipelineError> {
+        let strengths = step.loras.iter().map(|lora| (lora.weights.sha256.clone(), lora.strength.to_bits()));
+        let parts = [Some(&step.checkpoint), step.vae.as_ref(), step.control.as_ref()];
+        let key: Vec<_> = parts
+            .iter()
+            .map(|part| (part.map_or_else(String::new, |w| w.sha256.clone()), 0))
+            .chain(strengths)
+            .collect();
+        // Held while loading, so that two jobs never load the same weights at once.
+        let mut loaded = lock(&self.loaded);
+        if let Some((known, model)) = &*loaded
+            && *known == key
+        {
+            return Ok(model.clone());
+        }
+        // Before the next one comes.
+        *loaded = None;
+        let model = Arc::new(bundle.load(ops)?);
+        *loaded = Some((key, model.clone()));
+        Ok(model)
+    }
+
+    fn speed(&self) -> f64 {
+        const FALLBACK: f64 = 1e10;
+        let mut speed = lock(&self.speed);
+        *speed.get_or_insert_with(|| {
+            pool(self.threads).map_or(FALLBACK, |pool| pool.install(calibrate).unwrap_or(FALLBACK))
+        })
+    }
+
+    /// Which of the files that were found fit a checkpoint of a family.
+    fn default_control<'a>(found: &'a [Found], family: Family) -> Option<&'a Found> {
+        found.iter().find(|f| {
+            matches!(f.what, What::Part(Kind::Control { family: own }) if own == family)
+                && f.name.to_lowercase().contains("tile")
+        })
+    }
+}
+
+impl Generator for Local {
+    fn parts(&self, asked: &Generative, prompts: &Prompts) -> Result<Parts, PipelineError> {
+        let mut notes = Vec::new();
+        let found =
+            if asked.checkpoint.is_none() || asked.control.is_none() { self.library.scan() } else { Vec::new() };
+        let checkpoint = match &asked.checkpoint {
+            Some(name) => self.library.find("checkpoint", name)?,
+            None => only_checkpoint(&found)?,
+        };
+        let optional = |kind, name: &Option<String>| name.as_ref().map(|n| self.library.find(kind, n)).transpose();
+        let mut files = Files { checkpoint, vae: optional("vae", &asked.vae)?, ..Files::default() };
+        for lora in asked.loras.iter().chain(&prompts.loras) {
+            files.loras.push((self.library.find("lora", &lora.name)?, lora.strength));
+        }
+        let family = Bundle::open(&Files { loras: Vec::new(), ..files.clone() })?.family();
+        match asked.control.as_deref() {
+            Some("none") => {}
+            Some(name) => files.control = Some(self.library.find("control", name)?),
+            None => match Self::default_control(&found, family) {
+                Some(found) => files.control = Some(found.path.clone()),
+                None => notes.push(format!(
+                    "no ControlNet: none for {family} whose name says \"tile\" was found, so only denoising holds the result to the source"
+                )),
+            },
+        }
+        files.embeddings = self.embeddings(family, prompts);
+        let bundle = Bundle::open(&files)?;
+        let control = files.control.as_ref().map(|path| self.weights(path)).transpose()?;
+        if let Some(hint) = distilled(&files, asked) {
+            notes.push(hint);
+        }
+        let loras = files.loras.iter().map(|(path, strength)| {
+            Ok::<_, PipelineError>(Merged { weights: self.weights(path)?, strength: *strength })
+        });
+        Ok(Parts {
+            checkpoint: self.weights(&files.checkpoint)?,
+            vae: files.vae.as_ref().map(|path| self.weights(path)).transpose()?,
+            control,
+            residuals: bundle.residuals(),
+            loras: loras.collect::<Result<_, _>>()?,
+            embeddings: files.embeddings.iter().map(|path| self.weights(path)).collect::<Result<_, _>>()?,
+            // Attention grows with the square of a tile's area: on a CPU 64 latents are cheapest where a network still sees enough.
+            tiles: match family {
+                Family::Sd1 | Family::Sd2 => [128.0, 96.0, 64.0, 56.0, 48.0],
+                Family::Sdxl => [160.0, 144.0, 128.0, 88.0, 64.0],
+            },
+            notes,
+        })
+    }
+
+    fn cost(&self, step: &Diffuse) -> Result<Cost, PipelineError> {
+        let costs = self.costs(step, &Bundle::open(&self.files(step)?)?)?;
+        let flops = costs.total();
+        Ok(Cost { flops, seconds: flops / self.speed(), bytes: costs.peak })
+    }
+
+    fn run(
+        &self,
+        step: &Diffuse,
+        from: &dyn Source,
+        hint: &dyn Source,
+        to: &dyn Sink,
+        tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
+    ) -> Result<(), PipelineError> {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let last = Mutex::new(RunProgress { done: 0, total: 0, fraction: 0.0 });
+        let tell = |progress: RunProgress| {
+            *lock(&last) = progress;
+            tell(progress)
+        };
+        let (running, ended) = channel::<()>();
+        std::thread::scope(|scope| {
+            // A tile takes seconds: between two reports the one who waits is told the last again, and may stop it.
+            scope.spawn(|| {
+                let ended = ended;
+                while ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+                    let progress = *lock(&last);
+                    if tell(progress).is_break() {
+                        cancelled.store(true, Relaxed);
+                    }
+                }
+            });
+            // Dropped however this ends, which ends the thread.
+            let _running = running;
+            self.pass(step, [from, hint], to, &Cpu::cancelled_by(cancelled.clone()), &tell)
+        })
+    }
+}
+
+impl Local {
+    fn pass(
+        &self,
+        step: &Diffuse,
+        [from, hint]: [&dyn Source; 2],
+        to: &dyn Sink,
+        ops: &Cpu,
+        tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
+    ) -> Result<(), PipelineError> {
+        let bundle = Bundle::open(&self.files(step)?)?;
+        let costs = self.costs(step, &bundle)?;
+        let tiles = tiles(step);
+        let side = tiles
+            .side
+            .min(canvas(step.at.height as usize, step.at.width as usize, false).into_iter().max().unwrap_or(8));
+        let texts = [words(&step.prompt), words(&step.negative)];
+        let read = bundle.read(ops, &[&texts[0], &texts[1]], step.clip_skip as usize, [side; 2])?;
+        let [prompt, negative] = &read[..] else { unreachable!("as many as texts") };
+        let model = self.model(step, &bundle, ops)?;
+
+        let (width, height) = (step.at.width as usize, step.at.height as usize);
+        let [down, across] = canvas(height, width, step.seamless);
+        let schedule = Schedule { sigmas: step.sigmas.clone(), times: step.times.clone() };
+        let (from, hint) = (Seen(from), Seen(hint));
+        let request = Request {
+            pixels: &from,
+            width,
+            height,
+            prompt,
+            negative,
+            guidance: step.guidance,
+            sampler: sampler(step.sampler),
+            schedule: &schedule,
+            noise: &Noise::new(step.seed).latents(down, across),
+            step_seed: step.seed.wrapping_add(1),
+            control: step.control.as_ref().map(|_| (&hint as &dyn Pixels, step.control_scales.as_slice())),
+            tiles: &tiles,
+        };
+        let [reading, encode, predict, decode] = costs.flops;
+        let mut progress = |progress: Progress| {
+            let Progress { part, done, of } = progress;
+            let (before, all) = match part {
+                Part::Encode => (reading, encode),
+                Part::Predict => (reading + encode, predict),
+                Part::Decode => (reading + encode + predict, decode),
+            };
+            let fraction = (before + all * done as f64 / of.max(1) as f64) / costs.total().max(1.0);
+            tell(RunProgress { done, total: of, fraction })
+        };
+        let started = Instant::now();
+        let mut rows = |first: usize, rows: &[f32]| {
+            to.write(0, first as u32, step.at.width, (rows.len() / 3 / width) as u32, rows);
+            Ok(())
+        };
+        model.run_rows(ops, &request, &mut progress, &mut rows)?;
+        // Tiny pictures measure overhead, not speed.
+        if costs.total() > 1e11 {
+            let now = costs.total() / started.elapsed().as_secs_f64().max(1e-6);
+            let mut speed = lock(&self.speed);
+            *speed = Some(speed.map_or(now, |before| 0.5 * (before + now)));
+        }
+        Ok(())
+    }
+
+    /// Embeddings that the prompts name.
+    fn embeddings(&self, family: Family, prompts: &Prompts) -> Vec<PathBuf> {
+        let texts = [&prompts.prompt, &prompts.negative].map(|text| text.to_lowercase());
+        let is_end = |c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | '[' | ']' | ':');
+        let named = |name: &str| texts.iter().any(|text| text.split(is_end).any(|word| word == name));
+        if texts.iter().all(|text| text.trim().is_empty()) {
+            return Vec::new();
+        }
+        let found = self
+            .library
+            .scan()
+            .into_iter()
+            .filter(|found| matches!(found.what, What::Part(Kind::Embedding { .. })) && found.what.fits(family));
+        found.filter(|found| named(&found.name.to_lowercase())).map(|found| found.path).collect()
+    }
+}
+
+fn only_checkpoint(found: &[Found]) -> Result<PathBuf, PipelineError> {
+    let all: Vec<&Found> = found.iter().filter(|f| f.what.kind() == "checkpoint").collect();
+    match all[..] {
+        [one] => Ok(one.path.clone()),
+        [] => Err(PipelineError::Request {
+            what: "the generative engine needs a checkpoint of Stable Diffusion, and none was found".into(),
+            hint: "name one with --checkpoint FILE, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS".into(),
+        }),
+        _ => {
+            let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
+            Err(PipelineError::Request {
+                what: format!("there are {} checkpoints", all.len()),
+                hint: format!("choose one with --checkpoint: {}", names.join(", ")),
+            })
+        }
+    }
+}
+
+/// Names that say that few steps and no guidance are meant. A hint, never trusted: the request says how it is run.
+fn distilled(files: &Files, asked: &Generative) -> Option<String> {
+    let name = files.checkpoint.file_stem()?.to_string_lossy().to_lowercase();
+    let word = ["lcm", "turbo", "lightning", "hyper"].into_iter().find(|word| name.contains(word))?;
+    if asked.guidance.is_some() || asked.sampler == Sampler::Lcm {
+        return None;
+    }
+    Some(format!(
+        "the checkpoint's name says {word:?}: if it is distilled, add --guidance 1 --steps 8, or --sampler lcm for LCM"
+    ))
+}
+
+fn words(pieces: &[Piece]) -> Vec<Words> {
+    pieces.iter().map(|piece| (piece.text.clone(), piece.weight)).collect()
+}
+
+fn tiles(step: &Diffuse) -> Tiles {
+    let shifts = step.shifts.iter().map(|shift| shift.map(|by| by as usize)).collect();
+    Tiles { side: step.tile as usize, overlap: step.overlap as usize, shifts, wrap: step.seamless }
+}
+
+fn sampler(of: Sampler) -> sampler::Sampler {
+    match of {
+        Sampler::Dpmpp2m => sampler::Sampler::Dpmpp2m,
+        Sampler::Euler => sampler::Sampler::Euler,
+        Sampler::EulerAncestral => sampler::Sampler::EulerAncestral,
+        Sampler::Ddim => sampler::Sampler::Ddim,
+        Sampler::Lcm => sampler::Sampler::Lcm,
+    }
+}
+
+/// Operations per second of a convolution as the UNet's first level has it.
+fn calibrate() -> Result<f64, Error> {
+    const SIDE: usize = 32;
+    const CHANNELS: usize = 320;
+    let ops = Cpu::default();
+    let x = ops.upload([1, SIDE, SIDE, CHANNELS], &vec![0.5; SIDE * SIDE * CHANNELS])?;
+    let weights = Array::new(&[CHANNELS, CHANNELS, 3, 3], vec![0.01; 9 * CHANNELS * CHANNELS]);
+    let weights = ops.weights(weights, None)?;
+    let started = Instant::now();
+    ops.conv(&x, &weights, 1, Padding::Around)?;
+    Ok((2 * SIDE * SIDE * 9 * CHANNELS * CHANNELS) as f64 / started.elapsed().as_secs_f64().max(1e-6))
+}
+
+struct Seen<'a>(&'a dyn Source);
+
+impl Pixels for Seen<'_> {
+    fn read(&self, x: usize, y: usize, width: usize, height: usize, to: &mut [f32]) {
+        self.0.read(x as u32, y as u32, width as u32, height as u32, to);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

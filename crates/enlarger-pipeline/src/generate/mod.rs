@@ -1,0 +1,216 @@
+//! The generative engine: what a plan says of it, and what runs it.
+//!
+//! A plan holds a [`Diffuse`] for each pass: numbers, texts and the hashes of files. A [`Generator`] says what there is
+//! ([`Parts`]) and what a pass costs, and runs it on a canvas of pixels. [`Local`] is the one on this machine.
+
+mod local;
+mod numbers;
+
+use std::ops::ControlFlow;
+
+use enlarger_nn::{RunProgress, Sink, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::PipelineError,
+    extent::Extent,
+    request::{Crop, Generative, Lora, Sampler},
+};
+
+pub(crate) use local::Local;
+pub(crate) use numbers::{Generation, generation};
+
+/// Makes detail that was never there. The first one runs here; another may be somebody else's program.
+pub(crate) trait Generator: Send + Sync {
+    /// What a request names: whether it is there and fits, and what a plan has to know of it. Reads no weights.
+    ///
+    /// # Errors
+    /// A sentence that names what is missing or does not fit, and what would.
+    fn parts(&self, asked: &Generative, prompts: &Prompts) -> Result<Parts, PipelineError>;
+
+    /// What a pass costs, before anything is loaded.
+    ///
+    /// # Errors
+    /// If a file is gone or has changed.
+    fn cost(&self, step: &Diffuse) -> Result<Cost, PipelineError>;
+
+    /// Runs a pass: reads the canvas from `from` and the source, as large, from `hint`; writes all of `to`, which is as large. `tell`
+    /// is called at least every second or so, from any thread, and ends the pass if it breaks.
+    ///
+    /// # Errors
+    /// [`PipelineError::Cancelled`] if `tell` breaks; files that changed since the plan; what running raises.
+    fn run(
+        &self,
+        step: &Diffuse,
+        from: &dyn Source,
+        hint: &dyn Source,
+        to: &dyn Sink,
+        tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
+    ) -> Result<(), PipelineError>;
+}
+
+/// Texts of a request, without the tags of LoRAs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Prompts {
+    pub prompt: String,
+    pub negative: String,
+    pub loras: Vec<Lora>,
+}
+
+/// What a generator has for a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Parts {
+    pub checkpoint: Weights,
+    pub vae: Option<Weights>,
+    pub control: Option<Weights>,
+    /// How many residuals a ControlNet of the family has.
+    pub residuals: usize,
+    pub loras: Vec<Merged>,
+    pub embeddings: Vec<Weights>,
+    /// Tile sides in latents at a fractality of -10, -5, 0, 5 and 10.
+    pub tiles: [f32; 5],
+    /// Sentences about the choice.
+    pub notes: Vec<String>,
+}
+
+/// What a pass costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Cost {
+    /// Floating-point operations.
+    pub flops: f64,
+    /// Seconds on this machine when nothing else runs.
+    pub seconds: f64,
+    /// Peak memory in bytes, besides that of pictures.
+    pub bytes: u64,
+}
+
+/// A file of weights, as a plan names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Weights {
+    /// The file's name.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+}
+
+/// A LoRA, and how strongly it is added.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Merged {
+    /// The file.
+    #[serde(flatten)]
+    pub weights: Weights,
+    /// 1 is as trained.
+    pub strength: f32,
+}
+
+/// A part of a prompt with its weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The words; `None` ends a chunk (`BREAK`).
+    pub text: Option<String>,
+    /// 1 is as written.
+    pub weight: f32,
+}
+
+/// One pass of the generative engine over the whole picture, as numbers. Arrays of numbers are as long as there are steps, unless
+/// said otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diffuse {
+    /// The size of the picture.
+    pub at: Extent,
+    /// The checkpoint.
+    pub checkpoint: Weights,
+    /// A VAE instead of the checkpoint's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vae: Option<Weights>,
+    /// The ControlNet that follows the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Weights>,
+    /// A weight for each of its residuals, the outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control_scales: Vec<f32>,
+    /// LoRAs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<Merged>,
+    /// Embeddings that the prompts name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<Weights>,
+    /// What the result shall show.
+    pub prompt: Vec<Piece>,
+    /// What it shall not show.
+    pub negative: Vec<Piece>,
+    /// As A1111 counts it; 1 leaves no layer out.
+    pub clip_skip: u32,
+    /// The sampler.
+    pub sampler: Sampler,
+    /// Noise before each step, and one more: what stays at the end.
+    pub sigmas: Vec<f32>,
+    /// The time that the network is told at each step.
+    pub times: Vec<f32>,
+    /// Classifier-free guidance; at 1 the negative prompt is not asked.
+    pub guidance: f32,
+    /// Side of a tile in latents, of 8 pixels each.
+    pub tile: u32,
+    /// By how many latents tiles overlap.
+    pub overlap: u32,
+    /// By how much the grid of tiles moves at each step, across and down, in latents.
+    pub shifts: Vec<[u32; 2]>,
+    /// Seed of the noise, of which the lower 32 bits count, as in torch.
+    pub seed: u64,
+    /// Whether the canvas continues at its other side.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub seamless: bool,
+    /// Areas that stay as they are, in pixels of this size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<Crop>,
+    /// What asks for the numbers: knobs, preset, engine.
+    pub why: String,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl Diffuse {
+    /// How often the network is asked about each tile, negative prompt apart.
+    pub fn steps(&self) -> usize {
+        self.times.len()
+    }
+}
+
+/// Takes `<lora:NAME:0.5>` out of a prompt: A1111's notation.
+pub(crate) fn without_tags(prompt: &str) -> (String, Vec<Lora>) {
+    let (mut text, mut loras) = (String::new(), Vec::new());
+    let mut rest = prompt;
+    while let Some((before, tag)) = rest.split_once("<lora:") {
+        let Some((tag, after)) = tag.split_once('>') else { break };
+        let (name, strength) = tag.split_once(':').unwrap_or((tag, "1"));
+        // A second strength, of the text encoder, counts as the first.
+        let strength = strength.split(':').next().unwrap_or_default().trim().parse().ok();
+        text.push_str(before);
+        if let Some(strength) = strength.filter(|strength: &f32| strength.is_finite()) {
+            loras.push(Lora { name: name.trim().to_owned(), strength });
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+    (text, loras)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_of_loras_are_no_part_of_the_prompt() {
+        let lora = |name: &str, strength| Lora { name: name.into(), strength };
+        let read = |prompt| without_tags(prompt);
+        assert_eq!(
+            read("a wall, <lora:more_details:0.5>moss"),
+            ("a wall, moss".into(), vec![lora("more_details", 0.5)])
+        );
+        assert_eq!(read("<lora:a> <lora:b:-0.3:1>"), (" ".into(), vec![lora("a", 1.0), lora("b", -0.3)]));
+        assert_eq!(read("a <lora:b"), ("a <lora:b".into(), vec![]));
+        assert_eq!(read("<lora:b:x> y < z"), (" y < z".into(), vec![]));
+    }
+}

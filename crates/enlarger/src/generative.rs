@@ -1,0 +1,155 @@
+//! The generative engine as flags.
+
+use std::{path::PathBuf, str::FromStr};
+
+use clap::Args;
+use enlarger_pipeline::{Crop, Generative, Lora, Sampler, Style};
+
+use crate::{dirs, machine::whole, printer::Hinted, style::choice};
+
+/// Any of these chooses the engine.
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "Generative engine: draws new detail with a checkpoint of Stable Diffusion (see docs/guides/generative.md)"
+)]
+pub struct GenerativeArgs {
+    /// Use the generative engine, with the only checkpoint that `enlarger models scan` finds; each of the flags below implies this.
+    #[arg(long)]
+    generative: bool,
+    /// Checkpoint: a file, a diffusers folder, or a name that `enlarger models scan` lists.
+    #[arg(long, value_name = "NAME|FILE")]
+    checkpoint: Option<String>,
+    /// ControlNet that holds the result to the source, or `none` [default: a tile ControlNet of the checkpoint's family].
+    #[arg(long, value_name = "NAME|FILE")]
+    control: Option<String>,
+    /// VAE to use instead of the checkpoint's.
+    #[arg(long, value_name = "NAME|FILE")]
+    vae: Option<String>,
+    /// LoRA and its strength, such as more_details:0.5; can be given several times.
+    #[arg(long, value_name = "NAME|FILE[:N]")]
+    lora: Vec<LoraArg>,
+    /// What the result must not show [default: a list of common faults].
+    #[arg(long, value_name = "TEXT")]
+    negative: Option<String>,
+    /// Steps of a full schedule, 1 to 150; creativity decides how many of them run [default: 18, or 8 for LCM].
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=150))]
+    steps: Option<u32>,
+    /// Sampler [default: dpmpp_2m].
+    #[arg(long, value_parser = choice(Sampler::ALL, Sampler::name, Sampler::name, Sampler::what))]
+    sampler: Option<Sampler>,
+    /// Classifier-free guidance, 1 to 30, instead of --hdr; 1 for distilled checkpoints.
+    #[arg(long, value_name = "N")]
+    guidance: Option<f32>,
+    /// Layers of the text encoder to skip, counted as A1111 does: 1 skips none.
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=12))]
+    clip_skip: Option<u32>,
+    /// Make a texture that repeats without a seam.
+    #[arg(long)]
+    seamless: bool,
+    /// Area that the engine leaves as it is, such as a face, in pixels of the source; can be given several times.
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT")]
+    keep: Vec<Area>,
+    /// Folders to search for models, such as ComfyUI's or A1111's `models` [default: the usual places in the home folder].
+    #[arg(long, env = "ENLARGER_MODEL_DIRS", value_name = "DIR", value_delimiter = ',')]
+    model_dirs: Vec<PathBuf>,
+}
+
+/// `NAME` or `NAME:STRENGTH`.
+#[derive(Debug, Clone)]
+struct LoraArg(Lora);
+
+impl FromStr for LoraArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let given = text.rsplit_once(':').and_then(|(name, strength)| Some((name, strength.parse::<f32>().ok()?)));
+        let (name, strength) = given.unwrap_or((text, 1.0));
+        if name.is_empty() || !strength.is_finite() {
+            return Err("expected a name, or a name and a strength such as more_details:0.5".into());
+        }
+        Ok(Self(Lora { name: name.to_owned(), strength }))
+    }
+}
+
+/// `X,Y,WIDTH,HEIGHT`.
+#[derive(Debug, Clone, Copy)]
+struct Area(Crop);
+
+impl FromStr for Area {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<u32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[x, y, width, height]) if width > 0 && height > 0 => Ok(Self(Crop { x, y, width, height })),
+            _ => Err("expected X,Y,WIDTH,HEIGHT in pixels, such as 120,40,64,64".into()),
+        }
+    }
+}
+
+impl GenerativeArgs {
+    /// What a request asks of the engine; nothing without any of the flags.
+    ///
+    /// # Errors
+    /// If flags of the precision style are given, too; it ends the program with code 2.
+    pub fn generative(&self, style: &Style) -> anyhow::Result<Option<Generative>> {
+        let given = self.generative
+            || [&self.checkpoint, &self.control, &self.vae, &self.negative].iter().any(|text| text.is_some())
+            || self.steps.is_some()
+            || self.sampler.is_some()
+            || self.guidance.is_some()
+            || self.clip_skip.is_some()
+            || self.seamless
+            || !self.lora.is_empty()
+            || !self.keep.is_empty();
+        if !given {
+            return Ok(None);
+        }
+        if matches!(style, Style::Precision(_)) {
+            return Err(Hinted::usage(
+                "the generative engine (Creative) and flags of the Precision style cannot be combined",
+                "leave one of them out; `enlarger upscale --help` lists the flags of each",
+            ));
+        }
+        Ok(Some(Generative {
+            checkpoint: self.checkpoint.clone(),
+            control: self.control.clone(),
+            vae: self.vae.clone(),
+            loras: self.lora.iter().map(|lora| lora.0.clone()).collect(),
+            negative: self.negative.clone(),
+            steps: self.steps,
+            sampler: self.sampler.unwrap_or_default(),
+            guidance: self.guidance,
+            clip_skip: self.clip_skip,
+            seamless: self.seamless,
+            keep: self.keep.iter().map(|area| area.0).collect(),
+        }))
+    }
+
+    /// Folders to search.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        if self.model_dirs.is_empty() { dirs::model_dirs() } else { self.model_dirs.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lora_has_a_strength_of_one_unless_it_says_otherwise() {
+        let read = |text: &str| text.parse::<LoraArg>().map(|lora| (lora.0.name, lora.0.strength));
+        assert_eq!(read("more_details:0.5"), Ok(("more_details".into(), 0.5)));
+        assert_eq!(read("film.safetensors:-1"), Ok(("film.safetensors".into(), -1.0)));
+        assert_eq!(read("film"), Ok(("film".into(), 1.0)));
+        assert_eq!(read(r"C:\loras\film"), Ok((r"C:\loras\film".into(), 1.0)));
+        assert!(read(":0.5").is_err() && read("a:inf").is_err());
+    }
+
+    #[test]
+    fn areas_have_four_numbers_and_a_size() {
+        let area = |text: &str| text.parse::<Area>().map(|area| area.0).ok();
+        assert_eq!(area("1, 2,30,40"), Some(Crop { x: 1, y: 2, width: 30, height: 40 }));
+        for wrong in ["1,2,0,4", "1,2,3", "1,2,3,4,5", "a,b,c,d", "-1,0,2,2", ""] {
+            assert_eq!(area(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What the generative engine promises, seen from outside, on tiny random checkpoints: how results of real ones look is not shown here.
+
+mod common;
+
+#[path = "common/checkpoints.rs"]
+mod checkpoints;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::LazyLock,
+};
+
+use checkpoints::Array;
+use common::{sample, text};
+use enlarger_image::{Channels, EncodeOptions, Limits, Metadata, Picture, Samples};
+use tempfile::TempDir;
+
+/// `checkpoints/tiny`, `controlnet/tile`, `loras/grain` and what does not fit, as ComfyUI keeps them.
+static MODELS: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    checkpoints::write(&at("checkpoints/tiny.safetensors"), &checkpoints::checkpoint());
+    checkpoints::write(&at("controlnet/tile.safetensors"), &checkpoints::control());
+    checkpoints::write(&at("controlnet/xl.safetensors"), &checkpoints::control_of_sdxl());
+    checkpoints::write(&at("loras/grain.safetensors"), &checkpoints::lora());
+    folder
+});
+
+/// A folder with a photo of `width` x `height`.
+fn photo(width: u32, height: u32) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bytes = fs::read(sample("brushes.png")).expect("the sample is there");
+    let picture = enlarger_image::decode(&bytes, &Limits::default()).expect("a picture").picture;
+    let small = enlarger_pipeline::resize(&picture, width, height, enlarger_pipeline::Resampling::Box).expect("room");
+    let mut file = fs::File::create(folder.path().join("photo.png")).expect("room");
+    enlarger_image::encode(&small, &EncodeOptions::default(), &mut file).expect("it can be encoded");
+    folder
+}
+
+fn upscale(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+    command.current_dir(folder).env("ENLARGER_MODEL_DIRS", MODELS.path()).env("ENLARGER_DATA_DIR", folder.join("data"));
+    // The small network keeps this short; what is shown does not depend on it.
+    command.args(["upscale", "photo.png", "--model", "animevideo-v3", "--overwrite", "-o", "result.png"]);
+    if !args.contains(&"--width") {
+        command.args(["-s", "2x"]);
+    }
+    command.args(args);
+    command.output().expect("the binary runs")
+}
+
+fn pixels(path: &Path) -> Vec<u8> {
+    let picture =
+        enlarger_image::decode(&fs::read(path).expect("a result"), &Limits::default()).expect("a picture").picture;
+    match picture.samples {
+        Samples::U8(samples) => samples,
+        Samples::U16(_) => panic!("8 bits went in"),
+    }
+}
+
+/// The result of a run.
+fn made(folder: &Path, args: &[&str]) -> Vec<u8> {
+    let out = upscale(folder, args);
+    assert!(out.status.success(), "{args:?}: {}", text(&out.stderr));
+    pixels(&folder.join("result.png"))
+}
+
+/// What a run that fails says.
+fn refused(folder: &Path, args: &[&str]) -> String {
+    let out = upscale(folder, args);
+    assert_eq!(out.status.code(), Some(1), "{args:?}: {}", text(&out.stderr));
+    assert!(!folder.join("result.png").exists());
+    let said = text(&out.stderr);
+    assert!(said.contains("hint: ") && !said.contains("internal error"), "{args:?}: {said}");
+    said
+}
+
+fn explained(folder: &Path, args: &[&str]) -> String {
+    let out = upscale(folder, &[args, &["--explain"]].concat());
+    assert!(out.status.success(), "{args:?}: {}", text(&out.stderr));
+    text(&out.stdout)
+}
+
+#[test]
+fn a_result_repeats_and_changes_with_the_prompt_the_seed_and_each_knob() {
+    let dir = photo(32, 24);
+    let base = ["--generative", "--prompt", "a stone wall", "--seed", "1"];
+    let with = |more: &[&str]| made(dir.path(), &[&base[..], more].concat());
+    let first = with(&[]);
+    assert_eq!(first, with(&[]), "the same request gives the same pixels");
+    for more in [
+        &["--prompt", "a (wooden:1.4) door"][..],
+        &["--seed", "2"],
+        &["--creativity", "5"],
+        &["--resemblance", "5"],
+        &["--hdr", "5"],
+        &["--fractality", "5"],
+        &["--negative", "moss"],
+        &["--sampler", "euler_a"],
+        &["--steps", "9"],
+        &["--lora", "grain:0.5"],
+        &["--control", "none"],
+        &["--engine", "sharpy"],
+    ] {
+        // A flag is given once.
+        let kept = base[1..].chunks(2).filter(|pair| pair[0] != more[0]).flatten();
+        let args: Vec<&str> = base[..1].iter().chain(kept).chain(more).copied().collect();
+        assert_ne!(first, made(dir.path(), &args), "{more:?}");
+    }
+    let plain = made(dir.path(), &["--prompt", "a stone wall", "--seed", "1"]);
+    assert_ne!(plain, first, "without the engine it is another result");
+    let bytes = text(&fs::read(dir.path().join("result.png")).unwrap());
+    assert!(bytes.contains("animevideo-v3, plan"), "no checkpoint is named where there was none");
+}
+
+#[test]
+fn the_plan_names_files_numbers_and_what_asks_for_them() {
+    let dir = photo(48, 40);
+    let said = explained(dir.path(), &["--generative", "--prompt", "a wall", "--seed", "7", "--lora", "grain:0.5"]);
+    for part in [
+        "generate by tiny (",
+        "at 96x80, 7 steps of dpmpp_2m, guidance 6, tiles of 512 px, seed 7",
+        "ControlNet tile (",
+        "0.6 to 0.0596",
+        "LoRA grain (",
+        "prompt \"a wall, high quality, detailed\"",
+        "creativity 0: denoise 0.35",
+        "estimate  about",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // 4x is two passes, the second with less denoising.
+    let said = explained(dir.path(), &["--generative", "--width", "192"]);
+    assert!(said.contains("at 96x80, 7 steps") && said.contains("at 192x160, 6 steps"), "{said}");
+    let said = explained(dir.path(), &["--prompt", "a wall"]);
+    assert!(said.contains("no effect on the pixels without the generative engine: add a checkpoint"), "{said}");
+    let json = upscale(dir.path(), &["--generative", "--seed", "7", "--json"]);
+    let line: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let step = &line["result"]["plan"]["steps"][1];
+    assert_eq!((step["do"].as_str(), step["checkpoint"]["name"].as_str()), (Some("diffuse"), Some("tiny")), "{line}");
+    let file = text(&fs::read(dir.path().join("result.png")).unwrap());
+    assert!(file.contains("animevideo-v3+tiny, plan"), "the result says by which checkpoint it was made");
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused_with_what_would() {
+    let dir = photo(16, 16);
+    let at = |name: &str| dir.path().join(name);
+    let no_vae: Vec<Array> =
+        checkpoints::checkpoint().into_iter().filter(|a| !a.0.starts_with("first_stage")).collect();
+    checkpoints::write(&at("no-vae.safetensors"), &no_vae);
+    let tiny = MODELS.path().join("checkpoints/tiny.safetensors");
+    let whole = fs::read(&tiny).unwrap();
+    fs::write(at("cut.safetensors"), &whole[..whole.len() - 1000]).unwrap();
+    fs::write(at("noise.safetensors"), [0xff; 4096]).unwrap();
+    for (args, said) in [
+        (
+            &["--generative", "--control", "xl"][..],
+            "xl.safetensors is a ControlNet for SDXL, and tiny.safetensors is a checkpoint of SD 1.x",
+        ),
+        (&["--checkpoint", "no-vae.safetensors"], "no-vae.safetensors has no VAE"),
+        (&["--checkpoint", "cut.safetensors"], "cut.safetensors: it is truncated"),
+        (&["--checkpoint", "noise.safetensors"], "noise.safetensors: it is truncated, or not a safetensors file"),
+        (&["--checkpoint", "tile"], "tile.safetensors is a ControlNet for SD 1.x, not a checkpoint"),
+        (&["--checkpoint", "none-such"], "there is no checkpoint named \"none-such\""),
+        (&["--generative", "--lora", "none-such:0.5"], "there is no LoRA named \"none-such\""),
+        (&["--generative", "--lora", "tile"], "tile.safetensors is a ControlNet for SD 1.x, not a LoRA"),
+        (&["--generative", "--lora", "grain:11"], "the strength 11 of grain is not possible"),
+        (&["--generative", "--guidance", "0"], "a guidance of 0 is not possible"),
+        (&["--generative", "--keep", "8,8,9,4"], "lies outside the 16x16 pixels"),
+    ] {
+        let told = refused(dir.path(), args);
+        assert!(told.contains(said), "{args:?}: {told}");
+    }
+    let prompt = "word ".repeat(10_000);
+    assert!(refused(dir.path(), &["--generative", "--prompt", &prompt]).contains("50000 bytes"));
+    let both = upscale(dir.path(), &["--generative", "--sharpen", "20"]);
+    assert_eq!(both.status.code(), Some(2), "{}", text(&both.stderr));
+}
+
+#[test]
+fn damaged_weights_end_in_a_sentence_that_names_tile_and_step() {
+    let dir = photo(16, 16);
+    let mut arrays = checkpoints::checkpoint();
+    let damage = |arrays: &mut [Array], part: &str| {
+        let array = arrays.iter_mut().find(|array| array.0.contains(part)).expect("it is there");
+        array.3[..2].copy_from_slice(&half::f16::NAN.to_le_bytes());
+    };
+    damage(&mut arrays, "output_blocks.11.0.out_layers.3.weight");
+    checkpoints::write(&dir.path().join("damaged.safetensors"), &arrays);
+    let said = refused(dir.path(), &["--checkpoint", "damaged.safetensors"]);
+    assert!(said.contains("tile 1 of 1 in step 1 of 7 gave values that are not numbers"), "{said}");
+}
+
+#[test]
+fn areas_that_are_to_stay_stay() {
+    let dir = photo(64, 32);
+    let base = ["--generative", "--prompt", "a wall", "--seed", "3", "--creativity", "10"];
+    let drawn = made(dir.path(), &base);
+    let kept = made(dir.path(), &[&base[..], &["--keep", "0,0,32,32"]].concat());
+    let plain = made(dir.path(), &["--seed", "3"]);
+    let off = |a: &[u8], b: &[u8], columns: std::ops::Range<usize>| -> f64 {
+        let at = |p: &[u8], x: usize, y: usize| f64::from(p[(y * 128 + x) * 3]);
+        let all = (0..64).flat_map(|y| columns.clone().map(move |x| (x, y)));
+        let (sum, count) = all.fold((0.0, 0.0), |(s, n), (x, y)| (s + (at(a, x, y) - at(b, x, y)).abs(), n + 1.0));
+        sum / count
+    };
+    // Filters that follow differ a little.
+    assert!(off(&kept, &plain, 0..32) < 0.3 * off(&drawn, &plain, 0..32), "the left half stays");
+    assert!(off(&kept, &drawn, 96..128) < 0.3 * off(&kept, &plain, 96..128), "the right half is drawn");
+}
+
+#[test]
+fn models_of_other_programs_are_found_and_listed_with_what_goes_together() {
+    let scan = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+        let data = tempfile::tempdir().unwrap();
+        command.env("ENLARGER_MODEL_DIRS", MODELS.path()).env("ENLARGER_DATA_DIR", data.path());
+        command.args(args).output().expect("the binary runs")
+    };
+    let said = text(&scan(&["models", "scan"]).stdout);
+    let lines: Vec<&str> = said.lines().map(|line| line.split(" (").next().unwrap()).collect();
+    let expected = [
+        "tiny  SD 1.x checkpoint",
+        "  + tile  ControlNet for SD 1.x",
+        "  + grain  LoRA",
+        "without checkpoint: xl  ControlNet for SDXL",
+    ];
+    assert_eq!(lines, expected);
+    let json: serde_json::Value = serde_json::from_slice(&scan(&["models", "scan", "--json"]).stdout).unwrap();
+    let kinds: Vec<_> = json.as_array().unwrap().iter().map(|f| (f["name"].as_str(), f["kind"].as_str())).collect();
+    let of = |name, kind| (Some(name), Some(kind));
+    assert_eq!(kinds, [of("tiny", "checkpoint"), of("tile", "control"), of("xl", "control"), of("grain", "lora")]);
+    assert!(text(&scan(&["models", "list"]).stdout).contains("tiny  SD 1.x checkpoint"));
+    let none = scan(&["models", "scan", &PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").display().to_string()]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("no models of Stable Diffusion were found"));
+    assert_eq!(scan(&["models", "scan", "/no/such/folder"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_texture_continues_at_its_other_side() {
+    let dir = photo(36, 28);
+    // Waves that continue, of sides that are no whole latents when they are doubled.
+    let value = |x: u32, y: u32| {
+        let angle = |at: u32, side: u32| std::f32::consts::TAU * at as f32 / side as f32;
+        (128.0 + 50.0 * angle(x, 36).sin() + 40.0 * angle(2 * y, 28).cos()) as u8
+    };
+    let samples = (0..28).flat_map(|y| (0..36).flat_map(move |x| [value(x, y); 3])).collect();
+    let waves = Picture {
+        width: 36,
+        height: 28,
+        channels: Channels::Rgb,
+        samples: Samples::U8(samples),
+        metadata: Metadata::default(),
+    };
+    let mut file = fs::File::create(dir.path().join("photo.png")).expect("room");
+    enlarger_image::encode(&waves, &EncodeOptions::default(), &mut file).expect("it can be encoded");
+    let base = ["--generative", "--seed", "3", "--creativity", "10", "--control", "none"];
+    // The mean difference between columns, and between rows, that are neighbours where the texture is repeated.
+    let steps = |pixels: &[u8]| {
+        let at = |x: usize, y: usize| f64::from(pixels[(y % 56 * 72 + x % 72) * 3]);
+        let column = |x: usize| (0..56).map(|y| (at(x, y) - at(x + 71, y)).abs()).sum::<f64>() / 56.0;
+        let row = |y: usize| (0..72).map(|x| (at(x, y) - at(x, y + 55)).abs()).sum::<f64>() / 72.0;
+        let inside = (1..72).map(column).sum::<f64>() / 71.0;
+        [column(0) / inside, row(0) / ((1..56).map(row).sum::<f64>() / 55.0)]
+    };
+    let seamless = steps(&made(dir.path(), &[&base[..], &["--seamless"]].concat()));
+    let plain = steps(&made(dir.path(), &base));
+    println!("across the seam, times as much as inside: {seamless:?} seamless, {plain:?} otherwise");
+    assert!(seamless.iter().all(|step| *step < 1.3), "{seamless:?}");
+}
