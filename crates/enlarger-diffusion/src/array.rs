@@ -1,5 +1,8 @@
 //! An array of weights in the number format of its file.
 
+use std::sync::OnceLock;
+
+use enlarger_nn::dense::Weights;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -98,9 +101,18 @@ impl Array {
             Values::F16(v) => v[range].convert_to_f32_slice(to),
             Values::Bf16(v) => v[range].convert_to_f32_slice(to),
             Values::F8E4M3(v) => to.iter_mut().zip(&v[range]).for_each(|(to, &v)| *to = E4M3[usize::from(v)]),
-            Values::F8E5M2(v) => {
-                to.iter_mut().zip(&v[range]).for_each(|(to, &v)| *to = f16::from_bits(u16::from(v) << 8).to_f32());
-            }
+            Values::F8E5M2(v) => to.iter_mut().zip(&v[range]).for_each(|(to, &v)| *to = e5m2()[usize::from(v)]),
+        }
+    }
+
+    /// The values as kernels read them.
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        match &self.values {
+            Values::F32(v) => Weights::F32(v),
+            Values::F16(v) => Weights::F16(v),
+            Values::Bf16(v) => Weights::Bf16(v),
+            Values::F8E4M3(v) => Weights::Bytes(v, &E4M3),
+            Values::F8E5M2(v) => Weights::Bytes(v, e5m2()),
         }
     }
 
@@ -209,6 +221,12 @@ static E4M3: [f32; 256] = {
     }
     values
 };
+
+/// What each byte means.
+fn e5m2() -> &'static [f32; 256] {
+    static E5M2: OnceLock<[f32; 256]> = OnceLock::new();
+    E5M2.get_or_init(|| std::array::from_fn(|bits| f16::from_bits((bits as u16) << 8).to_f32()))
+}
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use std::{
 use crate::error::{Error, Result, zeros};
 
 /// Floats that are kept for later at most.
-const KEPT: usize = 96 << 20;
+const KEPT: usize = 128 << 20;
 
 /// What tensors gave back. When there are no tensors, nothing is kept.
 #[derive(Debug, Clone, Default)]

@@ -90,11 +90,9 @@ impl Cpu {
 }
 
 impl Packed {
-    /// Runs a kernel with these weights.
-    fn with_matrix<R>(&self, run: impl FnOnce(Matrix<'_>) -> R) -> R {
+    fn matrix(&self) -> Matrix<'_> {
         let Self { panels, outputs, inputs, kernel: [height, width], bias } = self;
-        let widen = |start: usize, to: &mut [f32]| panels.widen(start, to);
-        run(Matrix { outputs: *outputs, inputs: inputs * height * width, widen: &widen, bias: bias.as_deref() })
+        Matrix { outputs: *outputs, inputs: inputs * height * width, weights: panels.weights(), bias: bias.as_deref() }
     }
 }
 
@@ -164,15 +162,13 @@ impl Ops for Cpu {
         let fits = |size: usize, before: usize, k: usize| k % 2 == 1 && size + before >= k.div_ceil(2);
         fit(fits(height, before[0], kh) && fits(width, before[1], kw), "a convolution", &shapes)?;
         if w.kernel == [3, 3] {
-            return w.with_matrix(|weights| {
-                let offset = usize::from(padding == Padding::After);
-                let conv = Conv3x3 { weights, size: [batch, height, width], stride, offset };
-                let [out_height, out_width] = conv.result();
-                let mut workspace = self.memory.take(conv.workspace())?;
-                self.tensor([batch, out_height, out_width, w.outputs], |to| {
-                    self.dense.conv3x3(&x.data, &conv, to, &mut workspace, &self.going());
-                    Ok(())
-                })
+            let offset = usize::from(padding == Padding::After);
+            let conv = Conv3x3 { weights: w.matrix(), size: [batch, height, width], stride, offset };
+            let [out_height, out_width] = conv.result();
+            let mut workspace = self.memory.take(conv.workspace())?;
+            return self.tensor([batch, out_height, out_width, w.outputs], |to| {
+                self.dense.conv3x3(&x.data, &conv, to, &mut workspace, &self.going());
+                Ok(())
             });
         }
         let out_height = (height + around * ((kh - 1) / 2) - kh) / stride + 1;
@@ -199,7 +195,7 @@ impl Ops for Cpu {
                             }
                         }
                     });
-                    w.with_matrix(|w| self.dense.linear(patches, &w, to, &self.going()));
+                    self.dense.linear(patches, &w.matrix(), to, &self.going());
                 }
             }
             Ok(())
@@ -211,7 +207,7 @@ impl Ops for Cpu {
         let shapes = [&x.shape[..], &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]];
         fit(channels == w.inputs && w.kernel == [1, 1], "a linear layer", &shapes)?;
         self.tensor([batch, height, width, w.outputs], |to| {
-            w.with_matrix(|w| self.dense.linear(&x.data, &w, to, &self.going()));
+            self.dense.linear(&x.data, &w.matrix(), to, &self.going());
             Ok(())
         })
     }
