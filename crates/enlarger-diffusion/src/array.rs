@@ -1,6 +1,10 @@
 //! An array of weights in the number format of its file.
 
+use std::sync::OnceLock;
+
+use enlarger_nn::dense::Weights;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
 use safetensors::Dtype;
 
 use crate::error::{Error, Result};
@@ -96,10 +100,19 @@ impl Array {
             Values::F32(v) => to.copy_from_slice(&v[range]),
             Values::F16(v) => v[range].convert_to_f32_slice(to),
             Values::Bf16(v) => v[range].convert_to_f32_slice(to),
-            Values::F8E4M3(v) => to.iter_mut().zip(&v[range]).for_each(|(to, &v)| *to = e4m3(v)),
-            Values::F8E5M2(v) => {
-                to.iter_mut().zip(&v[range]).for_each(|(to, &v)| *to = f16::from_bits(u16::from(v) << 8).to_f32());
-            }
+            Values::F8E4M3(v) => to.iter_mut().zip(&v[range]).for_each(|(to, &v)| *to = E4M3[usize::from(v)]),
+            Values::F8E5M2(v) => to.iter_mut().zip(&v[range]).for_each(|(to, &v)| *to = e5m2()[usize::from(v)]),
+        }
+    }
+
+    /// The values as kernels read them.
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        match &self.values {
+            Values::F32(v) => Weights::F32(v),
+            Values::F16(v) => Weights::F16(v),
+            Values::Bf16(v) => Weights::Bf16(v),
+            Values::F8E4M3(v) => Weights::Bytes(v, &E4M3),
+            Values::F8E5M2(v) => Weights::Bytes(v, e5m2()),
         }
     }
 
@@ -156,16 +169,63 @@ impl Array {
         });
         Self { shape: vec![out, height, width, inputs], values }
     }
+
+    /// `[out, ...]` as `[panels, ..., outputs of a panel]`, those of the last panel padded with zeros: outputs side by side, as
+    /// they are multiplied.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]
+    pub(crate) fn panels(self, outputs: usize) -> Result<Self> {
+        let out = self.shape.first().copied().unwrap_or(0);
+        let inputs: usize = self.shape.iter().skip(1).product();
+        let values = each!(self.values, v => in_panels(&v, [out, inputs], outputs)?);
+        let mut shape = self.shape;
+        shape.iter_mut().take(1).for_each(|panels| *panels = out.div_ceil(outputs));
+        shape.push(outputs);
+        Ok(Self { shape, values })
+    }
 }
 
-fn e4m3(bits: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(bits >> 3 & 15), f32::from(bits & 7));
-    let size = match (exponent, bits & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => mantissa * 2f32.powi(-9),
-        _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
-    };
-    if bits & 128 != 0 { -size } else { size }
+/// See [`Array::panels`].
+fn in_panels<T: Copy + Default + Send + Sync>(values: &[T], [out, inputs]: [usize; 2], wide: usize) -> Result<Vec<T>> {
+    let length = out.div_ceil(wide) * wide * inputs;
+    let mut to = Vec::new();
+    to.try_reserve_exact(length).map_err(|_| Error::Memory { bytes: length * size_of::<T>() })?;
+    to.resize(length, T::default());
+    to.par_chunks_exact_mut((wide * inputs).max(1)).zip(values.par_chunks((wide * inputs).max(1))).for_each(
+        |(to, values)| {
+            for (output, row) in values.chunks_exact(inputs).enumerate() {
+                for (to, &value) in to[output..].iter_mut().step_by(wide).zip(row) {
+                    *to = value;
+                }
+            }
+        },
+    );
+    Ok(to)
+}
+
+/// What each byte means.
+static E4M3: [f32; 256] = {
+    let mut values = [0.0; 256];
+    let mut bits = 0;
+    while bits < 256 {
+        let (exponent, mantissa) = (bits as u32 >> 3 & 15, bits as u32 & 7);
+        let size = match (exponent, mantissa) {
+            (15, 7) => f32::NAN,
+            // Steps of 2^-9.
+            (0, _) => mantissa as f32 / 512.0,
+            _ => f32::from_bits(exponent + 127 - 7 << 23 | mantissa << 20),
+        };
+        values[bits] = if bits & 128 != 0 { -size } else { size };
+        bits += 1;
+    }
+    values
+};
+
+/// What each byte means.
+fn e5m2() -> &'static [f32; 256] {
+    static E5M2: OnceLock<[f32; 256]> = OnceLock::new();
+    E5M2.get_or_init(|| std::array::from_fn(|bits| f16::from_bits((bits as u16) << 8).to_f32()))
 }
 
 #[cfg(test)]

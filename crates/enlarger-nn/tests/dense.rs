@@ -1,6 +1,6 @@
 //! The operations on plain slices give what loops in 64 bits give, on the vectors of each instruction set.
 
-use enlarger_nn::dense::{Attention, Conv3x3, Dense, Function, Matrix, PANEL};
+use enlarger_nn::dense::{Attention, Conv3x3, Dense, Function, Matrix, PANEL, Weights};
 
 fn values(count: usize, salt: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
@@ -18,8 +18,7 @@ fn panels(weights: &[f32], outputs: usize, inputs: usize) -> Vec<f32> {
 fn with_matrix<R>(weights: &[f32], bias: Option<&[f32]>, inputs: usize, run: impl FnOnce(&Matrix<'_>) -> R) -> R {
     let outputs = weights.len() / inputs;
     let packed = panels(weights, outputs, inputs);
-    let widen = |start: usize, to: &mut [f32]| to.copy_from_slice(&packed[start..start + to.len()]);
-    run(&Matrix { outputs, inputs, widen: &widen, bias })
+    run(&Matrix { outputs, inputs, weights: Weights::F32(&packed), bias })
 }
 
 fn close(got: &[f32], expected: &[f64], bound: f64, what: &str) {

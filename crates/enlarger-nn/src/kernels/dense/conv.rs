@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{
     Dense, GoOn, Matrix, PANEL, Task, To,
     math::{Math, load_some, store_some},
-    multiply::{Left, PIECE, Right, Start, Sums, apart, multiply},
+    multiply::{Left, PIECE, Right, Start, Sums, apart, multiply, prefetch},
     with_scratch,
 };
 use crate::kernels::{
@@ -29,8 +29,8 @@ const PANELS: usize = 2;
 const DEEP: usize = 32;
 /// Values from one point of U to the next: an odd number of cache lines more than the channels have.
 const U_POINT: usize = DEEP * PANEL + PIECE;
-/// Floats that V may take, if that is enough for one task's tiles.
-const V_FLOATS: usize = 4 << 20;
+/// Tasks for each thread between two transforms of inputs. Few, so that V is still in cache.
+const TASKS: usize = 3;
 
 /// A convolution with zeros around the picture. `x` is `[batch][height][width][channels]`; the result has each `stride`th row and
 /// column from `offset` on.
@@ -67,14 +67,15 @@ impl Conv3x3<'_> {
         POINTS * apart(tiles) * self.channels().div_ceil(PIECE)
     }
 
-    /// Tasks' tiles for which there is V at a time.
-    fn blocks(&self) -> usize {
-        (V_FLOATS / self.v_floats().max(1)).clamp(1, self.tiles().1.div_ceil(TILES).max(1))
+    /// Tasks that have the same tiles.
+    fn panels(&self) -> usize {
+        self.weights.outputs.div_ceil(PANELS * PANEL)
     }
 
     /// Floats that [`Dense::conv3x3`] works in.
     pub fn workspace(&self) -> usize {
-        self.v_floats() * self.blocks()
+        let blocks = (TASKS * rayon::current_num_threads()).div_ceil(self.panels());
+        self.v_floats() * blocks.min(self.tiles().1.div_ceil(TILES))
     }
 }
 
@@ -86,15 +87,19 @@ impl Dense {
     pub fn conv3x3(self, x: &[f32], conv: &Conv3x3<'_>, to: &mut [f32], workspace: &mut [f32], go_on: GoOn<'_>) {
         let Conv3x3 { weights: w, size: [batch, height, width], stride, .. } = conv;
         let [result_height, result_width] = conv.result();
-        assert!(w.outputs > 0 && w.inputs > 0 && w.inputs.is_multiple_of(9) && *stride > 0);
-        assert!(w.bias.is_none_or(|b| b.len() == w.outputs));
+        w.check();
+        assert!(w.inputs.is_multiple_of(9) && *stride > 0);
         assert!(x.len() == batch * height * width * conv.channels() && workspace.len() >= conv.workspace());
         assert!(to.len() == batch * result_height * result_width * w.outputs);
         let (across, count) = conv.tiles();
-        let (v_floats, blocks) = (conv.v_floats(), conv.blocks());
+        if count == 0 {
+            return;
+        }
+        let v_floats = conv.v_floats();
+        let blocks = workspace.len() / v_floats;
         let (v, to) = (To(workspace.as_mut_ptr()), To(to.as_mut_ptr()));
         let pieces = conv.channels().div_ceil(PIECE);
-        let panels = w.outputs.div_ceil(PANELS * PANEL);
+        let panels = conv.panels();
         for start in (0..count).step_by(blocks * TILES) {
             let blocks = (count - start).min(blocks * TILES).div_ceil(TILES);
             let tiles = |block: usize| {
@@ -191,6 +196,11 @@ impl Task for Inputs<'_> {
                     }
                     for j in 2..6 {
                         half[j] = column(left + j);
+                        // Of the next tile.
+                        for i in 1..5 {
+                            let at = ((image * height + y + i - 1) * width + left + j + 3) * channels + channel;
+                            prefetch(x.as_ptr().wrapping_add(at));
+                        }
                     }
                     before = [image, y, left];
                     let to = tiles.v.at(piece * POINTS * tiles.apart + tile * PIECE + lane);
@@ -243,10 +253,8 @@ impl Task for Products<'_> {
                 let depth = DEEP.min(channels - channel);
                 let v = tiles.v.at(channel / PIECE * POINTS * tiles.apart);
                 for (panel, output) in (output..end).step_by(PANEL).enumerate() {
-                    (w.widen)(
-                        (output / PANEL * w.inputs + channel * 9) * PANEL,
-                        std::slice::from_raw_parts_mut(taps, depth * 9 * PANEL),
-                    );
+                    let at = (output / PANEL * w.inputs + channel * 9) * PANEL;
+                    let taps = w.weights.widened::<V>(at, depth * 9 * PANEL, taps);
                     transform_weights::<V>(taps, depth, u);
                     let m = m.add(panel * POINTS * m_point);
                     let groups = (end - output).min(PANEL).div_ceil(PIECE);

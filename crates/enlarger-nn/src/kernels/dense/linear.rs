@@ -1,5 +1,6 @@
 //! Linear layers.
 
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::{
@@ -8,13 +9,14 @@ use super::{
     multiply::{PIECE, Right, Start, Sums, apart, multiply, pack_left},
     with_scratch,
 };
+use crate::kernels::vector::Vector;
 
 /// Outputs that weights are stored side by side of.
 pub const PANEL: usize = 32;
 /// The most rows of a task: with [`DEEP`] inputs each they stay in the second-level cache.
 const ROWS: usize = 256;
 /// Inputs that are multiplied at once.
-const DEEP: usize = 256;
+const DEEP: usize = 192;
 /// Outputs of a task, whole panels.
 const OUTPUTS: usize = 4 * PANEL;
 
@@ -25,10 +27,74 @@ pub struct Matrix<'a> {
     pub outputs: usize,
     /// Columns of the weights.
     pub inputs: usize,
-    /// Widens values, in the order above, from one on.
-    pub widen: &'a (dyn Fn(usize, &mut [f32]) + Sync),
+    /// Values in the order above.
+    pub weights: Weights<'a>,
     /// One for each output.
     pub bias: Option<&'a [f32]>,
+}
+
+/// Values in the format of their file.
+#[derive(Debug, Clone, Copy)]
+pub enum Weights<'a> {
+    /// 32 bits.
+    F32(&'a [f32]),
+    /// IEEE 16 bits.
+    F16(&'a [f16]),
+    /// The upper half of 32 bits.
+    Bf16(&'a [bf16]),
+    /// 8 bits, and what each means.
+    Bytes(&'a [u8], &'a [f32; 256]),
+}
+
+impl Weights<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F16(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+            Self::Bytes(values, _) => values.len(),
+        }
+    }
+
+    /// `count` values from `start` on, in 32 bits: where they are, or in `scratch`.
+    ///
+    /// # Safety
+    /// The caller has V's instructions; there is room.
+    #[inline(always)]
+    pub(super) unsafe fn widened<V: Vector>(&self, start: usize, count: usize, scratch: *mut f32) -> *const f32 {
+        let range = start..start + count;
+        match self {
+            Self::F32(values) => return values[range].as_ptr(),
+            Self::F16(values) => {
+                let values = &values[range];
+                // Panels are whole vectors.
+                for at in (0..count / V::LANES * V::LANES).step_by(V::LANES) {
+                    // SAFETY: inside the slice; the caller's promise.
+                    unsafe { V::load_f16(values.as_ptr().add(at)).store(scratch.add(at)) };
+                }
+            }
+            Self::Bf16(values) => {
+                for (i, value) in values[range].iter().enumerate() {
+                    // SAFETY: the caller's promise, here and below.
+                    unsafe { scratch.add(i).write(f32::from_bits(u32::from(value.to_bits()) << 16)) };
+                }
+            }
+            Self::Bytes(values, meaning) => {
+                for (i, &value) in values[range].iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { scratch.add(i).write(meaning[usize::from(value)]) };
+                }
+            }
+        }
+        scratch
+    }
+}
+
+impl Matrix<'_> {
+    pub(super) fn check(&self) {
+        assert!(self.inputs > 0 && self.outputs > 0 && self.bias.is_none_or(|b| b.len() == self.outputs));
+        assert_eq!(self.weights.len(), self.outputs.next_multiple_of(PANEL) * self.inputs);
+    }
 }
 
 impl Dense {
@@ -37,7 +103,7 @@ impl Dense {
     /// # Panics
     /// If the slices have other sizes.
     pub fn linear(self, x: &[f32], w: &Matrix<'_>, to: &mut [f32], go_on: GoOn<'_>) {
-        assert!(w.inputs > 0 && w.outputs > 0 && w.bias.is_none_or(|b| b.len() == w.outputs));
+        w.check();
         let rows = x.len() / w.inputs;
         assert!(x.len() == rows * w.inputs && to.len() == rows * w.outputs);
         if rows == 0 {
@@ -102,11 +168,9 @@ impl Task for Block<'_> {
                 let from = x.as_ptr().add(first * inputs + input);
                 let left = pack_left::<V>(from, inputs, [rows, depth], 1.0, scratch);
                 for output in (output..end).step_by(PANEL) {
-                    (w.widen)(
-                        (output / PANEL * inputs + input) * PANEL,
-                        std::slice::from_raw_parts_mut(panel, depth * PANEL),
-                    );
-                    let right = Right { at: panel, apart: PANEL };
+                    let at = (output / PANEL * inputs + input) * PANEL;
+                    let weights = w.weights.widened::<V>(at, depth * PANEL, panel);
+                    let right = Right { at: weights, apart: PANEL };
                     let groups = (end - output).min(PANEL) / PIECE;
                     let sums = Sums { at: to.at(first * outputs + output), rows: outputs, groups: PIECE };
                     let start = match w.bias {
@@ -116,7 +180,7 @@ impl Task for Block<'_> {
                     };
                     multiply::<V>(left, right, [rows, depth, groups], sums, start);
                     if (end - output).min(PANEL) % PIECE > 0 {
-                        let right = Right { at: panel.add(groups * PIECE), ..right };
+                        let right = Right { at: weights.add(groups * PIECE), ..right };
                         let sums = Sums { at: sums_of_rest, rows: PIECE, groups: 0 };
                         let start = if input > 0 { Start::Held } else { Start::Row(bias_of_rest) };
                         multiply::<V>(left, right, [rows, depth, 1], sums, start);

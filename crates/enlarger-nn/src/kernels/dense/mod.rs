@@ -15,12 +15,12 @@ use std::cell::RefCell;
 
 pub use attention::Attention;
 pub use conv::Conv3x3;
-pub use linear::{Matrix, PANEL};
+pub use linear::{Matrix, PANEL, Weights};
 pub use math::Function;
 use math::Math;
 
 #[cfg(target_arch = "x86_64")]
-use super::isa::{Avx2, Avx512};
+use super::isa::{Avx2F16c, Avx512};
 use super::memory::Scratch;
 
 /// The operations, on the vectors of an instruction set.
@@ -31,7 +31,7 @@ pub struct Dense(Isa);
 enum Isa {
     Portable,
     #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
+    Avx2(Avx2F16c),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
 }
@@ -83,7 +83,7 @@ impl Dense {
         #[cfg(target_arch = "x86_64")]
         {
             all.extend(Avx512::detect().map(|isa| Self(Isa::Avx512(isa))));
-            all.extend(Avx2::detect().map(|isa| Self(Isa::Avx2(isa))));
+            all.extend(Avx2F16c::detect().map(|isa| Self(Isa::Avx2(isa))));
         }
         all.push(Self(Isa::Portable));
         all
@@ -109,7 +109,7 @@ mod x86 {
 
     use super::Task;
 
-    #[target_feature(enable = "avx2,fma")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     pub fn avx2(task: impl Task) {
         // SAFETY: this function enables the instructions.
         unsafe { task.run::<__m256>() }

@@ -83,6 +83,18 @@ pub unsafe fn multiply<V: Vector>(
     }
 }
 
+/// Brings a cache line near, as the processor does not by itself where rows are cut into pieces. The place may be any.
+#[inline(always)]
+pub fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it reads nothing, so no place is wrong.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// `WIDE` vectors of columns.
 ///
 /// # Safety
@@ -155,6 +167,10 @@ unsafe fn block<V: Vector, const TALL: usize, const WIDE: usize>(
         let mut right_at = right.at;
         for piece in 0..depth.div_ceil(PIECE) {
             let left = left.at.add(piece * left.apart);
+            for t in 0..TALL {
+                // Of the next rows.
+                prefetch(left.wrapping_add((TALL + t) * PIECE));
+            }
             for c in 0..PIECE.min(depth - piece * PIECE) {
                 let row: [V; WIDE] = std::array::from_fn(|i| V::load(right_at.add(i * V::LANES)));
                 for t in 0..TALL {

@@ -1,0 +1,425 @@
+//! The operations on the CPU, in 32 bits, on the threads of the rayon pool that calls them. The order of each sum does not
+//! depend on the number of threads, so neither do results.
+
+mod memory;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use enlarger_nn::dense::{self, Conv3x3, Dense, Function, Matrix, PANEL};
+use rayon::prelude::*;
+
+use self::memory::{Buffer, Memory};
+use crate::{
+    array::Array,
+    error::{Error, Result},
+    ops::{Activation, Ops, Padding},
+};
+
+/// Floats that patches of pixels may take at a time.
+const PATCHES: usize = 4 << 20;
+/// Values that a thread computes before it looks for more.
+const CHUNK: usize = 1 << 14;
+
+/// The CPU. Clones share the flag that cancels, and memory.
+#[derive(Debug, Clone)]
+pub struct Cpu {
+    cancelled: Arc<AtomicBool>,
+    dense: Dense,
+    memory: Memory,
+}
+
+/// A tensor in memory.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    shape: [usize; 4],
+    data: Arc<Buffer>,
+}
+
+/// Weights in the format of their file, in panels of outputs. The inputs of a 3x3 convolution are `[in][height][width]`, of other
+/// sizes `[height][width][in]`.
+#[derive(Debug)]
+pub struct Packed {
+    panels: Array,
+    outputs: usize,
+    inputs: usize,
+    kernel: [usize; 2],
+    bias: Option<Vec<f32>>,
+}
+
+/// Scale and shift.
+#[derive(Debug)]
+pub struct ScaleShift {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::cancelled_by(Arc::default())
+    }
+}
+
+impl Cpu {
+    /// Operations that stop with [`Error::Cancelled`] once the flag is set.
+    pub fn cancelled_by(flag: Arc<AtomicBool>) -> Self {
+        Self { cancelled: flag, dense: Dense::detect(), memory: Memory::default() }
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.cancelled.load(Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// The same for kernels, which ask between their tasks.
+    fn going(&self) -> impl Fn() -> bool + Sync {
+        || !self.cancelled.load(Relaxed)
+    }
+
+    /// A tensor with the values that `fill` gives it, all of them.
+    fn tensor(&self, shape: [usize; 4], fill: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<Tensor> {
+        self.go_on()?;
+        let length = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+        let mut data = self.memory.take(length.ok_or(Error::Memory { bytes: usize::MAX })?)?;
+        fill(&mut data)?;
+        // What a kernel left out when it was cancelled is undefined.
+        self.go_on()?;
+        Ok(Tensor { shape, data: Arc::new(data) })
+    }
+}
+
+impl Packed {
+    fn matrix(&self) -> Matrix<'_> {
+        let Self { panels, outputs, inputs, kernel: [height, width], bias } = self;
+        Matrix { outputs: *outputs, inputs: inputs * height * width, weights: panels.weights(), bias: bias.as_deref() }
+    }
+}
+
+/// Shapes come from files, so they are checked where they meet.
+fn fit(fits: bool, what: &str, shapes: &[&[usize]]) -> Result<()> {
+    if fits { Ok(()) } else { Err(Error::Weights(format!("the shapes of {what} do not fit: {shapes:?}"))) }
+}
+
+/// Values of whole pixels that a thread computes before it looks for more.
+fn chunk(channels: usize) -> usize {
+    (CHUNK / channels.max(1)).max(1) * channels.max(1)
+}
+
+impl Ops for Cpu {
+    type Tensor = Tensor;
+    type Weights = Packed;
+    type Norm = ScaleShift;
+
+    fn upload(&self, shape: [usize; 4], values: &[f32]) -> Result<Tensor> {
+        self.tensor(shape, |data| {
+            fit(data.len() == values.len(), "an upload", &[&shape[..], &[values.len()]])?;
+            data.copy_from_slice(values);
+            Ok(())
+        })
+    }
+
+    fn download(&self, x: &Tensor) -> Result<Vec<f32>> {
+        self.go_on()?;
+        Ok(x.data.to_vec())
+    }
+
+    fn shape(&self, x: &Tensor) -> [usize; 4] {
+        x.shape
+    }
+
+    fn weights(&self, weight: Array, bias: Option<&Array>) -> Result<Packed> {
+        let (outputs, inputs, kernel) = match *weight.shape.as_slice() {
+            [out, inputs] => (out, inputs, [1, 1]),
+            [out, inputs, height, width] => (out, inputs, [height, width]),
+            _ => return Err(Error::Weights(format!("a layer's weights have the shape {:?}", weight.shape))),
+        };
+        if weight.is_empty() || bias.is_some_and(|b| b.len() != outputs) {
+            return Err(Error::Weights(format!("a layer of {outputs} outputs has weights or a bias of another size")));
+        }
+        let weight = if kernel == [3, 3] { weight } else { weight.channels_last() };
+        let bias = bias.map(Array::to_f32).transpose()?;
+        Ok(Packed { panels: weight.panels(PANEL)?, outputs, inputs, kernel, bias })
+    }
+
+    fn norm(&self, scale: &Array, shift: &Array) -> Result<ScaleShift> {
+        fit(scale.len() == shift.len(), "a normalisation", &[&scale.shape, &shift.shape])?;
+        Ok(ScaleShift { scale: scale.to_f32()?, shift: shift.to_f32()? })
+    }
+
+    fn conv(&self, x: &Tensor, w: &Packed, stride: usize, padding: Padding) -> Result<Tensor> {
+        let [batch, height, width, channels] = x.shape;
+        let [kh, kw] = w.kernel;
+        let shapes = [&x.shape[..], &[w.outputs, w.inputs, kh, kw]];
+        fit(channels == w.inputs && stride > 0, "a convolution", &shapes)?;
+        if kh * kw == 1 && stride == 1 {
+            return self.linear(x, w);
+        }
+        let (before, around) = match padding {
+            Padding::Around => ([(kh - 1) / 2, (kw - 1) / 2], 2),
+            Padding::After => ([0, 0], 1),
+        };
+        let fits = |size: usize, before: usize, k: usize| k % 2 == 1 && size + before >= k.div_ceil(2);
+        fit(fits(height, before[0], kh) && fits(width, before[1], kw), "a convolution", &shapes)?;
+        if w.kernel == [3, 3] {
+            let offset = usize::from(padding == Padding::After);
+            let conv = Conv3x3 { weights: w.matrix(), size: [batch, height, width], stride, offset };
+            let [out_height, out_width] = conv.result();
+            let mut workspace = self.memory.take(conv.workspace())?;
+            return self.tensor([batch, out_height, out_width, w.outputs], |to| {
+                self.dense.conv3x3(&x.data, &conv, to, &mut workspace, &self.going());
+                Ok(())
+            });
+        }
+        let out_height = (height + around * ((kh - 1) / 2) - kh) / stride + 1;
+        let out_width = (width + around * ((kw - 1) / 2) - kw) / stride + 1;
+        let depth = kh * kw * channels;
+        let rows = (PATCHES / (out_width * depth)).clamp(1, out_height);
+        let mut patches = self.memory.take(rows * out_width * depth)?;
+        self.tensor([batch, out_height, out_width, w.outputs], |data| {
+            let images = x.data.chunks_exact(height * width * channels);
+            for (image, to) in images.zip(data.chunks_exact_mut(out_height * out_width * w.outputs)) {
+                for (at, to) in to.chunks_mut(rows * out_width * w.outputs).enumerate() {
+                    let patches = &mut patches[..to.len() / w.outputs * depth];
+                    patches.par_chunks_mut(out_width * depth).enumerate().for_each(|(row, patches)| {
+                        let y = (at * rows + row) * stride;
+                        for (column, patch) in patches.chunks_exact_mut(depth).enumerate() {
+                            for (tap, to) in patch.chunks_exact_mut(channels).enumerate() {
+                                let y = (y + tap / kw).wrapping_sub(before[0]);
+                                let x = (column * stride + tap % kw).wrapping_sub(before[1]);
+                                if y < height && x < width {
+                                    to.copy_from_slice(&image[(y * width + x) * channels..][..channels]);
+                                } else {
+                                    to.fill(0.0);
+                                }
+                            }
+                        }
+                    });
+                    self.dense.linear(patches, &w.matrix(), to, &self.going());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn linear(&self, x: &Tensor, w: &Packed) -> Result<Tensor> {
+        let [batch, height, width, channels] = x.shape;
+        let shapes = [&x.shape[..], &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]];
+        fit(channels == w.inputs && w.kernel == [1, 1], "a linear layer", &shapes)?;
+        self.tensor([batch, height, width, w.outputs], |to| {
+            self.dense.linear(&x.data, &w.matrix(), to, &self.going());
+            Ok(())
+        })
+    }
+
+    fn group_norm(&self, x: &Tensor, n: &ScaleShift, groups: usize, eps: f32, silu: bool) -> Result<Tensor> {
+        let [_, height, width, channels] = x.shape;
+        let fits = n.scale.len() == channels && groups > 0 && channels > 0 && channels % groups == 0;
+        fit(fits, "a group normalisation", &[&x.shape[..], &[n.scale.len()]])?;
+        let (area, each) = (height * width, channels / groups);
+        self.tensor(x.shape, |data| {
+            let images = data.chunks_exact_mut(area * channels).zip(x.data.chunks_exact(area * channels));
+            for (to, image) in images {
+                // Rows are summed alone and then in order, so that the sum does not depend on threads.
+                let rows: Vec<Vec<[f64; 2]>> = image
+                    .par_chunks(width * channels)
+                    .map(|row| {
+                        let mut sums = vec![[0.0; 2]; channels];
+                        self.dense.sums(row, &mut sums);
+                        sums
+                    })
+                    .collect();
+                let count = (area * each) as f64;
+                let mut scale = vec![0.0; channels];
+                let mut shift = vec![0.0; channels];
+                for group in (0..channels).step_by(each) {
+                    let all = rows.iter().flat_map(|row| &row[group..group + each]);
+                    let [sum, squares] = all.fold([0.0; 2], |[a, b], [sum, squares]| [a + sum, b + squares]);
+                    let mean = sum / count;
+                    // What is not a number stays so: `max` would drop it.
+                    let variance = squares / count - mean * mean;
+                    let variance = if variance < 0.0 { 0.0 } else { variance };
+                    let over = 1.0 / (variance + f64::from(eps)).sqrt();
+                    for c in group..group + each {
+                        scale[c] = (f64::from(n.scale[c]) * over) as f32;
+                        shift[c] = (f64::from(n.shift[c]) - mean * f64::from(n.scale[c]) * over) as f32;
+                    }
+                }
+                to.par_chunks_mut(chunk(channels)).zip(image.par_chunks(chunk(channels))).for_each(|(to, image)| {
+                    self.dense.scale_shift(image, &scale, &shift, silu, to);
+                });
+            }
+            Ok(())
+        })
+    }
+
+    fn layer_norm(&self, x: &Tensor, n: &ScaleShift, eps: f32) -> Result<Tensor> {
+        let channels = x.shape[3];
+        fit(n.scale.len() == channels && channels > 0, "a layer normalisation", &[&x.shape[..], &[n.scale.len()]])?;
+        self.tensor(x.shape, |data| {
+            data.par_chunks_mut(chunk(channels)).zip(x.data.par_chunks(chunk(channels))).for_each(|(to, from)| {
+                self.dense.layer_norm(from, &n.scale, &n.shift, eps, to);
+            });
+            Ok(())
+        })
+    }
+
+    fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
+        let [batch, height, width, channels] = q.shape;
+        let fits = k.shape == v.shape
+            && k.shape[3] == channels
+            && k.shape[0] == batch
+            && k.shape[1] * k.shape[2] > 0
+            && heads > 0
+            && channels % heads == 0;
+        fit(fits, "an attention", &[&q.shape, &k.shape, &v.shape])?;
+        let keys = k.shape[1] * k.shape[2];
+        let shape = dense::Attention { batch, queries: height * width, keys, heads, width: channels / heads, causal };
+        let mut workspace = self.memory.take(shape.workspace())?;
+        self.tensor(q.shape, |to| {
+            self.dense.attention([&q.data, &k.data, &v.data], &shape, to, &mut workspace, &self.going());
+            Ok(())
+        })
+    }
+
+    fn activate(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        let function = match activation {
+            Activation::Silu => Function::Silu,
+            Activation::Gelu => Function::Gelu,
+            Activation::QuickGelu => Function::QuickGelu,
+        };
+        self.tensor(x.shape, |data| {
+            let chunks = data.par_chunks_mut(CHUNK).zip(x.data.par_chunks(CHUNK));
+            chunks.for_each(|(to, from)| self.dense.apply(function, from, to));
+            Ok(())
+        })
+    }
+
+    fn geglu(&self, x: &Tensor) -> Result<Tensor> {
+        let [batch, height, width, channels] = x.shape;
+        let half = channels / 2;
+        fit(channels >= 2 && channels % 2 == 0, "a gate", &[&x.shape])?;
+        self.tensor([batch, height, width, half], |data| {
+            data.par_chunks_mut(half).zip(x.data.par_chunks(channels)).for_each(|(to, from)| {
+                let (values, gates) = from.split_at(half);
+                self.dense.gate(values, gates, to);
+            });
+            Ok(())
+        })
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor, scale: f32) -> Result<Tensor> {
+        let shape = a.shape;
+        let channels = shape[3];
+        let fits = |axis: usize| b.shape[axis] == shape[axis] || b.shape[axis] == 1;
+        fit((0..3).all(fits) && b.shape[3] == channels && channels > 0, "a sum", &[&a.shape, &b.shape])?;
+        let sum = |to: &mut [f32], a: &[f32], b: &[f32]| {
+            for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+                *to = a + scale * b;
+            }
+        };
+        self.tensor(shape, |data| {
+            if b.shape == shape {
+                let both = a.data.par_chunks(CHUNK).zip(b.data.par_chunks(CHUNK));
+                data.par_chunks_mut(CHUNK).zip(both).for_each(|(to, (a, b))| sum(to, a, b));
+                return Ok(());
+            }
+            let at = |axis: usize, index: usize| if b.shape[axis] == 1 { 0 } else { index };
+            data.par_chunks_mut(channels).zip(a.data.par_chunks(channels)).enumerate().for_each(|(pixel, (to, a))| {
+                let (x, rest) = (pixel % shape[2], pixel / shape[2]);
+                let row = at(0, rest / shape[1]) * b.shape[1] + at(1, rest % shape[1]);
+                sum(to, a, &b.data[(row * b.shape[2] + at(2, x)) * channels..][..channels]);
+            });
+            Ok(())
+        })
+    }
+
+    fn concat(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let [batch, height, width, first] = a.shape;
+        let second = b.shape[3];
+        let fits = a.shape[..3] == b.shape[..3] && first > 0 && second > 0;
+        fit(fits, "a concatenation", &[&a.shape, &b.shape])?;
+        self.tensor([batch, height, width, first + second], |data| {
+            let sources = a.data.par_chunks(first).zip(b.data.par_chunks(second));
+            data.par_chunks_mut(first + second).zip(sources).for_each(|(to, (a, b))| {
+                to[..first].copy_from_slice(a);
+                to[first..].copy_from_slice(b);
+            });
+            Ok(())
+        })
+    }
+
+    fn double(&self, x: &Tensor) -> Result<Tensor> {
+        let [batch, height, width, channels] = x.shape;
+        fit(width > 0 && channels > 0, "a picture to enlarge", &[&x.shape])?;
+        self.tensor([batch, 2 * height, 2 * width, channels], |data| {
+            // Rows of the whole batch lie one after the other, so row / 2 is the source's row in each picture.
+            data.par_chunks_mut(2 * width * channels).enumerate().for_each(|(row, to)| {
+                let from = &x.data[row / 2 * width * channels..][..width * channels];
+                for (to, from) in to.chunks_exact_mut(2 * channels).zip(from.chunks_exact(channels)) {
+                    to[..channels].copy_from_slice(from);
+                    to[channels..].copy_from_slice(from);
+                }
+            });
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use crate::array::Values;
+
+    use super::*;
+
+    fn values(count: usize, salt: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    /// A convolution by 16-bit weights of several blocks, a normalisation and an attention.
+    fn chain() -> Vec<f32> {
+        let ops = Cpu::default();
+        let x = ops.upload([1, 20, 30, 320], &values(20 * 30 * 320, 1)).unwrap();
+        let wide = Values::F16(values(1600 * 320 * 9, 2).iter().map(|&v| f16::from_f32(v / 50.0)).collect());
+        let weights = ops
+            .weights(Array { shape: vec![1600, 320, 3, 3], values: wide }, Some(&Array::new(&[1600], values(1600, 3))));
+        let x = ops.conv(&x, &weights.unwrap(), 1, Padding::Around).unwrap();
+        let norm = ops.norm(&Array::new(&[1600], values(1600, 4)), &Array::new(&[1600], values(1600, 5))).unwrap();
+        let x = ops.group_norm(&x, &norm, 32, 1e-5, true).unwrap();
+        ops.download(&ops.attention(&x, &x, &x, 8, false).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(chain);
+        let one = run(1);
+        for threads in [2, 5] {
+            assert!(run(threads).iter().zip(&one).all(|(a, b)| a.to_bits() == b.to_bits()), "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn a_convolution_sees_zeros_beyond_its_picture() {
+        let ops = Cpu::default();
+        let x = ops.upload([1, 2, 3, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        let weights = ops.weights(Array::new(&[1, 1, 3, 3], vec![1.0; 9]), Some(&Array::new(&[1], vec![0.5]))).unwrap();
+        let run = |stride, padding| {
+            let sums = ops.download(&ops.conv(&x, &weights, stride, padding).unwrap()).unwrap();
+            sums.into_iter().map(|v| (v * 1e4).round() / 1e4).collect::<Vec<f32>>()
+        };
+        assert_eq!(run(1, Padding::Around), [12.5, 21.5, 16.5, 12.5, 21.5, 16.5]);
+        assert_eq!(run(2, Padding::Around), [12.5, 16.5]);
+        assert_eq!(run(2, Padding::After), [21.5]);
+    }
+
+    #[test]
+    fn a_cancelled_device_answers_so() {
+        let flag = Arc::new(AtomicBool::new(false));
+        let ops = Cpu::cancelled_by(flag.clone());
+        let x = ops.upload([1, 1, 1, 2], &[1.0, 2.0]).unwrap();
+        flag.store(true, Relaxed);
+        assert_eq!(ops.double(&x).map(|_| ()).unwrap_err(), Error::Cancelled);
+    }
+}
