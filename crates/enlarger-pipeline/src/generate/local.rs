@@ -45,9 +45,16 @@ pub(crate) struct Local {
     /// Where files that were planned with lie, by SHA-256.
     paths: Mutex<HashMap<String, PathBuf>>,
     /// The model that ran last.
-    loaded: Mutex<Option<(Vec<(String, u32)>, Arc<Model<Cpu>>)>>,
+    loaded: Mutex<Option<Loaded>>,
     /// Operations per second, as measured by passes or a calibration.
     speed: Mutex<Option<f64>>,
+}
+
+struct Loaded {
+    /// SHA-256 of each file, and strengths.
+    key: Vec<(String, u32)>,
+    model: Arc<Model<Cpu>>,
+    bytes: u64,
 }
 
 impl Local {
@@ -102,7 +109,7 @@ impl Local {
     }
 
     /// The model, from memory if it was the last one.
-    fn model(&self, step: &Diffuse, bundle: &Bundle, ops: &Cpu) -> Result<Arc<Model<Cpu>>, PipelineError> {
+    fn model(&self, step: &Diffuse, bundle: &Bundle, bytes: u64, ops: &Cpu) -> Result<Arc<Model<Cpu>>, PipelineError> {
         let strengths = step.loras.iter().map(|lora| (lora.weights.sha256.clone(), lora.strength.to_bits()));
         let parts = [Some(&step.checkpoint), step.vae.as_ref(), step.control.as_ref()];
         let key: Vec<_> = parts
@@ -112,15 +119,13 @@ impl Local {
             .collect();
         // Held while loading, so that two jobs never load the same weights at once.
         let mut loaded = lock(&self.loaded);
-        if let Some((known, model)) = &*loaded
-            && *known == key
-        {
-            return Ok(model.clone());
+        if let Some(last) = loaded.as_ref().filter(|last| last.key == key) {
+            return Ok(last.model.clone());
         }
         // Before the next one comes.
         *loaded = None;
         let model = Arc::new(bundle.load(ops)?);
-        *loaded = Some((key, model.clone()));
+        *loaded = Some(Loaded { key, model: model.clone(), bytes });
         Ok(model)
     }
 
@@ -145,7 +150,7 @@ impl Generator for Local {
     fn parts(&self, asked: &Generative, prompts: &Prompts) -> Result<Parts, PipelineError> {
         let mut notes = Vec::new();
         let found =
-            if asked.checkpoint.is_none() || asked.control.is_none() { self.library.scan() } else { Vec::new() };
+            if asked.checkpoint.is_none() || asked.control.is_none() { self.library.parts() } else { Vec::new() };
         let checkpoint = match &asked.checkpoint {
             Some(name) => self.library.find("checkpoint", name)?,
             None => only_checkpoint(&found)?,
@@ -194,7 +199,8 @@ impl Generator for Local {
     fn cost(&self, step: &Diffuse) -> Result<Cost, PipelineError> {
         let costs = self.costs(step, &Bundle::open(&self.files(step)?)?)?;
         let flops = costs.total();
-        Ok(Cost { flops, seconds: flops / self.speed(), bytes: costs.peak })
+        let held = lock(&self.loaded).as_ref().map_or(0, |loaded| loaded.bytes);
+        Ok(Cost { flops, seconds: flops / self.speed(), bytes: costs.peak, held })
     }
 
     fn run(
@@ -206,26 +212,27 @@ impl Generator for Local {
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
     ) -> Result<(), PipelineError> {
         let cancelled = Arc::new(AtomicBool::new(false));
+        // Held while telling, so that nobody hears of less than before.
         let last = Mutex::new(RunProgress { done: 0, total: 0, fraction: 0.0 });
-        let tell = |progress: RunProgress| {
-            *lock(&last) = progress;
-            tell(progress)
-        };
         let (running, ended) = channel::<()>();
         std::thread::scope(|scope| {
             // A tile takes seconds: between two reports the one who waits is told the last again, and may stop it.
             scope.spawn(|| {
                 let ended = ended;
                 while ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-                    let progress = *lock(&last);
-                    if tell(progress).is_break() {
+                    let progress = lock(&last);
+                    if tell(*progress).is_break() {
                         cancelled.store(true, Relaxed);
                     }
                 }
             });
             // Dropped however this ends, which ends the thread.
             let _running = running;
-            self.pass(step, [from, hint], to, &Cpu::cancelled_by(cancelled.clone()), &tell)
+            self.pass(step, [from, hint], to, &Cpu::cancelled_by(cancelled.clone()), &|progress| {
+                let mut last = lock(&last);
+                *last = progress;
+                tell(progress)
+            })
         })
     }
 }
@@ -248,7 +255,7 @@ impl Local {
         let texts = [words(&step.prompt), words(&step.negative)];
         let read = bundle.read(ops, &[&texts[0], &texts[1]], step.clip_skip as usize, [side; 2])?;
         let [prompt, negative] = &read[..] else { unreachable!("as many as texts") };
-        let model = self.model(step, &bundle, ops)?;
+        let model = self.model(step, &bundle, costs.resident, ops)?;
 
         let (width, height) = (step.at.width as usize, step.at.height as usize);
         let [down, across] = canvas(height, width, step.seamless);

@@ -432,8 +432,9 @@ fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> 
     style
 }
 
-const NO_EFFECT: &str = "the prompt has no effect on the pixels without the generative engine: add a checkpoint of Stable Diffusion \
-    (--checkpoint FILE, or see docs/guides/generative.md)";
+/// Part of plans, whose hashes stay what they are. [`ADD_CHECKPOINT`] says what to do about it.
+pub(crate) const NO_EFFECT: &str = "the prompt has no effect on the pixels without the generative engine";
+pub(crate) const ADD_CHECKPOINT: &str = "for a prompt that guides the result, add a checkpoint of Stable Diffusion: --checkpoint FILE (docs/guides/generative.md)";
 
 /// Why the generative engine is left out of a plan.
 fn not_generated(request: &Request) -> &'static str {
