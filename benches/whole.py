@@ -84,7 +84,7 @@ def main():
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
     heading = (
         f"{cpu}, {os.cpu_count()} threads, {doctor['kernels_in_use']}. Best of {arguments.rounds}, in turn, on cores that "
-        "other programs shared: only ratios mean something.\n"
+        "other programs shared: only the ratios are meaningful.\n"
     )
     text = "\n".join([heading, *lines]) + "\n"
     print(text)

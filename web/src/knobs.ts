@@ -9,6 +9,6 @@ export const KNOBS = {
   precision: [
     { name: 'sharpen', title: 'Sharpen', help: 'How crisp edges are.', min: 0, max: 100, default: 7 },
     { name: 'smart_grain', title: 'Smart grain', help: 'Fine grain that keeps surfaces from looking plastic.', min: 0, max: 100, default: 7 },
-    { name: 'ultra_detail', title: 'Ultra detail', help: 'The smallest details.', min: 0, max: 100, default: 30 },
+    { name: 'ultra_detail', title: 'Ultra detail', help: 'How strongly the finest details are emphasized.', min: 0, max: 100, default: 30 },
   ],
 } as const;

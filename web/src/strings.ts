@@ -19,7 +19,7 @@ export const S = {
   enlarge: {
     title: 'Enlarge',
     hero: 'Drop an image.',
-    heroBody: 'Enlarge it right here. Your images never leave this machine.',
+    heroBody: 'Enlarge it right here. Your images go to this enlarger server and nowhere else.',
     choose: 'Choose images',
     camera: 'Take a photo',
     paste: `or paste with ${apple ? '⌘V' : 'Ctrl+V'}`,
@@ -235,7 +235,6 @@ export const S = {
       decode: 'Reading',
       plan: 'Planning',
       enlarge: 'Enlarging',
-      finish: 'Finishing',
       encode: 'Writing',
     } satisfies Record<Progress['stage'], string>,
   },
@@ -348,7 +347,7 @@ export const S = {
     sourceTooLargeHint: 'Downscale or crop it first.',
     resultTooLarge: (name: string, f: number, mp: string, limit: number) =>
       `At ${f}×, ${name} would be ${mp}. The limit is ${decimal(limit / 1e6)} MP.`,
-    refusedAt: (f: number, name: string, why: string) => `At ${f}×, ${name} ${why}.`,
+    refusedAt: (f: number, name: string, why: string) => `${name} at ${f}×: ${why}.`,
     useFactor: (f: number) => `Use ${f}×`,
     noneFits: 'This image is too large at any size. Downscale or crop it first.',
     fitEach: 'Use the largest size that fits each',

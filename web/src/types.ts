@@ -800,7 +800,7 @@ export interface components {
              */
             width: number;
         };
-        /** @description What a job takes on this machine when nothing else runs. */
+        /** @description Time and memory that a job takes on an otherwise idle machine. */
         EstimateResponse: {
             /**
              * Format: int64
@@ -871,15 +871,15 @@ export interface components {
              * @default 0
              */
             hdr?: number;
-            /** @description Base64 image or URL to upscale. The resulted image can't exceed maximum allowed size of 25.3 million pixels. */
+            /** @description The image, in Base64 or as a URL. The result may have at most 25.3 million pixels. */
             image: string;
             /**
-             * @description Styles to optimize the upscale process.
+             * @description What the image shows.
              * @default standard
              * @enum {string}
              */
             optimized_for?: "standard" | "soft_portraits" | "hard_portraits" | "art_n_illustration" | "videogame_assets" | "nature_n_landscapes" | "films_n_photography" | "3d_renders" | "science_fiction_n_horror";
-            /** @description Prompt to guide the upscale process. Reusing the same prompt for AI-generated images will improve the results. */
+            /** @description Optional text. Without a generative engine it changes no pixels, but its words may choose a preset. */
             prompt?: string;
             /**
              * Format: int64
@@ -888,7 +888,7 @@ export interface components {
              */
             resemblance?: number;
             /**
-             * @description Configure scale factor of the image. For higher scales, the image will take longer to process.
+             * @description Scale factor. Larger factors take longer.
              * @default 2x
              * @enum {string}
              */
@@ -1058,14 +1058,14 @@ export interface components {
             parameters: number;
             /**
              * Format: int32
-             * @description How many times as wide and high its result is.
+             * @description Enlargement factor.
              */
             scale: number;
             /** @description SHA-256 of the file, in hexadecimal. */
             sha256: string;
             /** @description The package or file it was made from. */
             source: string;
-            /** @description The name for people. */
+            /** @description Display name. */
             title: string;
             /** @description Where its authors publish it. */
             upstream: string;
@@ -1122,7 +1122,7 @@ export interface components {
             smart_grain?: number;
             /**
              * Format: int64
-             * @description The smallest details.
+             * @description How strongly the finest details are emphasized.
              * @default 30
              */
             ultra_detail?: number;
@@ -1156,7 +1156,7 @@ export interface components {
             smart_grain?: number;
             /**
              * Format: int64
-             * @description The smallest details.
+             * @description How strongly the finest details are emphasized.
              * @default 30
              */
             ultra_detail?: number;
@@ -1201,7 +1201,7 @@ export interface components {
             smart_grain?: number;
             /**
              * Format: int64
-             * @description The smallest details.
+             * @description How strongly the finest details are emphasized.
              * @default 30
              */
             ultra_detail?: number;
@@ -1464,7 +1464,7 @@ export interface components {
              */
             fraction: number;
             /** @enum {string} */
-            stage: "decode" | "plan" | "enlarge" | "finish" | "encode";
+            stage: "decode" | "plan" | "enlarge" | "encode";
             /**
              * Format: int64
              * @description Parts in the current pass; 0 while unknown.
@@ -1613,7 +1613,7 @@ export interface components {
              */
             look?: components["schemas"]["Look"];
             /**
-             * @description A model's name; null chooses by what is in the image.
+             * @description A model's name; null: chosen to suit the image.
              * @default null
              */
             model?: string | null;
@@ -1625,7 +1625,7 @@ export interface components {
             quality?: "draft" | "fast" | "best";
             /**
              * Format: int64
-             * @description The seed of everything random; null derives it from image and request.
+             * @description Random seed; null: derived from the image and the request.
              * @default null
              */
             seed?: number | null;
@@ -2473,7 +2473,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2834,7 +2834,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2923,7 +2923,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3038,7 +3038,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3127,7 +3127,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3242,7 +3242,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3331,7 +3331,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3435,7 +3435,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3512,7 +3512,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3589,7 +3589,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3677,7 +3677,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3766,7 +3766,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3881,7 +3881,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3970,7 +3970,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4085,7 +4085,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4174,7 +4174,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4278,7 +4278,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4355,7 +4355,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4432,7 +4432,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4520,7 +4520,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4598,7 +4598,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4704,7 +4704,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4793,7 +4793,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4897,7 +4897,7 @@ export interface operations {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4985,7 +4985,7 @@ export interface operations {
                     "application/json": components["schemas"]["RouterErrorBody"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5037,7 +5037,7 @@ export interface operations {
                     "application/json": components["schemas"]["RouterErrorBody"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5113,7 +5113,7 @@ export interface operations {
                     "application/json": components["schemas"]["RouterErrorBody"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5253,7 +5253,7 @@ export interface operations {
                     "application/json": components["schemas"]["RouterErrorBody"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5329,7 +5329,7 @@ export interface operations {
                     "application/json": components["schemas"]["RouterErrorBody"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5452,7 +5452,7 @@ export interface operations {
                     "application/json": components["schemas"]["RouterErrorBody"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5530,7 +5530,7 @@ export interface operations {
                     "application/json": components["schemas"]["RouterErrorBody"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5617,7 +5617,7 @@ export interface operations {
                     "application/json": components["schemas"]["RouterErrorBody"];
                 };
             };
-            /** @description Sent by a web page of another site */
+            /** @description Sent by a page on another site */
             403: {
                 headers: {
                     [name: string]: unknown;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use enlarger_error::Explained;
+pub(crate) use enlarger_error::shortened;
 
 /// Errors of this crate. Each is a sentence that a person can act on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -58,15 +59,6 @@ impl Explained for Error {
 
 /// Of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// A name from a file, as it may stand in a sentence: no control characters, at most 80 long.
-pub(crate) fn shortened(name: &str) -> String {
-    let mut printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(80).collect();
-    if name.chars().nth(80).is_some() {
-        printable.push('…');
-    }
-    printable
-}
 
 /// A buffer of `length` zeros, or an error where memory is short.
 pub(crate) fn zeros(length: usize) -> Result<Vec<f32>> {

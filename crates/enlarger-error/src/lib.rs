@@ -57,3 +57,24 @@ pub trait Explained: Error {
         self.inner().map_or_else(|| self.code(), Explained::exact_code)
     }
 }
+
+/// A name from a file, as it may stand in a sentence: no control characters, at most 80 characters.
+pub fn shortened(name: &str) -> String {
+    let mut printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(80).collect();
+    if name.chars().nth(80).is_some() {
+        printable.push('…');
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_files_are_short_and_printable() {
+        assert_eq!(shortened("conv.\n\u{1b}[31mweight"), "conv.??[31mweight");
+        assert_eq!(shortened(&"é".repeat(80)), "é".repeat(80));
+        assert_eq!(shortened(&"é".repeat(81)), format!("{}…", "é".repeat(80)));
+    }
+}

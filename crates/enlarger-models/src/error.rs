@@ -12,8 +12,10 @@ pub enum ModelError {
     Unknown {
         /// The name asked for.
         name: String,
-        /// Names that come near, else all.
+        /// Names that come near.
         near: Vec<String>,
+        /// All names.
+        all: Vec<String>,
     },
     /// A network's weights or entry are not what they were.
     #[error("the model {name} is damaged: {why}")]
@@ -76,7 +78,7 @@ impl ModelError {
         let all: Vec<String> = all.collect();
         let near: Vec<String> =
             all.iter().filter(|known| strsim::levenshtein(known, name) <= 2 + name.len() / 4).cloned().collect();
-        Self::Unknown { name: name.to_owned(), near: if near.is_empty() { all } else { near } }
+        Self::Unknown { name: name.to_owned(), near, all }
     }
 
     /// The model it speaks of.
@@ -106,8 +108,11 @@ impl Explained for ModelError {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         Some(match self {
+            Self::Unknown { near, all, .. } if near.is_empty() => {
+                format!("available models: {}", all.join(", ")).into()
+            }
             Self::Unknown { near, .. } => {
-                format!("did you mean {}? `enlarger models list` shows all", near.join(", ")).into()
+                format!("did you mean {}? `enlarger models list` shows all", near.join(" or ")).into()
             }
             Self::Damaged { .. } => "remove it and add it again; for a bundled model, reinstall enlarger".into(),
             Self::Unreadable { .. } => format!(

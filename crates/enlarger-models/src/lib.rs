@@ -295,6 +295,8 @@ fn sanitised(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use enlarger_error::Explained;
+
     use super::*;
 
     #[test]
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_brings_those_that_come_near_or_all() {
+    fn a_name_that_nobody_knows_brings_those_that_come_near() {
         let names = || ["photo-2x", "x4plus", "x4plus-anime-6b"].map(String::from).into_iter();
         let near = |name: &str| match ModelError::unknown(name, names()) {
             ModelError::Unknown { near, .. } => near,
@@ -321,7 +323,13 @@ mod tests {
         };
         assert_eq!(near("x4pus"), ["x4plus"]);
         assert_eq!(near("foto-2x"), ["photo-2x"]);
-        assert_eq!(near("something else entirely"), names().collect::<Vec<_>>());
+        assert_eq!(near("something else entirely"), Vec::<String>::new());
+        let hint = |name| Explained::hint(&ModelError::unknown(name, names())).map(std::borrow::Cow::into_owned);
+        assert_eq!(hint("x4pus").as_deref(), Some("did you mean x4plus? `enlarger models list` shows all"));
+        assert_eq!(
+            hint("something else entirely").as_deref(),
+            Some("available models: photo-2x, x4plus, x4plus-anime-6b")
+        );
     }
 
     #[test]

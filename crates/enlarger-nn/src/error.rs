@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use enlarger_error::Explained;
+pub(crate) use enlarger_error::shortened;
 
 /// Errors of this crate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -59,14 +60,5 @@ impl Explained for NnError {
             Self::Threads { .. } => Some("use fewer threads, or close other programs".into()),
             _ => None,
         }
-    }
-}
-
-/// A name from a file, made safe for a message.
-pub(crate) fn shortened(name: &str) -> String {
-    let printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(81).collect();
-    match printable.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &printable[..end]),
-        None => printable,
     }
 }

@@ -168,9 +168,9 @@ impl Graph {
             return Ok(());
         }
         Err(NnError::Architecture(format!(
-            "layer {} of the model outputs other colors than layer {} reads",
-            shortened(&last.name),
-            shortened(&first.name)
+            "the model reads and writes different numbers of color channels (layers {} and {})",
+            shortened(&first.name),
+            shortened(&last.name)
         )))
     }
 

@@ -105,7 +105,7 @@ pub use device::{Arithmetic, Device, Precision};
 pub use devices::Backend;
 pub use error::NnError;
 pub use graph::{ConvLayer, Graph, Id, Millionths, Node};
-pub use kernels::isa::cpu_features;
+pub use kernels::{dense, isa::cpu_features};
 pub use model::{Emit, Model, Report, Strip};
 pub use network::Network;
 pub use strips::{RunOptions, RunProgress, Sink, Source, pool, upscale};

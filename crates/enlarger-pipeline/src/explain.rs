@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     extent::Extent,
     generate::{Diffuse, Piece, Weights},
-    plan::{ADD_CHECKPOINT, AlphaWay, Ensemble, NO_EFFECT, Patch, Plan, Step},
+    plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
     statistics::Statistics,
 };
@@ -91,9 +91,6 @@ impl fmt::Display for Plan {
         }
         for note in &self.notes {
             writeln!(f, "note      {note}")?;
-            if note.starts_with(NO_EFFECT) {
-                writeln!(f, "hint      {ADD_CHECKPOINT}")?;
-            }
         }
         writeln!(f, "result    {}, {} bits, seed {}", self.result, self.bits, self.seed)
     }

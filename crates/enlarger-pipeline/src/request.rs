@@ -213,7 +213,7 @@ choices! {
         #[default] Automatic = "automatic", "chosen to suit the image";
         MagnificIllusio = "magnific_illusio", "smooth; removes JPEG artifacts";
         MagnificSharpy = "magnific_sharpy", "crisp; keeps grain";
-        MagnificSparkle = "magnific_sparkle", "natural; between the two";
+        MagnificSparkle = "magnific_sparkle", "natural; between illusio and sharpy";
     }
 }
 
@@ -246,7 +246,7 @@ knobs! {
     Precision: u8 in [0..=100] {
         sharpen = 7, "Sharpen", "How crisp edges are.";
         smart_grain = 7, "Smart grain", "Fine grain that keeps surfaces from looking plastic.";
-        ultra_detail = 30, "Ultra detail", "The smallest details.";
+        ultra_detail = 30, "Ultra detail", "How strongly the finest details are emphasized.";
     }
     /// The family of networks.
     flavor: Option<Flavor>;

@@ -10,10 +10,8 @@ pub enum Stage {
     Decode,
     /// Statistics are measured and the plan is made.
     Plan,
-    /// Networks run.
+    /// Networks and filters run.
     Enlarge,
-    /// Filters run and the exact size is made.
-    Finish,
     /// Pixels become bytes.
     Encode,
 }

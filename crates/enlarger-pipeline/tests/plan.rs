@@ -298,6 +298,22 @@ fn fast_keeps_the_model_that_was_named_and_a_draft_does_not() {
 }
 
 #[test]
+fn a_damaged_or_soft_photo_takes_a_second_pass_only_beyond_6x() {
+    let second_passes = |kind, factor| {
+        let plan = planned(&statistics(kind), &request(Style::default(), factor));
+        let second = |step: &&Step| matches!(step, Step::Network { from, .. } if *from != plan.source);
+        plan.steps.iter().filter(second).count()
+    };
+    for condition in [Condition::Damaged, Condition::Soft] {
+        for (factor, more) in [(1.5, 0), (2.5, 0), (4.0, 0), (5.0, 0), (6.0, 0), (6.1, 1), (8.0, 1), (16.0, 1)] {
+            assert_eq!(second_passes((Content::Photo, condition), factor), more, "{condition:?} {factor}x");
+        }
+        assert_eq!(second_passes((Content::Art, condition), 5.0), 1, "edges of drawings are to be sharp");
+    }
+    assert_eq!(second_passes(CLEAN, 5.0), 1);
+}
+
+#[test]
 fn a_2x_network_makes_2x_in_one_pass_and_larger_sizes_in_more() {
     let mut with_twice = models();
     let small = with_twice.iter().find(|m| m.name == "animevideo-v3").expect("it is bundled").clone();

@@ -135,12 +135,12 @@ fn faces_are_found_where_they_are_and_only_for_who_asks() {
                 (share(face.y + face.height, picture.height), 0.77),
             ];
             assert!(edges.iter().all(|(found, drawn)| (found - drawn).abs() < 0.13), "{name}: {edges:?}");
-            assert!(plan.notes.iter().any(|note| note.starts_with("1 face was found")), "{:?}", plan.notes);
+            assert!(plan.notes.iter().any(|note| note.starts_with("found 1 face")), "{:?}", plan.notes);
         }
         for file in ["stream.jpg", "friends.jpg", "brushes.png"] {
             let (statistics, plan) = planned(&half(file), &asked(style.clone(), 2.0));
             assert_eq!(statistics.subject.faces, [], "{file}");
-            assert!(plan.notes.iter().any(|note| note.starts_with("no face was found")), "{:?}", plan.notes);
+            assert!(plan.notes.iter().any(|note| note.starts_with("found no face")), "{:?}", plan.notes);
         }
     }
     for &other in OptimizedFor::ALL.iter().filter(|preset| !PORTRAITS.contains(preset)) {
@@ -206,7 +206,7 @@ fn faces_stay_in_place_in_a_part_and_in_two_passes() {
     let beside = Crop { x: 0, y: 0, width: 10, height: 144 };
     let (statistics, plan) = planned(&source, &draft(PORTRAITS[0], 2.0, Some(beside)));
     assert_eq!(statistics.subject.faces.len(), 1);
-    assert!(plan.notes.iter().any(|note| note.starts_with("no face was found")), "none lies in this part: {plan}");
+    assert!(plan.notes.iter().any(|note| note.starts_with("found no face")), "none lies in this part: {plan}");
 }
 
 /// 96 x 96 pixels: a sky above foliage.

@@ -105,7 +105,7 @@ settings! {
     jwt_audience: String = String::new(), "ENLARGER_JWT_AUDIENCE" { value_name = "TEXT" };
     /// Required `iss` claim of bearer tokens. Empty: not checked.
     jwt_issuer: String = String::new(), "ENLARGER_JWT_ISSUER" { value_name = "TEXT" };
-    /// How many images to enlarge at once. A single job already uses all threads; more helps only with many small
+    /// How many images to enlarge at once. A single job already uses all threads; a higher number helps only with many small
     /// images.
     jobs: usize = 1, "ENLARGER_JOBS" { value_name = "N" };
     /// Threads per job. 0: one per core.
@@ -447,7 +447,10 @@ impl Config {
             }
         }
         if !self.jwks_url.is_empty() && !self.jwks_url.starts_with("https://") {
-            return fail("`jwks_url` is not an https URL", "keys fetched without encryption could be forged");
+            return fail(
+                "`jwks_url` is not an https URL",
+                "use https://: keys fetched without encryption could be forged",
+            );
         }
         let positive = [
             ("jobs", self.jobs as u64),

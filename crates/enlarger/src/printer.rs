@@ -209,7 +209,6 @@ impl File<'_> {
                 Stage::Enlarge => left,
                 Stage::Decode => "reading".into(),
                 Stage::Plan => "planning".into(),
-                Stage::Finish => "finishing".into(),
                 Stage::Encode => "writing".into(),
             });
         } else if !self.batch.quiet && p.stage == Stage::Enlarge && p.eta_seconds.is_some() {

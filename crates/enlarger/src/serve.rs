@@ -96,7 +96,7 @@ fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
 
 async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    tokio::spawn(on_signal(Signals::listen()?, stop.clone()));
+    tokio::spawn(on_signal(Signals::listen()?, config.drain_seconds, stop.clone()));
     let listener = TcpListener::bind(*config.listen).await.map_err(|error| in_use(*config.listen, &error))?;
     let address = listener.local_addr()?;
     let options = EnlargerOptions {
@@ -179,9 +179,9 @@ fn in_use(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
 }
 
 /// The first signal drains, the second ends the process immediately.
-async fn on_signal(mut signals: Signals, stop: CancellationToken) {
+async fn on_signal(mut signals: Signals, drain_seconds: u64, stop: CancellationToken) {
     signals.next().await;
-    say!("Shutting down: running jobs finish or return to the queue. Press Ctrl-C again to quit now.");
+    say!("Shutting down, waiting up to {drain_seconds} s for running jobs. Press Ctrl-C again to quit now.");
     stop.cancel();
     let again = signals.next().await;
     std::process::exit(again.exit_code().into());

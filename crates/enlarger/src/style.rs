@@ -36,7 +36,7 @@ struct CreativeArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Precision style, selected by any of these: adds no detail")]
+#[command(next_help_heading = "Precision style: adds no detail (any of these flags selects it)")]
 struct PrecisionArgs {
     #[command(flatten)]
     knobs: KnobFlags<Precision>,

@@ -67,6 +67,8 @@ fn a_signal_ends_the_wait_for_standard_input() {
     // That it begins to read is said.
     let mut said = [0; 1];
     child.stderr.as_mut().expect("piped").read_exact(&mut said).expect("a line");
+    // Waiting would close it.
+    let _open = child.stdin.take();
     send("-TERM", &child);
     assert_eq!(child.wait().expect("it ends").code(), Some(143));
 }

@@ -86,7 +86,7 @@ fn styles() -> Vec<(String, Style)> {
     styles.extend(engines.map(|engine| creative(format!("engine {}", engine.short()), &|k| k.engine = *engine)));
     let presets = OptimizedFor::ALL.iter().filter(|preset| **preset != OptimizedFor::Standard);
     styles.extend(presets.map(|preset| creative(preset.name().into(), &|k| k.optimized_for = *preset)));
-    styles.push(("precision, as usual".into(), Style::Precision(Precision::default())));
+    styles.push(("precision, defaults".into(), Style::Precision(Precision::default())));
     let most = Precision { sharpen: 100, smart_grain: 100, ultra_detail: 100, flavor: None };
     styles.push(("precision, all at 100".into(), Style::Precision(most)));
     styles

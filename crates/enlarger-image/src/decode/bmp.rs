@@ -33,7 +33,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
         ColorType::L8 => Channels::Gray,
         ColorType::Rgb8 => Channels::Rgb,
         ColorType::Rgba8 => Channels::Rgba,
-        _ => return Err(ImageError::Unsupported { format: FORMAT, what: "an unsupported color space".into() }),
+        _ => return Err(ImageError::Unsupported { format: FORMAT, what: "an unusual color space".into() }),
     };
     let metadata = Metadata { dpi: header.dpi, ..Metadata::default() };
     let Header { width, height, .. } = header;

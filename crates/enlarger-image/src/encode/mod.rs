@@ -104,7 +104,7 @@ pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
         format == Format::Jpeg && too_long(xmp, jpeg::XMP.len()),
         "holds at most 64 KB of XMP: the image has more, so it was left out",
     );
-    notes.extend(written.left_out.iter().map(|what| format!("{name} has no place for {what}, which was left out")));
+    notes.extend(written.left_out.iter().map(|what| format!("{name} has no place for {what}: left out")));
     notes
 }
 

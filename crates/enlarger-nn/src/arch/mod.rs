@@ -28,7 +28,7 @@ const FAMILIES: &[&dyn Family] = &[&rrdbnet::Family, &compact::Family];
 pub fn detect(weights: StateDict) -> Result<(Box<dyn Architecture>, StateDict), NnError> {
     let Some(family) = FAMILIES.iter().find(|family| family.recognises(&weights)) else {
         let likely = likely(weights.0.keys().map(String::as_str));
-        return Err(unsupported(likely.unwrap_or("no architecture that enlarger supports")));
+        return Err(unsupported(likely.unwrap_or("no supported architecture")));
     };
     let weights = family.canonical(weights)?;
     let architecture = family.sizes(&weights)?;
@@ -53,7 +53,7 @@ pub(crate) fn detect_graph(graph: &Graph) -> Result<(&'static str, Box<dyn Archi
             return Ok((family.name(), architecture));
         }
     }
-    Err(unsupported("no architecture that enlarger supports"))
+    Err(unsupported("no supported architecture"))
 }
 
 /// The first array of each network, under all its namings.
@@ -79,7 +79,7 @@ fn listed(names: &[&str]) -> String {
 
 /// The error for a network of another kind.
 pub(crate) fn unsupported(likely: &str) -> NnError {
-    NnError::Architecture(format!("the weights look like {likely}; supported architectures: {}", supported()))
+    NnError::Architecture(format!("the weights match {likely}; supported architectures: {}", supported()))
 }
 
 /// The error for arrays that no supported network uses.

@@ -7,6 +7,7 @@
 
 mod amx;
 mod conv;
+pub mod dense;
 mod element;
 mod finish;
 pub mod isa;

@@ -109,7 +109,10 @@ impl Reader<'_> {
         }
         let per_output = outputs.checked_mul(9).unwrap_or(0);
         if per_output == 0 || all % per_output != 0 {
-            return Err(NnError::Format(format!("layer {} has sizes that do not divide", shortened(layer.name))));
+            return Err(NnError::Format(format!(
+                "layer {} has sizes that contradict each other",
+                shortened(layer.name)
+            )));
         }
         let shape = vec![outputs, all / per_output, 3, 3];
         let weight = Tensor { data: self.values.tagged(&shape)?, shape };

@@ -93,7 +93,7 @@ fn foreign_origin(config: &Config, headers: &HeaderMap) -> Option<ApiError> {
     });
     let configured = config.cors_origin.iter().any(|allowed| allowed == "*" || allowed == origin);
     (!ours && !configured).then(|| {
-        ApiError::forbidden("pages of other sites are not allowed to use this server").hint(
+        ApiError::forbidden("pages on other sites may not use this server").hint(
             "allow the site with \
             --cors-origin",
         )

@@ -185,7 +185,9 @@ impl ApiError {
             hint: self.hint.clone(),
             invalid_params: self.invalid.clone(),
             problem,
-            request_id: (self.status == StatusCode::INTERNAL_SERVER_ERROR).then(super::request_id::request_id),
+            request_id: (self.status == StatusCode::INTERNAL_SERVER_ERROR)
+                .then(super::request_id::request_id)
+                .flatten(),
         }
     }
 }

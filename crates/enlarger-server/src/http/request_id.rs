@@ -12,9 +12,9 @@ tokio::task_local! {
     static REQUEST_ID: String;
 }
 
-/// The id of the request that is being answered.
-pub(crate) fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_else(|_| Uuid::new_v4().simple().to_string())
+/// The id of the request that is being answered, if one is.
+pub(crate) fn request_id() -> Option<String> {
+    REQUEST_ID.try_with(Clone::clone).ok()
 }
 
 /// Gives every request an id that is returned with the response and logged.

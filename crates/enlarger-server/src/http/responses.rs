@@ -9,7 +9,7 @@ macro_rules! common_errors {
         pub(crate) enum $caller {
             #[response(status = 401, description = "Missing or invalid credentials")]
             Unauthorized($body),
-            #[response(status = 403, description = "Sent by a web page of another site")]
+            #[response(status = 403, description = "Sent by a page on another site")]
             Forbidden($body),
             #[response(status = 429, description = "Too many requests with this key")]
             TooMany($body),
@@ -21,7 +21,7 @@ macro_rules! common_errors {
         pub(crate) enum $read {
             #[response(status = 401, description = "Missing or invalid credentials")]
             Unauthorized($body),
-            #[response(status = 403, description = "Sent by a web page of another site")]
+            #[response(status = 403, description = "Sent by a page on another site")]
             Forbidden($body),
             #[response(status = 429, description = "Too many requests with this key")]
             TooMany($body),
@@ -39,7 +39,7 @@ macro_rules! common_errors {
             BadRequest($body),
             #[response(status = 401, description = "Missing or invalid credentials")]
             Unauthorized($body),
-            #[response(status = 403, description = "Sent by a web page of another site")]
+            #[response(status = 403, description = "Sent by a page on another site")]
             Forbidden($body),
             #[response(status = 408, description = "The body arrived too slowly")]
             Slow($body),

@@ -11,6 +11,6 @@
 pub mod floats;
 pub mod int16;
 mod tiles;
-mod transform;
+pub mod transform;
 
-pub use tiles::Winograd;
+pub use tiles::{POINTS, Winograd};

@@ -50,7 +50,7 @@ pub(crate) struct TaskDetail {
     /// A small copy of the source, at most 512 pixels on a side: JPEG, or PNG if it is transparent.
     #[schema(value_type = Option<String>, format = Uri, required)]
     thumb_url: Option<String>,
-    /// While it runs: stage, done and total (tiles), fraction, eta_seconds.
+    /// While it runs: stage, done and total (parts), fraction, eta_seconds.
     #[schema(value_type = Option<TaskProgress>, required)]
     progress: Option<Value>,
     /// How many tasks are ahead of it, while waiting.

@@ -172,7 +172,7 @@ pub(crate) struct EstimateRequest {
     request: wire::Request,
 }
 
-/// What a job takes on this machine when nothing else runs.
+/// Time and memory that a job takes on an otherwise idle machine.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EstimateResponse {
     seconds: f64,

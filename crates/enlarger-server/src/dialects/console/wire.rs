@@ -29,11 +29,11 @@ pub(crate) struct Request {
     /// The style, with its knobs.
     #[schema(value_type = Look)]
     pub look: Style,
-    /// A model's name; null chooses by what is in the image.
+    /// A model's name; null: chosen to suit the image.
     pub model: Option<String>,
-    /// The seed of everything random; null derives it from image and request.
+    /// Random seed; null: derived from the image and the request.
     pub seed: Option<u64>,
-    /// The part of the source to use; null is all of it.
+    /// The part of the source to use; null: all of it.
     pub crop: Option<Crop>,
     #[serde(alias = "draft", deserialize_with = "quality_or_draft", skip_serializing_if = "is_best")]
     #[schema(schema_with = quality)]
@@ -260,7 +260,6 @@ enum Stage {
     Decode,
     Plan,
     Enlarge,
-    Finish,
     Encode,
 }
 
@@ -326,13 +325,13 @@ impl From<TaskError> for Failed {
 pub(crate) struct Model {
     /// The name to choose it by.
     name: String,
-    /// The name for people.
+    /// Display name.
     title: String,
     #[schema(inline)]
     kind: ModelKind,
     /// The architecture in words, with its sizes.
     architecture: String,
-    /// How many times as wide and high its result is.
+    /// Enlargement factor.
     scale: u32,
     /// How many weights it has.
     parameters: u64,

@@ -60,18 +60,18 @@ impl PartialSchema for CreativeRequest {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
 struct BesideKnobs {
-    /// Base64 image or URL to upscale. The resulted image can't exceed maximum allowed size of 25.3 million pixels.
+    /// The image, in Base64 or as a URL. The result may have at most 25.3 million pixels.
     image: String,
-    /// Configure scale factor of the image. For higher scales, the image will take longer to process.
+    /// Scale factor. Larger factors take longer.
     #[schema(schema_with = scale_factor, required = false)]
     scale_factor: String,
     /// Magnific model engines.
     #[schema(schema_with = engine, required = false)]
     engine: String,
-    /// Styles to optimize the upscale process.
+    /// What the image shows.
     #[schema(schema_with = optimized_for, required = false)]
     optimized_for: String,
-    /// Prompt to guide the upscale process. Reusing the same prompt for AI-generated images will improve the results.
+    /// Optional text. Without a generative engine it changes no pixels, but its words may choose a preset.
     #[schema(required = false, max_length = 10000)]
     prompt: String,
     /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
@@ -83,10 +83,7 @@ struct BesideKnobs {
 }
 
 fn scale_factor() -> Object {
-    words(
-        "Configure scale factor of the image. For higher scales, the image will take longer to process.",
-        ["2x", "4x", "8x", "16x"],
-    )
+    words("Scale factor. Larger factors take longer.", ["2x", "4x", "8x", "16x"])
 }
 
 fn engine() -> Object {
@@ -94,7 +91,7 @@ fn engine() -> Object {
 }
 
 fn optimized_for() -> Object {
-    words("Styles to optimize the upscale process.", OptimizedFor::ALL.iter().map(|preset| preset.name()))
+    words("What the image shows.", OptimizedFor::ALL.iter().map(|preset| preset.name()))
 }
 
 /// A string schema with these values, the first being the default.
