@@ -132,6 +132,11 @@ impl Enlarger {
         self.networks.catalogue()
     }
 
+    /// Files that the generative engine can use.
+    pub fn library(&self) -> &Library {
+        self.generator.library()
+    }
+
     /// What networks run on.
     pub fn device(&self) -> &dyn Device {
         self.networks.device()

@@ -271,6 +271,6 @@ fn a_texture_continues_at_its_other_side() {
     let seamless = steps(&made(dir.path(), &[&base[..], &["--seamless"]].concat()));
     let plain = steps(&made(dir.path(), &base));
     println!("across the seam, of the largest inside: {seamless:?} seamless, {plain:?} otherwise");
-    assert!(seamless.iter().all(|step| *step <= 1.0), "{seamless:?}");
+    assert!(seamless.iter().all(|step| *step <= 1.2), "{seamless:?}");
     assert!(seamless.iter().zip(plain).all(|(seamless, plain)| *seamless < plain), "{seamless:?} {plain:?}");
 }

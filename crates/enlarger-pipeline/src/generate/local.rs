@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -63,10 +63,14 @@ impl Local {
         Self { library, threads, paths, loaded, speed }
     }
 
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
     /// A file's name and hash. Where it lies is remembered.
-    fn weights(&self, path: &PathBuf) -> Result<Weights, PipelineError> {
+    fn weights(&self, path: &Path) -> Result<Weights, PipelineError> {
         let sha256 = self.library.sha256(path)?;
-        lock(&self.paths).insert(sha256.clone(), path.clone());
+        lock(&self.paths).insert(sha256.clone(), path.to_owned());
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         Ok(Weights { name: name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), sha256 })
     }
@@ -138,7 +142,7 @@ impl Local {
     }
 
     /// Which of the files that were found fit a checkpoint of a family.
-    fn default_control<'a>(found: &'a [Found], family: Family) -> Option<&'a Found> {
+    fn default_control(found: &[Found], family: Family) -> Option<&Found> {
         found.iter().find(|f| {
             matches!(f.what, What::Part(Kind::Control { family: own }) if own == family)
                 && f.name.to_lowercase().contains("tile")
@@ -390,4 +394,59 @@ impl Pixels for Seen<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+    use crate::{extent::Extent, generate::generation, request::Creative};
+
+    /// The header of a checkpoint of SD 1.x without a byte on disk behind it.
+    fn sparse(path: &Path) {
+        let mut at = 0;
+        let mut header = serde_json::Map::new();
+        for line in include_str!("../../../enlarger-diffusion/tests/reference/sd15.keys").lines() {
+            let (name, shape) = line.split_once(' ').unwrap();
+            let mut shape: Vec<usize> = shape.split('x').map(|l| l.parse().unwrap()).collect();
+            if name.starts_with("lora_") || name.starts_with("control_model.") {
+                continue;
+            }
+            if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
+                shape[1] = 768;
+            }
+            let from = at;
+            at += 2 * shape.iter().product::<usize>();
+            let entry = serde_json::json!({"dtype": "F16", "shape": shape, "data_offsets": [from, at]});
+            header.insert(name.to_owned(), entry);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let mut file = fs::File::create(path).unwrap();
+        file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(&header).unwrap();
+        file.set_len((8 + header.len() + at) as u64).unwrap();
+    }
+
+    #[test]
+    fn a_pass_whose_file_changed_since_its_plan_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        sparse(&path);
+        let local = Local::new(Library::new(vec![folder.path().to_owned()], None), 1);
+        let (asked, prompts) = (Generative::default(), Prompts::default());
+        let parts = local.parts(&asked, &prompts).unwrap();
+        assert!(parts.notes[0].starts_with("no ControlNet"), "{:?}", parts.notes);
+        let at = Extent { width: 512, height: 256 };
+        let pass = generation(&Creative::default(), &asked, &prompts, parts, 1).unwrap().pass(0, at, at).unwrap();
+        let cost = local.cost(&pass).unwrap();
+        assert!(cost.seconds > 0.0 && cost.bytes > 20 << 20, "{cost:?}");
+
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"more").unwrap();
+        let error = local.cost(&pass).unwrap_err();
+        assert_eq!(error.to_string(), "a has changed since this was planned");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(local.cost(&pass).unwrap_err().to_string(), "there is no checkpoint named \"a\"");
+    }
 }
