@@ -116,9 +116,9 @@ fn layers(w: &Weights) -> impl Iterator<Item = (&str, Vec<usize>)> {
     w.names().filter(|name| name.ends_with(".weight")).filter_map(move |name| Some((name, shape(name)?)))
 }
 
-/// The number after a prefix.
+/// The number after a prefix. No network has more than 255 of anything.
 fn index(name: &str, prefix: &str) -> Option<usize> {
-    name.strip_prefix(prefix)?.split('.').next()?.parse().ok()
+    name.strip_prefix(prefix)?.split('.').next()?.parse::<u8>().ok().map(usize::from)
 }
 
 impl Cost {

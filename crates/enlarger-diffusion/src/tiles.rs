@@ -11,7 +11,8 @@ use crate::error::{Error, Result, zeros};
 pub struct Tiles {
     /// Latents of a tile's side: a multiple of 8. A canvas that is no larger is one tile.
     pub side: usize,
-    /// Latents by which neighbours overlap at least; a quarter of the side is usual.
+    /// Latents by which neighbours overlap, or three quarters of these where the grid could not move otherwise; a quarter of the side
+    /// is usual.
     pub overlap: usize,
     /// By how much the grid moves at each step, across and down, in latents; steps without an entry begin again from the first. It
     /// moves only as far as no further tile is needed.
@@ -216,11 +217,11 @@ pub fn spans(length: usize, side: usize, overlap: usize, shift: usize, wrap: boo
     if length <= side {
         return weighed(&[0], length, 0, length);
     }
-    let (stride, last) = (side - overlap, length - side);
-    let mut count = last.div_ceil(stride) + 1;
-    // Of many tiles one more costs little, and lets the grid move.
-    if count >= 4 && (count - 1) * stride - last < stride / 4 {
-        count += 1;
+    let (mut stride, last) = (side - overlap, length - side);
+    let count = last.div_ceil(stride) + 1;
+    // A grid that fits tightly could not move: then a little less of each tile overlaps, and no further one is needed.
+    if (count - 1) * stride - last < stride / 4 {
+        stride += overlap / 4;
     }
     let slack = (count - 1) * stride - last;
     let moved = shift % (slack + 1);
@@ -363,8 +364,12 @@ mod tests {
     #[test]
     fn the_grid_moves_and_no_more_tiles_are_needed() {
         let starts = |shift| spans(100, 32, 8, shift, false).iter().map(|span| span.start).collect::<Vec<_>>();
-        assert_eq!(starts(0), [0, 24, 48, 68]);
-        assert_eq!(starts(5), [0, 19, 43, 67, 68]);
+        assert_eq!(starts(0), [0, 26, 52, 68]);
+        assert_eq!(starts(5), [0, 21, 47, 68]);
+        assert_eq!(
+            spans(256, 64, 16, 7, false).iter().map(|span| span.start).collect::<Vec<_>>(),
+            [0, 45, 97, 149, 192]
+        );
         assert_eq!(spans(32, 16, 4, 5, false).iter().map(|span| span.start).collect::<Vec<_>>(), [0, 7, 16]);
         assert_eq!(spans(32, 16, 4, 5, true).iter().map(|span| span.start).collect::<Vec<_>>(), [5, 15, 26]);
         assert_eq!(spans(64, 64, 16, 9, false).len(), 1);

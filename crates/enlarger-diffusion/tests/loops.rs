@@ -199,6 +199,47 @@ fn steps_across(latents: &[f32], columns: &[usize]) -> f32 {
     columns.iter().flat_map(|&x| step(x)).fold(0f32, f32::max)
 }
 
+/// `[height, width, channels]`, moved to the right by so many columns; what leaves comes in on the left.
+fn moved(values: &[f32], width: usize, by: usize, channels: usize) -> Vec<f32> {
+    let place = |i: usize| {
+        let (y, x) = (i / channels / width, i / channels % width);
+        (y * width + (x + width - by) % width) * channels + i % channels
+    };
+    (0..values.len()).map(|i| values[place(i)]).collect()
+}
+
+#[test]
+fn on_a_canvas_that_wraps_no_place_is_special() {
+    let ops = Cpu::default();
+    let (model, _folder) = model(&ops, "sd15", Heads::Count(8), 0.18215);
+    let schedule = Schedule::karras(6, 2).unwrap();
+    let [text, none] = [conditioning("context", 32, None), conditioning("negative", 32, None)];
+    let picture: Vec<f32> =
+        signal("around", 64 * 256 * 3, 1.0).iter().map(|v| (v / 4.0 + 0.5).clamp(0.0, 1.0)).collect();
+    let noise = signal("noise around", 8 * 32 * 4, 1.0);
+    let run = |columns: usize| {
+        let picture = moved(&picture, 256, 8 * columns, 3);
+        let whole = Whole { pixels: &picture, width: 256 };
+        let request = Request {
+            pixels: &whole,
+            width: 256,
+            height: 64,
+            prompt: &text,
+            negative: &none,
+            guidance: 1.0,
+            sampler: Sampler::Dpmpp2m,
+            schedule: &schedule,
+            noise: &moved(&noise, 32, columns, 4),
+            step_seed: 0,
+            control: Some((&whole, &control_weights(13, 0.6, 0.825))),
+            tiles: &Tiles { side: 16, overlap: 4, shifts: vec![[3 + columns, 0], [9 + columns, 0]], wrap: true },
+        };
+        model.run(&ops, &request, &mut |_| ControlFlow::Continue(())).unwrap()
+    };
+    // By half, where the VAE's own tiles come to lie on each other.
+    close("moved by half", &run(16), &moved(&run(0), 256, 128, 3), 1e-4);
+}
+
 #[test]
 fn pictures_of_any_size_come_out_whole_and_in_order() {
     let ops = Cpu::default();

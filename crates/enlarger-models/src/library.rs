@@ -136,17 +136,32 @@ impl Library {
         &self.folders
     }
 
-    /// All files of models in the folders, sorted by path. Only headers are read.
+    /// All files of models in the folders, sorted by path. Only headers are read, but for networks that enlarge, which are small.
     pub fn scan(&self) -> Vec<Found> {
+        self.paths().iter().filter_map(|path| self.look(path)).collect()
+    }
+
+    /// Files of generative models alone, by their headers.
+    pub fn parts(&self) -> Vec<Found> {
+        let found = self.paths().into_iter().filter_map(|path| self.look_at(&path, false));
+        found.filter(|found| matches!(found.what, What::Part(_))).collect()
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
         let mut search = Search { seen: HashSet::new(), left: ENTRIES, paths: Vec::new() };
         self.folders.iter().for_each(|folder| search.folder(folder, DEPTH));
         search.paths.sort();
         search.paths.dedup();
-        search.paths.iter().filter_map(|path| self.look(path)).collect()
+        search.paths
     }
 
     /// One file, or a folder as diffusers saves it; nothing if it is no file of a model.
     pub fn look(&self, path: &Path) -> Option<Found> {
+        self.look_at(path, true)
+    }
+
+    /// `networks`: whether files are read to tell whether they are networks that enlarge.
+    fn look_at(&self, path: &Path, networks: bool) -> Option<Found> {
         let (bytes, what, license) = if path.is_dir() {
             let checkpoint = Checkpoint::open(path);
             let what = match checkpoint {
@@ -161,7 +176,7 @@ impl Library {
             (weights_in(path).iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum(), what, None)
         } else {
             let bytes = path.metadata().ok()?.len();
-            let (what, license) = look_into(path, bytes)?;
+            let (what, license) = look_into(path, bytes, networks)?;
             (bytes, what, license)
         };
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
@@ -177,18 +192,17 @@ impl Library {
         if self.any_path && Path::new(name).exists() {
             return Ok(PathBuf::from(name));
         }
-        let all = self.scan();
-        let is = |found: &&Found| {
-            let file = found.path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
-            [&found.name, &file].iter().any(|own| own.eq_ignore_ascii_case(name))
+        let is = |path: &&PathBuf| {
+            let own = [path.file_name(), path.file_stem()].into_iter().flatten();
+            own.into_iter().any(|own| own.to_string_lossy().eq_ignore_ascii_case(name))
         };
-        let named: Vec<&Found> = all.iter().filter(is).collect();
+        let named: Vec<Found> = self.paths().iter().filter(is).filter_map(|path| self.look_at(path, false)).collect();
         // Another kind of that name is opened, too, which tells what it is.
         let found = named.iter().find(|found| found.what.kind() == kind).or_else(|| named.first());
         found.map(|found| found.path.clone()).ok_or_else(|| ModelError::NoFile {
             kind,
             name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
-            there: all.iter().filter(|found| found.what.kind() == kind).map(|found| found.name.clone()).collect(),
+            there: self.parts().into_iter().filter(|found| found.what.kind() == kind).map(|found| found.name).collect(),
         })
     }
 
@@ -210,7 +224,7 @@ impl Library {
 }
 
 /// What a file is, by its extension and its header, and its licence.
-fn look_into(path: &Path, bytes: u64) -> Option<(What, Option<String>)> {
+fn look_into(path: &Path, bytes: u64, networks: bool) -> Option<(What, Option<String>)> {
     let extension = path.extension()?.to_str()?.to_lowercase();
     let unsupported = |why: String| Some((What::Unsupported(why), None));
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -224,11 +238,13 @@ fn look_into(path: &Path, bytes: u64) -> Option<(What, Option<String>)> {
             match recognise(&file) {
                 Ok(kind) => Some((What::Part(kind), license)),
                 // Those that enlarge are small, and known once they are read.
-                Err(error) if bytes <= LARGEST_PTH => Some((network(path, error.to_string()), license)),
+                Err(error) if networks && bytes <= LARGEST_PTH => Some((network(path, error.to_string()), license)),
                 Err(error) => Some((What::Unsupported(error.to_string()), license)),
             }
         }
-        "pth" if bytes <= LARGEST_PTH => Some((network(path, format!("{name} is not a model that is known")), None)),
+        "pth" if networks && bytes <= LARGEST_PTH => {
+            Some((network(path, format!("{name} is not a model that is known")), None))
+        }
         "ckpt" | "pt" | "pth" => unsupported(format!(
             "{name} is a PyTorch file, which is not read for Stable Diffusion; hint: save it as .safetensors"
         )),

@@ -132,6 +132,11 @@ impl Enlarger {
         self.networks.catalogue()
     }
 
+    /// Files that the generative engine can use.
+    pub fn library(&self) -> &Library {
+        self.generator.library()
+    }
+
     /// What networks run on.
     pub fn device(&self) -> &dyn Device {
         self.networks.device()
@@ -201,7 +206,7 @@ impl Enlarger {
         plan.generated().try_fold(Cost::default(), |sum, pass| {
             let cost = self.generator.cost(pass)?;
             let (flops, seconds) = (sum.flops + cost.flops, sum.seconds + cost.seconds);
-            Ok(Cost { flops, seconds, bytes: sum.bytes.max(cost.bytes) })
+            Ok(Cost { flops, seconds, bytes: sum.bytes.max(cost.bytes), held: cost.held })
         })
     }
 
@@ -301,7 +306,8 @@ impl Enlarger {
         let (statistics, plan) = self.plan(picture, request)?;
         let pictures = peak_bytes(&plan, extent(header), header.channels);
         fits(pictures, room)?;
-        let need = pictures + self.generated(&plan)?.bytes;
+        let generated = self.generated(&plan)?;
+        let need = pictures + generated.bytes.saturating_sub(generated.held);
         if need > room {
             return Err(PipelineError::GenerativeMemory {
                 need_mb: need >> 20,

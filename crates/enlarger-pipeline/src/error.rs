@@ -38,12 +38,12 @@ pub enum PipelineError {
     /// The generative engine could not read or run its files.
     #[error("{what}")]
     Generative {
-        /// For programs.
-        code: &'static str,
         /// The sentence.
         what: String,
-        /// What to do instead, where that is known.
-        hint: Option<String>,
+        /// What to do instead.
+        hint: String,
+        /// What the engine said.
+        error: enlarger_diffusion::Error,
     },
     /// The generative engine needs more memory than there is.
     #[error("the generative engine needs about {need_mb} MB of memory, but only {have_mb} MB is available")]
@@ -65,13 +65,13 @@ impl From<enlarger_diffusion::Error> for PipelineError {
         if error == enlarger_diffusion::Error::Cancelled {
             return Self::Cancelled;
         }
-        let (said, hint) = (error.to_string(), error.hint().map(Cow::into_owned));
         // Its sentences end with what would do, where that depends on the file.
+        let said = error.to_string();
         let (what, hint) = match said.split_once("hint: ") {
-            Some((what, hint)) => (what.trim_end_matches([' ', ';', ':']).to_owned(), Some(hint.to_owned())),
-            None => (said, hint.or_else(|| Some(SCAN.into()))),
+            Some((what, hint)) => (what.trim_end_matches([' ', ';', ':']).to_owned(), hint.to_owned()),
+            None => (said, error.hint().map_or_else(|| SCAN.to_owned(), Cow::into_owned)),
         };
-        Self::Generative { code: error.code(), what, hint }
+        Self::Generative { what, hint, error }
     }
 }
 
@@ -107,7 +107,7 @@ impl PipelineError {
             self,
             Self::Memory { .. }
                 | Self::GenerativeMemory { .. }
-                | Self::Generative { code: "memory", .. }
+                | Self::Generative { error: enlarger_diffusion::Error::Memory { .. }, .. }
                 | Self::Network(NnError::Memory { .. })
                 | Self::Image(ImageError::OutOfMemory { .. })
         )
@@ -129,8 +129,9 @@ impl Explained for PipelineError {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Request { hint, .. } | Self::GenerativeMemory { hint, .. } => Some(hint.into()),
-            Self::Generative { hint, .. } => hint.as_deref().map(Into::into),
+            Self::Request { hint, .. } | Self::Generative { hint, .. } | Self::GenerativeMemory { hint, .. } => {
+                Some(hint.into())
+            }
             Self::Memory { .. } => Some("choose a smaller scale or a smaller image, or close other programs".into()),
             _ => self.inner()?.hint(),
         }
@@ -141,11 +142,8 @@ impl Explained for PipelineError {
             Self::Image(error) => Some(error),
             Self::Model(error) => Some(error),
             Self::Network(error) => Some(error),
-            Self::Request { .. }
-            | Self::Memory { .. }
-            | Self::Generative { .. }
-            | Self::GenerativeMemory { .. }
-            | Self::Cancelled => None,
+            Self::Generative { error, .. } => Some(error),
+            Self::Request { .. } | Self::Memory { .. } | Self::GenerativeMemory { .. } | Self::Cancelled => None,
         }
     }
 }

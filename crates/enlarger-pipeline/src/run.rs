@@ -50,10 +50,8 @@ pub(crate) fn run(
     let meter = Meter::new(networks.costs(plan, drawing.clone().sum()), watch);
     let _held = networks.hold(plan);
     let (framed, part) = framed(plan, picture)?;
-    let source = match plan.crop {
-        Some(_) => Cow::Owned(cropped(&framed, part)?),
-        None => Cow::Borrowed(&*framed),
-    };
+    let source =
+        if part == View::of(&framed).part { Cow::Borrowed(&*framed) } else { Cow::Owned(cropped(&framed, part)?) };
     let mut current = Cow::Borrowed(&*source);
     for (index, step) in plan.steps.iter().enumerate() {
         current = Cow::Owned(match step {
@@ -126,6 +124,10 @@ fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Cr
             let framed = cropped(picture, Crop { x, y, width, height })?;
             (Cow::Owned(framed), Crop { x: part.x - x, y: part.y - y, ..part })
         }
+        None if plan.generated().any(|pass| pass.seamless) => {
+            let part = Crop { x: MARGIN, y: MARGIN, ..View::of(picture).part };
+            (Cow::Owned(repeated(picture)?), part)
+        }
         None => (Cow::Borrowed(picture), View::of(picture).part),
     };
     if matches!(plan.alpha, AlphaWay::Network(_) | AlphaWay::Cubic) {
@@ -137,6 +139,25 @@ fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Cr
         framed = Cow::Owned(harmless);
     }
     Ok((framed, part))
+}
+
+/// A texture with what lies around it where it is repeated, as far as networks see.
+fn repeated(picture: &Picture) -> Result<Picture, ImageError> {
+    fn rows<T: Sample>(from: &[T], to: &mut [T], [width, height, n]: [usize; 3]) {
+        let margin = MARGIN as usize;
+        // The first place is `margin` before the texture, which is as far behind the start of some repetition.
+        let place = |at: usize, side: usize| (at + margin * side - margin) % side;
+        for (y, to) in to.chunks_exact_mut((width + 2 * margin) * n).enumerate() {
+            let line = &from[place(y, height) * width * n..][..width * n];
+            for (x, to) in to.chunks_exact_mut(n).enumerate() {
+                to.copy_from_slice(&line[place(x, width) * n..][..n]);
+            }
+        }
+    }
+    let size = [picture.width as usize, picture.height as usize, picture.channels.count()];
+    let mut all = picture.blank(picture.width + 2 * MARGIN, picture.height + 2 * MARGIN, picture.samples.bits())?;
+    with_samples!(&mut all.samples, to => rows(picture.samples.of_depth(), to, size));
+    Ok(all)
 }
 
 fn cropped(picture: &Picture, crop: Crop) -> Result<Picture, ImageError> {

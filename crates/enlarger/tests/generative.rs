@@ -135,7 +135,7 @@ fn the_plan_names_files_numbers_and_what_asks_for_them() {
     let said = explained(dir.path(), &["--generative", "--width", "192"]);
     assert!(said.contains("at 96x80, 7 steps") && said.contains("at 192x160, 6 steps"), "{said}");
     let said = explained(dir.path(), &["--prompt", "a wall"]);
-    assert!(said.contains("no effect on the pixels without the generative engine: add a checkpoint"), "{said}");
+    assert!(said.contains("without a checkpoint of Stable Diffusion the prompt changes no pixels"), "{said}");
     let json = upscale(dir.path(), &["--generative", "--seed", "7", "--json"]);
     let line: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let step = &line["result"]["plan"]["steps"][1];
@@ -259,16 +259,18 @@ fn a_texture_continues_at_its_other_side() {
     let mut file = fs::File::create(dir.path().join("photo.png")).expect("room");
     enlarger_image::encode(&waves, &EncodeOptions::default(), &mut file).expect("it can be encoded");
     let base = ["--generative", "--seed", "3", "--creativity", "10", "--control", "none"];
-    // The mean difference between columns, and between rows, that are neighbours where the texture is repeated.
+    // The mean difference between columns, and between rows, that are neighbours where the texture is repeated: across the seam, as a
+    // share of the largest inside.
     let steps = |pixels: &[u8]| {
         let at = |x: usize, y: usize| f64::from(pixels[(y % 56 * 72 + x % 72) * 3]);
         let column = |x: usize| (0..56).map(|y| (at(x, y) - at(x + 71, y)).abs()).sum::<f64>() / 56.0;
         let row = |y: usize| (0..72).map(|x| (at(x, y) - at(x, y + 55)).abs()).sum::<f64>() / 72.0;
-        let inside = (1..72).map(column).sum::<f64>() / 71.0;
-        [column(0) / inside, row(0) / ((1..56).map(row).sum::<f64>() / 55.0)]
+        let (across, down) = ((1..72).map(column).fold(0.0, f64::max), (1..56).map(row).fold(0.0, f64::max));
+        [column(0) / across, row(0) / down]
     };
     let seamless = steps(&made(dir.path(), &[&base[..], &["--seamless"]].concat()));
     let plain = steps(&made(dir.path(), &base));
-    println!("across the seam, times as much as inside: {seamless:?} seamless, {plain:?} otherwise");
-    assert!(seamless.iter().all(|step| *step < 1.3), "{seamless:?}");
+    println!("across the seam, of the largest inside: {seamless:?} seamless, {plain:?} otherwise");
+    assert!(seamless.iter().all(|step| *step <= 1.2), "{seamless:?}");
+    assert!(seamless.iter().zip(plain).all(|(seamless, plain)| *seamless < plain), "{seamless:?} {plain:?}");
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -45,9 +45,16 @@ pub(crate) struct Local {
     /// Where files that were planned with lie, by SHA-256.
     paths: Mutex<HashMap<String, PathBuf>>,
     /// The model that ran last.
-    loaded: Mutex<Option<(Vec<(String, u32)>, Arc<Model<Cpu>>)>>,
+    loaded: Mutex<Option<Loaded>>,
     /// Operations per second, as measured by passes or a calibration.
     speed: Mutex<Option<f64>>,
+}
+
+struct Loaded {
+    /// SHA-256 of each file, and strengths.
+    key: Vec<(String, u32)>,
+    model: Arc<Model<Cpu>>,
+    bytes: u64,
 }
 
 impl Local {
@@ -56,10 +63,14 @@ impl Local {
         Self { library, threads, paths, loaded, speed }
     }
 
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
     /// A file's name and hash. Where it lies is remembered.
-    fn weights(&self, path: &PathBuf) -> Result<Weights, PipelineError> {
+    fn weights(&self, path: &Path) -> Result<Weights, PipelineError> {
         let sha256 = self.library.sha256(path)?;
-        lock(&self.paths).insert(sha256.clone(), path.clone());
+        lock(&self.paths).insert(sha256.clone(), path.to_owned());
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         Ok(Weights { name: name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), sha256 })
     }
@@ -102,7 +113,7 @@ impl Local {
     }
 
     /// The model, from memory if it was the last one.
-    fn model(&self, step: &Diffuse, bundle: &Bundle, ops: &Cpu) -> Result<Arc<Model<Cpu>>, PipelineError> {
+    fn model(&self, step: &Diffuse, bundle: &Bundle, bytes: u64, ops: &Cpu) -> Result<Arc<Model<Cpu>>, PipelineError> {
         let strengths = step.loras.iter().map(|lora| (lora.weights.sha256.clone(), lora.strength.to_bits()));
         let parts = [Some(&step.checkpoint), step.vae.as_ref(), step.control.as_ref()];
         let key: Vec<_> = parts
@@ -112,15 +123,13 @@ impl Local {
             .collect();
         // Held while loading, so that two jobs never load the same weights at once.
         let mut loaded = lock(&self.loaded);
-        if let Some((known, model)) = &*loaded
-            && *known == key
-        {
-            return Ok(model.clone());
+        if let Some(last) = loaded.as_ref().filter(|last| last.key == key) {
+            return Ok(last.model.clone());
         }
         // Before the next one comes.
         *loaded = None;
         let model = Arc::new(bundle.load(ops)?);
-        *loaded = Some((key, model.clone()));
+        *loaded = Some(Loaded { key, model: model.clone(), bytes });
         Ok(model)
     }
 
@@ -133,7 +142,7 @@ impl Local {
     }
 
     /// Which of the files that were found fit a checkpoint of a family.
-    fn default_control<'a>(found: &'a [Found], family: Family) -> Option<&'a Found> {
+    fn default_control(found: &[Found], family: Family) -> Option<&Found> {
         found.iter().find(|f| {
             matches!(f.what, What::Part(Kind::Control { family: own }) if own == family)
                 && f.name.to_lowercase().contains("tile")
@@ -145,7 +154,7 @@ impl Generator for Local {
     fn parts(&self, asked: &Generative, prompts: &Prompts) -> Result<Parts, PipelineError> {
         let mut notes = Vec::new();
         let found =
-            if asked.checkpoint.is_none() || asked.control.is_none() { self.library.scan() } else { Vec::new() };
+            if asked.checkpoint.is_none() || asked.control.is_none() { self.library.parts() } else { Vec::new() };
         let checkpoint = match &asked.checkpoint {
             Some(name) => self.library.find("checkpoint", name)?,
             None => only_checkpoint(&found)?,
@@ -194,7 +203,8 @@ impl Generator for Local {
     fn cost(&self, step: &Diffuse) -> Result<Cost, PipelineError> {
         let costs = self.costs(step, &Bundle::open(&self.files(step)?)?)?;
         let flops = costs.total();
-        Ok(Cost { flops, seconds: flops / self.speed(), bytes: costs.peak })
+        let held = lock(&self.loaded).as_ref().map_or(0, |loaded| loaded.bytes);
+        Ok(Cost { flops, seconds: flops / self.speed(), bytes: costs.peak, held })
     }
 
     fn run(
@@ -206,26 +216,27 @@ impl Generator for Local {
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
     ) -> Result<(), PipelineError> {
         let cancelled = Arc::new(AtomicBool::new(false));
+        // Held while telling, so that nobody hears of less than before.
         let last = Mutex::new(RunProgress { done: 0, total: 0, fraction: 0.0 });
-        let tell = |progress: RunProgress| {
-            *lock(&last) = progress;
-            tell(progress)
-        };
         let (running, ended) = channel::<()>();
         std::thread::scope(|scope| {
             // A tile takes seconds: between two reports the one who waits is told the last again, and may stop it.
             scope.spawn(|| {
                 let ended = ended;
                 while ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-                    let progress = *lock(&last);
-                    if tell(progress).is_break() {
+                    let progress = lock(&last);
+                    if tell(*progress).is_break() {
                         cancelled.store(true, Relaxed);
                     }
                 }
             });
             // Dropped however this ends, which ends the thread.
             let _running = running;
-            self.pass(step, [from, hint], to, &Cpu::cancelled_by(cancelled.clone()), &tell)
+            self.pass(step, [from, hint], to, &Cpu::cancelled_by(cancelled.clone()), &|progress| {
+                let mut last = lock(&last);
+                *last = progress;
+                tell(progress)
+            })
         })
     }
 }
@@ -248,7 +259,7 @@ impl Local {
         let texts = [words(&step.prompt), words(&step.negative)];
         let read = bundle.read(ops, &[&texts[0], &texts[1]], step.clip_skip as usize, [side; 2])?;
         let [prompt, negative] = &read[..] else { unreachable!("as many as texts") };
-        let model = self.model(step, &bundle, ops)?;
+        let model = self.model(step, &bundle, costs.resident, ops)?;
 
         let (width, height) = (step.at.width as usize, step.at.height as usize);
         let [down, across] = canvas(height, width, step.seamless);
@@ -383,4 +394,59 @@ impl Pixels for Seen<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+    use crate::{extent::Extent, generate::generation, request::Creative};
+
+    /// The header of a checkpoint of SD 1.x without a byte on disk behind it.
+    fn sparse(path: &Path) {
+        let mut at = 0;
+        let mut header = serde_json::Map::new();
+        for line in include_str!("../../../enlarger-diffusion/tests/reference/sd15.keys").lines() {
+            let (name, shape) = line.split_once(' ').unwrap();
+            let mut shape: Vec<usize> = shape.split('x').map(|l| l.parse().unwrap()).collect();
+            if name.starts_with("lora_") || name.starts_with("control_model.") {
+                continue;
+            }
+            if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
+                shape[1] = 768;
+            }
+            let from = at;
+            at += 2 * shape.iter().product::<usize>();
+            let entry = serde_json::json!({"dtype": "F16", "shape": shape, "data_offsets": [from, at]});
+            header.insert(name.to_owned(), entry);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let mut file = fs::File::create(path).unwrap();
+        file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(&header).unwrap();
+        file.set_len((8 + header.len() + at) as u64).unwrap();
+    }
+
+    #[test]
+    fn a_pass_whose_file_changed_since_its_plan_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        sparse(&path);
+        let local = Local::new(Library::new(vec![folder.path().to_owned()], None), 1);
+        let (asked, prompts) = (Generative::default(), Prompts::default());
+        let parts = local.parts(&asked, &prompts).unwrap();
+        assert!(parts.notes[0].starts_with("no ControlNet"), "{:?}", parts.notes);
+        let at = Extent { width: 512, height: 256 };
+        let pass = generation(&Creative::default(), &asked, &prompts, parts, 1).unwrap().pass(0, at, at).unwrap();
+        let cost = local.cost(&pass).unwrap();
+        assert!(cost.seconds > 0.0 && cost.bytes > 20 << 20, "{cost:?}");
+
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"more").unwrap();
+        let error = local.cost(&pass).unwrap_err();
+        assert_eq!(error.to_string(), "a has changed since this was planned");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(local.cost(&pass).unwrap_err().to_string(), "there is no checkpoint named \"a\"");
+    }
 }

@@ -82,6 +82,8 @@ pub(crate) struct Cost {
     pub seconds: f64,
     /// Peak memory in bytes, besides that of pictures.
     pub bytes: u64,
+    /// Bytes of these that are in memory already, or of others that are given back first.
+    pub held: u64,
 }
 
 /// A file of weights, as a plan names it.
