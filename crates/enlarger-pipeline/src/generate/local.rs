@@ -56,6 +56,10 @@ impl Local {
         Self { library, threads, paths, loaded, speed }
     }
 
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
     /// A file's name and hash. Where it lies is remembered.
     fn weights(&self, path: &PathBuf) -> Result<Weights, PipelineError> {
         let sha256 = self.library.sha256(path)?;
