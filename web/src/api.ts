@@ -8,6 +8,7 @@ import { S } from './strings.ts';
 import { viewOf } from './viewer/shown.ts';
 import type {
   ApiKey,
+  CheckpointList,
   Estimate,
   Model,
   ServiceStatus,
@@ -139,6 +140,7 @@ export const retry = (id: string) => json<Task>('POST', `/api/tasks/${id}/retry`
 export const remove = async (id: string) => void (await call('DELETE', `/api/tasks/${id}`));
 
 export const models = async () => (await json<{ models: Model[] }>('GET', '/api/models')).models;
+export const checkpoints = () => json<CheckpointList>('GET', '/api/checkpoints');
 /** Adds the model that these files make up: one file, or the two of ncnn. `onProgress` hears the share that was sent. */
 export async function addModel(files: readonly File[], onProgress: (share: number) => void): Promise<Model> {
   const total = files.reduce((sum, file) => sum + file.size, 0);

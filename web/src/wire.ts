@@ -12,8 +12,14 @@ export type Flavor = NonNullable<Precision['flavor']>;
 export type Crop = api.Crop;
 export type Quality = NonNullable<api.UpscaleRequest['quality']>;
 
-/** All that requests may leave out: the page never does. The service leaves the quality out of a task that is the best. */
-export type UpscaleRequest = Required<Omit<api.UpscaleRequest, 'look' | 'quality'>> & { look: Look; quality?: Quality };
+/** What draws, of what the page lets people choose. */
+export type Generative = Pick<api.Generative, 'checkpoint' | 'negative'>;
+/** All that requests may leave out: the page never does. The service leaves the quality out of a task that is the best, and the engine if none draws. */
+export type UpscaleRequest = Required<Omit<api.UpscaleRequest, 'look' | 'quality' | 'generative'>> & {
+  look: Look;
+  quality?: Quality;
+  generative?: Generative | null;
+};
 
 export type OutputFormat = NonNullable<api.Output['format']>;
 export type Output = { format: OutputFormat; quality?: number };
@@ -26,6 +32,7 @@ export type Progress = api.TaskProgress;
 
 export type Estimate = api.EstimateResponse;
 export type Model = api.Model;
+export type CheckpointList = api.CheckpointList;
 export type ApiKey = api.KeyInfo & Partial<Pick<api.CreatedKey, 'key'>>;
 /** Without a key, where one is required, only the version and whether it is. */
 export type ServiceStatus = { version: string; auth: Pick<api.AuthStatus, 'required'> } & Partial<api.Inside>;

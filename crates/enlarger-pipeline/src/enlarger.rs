@@ -1,6 +1,7 @@
 //! The whole path of a picture, from bytes to bytes.
 
 use std::{
+    borrow::Cow,
     io::{Seek, Write},
     num::NonZeroUsize,
     path::PathBuf,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Opened, Picture};
-use enlarger_models::{Catalogue, Library};
+use enlarger_models::{Catalogue, Found, Library};
 use enlarger_nn::{Backend, Device, RunOptions, pool};
 use serde::Serialize;
 
@@ -18,11 +19,11 @@ use crate::{
     error::PipelineError,
     explain::{Estimate, Explanation},
     extent::Extent,
-    generate::{Cost, Generator, Local},
+    generate::{Cost, Generator, Local, Prompts},
     memory::{self, Memory},
     networks::Networks,
     plan::{AlphaWay, Plan, Step, generates, plan_with, prompts, subjects},
-    request::{Request, Size},
+    request::{Generative, Request, Size},
     run::run,
     statistics::{Condition, Content, Statistics, Subject},
     watch::{Progress, Stage, Unwatched, Watch},
@@ -46,6 +47,9 @@ pub struct EnlargerOptions {
     pub model_dirs: Vec<PathBuf>,
     /// Whether requests may name files of the generative engine by their paths. Only for a person's own requests.
     pub any_path: bool,
+    /// What requests of the creative style use that ask to draw, by a prompt or by creativity above 0, and say nothing of the generative
+    /// engine; `None` leaves it out.
+    pub generative: Option<Generative>,
 }
 
 /// How the result becomes bytes.
@@ -103,6 +107,8 @@ pub struct Outcome {
 pub struct Enlarger {
     networks: Networks,
     generator: Local,
+    /// What requests use that ask to draw and do not say with what.
+    drawing: Option<Generative>,
     options: RunOptions,
     /// Of each job.
     threads: usize,
@@ -124,7 +130,7 @@ impl Enlarger {
         let library = if options.any_path { library.with_paths() } else { library };
         let catalogue = Catalogue::open(options.models_dir)?;
         let (networks, generator) = (Networks::new(catalogue, device, threads), Local::new(library, threads));
-        Ok(Self { networks, generator, options: run, threads })
+        Ok(Self { networks, generator, drawing: options.generative, options: run, threads })
     }
 
     /// The available models.
@@ -152,9 +158,33 @@ impl Enlarger {
     /// # Errors
     /// See [`plan()`].
     pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Statistics, Plan), PipelineError> {
+        let request = &*self.drawing(request);
         let statistics = Statistics::with_subject(picture, |statistics| subjects(statistics, request));
         let plan = self.plan_of(&statistics, request)?;
         Ok((statistics, plan))
+    }
+
+    /// A request with the generative engine that it uses.
+    fn drawing<'a>(&self, request: &'a Request) -> Cow<'a, Request> {
+        match (&self.drawing, &request.generative) {
+            (Some(drawing), None) if request.asks_to_draw() => {
+                Cow::Owned(Request { generative: Some(drawing.clone()), ..request.clone() })
+            }
+            _ => Cow::Borrowed(request),
+        }
+    }
+
+    /// Checkpoints, and what goes with them, that requests can name. Reads the headers of files that are new.
+    pub fn library(&self) -> Vec<Found> {
+        self.generator.library().scan()
+    }
+
+    /// Reads the files that a request of the generative engine would use, so that their hashes are known before the first one comes.
+    ///
+    /// # Errors
+    /// As [`Self::estimate`].
+    pub fn prepare(&self, asked: &Generative) -> Result<(), PipelineError> {
+        self.generator.parts(asked, &Prompts::default()).map(drop)
     }
 
     fn plan_of(&self, statistics: &Statistics, request: &Request) -> Result<Plan, PipelineError> {
@@ -172,7 +202,7 @@ impl Enlarger {
     /// If the size of the result is out of range or a model is not there.
     pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
         let statistics = unseen(width, height, Channels::Rgb, 8);
-        let plan = self.plan_of(&statistics, request)?;
+        let plan = self.plan_of(&statistics, &self.drawing(request))?;
         self.cost(&plan, Extent { width, height }, Channels::Rgb)
     }
 

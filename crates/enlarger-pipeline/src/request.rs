@@ -1,5 +1,7 @@
 //! What a user asks for, independent of any wire format or command line.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::knobs::knobs;
@@ -36,11 +38,30 @@ impl Default for Request {
     }
 }
 
+impl Request {
+    /// Whether it asks for what only a generative engine can do: it has a prompt or creativity above 0, and quality counts.
+    pub(crate) fn asks_to_draw(&self) -> bool {
+        let Style::Creative(knobs) = &self.style else { return false };
+        let prompted = knobs.prompt.as_ref().is_some_and(|prompt| !prompt.trim().is_empty());
+        self.quality == Quality::Best && self.model.is_none() && (prompted || knobs.creativity > 0)
+    }
+}
+
+impl Generative {
+    /// Says that the engine is left out, whatever is configured.
+    pub const NONE: &str = "none";
+
+    /// Whether it is left out.
+    pub(crate) fn is_none(&self) -> bool {
+        self.checkpoint.as_deref() == Some(Self::NONE)
+    }
+}
+
 /// What the generative engine works with. Files are named, without folder and extension, as `enlarger models scan` lists them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Generative {
-    /// The checkpoint; `None` is the only one that is found.
+    /// The checkpoint; `None` is the only one that is found, and `"none"` leaves the engine out.
     pub checkpoint: Option<String>,
     /// The ControlNet that holds the result to the source. `None` is the one found for the checkpoint's family whose name says
     /// "tile"; `"none"` is none.
@@ -73,6 +94,19 @@ pub struct Lora {
     /// 1 is as trained; negative values turn it round.
     #[serde(default = "as_trained")]
     pub strength: f32,
+}
+
+/// `NAME` or `NAME:STRENGTH`.
+impl FromStr for Lora {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let given = text.rsplit_once(':').and_then(|(name, strength)| Some((name, strength.parse::<f32>().ok()?)));
+        let (name, strength) = given.unwrap_or((text, 1.0));
+        if name.is_empty() || !strength.is_finite() {
+            return Err("expected a name, or a name and a strength such as more_details:0.5".into());
+        }
+        Ok(Self { name: name.to_owned(), strength })
+    }
 }
 
 fn as_trained() -> f32 {
@@ -290,6 +324,29 @@ mod tests {
                 Request { size: Size::Factor(4.0), style, seed: Some(7), quality, ..Request::default() }
             );
         }
+    }
+
+    #[test]
+    fn a_lora_has_a_strength_of_one_unless_it_says_otherwise() {
+        let read = |text: &str| text.parse::<Lora>().map(|lora| (lora.name, lora.strength));
+        assert_eq!(read("more_details:0.5"), Ok(("more_details".into(), 0.5)));
+        assert_eq!(read("film.safetensors:-1"), Ok(("film.safetensors".into(), -1.0)));
+        assert_eq!(read("film"), Ok(("film".into(), 1.0)));
+        assert_eq!(read(r"C:\loras\film"), Ok((r"C:\loras\film".into(), 1.0)));
+        assert!(read(":0.5").is_err() && read("a:inf").is_err());
+    }
+
+    #[test]
+    fn a_prompt_or_creativity_asks_to_draw_unless_a_model_or_another_quality_is_chosen() {
+        let asks = |creativity, prompt: Option<&str>, quality, model: Option<&str>| {
+            let style = Style::Creative(Creative { creativity, prompt: prompt.map(Into::into), ..Creative::default() });
+            Request { style, quality, model: model.map(Into::into), ..Request::default() }.asks_to_draw()
+        };
+        assert!(asks(1, None, Quality::Best, None) && asks(-5, Some("moss"), Quality::Best, None));
+        assert!(!asks(0, None, Quality::Best, None) && !asks(0, Some(" "), Quality::Best, None));
+        assert!(!asks(5, None, Quality::Fast, None) && !asks(5, Some("moss"), Quality::Draft, None));
+        assert!(!asks(5, Some("moss"), Quality::Best, Some("x4plus")));
+        assert!(!Request { style: Style::Precision(Precision::default()), ..Request::default() }.asks_to_draw());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    ffi::OsString,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     ops::Deref,
@@ -15,6 +16,7 @@ use clap::{Args, Command, ValueEnum};
 use enlarger_egress::{Policy, Secret, Webhooks};
 use enlarger_error::Explained;
 use enlarger_nn::Precision;
+use enlarger_pipeline::{Generative, Lora};
 use enlarger_service::job::Terms;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
@@ -149,6 +151,15 @@ settings! {
     allow_net: Vec<ipnet::IpNet> = Vec::new(), "ENLARGER_ALLOW_NET" { value_name = "CIDR", value_delimiter = ',' };
     /// Folders with checkpoints of Stable Diffusion and their like, such as ComfyUI's or A1111's `models`, for the generative engine.
     model_dirs: Vec<PathBuf> = Vec::new(), "ENLARGER_MODEL_DIRS" { value_name = "DIR", value_delimiter = ',' };
+    /// Checkpoint that draws for creative jobs with a prompt or creativity above 0: a name that `enlarger models scan` lists. Empty: only
+    /// jobs that name a checkpoint are drawn.
+    checkpoint: String = String::new(), "ENLARGER_CHECKPOINT" { value_name = "NAME" };
+    /// ControlNet that holds its results to the source, or `none`. Empty: a tile ControlNet of its family, if there is one.
+    control: String = String::new(), "ENLARGER_CONTROL" { value_name = "NAME" };
+    /// VAE to use instead of the checkpoint's.
+    vae: String = String::new(), "ENLARGER_VAE" { value_name = "NAME" };
+    /// LoRAs to add, with their strengths, such as `more_details:0.5`.
+    loras: Vec<String> = Vec::new(), "ENLARGER_LORAS" { value_name = "NAME:N", value_delimiter = ',' };
     /// Origins allowed to call this server from a browser (CORS), such as `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
 }
@@ -405,6 +416,30 @@ impl Config {
         self.data_dir.join("models")
     }
 
+    /// What draws for creative jobs that say nothing of it.
+    pub fn generative(&self) -> Option<Generative> {
+        let named = |name: &String| (!name.is_empty()).then(|| name.clone());
+        Some(Generative {
+            checkpoint: Some(named(&self.checkpoint)?),
+            control: named(&self.control),
+            vae: named(&self.vae),
+            // Those that are not are refused at the start.
+            loras: self.loras.iter().filter_map(|lora| lora.parse().ok()).collect(),
+            ..Generative::default()
+        })
+    }
+
+    /// Arguments by which a process that runs a task apart finds the same models.
+    pub(crate) fn apart(&self) -> Vec<OsString> {
+        let mut arguments = vec!["--models-dir".into(), self.models_dir().into()];
+        arguments.extend(self.model_dirs.iter().flat_map(|dir| ["--model-dirs".into(), dir.clone().into()]));
+        if let Some(generative) = self.generative() {
+            let json = serde_json::to_string(&generative).expect("names and numbers");
+            arguments.extend(["--generative".into(), json.into()]);
+        }
+        arguments
+    }
+
     /// What signs and delivers webhooks.
     pub(crate) fn webhooks(&self) -> Result<Webhooks, ConfigError> {
         let secret = |text: &Hidden| {
@@ -451,6 +486,9 @@ impl Config {
                 "`jwks_url` is not an https URL",
                 "use https://: keys fetched without encryption could be forged",
             );
+        }
+        if let Some((lora, why)) = self.loras.iter().find_map(|l| Some((l, l.parse::<Lora>().err()?))) {
+            return fail(&format!("`loras` contains {lora:?}: {why}"), "for example more_details:0.5");
         }
         let positive = [
             ("jobs", self.jobs as u64),

@@ -139,7 +139,7 @@ pub async fn serve(
             queue: store.queue.clone(),
             files: app.files.clone(),
             enlarger: app.enlarger.clone(),
-            models_dir: config.models_dir(),
+            apart: config.apart(),
             policy: config.policy(),
             fetch_limit: config.max_body_mb << 20,
             terms: app.terms,
@@ -177,7 +177,15 @@ pub async fn serve(
     }
     // The first estimate measures the machine, which nobody should have to wait for.
     let enlarger = app.enlarger.clone();
-    tokio::task::spawn_blocking(move || enlarger.estimate(64, 64, &enlarger_pipeline::Request::default()).map(drop));
+    let drawing = config.generative();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = enlarger.estimate(64, 64, &enlarger_pipeline::Request::default()) {
+            tracing::warn!("no estimate: {error}");
+        }
+        if let Some(Err(error)) = drawing.map(|drawing| enlarger.prepare(&drawing)) {
+            tracing::error!("creative jobs will fail: {error}");
+        }
+    });
     ready();
     http::serve(listener, router(&app), stop, Duration::from_secs(5)).await;
     for task in running {

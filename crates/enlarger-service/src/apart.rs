@@ -6,9 +6,10 @@
 //! so it never outlives the worker.
 
 use std::{
+    ffi::OsString,
     io::{self, BufRead, BufReader, Read, Seek, Write},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Mutex,
 };
@@ -192,11 +193,11 @@ impl<W: Seek> Seek for Patient<'_, W> {
 /// Has a process of its own carry an order out.
 pub(crate) fn carry_out(
     enlarger: &Enlarger,
-    models_dir: &Path,
+    arguments: &[OsString],
     order: &Order,
     watch: &Watching,
 ) -> Result<Finished, Broken> {
-    match talk(enlarger, models_dir, order, watch) {
+    match talk(enlarger, arguments, order, watch) {
         Ok(said) => said,
         Err(error) => {
             let message = format!("cannot start a process for the job: {}", error.kind());
@@ -207,7 +208,7 @@ pub(crate) fn carry_out(
 
 fn talk(
     enlarger: &Enlarger,
-    models_dir: &Path,
+    arguments: &[OsString],
     order: &Order,
     watch: &Watching,
 ) -> io::Result<Result<Finished, Broken>> {
@@ -216,8 +217,8 @@ fn talk(
     let device = enlarger.device();
     let mut command = Command::new(program);
     command.args([COMMAND, "--threads", &enlarger.threads().to_string()]);
-    command.args(["--isa", device.name(), "--precision", device.arithmetic().name(), "--models-dir"]);
-    command.arg(models_dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["--isa", device.name(), "--precision", device.arithmetic().name()]);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     // Ctrl-C is meant for the worker, which then returns the task.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

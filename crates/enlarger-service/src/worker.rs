@@ -4,8 +4,8 @@
 //! the task.
 
 use std::{
+    ffi::OsString,
     io::{self, Write as _},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -47,8 +47,8 @@ pub struct Worker {
     pub files: Files,
     /// Runs jobs.
     pub enlarger: Arc<Enlarger>,
-    /// The folder of added models.
-    pub models_dir: PathBuf,
+    /// Arguments by which a process that runs a task apart finds the same models.
+    pub apart: Vec<OsString>,
     /// Which hosts sources may be fetched from.
     pub policy: Policy,
     /// Most bytes of a fetched source.
@@ -287,7 +287,7 @@ fn pixels(worker: &Worker, task: &Task, job: Job, source: &Bytes, watch: &Watchi
             Err(error) => return storage("read", &error),
         };
         order.drafts = Some([&copy, &result, &map].map(|draft| draft.path().to_owned()));
-        apart::carry_out(&worker.enlarger, &worker.models_dir, &order, watch)
+        apart::carry_out(&worker.enlarger, &worker.apart, &order, watch)
     } else {
         let patient = |draft| Patient::new(draft, watch, Some(&worker.files.scratch));
         apart::enlarge(&worker.enlarger, &order, source, [&mut patient(&mut result), &mut patient(&mut map)], watch)

@@ -3,15 +3,19 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use enlarger_pipeline::{Enlarger, EnlargerOptions};
+use enlarger_pipeline::{Enlarger, EnlargerOptions, Generative};
 
-use crate::{dirs, machine::MachineArgs};
+use crate::machine::MachineArgs;
 
 /// Carry out the order on standard input.
 #[derive(Debug, Args)]
 pub struct ApartArgs {
     #[arg(long)]
     models_dir: PathBuf,
+    #[arg(long)]
+    model_dirs: Vec<PathBuf>,
+    #[arg(long, value_parser = |json: &str| serde_json::from_str::<Generative>(json))]
+    generative: Option<Generative>,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -28,8 +32,9 @@ pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
         strip: None,
         models_dir: Some(args.models_dir),
         device: Some(args.machine.device()?),
-        model_dirs: dirs::model_dirs(),
+        model_dirs: args.model_dirs,
         any_path: false,
+        generative: args.generative,
     })?;
     enlarger_server::run_apart(&enlarger)?;
     Ok(ExitCode::SUCCESS)

@@ -27,7 +27,7 @@ pub struct GenerativeArgs {
     vae: Option<String>,
     /// LoRA and its strength, such as more_details:0.5; can be given several times.
     #[arg(long, value_name = "NAME|FILE[:N]")]
-    lora: Vec<LoraArg>,
+    lora: Vec<Lora>,
     /// What the result must not show [default: a list of common faults].
     #[arg(long, value_name = "TEXT")]
     negative: Option<String>,
@@ -52,22 +52,6 @@ pub struct GenerativeArgs {
     /// Folders to search for models, such as ComfyUI's or A1111's `models` [default: the usual places in the home folder].
     #[arg(long, env = "ENLARGER_MODEL_DIRS", value_name = "DIR", value_delimiter = ',')]
     model_dirs: Vec<PathBuf>,
-}
-
-/// `NAME` or `NAME:STRENGTH`.
-#[derive(Debug, Clone)]
-struct LoraArg(Lora);
-
-impl FromStr for LoraArg {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let given = text.rsplit_once(':').and_then(|(name, strength)| Some((name, strength.parse::<f32>().ok()?)));
-        let (name, strength) = given.unwrap_or((text, 1.0));
-        if name.is_empty() || !strength.is_finite() {
-            return Err("expected a name, or a name and a strength such as more_details:0.5".into());
-        }
-        Ok(Self(Lora { name: name.to_owned(), strength }))
-    }
 }
 
 /// `X,Y,WIDTH,HEIGHT`.
@@ -113,7 +97,7 @@ impl GenerativeArgs {
             checkpoint: self.checkpoint.clone(),
             control: self.control.clone(),
             vae: self.vae.clone(),
-            loras: self.lora.iter().map(|lora| lora.0.clone()).collect(),
+            loras: self.lora.clone(),
             negative: self.negative.clone(),
             steps: self.steps,
             sampler: self.sampler.unwrap_or_default(),
@@ -133,16 +117,6 @@ impl GenerativeArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lora_has_a_strength_of_one_unless_it_says_otherwise() {
-        let read = |text: &str| text.parse::<LoraArg>().map(|lora| (lora.0.name, lora.0.strength));
-        assert_eq!(read("more_details:0.5"), Ok(("more_details".into(), 0.5)));
-        assert_eq!(read("film.safetensors:-1"), Ok(("film.safetensors".into(), -1.0)));
-        assert_eq!(read("film"), Ok(("film".into(), 1.0)));
-        assert_eq!(read(r"C:\loras\film"), Ok((r"C:\loras\film".into(), 1.0)));
-        assert!(read(":0.5").is_err() && read("a:inf").is_err());
-    }
 
     #[test]
     fn areas_have_four_numbers_and_a_size() {

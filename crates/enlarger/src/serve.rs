@@ -106,6 +106,7 @@ async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
         device: Some(device),
         model_dirs: config.model_dirs.clone(),
         any_path: false,
+        generative: config.generative(),
     };
     warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);

@@ -225,6 +225,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
             device: Some(args.machine.device()?),
             model_dirs: args.generative.folders(),
             any_path: true,
+            generative: None,
         })?,
         output: Output { format: Some(format), quality: args.file_quality, metadata: metadata(&args) },
         limits: Limits::for_own_files(),

@@ -12,9 +12,10 @@ export interface Snippet {
 
 /** The body of a task without its image: what was not set is left out. */
 function task({ file, request, output }: Snippet): Record<string, unknown> {
-  const { size, look, model } = request;
+  const { size, look, model, generative } = request;
   const quality = qualityOf(request);
-  return { name: file, request: { size, look, ...(model ? { model } : {}), ...(quality ? { quality } : {}) }, output };
+  const rest = { ...(model ? { model } : {}), ...(quality ? { quality } : {}), ...(generative ? { generative } : {}) };
+  return { name: file, request: { size, look, ...rest }, output };
 }
 
 /** The quality, unless it is the one that is used if none is named. */
@@ -29,6 +30,10 @@ export function commandLine({ file, request, output }: Snippet): string {
   if (model) words.push(`-m ${shell(model)}`);
   const quality = qualityOf(request);
   if (quality) words.push(`--quality ${quality}`);
+  for (const name of ['checkpoint', 'negative'] as const) {
+    const value = request.generative?.[name];
+    if (value != null) words.push(`--${name} ${shell(value)}`);
+  }
   const neutral: readonly unknown[] = [0, null, 'automatic', 'standard'];
   for (const [name, value] of Object.entries(knobs)) {
     // One flag of Precision is enough to choose it, but all have their own defaults.

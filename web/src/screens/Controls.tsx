@@ -1,6 +1,6 @@
 /** The panel of the desk: manner, size, knobs, presets, and what will come of it. */
 
-import { useSignal } from '@preact/signals';
+import { computed, signal, useSignal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import * as desk from '../state/desk.ts';
@@ -12,7 +12,7 @@ import { S } from '../strings.ts';
 import { go } from '../state/route.ts';
 import { service } from '../state/service.ts';
 import { say } from '../state/store.ts';
-import type { Creative, Engine, Flavor, Model, OptimizedFor, OutputFormat, Precision, Quality } from '../wire.ts';
+import type { CheckpointList, Creative, Engine, Flavor, Generative, Model, OptimizedFor, OutputFormat, Precision, Quality } from '../wire.ts';
 import { Choice, Dialog, Knob, Select, Trouble } from '../ui/controls.tsx';
 import { Cross } from '../ui/icons.tsx';
 
@@ -124,9 +124,62 @@ function CreativeKnobs() {
           onInput={(e) => set({ prompt: e.currentTarget.value.trim() ? e.currentTarget.value : null })}
         />
         <p id="prompt-hint" class="hint">
-          {S.enlarge.promptHint}
+          {drawing.value ? S.enlarge.promptDraws : S.enlarge.promptHint}
         </p>
       </div>
+      <Drawing />
+    </>
+  );
+}
+
+const checkpoints = signal<CheckpointList>({ files: [], configured: null });
+
+/** The checkpoint that would draw, if one would. */
+const drawing = computed(() => {
+  const { checkpoint } = desk.settings.value.generative;
+  if (checkpoint !== null) return checkpoint === NONE ? null : checkpoint;
+  return checkpoints.value.configured;
+});
+
+/** The checkpoint that leaves the generative engine out. */
+const NONE = 'none';
+
+/** What the generative engine draws with, where the server has a checkpoint. */
+function Drawing() {
+  useEffect(() => {
+    api.checkpoints().then(
+      (list) => (checkpoints.value = list),
+      () => {}, // There is nothing to choose then; what is wrong is said elsewhere.
+    );
+  }, []);
+  const { configured } = checkpoints.value;
+  const files = checkpoints.value.files.filter((file) => file.kind === 'checkpoint');
+  if (files.length === 0) return null;
+  const { generative } = desk.settings.value;
+  const set = (part: Partial<Generative>) => desk.change({ generative: { ...generative, ...part } });
+  const options = [
+    { value: '', label: configured ? S.enlarge.checkpointConfigured(configured) : S.enlarge.checkpointNone },
+    ...(configured ? [{ value: NONE, label: S.enlarge.checkpointNone }] : []),
+    ...files.map(({ name, family }) => ({ value: name, label: family ? `${name} (${family})` : name })),
+  ];
+  return (
+    <>
+      <Select label={S.enlarge.checkpoint} value={generative.checkpoint ?? ''} options={options} onChange={(name) => set({ checkpoint: name || null })} />
+      {drawing.value && (
+        <div class="field">
+          <label for="negative">{S.enlarge.negative}</label>
+          <textarea
+            id="negative"
+            rows={2}
+            aria-describedby="negative-hint"
+            value={generative.negative ?? ''}
+            onInput={(e) => set({ negative: e.currentTarget.value.trim() ? e.currentTarget.value : null })}
+          />
+          <p id="negative-hint" class="hint">
+            {S.enlarge.negativeHint}
+          </p>
+        </div>
+      )}
     </>
   );
 }

@@ -8,7 +8,7 @@ import { FACTORS, fits, previewSide, resultSize, scarce, type Extent } from '../
 import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
 import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
-import type { Creative, Crop, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../wire.ts';
+import type { Creative, Crop, Generative, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../wire.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
 import { forget, keep, recall } from './keep.ts';
 import { learn, limits, service } from './service.ts';
@@ -53,6 +53,7 @@ export interface Settings {
   precision: Omit<Precision, 'mode'>;
   quality: Quality;
   model: string | null;
+  generative: Generative;
   output: Output;
 }
 
@@ -67,17 +68,21 @@ export const NEUTRAL: Settings = {
   precision: { ...neutral(KNOBS.precision), flavor: null },
   quality: 'best',
   model: null,
+  generative: { checkpoint: null, negative: null },
   output: { format: 'png' },
 };
 
-/** What earlier versions kept has no quality. */
-type Kept<T extends Partial<Settings>> = Omit<T, 'quality'> & { quality?: Quality };
+/** What earlier versions did not keep. */
+const LATER = ['quality', 'generative'] as const;
+type Later = (typeof LATER)[number];
+type Kept<T extends Partial<Settings>> = Omit<T, Later> & Partial<Pick<Settings, Later>>;
 const isSettings = (v: unknown): v is Kept<Settings> =>
-  typeof v === 'object' && v !== null && Object.keys(NEUTRAL).every((key) => key in v || key === 'quality');
+  typeof v === 'object' && v !== null && Object.keys(NEUTRAL).every((key) => key in v || (LATER as readonly string[]).includes(key));
 
 const kept = stored<Kept<Settings>>('settings', NEUTRAL, isSettings);
 export const settings = computed<Settings>(() => ({
   quality: NEUTRAL.quality,
+  generative: NEUTRAL.generative,
   ...kept.value,
   creative: { ...NEUTRAL.creative, ...kept.value.creative },
   precision: { ...NEUTRAL.precision, ...kept.value.precision },
@@ -94,7 +99,7 @@ export const presets = stored<Preset[]>(
   (v): v is Preset[] => Array.isArray(v) && v.every((p) => typeof p?.name === 'string' && isSettings({ factor: 0, ...p.settings })),
 );
 
-export const apply = (preset: Preset) => change({ quality: NEUTRAL.quality, ...preset.settings });
+export const apply = (preset: Preset) => change({ quality: NEUTRAL.quality, generative: NEUTRAL.generative, ...preset.settings });
 
 export const look = computed<Look>(() => {
   const { mode, creative, precision } = settings.value;
@@ -102,8 +107,9 @@ export const look = computed<Look>(() => {
 });
 
 export function requestFor(factor: number, crop: Crop | null = null): UpscaleRequest {
-  const { model, quality } = settings.value;
-  return { size: { factor }, look: look.value, model, seed: null, crop, quality };
+  const { mode, model, quality, generative } = settings.value;
+  const drawn = mode === 'creative' && (generative.checkpoint !== null || generative.negative !== null);
+  return { size: { factor }, look: look.value, model, seed: null, crop, quality, ...(drawn ? { generative } : {}) };
 }
 
 // ---------------------------------------------------------------- taking pictures in
@@ -235,7 +241,7 @@ export async function takeAgain(task: Task): Promise<void> {
   const { mode, ...knobs } = request.look;
   const factor = 'factor' in request.size ? request.size.factor : settings.value.factor;
   const fromTask = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
-  change({ mode, factor, model: request.model, quality: request.quality ?? NEUTRAL.quality, ...fromTask });
+  change({ mode, factor, model: request.model, quality: request.quality ?? NEUTRAL.quality, generative: { ...NEUTRAL.generative, ...request.generative }, ...fromTask });
 }
 
 export function putAway(picture: Picture): void {

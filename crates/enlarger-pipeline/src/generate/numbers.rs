@@ -185,8 +185,11 @@ fn cut(prompt: &str) -> Result<Vec<Piece>, PipelineError> {
 
 impl Generation {
     /// Sentences about the choice of files.
-    pub fn notes(&self) -> &[String] {
-        &self.parts.notes
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let Parts { checkpoint, control, notes, .. } = &self.parts;
+        let held =
+            control.as_ref().map_or_else(String::new, |control| format!(", held to the source by {}", control.name));
+        std::iter::once(format!("{} draws the detail{held}", checkpoint.name)).chain(notes.iter().cloned())
     }
 
     /// The sizes at which passes end: each twice as large, and the result.

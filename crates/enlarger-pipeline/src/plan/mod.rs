@@ -232,7 +232,9 @@ pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) ->
 /// What a request asks of the generative engine: nothing if it leaves that out, wants a draft, or may not add detail.
 pub(crate) fn generates(request: &Request) -> Option<(&Creative, &Generative)> {
     match (&request.style, &request.generative) {
-        (Style::Creative(knobs), Some(asked)) if request.quality != Quality::Draft => Some((knobs, asked)),
+        (Style::Creative(knobs), Some(asked)) if request.quality != Quality::Draft && !asked.is_none() => {
+            Some((knobs, asked))
+        }
         _ => None,
     }
 }
@@ -267,11 +269,11 @@ pub(crate) fn plan_with(
         }
         _ => None,
     };
-    if request.generative.is_some() && generated.is_none() {
+    if request.generative.as_ref().is_some_and(|asked| !asked.is_none()) && generated.is_none() {
         notes.push(not_generated(request).into());
     }
     if let (Some(generated), Style::Creative(knobs)) = (&generated, &mut style) {
-        notes.extend(generated.notes().iter().cloned());
+        notes.extend(generated.notes());
         step_back(knobs, generated);
     }
     if let (Some(square), true, None, None) = (statistics.subject.square, asked.pixels, &request.model, &generated) {

@@ -4,6 +4,7 @@ mod clients;
 mod comfyui;
 mod crashes;
 mod credentials;
+mod generative;
 mod harness;
 mod hostile;
 mod page;
@@ -12,3 +13,6 @@ mod router;
 mod specification;
 mod webhooks;
 mod wire;
+
+#[path = "../common/checkpoints.rs"]
+mod checkpoints;

@@ -21,7 +21,7 @@ pub(crate) struct Submission {
     /// The image's name, used in file names.
     #[schema(required = false, max_length = 255)]
     name: String,
-    /// Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`), as in a task's details.
+    /// Size, style (`look`), model, seed, crop, quality (`draft`, `fast` or `best`) and generative engine, as in a task's details.
     #[schema(required = false)]
     request: wire::Request,
     /// The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100).
@@ -59,6 +59,10 @@ pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
             }
         }
         Style::Precision(knobs) => fields.check_knobs("request.look", knobs),
+    }
+    let negative = request.generative.as_ref().and_then(|generative| generative.negative.as_ref());
+    if negative.is_some_and(|negative| negative.chars().count() > LONGEST_PROMPT) {
+        fields.reject("request.generative.negative", format!("must have at most {LONGEST_PROMPT} characters"));
     }
     request
 }

@@ -1,6 +1,7 @@
 //! Our own routes under `/api/`: what the page needs beyond the other dialects, open to every client.
 
 mod ask;
+mod checkpoints;
 mod detail;
 mod events;
 mod keys;
@@ -35,6 +36,7 @@ impl Dialect for Console {
             .routes(routes!(preview::estimate))
             .routes(routes!(models::list, models::add_files))
             .routes(routes!(models::add, models::remove))
+            .routes(routes!(checkpoints::list))
             .routes(routes!(keys::list, keys::create))
             .routes(routes!(keys::revoke))
     }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use enlarger_models::ModelInfo;
-use enlarger_pipeline::{self as pipeline, Engine, Flavor, OptimizedFor, Quality, Style};
+use enlarger_pipeline::{self as pipeline, Engine, Flavor, OptimizedFor, Quality, Sampler, Style};
 use enlarger_service::job;
 use enlarger_tasks::TaskError;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
@@ -38,6 +38,118 @@ pub(crate) struct Request {
     #[serde(alias = "draft", deserialize_with = "quality_or_draft", skip_serializing_if = "is_best")]
     #[schema(schema_with = quality)]
     pub quality: Quality,
+    /// The generative engine. Null: as the server is configured, for creative requests with a prompt or creativity above 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generative: Option<Generative>,
+}
+
+/// What the generative engine draws with. `GET /api/checkpoints` lists the names.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct Generative {
+    /// The checkpoint. Null: the only one there is; `none`: the engine is not used.
+    #[schema(max_length = 255)]
+    checkpoint: Option<String>,
+    /// The ControlNet that holds the result to the source. Null: a tile ControlNet of the checkpoint's family, if there is one;
+    /// `none`: no ControlNet.
+    control: Option<String>,
+    /// A VAE to use instead of the checkpoint's.
+    vae: Option<String>,
+    /// LoRAs to add.
+    loras: Vec<Lora>,
+    /// What the result must not show. Null: a list of common faults.
+    #[schema(max_length = 10000)]
+    pub negative: Option<String>,
+    /// Steps of a full schedule; creativity decides how many of them run. Null: 18, or 8 for LCM.
+    #[schema(minimum = 1, maximum = 150)]
+    steps: Option<u32>,
+    /// How noise is removed.
+    #[schema(schema_with = sampler)]
+    sampler: Sampler,
+    /// Classifier-free guidance. Null: chosen by `hdr`; 1: none, for distilled checkpoints.
+    #[schema(minimum = 1, maximum = 30)]
+    guidance: Option<f32>,
+    /// Layers of the text encoder to skip, counted as A1111 does: 1 skips none.
+    #[schema(minimum = 1, maximum = 12)]
+    clip_skip: Option<u32>,
+    /// Whether the result repeats without a seam.
+    seamless: bool,
+    /// Areas of the source that are not drawn anew, such as faces.
+    keep: Vec<Crop>,
+}
+
+/// A LoRA.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Lora {
+    /// Its name.
+    name: String,
+    /// How strongly it is added; 1 is as trained.
+    #[serde(default = "as_trained")]
+    #[schema(default = 1.0, minimum = -10, maximum = 10)]
+    strength: f32,
+}
+
+fn as_trained() -> f32 {
+    1.0
+}
+
+fn sampler() -> Object {
+    let names: Vec<&str> = Sampler::ALL.iter().map(|sampler| sampler.name()).collect();
+    one_of("How noise is removed.", &names).default(Some(Sampler::default().name().into())).build()
+}
+
+impl From<pipeline::Generative> for Generative {
+    fn from(of: pipeline::Generative) -> Self {
+        let pipeline::Generative {
+            checkpoint,
+            control,
+            vae,
+            loras,
+            negative,
+            steps,
+            sampler,
+            guidance,
+            clip_skip,
+            seamless,
+            keep,
+        } = of;
+        let loras = loras.into_iter().map(|pipeline::Lora { name, strength }| Lora { name, strength }).collect();
+        let keep = keep.into_iter().map(Crop::from).collect();
+        Self { checkpoint, control, vae, loras, negative, steps, sampler, guidance, clip_skip, seamless, keep }
+    }
+}
+
+impl From<Generative> for pipeline::Generative {
+    fn from(of: Generative) -> Self {
+        let Generative {
+            checkpoint,
+            control,
+            vae,
+            loras,
+            negative,
+            steps,
+            sampler,
+            guidance,
+            clip_skip,
+            seamless,
+            keep,
+        } = of;
+        let loras = loras.into_iter().map(|Lora { name, strength }| pipeline::Lora { name, strength }).collect();
+        let keep = keep.into_iter().map(Into::into).collect();
+        Self { checkpoint, control, vae, loras, negative, steps, sampler, guidance, clip_skip, seamless, keep }
+    }
+}
+
+impl From<pipeline::Crop> for Crop {
+    fn from(pipeline::Crop { x, y, width, height }: pipeline::Crop) -> Self {
+        Self { x, y, width, height }
+    }
+}
+
+impl From<Crop> for pipeline::Crop {
+    fn from(Crop { x, y, width, height }: Crop) -> Self {
+        Self { x, y, width, height }
+    }
 }
 
 /// A quality, in all the forms in which it is stored: earlier versions of this API knew drafts only.
@@ -59,27 +171,27 @@ impl Default for Request {
 
 impl From<pipeline::Request> for Request {
     fn from(request: pipeline::Request) -> Self {
-        let pipeline::Request { size, style, model, seed, crop, quality, generative: _ } = request;
+        let pipeline::Request { size, style, model, seed, crop, quality, generative } = request;
         let size = match size {
             pipeline::Size::Factor(factor) => Size::Factor(factor),
             pipeline::Size::Width(width) => Size::Width(width),
             pipeline::Size::Height(height) => Size::Height(height),
         };
-        let crop = crop.map(|pipeline::Crop { x, y, width, height }| Crop { x, y, width, height });
-        Self { size, look: style, model, seed, crop, quality }
+        let (crop, generative) = (crop.map(Into::into), generative.map(Into::into));
+        Self { size, look: style, model, seed, crop, quality, generative }
     }
 }
 
 impl From<Request> for pipeline::Request {
     fn from(request: Request) -> Self {
-        let Request { size, look, model, seed, crop, quality } = request;
+        let Request { size, look, model, seed, crop, quality, generative } = request;
         let size = match size {
             Size::Factor(factor) => pipeline::Size::Factor(factor),
             Size::Width(width) => pipeline::Size::Width(width),
             Size::Height(height) => pipeline::Size::Height(height),
         };
-        let crop = crop.map(|Crop { x, y, width, height }| pipeline::Crop { x, y, width, height });
-        Self { size, style: look, model, seed, crop, quality, generative: None }
+        let (crop, generative) = (crop.map(Into::into), generative.map(Into::into));
+        Self { size, style: look, model, seed, crop, quality, generative }
     }
 }
 

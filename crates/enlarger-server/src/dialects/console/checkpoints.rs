@@ -1,0 +1,78 @@
+//! What the generative engine can draw with.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use enlarger_models::{Found, What};
+use enlarger_pipeline::Enlarger;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    config::Config,
+    http::{AnyError, ApiResult, blocking},
+};
+
+/// Files of Stable Diffusion in the folders of the setting `model_dirs`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CheckpointList {
+    /// Sorted by folder and name.
+    files: Vec<CheckpointFile>,
+    /// The checkpoint that creative requests use that name none. Null: they are not drawn.
+    #[schema(required)]
+    configured: Option<String>,
+}
+
+/// A checkpoint, or what goes with one.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CheckpointFile {
+    /// The name to choose it by.
+    name: String,
+    /// `checkpoint`, `control`, `vae`, `lora` or `embedding`.
+    kind: &'static str,
+    /// What it fits: `SD 1.x`, `SD 2.x` or `SDXL`. Null: its header does not tell.
+    #[schema(required)]
+    family: Option<String>,
+    /// What it is, in words.
+    what: String,
+    /// Size of the file.
+    bytes: u64,
+    /// SHA-256 of the file in hexadecimal. Null: not computed yet.
+    #[schema(required)]
+    sha256: Option<String>,
+    /// Its license. Null: the file does not tell.
+    #[schema(required)]
+    license: Option<String>,
+}
+
+/// Where a file lies is nothing that clients need to know.
+fn listed(found: Found) -> Option<CheckpointFile> {
+    matches!(found.what, What::Part(_)).then(|| CheckpointFile {
+        kind: found.what.kind(),
+        family: found.what.family().map(|family| family.to_string()),
+        what: found.what.to_string(),
+        name: found.name,
+        bytes: found.bytes,
+        sha256: found.sha256,
+        license: found.license,
+    })
+}
+
+#[utoipa::path(
+    get, path = "/api/checkpoints", operation_id = "listCheckpoints", tag = "Console",
+    summary = "List what the generative engine can draw with",
+    description = "Checkpoints, ControlNets, VAEs, LoRAs and embeddings in the folders of the setting `model_dirs`, recognized by \
+        their headers.",
+    responses(
+        (status = 200, description = "The files", body = CheckpointList),
+        AnyError,
+    ),
+)]
+pub(crate) async fn list(
+    State(config): State<Arc<Config>>,
+    State(enlarger): State<Arc<Enlarger>>,
+) -> ApiResult<Json<CheckpointList>> {
+    let configured = config.generative().and_then(|generative| generative.checkpoint);
+    let files = blocking(move || Ok(enlarger.library().into_iter().filter_map(listed).collect())).await?;
+    Ok(Json(CheckpointList { files, configured }))
+}
