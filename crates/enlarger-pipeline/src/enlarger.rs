@@ -10,7 +10,7 @@ use std::{
 };
 
 use enlarger_image::{Channels, Decoded, EncodeOptions, Format, Header, Limits, MetadataPolicy, Opened, Picture};
-use enlarger_models::{Catalogue, Found, Library};
+use enlarger_models::{Catalogue, Library};
 use enlarger_nn::{Backend, Device, RunOptions, pool};
 use serde::Serialize;
 
@@ -172,11 +172,6 @@ impl Enlarger {
             }
             _ => Cow::Borrowed(request),
         }
-    }
-
-    /// Checkpoints, and what goes with them, that requests can name. Reads the headers of files that are new.
-    pub fn library(&self) -> Vec<Found> {
-        self.generator.library().scan()
     }
 
     /// Reads the files that a request of the generative engine would use, so that their hashes are known before the first one comes.

@@ -57,10 +57,7 @@ fn the_configured_checkpoint_draws_for_every_client_that_sends_a_prompt_or_creat
     assert_ne!(drawn(&server, CREATIVE, &body(&other)).1, first, "the prompt is drawn");
     let (task, _) = drawn(&server, CREATIVE, &body(&json!({ "scale_factor": "2x", "creativity": 3 })));
     assert_eq!(checkpoint(&task), Some("tiny"));
-    for asked in [
-        json!({ "scale_factor": "2x" }),
-        json!({ "scale_factor": "2x", "creativity": -3 }),
-    ] {
+    for asked in [json!({ "scale_factor": "2x" }), json!({ "scale_factor": "2x", "creativity": -3 })] {
         assert_eq!(checkpoint(&drawn(&server, CREATIVE, &body(&asked)).0), None, "{asked}");
     }
     let none = json!({ "request": { "size": { "factor": 2.0 }, "look": { "mode": "creative", "prompt": "a wall" },
@@ -72,20 +69,28 @@ fn the_configured_checkpoint_draws_for_every_client_that_sends_a_prompt_or_creat
 fn our_own_api_lists_checkpoints_and_chooses_among_them() {
     let server = server(&[]);
     let list = server.get("/api/checkpoints").json();
-    let mut names: Vec<_> = list["files"].as_array().unwrap().iter().map(|f| (f["kind"].as_str(), f["name"].as_str())).collect();
+    let mut names: Vec<_> =
+        list["files"].as_array().unwrap().iter().map(|f| (f["kind"].as_str(), f["name"].as_str())).collect();
     names.sort_unstable();
-    assert_eq!(names, [(Some("checkpoint"), Some("tiny")), (Some("control"), Some("tile")), (Some("lora"), Some("grain"))]);
+    assert_eq!(
+        names,
+        [(Some("checkpoint"), Some("tiny")), (Some("control"), Some("tile")), (Some("lora"), Some("grain"))]
+    );
     assert_eq!(list["configured"], Value::Null);
     assert!(!list.to_string().contains(MODELS.path().to_str().unwrap()), "where files lie is nobody's business");
 
     let asked = |generative: Value| {
-        body(&json!({ "request": { "size": { "factor": 2.0 }, "look": { "mode": "creative", "prompt": "a wall" }, "seed": 1,
-            "generative": generative } }))
+        body(
+            &json!({ "request": { "size": { "factor": 2.0 }, "look": { "mode": "creative", "prompt": "a wall" }, "seed": 1,
+            "generative": generative } }),
+        )
     };
-    let (task, first) = drawn(&server, "/api/tasks", &asked(json!({ "checkpoint": "tiny", "negative": "moss", "steps": 6 })));
+    let (task, first) =
+        drawn(&server, "/api/tasks", &asked(json!({ "checkpoint": "tiny", "negative": "moss", "steps": 6 })));
     assert_eq!(checkpoint(&task), Some("tiny"));
     assert_eq!(task["request"]["generative"]["negative"], "moss");
-    let (_, other) = drawn(&server, "/api/tasks", &asked(json!({ "checkpoint": "tiny", "negative": "snow", "steps": 6 })));
+    let (_, other) =
+        drawn(&server, "/api/tasks", &asked(json!({ "checkpoint": "tiny", "negative": "snow", "steps": 6 })));
     assert_ne!(first, other);
     let estimate = |generative| {
         let asked = asked(generative)["request"].clone();
@@ -112,7 +117,8 @@ fn our_own_api_lists_checkpoints_and_chooses_among_them() {
 #[test]
 fn a_server_killed_while_it_draws_completes_the_task_after_it_starts_again() {
     let mut server = server(&["--checkpoint", "tiny", "--lease-seconds", "2"]);
-    let slow = json!({ "image": base64(&photo(256, 192)), "scale_factor": "4x", "prompt": "a stone wall", "creativity": 10 });
+    let slow =
+        json!({ "image": base64(&photo(256, 192)), "scale_factor": "4x", "prompt": "a stone wall", "creativity": 10 });
     let id = server.submit(CREATIVE, &slow);
     server.wait(&id, &["IN_PROGRESS"]);
     server.kill();

@@ -14,5 +14,6 @@ mod specification;
 mod webhooks;
 mod wire;
 
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/checkpoints.rs"]
 mod checkpoints;

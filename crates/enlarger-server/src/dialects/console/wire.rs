@@ -94,8 +94,8 @@ fn as_trained() -> f32 {
 }
 
 fn sampler() -> Object {
-    let names: Vec<&str> = Sampler::ALL.iter().map(|sampler| sampler.name()).collect();
-    one_of("How noise is removed.", &names).default(Some(Sampler::default().name().into())).build()
+    let named = words(Sampler::ALL.iter().map(|sampler| sampler.name()));
+    named.description(Some("How noise is removed.")).default(Some(Sampler::default().name().into())).build()
 }
 
 impl From<pipeline::Generative> for Generative {
