@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/api/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what the generative engine can draw with
+         * @description Checkpoints, ControlNets, VAEs, LoRAs and embeddings in the folders of the setting `model_dirs`, recognized by their headers.
+         */
+        get: operations["listCheckpoints"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/estimate": {
         parameters: {
             query?: never;
@@ -728,6 +748,33 @@ export interface components {
             name: string;
             ok: boolean;
         };
+        /** @description A checkpoint, or what goes with one. */
+        CheckpointFile: {
+            /**
+             * Format: int64
+             * @description Size of the file.
+             */
+            bytes: number;
+            /** @description What it fits: `SD 1.x`, `SD 2.x` or `SDXL`. Null: its header does not tell. */
+            family: string | null;
+            /** @description `checkpoint`, `control`, `vae`, `lora` or `embedding`. */
+            kind: string;
+            /** @description Its license. Null: the file does not tell. */
+            license: string | null;
+            /** @description The name to choose it by. */
+            name: string;
+            /** @description SHA-256 of the file in hexadecimal. Null: not computed yet. */
+            sha256: string | null;
+            /** @description What it is, in words. */
+            what: string;
+        };
+        /** @description Files of Stable Diffusion in the folders of the setting `model_dirs`. */
+        CheckpointList: {
+            /** @description The checkpoint that creative requests use that name none. Null: they are not drawn. */
+            configured: string | null;
+            /** @description Sorted by folder and name. */
+            files: components["schemas"]["CheckpointFile"][];
+        };
         /** @description A newly created key. */
         CreatedKey: components["schemas"]["KeyInfo"] & {
             /** @description The full key. Only its hash is stored, so it is shown only once. */
@@ -923,6 +970,69 @@ export interface components {
         FreepikTaskResponse: {
             data: components["schemas"]["FreepikTaskData"];
         };
+        /** @description What the generative engine draws with. `GET /api/checkpoints` lists the names. */
+        Generative: {
+            /**
+             * @description The checkpoint. Null: the only one there is; `none`: the engine is not used.
+             * @default null
+             */
+            checkpoint?: string | null;
+            /**
+             * Format: int32
+             * @description Layers of the text encoder to skip, counted as A1111 does: 1 skips none.
+             * @default null
+             */
+            clip_skip?: number | null;
+            /**
+             * @description The ControlNet that holds the result to the source. Null: a tile ControlNet of the checkpoint's family, if there is one;
+             *     `none`: no ControlNet.
+             * @default null
+             */
+            control?: string | null;
+            /**
+             * Format: float
+             * @description Classifier-free guidance. Null: chosen by `hdr`; 1: none, for distilled checkpoints.
+             * @default null
+             */
+            guidance?: number | null;
+            /**
+             * @description Areas of the source that are not drawn anew, such as faces.
+             * @default []
+             */
+            keep?: components["schemas"]["Crop"][];
+            /**
+             * @description LoRAs to add.
+             * @default []
+             */
+            loras?: components["schemas"]["Lora"][];
+            /**
+             * @description What the result must not show. Null: a list of common faults.
+             * @default null
+             */
+            negative?: string | null;
+            /**
+             * @description How noise is removed.
+             * @default dpmpp_2m
+             * @enum {string}
+             */
+            sampler?: "dpmpp_2m" | "euler" | "euler_a" | "ddim" | "lcm";
+            /**
+             * @description Whether the result repeats without a seam.
+             * @default false
+             */
+            seamless?: boolean;
+            /**
+             * Format: int32
+             * @description Steps of a full schedule; creativity decides how many of them run. Null: 18, or 8 for LCM.
+             * @default null
+             */
+            steps?: number | null;
+            /**
+             * @description A VAE to use instead of the checkpoint's.
+             * @default null
+             */
+            vae?: string | null;
+        };
         /** @description Details for authenticated callers. */
         Inside: {
             checks: components["schemas"]["Check"][];
@@ -1019,6 +1129,17 @@ export interface components {
         };
         /** @description The style of a result. */
         Look: components["schemas"]["CreativeLook"] | components["schemas"]["PrecisionLook"];
+        /** @description A LoRA. */
+        Lora: {
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: float
+             * @description How strongly it is added; 1 is as trained.
+             * @default 1
+             */
+            strength?: number;
+        };
         Machine: {
             backend: string;
             cores: number;
@@ -1332,7 +1453,7 @@ export interface components {
             name?: string;
             /** @description The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100). */
             output?: components["schemas"]["Output"];
-            /** @description Size, style (`look`), model, seed, crop and quality (`draft`, `fast` or `best`), as in a task's details. */
+            /** @description Size, style (`look`), model, seed, crop, quality (`draft`, `fast` or `best`) and generative engine, as in a task's details. */
             request?: components["schemas"]["UpscaleRequest"];
             /**
              * Format: uri
@@ -1598,6 +1719,8 @@ export interface components {
         UpscaleRequest: {
             /** @default null */
             crop?: components["schemas"]["Crop"] | null;
+            /** @default null */
+            generative?: components["schemas"]["Generative"] | null;
             /**
              * @description The style, with its knobs.
              * @default {
@@ -1649,6 +1772,8 @@ export type Billing = components['schemas']['Billing'];
 export type Catalogue = components['schemas']['Catalogue'];
 export type CatalogueModel = components['schemas']['CatalogueModel'];
 export type Check = components['schemas']['Check'];
+export type CheckpointFile = components['schemas']['CheckpointFile'];
+export type CheckpointList = components['schemas']['CheckpointList'];
 export type CreatedKey = components['schemas']['CreatedKey'];
 export type CreativeLook = components['schemas']['CreativeLook'];
 export type Crop = components['schemas']['Crop'];
@@ -1659,6 +1784,7 @@ export type FreepikErrorResponse = components['schemas']['FreepikErrorResponse']
 export type FreepikMagnificUpscalerCreativeRequest = components['schemas']['FreepikMagnificUpscalerCreativeRequest'];
 export type FreepikTaskData = components['schemas']['FreepikTaskData'];
 export type FreepikTaskResponse = components['schemas']['FreepikTaskResponse'];
+export type Generative = components['schemas']['Generative'];
 export type Inside = components['schemas']['Inside'];
 export type InvalidParam = components['schemas']['InvalidParam'];
 export type KeyInfo = components['schemas']['KeyInfo'];
@@ -1666,6 +1792,7 @@ export type KeyList = components['schemas']['KeyList'];
 export type KeyRequest = components['schemas']['KeyRequest'];
 export type LimitStatus = components['schemas']['LimitStatus'];
 export type Look = components['schemas']['Look'];
+export type Lora = components['schemas']['Lora'];
 export type Machine = components['schemas']['Machine'];
 export type Model = components['schemas']['Model'];
 export type ModelFiles = components['schemas']['ModelFiles'];
@@ -1704,6 +1831,44 @@ export type UploadsResponse = components['schemas']['UploadsResponse'];
 export type UpscaleRequest = components['schemas']['UpscaleRequest'];
 export type $defs = Record<string, never>;
 export interface operations {
+    listCheckpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The files */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointList"];
+                };
+            };
+            /** @description Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+        };
+    };
     estimate: {
         parameters: {
             query?: never;

@@ -73,6 +73,6 @@ pub(crate) async fn list(
     State(enlarger): State<Arc<Enlarger>>,
 ) -> ApiResult<Json<CheckpointList>> {
     let configured = config.generative().and_then(|generative| generative.checkpoint);
-    let files = blocking(move || Ok(enlarger.library().scan().into_iter().filter_map(listed).collect())).await?;
+    let files = blocking(move || Ok(enlarger.library().parts().into_iter().filter_map(listed).collect())).await?;
     Ok(Json(CheckpointList { files, configured }))
 }
