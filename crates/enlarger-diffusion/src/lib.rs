@@ -94,11 +94,10 @@
 //!
 //! # What is not here
 //!
-//! Union ControlNets, inpainting, `.ckpt` and `.pt` files, 16-bit arithmetic (weights stay in 16 or 8 bits
-//! and are widened when they are used), and convolutions by the Winograd kernels of `enlarger-nn`, whose face is not public.
+//! Union ControlNets, inpainting, `.ckpt` and `.pt` files, and 16-bit arithmetic (weights stay in 16 or 8 bits and are widened when
+//! they are used).
 //!
-//! Speed is not tuned: an evaluation of a UNet of the size of SD 1.5 at 512x512 took 36 to 39 seconds of one processor in a dev
-//! build on a busy machine, in 1.85 GB with weights of 16 bits.
+//! `benches/diffusion.py` compares speed and memory with onnxruntime and torch; see docs/reference/performance.md.
 //!
 //! # To add a device
 //!

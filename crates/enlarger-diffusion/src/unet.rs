@@ -158,15 +158,16 @@ impl<O: Ops> Encoder<O> {
         Ok(maps)
     }
 
-    fn check(&self, ops: &O, x: &O::Tensor) -> Result<()> {
-        let [_, height, width, _] = ops.shape(x);
+    /// The first map, and the embedded step.
+    fn begin(&self, ops: &O, x: &O::Tensor, step: f32, context: &Context<O::Tensor>) -> Result<(O::Tensor, O::Tensor)> {
+        let [batch, height, width, _] = ops.shape(x);
         let multiple = 1 << (self.down.len() - 1);
         if height == 0 || width == 0 || height % multiple != 0 || width % multiple != 0 {
             return Err(Error::Request(format!(
                 "latents of {width}x{height} do not halve evenly: sides of multiples of {multiple} do"
             )));
         }
-        Ok(())
+        Ok((ops.conv(x, &self.conv_in, 1, Padding::Around)?, self.embed(ops, batch, step, context)?))
     }
 }
 
@@ -201,9 +202,7 @@ impl<O: Ops> Unet<O> {
         context: &Context<O::Tensor>,
         control: Option<(&Residuals<O::Tensor>, &[f32])>,
     ) -> Result<O::Tensor> {
-        self.encoder.check(ops, x)?;
-        let time = self.encoder.embed(ops, ops.shape(x)[0], step, context)?;
-        let x = ops.conv(x, &self.encoder.conv_in, 1, Padding::Around)?;
+        let (x, time) = self.encoder.begin(ops, x, step, context)?;
         let mut maps = self.encoder.run(ops, x, &time, &context.text)?;
         if let Some((residuals, scales)) = control {
             if residuals.0.len() != maps.len() || scales.len() != maps.len() {
@@ -287,9 +286,7 @@ impl<O: Ops> ControlNet<O> {
         context: &Context<O::Tensor>,
         hint: &O::Tensor,
     ) -> Result<Residuals<O::Tensor>> {
-        self.encoder.check(ops, x)?;
-        let time = self.encoder.embed(ops, ops.shape(x)[0], step, context)?;
-        let x = ops.conv(x, &self.encoder.conv_in, 1, Padding::Around)?;
+        let (x, time) = self.encoder.begin(ops, x, step, context)?;
         if ops.shape(&x)[1..] != ops.shape(hint)[1..] {
             return Err(Error::Request("the picture to follow must be 8 times as large as the latents".into()));
         }

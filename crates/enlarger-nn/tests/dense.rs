@@ -38,7 +38,7 @@ fn a_linear_layer_has_any_number_of_rows_inputs_and_outputs() {
             let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
             for bias in [None, Some(bias.as_slice())] {
                 let mut got = vec![f32::NAN; rows * outputs];
-                with_matrix(&weights, bias, inputs, |w| dense.linear(&x, w, &mut got, &|| true));
+                with_matrix(&weights, bias, inputs, |w| dense.linear(&x, w, &mut got, &|| true).unwrap());
                 let expected: Vec<f64> = (0..rows * outputs)
                     .map(|i| {
                         let (row, output) = (i / outputs, i % outputs);
@@ -107,7 +107,7 @@ fn a_convolution_has_any_size_number_of_channels_and_stride() {
                 let [height, width] = conv.result();
                 let mut got = vec![f32::NAN; case.size[0] * height * width * case.outputs];
                 let mut workspace = vec![f32::NAN; conv.workspace()];
-                dense.conv3x3(&x, &conv, &mut got, &mut workspace, &|| true);
+                dense.conv3x3(&x, &conv, &mut got, &mut workspace, &|| true).unwrap();
                 (got, [height, width])
             });
             let what = format!("{dense:?} {:?} {} {}", case.size, case.channels, case.outputs);
@@ -132,7 +132,7 @@ fn attention_is_the_softmax_of_all_keys_that_are_seen() {
             let (k, v) = (values(batch * keys * channels, 8), values(batch * keys * channels, 9));
             let mut got = vec![f32::NAN; q.len()];
             let mut workspace = vec![f32::NAN; shape.workspace()];
-            dense.attention([&q, &k, &v], &shape, &mut got, &mut workspace, &|| true);
+            dense.attention([&q, &k, &v], &shape, &mut got, &mut workspace, &|| true).unwrap();
             let mut expected = vec![0.0; q.len()];
             for (image, query, head) in
                 (0..batch * queries * heads).map(|i| (i / heads / queries, i / heads % queries, i % heads))

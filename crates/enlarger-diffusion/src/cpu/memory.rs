@@ -5,10 +5,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::error::{Error, Result, zeros};
+use enlarger_nn::dense::large;
+
+use crate::error::Result;
 
 /// Floats that are kept for later at most.
 const KEPT: usize = 128 << 20;
+
+/// Floats of a cache line: vectors that straddle two take twice as long.
+const LINE: usize = 16;
 
 /// What tensors gave back. When there are no tensors, nothing is kept.
 #[derive(Debug, Clone, Default)]
@@ -25,8 +30,9 @@ struct Shelf {
 /// Some values. When it is dropped, its memory is given back.
 #[derive(Debug)]
 pub struct Buffer {
-    /// At least `length`.
+    /// At least `length` from a cache line's start on.
     values: Vec<f32>,
+    start: usize,
     length: usize,
     memory: Memory,
 }
@@ -37,21 +43,28 @@ impl Memory {
     /// # Errors
     /// [`Error::Memory`]
     pub fn take(&self, length: usize) -> Result<Buffer> {
+        let whole = length.saturating_add(LINE);
         let found = self.with(|shelf| {
             shelf.used += 1;
-            let fits = |values: &Vec<f32>| values.len() >= length && values.len() / 2 <= length;
+            let fits = |values: &Vec<f32>| values.len() >= whole && values.len() / 2 <= whole;
             let best = (0..shelf.free.len()).filter(|&i| fits(&shelf.free[i])).min_by_key(|&i| shelf.free[i].len());
             best.map(|i| shelf.free.remove(i))
         });
-        let buffer = |values| Buffer { values, length, memory: self.clone() };
+        let buffer = |values: Vec<f32>| {
+            let start = values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+            Buffer { values, start, length, memory: self.clone() }
+        };
         if let Some(values) = found {
             return Ok(buffer(values));
         }
-        let fresh = zeros(length).or_else(|_| {
+        let fresh = large(whole).or_else(|_| {
             self.with(|shelf| shelf.free.clear());
-            zeros(length)
+            large(whole)
         });
-        fresh.map(buffer).inspect_err(|_: &Error| self.with(|shelf| shelf.used -= 1))
+        fresh.map(buffer).map_err(|error| {
+            self.with(|shelf| shelf.used -= 1);
+            error.into()
+        })
     }
 
     fn with<R>(&self, run: impl FnOnce(&mut Shelf) -> R) -> R {
@@ -80,19 +93,20 @@ impl Drop for Buffer {
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.values[..self.length]
+        &self.values[self.start..self.start + self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values[..self.length]
+        &mut self.values[self.start..self.start + self.length]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn memory_is_used_again_while_there_are_tensors_and_then_freed() {

@@ -8,7 +8,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use enlarger_nn::dense::{self, Conv3x3, Dense, Function, Matrix, PANEL};
+use enlarger_nn::{
+    NnError,
+    dense::{self, Conv3x3, Dense, Function, Matrix, PANEL},
+};
 use rayon::prelude::*;
 
 use self::memory::{Buffer, Memory};
@@ -96,6 +99,15 @@ impl Packed {
     }
 }
 
+impl From<NnError> for Error {
+    fn from(error: NnError) -> Self {
+        match error {
+            NnError::Memory { bytes } => Self::Memory { bytes },
+            other => Self::Weights(other.to_string()),
+        }
+    }
+}
+
 /// Shapes come from files, so they are checked where they meet.
 fn fit(fits: bool, what: &str, shapes: &[&[usize]]) -> Result<()> {
     if fits { Ok(()) } else { Err(Error::Weights(format!("the shapes of {what} do not fit: {shapes:?}"))) }
@@ -167,8 +179,7 @@ impl Ops for Cpu {
             let [out_height, out_width] = conv.result();
             let mut workspace = self.memory.take(conv.workspace())?;
             return self.tensor([batch, out_height, out_width, w.outputs], |to| {
-                self.dense.conv3x3(&x.data, &conv, to, &mut workspace, &self.going());
-                Ok(())
+                Ok(self.dense.conv3x3(&x.data, &conv, to, &mut workspace, &self.going())?)
             });
         }
         let out_height = (height + around * ((kh - 1) / 2) - kh) / stride + 1;
@@ -195,7 +206,7 @@ impl Ops for Cpu {
                             }
                         }
                     });
-                    self.dense.linear(patches, &w.matrix(), to, &self.going());
+                    self.dense.linear(patches, &w.matrix(), to, &self.going())?;
                 }
             }
             Ok(())
@@ -207,8 +218,7 @@ impl Ops for Cpu {
         let shapes = [&x.shape[..], &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]];
         fit(channels == w.inputs && w.kernel == [1, 1], "a linear layer", &shapes)?;
         self.tensor([batch, height, width, w.outputs], |to| {
-            self.dense.linear(&x.data, &w.matrix(), to, &self.going());
-            Ok(())
+            Ok(self.dense.linear(&x.data, &w.matrix(), to, &self.going())?)
         })
     }
 
@@ -277,8 +287,7 @@ impl Ops for Cpu {
         let shape = dense::Attention { batch, queries: height * width, keys, heads, width: channels / heads, causal };
         let mut workspace = self.memory.take(shape.workspace())?;
         self.tensor(q.shape, |to| {
-            self.dense.attention([&q.data, &k.data, &v.data], &shape, to, &mut workspace, &self.going());
-            Ok(())
+            Ok(self.dense.attention([&q.data, &k.data, &v.data], &shape, to, &mut workspace, &self.going())?)
         })
     }
 

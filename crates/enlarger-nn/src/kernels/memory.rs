@@ -1,5 +1,7 @@
 //! Memory aligned to cache lines, whose allocation may fail without ending the process.
 
+use std::alloc::Layout;
+
 use aligned_vec::{AVec, ConstAlign};
 
 use crate::error::NnError;
@@ -39,6 +41,35 @@ pub fn zeroed<T: Copy + Default>(len: usize) -> Result<Vec<T>, NnError> {
     data.resize(len, T::default());
     Ok(data)
 }
+
+/// Zeros in pages of 2 MB, if there are many and the system has such: they are found and made available faster.
+///
+/// # Errors
+/// [`NnError::Memory`] if there is not enough memory.
+pub fn large(len: usize) -> Result<Vec<f32>, NnError> {
+    let layout = Layout::array::<f32>(len).map_err(|_| missing::<f32>(len))?;
+    if len == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the layout is not empty.
+    let data = unsafe { std::alloc::alloc_zeroed(layout) };
+    if data.is_null() {
+        return Err(missing::<f32>(len));
+    }
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if layout.size() >= 2 * HUGE {
+        let start = (data as usize).next_multiple_of(HUGE);
+        let end = (data as usize + layout.size()) / HUGE * HUGE;
+        // SAFETY: madvise(2) changes how these pages are made, not what is in them; if it fails, they stay small.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+    }
+    // SAFETY: it was allocated as a vector of `len` values is, all zero.
+    Ok(unsafe { Vec::from_raw_parts(data.cast(), len, len) })
+}
+
+/// Bytes of a large page.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const HUGE: usize = 2 << 20;
 
 fn missing<T>(len: usize) -> NnError {
     NnError::Memory { bytes: len.saturating_mul(size_of::<T>()) }
@@ -89,10 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn large_memory_is_zero() {
+        for len in [0, 5, (6 << 20) + 1] {
+            let data = large(len).expect("a few megabytes");
+            assert!(data.len() == len && data.iter().all(|&v| v == 0.0));
+        }
+    }
+
+    #[test]
     fn too_much_memory_is_an_error() {
         for len in [usize::MAX, usize::MAX / 8, 1 << 58] {
             assert!(matches!(aligned::<f32>(len), Err(NnError::Memory { .. })), "{len}");
             assert!(matches!(zeroed::<f32>(len), Err(NnError::Memory { .. })), "{len}");
+            assert!(matches!(large(len), Err(NnError::Memory { .. })), "{len}");
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     multiply::{Left, PIECE, Right, Start, Sums, apart, multiply, pack_left},
     with_scratch,
 };
+use crate::error::NnError;
 
 /// Queries of a task.
 const QUERIES: usize = 96;
@@ -65,6 +66,9 @@ impl Attention {
 impl Dense {
     /// Computes an attention; `workspace` is as long as [`Attention::workspace`] says.
     ///
+    /// # Errors
+    /// [`NnError::Memory`] if a thread has not enough.
+    ///
     /// # Panics
     /// If the slices have other sizes.
     pub fn attention(
@@ -74,13 +78,13 @@ impl Dense {
         to: &mut [f32],
         workspace: &mut [f32],
         go_on: GoOn<'_>,
-    ) {
+    ) -> Result<(), NnError> {
         let Attention { batch, queries, keys, heads, width, .. } = *shape;
         assert!(q.len() == batch * queries * heads * width && to.len() == q.len());
         assert!(k.len() == batch * keys * heads * width && v.len() == k.len() && keys > 0);
         assert!(workspace.len() >= shape.workspace());
         if to.is_empty() {
-            return;
+            return Ok(());
         }
         let (keys_of, values_of) = workspace.split_at_mut(batch * heads * shape.key_floats());
         let values_of = &mut values_of[..batch * heads * shape.value_floats()];
@@ -104,15 +108,15 @@ impl Dense {
         });
         let (keys_of, values_of, to) = (&*keys_of, &*values_of, To(to.as_mut_ptr()));
         let blocks = queries.div_ceil(QUERIES);
-        (0..batch * heads * blocks).into_par_iter().with_max_len(1).for_each(|i| {
+        (0..batch * heads * blocks).into_par_iter().with_max_len(1).try_for_each(|i| {
             if !go_on() {
-                return;
+                return Ok(());
             }
             let (head, first) = (i / blocks, i % blocks * QUERIES);
             let k = &keys_of[head * shape.key_floats()..][..shape.key_floats()];
             let v = &values_of[head * shape.value_floats()..][..shape.value_floats()];
-            with_scratch(shape.floats(), |scratch| self.run(Queries { shape, q, k, v, head, first, to, scratch }));
-        });
+            with_scratch(shape.floats(), |scratch| self.run(Queries { shape, q, k, v, head, first, to, scratch }))
+        })
     }
 }
 

@@ -13,16 +13,21 @@ use super::{
     multiply::{Left, PIECE, Right, Start, Sums, apart, multiply, prefetch},
     with_scratch,
 };
-use crate::kernels::{
-    vector::Vector,
-    winograd::{
-        POINTS,
-        transform::{filter_line, input_line, output_line},
+use crate::{
+    error::NnError,
+    kernels::{
+        vector::Vector,
+        winograd::{
+            POINTS,
+            transform::{filter_line, input_line, output_line},
+        },
     },
 };
 
 /// Tiles of a task.
 const TILES: usize = 64;
+/// Tiles whose inputs a task transforms, a piece of the channels after the other: few, so that their pixels are in a few pages.
+const GROUP: usize = 8;
 /// Panels of outputs of a task.
 const PANELS: usize = 2;
 /// Channels that are multiplied at once.
@@ -82,9 +87,19 @@ impl Conv3x3<'_> {
 impl Dense {
     /// Computes a convolution; `workspace` is as long as [`Conv3x3::workspace`] says.
     ///
+    /// # Errors
+    /// [`NnError::Memory`] if a thread has not enough.
+    ///
     /// # Panics
     /// If the slices have other sizes.
-    pub fn conv3x3(self, x: &[f32], conv: &Conv3x3<'_>, to: &mut [f32], workspace: &mut [f32], go_on: GoOn<'_>) {
+    pub fn conv3x3(
+        self,
+        x: &[f32],
+        conv: &Conv3x3<'_>,
+        to: &mut [f32],
+        workspace: &mut [f32],
+        go_on: GoOn<'_>,
+    ) -> Result<(), NnError> {
         let Conv3x3 { weights: w, size: [batch, height, width], stride, .. } = conv;
         let [result_height, result_width] = conv.result();
         w.check();
@@ -93,12 +108,11 @@ impl Dense {
         assert!(to.len() == batch * result_height * result_width * w.outputs);
         let (across, count) = conv.tiles();
         if count == 0 {
-            return;
+            return Ok(());
         }
         let v_floats = conv.v_floats();
         let blocks = workspace.len() / v_floats;
         let (v, to) = (To(workspace.as_mut_ptr()), To(to.as_mut_ptr()));
-        let pieces = conv.channels().div_ceil(PIECE);
         let panels = conv.panels();
         for start in (0..count).step_by(blocks * TILES) {
             let blocks = (count - start).min(blocks * TILES).div_ceil(TILES);
@@ -108,21 +122,24 @@ impl Dense {
                 let v = To(v.at(block * v_floats));
                 Tiles { conv, across, first, count: (count - first).min(TILES), apart: apart(count.min(TILES)), v }
             };
-            (0..blocks * pieces).into_par_iter().for_each(|i| {
-                if go_on() {
-                    self.run(Inputs { x, tiles: tiles(i / pieces), piece: i % pieces });
+            let groups = TILES / GROUP;
+            (0..blocks * groups).into_par_iter().with_max_len(1).for_each(|i| {
+                let (tiles, first) = (tiles(i / groups), i % groups * GROUP);
+                if go_on() && first < tiles.count {
+                    self.run(Inputs { x, tiles, first, end: tiles.count.min(first + GROUP) });
                 }
             });
-            (0..blocks * panels).into_par_iter().with_max_len(1).for_each(|i| {
-                if !go_on() {
-                    return;
-                }
+            (0..blocks * panels).into_par_iter().with_max_len(1).try_for_each(|i| {
                 let tiles = tiles(i / panels);
+                if !go_on() {
+                    return Ok(());
+                }
                 with_scratch(Products::floats(tiles.count), |scratch| {
                     self.run(Products { tiles, output: i % panels * PANELS * PANEL, to, scratch });
-                });
-            });
+                })
+            })?;
         }
+        Ok(())
     }
 }
 
@@ -150,29 +167,50 @@ impl Tiles<'_> {
     }
 }
 
-/// The transform of a piece of the channels.
+impl Tiles<'_> {
+    /// Where the results of the pixels of a tile are, if there are any: divisions by strides take long, and outputs are many.
+    fn results(&self, tile: usize) -> [[Option<usize>; 4]; 4] {
+        let &Conv3x3 { size: [_, height, width], stride, offset, .. } = self.conv;
+        let [down, across] = self.conv.result();
+        let [image, top, left] = self.place(tile);
+        let place = |at: usize, of: usize| {
+            let from_first = at.checked_sub(offset).filter(|at| at % stride == 0)?;
+            (at < of).then_some(from_first / stride)
+        };
+        let columns: [Option<usize>; 4] = std::array::from_fn(|j| place(left + j, width));
+        std::array::from_fn(|i| {
+            let row = place(top + i, height);
+            columns.map(|column| Some((image * down + row?) * across + column?))
+        })
+    }
+}
+
+/// The transform of some of the tiles.
 struct Inputs<'a> {
     x: &'a [f32],
     tiles: Tiles<'a>,
-    piece: usize,
+    first: usize,
+    end: usize,
 }
 
 impl Task for Inputs<'_> {
     #[inline(always)]
     unsafe fn run<V: Math>(self) {
-        let Self { x, tiles, piece } = self;
+        let Self { x, tiles, first, end } = self;
         let [_, height, width] = tiles.conv.size;
         let channels = tiles.conv.channels();
-        for lane in (0..PIECE.min(channels - piece * PIECE)).step_by(V::LANES) {
-            let channel = piece * PIECE + lane;
+        // Divisions take as long as much of a transform.
+        let places: [[usize; 3]; GROUP] = std::array::from_fn(|i| tiles.place(first + i));
+        for channel in (0..channels).step_by(V::LANES) {
+            let (piece, lane) = (channel / PIECE, channel % PIECE);
             let lanes = V::LANES.min(channels - channel);
             let mut before = [usize::MAX; 3];
             // SAFETY: pixels are inside the picture where they are read, and V has room for the tiles; the caller has V's
             // instructions.
             unsafe {
                 let mut half = [[V::splat(0.0); 6]; 6];
-                for tile in 0..tiles.count {
-                    let [image, y, left] = tiles.place(tile);
+                for tile in first..end {
+                    let [image, y, left] = places[tile - first];
                     let column = |x_at: usize| {
                         // Counted from the left border pixel, as rows are from the upper one.
                         if !(1..=width).contains(&x_at) {
@@ -184,6 +222,8 @@ impl Task for Inputs<'_> {
                                 return V::splat(0.0);
                             }
                             let at = ((image * height + row - 1) * width + x_at - 1) * channels + channel;
+                            // The next piece of the pixel, which will be read after all tiles.
+                            prefetch(x.as_ptr().wrapping_add(at + PIECE));
                             load_some::<V>(x.as_ptr().add(at), lanes)
                         };
                         input_line([pixel(0), pixel(1), pixel(2), pixel(3), pixel(4), pixel(5)])
@@ -196,11 +236,6 @@ impl Task for Inputs<'_> {
                     }
                     for j in 2..6 {
                         half[j] = column(left + j);
-                        // Of the next tile.
-                        for i in 1..5 {
-                            let at = ((image * height + y + i - 1) * width + left + j + 3) * channels + channel;
-                            prefetch(x.as_ptr().wrapping_add(at));
-                        }
                     }
                     before = [image, y, left];
                     let to = tiles.v.at(piece * POINTS * tiles.apart + tile * PIECE + lane);
@@ -268,12 +303,13 @@ impl Task for Products<'_> {
                 }
             }
             for tile in 0..tiles.count {
+                let results = tiles.results(tile);
                 for lane in (output..end).step_by(V::LANES) {
                     let (panel, column) = ((lane - output) / PANEL, (lane - output) % PANEL);
                     let m = m.add(panel * POINTS * m_point + tile * PANEL + column);
                     let lanes = V::LANES.min(end - lane);
                     let bias = w.bias.map_or(V::splat(0.0), |b| load_some::<V>(b.as_ptr().add(lane), lanes));
-                    outputs(&tiles, tile, m, m_point, bias, lane, lanes, to);
+                    store_results(m, m_point, bias, &results, to.at(lane), w.outputs, lanes);
                 }
             }
         }
@@ -309,25 +345,21 @@ unsafe fn transform_weights<V: Vector>(taps: *const f32, channels: usize, u: *mu
     }
 }
 
-/// Transforms a tile's products back and stores those results that there are, `lanes` outputs of each.
+/// Transforms a tile's products back and stores `lanes` outputs of those results that there are.
 ///
 /// # Safety
-/// `m` are products, `m_point` apart.
+/// `m` are products, `m_point` apart; there is room for the results, `outputs` values each.
 #[inline(always)]
-unsafe fn outputs<V: Vector>(
-    tiles: &Tiles<'_>,
-    tile: usize,
+unsafe fn store_results<V: Vector>(
     m: *const f32,
     m_point: usize,
     bias: V,
-    output: usize,
+    results: &[[Option<usize>; 4]; 4],
+    to: *mut f32,
+    outputs: usize,
     lanes: usize,
-    to: To,
 ) {
-    let &Conv3x3 { ref weights, size: [_, height, width], stride, offset } = tiles.conv;
-    let [result_height, result_width] = tiles.conv.result();
-    let [image, top, left] = tiles.place(tile);
-    // SAFETY: the caller's promise; only results inside the picture are stored.
+    // SAFETY: the caller's promise.
     unsafe {
         let mut half = [[V::splat(0.0); 6]; 4];
         for i in 0..6 {
@@ -338,18 +370,11 @@ unsafe fn outputs<V: Vector>(
             }
         }
         for j in 0..4 {
-            let x = (left + j).wrapping_sub(offset);
-            if left + j >= width || left + j < offset || x % stride > 0 {
-                continue;
-            }
             let values = output_line(half[j]);
             for i in 0..4 {
-                let y = (top + i).wrapping_sub(offset);
-                if top + i >= height || top + i < offset || y % stride > 0 {
-                    continue;
+                if let Some(result) = results[i][j] {
+                    store_some(values[i].add(bias), to.add(result * outputs), lanes);
                 }
-                let pixel = (image * result_height + y / stride) * result_width + x / stride;
-                store_some(values[i].add(bias), to.at(pixel * weights.outputs + output), lanes);
             }
         }
     }

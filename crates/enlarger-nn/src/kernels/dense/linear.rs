@@ -9,7 +9,7 @@ use super::{
     multiply::{PIECE, Right, Start, Sums, apart, multiply, pack_left},
     with_scratch,
 };
-use crate::kernels::vector::Vector;
+use crate::{error::NnError, kernels::vector::Vector};
 
 /// Outputs that weights are stored side by side of.
 pub const PANEL: usize = 32;
@@ -100,29 +100,32 @@ impl Matrix<'_> {
 impl Dense {
     /// A linear layer on each row of `x`, `[rows][inputs]`; `to` is `[rows][outputs]`.
     ///
+    /// # Errors
+    /// [`NnError::Memory`] if a thread has not enough.
+    ///
     /// # Panics
     /// If the slices have other sizes.
-    pub fn linear(self, x: &[f32], w: &Matrix<'_>, to: &mut [f32], go_on: GoOn<'_>) {
+    pub fn linear(self, x: &[f32], w: &Matrix<'_>, to: &mut [f32], go_on: GoOn<'_>) -> Result<(), NnError> {
         w.check();
         let rows = x.len() / w.inputs;
         assert!(x.len() == rows * w.inputs && to.len() == rows * w.outputs);
         if rows == 0 {
-            return;
+            return Ok(());
         }
         // Blocks of about the same number of rows, whole ones of registers.
         let each = rows.div_ceil(rows.div_ceil(ROWS)).next_multiple_of(12).min(rows);
         let across = w.outputs.div_ceil(OUTPUTS);
         let place = To(to.as_mut_ptr());
-        (0..rows.div_ceil(each) * across).into_par_iter().with_max_len(1).for_each(|i| {
+        (0..rows.div_ceil(each) * across).into_par_iter().with_max_len(1).try_for_each(|i| {
             if !go_on() {
-                return;
+                return Ok(());
             }
             let (first, output) = (i / across * each, i % across * OUTPUTS);
             let rows = each.min(rows - first);
             with_scratch(Block::floats(rows, w.inputs), |scratch| {
                 self.run(Block { x, w, to: place, first, rows, output, scratch });
-            });
-        });
+            })
+        })
     }
 }
 

@@ -21,7 +21,8 @@ use math::Math;
 
 #[cfg(target_arch = "x86_64")]
 use super::isa::{Avx2F16c, Avx512};
-use super::memory::Scratch;
+pub use super::memory::large;
+use crate::error::NnError;
 
 /// The operations, on the vectors of an instruction set.
 #[derive(Debug, Clone, Copy)]
@@ -46,14 +47,25 @@ trait Task {
     unsafe fn run<V: Math>(self);
 }
 
+/// Floats of scratch memory that begin a page of 2 MB and end one.
+const SCRATCH_PAGE: usize = 512 << 10;
+
 thread_local! {
     /// Of the task that a thread is at. Tasks do not wait for other tasks, so they do not meet.
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Floats that a thread may use while it runs `task`.
-fn with_scratch(floats: usize, task: impl FnOnce(*mut f32)) {
-    SCRATCH.with_borrow_mut(|scratch| task(scratch.floats(floats)));
+/// Floats on a cache line that a thread may use while it runs `task`, which is not called if there is no memory.
+fn with_scratch(floats: usize, task: impl FnOnce(*mut f32)) -> Result<(), NnError> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let whole = floats.next_multiple_of(SCRATCH_PAGE) + SCRATCH_PAGE;
+        if scratch.len() < whole {
+            *scratch = large(whole)?;
+        }
+        let start = scratch.as_ptr().align_offset(SCRATCH_PAGE * size_of::<f32>());
+        task(scratch[start.min(SCRATCH_PAGE)..].as_mut_ptr());
+        Ok(())
+    })
 }
 
 /// Values that tasks write at different places.
