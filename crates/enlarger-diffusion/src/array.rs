@@ -214,7 +214,7 @@ static E4M3: [f32; 256] = {
             (15, 7) => f32::NAN,
             // Steps of 2^-9.
             (0, _) => mantissa as f32 / 512.0,
-            _ => f32::from_bits(exponent + 127 - 7 << 23 | mantissa << 20),
+            _ => f32::from_bits(((exponent + 127 - 7) << 23) | (mantissa << 20)),
         };
         values[bits] = if bits & 128 != 0 { -size } else { size };
         bits += 1;
