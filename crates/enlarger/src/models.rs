@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use enlarger_models::{Catalogue, Library, ModelInfo, What};
+use enlarger_models::{Catalogue, Library, ModelInfo};
 
 use crate::{dirs, printer::Hinted, scan};
 
@@ -65,8 +65,8 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
         Command::List { json: true } => println!("{}", serde_json::to_string_pretty(&catalogue.list())?),
         Command::List { json: false } => {
             list(&catalogue.list());
-            let found = library(dirs::model_dirs()).scan();
-            if found.iter().any(|found| matches!(found.what, What::Part(_))) {
+            let found = library(dirs::model_dirs()).parts();
+            if !found.is_empty() {
                 println!();
                 scan::show(&found);
             }

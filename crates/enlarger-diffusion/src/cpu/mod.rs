@@ -141,6 +141,7 @@ impl Ops for Cpu {
     }
 
     fn weights(&self, weight: Array, bias: Option<&Array>) -> Result<Packed> {
+        self.go_on()?;
         let (outputs, inputs, kernel) = match *weight.shape.as_slice() {
             [out, inputs] => (out, inputs, [1, 1]),
             [out, inputs, height, width] => (out, inputs, [height, width]),
@@ -430,5 +431,7 @@ mod tests {
         let x = ops.upload([1, 1, 1, 2], &[1.0, 2.0]).unwrap();
         flag.store(true, Relaxed);
         assert_eq!(ops.double(&x).map(|_| ()).unwrap_err(), Error::Cancelled);
+        let loading = ops.weights(Array::new(&[1, 1], vec![1.0]), None);
+        assert_eq!(loading.map(|_| ()).unwrap_err(), Error::Cancelled);
     }
 }
