@@ -106,6 +106,12 @@ bench: build ## Measure speed against onnxruntime, and the whole command; writes
 	benches/.venv/bin/python benches/compare.py target/release/enlarger target/packages/unpacked target/photos/sunset_by_Aitzol_Berasategi.jpg --out docs/reference/performance.md
 	$(MAKE) bench-whole
 
+bench-diffusion: ## Measure Stable Diffusion against onnxruntime and torch (12 GB of memory, 6 GB on disk); writes docs/reference/performance.md
+	$(PYTHON) -m venv benches/.venv
+	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt -r crates/enlarger-diffusion/tests/reference/requirements.txt onnxscript==0.7.2
+	cargo build --release --locked -p enlarger-diffusion --example time_diffusion
+	benches/.venv/bin/python benches/diffusion.py target/release/examples/time_diffusion target/diffusion --out docs/reference/performance.md
+
 bench-whole: build ## Measure time beyond the network, and memory; writes docs/reference/performance.md
 	$(PYTHON) benches/whole.py target/release/enlarger samples/friends.jpg --out docs/reference/performance.md
 
@@ -138,4 +144,4 @@ clean: ## Remove build outputs
 	cargo clean
 	rm -rf $(VENV) samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
-.PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-whole peers packages models diffusion-fixtures clean
+.PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean
