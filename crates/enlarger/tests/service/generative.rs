@@ -118,14 +118,14 @@ fn our_own_api_lists_checkpoints_and_chooses_among_them() {
 fn a_server_killed_while_it_draws_completes_the_task_after_it_starts_again() {
     let mut server = server(&["--checkpoint", "tiny", "--lease-seconds", "2"]);
     let slow =
-        json!({ "image": base64(&photo(256, 192)), "scale_factor": "4x", "prompt": "a stone wall", "creativity": 10 });
+        json!({ "image": base64(&photo(96, 72)), "scale_factor": "4x", "prompt": "a stone wall", "creativity": 10 });
     let id = server.submit(CREATIVE, &slow);
     server.wait(&id, &["IN_PROGRESS"]);
     server.kill();
     server.start_again();
     let task = server.wait_done(&id);
     let result = server.get(task["result"]["url"].as_str().unwrap());
-    assert_eq!(png_size(&result.bytes), (1024, 768));
+    assert_eq!(png_size(&result.bytes), (384, 288));
     let task = server.get(&format!("/api/tasks/{id}")).json();
     assert_eq!(checkpoint(&task), Some("tiny"), "the process of its own has the same checkpoint");
 }

@@ -4,10 +4,10 @@
 use rayon::prelude::*;
 
 use super::{
-    Dense, GoOn, PANEL, Task, To,
+    dispatch::{Dense, GoOn, Task, To, with_scratch},
+    linear::PANEL,
     math::{Math, exp, fold, store_some},
     multiply::{Left, PIECE, Right, Start, Sums, apart, multiply, pack_left},
-    with_scratch,
 };
 use crate::error::NnError;
 

@@ -8,10 +8,10 @@
 use rayon::prelude::*;
 
 use super::{
-    Dense, GoOn, Matrix, PANEL, Task, To,
+    dispatch::{Dense, GoOn, Task, To, with_scratch},
+    linear::{Matrix, PANEL},
     math::{Math, load_some, store_some},
     multiply::{Left, PIECE, Right, Start, Sums, apart, multiply, prefetch},
-    with_scratch,
 };
 use crate::{
     error::NnError,

@@ -4,10 +4,9 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::{
-    Dense, GoOn, Task, To,
+    dispatch::{Dense, GoOn, Task, To, with_scratch},
     math::{Math, store_some},
     multiply::{PIECE, Right, Start, Sums, apart, multiply, pack_left},
-    with_scratch,
 };
 use crate::{error::NnError, kernels::vector::Vector};
 
