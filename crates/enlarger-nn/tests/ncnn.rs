@@ -50,7 +50,7 @@ fn a_graph_that_computes_something_else_is_refused_by_its_layer() {
         ("ncnn_x4_fused", "1=2.000000e+00 2=2.000000e+00", "1=1.000000e+00 2=1.000000e+00", "layer convolution_43"),
         ("ncnn_compact_x3", "1=3.000000e+00 2=3.000000e+00", "1=2.000000e+00 2=2.000000e+00", "layer binaryop_10"),
         ("ncnn_compact_x3", "0=3\n", "0=2\n", "different numbers of color channels"),
-        ("ncnn_x2_reorg", "Reorg reorg_1 1 1 data b2 0=2", "Reorg reorg_1 1 1 data b2 0=3", "colors"),
+        ("ncnn_x2_reorg", "Reorg reorg_1 1 1 data b2 0=2", "Reorg reorg_1 1 1 data b2 0=3", "color channels"),
         // The wiring and the numbers: another gain, another slope, another order, a layer that is unknown.
         ("ncnn_x2_reorg", "-23301=2,0.2,1.0", "-23301=2,0.1,1.0", "does not read what body.0.rdb2.conv1"),
         ("ncnn_x4_fused", "-23310=1,2.000000e-01", "-23310=1,1.000000e-01", "body.0.rdb1.conv2"),
