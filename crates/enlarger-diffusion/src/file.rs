@@ -32,6 +32,10 @@ impl Safetensors {
     pub fn open(path: &Path) -> Result<Self> {
         let named = || path.file_name().map_or_else(|| path.display().to_string(), |n| shortened(&n.to_string_lossy()));
         let bad = |what: &dyn std::fmt::Display| Error::File(format!("{}: {what}", named()));
+        // Opening a pipe waits for whoever writes to it.
+        if !path.metadata().map_err(|e| bad(&e))?.is_file() {
+            return Err(bad(&"it is not a file"));
+        }
         let mut file = File::open(path).map_err(|e| bad(&e))?;
         let size = file.metadata().map_err(|e| bad(&e))?.len();
         let mut length = [0; 8];

@@ -14,6 +14,8 @@ use crate::{
     ops::Ops,
 };
 
+/// Chunks of the longest prompt that is taken: each costs time and memory at every step.
+const MOST_CHUNKS: usize = 100;
 /// Tokens of a chunk without start and end.
 const ROOM: usize = CHUNK - 2;
 /// A prompt is longer than any text of meaning: the encoder's time grows with it.
@@ -213,6 +215,12 @@ impl Tokenizer {
                     comma = Some(last.len());
                 }
             }
+        }
+        if chunks.len() > MOST_CHUNKS {
+            let count = chunks.len();
+            return Err(Error::Request(format!(
+                "a prompt can have {MOST_CHUNKS} chunks of 75 tokens, and this one has {count}"
+            )));
         }
         for chunk in &mut chunks {
             chunk.insert(0, (Token::Word(START), 1.0));

@@ -14,7 +14,7 @@ fn listing(found: &[Found]) -> String {
     let mut line = |indent: &str, f: &Found| {
         let (megabytes, hash) = (f.bytes as f64 / 1e6, f.sha256.as_deref().and_then(|hash| hash.get(..10)));
         let hash = hash.map(|hash| format!(", {hash}")).unwrap_or_default();
-        let _ = writeln!(text, "{indent}{}  {} ({megabytes:.0} MB{hash})  {}", f.name, f.what, f.path.display());
+        let _ = writeln!(text, "{indent}{}  {} ({megabytes:.0} MB{hash})  {}", plain(&f.name), f.what, shown_path(f));
     };
     let mut shown = Vec::new();
     for checkpoint in found.iter().filter(|f| f.what.kind() == "checkpoint") {
@@ -36,15 +36,24 @@ fn listing(found: &[Found]) -> String {
         let _ = writeln!(
             text,
             "{}  {}; to use it: enlarger models add {:?}",
-            network.name,
+            plain(&network.name),
             network.what,
             network.path.display().to_string()
         );
     }
     for unsupported in found.iter().filter(|f| f.what.kind() == "unsupported") {
-        let _ = writeln!(text, "not supported: {}  {}", unsupported.path.display(), unsupported.what);
+        let _ = writeln!(text, "not supported: {}  {}", shown_path(unsupported), unsupported.what);
     }
     text
+}
+
+/// Names of files may hold what a terminal obeys.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn shown_path(found: &Found) -> String {
+    plain(&found.path.display().to_string())
 }
 
 #[cfg(test)]

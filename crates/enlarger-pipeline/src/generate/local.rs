@@ -161,6 +161,13 @@ impl Generator for Local {
         };
         let optional = |kind, name: &Option<String>| name.as_ref().map(|n| self.library.find(kind, n)).transpose();
         let mut files = Files { checkpoint, vae: optional("vae", &asked.vae)?, ..Files::default() };
+        // Prompts are passed around; whoever pastes one does not mean to open a file of its choice.
+        if let Some(lora) = prompts.loras.iter().find(|lora| Path::new(&lora.name).components().count() > 1) {
+            return Err(PipelineError::Request {
+                what: format!("the prompt names the LoRA {:?} by a path", lora.name),
+                hint: "name it as `enlarger models scan` lists it, or give its file with --lora".into(),
+            });
+        }
         for lora in asked.loras.iter().chain(&prompts.loras) {
             files.loras.push((self.library.find("lora", &lora.name)?, lora.strength));
         }
