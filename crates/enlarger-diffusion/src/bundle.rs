@@ -8,7 +8,7 @@ use std::{
 use crate::{
     clip::{Clip, END},
     cost::{self, Cost},
-    engine::{Conditioning, Model, canvas, vae_tiles},
+    engine::{Conditioning, Model, canvas, check, vae_tiles},
     error::{Error, Result},
     family::{Checkpoint, Family, Kind, recognise},
     file::Safetensors,
@@ -214,10 +214,7 @@ impl Bundle {
         clip_skip: usize,
         tile: [usize; 2],
     ) -> Result<Vec<Conditioning>> {
-        let mut tokenizer = Tokenizer::default();
-        for (word, embedding) in &self.embeddings {
-            tokenizer.add(word, embedding.clone());
-        }
+        let tokenizer = self.tokenizer();
         let encoder = |w: &Weights, activation, pad, skip, normed| -> Result<Vec<_>> {
             let clip = Clip::load(ops, w, activation, Heads::Width(64))?;
             let one = |prompt: &&[Piece]| {
@@ -227,8 +224,9 @@ impl Bundle {
             prompts.iter().map(one).collect()
         };
         let Checkpoint { family, text, second_text, .. } = &self.checkpoint;
+        let whose = || "the text encoder".to_owned();
         let plain = |(prompt, width): (crate::prompt::Prompt, usize)| {
-            check(&prompt.hidden)?;
+            check(&prompt.hidden, whose)?;
             Ok(Conditioning { hidden: prompt.hidden, width, added: None })
         };
         match family {
@@ -247,7 +245,7 @@ impl Bundle {
                 let joined = first.into_iter().zip(second).map(|((a, wide_a), (b, wide_b))| {
                     let rows = a.hidden.chunks_exact(wide_a).zip(b.hidden.chunks_exact(wide_b));
                     let hidden: Vec<f32> = rows.flat_map(|(a, b)| a.iter().chain(b).copied()).collect();
-                    check(&hidden)?;
+                    check(&hidden, whose)?;
                     let pooled =
                         b.pooled.ok_or_else(|| Error::Weights("the second text encoder has no projection".into()))?;
                     // Each tile counts as a picture of its own.
@@ -276,15 +274,21 @@ impl Bundle {
         })
     }
 
+    /// It knows the words that stand for embeddings.
+    fn tokenizer(&self) -> Tokenizer {
+        let mut tokenizer = Tokenizer::default();
+        for (word, embedding) in &self.embeddings {
+            tokenizer.add(word, embedding.clone());
+        }
+        tokenizer
+    }
+
     /// How many chunks the longest of some prompts has.
     ///
     /// # Errors
     /// [`Error::Request`] for an embedding of another family.
     pub fn chunks(&self, prompts: &[&[Piece]]) -> Result<usize> {
-        let mut tokenizer = Tokenizer::default();
-        for (word, embedding) in &self.embeddings {
-            tokenizer.add(word, embedding.clone());
-        }
+        let tokenizer = self.tokenizer();
         let width = self.checkpoint.text.length("embeddings.token_embedding.weight", 1)?;
         prompts.iter().try_fold(1, |most, prompt| Ok(most.max(tokenizer.chunks_of(prompt, width, END)?.len())))
     }
@@ -300,25 +304,24 @@ fn vae(path: &Path) -> Result<Weights> {
         Kind::Vae | Kind::Checkpoint { vae: true, .. } => {}
         other => return Err(Error::Unsupported(format!("{} is a {other}, not a VAE", file.name()))),
     }
-    let prefixed = file.names().iter().any(|name| name.starts_with("first_stage_model."));
-    Ok(Weights::new(&file, if prefixed { "first_stage_model." } else { "" }, Part::Vae))
+    Ok(below(&file, "first_stage_model.", Part::Vae))
 }
 
 fn control(path: &Path) -> Result<(Family, Weights)> {
     let file = Arc::new(Safetensors::open(path)?);
-    let Kind::Control { family } = recognise(&file)? else {
-        let kind = recognise(&file)?;
-        return Err(Error::Unsupported(format!("{} is a {kind}, not a ControlNet", file.name())));
-    };
-    let prefixed = file.names().iter().any(|name| name.starts_with("control_model."));
-    Ok((family, Weights::new(&file, if prefixed { "control_model." } else { "" }, Part::Unet)))
+    match recognise(&file)? {
+        Kind::Control { family } => Ok((family, below(&file, "control_model.", Part::Unet))),
+        other => Err(Error::Unsupported(format!("{} is a {other}, not a ControlNet", file.name()))),
+    }
+}
+
+/// Weights whose names may begin with a prefix.
+fn below(file: &Arc<Safetensors>, prefix: &str, part: Part) -> Weights {
+    let prefixed = file.names().iter().any(|name| name.starts_with(prefix));
+    Weights::new(file, if prefixed { prefix } else { "" }, part)
 }
 
 fn name_of(path: &Path) -> String {
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     crate::error::shortened(&name)
-}
-
-fn check(hidden: &[f32]) -> Result<()> {
-    if hidden.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotANumber("the text encoder".into())) }
 }

@@ -286,6 +286,7 @@ fn told(progress: &mut dyn FnMut(Progress) -> ControlFlow<()>, part: Part, done:
     if progress(Progress { part, done, of }).is_break() { Err(Error::Cancelled) } else { Ok(()) }
 }
 
-fn check(values: &[f32], whose: impl FnOnce() -> String) -> Result<()> {
+/// Refuses values that are not numbers; `whose` they are.
+pub(crate) fn check(values: &[f32], whose: impl FnOnce() -> String) -> Result<()> {
     if values.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotANumber(whose())) }
 }

@@ -58,13 +58,17 @@ pub trait Explained: Error {
     }
 }
 
-/// A name from a file, as it may stand in a sentence: no control characters, at most 80 characters.
+/// A name from a file or of one, without control characters, which a terminal might obey.
+pub fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// A name from a file, as it may stand in a sentence: [`printable`], at most 80 characters.
 pub fn shortened(name: &str) -> String {
-    let mut printable: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(80).collect();
-    if name.chars().nth(80).is_some() {
-        printable.push('…');
+    match name.char_indices().nth(80) {
+        Some((end, _)) => printable(&name[..end]) + "…",
+        None => printable(name),
     }
-    printable
 }
 
 #[cfg(test)]

@@ -179,9 +179,20 @@ impl Library {
             let (what, license) = look_into(path, bytes, networks)?;
             (bytes, what, license)
         };
+        Some(Found {
+            name: Self::name(path),
+            path: path.to_owned(),
+            bytes,
+            what,
+            sha256: self.hashes.known(path),
+            license,
+        })
+    }
+
+    /// The name by which a file is asked for: without extension, unless it is a folder.
+    pub fn name(path: &Path) -> String {
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
-        let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Some(Found { name, path: path.to_owned(), bytes, what, sha256: self.hashes.known(path), license })
+        name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     /// The file of a name: with or without extension, or a path if these are taken.

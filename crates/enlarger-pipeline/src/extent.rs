@@ -33,6 +33,28 @@ impl Extent {
     }
 }
 
+impl Crop {
+    /// Whether it is a part of a picture of this size.
+    pub(crate) fn lies_in(self, whole: Extent) -> bool {
+        let fits = |start: u32, length: u32, side: u32| {
+            length >= 1 && start.checked_add(length).is_some_and(|end| end <= side)
+        };
+        fits(self.x, self.width, whole.width) && fits(self.y, self.height, whole.height)
+    }
+
+    /// Where a part of one picture lies in another of the same view.
+    pub(crate) fn scaled(self, from: Extent, to: Extent) -> Self {
+        let side = |start: u32, length: u32, from: u32, to: u32| {
+            let at = |place: u32| (u64::from(place) * u64::from(to) / u64::from(from)) as u32;
+            let (first, end) = (at(start), at(start + length));
+            (first, (end - first).max(1))
+        };
+        let (x, width) = side(self.x, self.width, from.width, to.width);
+        let (y, height) = side(self.y, self.height, from.height, to.height);
+        Self { x: x.min(to.width - 1), y: y.min(to.height - 1), width, height }
+    }
+}
+
 impl From<Crop> for Extent {
     fn from(part: Crop) -> Self {
         Self { width: part.width, height: part.height }

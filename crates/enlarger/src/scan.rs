@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use enlarger_error::printable;
 use enlarger_models::{Found, What};
 
 /// Prints what was found: checkpoints with what goes with each, then the rest.
@@ -14,7 +15,8 @@ fn listing(found: &[Found]) -> String {
     let mut line = |indent: &str, f: &Found| {
         let (megabytes, hash) = (f.bytes as f64 / 1e6, f.sha256.as_deref().and_then(|hash| hash.get(..10)));
         let hash = hash.map(|hash| format!(", {hash}")).unwrap_or_default();
-        let _ = writeln!(text, "{indent}{}  {} ({megabytes:.0} MB{hash})  {}", plain(&f.name), f.what, shown_path(f));
+        let _ =
+            writeln!(text, "{indent}{}  {} ({megabytes:.0} MB{hash})  {}", printable(&f.name), f.what, shown_path(f));
     };
     let mut shown = Vec::new();
     for checkpoint in found.iter().filter(|f| f.what.kind() == "checkpoint") {
@@ -36,7 +38,7 @@ fn listing(found: &[Found]) -> String {
         let _ = writeln!(
             text,
             "{}  {}; to use it: enlarger models add {:?}",
-            plain(&network.name),
+            printable(&network.name),
             network.what,
             network.path.display().to_string()
         );
@@ -47,13 +49,8 @@ fn listing(found: &[Found]) -> String {
     text
 }
 
-/// Names of files may hold what a terminal obeys.
-fn plain(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
 fn shown_path(found: &Found) -> String {
-    plain(&found.path.display().to_string())
+    printable(&found.path.display().to_string())
 }
 
 #[cfg(test)]

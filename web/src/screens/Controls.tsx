@@ -114,23 +114,42 @@ function CreativeKnobs() {
         options={optionsOf(S.optimizedFor)}
         onChange={(optimized_for) => set({ optimized_for })}
       />
-      <div class="field">
-        <label for="prompt">{S.enlarge.prompt}</label>
-        <textarea
-          id="prompt"
-          rows={2}
-          aria-describedby="prompt-hint"
-          value={creative.prompt ?? ''}
-          onInput={(e) => set({ prompt: e.currentTarget.value.trim() ? e.currentTarget.value : null })}
-        />
-        <p id="prompt-hint" class="hint">
-          {drawing.value ? S.enlarge.promptDraws : S.enlarge.promptHint}
-        </p>
-      </div>
+      <Words
+        id="prompt"
+        label={S.enlarge.prompt}
+        hint={drawing.value ? S.enlarge.promptDraws : S.enlarge.promptHint}
+        value={creative.prompt}
+        onChange={(prompt) => set({ prompt })}
+      />
       <Drawing />
     </>
   );
 }
+
+interface WordsProps {
+  id: string;
+  label: string;
+  hint: string;
+  value: string | null | undefined;
+  onChange: (words: string | null) => void;
+}
+
+/** A text that may be left out: blank is none. */
+const Words = ({ id, label, hint, value, onChange }: WordsProps) => (
+  <div class="field">
+    <label for={id}>{label}</label>
+    <textarea
+      id={id}
+      rows={2}
+      aria-describedby={`${id}-hint`}
+      value={value ?? ''}
+      onInput={(e) => onChange(e.currentTarget.value.trim() ? e.currentTarget.value : null)}
+    />
+    <p id={`${id}-hint`} class="hint">
+      {hint}
+    </p>
+  </div>
+);
 
 const checkpoints = signal<CheckpointList>({ files: [], configured: null });
 
@@ -166,19 +185,7 @@ function Drawing() {
     <>
       <Select label={S.enlarge.checkpoint} value={generative.checkpoint ?? ''} options={options} onChange={(name) => set({ checkpoint: name || null })} />
       {drawing.value && (
-        <div class="field">
-          <label for="negative">{S.enlarge.negative}</label>
-          <textarea
-            id="negative"
-            rows={2}
-            aria-describedby="negative-hint"
-            value={generative.negative ?? ''}
-            onInput={(e) => set({ negative: e.currentTarget.value.trim() ? e.currentTarget.value : null })}
-          />
-          <p id="negative-hint" class="hint">
-            {S.enlarge.negativeHint}
-          </p>
-        </div>
+        <Words id="negative" label={S.enlarge.negative} hint={S.enlarge.negativeHint} value={generative.negative} onChange={(negative) => set({ negative })} />
       )}
     </>
   );

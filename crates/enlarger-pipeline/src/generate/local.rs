@@ -71,8 +71,7 @@ impl Local {
     fn weights(&self, path: &Path) -> Result<Weights, PipelineError> {
         let sha256 = self.library.sha256(path)?;
         lock(&self.paths).insert(sha256.clone(), path.to_owned());
-        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
-        Ok(Weights { name: name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), sha256 })
+        Ok(Weights { name: Library::name(path), sha256 })
     }
 
     /// The file that a plan names, if it is still the same.
@@ -320,11 +319,8 @@ impl Local {
         if texts.iter().all(|text| text.trim().is_empty()) {
             return Vec::new();
         }
-        let found = self
-            .library
-            .scan()
-            .into_iter()
-            .filter(|found| matches!(found.what, What::Part(Kind::Embedding { .. })) && found.what.fits(family));
+        let found = self.library.parts().into_iter();
+        let found = found.filter(|f| matches!(f.what, What::Part(Kind::Embedding { .. })) && f.what.fits(family));
         found.filter(|found| named(&found.name.to_lowercase())).map(|found| found.path).collect()
     }
 }

@@ -266,25 +266,16 @@ impl Generation {
 
 /// An area of the source on a canvas of another size.
 fn scaled(area: Crop, from: Extent, to: Extent) -> Result<Crop, PipelineError> {
-    let fits =
-        |start: u32, length: u32, side: u32| length > 0 && start.checked_add(length).is_some_and(|end| end <= side);
-    if !fits(area.x, area.width, from.width) || !fits(area.y, area.height, from.height) {
-        return Err(PipelineError::Request {
-            what: format!(
-                "the area {}x{} at {},{} that is to stay lies outside the {} pixels that are enlarged",
-                area.width, area.height, area.x, area.y, from
-            ),
-            hint: "give areas as X,Y,WIDTH,HEIGHT in pixels of the source".into(),
-        });
+    if area.lies_in(from) {
+        return Ok(area.scaled(from, to));
     }
-    let place = |at: u32, from: u32, to: u32| (u64::from(at) * u64::from(to) / u64::from(from)) as u32;
-    let side = |start: u32, length: u32, from: u32, to: u32| {
-        let first = place(start, from, to);
-        (first, (place(start + length, from, to) - first).max(1))
-    };
-    let ((x, width), (y, height)) =
-        (side(area.x, area.width, from.width, to.width), side(area.y, area.height, from.height, to.height));
-    Ok(Crop { x, y, width, height })
+    Err(PipelineError::Request {
+        what: format!(
+            "the area {}x{} at {},{} that is to stay lies outside the {} pixels that are enlarged",
+            area.width, area.height, area.x, area.y, from
+        ),
+        hint: "give areas as X,Y,WIDTH,HEIGHT in pixels of the source".into(),
+    })
 }
 
 #[cfg(test)]

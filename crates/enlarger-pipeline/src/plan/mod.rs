@@ -374,10 +374,8 @@ fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> A
 fn cropped(statistics: &Statistics, crop: Option<Crop>) -> Result<Extent, PipelineError> {
     let whole = Extent { width: statistics.width, height: statistics.height };
     let Some(c) = crop else { return Ok(whole) };
-    let fits =
-        |start: u32, length: u32, side: u32| length >= 1 && start.checked_add(length).is_some_and(|end| end <= side);
-    if fits(c.x, c.width, whole.width) && fits(c.y, c.height, whole.height) {
-        return Ok(Extent { width: c.width, height: c.height });
+    if c.lies_in(whole) {
+        return Ok(c.into());
     }
     Err(PipelineError::Request {
         what: format!(
@@ -669,17 +667,12 @@ fn steps(
     patches: &[(Crop, Choice)],
     mut recipe: Recipe,
 ) -> Vec<Step> {
-    let mut steps = Vec::new();
-    if let Some(restore) = network.restore {
-        steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore), &[]));
-        steps.push(Step::Resample { to: source, kernel: Resampling::CatmullRom });
-    }
+    let mut steps = cleaning(source, network);
     let style = |(filter, why)| Step::Style { filter, why };
     if let Some((share, why)) = recipe.redraw {
         let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
         steps.push(Step::Resample { to: half, kernel: Resampling::Mitchell });
-        let halves: Vec<_> =
-            patches.iter().map(|(area, choice)| (scaled(*area, source, half), choice.clone())).collect();
+        let halves: Vec<_> = patches.iter().map(|(area, choice)| (area.scaled(source, half), choice.clone())).collect();
         steps.extend(passes(half, source, network, &halves));
         steps.push(style((Filter::Keep { share: 1.0 - share }, why)));
     }
@@ -699,9 +692,7 @@ fn steps(
         if !recipe.after.iter().any(|(filter, _)| filter.is_exact() || matches!(filter, Filter::Recolour { .. })) {
             steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         }
-        // After filters that may draw on flat areas, before those that change tones or add grain there on purpose.
-        let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
-        recipe.after.insert(drawn, (Filter::Settle, "flat areas are kept".into()));
+        settle(&mut recipe.after);
     }
     steps.extend(recipe.after.into_iter().map(style));
     steps
@@ -721,11 +712,7 @@ fn generated_steps(
     // Texture that presets add is what the engine draws.
     recipe.before.retain(|(filter, _)| !filter.imitates());
     recipe.after.retain(|(filter, _)| !filter.imitates());
-    let mut steps = Vec::new();
-    if let Some(restore) = network.restore {
-        steps.extend(passes(source, source.times(restore.scale), &Choice::of(restore), &[]));
-        steps.push(resample(source, Resampling::CatmullRom));
-    }
+    let mut steps = cleaning(source, network);
     steps.extend(recipe.before.into_iter().map(style));
     let mut here = source;
     for (number, size) in (0..).zip(Generation::sizes(source, result)) {
@@ -745,10 +732,23 @@ fn generated_steps(
         let back = Filter::Match { rounds: 1, strength: generated.back };
         steps.push(style((back, "resemblance above 0".into())));
     }
-    let drawn = recipe.after.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
-    recipe.after.insert(drawn, (Filter::Settle, "flat areas are kept".into()));
+    settle(&mut recipe.after);
     steps.extend(recipe.after.into_iter().map(style));
     Ok(steps)
+}
+
+/// What makes a source clean at its own size, if anything does.
+fn cleaning(source: Extent, network: &Choice) -> Vec<Step> {
+    let Some(restore) = network.restore else { return Vec::new() };
+    let mut steps = passes(source, source.times(restore.scale), &Choice::of(restore), &[]);
+    steps.push(Step::Resample { to: source, kernel: Resampling::CatmullRom });
+    steps
+}
+
+/// Keeps flat areas: after filters that may draw there, before those that change tones or add grain there on purpose.
+fn settle(filters: &mut Vec<(Filter, String)>) {
+    let drawn = filters.iter().rposition(|(filter, _)| filter.draws()).map_or(0, |last| last + 1);
+    filters.insert(drawn, (Filter::Settle, "flat areas are kept".into()));
 }
 
 /// The passes from `source` to `result`. The last network pass ends at the result's size or just above it, so that no
@@ -756,8 +756,7 @@ fn generated_steps(
 fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Choice)]) -> Vec<Step> {
     let model = choice.model;
     let network = |from: Extent, halve: bool| {
-        let patch =
-            |(area, choice): &(Crop, Choice)| Patch { area: scaled(*area, source, from), by: choice.ensemble() };
+        let patch = |(area, choice): &(Crop, Choice)| Patch { area: area.scaled(source, from), by: choice.ensemble() };
         Step::Network {
             by: choice.ensemble(),
             scale: model.scale,
@@ -805,18 +804,6 @@ fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Cho
         });
     }
     steps
-}
-
-/// Where a part of one picture lies in another of the same view.
-fn scaled(area: Crop, from: Extent, to: Extent) -> Crop {
-    let side = |start: u32, length: u32, from: u32, to: u32| {
-        let at = |place: u32| (u64::from(place) * u64::from(to) / u64::from(from)) as u32;
-        let (first, end) = (at(start), at(start + length));
-        (first, (end - first).max(1))
-    };
-    let (x, width) = side(area.x, area.width, from.width, to.width);
-    let (y, height) = side(area.y, area.height, from.height, to.height);
-    Crop { x: x.min(to.width - 1), y: y.min(to.height - 1), width, height }
 }
 
 /// From picture statistics and request, so that the same request gives the same bytes.
