@@ -366,7 +366,7 @@ fn smaller(plan: &Plan) -> String {
         ways.push("no ControlNet (--control none)");
     }
     ways.push("a checkpoint saved in 16 or 8 bits");
-    format!("these need less: {}; or close other programs", ways.join(", "))
+    format!("to use less memory, try {}, or close other programs", ways.join(", "))
 }
 
 fn extent(header: &Header) -> Extent {

@@ -63,7 +63,7 @@ impl Generative {
 pub struct Generative {
     /// The checkpoint; `None` is the only one that is found, and `"none"` leaves the engine out.
     pub checkpoint: Option<String>,
-    /// The ControlNet that holds the result to the source. `None` is the one found for the checkpoint's family whose name says
+    /// The ControlNet that keeps the result close to the source. `None` is the one found for the checkpoint's family whose name says
     /// "tile"; `"none"` is none.
     pub control: Option<String>,
     /// A VAE instead of the checkpoint's.
@@ -172,9 +172,9 @@ impl Default for Style {
 knobs! {
     /// The creative family: may add detail.
     Creative: i8 in [-10..=10] {
-        creativity = 0, "Creativity", "How much new detail to add. Lower values hold back.";
+        creativity = 0, "Creativity", "How much new detail to add. Lower values add less.";
         hdr = 0, "HDR", "Definition and local contrast. High values look artificial.";
-        resemblance = 0, "Resemblance", "How close to the original it stays.";
+        resemblance = 0, "Resemblance", "How closely the result follows the original.";
         fractality = 0, "Fractality", "How fine the added texture is. Lower values cause fewer artifacts.";
     }
     /// Which networks and filters.
@@ -236,7 +236,7 @@ choices! {
         Euler = "euler", "Euler";
         EulerAncestral = "euler_a", "Euler ancestral; draws noise at each step";
         Ddim = "ddim", "DDIM";
-        Lcm = "lcm", "LCM, for checkpoints or LoRAs that are distilled so: few steps, no guidance";
+        Lcm = "lcm", "LCM, for checkpoints or LoRAs distilled for it: few steps, no guidance";
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) fn run(
     Ok((current.into_owned().into_depth(plan.bits)?, meter.network_time()))
 }
 
-/// Draws a picture anew, held to the source, but for areas that stay as they are. Alpha stays.
+/// Draws a picture anew, close to the source, but for areas that stay as they are. Alpha stays.
 fn diffuse(
     pass: &Diffuse,
     from: Picture,

@@ -72,7 +72,7 @@ pub fn load(settings: ConfigLayer, file: Option<PathBuf>) -> anyhow::Result<Conf
     let mut config = Config::load(settings, file.as_deref())?;
     if config.data_dir.as_os_str().is_empty() {
         config.data_dir = dirs::data_dir().ok_or_else(|| {
-            Hinted::error("found no home folder to store jobs and files in", "choose a folder with --data-dir")
+            Hinted::error("no home folder found for jobs and files", "choose a folder with --data-dir")
         })?;
     }
     Ok(config)

@@ -135,7 +135,7 @@ fn the_plan_names_files_numbers_and_what_asks_for_them() {
     let said = explained(dir.path(), &["--generative", "--width", "192"]);
     assert!(said.contains("at 96x80, 7 steps") && said.contains("at 192x160, 6 steps"), "{said}");
     let said = explained(dir.path(), &["--prompt", "a wall"]);
-    assert!(said.contains("without a checkpoint of Stable Diffusion the prompt changes no pixels"), "{said}");
+    assert!(said.contains("without a Stable Diffusion checkpoint, the prompt has no effect"), "{said}");
     let json = upscale(dir.path(), &["--generative", "--seed", "7", "--json"]);
     let line: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let step = &line["result"]["plan"]["steps"][1];

@@ -418,20 +418,22 @@ fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> 
         && let Some(prompt) = knobs.prompt.as_deref().filter(|p| !p.trim().is_empty())
     {
         let preset = style::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
-        let mut note = if generates { "the prompt guides the result" } else { NO_EFFECT }.to_owned();
         if let Some((preset, word)) = preset {
-            note += &format!("; the prompt's word {word:?} chose the preset {}", preset.name());
+            let chose = format!("{word:?} chose {}", preset.name());
+            notes.push(match generates {
+                true => format!("the prompt guides the result; its word {chose}"),
+                false => format!("without {CHECKPOINT}, the prompt only chooses a preset: {chose} ({GUIDE})"),
+            });
             knobs.optimized_for = preset;
-        }
-        if preset.is_some() || !generates {
-            notes.push(note);
+        } else if !generates {
+            notes.push(format!("without {CHECKPOINT}, the prompt has no effect ({GUIDE})"));
         }
     }
     style
 }
 
-const NO_EFFECT: &str =
-    "without a checkpoint of Stable Diffusion the prompt changes no pixels (see docs/guides/generative.md)";
+const CHECKPOINT: &str = "a Stable Diffusion checkpoint";
+const GUIDE: &str = "see docs/guides/generative.md";
 
 /// Why the generative engine is left out of a plan.
 fn not_generated(request: &Request) -> &'static str {

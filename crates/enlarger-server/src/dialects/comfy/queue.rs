@@ -49,7 +49,7 @@ pub(crate) struct QueuedRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     queue_position: Option<u64>,
-    /// The kind of failure, only after one.
+    /// The kind of failure; present only if the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error_type: Option<&'static str>,

@@ -133,7 +133,7 @@ macro_rules! endpoint {
             responses(
                 (status = 200, description = "OK - The upscaling process has started", body = TaskResponse,
                     headers(("X-Comfy-Estimated-Duration-Seconds" = u32, description = "Estimated seconds until the \
-                        task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished."),
+                        task finishes, 1 to 86400. For ComfyUI: until the first poll after that."),
                             ("X-Comfy-Estimated-Duration-P90-Seconds" = u32, description = "The same, with a margin."),
                             ("X-Comfy-Estimate-Source" = String, description = "`calibration`: from this machine's \
                                 speed; `progress`: from the task's progress; `default`: a guess."),
