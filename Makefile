@@ -80,7 +80,7 @@ $(VENV)/.tests-ready: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-lint: build-tools $(VENV)/.tests-ready web/node_modules/.ready ## Check format, links, the page's types, circles of imports, lints, licences, and advisories if their database is installed
+lint: build-tools $(VENV)/.tests-ready web/node_modules/.ready ## Check format, links, the page's types, circles of imports, lints, licenses, and advisories if their database is installed
 	cargo fmt --all --check
 	.ci/links.py
 	cd web && npm run types -- --check
