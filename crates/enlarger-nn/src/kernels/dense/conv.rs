@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Tiles of a task.
-const TILES: usize = 64;
+const TILES: usize = 96;
 /// Tiles whose inputs a task transforms, a piece of the channels after the other: few, so that their pixels are in a few pages.
 const GROUP: usize = 8;
 /// Panels of outputs of a task.
