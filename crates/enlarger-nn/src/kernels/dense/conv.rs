@@ -4,6 +4,10 @@
 //! outputs; it transforms the weights of some channels to U, multiplies, and goes on to the next channels, so that U never leaves
 //! the second-level cache. This repeats the transform for other tiles, which costs a few percent, but weights stay in the
 //! format of their file, and nothing else is kept: with all of U, a network would be four times as large.
+//!
+//! The transform of inputs also normalises or doubles what it reads, and that of results adds another map, so that neither is stored
+//! in between. Of a doubled picture, a tile sees lines `[a, b, b, c, c, d]`: the sum at the point -1, which F(4, 3) begins with
+//! `(c - 4b) - (c - 4b)`, is always 0, so it is left out.
 
 use rayon::prelude::*;
 
@@ -24,7 +28,7 @@ use crate::{
     },
 };
 
-/// Tiles of a task.
+/// Tiles of a task: whole blocks of registers on AVX-512 and AVX2.
 const TILES: usize = 96;
 /// Tiles whose inputs a task transforms, a piece of the channels after the other: few, so that their pixels are in a few pages.
 const GROUP: usize = 8;
