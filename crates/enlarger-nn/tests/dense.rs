@@ -6,6 +6,16 @@ fn values(count: usize, salt: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
 }
 
+/// Values without the pattern of those above, whose sums may cancel until they are small beside their terms.
+fn noise(count: usize, salt: usize) -> Vec<f32> {
+    let mixed = |i: usize| {
+        let z = (((salt << 32) + i) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (z ^ (z >> 27)) >> 40
+    };
+    (0..count).map(|i| mixed(i) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
 /// `[out][in]` as `[panel][in][32]`, with NaN where there is no output.
 fn panels(weights: &[f32], outputs: usize, inputs: usize) -> Vec<f32> {
     let value = |i: usize| {
@@ -135,9 +145,9 @@ fn a_convolution_reads_doubled_and_normalised_pictures_and_adds_to_its_result() 
     let cases = [([1, 1, 1], 1, 1), ([2, 3, 5], 5, 3), ([1, 7, 9], 17, 33), ([2, 6, 4], 40, 70), ([1, 20, 23], 35, 20)];
     for dense in Dense::all() {
         for (small @ [batch, height, width], channels, outputs) in cases {
-            let x = values(batch * height * width * channels, 12);
-            let (weights, bias) = (values(outputs * channels * 9, 13), values(outputs, 14));
-            let (scale, shift) = (values(batch * channels, 15), values(batch * channels, 16));
+            let x = noise(batch * height * width * channels, 12);
+            let (weights, bias) = (noise(outputs * channels * 9, 13), noise(outputs, 14));
+            let (scale, shift) = (noise(batch * channels, 15), noise(batch * channels, 16));
             let doubled: Vec<f32> = (0..4 * x.len())
                 .map(|i| {
                     let (channel, column, row) = (i % channels, i / channels % (2 * width), i / channels / (2 * width));
@@ -157,7 +167,7 @@ fn a_convolution_reads_doubled_and_normalised_pictures_and_adds_to_its_result() 
                 [(small, &x, Input::Plain), (large, &doubled, Input::Doubled), (small, &normed, normalised)]
             {
                 let case = Case { size, channels, outputs, stride: 1, offset: 0 };
-                let sums = values(size.iter().product::<usize>() * outputs, 17);
+                let sums = noise(size.iter().product::<usize>() * outputs, 17);
                 for add in [None, Some(sums.as_slice())] {
                     let (got, result) = run(dense, &x, &weights, &bias, &case, input, add);
                     let mut expected = convolved(picture, &weights, &bias, &case, result);
