@@ -51,7 +51,7 @@ impl Slab {
     fn new(length: usize) -> Result<Self> {
         let values = large(length + LINE)?;
         let start = values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        Ok(Self { values, free: vec![start..start + length] })
+        Ok(Self { values, free: std::iter::once(start..start + length).collect() })
     }
 
     fn take(&mut self, length: usize) -> Option<NonNull<f32>> {
