@@ -14,6 +14,7 @@ use crate::{
     file::Safetensors,
     layers::Heads,
     lora::{Lora, Target},
+    needs,
     ops::{Activation, Ops},
     prompt::{Embedding, Piece, Tokenizer, encode},
     tiles::Tiles,
@@ -85,7 +86,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::File`] if a header is damaged, [`Error::Unsupported`] naming both files if they are of different families, or saying
-    /// which part is missing.
+    /// which part is missing; [`Error::Weights`] naming an array that is missing or has another shape than the networks need.
     pub fn open(files: &Files) -> Result<Self> {
         let mut checkpoint = Checkpoint::open(&files.checkpoint)?;
         let (family, named) = (checkpoint.family, name_of(&files.checkpoint));
@@ -143,7 +144,26 @@ impl Bundle {
             Ok((word, Embedding::read(&file)?))
         };
         let embeddings = files.embeddings.iter().map(embedding).collect::<Result<_>>()?;
-        Ok(Self { checkpoint, control, embeddings })
+        let bundle = Self { checkpoint, control, embeddings };
+        bundle.check()?;
+        Ok(bundle)
+    }
+
+    /// Refuses files that lack arrays, or whose arrays do not fit each other.
+    fn check(&self) -> Result<()> {
+        let Checkpoint { family, unet, vae, text, second_text, .. } = &self.checkpoint;
+        let maps = needs::unet(unet)?;
+        needs::vae(vae)?;
+        let first = needs::text(text, false)?;
+        let width = if *family == Family::Sdxl { first + needs::text(second_text, true)? } else { first };
+        let taken = needs::text_width(unet);
+        if taken != width {
+            return Err(unet.misfit(&format!("takes text of a width of {taken}, and its text encoder gives {width}")));
+        }
+        match &self.control {
+            Some(control) => needs::control(control, &maps),
+            None => Ok(()),
+        }
     }
 
     /// Which family the files are of.
