@@ -184,8 +184,7 @@ impl<'a> Needs<'a> {
 
     /// There are as many transformers as residual blocks, or none.
     fn attentions_are_whole(&self, level: &str) -> Result<()> {
-        let [blocks, attentions] =
-            ["resnets", "attentions"].map(|part| self.w.count(&format!("{level}.{part}.")));
+        let [blocks, attentions] = ["resnets", "attentions"].map(|part| self.w.count(&format!("{level}.{part}.")));
         if blocks == 0 || attentions > blocks {
             return Err(self.w.lacks(&format!("{level}.resnets.{blocks}.conv1.weight")));
         }
