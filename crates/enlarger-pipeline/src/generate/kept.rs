@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enlarger_diffusion::{cpu::Cpu, engine::Model};
-
 /// How long a model stays that no job uses.
 const IDLE: Duration = Duration::from_secs(300);
 /// How often that is looked at.
@@ -16,37 +14,36 @@ const LOOK: Duration = Duration::from_secs(30);
 pub(super) type Key = Vec<(String, u32)>;
 
 /// Keeps one model.
-#[derive(Default)]
-pub(super) struct Kept(Arc<Mutex<Shelf>>);
+pub(super) struct Kept<M>(Arc<Mutex<Shelf<M>>>);
 
-#[derive(Default)]
-struct Shelf {
-    last: Option<Last>,
+struct Shelf<M> {
+    last: Option<Last<M>>,
     /// Whether a thread frees the model once it is idle.
     watched: bool,
 }
 
-struct Last {
+struct Last<M> {
     key: Key,
-    model: Arc<Model<Cpu>>,
+    model: Arc<M>,
     bytes: u64,
     used: Instant,
 }
 
-impl Last {
+impl<M> Last<M> {
     fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.model) > 1
     }
 }
 
-impl Kept {
+impl<M> Default for Kept<M> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Shelf { last: None, watched: false })))
+    }
+}
+
+impl<M: Send + Sync + 'static> Kept<M> {
     /// The model of a key, loaded unless it was the last one. Of another one, what nobody uses is freed before.
-    pub fn get<E>(
-        &self,
-        key: Key,
-        bytes: u64,
-        load: impl FnOnce() -> Result<Model<Cpu>, E>,
-    ) -> Result<Arc<Model<Cpu>>, E> {
+    pub fn get<E>(&self, key: Key, bytes: u64, load: impl FnOnce() -> Result<M, E>) -> Result<Arc<M>, E> {
         // Held while loading, so that two jobs never load the same weights at once.
         let mut shelf = lock(&self.0);
         if let Some(last) = shelf.last.as_mut().filter(|last| last.key == key) {
@@ -79,7 +76,7 @@ impl Kept {
     }
 }
 
-impl Shelf {
+impl<M> Shelf<M> {
     /// Frees a model that was not used for long; whether there is none then.
     fn free_if_idle(&mut self, now: Instant) -> bool {
         if let Some(last) = self.last.as_mut().filter(|last| last.is_in_use()) {
@@ -93,7 +90,7 @@ impl Shelf {
 }
 
 /// Looks after a shelf until it is empty or gone.
-fn watch(shelf: Weak<Mutex<Shelf>>) {
+fn watch<M: Send + Sync + 'static>(shelf: Weak<Mutex<Shelf<M>>>) {
     let looks = move || {
         loop {
             std::thread::sleep(LOOK);
@@ -111,4 +108,48 @@ fn watch(shelf: Weak<Mutex<Shelf>>) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        vec![(name.to_owned(), 0)]
+    }
+
+    fn loaded(kept: &Kept<u8>, name: &str, model: u8) -> Arc<u8> {
+        kept.get(key(name), 100, || Ok::<_, ()>(model)).unwrap()
+    }
+
+    #[test]
+    fn the_last_model_stays_for_the_next_job_and_goes_for_another() {
+        let kept = Kept::default();
+        let a = loaded(&kept, "a", 1);
+        assert_eq!(*loaded(&kept, "a", 2), 1, "it is not loaded again");
+        assert_eq!(
+            (kept.spares(&key("a")), kept.spares(&key("b"))),
+            (100, 0),
+            "a job uses a, so b needs room of its own"
+        );
+        drop(a);
+        assert_eq!(kept.spares(&key("b")), 100);
+        assert_eq!(*loaded(&kept, "b", 3), 3);
+        assert!(kept.has(&key("b")) && !kept.has(&key("a")));
+    }
+
+    #[test]
+    fn a_model_that_no_job_uses_is_freed_for_others_and_after_a_while() {
+        let kept = Kept::default();
+        let a = loaded(&kept, "a", 1);
+        assert_eq!(kept.give_back(), 0, "a job uses it");
+        let later = Instant::now() + IDLE;
+        assert!(!lock(&kept.0).free_if_idle(later));
+        drop(a);
+        assert!(!lock(&kept.0).free_if_idle(later + IDLE / 2), "the job ended less than a while ago");
+        assert!(lock(&kept.0).free_if_idle(later + IDLE));
+        assert_eq!(kept.give_back(), 0);
+        loaded(&kept, "a", 1);
+        assert_eq!((kept.give_back(), kept.give_back()), (100, 0));
+    }
 }

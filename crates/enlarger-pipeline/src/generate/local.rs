@@ -51,7 +51,7 @@ pub(crate) struct Local {
     threads: usize,
     /// Where files that were planned with lie, by SHA-256.
     paths: Mutex<HashMap<String, PathBuf>>,
-    kept: Kept,
+    kept: Kept<Model<Cpu>>,
     /// Operations per second, as measured by passes or a calibration.
     speed: Mutex<Option<f64>>,
     /// Bytes of weights that are read per second, as measured when a model was loaded.
