@@ -12,6 +12,8 @@ use crate::{
 /// Channels of latents, and how many times the VAE halves a picture.
 const LATENTS: usize = 4;
 const HALVINGS: usize = 3;
+/// How wide a head of a text encoder is.
+const HEAD: usize = 64;
 
 /// A UNet: the channels of the maps that it carries across and of the one in the middle, to which a ControlNet adds.
 ///
@@ -87,11 +89,13 @@ pub fn vae(w: &Weights) -> Result<()> {
 pub fn text(w: &Weights, projected: bool) -> Result<usize> {
     let needs = Needs::of(w);
     let words = "embeddings.token_embedding.weight";
-    let (vocabulary, width) = match needs.shape(words)?.as_slice() {
-        &[vocabulary, width] if vocabulary > END as usize && width > 0 && width % 64 == 0 => (vocabulary, width),
-        shape => return Err(needs.other(words, shape, &[END as usize + 1, shape.last().copied().unwrap_or(0)])),
+    let width = match needs.shape(words)?.as_slice() {
+        &[vocabulary, width] if vocabulary > END as usize && width > 0 && width % HEAD == 0 => width,
+        shape => {
+            let what = format!("has the shape {shape:?}, not {} words of whole heads of {HEAD} values", END + 1);
+            return Err(w.misfit_of(words, &what));
+        }
     };
-    needs.array(words, &[vocabulary, width])?;
     needs.array("embeddings.position_embedding.weight", &[CHUNK, width])?;
     let layers = w.count("encoder.layers.");
     if layers == 0 {

@@ -454,6 +454,8 @@ mod tests {
             }
             if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
                 shape[1] = 768;
+            } else if name.starts_with("cond_stage_model.") {
+                shape.iter_mut().filter(|l| **l == 32).for_each(|l| *l = 768);
             }
             let from = at;
             at += 2 * shape.iter().product::<usize>();
