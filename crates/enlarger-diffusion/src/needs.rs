@@ -90,7 +90,7 @@ pub fn text(w: &Weights, projected: bool) -> Result<usize> {
     let needs = Needs::of(w);
     let words = "embeddings.token_embedding.weight";
     let width = match needs.shape(words)?.as_slice() {
-        &[vocabulary, width] if vocabulary > END as usize && width > 0 && width % HEAD == 0 => width,
+        &[vocabulary, width] if vocabulary > END as usize && width > 0 && width.is_multiple_of(HEAD) => width,
         shape => {
             let what = format!("has the shape {shape:?}, not {} words of whole heads of {HEAD} values", END + 1);
             return Err(w.misfit_of(words, &what));
@@ -224,7 +224,7 @@ impl<'a> Needs<'a> {
                 let part = |part: &str| format!("{block}.{attention}.{part}");
                 let inner = self.product(&part("to_q"), width)?;
                 let heads = self.heads.of(inner);
-                if heads == 0 || inner % heads != 0 {
+                if !inner.is_multiple_of(heads) || heads == 0 {
                     return Err(self.w.misfit(&format!("has {inner} channels at {block}, not {heads} equal heads")));
                 }
                 self.product_to(&part("to_k"), seen, inner)?;
@@ -316,7 +316,7 @@ impl<'a> Needs<'a> {
 
     /// A normalisation of whole groups.
     fn group_norm(&self, name: &str, channels: usize) -> Result<()> {
-        if channels % GROUPS != 0 {
+        if !channels.is_multiple_of(GROUPS) {
             return Err(self.w.misfit(&format!("has {channels} channels at {name}, not whole groups of {GROUPS}")));
         }
         self.norm(name, channels)
