@@ -970,10 +970,11 @@ export interface components {
         FreepikTaskResponse: {
             data: components["schemas"]["FreepikTaskData"];
         };
-        /** @description What the generative engine draws with. `GET /api/checkpoints` lists the names. */
+        /** @description What the generative engine draws with. `GET /api/checkpoints` lists the names. Fields that are not listed here are refused. */
         Generative: {
             /**
-             * @description The checkpoint. Null: the only one there is; `none`: the engine is not used.
+             * @description The checkpoint. Null: as the server is configured, with its `control`, `vae` and `loras` where these are null or empty; else the
+             *     only one there is. `none`: the engine is not used.
              * @default null
              */
             checkpoint?: string | null;
@@ -996,7 +997,7 @@ export interface components {
              */
             guidance?: number | null;
             /**
-             * @description Areas of the source that are not drawn anew, such as faces.
+             * @description Areas of the source that are not drawn anew, such as faces. They fade into the rest around themselves.
              * @default []
              */
             keep?: components["schemas"]["Crop"][];

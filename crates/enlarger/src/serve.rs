@@ -64,6 +64,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, device))?;
+    // A checkpoint that is being read for its hash would be waited for.
+    runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 

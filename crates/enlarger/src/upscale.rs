@@ -233,6 +233,11 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         originals: given.and(&inputs),
         args: &args,
     };
+    if upscale.generative.is_some() && !args.quiet {
+        for missing in upscale.enlarger.library().missing() {
+            eprintln!("warning: the folder {} does not exist, so nothing is searched there", missing.display());
+        }
+    }
     upscale.all(&inputs)
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::PipelineError,
+    error::{InPart, Part, PipelineError},
     extent::Extent,
     generate::{Diffuse, Generation, Parts, Prompts, generation, without_tags},
     request::{Creative, Crop, Engine, Generative, OptimizedFor, Precision, Quality, Request, Size, Style},
@@ -240,11 +240,14 @@ pub(crate) fn generates(request: &Request) -> Option<(&Creative, &Generative)> {
 }
 
 /// The texts of a request for the generative engine.
-pub(crate) fn prompts(knobs: &Creative, asked: &Generative) -> Prompts {
-    let (prompt, mut loras) = without_tags(knobs.prompt.as_deref().unwrap_or_default());
-    let (negative, more) = without_tags(asked.negative.as_deref().unwrap_or_default());
+///
+/// # Errors
+/// [`PipelineError::Request`] if one gives a LoRA a strength that is not a number.
+pub(crate) fn prompts(knobs: &Creative, asked: &Generative) -> Result<Prompts, PipelineError> {
+    let (prompt, mut loras) = without_tags(knobs.prompt.as_deref().unwrap_or_default()).in_part(Part::Prompt)?;
+    let (negative, more) = without_tags(asked.negative.as_deref().unwrap_or_default()).in_part(Part::Negative)?;
     loras.extend(more);
-    Prompts { prompt, negative, loras }
+    Ok(Prompts { prompt, negative, loras })
 }
 
 /// [`plan()`] with what the generative engine has for the request; it is planned for if the request asks for it.
@@ -265,7 +268,7 @@ pub(crate) fn plan_with(
     let seed = request.seed.unwrap_or_else(|| seed_of(statistics, request));
     let generated = match (generates(request), &style, parts) {
         (Some((_, asked)), Style::Creative(knobs), Some(parts)) => {
-            Some(generation(knobs, asked, &prompts(knobs, asked), parts, seed)?)
+            Some(generation(knobs, asked, &prompts(knobs, asked)?, parts, seed)?)
         }
         _ => None,
     };
@@ -422,17 +425,17 @@ fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> 
             let chose = format!("{word:?} chose {}", preset.name());
             notes.push(match generates {
                 true => format!("the prompt guides the result; its word {chose}"),
-                false => format!("without {CHECKPOINT}, the prompt only chooses a preset: {chose} ({GUIDE})"),
+                false => format!("without {ENGINE}, the prompt only chooses a preset: {chose} ({GUIDE})"),
             });
             knobs.optimized_for = preset;
         } else if !generates {
-            notes.push(format!("without {CHECKPOINT}, the prompt has no effect ({GUIDE})"));
+            notes.push(format!("without {ENGINE}, the prompt has no effect ({GUIDE})"));
         }
     }
     style
 }
 
-const CHECKPOINT: &str = "a Stable Diffusion checkpoint";
+const ENGINE: &str = "the generative engine";
 const GUIDE: &str = "see docs/guides/generative.md";
 
 /// Why the generative engine is left out of a plan.
@@ -724,10 +727,10 @@ fn generated_steps(
             steps.push(resample(canvas, Resampling::Lanczos3));
         }
         steps.push(Step::Diffuse(Box::new(generated.pass(number, source, canvas)?)));
+        steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         if canvas != size {
             steps.push(resample(size, Resampling::Mitchell));
         }
-        steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         here = size;
     }
     if generated.back > 0.0 {
