@@ -48,7 +48,7 @@ test: test-setup web ## Run every test
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
 	cd web && npm test
-	cargo build --locked -p enlarger
+	# With the binary that the tests above were built with.
 	cd web && npm run e2e
 
 test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
