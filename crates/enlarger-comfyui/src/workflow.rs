@@ -169,6 +169,12 @@ impl Workflow {
         Some((node["class_type"].as_str()?, input, &node["inputs"][input]))
     }
 
+    /// What is written where a place is filled.
+    #[must_use]
+    pub fn value(&self, place: Place) -> Option<&Value> {
+        self.at(place).map(|(_, _, value)| value)
+    }
+
     /// What people call a node.
     pub(crate) fn title(&self, id: &str) -> String {
         let node = &self.nodes.get(id);
@@ -195,6 +201,12 @@ pub struct Filled<'a> {
 }
 
 impl Filled<'_> {
+    /// Whether there is such a place.
+    #[must_use]
+    pub fn has(&self, place: Place) -> bool {
+        self.workflow.has(place)
+    }
+
     /// Fills a place that takes one value. Without the place nothing happens.
     #[must_use]
     pub fn with(self, place: Place, value: impl Into<Value>) -> Self {

@@ -15,7 +15,7 @@ use crate::{
     canvas::{Canvas, PictureSource, Plane, View},
     error::PipelineError,
     extent::MARGIN,
-    generate::{Diffuse, Generator},
+    generate::{Generator, Pass as Drawing},
     memory,
     networks::{Costs, Networks},
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
@@ -25,6 +25,8 @@ use crate::{
     watch::{Progress, Stage, Watch},
 };
 
+/// What a pass of unknown duration weighs in the progress of a job: more than networks do. Nobody is told it as a time.
+const UNKNOWN_SECONDS: f64 = 60.0;
 /// Pixels over which an area that stays fades into what is drawn around it.
 const KEPT_RIM: u32 = 24;
 /// Pixels of the source over which a patch fades into what is around it.
@@ -45,7 +47,7 @@ pub(crate) fn run(
 ) -> Result<(Picture, Duration), PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
     let drawing: Vec<f64> =
-        plan.generated().map(|pass| Ok(generator.cost(pass)?.seconds)).collect::<Result<_, PipelineError>>()?;
+        plan.generated().map(|pass| Ok(generator.cost(pass)?.seconds.unwrap_or(UNKNOWN_SECONDS))).collect::<Result<_, PipelineError>>()?;
     let mut drawing = drawing.iter();
     let meter = Meter::new(networks.costs(plan, drawing.clone().sum()), watch);
     let _held = networks.hold(plan);
@@ -62,7 +64,8 @@ pub(crate) fn run(
                 let seen = if index == 0 { View { picture: &framed, part } } else { View::of(&current) };
                 pass.run(&current, seen, by, patches)?
             }
-            Step::Diffuse(pass) => {
+            Step::Diffuse(_) | Step::Workflow(_) => {
+                let pass = step.pass().expect("it is one");
                 let part = meter.begin_for(*drawing.next().expect("each pass has a cost"));
                 let started = Instant::now();
                 let drawn = diffuse(pass, current.into_owned(), &source, plan.bits_after(index), generator, &part)?;
@@ -92,7 +95,7 @@ pub(crate) fn run(
 
 /// Draws a picture anew, held to the source, but for areas that stay as they are. Alpha stays.
 fn diffuse(
-    pass: &Diffuse,
+    pass: Drawing<'_>,
     from: Picture,
     source: &Picture,
     bits: u8,
@@ -101,13 +104,13 @@ fn diffuse(
 ) -> Result<Picture, PipelineError> {
     let mut drawn = from.try_clone()?.into_depth(bits)?;
     {
-        let hint = resample(source, pass.at.width, pass.at.height, Resampling::CatmullRom)?;
+        let hint = resample(source, pass.at().width, pass.at().height, Resampling::CatmullRom)?;
         let [seen, hint] = [&from, &hint].map(|picture| PictureSource::new(View::of(picture), 0, Plane::Colour));
         let canvas = Canvas::new(&mut drawn, 0);
         generator.run(pass, &seen, &hint, &canvas.sink(Plane::Colour, false), &|p| part.tick(p))?;
     }
     let from = from.into_depth(bits)?;
-    for area in &pass.keep {
+    for area in pass.keep() {
         blend(&mut drawn, &cropped(&from, *area)?, [area.x, area.y], KEPT_RIM);
     }
     Ok(drawn)
@@ -124,7 +127,7 @@ fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Cr
             let framed = cropped(picture, Crop { x, y, width, height })?;
             (Cow::Owned(framed), Crop { x: part.x - x, y: part.y - y, ..part })
         }
-        None if plan.generated().any(|pass| pass.seamless) => {
+        None if plan.generated().any(Drawing::seamless) => {
             let part = Crop { x: MARGIN, y: MARGIN, ..View::of(picture).part };
             (Cow::Owned(repeated(picture)?), part)
         }

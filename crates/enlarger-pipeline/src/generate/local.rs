@@ -33,14 +33,14 @@ use crate::{
     request::{Generative, Sampler},
 };
 
-use super::{Cost, Diffuse, Generator, Merged, Parts, Piece, Prompts, Weights};
+use super::{Cost, Diffuse, Generator, Merged, Offering, Parts, Pass, Piece, Prompts, Seen, Weights};
 
 /// How often somebody who waits is told, and may stop it.
 const BEAT: Duration = Duration::from_millis(200);
 
 /// Runs checkpoints of a library.
 pub(crate) struct Local {
-    library: Library,
+    library: Arc<Library>,
     threads: usize,
     /// Where files that were planned with lie, by SHA-256.
     paths: Mutex<HashMap<String, PathBuf>>,
@@ -58,13 +58,9 @@ struct Loaded {
 }
 
 impl Local {
-    pub fn new(library: Library, threads: usize) -> Self {
+    pub fn new(library: Arc<Library>, threads: usize) -> Self {
         let (paths, loaded, speed) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { library, threads, paths, loaded, speed }
-    }
-
-    pub fn library(&self) -> &Library {
-        &self.library
     }
 
     /// A file's name and hash. Where it lies is remembered.
@@ -149,7 +145,7 @@ impl Local {
     }
 }
 
-impl Generator for Local {
+impl Local {
     fn parts(&self, asked: &Generative, prompts: &Prompts) -> Result<Parts, PipelineError> {
         let mut notes = Vec::new();
         let found =
@@ -206,21 +202,30 @@ impl Generator for Local {
         })
     }
 
-    fn cost(&self, step: &Diffuse) -> Result<Cost, PipelineError> {
+}
+
+impl Generator for Local {
+    fn offering(&self, asked: &Generative, prompts: &Prompts) -> Result<Offering, PipelineError> {
+        self.parts(asked, prompts).map(Offering::Files)
+    }
+
+    fn cost(&self, pass: Pass<'_>) -> Result<Cost, PipelineError> {
+        let step = here(pass)?;
         let costs = self.costs(step, &Bundle::open(&self.files(step)?)?)?;
         let flops = costs.total();
         let held = lock(&self.loaded).as_ref().map_or(0, |loaded| loaded.bytes);
-        Ok(Cost { flops, seconds: flops / self.speed(), bytes: costs.peak, held })
+        Ok(Cost { flops, seconds: Some(flops / self.speed()), bytes: costs.peak, held })
     }
 
     fn run(
         &self,
-        step: &Diffuse,
+        pass: Pass<'_>,
         from: &dyn Source,
         hint: &dyn Source,
         to: &dyn Sink,
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
     ) -> Result<(), PipelineError> {
+        let step = here(pass)?;
         let cancelled = Arc::new(AtomicBool::new(false));
         // Held while telling, so that nobody hears of less than before.
         let last = Mutex::new(RunProgress { done: 0, total: 0, fraction: 0.0 });
@@ -325,6 +330,17 @@ impl Local {
     }
 }
 
+/// A pass that was planned for this machine.
+fn here(pass: Pass<'_>) -> Result<&Diffuse, PipelineError> {
+    match pass {
+        Pass::Diffuse(step) => Ok(step),
+        Pass::Workflow(step) => Err(PipelineError::Request {
+            what: format!("this was planned for {}", step.generator),
+            hint: "start it again".into(),
+        }),
+    }
+}
+
 fn only_checkpoint(found: &[Found]) -> Result<PathBuf, PipelineError> {
     let all: Vec<&Found> = found.iter().filter(|f| f.what.kind() == "checkpoint").collect();
     match all[..] {
@@ -387,14 +403,6 @@ fn calibrate() -> Result<f64, Error> {
     Ok((2 * SIDE * SIDE * 9 * CHANNELS * CHANNELS) as f64 / started.elapsed().as_secs_f64().max(1e-6))
 }
 
-struct Seen<'a>(&'a dyn Source);
-
-impl Pixels for Seen<'_> {
-    fn read(&self, x: usize, y: usize, width: usize, height: usize, to: &mut [f32]) {
-        self.0.read(x as u32, y as u32, width as u32, height as u32, to);
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -404,7 +412,7 @@ mod tests {
     use std::{fs, io::Write};
 
     use super::*;
-    use crate::{extent::Extent, generate::generation, request::Creative};
+    use crate::{extent::Extent, generate::numbers::generation, request::Creative};
 
     /// The header of a checkpoint of SD 1.x without a byte on disk behind it.
     fn sparse(path: &Path) {
@@ -436,20 +444,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         sparse(&path);
-        let local = Local::new(Library::new(vec![folder.path().to_owned()], None), 1);
+        let local = Local::new(Arc::new(Library::new(vec![folder.path().to_owned()], None)), 1);
         let (asked, prompts) = (Generative::default(), Prompts::default());
         let parts = local.parts(&asked, &prompts).unwrap();
         assert!(parts.notes[0].starts_with("no ControlNet"), "{:?}", parts.notes);
         let at = Extent { width: 512, height: 256 };
         let pass = generation(&Creative::default(), &asked, &prompts, parts, 1).unwrap().pass(0, at, at).unwrap();
-        let cost = local.cost(&pass).unwrap();
-        assert!(cost.seconds > 0.0 && cost.bytes > 20 << 20, "{cost:?}");
+        let cost = local.cost(Pass::Diffuse(&pass)).unwrap();
+        assert!(cost.seconds > Some(0.0) && cost.bytes > 20 << 20, "{cost:?}");
 
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"more").unwrap();
-        let error = local.cost(&pass).unwrap_err();
+        let error = local.cost(Pass::Diffuse(&pass)).unwrap_err();
         assert_eq!(error.to_string(), "a has changed since this was planned");
         fs::remove_file(&path).unwrap();
-        assert_eq!(local.cost(&pass).unwrap_err().to_string(), "there is no checkpoint named \"a\"");
+        assert_eq!(local.cost(Pass::Diffuse(&pass)).unwrap_err().to_string(), "there is no checkpoint named \"a\"");
     }
 }
