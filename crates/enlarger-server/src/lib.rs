@@ -183,7 +183,11 @@ pub async fn serve(
             tracing::warn!("no estimate: {error}");
         }
         if let Some(Err(error)) = drawing.map(|drawing| enlarger.prepare(&drawing)) {
-            tracing::error!("creative jobs will fail: {error}");
+            if error.is_retryable() {
+                tracing::warn!("creative jobs will fail until this changes: {error}");
+            } else {
+                tracing::error!("creative jobs will fail: {error}");
+            }
         }
     });
     ready();
