@@ -322,7 +322,8 @@ fn refusal(workflow: &Workflow, body: &[u8]) -> Error {
 
 /// Somebody else's words: one line, of bounded length, without anything that moves a terminal's cursor.
 fn said(text: &str) -> String {
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     let line = words.join(" ");
     match line.char_indices().nth(MOST_SAID) {
         Some((end, _)) => format!("{}…", &line[..end]),

@@ -94,7 +94,9 @@ impl Explained for Error {
             Self::Unreachable(_) => "start ComfyUI, or correct the address given to `generator`".into(),
             Self::Nonsense { .. } => "check that the address given to `generator` is that of ComfyUI itself".into(),
             Self::Nodes(_) => "install the custom nodes that the workflow uses, or update ComfyUI".into(),
-            Self::Refused(_) => "open the workflow in ComfyUI and run it there; what it needs is shown at its nodes".into(),
+            Self::Refused(_) => {
+                "open the workflow in ComfyUI and run it there; what it needs is shown at its nodes".into()
+            }
             Self::Node { .. } => "run the workflow in ComfyUI with an image of the same size; its log says more".into(),
             Self::Interrupted | Self::Forgotten => "start it again".into(),
             Self::Cancelled => return None,

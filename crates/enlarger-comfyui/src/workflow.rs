@@ -112,7 +112,8 @@ impl Workflow {
         if nodes.get("nodes").is_some_and(Value::is_array) {
             return Err(wrong("is saved in the format of ComfyUI's page, not in the API format", EXPORT));
         }
-        if nodes.is_empty() || !nodes.values().all(|node| node["class_type"].is_string() && node["inputs"].is_object()) {
+        if nodes.is_empty() || !nodes.values().all(|node| node["class_type"].is_string() && node["inputs"].is_object())
+        {
             return Err(wrong("is not a workflow in ComfyUI's API format", EXPORT));
         }
         let mut places: BTreeMap<Place, Vec<String>> = BTreeMap::new();
@@ -334,9 +335,18 @@ mod tests {
             (json!({ "1": source }), "has no node titled \"enlarger: result\""),
             (json!({ "2": result }), "has no node titled \"enlarger: source\""),
             (json!({ "1": source, "2": result, "3": source }), "more than one (2) node titled \"enlarger: source\""),
-            (json!({ "1": source, "2": node("SaveImage", "enlarger: reslut", json!({})) }), "\"enlarger: reslut\", which is not a place"),
-            (json!({ "1": node("LoadImage", "enlarger: seed", json!({ "image": "" })) }), "no input seed, noise_seed, value"),
-            (json!({ "1": node("KSampler", "enlarger: seed", json!({ "seed": ["7", 0] })) }), "comes from another node"),
+            (
+                json!({ "1": source, "2": node("SaveImage", "enlarger: reslut", json!({})) }),
+                "\"enlarger: reslut\", which is not a place",
+            ),
+            (
+                json!({ "1": node("LoadImage", "enlarger: seed", json!({ "image": "" })) }),
+                "no input seed, noise_seed, value",
+            ),
+            (
+                json!({ "1": node("KSampler", "enlarger: seed", json!({ "seed": ["7", 0] })) }),
+                "comes from another node",
+            ),
         ] {
             let error = read(&nodes).unwrap_err();
             assert!(error.to_string().contains(said), "{said}: {error}");

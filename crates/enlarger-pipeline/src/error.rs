@@ -85,7 +85,11 @@ impl From<enlarger_diffusion::Error> for PipelineError {
 
 impl From<enlarger_comfyui::Error> for PipelineError {
     fn from(error: enlarger_comfyui::Error) -> Self {
-        if error == enlarger_comfyui::Error::Cancelled { Self::Cancelled } else { Self::Remote { place: String::new(), error } }
+        if error == enlarger_comfyui::Error::Cancelled {
+            Self::Cancelled
+        } else {
+            Self::Remote { place: String::new(), error }
+        }
     }
 }
 

@@ -46,8 +46,10 @@ pub(crate) fn run(
     watch: &dyn Watch,
 ) -> Result<(Picture, Duration), PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
-    let drawing: Vec<f64> =
-        plan.generated().map(|pass| Ok(generator.cost(pass)?.seconds.unwrap_or(UNKNOWN_SECONDS))).collect::<Result<_, PipelineError>>()?;
+    let drawing: Vec<f64> = plan
+        .generated()
+        .map(|pass| Ok(generator.cost(pass)?.seconds.unwrap_or(UNKNOWN_SECONDS)))
+        .collect::<Result<_, PipelineError>>()?;
     let mut drawing = drawing.iter();
     let meter = Meter::new(networks.costs(plan, drawing.clone().sum()), watch);
     let _held = networks.hold(plan);

@@ -14,8 +14,8 @@ use std::{
 
 use enlarger_image::{Channels, EncodeOptions, Limits, Metadata, Picture, Samples, encode};
 use enlarger_pipeline::{
-    Creative, Enlarger, EnlargerOptions, Generative, Output, Pass, PipelineError, Precision, Progress, Quality, Request,
-    Stage, Step, Style, Watch,
+    Creative, Enlarger, EnlargerOptions, Generative, Output, Pass, PipelineError, Precision, Progress, Quality,
+    Request, Stage, Step, Style, Watch,
 };
 use tempfile::TempDir;
 

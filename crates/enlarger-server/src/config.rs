@@ -485,7 +485,10 @@ impl Config {
         if !self.generator.is_empty()
             && let Err(usage) = RemoteGenerator::parse(&self.generator, None)
         {
-            return fail(&format!("`generator` is not usable: {usage}"), "give the address that ComfyUI prints when it starts");
+            return fail(
+                &format!("`generator` is not usable: {usage}"),
+                "give the address that ComfyUI prints when it starts",
+            );
         }
         if self.generator.is_empty() && !self.workflow.as_os_str().is_empty() {
             return fail("`workflow` is set without `generator`", "add --generator comfyui=http://127.0.0.1:8188");

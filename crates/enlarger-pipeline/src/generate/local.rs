@@ -201,7 +201,6 @@ impl Local {
             notes,
         })
     }
-
 }
 
 impl Generator for Local {

@@ -24,7 +24,10 @@ use crate::{
     request::{Generative, Sampler},
 };
 
-use super::{Cost, Generator, Offering, Pass, Prompts, Seen, Weights, workflow::{Offered, Redraw}};
+use super::{
+    Cost, Generator, Offering, Pass, Prompts, Seen, Weights,
+    workflow::{Offered, Redraw},
+};
 
 /// How long what ComfyUI offers is believed, so that a person who moves sliders does not ask it each time.
 const BELIEVED: Duration = Duration::from_secs(10);
@@ -200,8 +203,7 @@ impl Generator for Remote {
         let count = grid.count();
         let mut failed = None;
         let draw = |tile: &Tile<'_>| {
-            let progress =
-                RunProgress { done: tile.number, total: count, fraction: tile.number as f64 / count as f64 };
+            let progress = RunProgress { done: tile.number, total: count, fraction: tile.number as f64 / count as f64 };
             let started = Instant::now();
             let drawn = drawing.tile(tile, [&Seen(from), &Seen(hint)], &|| tell(progress).is_continue());
             if drawn.is_ok() {
@@ -287,10 +289,7 @@ impl Drawing<'_> {
         let decoded = enlarger_image::decode(&bytes, &limits);
         let picture = decoded.map_err(|error| wrong(format!("made a result that cannot be read: {error}")))?.picture;
         if [picture.height as usize, picture.width as usize] != size {
-            return Err(wrong(format!(
-                "made {}x{} pixels of {width}x{height}",
-                picture.width, picture.height
-            )));
+            return Err(wrong(format!("made {}x{} pixels of {width}x{height}", picture.width, picture.height)));
         }
         Ok(numbers_of(&picture))
     }
@@ -363,7 +362,9 @@ fn checkpoint(workflow: &Workflow, asked: &Generative, offer: &Offer) -> Result<
     match (written, names) {
         (Some(name), _) => find("checkpoint", name, names).map(Some),
         (None, [one]) => Ok(Some(one.clone())),
-        (None, []) => Err(choice("ComfyUI has no checkpoint".into(), "put one into its folder models/checkpoints".into())),
+        (None, []) => {
+            Err(choice("ComfyUI has no checkpoint".into(), "put one into its folder models/checkpoints".into()))
+        }
         (None, _) => Err(choice(
             format!("ComfyUI has {} checkpoints", names.len()),
             format!("choose one with --checkpoint, or the server's setting `checkpoint`: {}", list(names)),

@@ -152,7 +152,10 @@ impl Numbers {
         }
         if !idle.is_empty() {
             let name = &workflow.name;
-            all.push(format!("the workflow {name} has no place for these settings, which have no effect: {}", idle.join(", ")));
+            all.push(format!(
+                "the workflow {name} has no place for these settings, which have no effect: {}",
+                idle.join(", ")
+            ));
         }
         all
     }
