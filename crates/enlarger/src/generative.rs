@@ -60,7 +60,8 @@ pub struct GenerativeArgs {
     model_dirs: Vec<PathBuf>,
 }
 
-fn remote(text: &str) -> Result<RemoteGenerator, String> {
+/// `comfyui=http://HOST:PORT`.
+pub fn remote(text: &str) -> Result<RemoteGenerator, String> {
     RemoteGenerator::parse(text, None)
 }
 
