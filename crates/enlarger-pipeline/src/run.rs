@@ -46,12 +46,11 @@ pub(crate) fn run(
     watch: &dyn Watch,
 ) -> Result<(Picture, Duration), PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
-    let drawing: Vec<f64> = plan
-        .generated()
-        .map(|pass| Ok(generator.cost(pass)?.seconds.unwrap_or(UNKNOWN_SECONDS)))
-        .collect::<Result<_, PipelineError>>()?;
-    let mut drawing = drawing.iter();
-    let meter = Meter::new(networks.costs(plan, drawing.clone().sum()), watch);
+    let drawing: Vec<Option<f64>> =
+        plan.generated().map(|pass| Ok(generator.cost(pass)?.seconds)).collect::<Result<_, PipelineError>>()?;
+    let weight = |seconds: &Option<f64>| seconds.unwrap_or(UNKNOWN_SECONDS);
+    let meter = Meter::new(networks.costs(plan, drawing.iter().map(weight).sum()), watch);
+    let mut drawing = drawing.into_iter();
     let _held = networks.hold(plan);
     let (framed, part) = framed(plan, picture)?;
     let source =
@@ -68,7 +67,7 @@ pub(crate) fn run(
             }
             Step::Diffuse(_) | Step::Workflow(_) => {
                 let pass = step.pass().expect("it is one");
-                let part = meter.begin_for(*drawing.next().expect("each pass has a cost"));
+                let part = meter.begin_for(drawing.next().expect("each pass has a cost"));
                 let started = Instant::now();
                 let drawn = diffuse(pass, current.into_owned(), &source, plan.bits_after(index), generator, &part)?;
                 meter.end(part, started.elapsed());
@@ -272,6 +271,8 @@ struct MeterState {
 struct MeterPart<'a> {
     meter: &'a Meter<'a>,
     cost: f64,
+    /// Whether that comes from a measurement; otherwise nothing is known of the time until a tile is done.
+    measured: bool,
 }
 
 impl<'a> Meter<'a> {
@@ -280,11 +281,11 @@ impl<'a> Meter<'a> {
     }
 
     fn begin(&'a self, model: &str, pixels: u64) -> MeterPart<'a> {
-        MeterPart { meter: self, cost: self.costs.of(model, pixels) }
+        MeterPart { meter: self, cost: self.costs.of(model, pixels), measured: true }
     }
 
-    fn begin_for(&'a self, cost: f64) -> MeterPart<'a> {
-        MeterPart { meter: self, cost }
+    fn begin_for(&'a self, cost: Option<f64>) -> MeterPart<'a> {
+        MeterPart { meter: self, cost: cost.unwrap_or(UNKNOWN_SECONDS), measured: cost.is_some() }
     }
 
     fn end(&self, part: MeterPart<'_>, took: Duration) {
@@ -306,7 +307,8 @@ impl MeterPart<'_> {
             let cost = state.before + self.cost * strips.fraction;
             let fraction = (cost / meter.costs.total).clamp(0.0, 1.0);
             let elapsed = meter.started.elapsed();
-            let known = fraction > 0.005 && elapsed > Duration::from_millis(200);
+            let measured = self.measured || strips.done > 0;
+            let known = measured && fraction > 0.005 && elapsed > Duration::from_millis(200);
             let eta_seconds = known.then(|| elapsed.as_secs_f64() * (1.0 - fraction) / fraction);
             let (done, total) = (strips.done as u64, strips.total as u64);
             Progress { stage: Stage::Enlarge, done, total, fraction, eta_seconds }

@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::PipelineError,
     extent::Extent,
-    plan::Step,
     request::{Creative, Crop, Generative, Lora, Sampler},
 };
 
@@ -299,17 +298,6 @@ impl Passes {
         };
         let whole = |side: u32| side.div_ceil(8) * 8;
         if seamless { Extent { width: whole(at.width), height: whole(at.height) } } else { at }
-    }
-
-    /// A pass at a size, counted from 0; areas that stay are given in pixels of `source`.
-    ///
-    /// # Errors
-    /// [`PipelineError::Request`] if an area lies outside the source.
-    pub fn pass(&self, number: u32, source: Extent, at: Extent) -> Result<Step, PipelineError> {
-        Ok(match self {
-            Self::Files(of) => Step::Diffuse(Box::new(of.pass(number, source, at)?)),
-            Self::Workflow(of) => Step::Workflow(Box::new(of.pass(number, source, at)?)),
-        })
     }
 }
 

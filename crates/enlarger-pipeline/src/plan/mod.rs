@@ -733,7 +733,10 @@ fn generated_steps(
         if canvas != size {
             steps.push(resample(canvas, Resampling::Lanczos3));
         }
-        steps.push(generated.pass(number, source, canvas)?);
+        steps.push(match generated {
+            Passes::Files(of) => Step::Diffuse(Box::new(of.pass(number, source, canvas)?)),
+            Passes::Workflow(of) => Step::Workflow(Box::new(of.pass(number, source, canvas)?)),
+        });
         if canvas != size {
             steps.push(resample(size, Resampling::Mitchell));
         }
