@@ -86,7 +86,9 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             Err(why) => println!("self-test  FAILED: {why}"),
         }
         match &generator {
-            Some(Ok(names)) if names.is_empty() => println!("generator  ComfyUI answers and has what the workflow needs"),
+            Some(Ok(names)) if names.is_empty() => {
+                println!("generator  ComfyUI answers and has what the workflow needs")
+            }
             Some(Ok(names)) => println!("generator  ComfyUI answers and has {}", names.join(", ")),
             Some(Err(why)) => println!("generator  FAILED: {why}"),
             None => {}

@@ -1,6 +1,8 @@
 //! A stand-in for ComfyUI. Its answers have the forms that ComfyUI 0.3.64 gave; `comfyui.json` is what it says of its nodes, with names of
 //! files and samplers cut.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
