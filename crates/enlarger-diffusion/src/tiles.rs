@@ -282,7 +282,10 @@ impl Pixels for Whole<'_> {
 }
 
 /// Reads a part of a picture of `size` (height, width) that may go beyond it: there it is mirrored, or begins again if it wraps.
-pub(crate) fn read_beyond(
+///
+/// # Errors
+/// [`Error::Memory`]
+pub fn read_beyond(
     pixels: &dyn Pixels,
     size: [usize; 2],
     [y, x]: [usize; 2],

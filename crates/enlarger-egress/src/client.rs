@@ -59,7 +59,7 @@ impl reqwest::dns::Resolve for Judged {
 }
 
 /// Mozilla's root certificates, so that nothing needs to be installed.
-fn tls() -> &'static rustls::ClientConfig {
+pub(crate) fn tls() -> &'static rustls::ClientConfig {
     static CONFIG: LazyLock<rustls::ClientConfig> = LazyLock::new(|| {
         let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -32,7 +32,7 @@
 //! ```
 //!
 //! [`Webhooks`] deliver and sign as the Standard Webhooks specification has it; [`next_try`] is the schedule, and whoever
-//! keeps the queue of deliveries calls them. `policy` has the tables of what is not public, with their registries.
+//! keeps the queue of deliveries calls them. [`TrustedService`] is the exception: one service at an address that the operator sets. `policy` has the tables of what is not public, with their registries.
 
 mod body;
 mod client;
@@ -40,10 +40,12 @@ mod error;
 mod fetch;
 mod policy;
 mod resolve;
+mod trusted;
 mod webhook;
 
 pub use error::EgressError;
 pub use fetch::{Fetched, Fetcher};
 pub use policy::{Policy, check_url};
 pub use resolve::{Resolve, SystemResolver};
+pub use trusted::{Answer, TrustedService};
 pub use webhook::{Delivered, Secret, TRIES, Webhooks, next_try, signature};

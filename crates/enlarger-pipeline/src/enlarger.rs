@@ -19,7 +19,7 @@ use crate::{
     error::PipelineError,
     explain::{Estimate, Explanation},
     extent::Extent,
-    generate::{Cost, Generator, Local, Prompts},
+    generate::{Cost, Generator, Local, Offering, Pass, Prompts, Remote, RemoteGenerator},
     memory::{self, Memory},
     networks::Networks,
     plan::{AlphaWay, Plan, Step, generates, plan_with, prompts, subjects},
@@ -50,6 +50,8 @@ pub struct EnlargerOptions {
     /// What requests of the creative style use that ask to draw, by a prompt or by creativity above 0, and say nothing of the generative
     /// engine; `None` leaves it out.
     pub generative: Option<Generative>,
+    /// Another program that draws instead of checkpoints here.
+    pub generator: Option<RemoteGenerator>,
 }
 
 /// How the result becomes bytes.
@@ -106,7 +108,8 @@ pub struct Outcome {
 /// Enlarges pictures: networks, their speed, and jobs. One per process, shared by all jobs.
 pub struct Enlarger {
     networks: Networks,
-    generator: Local,
+    library: Arc<Library>,
+    generator: Box<dyn Generator>,
     /// What requests use that ask to draw and do not say with what.
     drawing: Option<Generative>,
     options: RunOptions,
@@ -129,8 +132,12 @@ impl Enlarger {
         let library = Library::new(options.model_dirs, cache);
         let library = if options.any_path { library.with_paths() } else { library };
         let catalogue = Catalogue::open(options.models_dir)?;
-        let (networks, generator) = (Networks::new(catalogue, device, threads), Local::new(library, threads));
-        Ok(Self { networks, generator, drawing: options.generative, options: run, threads })
+        let (networks, library) = (Networks::new(catalogue, device, threads), Arc::new(library));
+        let generator: Box<dyn Generator> = match &options.generator {
+            Some(remote) => Box::new(Remote::new(remote)?),
+            None => Box::new(Local::new(library.clone(), threads)),
+        };
+        Ok(Self { networks, library, generator, drawing: options.generative, options: run, threads })
     }
 
     /// The available models.
@@ -140,7 +147,15 @@ impl Enlarger {
 
     /// Files that the generative engine can use.
     pub fn library(&self) -> &Library {
-        self.generator.library()
+        &self.library
+    }
+
+    /// Kinds and names of what requests may name where another program draws, as it has them now; empty otherwise.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub fn generator_names(&self) -> Result<Vec<(&'static str, String)>, PipelineError> {
+        self.generator.names()
     }
 
     /// What networks run on.
@@ -192,17 +207,26 @@ impl Enlarger {
     /// # Errors
     /// As [`Self::estimate`].
     pub fn prepare(&self) -> Result<Vec<String>, PipelineError> {
-        let Some(drawing) = &self.drawing else { return Ok(Vec::new()) };
-        Ok(self.generator.parts(drawing, &Prompts::default(), &|| false)?.sentences())
+        self.drawing.as_ref().map_or_else(|| Ok(Vec::new()), |drawing| self.check(drawing))
+    }
+
+    /// Whether what a request of the generative engine names is there and fits: sentences about what would draw.
+    ///
+    /// # Errors
+    /// As [`Self::estimate`].
+    pub fn check(&self, asked: &Generative) -> Result<Vec<String>, PipelineError> {
+        Ok(self.generator.offering(asked, &Prompts::default(), &|| false)?.sentences())
     }
 
     fn plan_of(&self, statistics: &Statistics, request: &Request, watch: &dyn Watch) -> Result<Plan, PipelineError> {
         tracing::trace!("planned");
-        let parts = match generates(request) {
-            Some((knobs, asked)) => Some(self.generator.parts(asked, &prompts(knobs, asked)?, &|| watch.cancelled())?),
-            None => None,
-        };
-        plan_with(statistics, request, &self.models().list(), parts)
+        plan_with(statistics, request, &self.models().list(), self.offering(request, watch)?)
+    }
+
+    /// What the generator has for a request that wants it.
+    fn offering(&self, request: &Request, watch: &dyn Watch) -> Result<Option<Offering>, PipelineError> {
+        let Some((knobs, asked)) = generates(request) else { return Ok(None) };
+        self.generator.offering(asked, &prompts(knobs, asked)?, &|| watch.cancelled()).map(Some)
     }
 
     /// Cost of enlarging a picture of this size, from the speed measured on this machine so far.
@@ -211,8 +235,15 @@ impl Enlarger {
     /// If the size of the result is out of range or a model is not there.
     pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
         let statistics = unseen(width, height, Channels::Rgb, 8);
-        let plan = self.plan_of(&statistics, &self.drawing(request), &Unwatched)?;
-        self.cost(&plan, Extent { width, height }, Channels::Rgb)
+        let request = &*self.drawing(request);
+        // Another program that is down now may be there when the job runs: only its time is unknown.
+        let (offering, down) = match self.offering(request, &Unwatched) {
+            Err(PipelineError::Remote { error, .. }) if error.is_retryable() => (None, true),
+            offering => (offering?, false),
+        };
+        let plan = plan_with(&statistics, request, &self.models().list(), offering)?;
+        let estimate = self.cost(&plan, Extent { width, height }, Channels::Rgb)?;
+        Ok(Estimate { seconds: estimate.seconds.filter(|_| !down), ..estimate })
     }
 
     /// What [`Self::job`] would do with a picture and its cost, without doing it.
@@ -233,7 +264,7 @@ impl Enlarger {
     fn cost(&self, plan: &Plan, whole: Extent, channels: Channels) -> Result<Estimate, PipelineError> {
         let generated = self.generated(plan)?;
         Ok(Estimate {
-            seconds: self.networks.seconds(plan) + generated.seconds,
+            seconds: generated.seconds.map(|seconds| self.networks.seconds(plan) + seconds),
             bytes: peak_bytes(plan, whole, channels) + generated.bytes,
             output_width: plan.result.width,
             output_height: plan.result.height,
@@ -242,9 +273,9 @@ impl Enlarger {
 
     /// What the passes of the generative engine cost: the time of all, the memory of the largest.
     fn generated(&self, plan: &Plan) -> Result<Cost, PipelineError> {
-        plan.generated().try_fold(Cost::default(), |sum, pass| {
+        plan.generated().try_fold(Cost { seconds: Some(0.0), ..Cost::default() }, |sum, pass| {
             let cost = self.generator.cost(pass)?;
-            let (flops, seconds) = (sum.flops + cost.flops, sum.seconds + cost.seconds);
+            let (flops, seconds) = (sum.flops + cost.flops, sum.seconds.zip(cost.seconds).map(|(a, b)| a + b));
             Ok(Cost { flops, seconds, bytes: sum.bytes.max(cost.bytes), held: cost.held })
         })
     }
@@ -303,7 +334,7 @@ impl Enlarger {
         timings.plan = lap();
 
         stage(watch, Stage::Enlarge, 0.0)?;
-        let (picture, network) = run(&plan, &decoded.picture, &self.networks, &self.generator, &self.options, watch)?;
+        let (picture, network) = run(&plan, &decoded.picture, &self.networks, &*self.generator, &self.options, watch)?;
         let difference = Difference::of(&picture, &decoded.picture, plan.crop);
         timings.network = network.as_secs_f64();
         timings.filters = lap() - timings.network;
@@ -378,13 +409,15 @@ impl Enlarger {
 /// What needs less memory than a plan's generative passes.
 fn smaller(plan: &Plan) -> String {
     let mut ways = Vec::new();
-    if plan.generated().any(|pass| pass.tile > 48) {
+    let here: Vec<_> =
+        plan.generated().filter_map(|pass| if let Pass::Diffuse(pass) = pass { Some(pass) } else { None }).collect();
+    if here.iter().any(|pass| pass.tile > 48) {
         ways.push("smaller tiles (a higher fractality)");
     }
-    if plan.generated().any(|pass| pass.control.is_some()) {
+    if here.iter().any(|pass| pass.control.is_some()) {
         ways.push("no ControlNet (--control none)");
     }
-    ways.push("a checkpoint saved in 16 or 8 bits");
+    ways.push(if here.is_empty() { "a smaller scale" } else { "a checkpoint saved in 16 or 8 bits" });
     format!("to use less memory, try {}, or close other programs", ways.join(", "))
 }
 
@@ -427,12 +460,12 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
             Step::Network { from, .. } => (step.ends_at(*from), plan.bits_after(i)),
             Step::Resample { to, .. } => (*to, 16),
             Step::Style { filter, .. } => (size, if filter.keeps_depth() { depth } else { 16 }),
-            Step::Diffuse(pass) => (pass.at, plan.bits_after(i)),
+            Step::Diffuse(_) | Step::Workflow(_) => (size, plan.bits_after(i)),
         };
-        if let Step::Diffuse(pass) = step {
+        if let Some(pass) = step.pass() {
             // The source at its size, and what was there before, twice where areas of it stay.
-            let undrawn = if pass.keep.is_empty() { 0 } else { here };
-            peak = peak.max(here + undrawn + bytes(size, depth) + bytes(pass.at, plan.bits));
+            let undrawn = if pass.keep().is_empty() { 0 } else { here };
+            peak = peak.max(here + undrawn + bytes(size, depth) + bytes(pass.at(), plan.bits));
         }
         if let Step::Network { from, patches, .. } = step {
             // Each is made apart before it is blended in.

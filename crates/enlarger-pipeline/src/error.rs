@@ -45,6 +45,14 @@ pub enum PipelineError {
         /// What the engine said.
         error: enlarger_diffusion::Error,
     },
+    /// Another program that was to draw did not.
+    #[error("{error}{place}")]
+    Remote {
+        /// The tile, if it was at one: ", in tile 2 of 5".
+        place: String,
+        /// What happened.
+        error: enlarger_comfyui::Error,
+    },
     /// The generative engine needs more memory than there is.
     #[error("the generative engine needs about {need_mb} MB of memory, but only {have_mb} MB is available")]
     GenerativeMemory {
@@ -124,6 +132,16 @@ impl From<enlarger_diffusion::Error> for PipelineError {
     }
 }
 
+impl From<enlarger_comfyui::Error> for PipelineError {
+    fn from(error: enlarger_comfyui::Error) -> Self {
+        if error == enlarger_comfyui::Error::Cancelled {
+            Self::Cancelled
+        } else {
+            Self::Remote { place: String::new(), error }
+        }
+    }
+}
+
 const SCAN: &str = "`enlarger models scan` shows which files there are, and which go together";
 
 impl From<ModelError> for PipelineError {
@@ -154,6 +172,14 @@ impl From<NnError> for PipelineError {
 }
 
 impl PipelineError {
+    /// What happened to another program at a tile, counted from 1.
+    pub(crate) fn in_tile(error: enlarger_comfyui::Error, tile: usize, of: usize) -> Self {
+        match error.into() {
+            Self::Remote { error, .. } => Self::Remote { place: format!(", in tile {tile} of {of}"), error },
+            other => other,
+        }
+    }
+
     /// Whether somebody stopped it.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
@@ -172,6 +198,7 @@ impl PipelineError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::In { error, .. } => error.is_retryable(),
+            Self::Remote { error, .. } => error.is_retryable(),
             Self::Memory { .. }
             | Self::GenerativeMemory { .. }
             | Self::Generative { error: enlarger_diffusion::Error::Memory { .. }, .. }
@@ -190,6 +217,7 @@ impl Explained for PipelineError {
             Self::Network(_) => "network",
             Self::Request { .. } => "request",
             Self::Generative { .. } => "generative",
+            Self::Remote { .. } => "generator",
             Self::Memory { .. } | Self::GenerativeMemory { .. } => "memory",
             Self::In { error, .. } => error.code(),
             Self::Cancelled => "cancelled",
@@ -214,6 +242,7 @@ impl Explained for PipelineError {
             Self::Network(error) => Some(error),
             Self::Generative { error, .. } => Some(error),
             Self::In { error, .. } => error.inner(),
+            Self::Remote { error, .. } => Some(error),
             Self::Request { .. } | Self::Memory { .. } | Self::GenerativeMemory { .. } | Self::Cancelled => None,
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     extent::Extent,
-    generate::{Diffuse, Piece, Weights},
+    generate::{Diffuse, Piece, Redraw, Weights},
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
     statistics::Statistics,
@@ -16,8 +16,8 @@ use crate::{
 /// What a job will cost, before it is run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Seconds on this machine when nothing else runs.
-    pub seconds: f64,
+    /// Seconds when nothing else runs; `None` while another program draws that has not been measured yet.
+    pub seconds: Option<f64>,
     /// Peak memory in bytes.
     pub bytes: u64,
     /// Width of the result.
@@ -58,8 +58,12 @@ impl fmt::Display for Explanation {
         for note in notes {
             writeln!(f, "note      {note}")?;
         }
-        let (time, megabytes) = (human_seconds(estimate.seconds), estimate.bytes >> 20);
-        writeln!(f, "estimate  about {time}, up to {megabytes} MB of memory")
+        let megabytes = estimate.bytes >> 20;
+        match estimate.seconds {
+            Some(seconds) => write!(f, "estimate  about {}", human_seconds(seconds))?,
+            None => write!(f, "estimate  time unknown until ComfyUI has drawn a tile")?,
+        }
+        writeln!(f, ", up to {megabytes} MB of memory")
     }
 }
 
@@ -157,6 +161,40 @@ impl fmt::Display for Diffuse {
     }
 }
 
+/// One line: the workflow, what is filled in, and what asks for it.
+impl fmt::Display for Redraw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Weights { name, sha256 } = &self.workflow;
+        write!(f, "generate by {}, workflow {name} ({})", self.generator, sha256.get(..10).unwrap_or_default())?;
+        if let Some(checkpoint) = &self.checkpoint {
+            write!(f, " with {checkpoint}")?;
+        }
+        write!(f, " at {}", self.at)?;
+        if let Some(steps) = self.steps {
+            write!(f, ", {steps} steps")?;
+        }
+        if let Some(sampler) = self.sampler {
+            write!(f, " of {}", sampler.name())?;
+        }
+        if let Some(denoise) = self.denoise {
+            write!(f, ", denoise {denoise}")?;
+        }
+        if let Some(guidance) = self.guidance {
+            write!(f, ", guidance {guidance}")?;
+        }
+        let noise = if self.shared_noise { "one canvas of noise" } else { "a seed for each tile" };
+        write!(f, ", tiles of {} px, seed {}, {noise}", self.tile, self.seed)?;
+        if let Some(control) = &self.control {
+            write!(f, "; ControlNet {control}")?;
+        }
+        if let Some(strength) = self.strength {
+            write!(f, ", weight {strength}")?;
+        }
+        let text = |text: &Option<String>| text.as_ref().map_or("none".into(), |text| format!("{text:?}"));
+        write!(f, "; prompt {}, negative {} ({})", text(&self.prompt), text(&self.negative), self.why)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -170,6 +208,7 @@ impl fmt::Display for Step {
                 })
             }
             Self::Diffuse(pass) => write!(f, "{pass}"),
+            Self::Workflow(pass) => write!(f, "{pass}"),
             Self::Resample { to, kernel } => write!(f, "resample to {to} ({kernel:?})"),
             Self::Style { filter, why } => {
                 let Ok(Value::Object(fields)) = serde_json::to_value(filter) else {

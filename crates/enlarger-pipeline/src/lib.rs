@@ -43,7 +43,7 @@
 //! | [`Plan`], [`Step`] | what is done: networks, resampling, filters, in order |
 //! | [`Filter`] | what a style does to pixels, in `style/`, each filter in a file |
 //! | `run`, `canvas` | a plan becomes pixels; a network's results are laid down strip by strip |
-//! | [`Generative`], [`Diffuse`] | the generative engine: which files, and what a pass does with them |
+//! | [`Generative`], [`Diffuse`], [`Redraw`] | the generative engine: which files or workflow, and what a pass does with them |
 //! | [`Difference`] | how far a result departs from its source |
 //! | [`resize()`] | classic resampling |
 
@@ -79,7 +79,7 @@ pub use enlarger::{Enlarger, EnlargerOptions, Outcome, Output, Timings};
 pub use error::{Part, PipelineError};
 pub use explain::{Estimate, Explanation, human_seconds};
 pub use extent::Extent;
-pub use generate::{Diffuse, Merged, Piece, Weights};
+pub use generate::{Diffuse, Merged, Pass, Piece, Redraw, RemoteGenerator, Weights};
 pub use knobs::{Knob, Knobs};
 pub use memory::{Memory, cores};
 pub use plan::{AlphaWay, Ensemble, Mix, Patch, Plan, Step, plan};

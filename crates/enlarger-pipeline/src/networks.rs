@@ -203,7 +203,7 @@ fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
             let patch = |patch: &Patch| Extent::from(patch.area).computed() as f64 * all(&patch.by);
             from.computed() as f64 * (all(by) + alpha) + patches.iter().map(patch).sum::<f64>()
         }
-        Step::Resample { .. } | Step::Style { .. } | Step::Diffuse(_) => 0.0,
+        Step::Resample { .. } | Step::Style { .. } | Step::Diffuse(_) | Step::Workflow(_) => 0.0,
     };
     plan.steps.iter().map(step).sum()
 }

@@ -15,7 +15,7 @@ use crate::{
     canvas::{Canvas, PictureSource, Plane, View},
     error::PipelineError,
     extent::MARGIN,
-    generate::{Diffuse, Generator},
+    generate::{Generator, Pass as Drawing},
     memory,
     networks::{Costs, Networks},
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
@@ -25,6 +25,8 @@ use crate::{
     watch::{Progress, Stage, Watch},
 };
 
+/// What a pass of unknown duration weighs in the progress of a job: more than networks do. Nobody is told it as a time.
+const UNKNOWN_SECONDS: f64 = 60.0;
 /// Pixels around an area that stays, over which it fades into what is drawn.
 const KEPT_RIM: u32 = 24;
 /// Pixels of the source over which a patch fades into what is around it.
@@ -44,10 +46,11 @@ pub(crate) fn run(
     watch: &dyn Watch,
 ) -> Result<(Picture, Duration), PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
-    let drawing: Vec<f64> =
+    let drawing: Vec<Option<f64>> =
         plan.generated().map(|pass| Ok(generator.cost(pass)?.seconds)).collect::<Result<_, PipelineError>>()?;
-    let mut drawing = drawing.iter();
-    let meter = Meter::new(networks.costs(plan, drawing.clone().sum()), watch);
+    let weight = |seconds: &Option<f64>| seconds.unwrap_or(UNKNOWN_SECONDS);
+    let meter = Meter::new(networks.costs(plan, drawing.iter().map(weight).sum()), watch);
+    let mut drawing = drawing.into_iter();
     let _held = networks.hold(plan);
     let (framed, part) = framed(plan, picture)?;
     let source =
@@ -64,11 +67,12 @@ pub(crate) fn run(
                 let seen = if index == 0 { View { picture: &framed, part } } else { View::of(&current) };
                 pass.run(&current, seen, by, patches)?
             }
-            Step::Diffuse(pass) => {
-                let part = meter.begin_for(*drawing.next().expect("each pass has a cost"));
+            Step::Diffuse(_) | Step::Workflow(_) => {
+                let pass = step.pass().expect("it is one");
+                let part = meter.begin_for(drawing.next().expect("each pass has a cost"));
                 let started = Instant::now();
-                if !pass.keep.is_empty() {
-                    undrawn = Some((current.try_clone()?, &pass.keep));
+                if !pass.keep().is_empty() {
+                    undrawn = Some((current.try_clone()?, pass.keep()));
                 }
                 let drawn = diffuse(pass, current.into_owned(), &source, plan.bits_after(index), generator, &part)?;
                 meter.end(part, started.elapsed());
@@ -105,7 +109,7 @@ pub(crate) fn run(
 
 /// Draws a picture anew, close to the source. Alpha stays.
 fn diffuse(
-    pass: &Diffuse,
+    pass: Drawing<'_>,
     from: Picture,
     source: &Picture,
     bits: u8,
@@ -114,7 +118,7 @@ fn diffuse(
 ) -> Result<Picture, PipelineError> {
     let mut drawn = from.try_clone()?.into_depth(bits)?;
     {
-        let hint = resample(source, pass.at.width, pass.at.height, Resampling::CatmullRom)?;
+        let hint = resample(source, pass.at().width, pass.at().height, Resampling::CatmullRom)?;
         let [seen, hint] = [&from, &hint].map(|picture| PictureSource::new(View::of(picture), 0, Plane::Colour));
         let canvas = Canvas::new(&mut drawn, 0);
         generator.run(pass, &seen, &hint, &canvas.sink(Plane::Colour, false), &|p| part.tick(p))?;
@@ -139,7 +143,7 @@ fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Cr
             let around = with_margin(part, MARGIN, picture);
             (Cow::Owned(cropped(picture, around)?), Crop { x: part.x - around.x, y: part.y - around.y, ..part })
         }
-        None if plan.generated().any(|pass| pass.seamless) => {
+        None if plan.generated().any(Drawing::seamless) => {
             let part = Crop { x: MARGIN, y: MARGIN, ..View::of(picture).part };
             (Cow::Owned(repeated(picture)?), part)
         }
@@ -290,6 +294,8 @@ struct MeterState {
 struct MeterPart<'a> {
     meter: &'a Meter<'a>,
     cost: f64,
+    /// Whether that comes from a measurement; otherwise nothing is known of the time until a tile is done.
+    measured: bool,
 }
 
 impl<'a> Meter<'a> {
@@ -298,11 +304,11 @@ impl<'a> Meter<'a> {
     }
 
     fn begin(&'a self, model: &str, pixels: u64) -> MeterPart<'a> {
-        MeterPart { meter: self, cost: self.costs.of(model, pixels) }
+        MeterPart { meter: self, cost: self.costs.of(model, pixels), measured: true }
     }
 
-    fn begin_for(&'a self, cost: f64) -> MeterPart<'a> {
-        MeterPart { meter: self, cost }
+    fn begin_for(&'a self, cost: Option<f64>) -> MeterPart<'a> {
+        MeterPart { meter: self, cost: cost.unwrap_or(UNKNOWN_SECONDS), measured: cost.is_some() }
     }
 
     fn end(&self, part: MeterPart<'_>, took: Duration) {
@@ -324,7 +330,8 @@ impl MeterPart<'_> {
             let cost = state.before + self.cost * strips.fraction;
             let fraction = (cost / meter.costs.total).clamp(0.0, 1.0);
             let elapsed = meter.started.elapsed();
-            let known = fraction > 0.005 && elapsed > Duration::from_millis(200);
+            let measured = self.measured || strips.done > 0;
+            let known = measured && fraction > 0.005 && elapsed > Duration::from_millis(200);
             let eta_seconds = known.then(|| elapsed.as_secs_f64() * (1.0 - fraction) / fraction);
             let (done, total) = (strips.done as u64, strips.total as u64);
             Progress { stage: Stage::Enlarge, done, total, fraction, eta_seconds }

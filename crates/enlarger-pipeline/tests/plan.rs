@@ -230,7 +230,7 @@ fn operations(plan: &Plan) -> u64 {
         Step::Network { by, from, .. } => {
             from.pixels() * (parameters(&by.model) + by.mix.as_ref().map_or(0, |mix| parameters(&mix.model)))
         }
-        Step::Style { .. } | Step::Resample { .. } | Step::Diffuse(_) => 0,
+        Step::Style { .. } | Step::Resample { .. } | Step::Diffuse(_) | Step::Workflow(_) => 0,
     };
     plan.steps.iter().map(step).sum()
 }

@@ -16,7 +16,7 @@ use clap::{Args, Command, ValueEnum};
 use enlarger_egress::{Policy, Secret, Webhooks};
 use enlarger_error::Explained;
 use enlarger_nn::Precision;
-use enlarger_pipeline::{Generative, Lora};
+use enlarger_pipeline::{Generative, Lora, RemoteGenerator};
 use enlarger_service::job::Terms;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
@@ -162,6 +162,11 @@ settings! {
     vae: String = String::new(), "ENLARGER_VAE" { value_name = "NAME" };
     /// LoRAs to add, with their strengths, such as `more_details:0.5`.
     loras: Vec<String> = Vec::new(), "ENLARGER_LORAS" { value_name = "NAME:N", value_delimiter = ',' };
+    /// Program that draws instead of checkpoints here, for creative jobs with a prompt or creativity above 0: a running ComfyUI, as
+    /// `comfyui=http://HOST:PORT`. `checkpoint` and `control` then name what ComfyUI has.
+    generator: String = String::new(), "ENLARGER_GENERATOR" { value_name = "comfyui=URL" };
+    /// Workflow that it runs, in ComfyUI's API format. Empty: the bundled one, for SD 1.x, SD 2.x and SDXL.
+    workflow: PathBuf = PathBuf::new(), "ENLARGER_WORKFLOW" { value_name = "FILE" };
     /// Origins allowed to call this server from a browser (CORS), such as `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
 }
@@ -421,14 +426,25 @@ impl Config {
     /// What draws for creative jobs that say nothing of it.
     pub fn generative(&self) -> Option<Generative> {
         let named = |name: &String| (!name.is_empty()).then(|| name.clone());
+        let checkpoint = named(&self.checkpoint);
+        if checkpoint.is_none() && self.generator.is_empty() {
+            return None;
+        }
         Some(Generative {
-            checkpoint: Some(named(&self.checkpoint)?),
+            checkpoint,
             control: named(&self.control),
             vae: named(&self.vae),
             // Those that are not are refused at the start.
             loras: self.loras.iter().filter_map(|lora| lora.parse().ok()).collect(),
             ..Generative::default()
         })
+    }
+
+    /// The program that draws, if it is not this one.
+    pub fn remote(&self) -> Option<RemoteGenerator> {
+        let workflow = (!self.workflow.as_os_str().is_empty()).then(|| self.workflow.clone());
+        // Others are refused at the start.
+        RemoteGenerator::parse(&self.generator, workflow).ok()
     }
 
     /// Arguments by which a process that runs a task apart finds the same models.
@@ -438,6 +454,10 @@ impl Config {
         if let Some(generative) = self.generative() {
             let json = serde_json::to_string(&generative).expect("names and numbers");
             arguments.extend(["--generative".into(), json.into()]);
+        }
+        if let Some(RemoteGenerator { workflow, .. }) = self.remote() {
+            arguments.extend(["--generator".into(), self.generator.clone().into()]);
+            arguments.extend(workflow.into_iter().flat_map(|file| ["--workflow".into(), file.into()]));
         }
         arguments
     }
@@ -463,6 +483,17 @@ impl Config {
                 "refusing to listen on a non-loopback address without authentication",
                 "leave `auth` at `auto`, or add --insecure-no-auth if you trust everyone on the network",
             );
+        }
+        if !self.generator.is_empty()
+            && let Err(usage) = RemoteGenerator::parse(&self.generator, None)
+        {
+            return fail(
+                &format!("`generator` is not usable: {usage}"),
+                "give the address that ComfyUI prints when it starts",
+            );
+        }
+        if self.generator.is_empty() && !self.workflow.as_os_str().is_empty() {
+            return fail("`workflow` is set without `generator`", "add --generator comfyui=http://127.0.0.1:8188");
         }
         if self.auth == Auth::On && self.insecure_no_auth {
             return fail("`auth` is on and `insecure_no_auth` is set", "choose one of them");

@@ -196,7 +196,11 @@ pub async fn serve(
             Ok(sentences) => sentences.iter().for_each(|sentence| tracing::info!(?folders, "{sentence}")),
             Err(error) => {
                 let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
-                tracing::error!(?folders, "creative jobs that ask for detail will fail: {error}{hint}");
+                if error.is_retryable() {
+                    tracing::warn!("creative jobs that ask for detail will fail until this changes: {error}{hint}");
+                } else {
+                    tracing::error!(?folders, "creative jobs that ask for detail will fail: {error}{hint}");
+                }
             }
         }
     });

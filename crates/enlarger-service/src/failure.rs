@@ -45,9 +45,10 @@ pub enum Blame {
 }
 
 impl Blame {
-    /// Whose fault this is. The pipeline's codes for problems of the machine are `network`, `model` and `memory`.
+    /// Whose fault this is. The pipeline's codes for problems of the machine, or of a program
+    /// that the operator named, are `network`, `model`, `memory` and `generator`.
     pub fn of(error: &TaskError) -> Self {
-        const OURS: [&str; 7] = [
+        const OURS: [&str; 8] = [
             Failure::Internal.code(),
             Failure::Storage.code(),
             Failure::Busy.code(),
@@ -55,6 +56,7 @@ impl Blame {
             "network",
             "model",
             "memory",
+            "generator",
         ];
         if OURS.contains(&error.code.as_str()) { Self::Service } else { Self::Client }
     }

@@ -91,7 +91,7 @@ impl Desk {
         let size = (source.width, source.height);
         let estimate = self.enlarger.estimate(size.0, size.1, &ask.request).map_err(Infeasible::Refused)?;
         check_size(&self.terms, ask.kind, &ask.request, size, &estimate).map_err(Infeasible::TooLarge)?;
-        Ok(estimate.seconds)
+        Ok(estimate.seconds.unwrap_or(UNKNOWN_COST))
     }
 
     /// Puts a task into the queue, or finds the one that the same request created before. `prepare` reads and checks

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use enlarger_pipeline::{Enlarger, EnlargerOptions, Generative};
+use enlarger_pipeline::{Enlarger, EnlargerOptions, Generative, RemoteGenerator};
 
 use crate::machine::MachineArgs;
 
@@ -16,6 +16,10 @@ pub struct ApartArgs {
     model_dirs: Vec<PathBuf>,
     #[arg(long, value_parser = |json: &str| serde_json::from_str::<Generative>(json))]
     generative: Option<Generative>,
+    #[arg(long)]
+    generator: Option<String>,
+    #[arg(long)]
+    workflow: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -27,6 +31,8 @@ pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
     // A service manager stops the whole process group. The worker decides what that means for this process.
     #[cfg(unix)]
     let _ignored = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let remote = |text: String| RemoteGenerator::parse(&text, args.workflow.clone()).map_err(anyhow::Error::msg);
+    let generator = args.generator.map(remote).transpose()?;
     let enlarger = Enlarger::new(EnlargerOptions {
         threads: args.machine.threads,
         strip: None,
@@ -35,6 +41,7 @@ pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
         model_dirs: args.model_dirs,
         any_path: false,
         generative: args.generative,
+        generator,
     })?;
     enlarger_server::run_apart(&enlarger)?;
     Ok(ExitCode::SUCCESS)

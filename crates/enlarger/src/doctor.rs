@@ -1,14 +1,16 @@
 //! `enlarger doctor`.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use enlarger_models::Catalogue;
 use enlarger_nn::{Precision, devices::available};
-use enlarger_pipeline::{Memory, cores, self_test};
+use enlarger_pipeline::{
+    Enlarger, EnlargerOptions, Generative, Memory, PipelineError, RemoteGenerator, cores, self_test,
+};
 use serde_json::json;
 
-use crate::{dirs, machine::IsaArgs};
+use crate::{dirs, generative::remote, machine::IsaArgs};
 
 /// Check this machine and run a self-test.
 #[derive(Debug, Args)]
@@ -16,6 +18,12 @@ pub struct DoctorArgs {
     /// Print a JSON object to standard output.
     #[arg(long)]
     json: bool,
+    /// Also check that a running ComfyUI answers and has what a workflow needs.
+    #[arg(long, value_name = "comfyui=URL", value_parser = remote)]
+    generator: Option<RemoteGenerator>,
+    /// That workflow [default: the bundled one].
+    #[arg(long, value_name = "FILE", requires = "generator")]
+    workflow: Option<PathBuf>,
     #[command(flatten)]
     isa: IsaArgs,
 }
@@ -32,7 +40,8 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         catalogue.verify().into_iter().filter_map(|(_, result)| result.err().map(|e| e.to_string())).collect();
     let models = catalogue.list().len();
     let test = self_test(&*device);
-    let well = damaged.is_empty() && test.is_ok();
+    let generator = args.generator.map(|remote| drawn_by(RemoteGenerator { workflow: args.workflow, ..remote }));
+    let well = damaged.is_empty() && test.is_ok() && !matches!(generator, Some(Err(_)));
     let in_use = device.to_string();
 
     if args.json {
@@ -49,6 +58,10 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
                 Ok(t) => json!({ "passed": true, "off_by": t.worst, "seconds": t.seconds }),
                 Err(why) => json!({ "passed": false, "why": why }),
             },
+            "generator": generator.as_ref().map(|answer| match answer {
+                Ok(names) => json!({ "answers": true, "names": names }),
+                Err(why) => json!({ "answers": false, "why": why.to_string() }),
+            }),
             "well": well,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -72,6 +85,24 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             Ok(t) => println!("self-test  passed (max error {:.1e}, {:.2} s)", t.worst, t.seconds),
             Err(why) => println!("self-test  FAILED: {why}"),
         }
+        match &generator {
+            Some(Ok(names)) if names.is_empty() => {
+                println!("generator  ComfyUI answers and has what the workflow needs")
+            }
+            Some(Ok(names)) => println!("generator  ComfyUI answers and has {}", names.join(", ")),
+            Some(Err(why)) => println!("generator  FAILED: {why}"),
+            None => {}
+        }
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The names that another program has for its workflow.
+fn drawn_by(remote: RemoteGenerator) -> Result<Vec<String>, PipelineError> {
+    let enlarger = Enlarger::new(EnlargerOptions { generator: Some(remote), ..EnlargerOptions::default() })?;
+    let names = enlarger.generator_names()?;
+    // With several checkpoints there is nothing wrong: a request chooses.
+    let checkpoint = names.iter().find(|(kind, _)| *kind == "checkpoint").map(|(_, name)| name.clone());
+    enlarger.check(&Generative { checkpoint, ..Generative::default() })?;
+    Ok(names.into_iter().map(|(_, name)| name).collect())
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
-use enlarger_pipeline::{Crop, Generative, Lora, Sampler, Style};
+use enlarger_pipeline::{Crop, Generative, Lora, RemoteGenerator, Sampler, Style};
 
 use crate::{dirs, machine::whole, printer::Hinted, style::choice};
 
@@ -16,6 +16,12 @@ pub struct GenerativeArgs {
     /// Use the generative engine, with the only checkpoint that `enlarger models scan` finds; each of the flags below implies this.
     #[arg(long)]
     generative: bool,
+    /// Draw with a running ComfyUI, by its graphics card and with its models (see docs/guides/comfyui-generator.md).
+    #[arg(long, value_name = "comfyui=URL", value_parser = remote)]
+    generator: Option<RemoteGenerator>,
+    /// Workflow that it runs, in ComfyUI's API format [default: a bundled one for SD 1.x, SD 2.x and SDXL].
+    #[arg(long, value_name = "FILE", requires = "generator")]
+    workflow: Option<PathBuf>,
     /// Checkpoint: a file, a diffusers folder, or a name that `enlarger models scan` lists.
     #[arg(long, value_name = "NAME|FILE")]
     checkpoint: Option<String>,
@@ -54,6 +60,11 @@ pub struct GenerativeArgs {
     model_dirs: Vec<PathBuf>,
 }
 
+/// `comfyui=http://HOST:PORT`.
+pub fn remote(text: &str) -> Result<RemoteGenerator, String> {
+    RemoteGenerator::parse(text, None)
+}
+
 /// `X,Y,WIDTH,HEIGHT`.
 #[derive(Debug, Clone, Copy)]
 struct Area(Crop);
@@ -76,6 +87,7 @@ impl GenerativeArgs {
     /// If flags of the precision style are given, too; it ends the program with code 2.
     pub fn generative(&self, style: &Style) -> anyhow::Result<Option<Generative>> {
         let given = self.generative
+            || self.generator.is_some()
             || [&self.checkpoint, &self.control, &self.vae, &self.negative].iter().any(|text| text.is_some())
             || self.steps.is_some()
             || self.sampler.is_some()
@@ -106,6 +118,11 @@ impl GenerativeArgs {
             seamless: self.seamless,
             keep: self.keep.iter().map(|area| area.0).collect(),
         }))
+    }
+
+    /// The program that draws instead of this one.
+    pub fn remote(&self) -> Option<RemoteGenerator> {
+        self.generator.clone().map(|remote| RemoteGenerator { workflow: self.workflow.clone(), ..remote })
     }
 
     /// Folders to search.

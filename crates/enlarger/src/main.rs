@@ -52,7 +52,7 @@ enum Command {
     /// Measure how fast this machine runs each model.
     Bench(bench::BenchArgs),
     #[command(name = enlarger_server::APART_COMMAND, hide = true)]
-    Apart(apart::ApartArgs),
+    Apart(Box<apart::ApartArgs>),
 }
 
 fn main() -> ExitCode {
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
-        Command::Apart(args) => apart::run(args),
+        Command::Apart(args) => apart::run(*args),
     };
     result.unwrap_or_else(|error| {
         printer::error(&error);

@@ -109,6 +109,7 @@ async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
         model_dirs: config.model_dirs.clone(),
         any_path: false,
         generative: config.generative(),
+        generator: config.remote(),
     };
     warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);

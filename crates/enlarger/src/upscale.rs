@@ -226,6 +226,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
             model_dirs: args.generative.folders(),
             any_path: true,
             generative: None,
+            generator: args.generative.remote(),
         })?,
         output: Output { format: Some(format), quality: args.file_quality, metadata: metadata(&args) },
         limits: Limits::for_own_files(),

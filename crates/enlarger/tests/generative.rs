@@ -5,6 +5,9 @@ mod common;
 #[path = "common/checkpoints.rs"]
 mod checkpoints;
 
+#[path = "common/comfyui.rs"]
+mod comfyui;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -13,6 +16,7 @@ use std::{
 };
 
 use checkpoints::Array;
+use comfyui::{Fake, Mood, titled};
 use common::{sample, text};
 use enlarger_image::{Channels, EncodeOptions, Limits, Metadata, Picture, Samples};
 use tempfile::TempDir;
@@ -305,4 +309,126 @@ fn a_texture_continues_at_its_other_side() {
     println!("across the seam, of the largest inside: {seamless:?} seamless, {plain:?} otherwise");
     assert!(seamless.iter().all(|step| *step <= 1.2), "{seamless:?}");
     assert!(seamless.iter().zip(plain).all(|(seamless, plain)| *seamless < plain), "{seamless:?} {plain:?}");
+}
+
+#[test]
+fn comfyui_gets_tiles_prompt_and_numbers_and_its_tiles_become_the_picture() {
+    let (dir, fake) = (photo(350, 300), Fake::new(Mood::Echo));
+    let generator = fake.generator();
+    let base = ["--generator", &generator, "--prompt", "a stone wall", "--seed", "7", "--steps", "18"];
+    let with = |more: &[&str]| made(dir.path(), &[&base[..], more].concat());
+    // Its workflow returns what it gets: seams would be all that many tiles change.
+    let (one, many) = (with(&["--fractality", "-10"]), with(&["--fractality", "10"]));
+    let prompts = fake.prompts();
+    assert_eq!(prompts.len(), 1 + 4, "700x600 pixels are one tile of 1536, and four of 512");
+    let off = one.iter().zip(&many).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(off <= Some(1), "{off:?} of 255");
+    assert_eq!(many, with(&["--fractality", "10"]), "the same request gives the same pixels");
+
+    let tile = |prompt| titled(prompt, "enlarger: tile").clone();
+    let places: Vec<_> = prompts[1..].iter().map(|p| (tile(p)["x"].clone(), tile(p)["y"].clone())).collect();
+    let last = |side: u64| serde_json::json!(side.div_ceil(64) * 64 - 512);
+    assert_eq!(places[3], (last(700), last(600)), "the last tile ends where the canvas does: {places:?}");
+    for prompt in &prompts[1..] {
+        let canvas = titled(prompt, "enlarger: canvas");
+        assert_eq!((canvas["width"].as_u64(), canvas["height"].as_u64()), (Some(704), Some(640)));
+        assert_eq!(titled(prompt, "enlarger: seed")["noise_seed"], 7, "noise is cut out of one canvas");
+        assert_eq!(titled(prompt, "enlarger: prompt")["text"], "a stone wall, high quality, detailed");
+        let schedule = titled(prompt, "enlarger: steps, denoise");
+        assert_eq!((&schedule["steps"], &schedule["denoise"]), (&7.into(), &0.35.into()));
+        assert_eq!(titled(prompt, "enlarger: guidance, seed")["cfg"], 6.0);
+        assert_eq!(titled(prompt, "enlarger: checkpoint")["ckpt_name"], "tiny.safetensors");
+        assert_eq!(titled(prompt, "enlarger: strength")["strength"], 0.6);
+    }
+    let said = explained(dir.path(), &base);
+    for part in [
+        "generate by ComfyUI, workflow redraw-tile (",
+        " with tiny.safetensors at 700x600, 7 steps of dpmpp_2m, denoise 0.35, guidance 6, tiles of 1024 px, seed 7, one canvas",
+        "ControlNet tile.safetensors, weight 0.6",
+        "note      ComfyUI draws the detail by the workflow redraw-tile with tiny.safetensors, held to the source by tile",
+        "time unknown until ComfyUI has drawn a tile",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let file = text(&fs::read(dir.path().join("result.png")).unwrap());
+    assert!(file.contains("animevideo-v3+tiny.safetensors, plan"), "the result says what drew it");
+}
+
+#[test]
+fn a_workflow_of_ones_own_is_filled_where_it_has_places_and_notes_say_what_has_no_effect() {
+    let (dir, fake) = (photo(40, 32), Fake::new(Mood::Echo));
+    let node = |class: &str, title: &str, inputs: serde_json::Value| serde_json::json!({ "class_type": class, "inputs": inputs, "_meta": { "title": title } });
+    let mine = serde_json::json!({
+        "1": node("LoadImage", "enlarger: source", serde_json::json!({ "image": "a.png" })),
+        "2": node("RandomNoise", "enlarger: seed", serde_json::json!({ "noise_seed": 1 })),
+        "15": node("PreviewImage", "enlarger: result", serde_json::json!({ "images": ["1", 0] })),
+    });
+    fs::write(dir.path().join("mine.json"), mine.to_string()).unwrap();
+    let args = [
+        "--generator",
+        &fake.generator(),
+        "--workflow",
+        "mine.json",
+        "--seed",
+        "7",
+        "--lora",
+        "grain",
+        "--width",
+        "160",
+    ];
+    made(dir.path(), &args);
+    let seeds: Vec<_> =
+        fake.prompts().iter().map(|p| titled(p, "enlarger: seed")["noise_seed"].as_u64().unwrap()).collect();
+    assert!(seeds.len() == 2 && seeds[0] != seeds[1], "each pass and tile has its own: {seeds:?}");
+    let said = explained(dir.path(), &args);
+    let idle = "the workflow mine has no place for these settings, which have no effect: prompt, negative prompt, creativity, \
+        hdr and guidance, steps, sampler, LoRAs";
+    assert!(said.contains(idle) && said.contains("a seed for each tile"), "{said}");
+    let page = r#"{ "nodes": [], "links": [] }"#;
+    fs::write(dir.path().join("page.json"), page).unwrap();
+    fs::remove_file(dir.path().join("result.png")).unwrap();
+    let told = refused(dir.path(), &["--generator", &fake.generator(), "--workflow", "page.json"]);
+    assert!(
+        told.contains("page.json is saved in the format of ComfyUI's page") && told.contains("Export (API)"),
+        "{told}"
+    );
+    let told = refused(dir.path(), &["--generator", &fake.generator(), "--workflow", "none.json"]);
+    assert!(told.contains("none.json cannot be read"), "{told}");
+}
+
+#[test]
+fn what_goes_wrong_in_comfyui_is_told_with_tile_and_reason() {
+    let dir = photo(40, 32);
+    for (mood, said) in [
+        (
+            Mood::Fails,
+            "the node SamplerCustom (\"enlarger: guidance, seed\") failed in ComfyUI: RuntimeError: The size of tensor a (16) \
+            must match the size of tensor b (8), in tile 1 of 1",
+        ),
+        (Mood::Interrupted, "somebody interrupted the workflow in ComfyUI, in tile 1 of 1"),
+        (Mood::Refuses, "Value 20000 bigger than max of 16384 (width)"),
+        (Mood::Small, "made 384x288 pixels of 128x64, in tile 1 of 1"),
+        (Mood::Text, "made a result that cannot be read"),
+        (Mood::Forgets, "ComfyUI no longer knows the workflow"),
+        (Mood::Page, "ComfyUI answered nonsense to /object_info: it is not JSON"),
+        (Mood::Old, "ComfyUI does not have the nodes AddNoise of the workflow"),
+    ] {
+        let told = refused(dir.path(), &["--generator", &Fake::new(mood).generator()]);
+        assert!(told.contains(said) && !told.contains("secret"), "{said}: {told}");
+    }
+    let fake = Fake::new(Mood::Echo);
+    let told = refused(dir.path(), &["--generator", &fake.generator(), "--checkpoint", "other"]);
+    assert!(
+        told.contains("ComfyUI has no checkpoint named \"other\"") && told.contains("it has tiny.safetensors"),
+        "{told}"
+    );
+    let gone = fake.generator();
+    drop(fake);
+    let told = refused(dir.path(), &["--generator", &gone]);
+    assert!(told.contains("ComfyUI cannot be reached") && told.contains("start ComfyUI"), "{told}");
+    for wrong in ["http://127.0.0.1:8188", "comfyui=ftp://a", "comfyui=http://me:key@host", "local"] {
+        let out = upscale(dir.path(), &["--generator", wrong]);
+        assert_eq!(out.status.code(), Some(2), "{wrong}: {}", text(&out.stderr));
+        assert!(text(&out.stderr).contains("expected comfyui=http://HOST:PORT"), "{}", text(&out.stderr));
+    }
 }

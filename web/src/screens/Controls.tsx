@@ -371,8 +371,8 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
       <div>
         <dt>{S.enlarge.time}</dt>
         <dd>
-          {estimate ? S.enlarge.about(duration(estimate.seconds)) : S.enlarge.timeUnknown}
-          {estimate && others > 0 && <small>{S.enlarge.together(duration(estimate.secondsPerSourcePixel * all))}</small>}
+          {estimate && estimate.seconds !== null ? S.enlarge.about(duration(estimate.seconds)) : S.enlarge.timeUnknown}
+          {estimate && estimate.secondsPerSourcePixel !== null && others > 0 && <small>{S.enlarge.together(duration(estimate.secondsPerSourcePixel * all))}</small>}
         </dd>
       </div>
     </dl>

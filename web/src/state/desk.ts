@@ -351,7 +351,7 @@ export function misfit(picture: Picture): Misfit | null {
 }
 
 /** The estimate for the current picture as set; `null` while it is not known. */
-export const estimated = signal<{ seconds: number; secondsPerSourcePixel: number; bytes: number } | null>(null);
+export const estimated = signal<{ seconds: number | null; secondsPerSourcePixel: number | null; bytes: number } | null>(null);
 /** Why there is none, if the service said so. */
 export const estimateProblem = signal<api.Problem | null>(null);
 
@@ -371,7 +371,7 @@ effect(() => {
       // How much is free was last asked a while ago; it matters where it looks scarce.
       if (scarce(bytes, service.value)) await learn();
       if (stop.signal.aborted) return;
-      estimated.value = { seconds, secondsPerSourcePixel: seconds / (width * height), bytes };
+      estimated.value = { seconds, secondsPerSourcePixel: seconds === null ? null : seconds / (width * height), bytes };
       estimateProblem.value = null;
     } catch (error) {
       if (stop.signal.aborted) return;

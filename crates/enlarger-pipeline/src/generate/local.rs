@@ -34,7 +34,7 @@ use crate::{
 };
 
 use super::{
-    Cost, Diffuse, Generator, Merged, Parts, Piece, Prompts, Weights,
+    Cost, Diffuse, Generator, Merged, Offering, Parts, Pass, Piece, Prompts, Seen, Weights,
     kept::{Kept, Key},
 };
 
@@ -47,7 +47,7 @@ const SMALL_FILE: u64 = 64 << 20;
 
 /// Runs checkpoints of a library.
 pub(crate) struct Local {
-    library: Library,
+    library: Arc<Library>,
     threads: usize,
     /// Where files that were planned with lie, by SHA-256.
     paths: Mutex<HashMap<String, PathBuf>>,
@@ -59,13 +59,9 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    pub fn new(library: Library, threads: usize) -> Self {
+    pub fn new(library: Arc<Library>, threads: usize) -> Self {
         let (paths, kept, speed) = (Mutex::default(), Kept::default(), Mutex::default());
         Self { library, threads, paths, kept, speed, reading: Mutex::new(READING) }
-    }
-
-    pub fn library(&self) -> &Library {
-        &self.library
     }
 
     /// A file's name and hash. Where it lies is remembered.
@@ -159,7 +155,7 @@ impl Local {
     }
 }
 
-impl Generator for Local {
+impl Local {
     fn parts(
         &self,
         asked: &Generative,
@@ -229,11 +225,23 @@ impl Generator for Local {
             notes,
         })
     }
+}
 
-    fn cost(&self, step: &Diffuse) -> Result<Cost, PipelineError> {
+impl Generator for Local {
+    fn offering(
+        &self,
+        asked: &Generative,
+        prompts: &Prompts,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Offering, PipelineError> {
+        self.parts(asked, prompts, cancelled).map(Offering::Files)
+    }
+
+    fn cost(&self, pass: Pass<'_>) -> Result<Cost, PipelineError> {
+        let step = here(pass)?;
         let costs = self.costs(step, &Bundle::open(&self.files(step)?)?)?;
         let seconds = self.seconds(step, &costs).iter().sum();
-        Ok(Cost { flops: costs.total(), seconds, bytes: costs.peak, held: self.kept.spares(&key(step)) })
+        Ok(Cost { flops: costs.total(), seconds: Some(seconds), bytes: costs.peak, held: self.kept.spares(&key(step)) })
     }
 
     fn give_back(&self) -> u64 {
@@ -242,12 +250,13 @@ impl Generator for Local {
 
     fn run(
         &self,
-        step: &Diffuse,
+        pass: Pass<'_>,
         from: &dyn Source,
         hint: &dyn Source,
         to: &dyn Sink,
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
     ) -> Result<(), PipelineError> {
+        let step = here(pass)?;
         let cancelled = Arc::new(AtomicBool::new(false));
         // Held while telling, so that nobody hears of less than before.
         let last = Mutex::new(RunProgress { done: 0, total: 0, fraction: 0.0 });
@@ -361,6 +370,17 @@ fn key(step: &Diffuse) -> Key {
     parts.chain(step.loras.iter().map(|lora| (lora.weights.sha256.clone(), lora.strength.to_bits()))).collect()
 }
 
+/// A pass that was planned for this machine.
+fn here(pass: Pass<'_>) -> Result<&Diffuse, PipelineError> {
+    match pass {
+        Pass::Diffuse(step) => Ok(step),
+        Pass::Workflow(step) => Err(PipelineError::Request {
+            what: format!("this was planned for {}", step.generator),
+            hint: "start it again".into(),
+        }),
+    }
+}
+
 fn only_checkpoint(found: &[Found]) -> Result<PathBuf, PipelineError> {
     let all: Vec<&Found> = found.iter().filter(|f| f.what.kind() == "checkpoint").collect();
     match all[..] {
@@ -423,14 +443,6 @@ fn calibrate() -> Result<f64, Error> {
     Ok((2 * SIDE * SIDE * 9 * CHANNELS * CHANNELS) as f64 / started.elapsed().as_secs_f64().max(1e-6))
 }
 
-struct Seen<'a>(&'a dyn Source);
-
-impl Pixels for Seen<'_> {
-    fn read(&self, x: usize, y: usize, width: usize, height: usize, to: &mut [f32]) {
-        self.0.read(x as u32, y as u32, width as u32, height as u32, to);
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -440,7 +452,7 @@ mod tests {
     use std::{fs, io::Write};
 
     use super::*;
-    use crate::{extent::Extent, generate::generation, request::Creative};
+    use crate::{extent::Extent, generate::numbers::generation, request::Creative};
 
     /// The header of a checkpoint of SD 1.x without a byte on disk behind it.
     fn sparse(path: &Path) {
@@ -474,20 +486,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         sparse(&path);
-        let local = Local::new(Library::new(vec![folder.path().to_owned()], None), 1);
+        let local = Local::new(Arc::new(Library::new(vec![folder.path().to_owned()], None)), 1);
         let (asked, prompts) = (Generative::default(), Prompts::default());
         let parts = local.parts(&asked, &prompts, &|| false).unwrap();
         assert!(parts.notes[0].starts_with("no ControlNet"), "{:?}", parts.notes);
         let at = Extent { width: 512, height: 256 };
         let pass = generation(&Creative::default(), &asked, &prompts, parts, 1).unwrap().pass(0, at, at).unwrap();
-        let cost = local.cost(&pass).unwrap();
-        assert!(cost.seconds > 0.0 && cost.bytes > 20 << 20, "{cost:?}");
+        let cost = local.cost(Pass::Diffuse(&pass)).unwrap();
+        assert!(cost.seconds > Some(0.0) && cost.bytes > 20 << 20, "{cost:?}");
 
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"more").unwrap();
-        let error = local.cost(&pass).unwrap_err();
+        let error = local.cost(Pass::Diffuse(&pass)).unwrap_err();
         assert_eq!(error.to_string(), "a has changed since this was planned");
         fs::remove_file(&path).unwrap();
-        assert_eq!(local.cost(&pass).unwrap_err().to_string(), "there is no checkpoint named \"a\"");
+        assert_eq!(local.cost(Pass::Diffuse(&pass)).unwrap_err().to_string(), "there is no checkpoint named \"a\"");
     }
 }

@@ -1,45 +1,62 @@
 //! The generative engine: what a plan says of it, and what runs it.
 //!
 //! A plan holds a [`Diffuse`] for each pass: numbers, texts and the hashes of files. A [`Generator`] says what there is
-//! ([`Parts`]) and what a pass costs, and runs it on a canvas of pixels. [`Local`] is the one on this machine.
+//! ([`Offering`]) and what a pass costs, and runs it on a canvas of pixels. [`Local`] is the one on this machine, [`Remote`] a running
+//! ComfyUI, for whose workflows a plan holds a [`Redraw`].
 
 mod kept;
 mod local;
 mod numbers;
+mod remote;
+mod workflow;
 
 use std::ops::ControlFlow;
 
+use enlarger_diffusion::tiles::Pixels;
 use enlarger_nn::{RunProgress, Sink, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::PipelineError,
     extent::Extent,
-    request::{Crop, Generative, Lora, Sampler},
+    request::{Creative, Crop, Generative, Lora, Sampler},
 };
 
 pub(crate) use local::Local;
-pub(crate) use numbers::{Generation, generation};
+pub(crate) use remote::Remote;
+pub use remote::RemoteGenerator;
+pub use workflow::Redraw;
 
-/// Makes detail that was never there. The first one runs here; another may be somebody else's program.
+use numbers::{Generation, generation};
+use workflow::{Numbers, Offered, numbers};
+
+/// Makes detail that was never there: here, or in somebody else's program.
 pub(crate) trait Generator: Send + Sync {
     /// What a request names: whether it is there and fits, and what a plan has to know of it. Reads no weights.
     ///
     /// # Errors
     /// A sentence that names what is missing or does not fit, and what would; [`PipelineError::Cancelled`] if `cancelled` says so while
     /// files are read for their hashes.
-    fn parts(
+    fn offering(
         &self,
         asked: &Generative,
         prompts: &Prompts,
         cancelled: &dyn Fn() -> bool,
-    ) -> Result<Parts, PipelineError>;
+    ) -> Result<Offering, PipelineError>;
+
+    /// Kinds and names of what requests may name, where only the generator knows.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn names(&self) -> Result<Vec<(&'static str, String)>, PipelineError> {
+        Ok(Vec::new())
+    }
 
     /// What a pass costs, before anything is loaded.
     ///
     /// # Errors
     /// If a file is gone or has changed.
-    fn cost(&self, step: &Diffuse) -> Result<Cost, PipelineError>;
+    fn cost(&self, pass: Pass<'_>) -> Result<Cost, PipelineError>;
 
     /// Runs a pass: reads the canvas from `from` and the source, as large, from `hint`; writes all of `to`, which is as large. `tell`
     /// is called at least every second or so, from any thread, and ends the pass if it breaks.
@@ -48,7 +65,7 @@ pub(crate) trait Generator: Send + Sync {
     /// [`PipelineError::Cancelled`] if `tell` breaks; files that changed since the plan; what running raises.
     fn run(
         &self,
-        step: &Diffuse,
+        pass: Pass<'_>,
         from: &dyn Source,
         hint: &dyn Source,
         to: &dyn Sink,
@@ -56,7 +73,9 @@ pub(crate) trait Generator: Send + Sync {
     ) -> Result<(), PipelineError>;
 
     /// Frees what no job uses; gives its bytes.
-    fn give_back(&self) -> u64;
+    fn give_back(&self) -> u64 {
+        0
+    }
 }
 
 /// Texts of a request, without the tags of LoRAs.
@@ -67,7 +86,24 @@ pub(crate) struct Prompts {
     pub loras: Vec<Lora>,
 }
 
-/// What a generator has for a request.
+/// What a generator has for a request: files for the engine here, or a workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Offering {
+    Files(Parts),
+    Workflow(Offered),
+}
+
+impl Offering {
+    /// Sentences about what draws.
+    pub fn sentences(&self) -> Vec<String> {
+        match self {
+            Self::Files(parts) => parts.sentences(),
+            Self::Workflow(offered) => offered.sentences(),
+        }
+    }
+}
+
+/// Files for the engine on this machine.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parts {
     pub checkpoint: Weights,
@@ -100,8 +136,8 @@ impl Parts {
 pub(crate) struct Cost {
     /// Floating-point operations.
     pub flops: f64,
-    /// Seconds on this machine when nothing else runs.
-    pub seconds: f64,
+    /// Seconds when nothing else runs; `None` while nothing was measured.
+    pub seconds: Option<f64>,
     /// Peak memory in bytes, besides that of pictures.
     pub bytes: u64,
     /// Bytes of these that are in memory already, or of others that are freed first.
@@ -189,6 +225,123 @@ pub struct Diffuse {
     pub keep: Vec<Crop>,
     /// What asks for the numbers: knobs, preset, engine.
     pub why: String,
+}
+
+/// One pass as a plan has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pass<'a> {
+    /// By files, here.
+    Diffuse(&'a Diffuse),
+    /// By a workflow, elsewhere.
+    Workflow(&'a Redraw),
+}
+
+impl<'a> Pass<'a> {
+    /// The size of the picture.
+    pub fn at(self) -> Extent {
+        match self {
+            Self::Diffuse(pass) => pass.at,
+            Self::Workflow(pass) => pass.at,
+        }
+    }
+
+    /// Whether the canvas continues at its other side.
+    pub fn seamless(self) -> bool {
+        match self {
+            Self::Diffuse(pass) => pass.seamless,
+            Self::Workflow(pass) => pass.seamless,
+        }
+    }
+
+    /// Areas that stay as they are, in pixels of its size.
+    pub fn keep(self) -> &'a [Crop] {
+        match self {
+            Self::Diffuse(pass) => &pass.keep,
+            Self::Workflow(pass) => &pass.keep,
+        }
+    }
+
+    /// What draws: the checkpoint, or the workflow where that is not known.
+    pub fn by(&self) -> &str {
+        match self {
+            Self::Diffuse(pass) => &pass.checkpoint.name,
+            Self::Workflow(pass) => pass.checkpoint.as_ref().unwrap_or(&pass.workflow.name),
+        }
+    }
+}
+
+/// The passes of a request, as numbers from which each takes its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Passes {
+    Files(Generation),
+    Workflow(Numbers),
+}
+
+impl Passes {
+    /// The numbers of a request's knobs.
+    ///
+    /// # Errors
+    /// [`PipelineError::Request`] if a number of the request is out of range, or the prompt is too long.
+    pub fn of(
+        knobs: &Creative,
+        asked: &Generative,
+        prompts: &Prompts,
+        offering: Offering,
+        seed: u64,
+    ) -> Result<Self, PipelineError> {
+        Ok(match offering {
+            Offering::Files(parts) => Self::Files(generation(knobs, asked, prompts, parts, seed)?),
+            Offering::Workflow(offered) => Self::Workflow(numbers(knobs, asked, prompts, offered, seed)?),
+        })
+    }
+
+    /// Sentences about the choice of files or of the workflow.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Files(of) => of.notes(),
+            Self::Workflow(of) => of.notes(),
+        }
+    }
+
+    /// Whether guidance has an effect.
+    pub fn guided(&self) -> bool {
+        match self {
+            Self::Files(of) => of.guidance != 1.0,
+            Self::Workflow(of) => of.guided(),
+        }
+    }
+
+    /// Share of what the result lacks of the source that is brought back after the last pass.
+    pub fn back(&self) -> f32 {
+        match self {
+            Self::Files(of) => of.back,
+            Self::Workflow(of) => of.back(),
+        }
+    }
+
+    /// The sizes at which passes end: each twice as large, and the result.
+    pub fn sizes(source: Extent, result: Extent) -> Vec<Extent> {
+        Generation::sizes(source, result)
+    }
+
+    /// Where the canvas of a pass lies: one that wraps consists of whole latents.
+    pub fn canvas(&self, at: Extent) -> Extent {
+        let seamless = match self {
+            Self::Files(of) => of.seamless(),
+            Self::Workflow(of) => of.seamless(),
+        };
+        let whole = |side: u32| side.div_ceil(8) * 8;
+        if seamless { Extent { width: whole(at.width), height: whole(at.height) } } else { at }
+    }
+}
+
+/// A picture as tiles read it.
+struct Seen<'a>(&'a dyn Source);
+
+impl Pixels for Seen<'_> {
+    fn read(&self, x: usize, y: usize, width: usize, height: usize, to: &mut [f32]) {
+        self.0.read(x as u32, y as u32, width as u32, height as u32, to);
+    }
 }
 
 fn is_false(value: &bool) -> bool {

@@ -30,15 +30,15 @@ const GUIDANCE: [f32; 5] = [3.0, 4.5, 6.0, 7.5, 9.0];
 /// Weight of the prompt's words.
 const WORDS: [f32; 5] = [0.7, 0.85, 1.0, 1.15, 1.3];
 /// Each further pass makes less new.
-const FURTHER: f32 = 0.8;
+pub(super) const FURTHER: f32 = 0.8;
 /// Steps of a whole schedule.
-const STEPS: u32 = 18;
+pub(super) const STEPS: u32 = 18;
 const LCM_STEPS: u32 = 8;
 /// More steps make nothing better.
 pub(crate) const MOST_STEPS: u32 = 150;
 /// LoRAs beyond make noise.
 const MOST_STRENGTH: f32 = 10.0;
-const FAULTS: &str = "worst quality, low quality, blurry, jpeg artifacts, watermark, text";
+pub(super) const FAULTS: &str = "worst quality, low quality, blurry, jpeg artifacts, watermark, text";
 
 /// Numbers of a request, from which each pass takes its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +67,7 @@ fn offsets(engine: Engine) -> [f32; 3] {
 }
 
 /// What a preset adds to the prompt.
-fn words(of: OptimizedFor) -> &'static str {
+pub(super) fn words(of: OptimizedFor) -> &'static str {
     match of {
         OptimizedFor::Standard => "high quality, detailed",
         OptimizedFor::SoftPortraits => "portrait photo, natural skin texture, soft light",
@@ -82,15 +82,65 @@ fn words(of: OptimizedFor) -> &'static str {
 }
 
 /// Between the places of a curve lines are drawn.
-fn at(curve: [f32; 5], knob: i8) -> f32 {
+pub(super) fn curve(curve: [f32; 5], knob: i8) -> f32 {
     let knob = f32::from(knob.clamp(-10, 10));
     let i = KNOB.iter().rposition(|&place| place <= knob).unwrap_or(0).min(3);
     curve[i] + (curve[i + 1] - curve[i]) * (knob - KNOB[i]) / (KNOB[i + 1] - KNOB[i])
 }
 
 /// A number as it stands in a plan: without digits that come of binary fractions.
-fn rounded(value: f32) -> f32 {
+pub(super) fn rounded(value: f32) -> f32 {
     (value * 1e4).round() / 1e4
+}
+
+/// What knobs mean, whatever draws.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Dials {
+    pub guidance: f32,
+    /// How much of the picture becomes noise, 0 to 1.
+    pub denoise: f32,
+    /// Weight of the ControlNet.
+    pub weight: f32,
+    /// Share of what the result lacks of the source that is brought back after the last pass.
+    pub back: f32,
+}
+
+impl Dials {
+    pub fn of(knobs: &Creative, asked: &Generative) -> Self {
+        let [guide, denoise, hold] = offsets(knobs.engine);
+        let guidance = match asked.guidance {
+            Some(guidance) => guidance,
+            None if asked.sampler == Sampler::Lcm => 1.0,
+            None => rounded((curve(GUIDANCE, knobs.hdr) + guide).max(1.0)),
+        };
+        Self {
+            guidance,
+            denoise: rounded((curve(DENOISE, knobs.creativity) + denoise).clamp(0.05, 0.95)),
+            weight: rounded(curve(CONTROL, knobs.resemblance) + hold),
+            back: 0.05 * f32::from(knobs.resemblance.clamp(0, 10)),
+        }
+    }
+
+    /// What asks for the numbers, with the side of a tile in pixels.
+    pub fn why(&self, knobs: &Creative, asked: &Generative, tile: u32, control: bool) -> String {
+        let mut why = vec![
+            format!("creativity {}: denoise {}", knobs.creativity, self.denoise),
+            match asked.guidance {
+                Some(guidance) => format!("guidance {guidance} as asked for"),
+                None if asked.sampler == Sampler::Lcm => format!("sampler lcm: guidance {}", self.guidance),
+                None => format!("hdr {}: guidance {}", knobs.hdr, self.guidance),
+            },
+            format!("fractality {}: tiles of {tile} px", knobs.fractality),
+        ];
+        if control {
+            why.insert(1, format!("resemblance {}: ControlNet {}", knobs.resemblance, self.weight));
+        }
+        why.push(format!("optimized for {}: {:?}", knobs.optimized_for.name(), words(knobs.optimized_for)));
+        if knobs.engine != Engine::Automatic {
+            why.push(format!("engine {}", knobs.engine.short()));
+        }
+        why.join(", ")
+    }
 }
 
 /// The numbers of a request's knobs.
@@ -104,61 +154,38 @@ pub(crate) fn generation(
     parts: Parts,
     seed: u64,
 ) -> Result<Generation, PipelineError> {
-    check(asked, &parts)?;
-    let [guide, denoise, hold] = offsets(knobs.engine);
-    let lcm = asked.sampler == Sampler::Lcm;
-    let guidance = match asked.guidance {
-        Some(guidance) => guidance,
-        None if lcm => 1.0,
-        None => rounded((at(GUIDANCE, knobs.hdr) + guide).max(1.0)),
-    };
-    let denoise = rounded((at(DENOISE, knobs.creativity) + denoise).clamp(0.05, 0.95));
-    let weight = rounded(at(CONTROL, knobs.resemblance) + hold);
-    let decay = at(DECAY, knobs.resemblance);
+    check(asked, &parts.loras)?;
+    let dials = Dials::of(knobs, asked);
+    let decay = curve(DECAY, knobs.resemblance);
     let control_scales = match parts.control {
-        Some(_) => control_weights(parts.residuals, weight, decay).into_iter().map(rounded).collect(),
+        Some(_) => control_weights(parts.residuals, dials.weight, decay).into_iter().map(rounded).collect(),
         None => Vec::new(),
     };
-    let tile = (at(parts.tiles, knobs.fractality) / 8.0).round() as u32 * 8;
-    let emphasis = rounded(at(WORDS, knobs.fractality));
+    let tile = (curve(parts.tiles, knobs.fractality) / 8.0).round() as u32 * 8;
+    let emphasis = rounded(curve(WORDS, knobs.fractality));
     let mut prompt = cut(&prompts.prompt).in_part(Part::Prompt)?;
     prompt.iter_mut().for_each(|piece| piece.weight = rounded(piece.weight * emphasis));
     let added = words(knobs.optimized_for);
     let comma = if prompt.is_empty() { "" } else { ", " };
     prompt.push(Piece { text: Some(format!("{comma}{added}")), weight: 1.0 });
     let negative = cut(if asked.negative.is_some() { &prompts.negative } else { FAULTS }).in_part(Part::Negative)?;
-    let mut why = vec![
-        format!("creativity {}: denoise {denoise}", knobs.creativity),
-        match asked.guidance {
-            Some(_) => format!("guidance {guidance} as asked for"),
-            None if lcm => format!("sampler lcm: guidance {guidance}"),
-            None => format!("hdr {}: guidance {guidance}", knobs.hdr),
-        },
-        format!("fractality {}: tiles of {} px", knobs.fractality, 8 * tile),
-    ];
-    if parts.control.is_some() {
-        why.insert(1, format!("resemblance {}: ControlNet {weight}", knobs.resemblance));
-    }
-    why.push(format!("optimized for {}: {added:?}", knobs.optimized_for.name()));
-    if knobs.engine != Engine::Automatic {
-        why.push(format!("engine {}", knobs.engine.short()));
-    }
+    let why = dials.why(knobs, asked, 8 * tile, parts.control.is_some());
     Ok(Generation {
         prompt,
         negative,
         asked: asked.clone(),
-        denoise,
+        denoise: dials.denoise,
         control_scales,
-        guidance,
+        guidance: dials.guidance,
         tile,
         seed,
-        why: why.join(", "),
-        back: 0.05 * f32::from(knobs.resemblance.clamp(0, 10)),
+        why,
+        back: dials.back,
         parts,
     })
 }
 
-fn check(asked: &Generative, parts: &Parts) -> Result<(), PipelineError> {
+pub(super) fn check(asked: &Generative, loras: &[Merged]) -> Result<(), PipelineError> {
     let refuse = |part, what: String, hint: &str| Err(PipelineError::Request { what, hint: hint.into() }).in_part(part);
     if let Some(steps) = asked.steps.filter(|steps| !(1..=MOST_STEPS).contains(steps)) {
         return refuse(Part::Steps, format!("{steps} steps cannot be run"), "choose 1 to 150; 18 are usual");
@@ -178,8 +205,7 @@ fn check(asked: &Generative, parts: &Parts) -> Result<(), PipelineError> {
         );
     }
     let out_of_range = |lora: &Merged| lora.strength.is_nan() || lora.strength.abs() > MOST_STRENGTH;
-    if let Some((i, Merged { weights, strength })) = parts.loras.iter().enumerate().find(|(_, lora)| out_of_range(lora))
-    {
+    if let Some((i, Merged { weights, strength })) = loras.iter().enumerate().find(|(_, lora)| out_of_range(lora)) {
         return refuse(
             // Those of prompts come last.
             if i < asked.loras.len() { Part::Loras } else { Part::Prompt },
@@ -214,10 +240,8 @@ impl Generation {
         sizes
     }
 
-    /// Where the canvas of a pass lies: one that wraps consists of whole latents.
-    pub fn canvas(&self, at: Extent) -> Extent {
-        let whole = |side: u32| side.div_ceil(8) * 8;
-        if self.asked.seamless { Extent { width: whole(at.width), height: whole(at.height) } } else { at }
+    pub fn seamless(&self) -> bool {
+        self.asked.seamless
     }
 
     /// A pass at a size, counted from 0; areas that stay are given in pixels of `source`.
@@ -252,13 +276,7 @@ impl Generation {
             shifts: (0..steps).map(shift).collect(),
             seed: self.seed.wrapping_add(u64::from(number)),
             seamless: self.asked.seamless,
-            keep: self
-                .asked
-                .keep
-                .iter()
-                .map(|area| scaled(*area, source, at))
-                .collect::<Result<_, _>>()
-                .in_part(Part::Keep)?,
+            keep: kept(&self.asked, source, at)?,
             why: self.why.clone(),
         })
     }
@@ -279,6 +297,11 @@ impl Generation {
             }
         })
     }
+}
+
+/// Areas that stay, on a canvas of another size.
+pub(super) fn kept(asked: &Generative, source: Extent, at: Extent) -> Result<Vec<Crop>, PipelineError> {
+    asked.keep.iter().map(|area| scaled(*area, source, at)).collect::<Result<_, _>>().in_part(Part::Keep)
 }
 
 /// An area of the source on a canvas of another size.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::{InPart, Part, PipelineError},
     extent::Extent,
-    generate::{Diffuse, Generation, Parts, Prompts, generation, without_tags},
+    generate::{Diffuse, Offering, Pass, Passes, Prompts, Redraw, without_tags},
     request::{Creative, Crop, Engine, Generative, OptimizedFor, Precision, Quality, Request, Size, Style},
     resize::Resampling,
     statistics::{Asked, Condition, Content, Statistics},
@@ -63,6 +63,8 @@ pub enum Step {
     },
     /// The generative engine draws anew at the present size.
     Diffuse(Box<Diffuse>),
+    /// A workflow of another program draws anew at the present size.
+    Workflow(Box<Redraw>),
     /// A filter at the present size.
     #[serde(rename = "look")]
     Style {
@@ -82,12 +84,21 @@ pub enum Step {
 }
 
 impl Step {
+    /// The pass of the generative engine that it is, if it is one.
+    pub(crate) fn pass(&self) -> Option<Pass<'_>> {
+        match self {
+            Self::Diffuse(pass) => Some(Pass::Diffuse(pass)),
+            Self::Workflow(pass) => Some(Pass::Workflow(pass)),
+            _ => None,
+        }
+    }
+
     /// The picture's size after it.
     pub(crate) fn ends_at(&self, before: Extent) -> Extent {
         match self {
             Self::Network { scale, from, halve, .. } => from.times(if *halve { scale / 2 } else { *scale }),
             Self::Resample { to, .. } => *to,
-            Self::Style { .. } | Self::Diffuse(_) => before,
+            Self::Style { .. } | Self::Diffuse(_) | Self::Workflow(_) => before,
         }
     }
 }
@@ -190,14 +201,15 @@ impl Plan {
     }
 
     /// The passes of the generative engine.
-    pub fn generated(&self) -> impl Iterator<Item = &Diffuse> {
-        self.steps.iter().filter_map(|step| if let Step::Diffuse(pass) = step { Some(&**pass) } else { None })
+    pub fn generated(&self) -> impl Iterator<Item = Pass<'_>> {
+        self.steps.iter().filter_map(Step::pass)
     }
 
     /// Names of the models and of the checkpoint in a row, or what enlarges instead.
     pub fn means(&self, between: &str) -> String {
         let mut models = self.models();
-        models.extend(self.generated().next().map(|pass| pass.checkpoint.name.as_str()));
+        let drawn = self.generated().next();
+        models.extend(drawn.as_ref().map(Pass::by));
         if models.is_empty() { "whole pixels".into() } else { models.join(between) }
     }
 
@@ -258,7 +270,7 @@ pub(crate) fn plan_with(
     statistics: &Statistics,
     request: &Request,
     models: &[ModelInfo],
-    parts: Option<Parts>,
+    offering: Option<Offering>,
 ) -> Result<Plan, PipelineError> {
     let source = cropped(statistics, request.crop)?;
     let result = result_size(source, request.size)?;
@@ -266,9 +278,9 @@ pub(crate) fn plan_with(
     let mut style = with_prompt(request, statistics.content, &mut notes);
     let asked = style::asked(&style);
     let seed = request.seed.unwrap_or_else(|| seed_of(statistics, request));
-    let generated = match (generates(request), &style, parts) {
-        (Some((_, asked)), Style::Creative(knobs), Some(parts)) => {
-            Some(generation(knobs, asked, &prompts(knobs, asked)?, parts, seed)?)
+    let generated = match (generates(request), &style, offering) {
+        (Some((_, asked)), Style::Creative(knobs), Some(offering)) => {
+            Some(Passes::of(knobs, asked, &prompts(knobs, asked)?, offering, seed)?)
         }
         _ => None,
     };
@@ -365,7 +377,7 @@ fn alpha_way(steps: &[Step], models: &[ModelInfo], notes: &mut Vec<String>) -> A
     };
     let fits = |step: &Step| match step {
         Step::Network { scale, .. } => *scale == model.scale || 2 * *scale == model.scale,
-        Step::Style { .. } | Step::Resample { .. } | Step::Diffuse(_) => true,
+        Step::Style { .. } | Step::Resample { .. } | Step::Diffuse(_) | Step::Workflow(_) => true,
     };
     if steps.iter().all(fits) {
         return AlphaWay::Network(ALPHA_MODEL.into());
@@ -449,11 +461,11 @@ fn not_generated(request: &Request) -> &'static str {
 
 /// Filters and networks that imitate what a knob means to the generative engine step back: one knob, one meaning. Where there is no
 /// guidance, hdr still means contrast.
-fn step_back(knobs: &mut Creative, generated: &Generation) {
+fn step_back(knobs: &mut Creative, generated: &Passes) {
     knobs.creativity = 0;
     knobs.resemblance = 0;
     knobs.fractality = 0;
-    if generated.guidance != 1.0 {
+    if generated.guided() {
         knobs.hdr = 0;
     }
 }
@@ -710,7 +722,7 @@ fn generated_steps(
     network: &Choice,
     patches: &[(Crop, Choice)],
     mut recipe: Recipe,
-    generated: &Generation,
+    generated: &Passes,
 ) -> Result<Vec<Step>, PipelineError> {
     let style = |(filter, why)| Step::Style { filter, why };
     let resample = |to, kernel| Step::Resample { to, kernel };
@@ -720,21 +732,24 @@ fn generated_steps(
     let mut steps = cleaning(source, network);
     steps.extend(recipe.before.into_iter().map(style));
     let mut here = source;
-    for (number, size) in (0..).zip(Generation::sizes(source, result)) {
+    for (number, size) in (0..).zip(Passes::sizes(source, result)) {
         steps.extend(passes(here, size, network, if number == 0 { patches } else { &[] }));
         let canvas = generated.canvas(size);
         if canvas != size {
             steps.push(resample(canvas, Resampling::Lanczos3));
         }
-        steps.push(Step::Diffuse(Box::new(generated.pass(number, source, canvas)?)));
+        steps.push(match generated {
+            Passes::Files(of) => Step::Diffuse(Box::new(of.pass(number, source, canvas)?)),
+            Passes::Workflow(of) => Step::Workflow(Box::new(of.pass(number, source, canvas)?)),
+        });
         steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         if canvas != size {
             steps.push(resample(size, Resampling::Mitchell));
         }
         here = size;
     }
-    if generated.back > 0.0 {
-        let back = Filter::Match { rounds: 1, strength: generated.back };
+    if generated.back() > 0.0 {
+        let back = Filter::Match { rounds: 1, strength: generated.back() };
         steps.push(style((back, "resemblance above 0".into())));
     }
     settle(&mut recipe.after);

@@ -5,6 +5,7 @@ mod comfyui;
 mod crashes;
 mod credentials;
 mod generative;
+mod generator;
 mod harness;
 mod hostile;
 mod page;
@@ -17,3 +18,6 @@ mod wire;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/checkpoints.rs"]
 mod checkpoints;
+
+#[path = "../common/comfyui.rs"]
+mod fake_comfyui;

@@ -176,7 +176,9 @@ pub(crate) struct EstimateRequest {
 /// Time and memory that a job takes on an otherwise idle machine.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EstimateResponse {
-    seconds: f64,
+    /// Null: unknown, because another program draws that has not been measured yet or is down.
+    #[schema(required)]
+    seconds: Option<f64>,
     /// Peak memory.
     bytes: u64,
     output_width: u32,

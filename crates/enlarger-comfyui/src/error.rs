@@ -1,0 +1,105 @@
+//! Why ComfyUI drew nothing, in sentences that do not say where it is: clients of a server read them.
+
+use std::borrow::Cow;
+
+use enlarger_egress::EgressError;
+use enlarger_error::Explained;
+
+/// Errors of this crate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The address is not one.
+    #[error("the address of ComfyUI is not usable: {0}")]
+    Address(EgressError),
+    /// The file is not a workflow, or lacks a place.
+    #[error("{what}")]
+    Workflow {
+        /// The sentence.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// It cannot be reached, or answers too late.
+    #[error("ComfyUI cannot be reached: {0}")]
+    Unreachable(EgressError),
+    /// What answers is not ComfyUI, or is broken.
+    #[error("ComfyUI answered nonsense to {asked}: {why}")]
+    Nonsense {
+        /// What it was asked.
+        asked: &'static str,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// It does not have these kinds of nodes.
+    #[error("ComfyUI does not have the nodes {0} of the workflow")]
+    Nodes(String),
+    /// It does not have a file, or a choice is open.
+    #[error("{what}")]
+    Choice {
+        /// The sentence.
+        what: String,
+        /// What there is.
+        hint: String,
+    },
+    /// It refused the workflow.
+    #[error("ComfyUI refused the workflow {0}")]
+    Refused(String),
+    /// A node failed.
+    #[error("the node {node} failed in ComfyUI: {message}")]
+    Node {
+        /// Its title or kind.
+        node: String,
+        /// What it said.
+        message: String,
+    },
+    /// Somebody else stopped it.
+    #[error("somebody interrupted the workflow in ComfyUI")]
+    Interrupted,
+    /// It forgot what it was to run.
+    #[error("ComfyUI no longer knows the workflow that it was running: it was restarted, or its queue was cleared")]
+    Forgotten,
+    /// Stopped from here.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// Whether the same may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Forgotten | Self::Interrupted)
+    }
+}
+
+impl Explained for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "comfyui_address",
+            Self::Workflow { .. } => "comfyui_workflow",
+            Self::Unreachable(_) => "comfyui_unreachable",
+            Self::Nonsense { .. } => "comfyui_nonsense",
+            Self::Nodes(_) => "comfyui_nodes",
+            Self::Choice { .. } => "comfyui_choice",
+            Self::Refused(_) => "comfyui_refused",
+            Self::Node { .. } => "comfyui_node",
+            Self::Interrupted => "comfyui_interrupted",
+            Self::Forgotten => "comfyui_forgotten",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Self::Address(_) => "give it as http://HOST:PORT, such as http://127.0.0.1:8188".into(),
+            Self::Workflow { hint, .. } | Self::Choice { hint, .. } => hint.into(),
+            Self::Unreachable(_) => "start ComfyUI, or correct the address given to `generator`".into(),
+            Self::Nonsense { .. } => "check that the address given to `generator` is that of ComfyUI itself".into(),
+            Self::Nodes(_) => "install the custom nodes that the workflow uses, or update ComfyUI".into(),
+            Self::Refused(_) => {
+                "open the workflow in ComfyUI and run it there; what it needs is shown at its nodes".into()
+            }
+            Self::Node { .. } => "run the workflow in ComfyUI with an image of the same size; its log says more".into(),
+            Self::Interrupted | Self::Forgotten => "start it again".into(),
+            Self::Cancelled => return None,
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! One service whose address the operator sets: it may be anywhere, this machine included, and what it answers is still hostile.
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, Url, header, redirect};
+
+use crate::{
+    client::{CONNECT_SECONDS, tls},
+    error::EgressError,
+};
+
+/// Seconds for a request, its body and the answer's included.
+const TOTAL_SECONDS: u64 = 120;
+
+/// What the service answered, whatever the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status of HTTP.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// A service at an address that no client chose. Redirects are not followed, proxies are not used, and connections are not kept: it may
+/// be called from one runtime after another.
+#[derive(Clone)]
+pub struct TrustedService {
+    base: Url,
+    client: Client,
+}
+
+impl TrustedService {
+    /// Reads its address, `http://HOST:PORT` or with a path that all others go below. Nothing is resolved or called.
+    ///
+    /// # Errors
+    /// [`EgressError::Url`] unless it is an http or https URL, and [`EgressError::UserInfo`] if it contains a password.
+    pub fn new(address: &str) -> Result<Self, EgressError> {
+        let mut base = Url::parse(address.trim()).map_err(|_| EgressError::Url)?;
+        if !matches!(base.scheme(), "http" | "https") || base.query().is_some() || base.fragment().is_some() {
+            return Err(EgressError::Url);
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(EgressError::UserInfo);
+        }
+        base.path_segments_mut().map_err(|()| EgressError::Url)?.pop_if_empty();
+        let client = Client::builder()
+            .use_preconfigured_tls(tls().clone())
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
+            .timeout(Duration::from_secs(TOTAL_SECONDS))
+            .user_agent(concat!("enlarger/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|_| EgressError::Connection)?;
+        Ok(Self { base, client })
+    }
+
+    /// Gets what lies at a path with a query, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`EgressError::Connection`], [`EgressError::Timeout`] or [`EgressError::TooLarge`].
+    pub async fn get(&self, path: &[&str], query: &[(&str, &str)], limit: u64) -> Result<Answer, EgressError> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        answer(self.client.get(url), limit).await
+    }
+
+    /// Posts a body of a type to a path; the answer has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post(&self, path: &[&str], media: &str, body: Vec<u8>, limit: u64) -> Result<Answer, EgressError> {
+        answer(self.client.post(self.url(path)).header(header::CONTENT_TYPE, media).body(body), limit).await
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut().expect("checked in `new`").extend(path);
+        url
+    }
+}
+
+async fn answer(request: RequestBuilder, limit: u64) -> Result<Answer, EgressError> {
+    let mut response: Response = request.send().await.map_err(|error| failed(&error))?;
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| failed(&error))? {
+        if body.len() as u64 + piece.len() as u64 > limit {
+            return Err(EgressError::TooLarge(limit));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(Answer { status: response.status().as_u16(), body })
+}
+
+fn failed(error: &reqwest::Error) -> EgressError {
+    if error.is_timeout() { EgressError::Timeout(TOTAL_SECONDS) } else { EgressError::Connection }
+}

@@ -1,0 +1,92 @@
+//! Tasks that a ComfyUI draws: a stand-in, which returns what it gets.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::{
+    fake_comfyui::{Fake, Mood, titled},
+    harness::*,
+};
+
+fn server(fake: &Fake) -> Server {
+    Server::start(&["--generator", &fake.generator()])
+}
+
+fn body(more: &Value) -> Value {
+    let mut body = json!({ "image": base64(&photo(24, 16)), "scale_factor": "2x", "prompt": "a stone wall" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+#[test]
+fn comfyui_draws_for_every_client_that_sends_a_prompt_and_the_bytes_repeat() {
+    let fake = Fake::new(Mood::Echo);
+    let server = server(&fake);
+    let drawn = || {
+        let id = server.submit(CREATIVE, &body(&json!({})));
+        server.wait_done(&id);
+        let task = server.get(&format!("/api/tasks/{id}")).json();
+        let bytes = server.get(task["result"]["url"].as_str().expect("a result")).bytes;
+        (task, bytes)
+    };
+    let (task, first) = drawn();
+    let steps = task["plan"]["steps"]["steps"].as_array().expect("a plan");
+    let pass = steps.iter().find(|step| step["do"] == "workflow").expect("a pass");
+    assert_eq!(pass["workflow"]["name"], "redraw-tile", "{pass}");
+    assert!(!task.to_string().contains(&fake.address), "where ComfyUI is is nobody's business");
+    assert_eq!(drawn().1, first);
+    assert_eq!(titled(&fake.prompts()[0], "enlarger: prompt")["text"], "a stone wall, high quality, detailed");
+
+    let list = server.get("/api/checkpoints").json();
+    let names: Vec<_> = list["files"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+    assert_eq!((names, &list["configured"]), (vec!["tiny.safetensors", "tile.safetensors"], &json!("ComfyUI")));
+    // Measured by now.
+    let request = json!({ "size": { "factor": 2.0 }, "look": { "mode": "creative", "prompt": "a wall" } });
+    let estimate = server.post("/api/estimate", &json!({ "width": 512, "height": 512, "request": request })).json();
+    assert!(estimate["seconds"].as_f64() > Some(0.0), "{estimate}");
+    let other = server.post(
+        "/api/tasks",
+        &json!({ "image": base64(&photo(24, 16)), "request": { "size": { "factor": 2.0 },
+        "look": { "mode": "creative" }, "generative": { "checkpoint": "other" } } }),
+    );
+    assert_eq!(other.status, 400, "{}", other.text());
+    assert!(other.text().contains("it has tiny.safetensors"), "{}", other.text());
+}
+
+#[test]
+fn a_task_waits_for_nobody_if_comfyui_is_down_and_fails_with_the_reason() {
+    let fake = Fake::new(Mood::Echo);
+    let server = server(&fake);
+    drop(fake);
+    let id = server.submit(CREATIVE, &body(&json!({})));
+    let task = server.wait(&id, &["COMPLETED", "FAILED"]);
+    assert_eq!(task["status"], "FAILED", "{task}");
+    let task = server.get(&format!("/api/tasks/{id}")).json();
+    assert!(task["error"].to_string().contains("ComfyUI cannot be reached"), "{task}");
+    assert_eq!(task["error"]["code"], "generator", "{task}");
+    let request = json!({ "size": { "factor": 2.0 }, "look": { "mode": "creative", "prompt": "a wall" } });
+    let estimate = server.post("/api/estimate", &json!({ "width": 512, "height": 512, "request": request })).json();
+    assert_eq!((&estimate["seconds"], &estimate["output_width"]), (&Value::Null, &json!(1024)), "{estimate}");
+}
+
+#[test]
+fn a_cancelled_task_is_interrupted_in_comfyui() {
+    let fake = Fake::new(Mood::Endless);
+    let server = server(&fake);
+    let id = server.submit(CREATIVE, &body(&json!({})));
+    let patience = Instant::now() + PATIENCE;
+    while fake.interrupted_and_running() != (0, 1) {
+        assert!(Instant::now() < patience, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(server.send("POST", &format!("/api/tasks/{id}/cancel"), &[], &[]).status, 200);
+    while fake.interrupted_and_running() != (1, 0) {
+        assert!(Instant::now() < patience, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // The worker is free for the next.
+    fake.is_now(Mood::Echo);
+    let next = server.submit(CREATIVE, &body(&json!({})));
+    server.wait_done(&next);
+}
