@@ -812,7 +812,7 @@ export interface components {
              * @enum {string}
              */
             optimized_for?: "standard" | "soft_portraits" | "hard_portraits" | "art_n_illustration" | "videogame_assets" | "nature_n_landscapes" | "films_n_photography" | "3d_renders" | "science_fiction_n_horror";
-            /** @description Guides generative engines. Other engines use it only to choose a preset. */
+            /** @description Guides the generative engine. Without one, it is used only to choose a preset. */
             prompt?: string | null;
             /**
              * Format: int64
@@ -985,7 +985,7 @@ export interface components {
              */
             clip_skip?: number | null;
             /**
-             * @description The ControlNet that holds the result to the source. Null: a tile ControlNet of the checkpoint's family, if there is one;
+             * @description The ControlNet that keeps the result close to the source. Null: a tile ControlNet of the checkpoint's family, if there is one;
              *     `none`: no ControlNet.
              * @default null
              */
@@ -997,7 +997,7 @@ export interface components {
              */
             guidance?: number | null;
             /**
-             * @description Areas of the source that are not drawn anew, such as faces. They fade into the rest around themselves.
+             * @description Areas of the source that are left unchanged, such as faces. They fade into the rest around themselves.
              * @default []
              */
             keep?: components["schemas"]["Crop"][];
@@ -1391,19 +1391,19 @@ export interface components {
         Size: {
             /**
              * Format: double
-             * @description How many times the source's width and height.
+             * @description Enlargement factor.
              */
             factor: number;
         } | {
             /**
              * Format: int32
-             * @description Pixels across.
+             * @description Width in pixels.
              */
             width: number;
         } | {
             /**
              * Format: int32
-             * @description Pixels down.
+             * @description Height in pixels.
              */
             height: number;
         };

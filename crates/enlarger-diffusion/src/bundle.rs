@@ -108,10 +108,10 @@ impl Bundle {
         }
         let lacks = |what: &str, hint: &str| Err(Error::Unsupported(format!("{named} has no {what}; hint: {hint}")));
         if checkpoint.vae.is_empty() {
-            return lacks("VAE", "name a VAE file, too, or use a checkpoint that has one");
+            return lacks("VAE", "specify a VAE file, or use a checkpoint that has one");
         }
         if checkpoint.text.is_empty() || family == Family::Sdxl && checkpoint.second_text.is_empty() {
-            return lacks("text encoder", "use a checkpoint that has one: those in one file mostly do");
+            return lacks("text encoder", "use a checkpoint that has one: single-file checkpoints usually do");
         }
         let fits = |other: Family, what: &str, path: &Path| {
             if other == family {

@@ -92,7 +92,7 @@ impl fmt::Display for Kind {
                     (true, true) => Ok(()),
                     (false, true) => f.write_str(" without VAE"),
                     (true, false) => f.write_str(" without text encoder"),
-                    (false, false) => f.write_str(" without VAE and text encoder"),
+                    (false, false) => f.write_str(" without a VAE or text encoder"),
                 }
             }
             Self::Vae => f.write_str("VAE for SD 1.x, 2.x or SDXL"),
@@ -190,7 +190,7 @@ pub fn recognise(file: &Safetensors) -> Result<Kind> {
         return if shape == 4 {
             Ok(Kind::Vae)
         } else {
-            refuse(&format!("a VAE of {shape} channels, for another family"))
+            refuse(&format!("a VAE of {shape} channels, for a different model family"))
         };
     }
     if file.shape("clip_g").is_some() {
@@ -199,7 +199,7 @@ pub fn recognise(file: &Safetensors) -> Result<Kind> {
     if let Some(shape) = file.shape("emb_params") {
         return Ok(Kind::Embedding { family: family(shape.get(1).copied())? });
     }
-    refuse("nothing that is known")
+    refuse("not a recognized Stable Diffusion file")
 }
 
 /// The parts of a checkpoint, ready to be loaded.

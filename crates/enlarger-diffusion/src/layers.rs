@@ -64,7 +64,9 @@ impl<O: Ops> Attention<O> {
     pub fn load(ops: &O, w: &Weights, name: &str, names: [&str; 4], heads: usize) -> Result<Self> {
         let width = w.length(&format!("{name}.{}.weight", names[0]), 0)?;
         if heads == 0 || width % heads != 0 {
-            return Err(Error::Weights(format!("{width} channels of an attention do not fall into {heads} heads")));
+            return Err(Error::Weights(format!(
+                "the {width} channels of an attention layer cannot be split evenly into {heads} heads"
+            )));
         }
         let [q, k, v, out] = names.map(|part| w.layer(ops, &format!("{name}.{part}")));
         Ok(Self { q: q?, k: k?, v: v?, out: out?, heads })

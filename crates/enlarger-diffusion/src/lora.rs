@@ -115,7 +115,7 @@ impl Lora {
                 && d[1..].iter().product::<usize>() == shape[1..].iter().product::<usize>();
             if !fits {
                 return Err(Error::Unsupported(format!(
-                    "the LoRA {} is for another family than the checkpoint: {} has {shape:?}, the LoRA {d:?} and {u:?}",
+                    "the LoRA {} is for a different model family than the checkpoint: {} has {shape:?}, the LoRA {d:?} and {u:?}",
                     self.file.name(),
                     shortened(ours)
                 )));

@@ -29,10 +29,13 @@ pub type Piece = (Option<String>, f32);
 /// Cuts a prompt into pieces of one weight each.
 ///
 /// # Errors
-/// [`Error::Request`] if it is longer than 20,000 bytes, or a weight is not within -10 to 10.
+/// [`Error::Request`] if it is longer than 20,000 bytes, or a weight is not between -10 and 10.
 pub fn pieces(prompt: &str) -> Result<Vec<Piece>> {
     if prompt.len() > LONGEST {
-        return Err(Error::Request(format!("the prompt has {} bytes; hint: at most {LONGEST} are read", prompt.len())));
+        return Err(Error::Request(format!(
+            "the prompt is too long ({} bytes); hint: use at most {LONGEST}",
+            prompt.len()
+        )));
     }
     let mut pieces: Vec<Piece> = Vec::new();
     let mut open: Vec<(char, usize)> = Vec::new();
@@ -68,7 +71,7 @@ pub fn pieces(prompt: &str) -> Result<Vec<Piece>> {
                     (Some((length, weight)), Some(&(_, from))) => {
                         if !(-HEAVIEST..=HEAVIEST).contains(&weight) {
                             return Err(Error::Request(format!(
-                                "the prompt's weight {weight} is not within -{HEAVIEST} and {HEAVIEST}; hint: 0.5 to 1.5 are usual"
+                                "the prompt's weight {weight} is not between -{HEAVIEST} and {HEAVIEST}; hint: 0.5 to 1.5 are usual"
                             )));
                         }
                         flush(&mut text, &mut pieces);
@@ -96,7 +99,7 @@ pub fn pieces(prompt: &str) -> Result<Vec<Piece>> {
         weigh(&mut pieces[from..], if bracket == '(' { 1.1 } else { 1.0 / 1.1 });
     }
     if pieces.iter().any(|(_, weight)| !weight.is_finite() || weight.abs() > HEAVIEST) {
-        return Err(Error::Request(format!("brackets of the prompt multiply to more than {HEAVIEST}")));
+        return Err(Error::Request(format!("nested brackets in the prompt add up to a weight above {HEAVIEST}")));
     }
     Ok(pieces)
 }
@@ -249,7 +252,10 @@ impl Tokenizer {
             };
             words(&mut plain, &mut groups);
             let vectors = embedding.of_width(width).ok_or_else(|| {
-                Error::Request(format!("the embedding {} is for another family than the checkpoint", shortened(name)))
+                Error::Request(format!(
+                    "the embedding {} is for a different model family than the checkpoint",
+                    shortened(name)
+                ))
             })?;
             groups.push(vectors.iter().cloned().map(Token::Vector).collect());
             plain.push_str(&word[whole.len()..]);

@@ -71,7 +71,9 @@ fn time(trained: &[f64], sigma: f64) -> f64 {
 /// [`Error::Request`] for other strengths or no steps, or more than 1000.
 pub fn evaluations(steps: usize, strength: f32) -> Result<usize> {
     if !(1..=TRAINED).contains(&steps) || !(0.0..=1.0).contains(&strength) {
-        return Err(Error::Request(format!("{steps} steps at strength {strength}: 1 to 1000 at 0 to 1 are possible")));
+        return Err(Error::Request(format!(
+            "{steps} steps at strength {strength}; hint: use 1 to 1000 steps and a strength from 0 to 1"
+        )));
     }
     Ok(((steps as f32 * strength) as usize).min(steps - 1) + 1)
 }

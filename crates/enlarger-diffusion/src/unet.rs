@@ -164,7 +164,7 @@ impl<O: Ops> Encoder<O> {
         let multiple = 1 << (self.down.len() - 1);
         if height == 0 || width == 0 || height % multiple != 0 || width % multiple != 0 {
             return Err(Error::Request(format!(
-                "latents of {width}x{height} do not halve evenly: sides of multiples of {multiple} do"
+                "latents of {width}x{height} cannot be halved evenly: the sides must be multiples of {multiple}"
             )));
         }
         Ok((ops.conv(x, &self.conv_in, 1, Padding::Around)?, self.embed(ops, batch, step, context)?))
@@ -207,7 +207,7 @@ impl<O: Ops> Unet<O> {
         if let Some((residuals, scales)) = control {
             if residuals.0.len() != maps.len() || scales.len() != maps.len() {
                 return Err(Error::Request(format!(
-                    "the ControlNet gives {} residuals with {} weights, the checkpoint takes {}: hint: use one for the same family",
+                    "the ControlNet gives {} residuals with {} weights, the checkpoint takes {}; hint: use one for the same family",
                     residuals.0.len(),
                     scales.len(),
                     maps.len()
@@ -217,7 +217,7 @@ impl<O: Ops> Unet<O> {
                 *map = ops.add(map, residual, scale)?;
             }
         }
-        let whole = || Error::Weights("the UNet is not whole".into());
+        let whole = || Error::Weights("the UNet is incomplete".into());
         let mut x = maps.pop().ok_or_else(whole)?;
         for level in &self.up {
             for i in 0..level.resnets.len() {
@@ -291,7 +291,7 @@ impl<O: Ops> ControlNet<O> {
         }
         let maps = self.encoder.run(ops, ops.add(&x, hint, 1.0)?, &time, &context.text)?;
         if maps.len() != self.out.len() {
-            return Err(Error::Weights("the ControlNet is not whole".into()));
+            return Err(Error::Weights("the ControlNet is incomplete".into()));
         }
         maps.iter().zip(&self.out).map(|(map, conv)| ops.linear(map, conv)).collect::<Result<_>>().map(Residuals)
     }

@@ -81,7 +81,7 @@ impl<O: Ops> Vae<O> {
         let channels = w.length("decoder.conv_in.weight", 1)?;
         if channels != 4 {
             return Err(Error::Unsupported(format!(
-                "this VAE has latents of {channels} channels, for another family; those of SD 1.x, 2.x and SDXL have 4"
+                "this VAE has latents of {channels} channels, for a different model family; those of SD 1.x, 2.x and SDXL have 4"
             )));
         }
         let optional = |name: &str| w.has(&format!("{name}.")).then(|| w.layer(ops, name)).transpose();

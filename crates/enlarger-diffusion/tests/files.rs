@@ -52,10 +52,10 @@ fn families_are_told_from_names_and_shapes() {
     let latents: &[usize] = &[512, 4, 3, 3];
     assert_eq!(told(&[(ldm, conv), (text, &[320, 768]), (vae, latents), (clip, &[1])]), "SD 1.x checkpoint");
     assert_eq!(told(&[(ldm, conv), (text, &[320, 1024]), (vae, latents)]), "SD 2.x checkpoint without text encoder");
-    assert_eq!(told(&[(ldm, conv), (text, &[640, 2048])]), "SDXL checkpoint without VAE and text encoder");
+    assert_eq!(told(&[(ldm, conv), (text, &[640, 2048])]), "SDXL checkpoint without a VAE or text encoder");
     assert_eq!(
         told(&[("conv_in.weight", conv), ("down.attn2.to_k.weight", &[640, 2048])]),
-        "SDXL checkpoint without VAE and text encoder"
+        "SDXL checkpoint without a VAE or text encoder"
     );
     assert_eq!(told(&[("decoder.conv_in.weight", latents)]), "VAE for SD 1.x, 2.x or SDXL");
     assert_eq!(
@@ -108,10 +108,10 @@ fn families_are_told_from_names_and_shapes() {
     );
     assert_eq!(
         told(&[("decoder.conv_in.weight", &[512, 16, 3, 3])]),
-        "x.safetensors is a VAE of 16 channels, for another family"
+        "x.safetensors is a VAE of 16 channels, for a different model family"
     );
-    assert_eq!(told(&[("model.0.weight", &[64, 3, 3, 3])]), "x.safetensors is nothing that is known");
-    assert_eq!(told(&[]), "x.safetensors is nothing that is known");
+    assert_eq!(told(&[("model.0.weight", &[64, 3, 3, 3])]), "x.safetensors is not a recognized Stable Diffusion file");
+    assert_eq!(told(&[]), "x.safetensors is not a recognized Stable Diffusion file");
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Explained for ModelError {
             )
             .into(),
             Self::NoFile { kind, there, .. } if there.is_empty() => format!(
-                "`enlarger models scan DIR` shows what is there; ENLARGER_MODEL_DIRS names the folders with {} files",
+                "`enlarger models scan DIR` shows what is there; set ENLARGER_MODEL_DIRS to the folders that contain {} files",
                 in_words(kind)
             )
             .into(),

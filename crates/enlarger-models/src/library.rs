@@ -331,7 +331,7 @@ fn look_into(path: &Path, bytes: u64, networks: bool) -> Option<(What, Option<St
             }
         }
         "pth" if networks && bytes <= LARGEST_PTH => {
-            Some((network(path, format!("{name} is not a model that is known")), None))
+            Some((network(path, format!("{name} is not a recognized model")), None))
         }
         _ => unsupported(not_read(&name, by_extension(path)?)),
     }

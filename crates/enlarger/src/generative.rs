@@ -10,7 +10,7 @@ use crate::{dirs, machine::whole, printer::Hinted, style::choice};
 /// Any of these chooses the engine.
 #[derive(Debug, Args)]
 #[command(
-    next_help_heading = "Generative engine: draws new detail with a checkpoint of Stable Diffusion (see docs/guides/generative.md)"
+    next_help_heading = "Generative engine: draws new detail with a Stable Diffusion checkpoint (see docs/guides/generative.md)"
 )]
 pub struct GenerativeArgs {
     /// Use the generative engine, with the only checkpoint that `enlarger models scan` finds; each of the flags below implies this.
@@ -25,7 +25,7 @@ pub struct GenerativeArgs {
     /// Checkpoint: a file, a diffusers folder, or a name that `enlarger models scan` lists.
     #[arg(long, value_name = "NAME|FILE")]
     checkpoint: Option<String>,
-    /// ControlNet that holds the result to the source, or `none` [default: a tile ControlNet of the checkpoint's family].
+    /// ControlNet that keeps the result close to the source, or `none` [default: a tile ControlNet of the checkpoint's family].
     #[arg(long, value_name = "NAME|FILE")]
     control: Option<String>,
     /// VAE to use instead of the checkpoint's.

@@ -22,7 +22,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Find checkpoints, ControlNets, VAEs, LoRAs and embeddings of Stable Diffusion, and show which go together.
+    /// Find Stable Diffusion checkpoints, ControlNets, VAEs, LoRAs and embeddings, and show which go together.
     ///
     /// Reads headers only. Searches ENLARGER_MODEL_DIRS, or ComfyUI's and A1111's folders in the home folder, if no folder is given.
     Scan {

@@ -196,7 +196,7 @@ impl Local {
             None => match Self::default_control(&found, family) {
                 Some(found) => files.control = Some(found.path.clone()),
                 None => notes.push(format!(
-                    "no ControlNet: none for {family} whose name says \"tile\" was found, so only denoising holds the result to the source"
+                    "no {family} ControlNet with \"tile\" in its name was found, so only low creativity stays close to the source"
                 )),
             },
         }
@@ -386,7 +386,7 @@ fn only_checkpoint(found: &[Found]) -> Result<PathBuf, PipelineError> {
     match all[..] {
         [one] => Ok(one.path.clone()),
         [] => Err(PipelineError::Request {
-            what: "the generative engine needs a checkpoint of Stable Diffusion, and none was found".into(),
+            what: "the generative engine needs a Stable Diffusion checkpoint, and none was found".into(),
             hint: "name its file as the checkpoint, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS".into(),
         }),
         _ => {

@@ -125,7 +125,7 @@ impl Parts {
         let held = self
             .control
             .as_ref()
-            .map_or_else(String::new, |control| format!(", held to the source by {}", control.name));
+            .map_or_else(String::new, |control| format!(", kept close to the source by {}", control.name));
         let drawing = format!("{} draws the detail{held}", self.checkpoint.name);
         std::iter::once(drawing).chain(self.notes.iter().cloned()).collect()
     }

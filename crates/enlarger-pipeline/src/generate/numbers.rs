@@ -188,7 +188,7 @@ pub(crate) fn generation(
 pub(super) fn check(asked: &Generative, loras: &[Merged]) -> Result<(), PipelineError> {
     let refuse = |part, what: String, hint: &str| Err(PipelineError::Request { what, hint: hint.into() }).in_part(part);
     if let Some(steps) = asked.steps.filter(|steps| !(1..=MOST_STEPS).contains(steps)) {
-        return refuse(Part::Steps, format!("{steps} steps cannot be run"), "choose 1 to 150; 18 are usual");
+        return refuse(Part::Steps, format!("the number of steps is {steps}"), "choose 1 to 150; the default is 18");
     }
     if let Some(guidance) = asked.guidance.filter(|guidance| !(1.0..=30.0).contains(guidance)) {
         return refuse(
@@ -311,7 +311,7 @@ fn scaled(area: Crop, from: Extent, to: Extent) -> Result<Crop, PipelineError> {
     }
     Err(PipelineError::Request {
         what: format!(
-            "the area {}x{} at {},{} that is to stay lies outside the {} pixels that are enlarged",
+            "the area to keep ({}x{} at {},{}) lies outside the {} pixels being enlarged",
             area.width, area.height, area.x, area.y, from
         ),
         hint: "give areas as X,Y,WIDTH,HEIGHT in pixels of the source".into(),

@@ -51,7 +51,7 @@ fn the_configured_checkpoint_draws_for_every_client_that_sends_a_prompt_or_creat
     let (task, first) = drawn(&server, CREATIVE, &body(&prompt));
     assert_eq!(checkpoint(&task), Some("tiny"), "{task}");
     let notes = task["plan"]["notes"].to_string();
-    assert!(notes.contains("tiny draws the detail, held to the source by tile"), "{notes}");
+    assert!(notes.contains("tiny draws the detail, kept close to the source by tile"), "{notes}");
     assert_eq!(drawn(&server, CREATIVE, &body(&prompt)).1, first, "the same request gives the same bytes");
     let other = json!({ "scale_factor": "2x", "prompt": "a wooden door" });
     assert_ne!(drawn(&server, CREATIVE, &body(&other)).1, first, "the prompt is drawn");

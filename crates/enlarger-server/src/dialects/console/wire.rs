@@ -51,7 +51,7 @@ pub(crate) struct Generative {
     /// only one there is. `none`: the engine is not used.
     #[schema(max_length = 255)]
     checkpoint: Option<String>,
-    /// The ControlNet that holds the result to the source. Null: a tile ControlNet of the checkpoint's family, if there is one;
+    /// The ControlNet that keeps the result close to the source. Null: a tile ControlNet of the checkpoint's family, if there is one;
     /// `none`: no ControlNet.
     control: Option<String>,
     /// A VAE to use instead of the checkpoint's.
@@ -75,7 +75,7 @@ pub(crate) struct Generative {
     clip_skip: Option<u32>,
     /// Whether the result repeats without a seam.
     seamless: bool,
-    /// Areas of the source that are not drawn anew, such as faces. They fade into the rest around themselves.
+    /// Areas of the source that are left unchanged, such as faces. They fade into the rest around themselves.
     keep: Vec<Crop>,
 }
 
@@ -201,11 +201,11 @@ impl From<Request> for pipeline::Request {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Size {
-    /// How many times the source's width and height.
+    /// Enlargement factor.
     Factor(f64),
-    /// Pixels across.
+    /// Width in pixels.
     Width(u32),
-    /// Pixels down.
+    /// Height in pixels.
     Height(u32),
 }
 
@@ -250,7 +250,7 @@ struct BesideCreativeKnobs {
     engine: String,
     #[schema(schema_with = optimized_for, required = false)]
     optimized_for: String,
-    /// Guides generative engines. Other engines use it only to choose a preset.
+    /// Guides the generative engine. Without one, it is used only to choose a preset.
     #[schema(max_length = 10000)]
     prompt: Option<String>,
 }
