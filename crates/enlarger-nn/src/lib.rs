@@ -102,7 +102,7 @@ pub mod weights;
 pub use architecture::{Architecture, Family};
 pub use cpu::CpuKernels;
 pub use device::{Arithmetic, Device, Precision};
-pub use devices::Backend;
+pub use devices::{Backend, GpuChoice};
 pub use error::NnError;
 pub use graph::{ConvLayer, Graph, Id, Millionths, Node};
 pub use kernels::{dense, isa::cpu_features};

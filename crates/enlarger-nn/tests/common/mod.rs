@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod lavapipe;
+
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use enlarger_nn::{
-    Architecture, Backend, Device, Network, NnError, Node, Precision, RunOptions, Sink, Source, StateDict, Tensor,
+    Architecture, Backend, Device, GpuChoice, Network, NnError, Node, Precision, RunOptions, Sink, Source, StateDict, Tensor,
     arch::detect, pool, upscale, weights,
 };
 
@@ -20,8 +22,15 @@ pub fn reference(name: &str) -> PathBuf {
 
 /// The kernels that any CPU runs.
 pub fn portable() -> Arc<dyn Device> {
-    let asked = Backend { device: Some("portable".into()), precision: Precision::F32 };
+    let asked = Backend { device: Some("portable".into()), precision: Precision::F32, ..Backend::default() };
     asked.find().expect("always there")
+}
+
+/// A GPU that every machine has: Mesa's software renderer, which is named, since it is never chosen.
+pub fn gpu(precision: Precision) -> Arc<dyn Device> {
+    lavapipe::load();
+    let asked = Backend { gpu: GpuChoice::Named("llvmpipe".into()), precision, ..Backend::default() };
+    asked.find().expect("it was just loaded")
 }
 
 /// The network in a file, by the portable kernels, and what it is.
