@@ -28,10 +28,12 @@ pub fn portable() -> Arc<dyn Device> {
 
 /// A GPU that every machine has: Mesa's software renderer, which is named, since it is never chosen.
 pub fn gpu(precision: Precision) -> Arc<dyn Device> {
-    lavapipe::load();
+    load_gpu_driver();
     let asked = Backend { gpu: GpuChoice::Named("llvmpipe".into()), precision, ..Backend::default() };
     asked.find().expect("it was just loaded")
 }
+
+pub use lavapipe::load as load_gpu_driver;
 
 /// The network in a file, by the portable kernels, and what it is.
 ///
@@ -147,7 +149,8 @@ pub fn run_in_strips(network: &Network, photo: &Photo, threads: usize, strip: Op
     let canvas = Canvas::new(photo, network.scale());
     let options = RunOptions { strip, halo: None };
     let upscale = || upscale(network, photo, &canvas, &options, &|_| ControlFlow::Continue(()));
-    pool(threads).and_then(|pool| pool.install(upscale)).expect("it runs");
+    let notes = pool(threads).and_then(|pool| pool.install(upscale)).expect("it runs");
+    assert!(notes.is_empty(), "nothing fails: {notes:?}");
     let rgb = canvas.rgb.into_inner().expect("no panic under it");
     assert!(rgb.iter().all(|v| v.is_finite()), "every pixel is written, and finite");
     rgb

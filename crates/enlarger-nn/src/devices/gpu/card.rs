@@ -28,7 +28,9 @@ pub enum CardKind {
 /// A card that a driver offers.
 pub struct Adapter {
     wgpu: wgpu::Adapter,
+    /// As the driver calls it.
     pub name: String,
+    /// With or without memory of its own.
     pub kind: CardKind,
     /// PCI address, as `0000:01:00.0`; empty if unknown.
     pub pci: String,
@@ -74,10 +76,7 @@ impl Adapter {
 
     /// Whether `text` is part of its name, or `pci:` and the end of its address.
     pub fn is_called(&self, text: &str) -> bool {
-        match text.strip_prefix("pci:") {
-            Some(address) => !address.is_empty() && self.pci.ends_with(&address.to_lowercase()),
-            None => self.name.to_lowercase().contains(&text.to_lowercase()),
-        }
+        is_called(&self.name, &self.pci, text)
     }
 
     fn new(wgpu: wgpu::Adapter) -> Self {
@@ -109,6 +108,13 @@ impl Adapter {
         }
         #[cfg(not(any(target_os = "linux", target_os = "windows")))]
         None
+    }
+}
+
+fn is_called(name: &str, pci: &str, text: &str) -> bool {
+    match text.strip_prefix("pci:") {
+        Some(address) => !address.is_empty() && pci.to_lowercase().ends_with(&address.to_lowercase()),
+        None => name.to_lowercase().contains(&text.to_lowercase()),
     }
 }
 
@@ -364,5 +370,17 @@ impl Batch {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_called_by_part_of_its_name_or_the_end_of_its_address() {
+        let called = |text| is_called("NVIDIA GeForce RTX 4070", "0000:01:00.0", text);
+        assert!(called("rtx") && called("GeForce RTX") && called("pci:01:00.0") && called("pci:0000:01:00.0"));
+        assert!(!called("radeon") && !called("01:00.0") && !called("pci:02:00.0") && !called("pci:"));
     }
 }

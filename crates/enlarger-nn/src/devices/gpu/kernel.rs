@@ -396,7 +396,7 @@ mod tests {
             let text = kind.text();
             let module = naga::front::wgsl::parse_str(&text)
                 .unwrap_or_else(|error| panic!("{kind:?}: {}", error.emit_to_string(&text)));
-            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES);
+            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32);
             let info = validator.validate(&module).unwrap_or_else(|error| panic!("{kind:?}: {error:?}"));
             // 16 KiB and 128 bytes are what every card has (WebGPU's limits, and Vulkan's for push constants).
             let patch = (TILE.0 + 2) * (TILE.1 + 2) * 2 * 16;

@@ -16,6 +16,8 @@ mod program;
 mod proof;
 mod rate;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, OnceLock};
 
