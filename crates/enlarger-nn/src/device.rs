@@ -18,6 +18,11 @@ pub trait Device: Debug + Send + Sync {
     /// What it multiplies.
     fn arithmetic(&self) -> Arithmetic;
 
+    /// What goes on when it fails, if it may.
+    fn spare(&self) -> Option<&dyn Device> {
+        None
+    }
+
     /// Loads a network on it.
     ///
     /// # Errors

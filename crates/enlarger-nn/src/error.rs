@@ -84,7 +84,8 @@ impl Explained for NnError {
                 Some("close other programs; on the command line, a smaller --strip-width needs less memory".into())
             }
             Self::DeviceMemory { needed, .. } => Some(
-                format!("allow it with --gpu-memory {}, or use the CPU with --gpu none", needed.div_ceil(1 << 20)).into(),
+                format!("allow it with --gpu-memory {}, or use the CPU with --gpu none", needed.div_ceil(1 << 20))
+                    .into(),
             ),
             Self::NoGpu { .. } => Some("leave it out to let the program choose; `enlarger doctor` lists GPUs".into()),
             Self::Device(_) => Some("use the CPU with --gpu none".into()),

@@ -64,6 +64,7 @@
 //! | [`Model`] | one network on one device |
 //! | `cpu` | what all architectures share on the CPU: bands, input, loading of layers |
 //! | `kernels` | convolutions on the CPU; no network |
+//! | `devices::gpu` | graphics cards, which run the graph of any architecture |
 //!
 //! What is true of a network anywhere (scale, halo, layers) is its [`Architecture`]. What a [`Device`] adds (how wide a strip
 //! may be, and running) is a [`Model`]. A [`Network`] is both. What a user asks for is a [`Backend`]; a [`Device`] is

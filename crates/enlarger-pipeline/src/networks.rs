@@ -211,7 +211,7 @@ fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
 /// Enlarges a grey square of this side, and drops the result.
 pub(crate) fn grey(network: &Network, side: u32) -> Result<(), NnError> {
     let options = RunOptions::default();
-    enlarger_nn::upscale(network, &Grey(side), &Nowhere, &options, &|_| std::ops::ControlFlow::Continue(()))
+    enlarger_nn::upscale(network, &Grey(side), &Nowhere, &options, &|_| std::ops::ControlFlow::Continue(())).map(drop)
 }
 
 struct Grey(u32);

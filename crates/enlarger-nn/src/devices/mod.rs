@@ -6,8 +6,11 @@ pub mod gpu;
 #[cfg(not(feature = "gpu"))]
 #[path = "no_gpu.rs"]
 pub mod gpu;
+mod survey;
 
-use std::sync::Arc;
+use std::{convert::Infallible, str::FromStr, sync::Arc};
+
+pub use survey::{Survey, Surveyed};
 
 use crate::{
     device::{Device, Precision},
@@ -42,6 +45,19 @@ pub enum GpuChoice {
     Auto,
     /// `pci:` and the end of an address, or part of a name.
     Named(String),
+}
+
+impl FromStr for GpuChoice {
+    type Err = Infallible;
+
+    /// `auto`, `none`, or what [`Self::Named`] has.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "none" | "" => Self::None,
+            name => Self::Named(name.to_owned()),
+        })
+    }
 }
 
 /// The device that a user asks for.
@@ -138,7 +154,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named_in_the_error() {
         let asked = |device: &str, precision| {
-            Backend { device: Some(device.into()), precision, ..Backend::default() }.find().expect_err("not there").to_string()
+            Backend { device: Some(device.into()), precision, ..Backend::default() }
+                .find()
+                .expect_err("not there")
+                .to_string()
         };
         assert_eq!(asked("abacus", Precision::Auto), "this machine does not support abacus");
         assert_eq!(asked("portable", Precision::Bf16), "this machine does not support portable with bf16");

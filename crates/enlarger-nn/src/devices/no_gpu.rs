@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::survey::Survey;
 use crate::{
     device::{Device, Precision},
     error::NnError,
@@ -21,4 +22,9 @@ pub fn named(text: &str, _: Arc<dyn Device>, _: Option<u64>, _: Precision) -> Re
 /// None.
 pub fn faster(cpu: Arc<dyn Device>, _: Option<u64>, _: Precision) -> Result<Arc<dyn Device>, NnError> {
     Ok(cpu)
+}
+
+/// Nothing.
+pub fn survey(_: &Arc<dyn Device>) -> Survey {
+    Survey::default()
 }

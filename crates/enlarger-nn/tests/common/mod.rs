@@ -11,8 +11,8 @@ use std::{
 };
 
 use enlarger_nn::{
-    Architecture, Backend, Device, GpuChoice, Network, NnError, Node, Precision, RunOptions, Sink, Source, StateDict, Tensor,
-    arch::detect, pool, upscale, weights,
+    Architecture, Backend, Device, GpuChoice, Network, NnError, Node, Precision, RunOptions, Sink, Source, StateDict,
+    Tensor, arch::detect, pool, upscale, weights,
 };
 
 /// A file of `reference/`.

@@ -318,7 +318,12 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
     fn write_result(&self, text: &mut String, pixel: usize, shuffle: usize, colours: usize) {
         for (four, place) in (0..self.fours()).flat_map(|four| (0..4).map(move |place| (four, place))) {
             let square = shuffle * shuffle;
-            _ = writeln!(text, "        {{\n            let o = tile.z * {}u + lane * 4u + {}u;", self.outputs, four * 4 + place);
+            _ = writeln!(
+                text,
+                "        {{\n            let o = tile.z * {}u + lane * 4u + {}u;",
+                self.outputs,
+                four * 4 + place
+            );
             text.push_str("            if (o < job.outputs) {\n");
             _ = writeln!(
                 text,
@@ -396,7 +401,10 @@ mod tests {
             let text = kind.text();
             let module = naga::front::wgsl::parse_str(&text)
                 .unwrap_or_else(|error| panic!("{kind:?}: {}", error.emit_to_string(&text)));
-            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+            let mut validator = Validator::new(
+                ValidationFlags::all(),
+                Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+            );
             let info = validator.validate(&module).unwrap_or_else(|error| panic!("{kind:?}: {error:?}"));
             // 16 KiB and 128 bytes are what every card has (WebGPU's limits, and Vulkan's for push constants).
             let patch = (TILE.0 + 2) * (TILE.1 + 2) * 2 * 16;

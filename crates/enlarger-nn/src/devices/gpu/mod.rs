@@ -10,6 +10,7 @@
 
 mod card;
 mod check;
+mod guarded;
 mod kernel;
 mod model;
 mod program;
@@ -19,31 +20,16 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
-use card::Card;
 pub use card::{Adapter, CardKind};
-use kernel::Store;
-use model::{CardModel, Engine};
+use guarded::Gpu;
 
+use super::survey::{Survey, Surveyed};
 use crate::{
-    arch::detect,
-    architecture::Architecture,
-    device::{Arithmetic, Device, Precision},
+    device::{Device, Precision},
     error::NnError,
-    model::{Emit, Model, Report, Strip},
-    tensor::StateDict,
 };
-
-/// Of a card's own memory: the rest is for the desktop and other programs.
-const SHARE: f64 = 0.7;
-/// Of memory that it shares with the CPU.
-const SHARE_OF_SHARED: f64 = 0.25;
-/// If the driver does not say how much there is: less than any card of the last ten years has.
-const USUAL_MEMORY: u64 = 2 << 30;
-
-/// How much faster than the CPU a card has to be to be worth it.
-const WORTH: f64 = 1.2;
 
 /// The card with a name, or part of one, or `pci:` and an address; the CPU is for when it fails.
 ///
@@ -68,147 +54,28 @@ pub fn named(
 /// # Errors
 /// None of its own: a card that fails is not used.
 pub fn faster(cpu: Arc<dyn Device>, memory: Option<u64>, precision: Precision) -> Result<Arc<dyn Device>, NnError> {
-    let adapters: Vec<Adapter> = Adapter::all().into_iter().filter(|adapter| adapter.kind != CardKind::Software).collect();
-    if adapters.is_empty() {
-        return Ok(cpu);
-    }
-    let mut best = (rate::of(&*cpu) * WORTH, cpu.clone());
-    for adapter in &adapters {
-        let Ok(gpu) = Gpu::open(adapter, memory, precision, cpu.clone()) else { continue };
-        let rate = rate::of(&gpu);
-        if rate > best.0 {
-            best = (rate, Arc::new(gpu));
-        }
-    }
-    Ok(best.1)
-}
-
-/// A card that runs networks, with the CPU for when it fails.
-#[derive(Debug)]
-pub struct Gpu {
-    title: String,
-    engine: Arc<Engine>,
-    cpu: Arc<dyn Device>,
-}
-
-impl Gpu {
-    /// Opens a card. `memory` are the bytes that it may use, `None` is a share of what it has.
-    ///
-    /// # Errors
-    /// [`NnError::Device`] if it cannot be opened.
-    pub fn open(
-        adapter: &Adapter,
-        memory: Option<u64>,
-        precision: Precision,
-        cpu: Arc<dyn Device>,
-    ) -> Result<Self, NnError> {
-        let share = if adapter.kind == CardKind::Discrete { SHARE } else { SHARE_OF_SHARED };
-        let budget = memory.unwrap_or_else(|| {
-            adapter.memory().map_or(USUAL_MEMORY, |memory| (memory as f64 * share) as u64)
-        });
-        let store = if precision == Precision::F32 { Store::F32 } else { Store::F16 };
-        let engine = Engine::new(Card::open(adapter)?, store, budget);
-        Ok(Self { title: adapter.name.clone(), engine: Arc::new(engine), cpu })
+    match survey(&cpu).best() {
+        Some(best) => named(&best.to_ask_for(), cpu, memory, precision),
+        None => Ok(cpu),
     }
 }
 
-impl Device for Gpu {
-    fn name(&self) -> &str {
-        "gpu"
-    }
-
-    fn title(&self) -> &str {
-        &self.title
-    }
-
-    fn arithmetic(&self) -> Arithmetic {
-        match self.engine.store {
-            Store::F16 => Arithmetic::F16,
-            Store::F32 => Arithmetic::F32,
-        }
-    }
-
-    fn load(&self, network: &dyn Architecture, weights: &StateDict) -> Result<Box<dyn Model>, NnError> {
-        let (card, failed) = match CardModel::new(self.engine.clone(), network, weights) {
-            Ok(card) => (Some(card), None),
-            Err(NnError::Device(why)) => (None, Some(why)),
-            Err(error) => return Err(error),
-        };
-        let spare = OnceLock::new();
-        if card.is_none() {
-            _ = spare.set(self.cpu.load(network, weights)?);
-        }
-        Ok(Box::new(Guarded {
-            card,
-            failed: Mutex::new(failed),
-            title: self.title.clone(),
-            scale: network.scale() as usize,
-            weights: weights.clone(),
-            cpu: self.cpu.clone(),
-            spare,
-        }))
-    }
+/// Asks the drivers for cards, and measures each but software renderers, which are never chosen. Takes about a second with a
+/// card, and some milliseconds without any driver. Loads drivers, which may crash; it is best called in a process of its own.
+pub fn survey(cpu: &Arc<dyn Device>) -> Survey {
+    let cards: Vec<Surveyed> = Adapter::all().iter().map(|adapter| surveyed(adapter, cpu)).collect();
+    let compare = cards.iter().any(|card| card.rate > 0.0);
+    Survey { cpu: if compare { rate::of(&**cpu).unwrap_or(0.0) } else { 0.0 }, cards }
 }
 
-/// A network on a card, and on the CPU once the card has failed.
-struct Guarded {
-    card: Option<CardModel>,
-    /// Why the card is not used any more.
-    failed: Mutex<Option<String>>,
-    title: String,
-    scale: usize,
-    weights: StateDict,
-    cpu: Arc<dyn Device>,
-    spare: OnceLock<Box<dyn Model>>,
-}
-
-impl Model for Guarded {
-    fn widest(&self) -> u32 {
-        match (&self.card, self.spare.get()) {
-            (None, Some(spare)) => spare.widest(),
-            (card, _) => card.as_ref().map_or(u32::MAX, CardModel::widest),
-        }
-    }
-
-    fn run(&self, strip: &Strip<'_>, report: &Report<'_>, emit: &mut Emit<'_>) -> Result<(), NnError> {
-        let mut done = 0;
-        let stride = strip.width * self.scale * 3;
-        let failed = self.failed.lock().expect("no panic under it").clone();
-        let why = match (&self.card, failed) {
-            (Some(card), None) => {
-                let ran = card.run(strip, report, &mut |y, rows| {
-                    done = y + rows.len() / stride;
-                    emit(y, rows);
-                });
-                match ran {
-                    Err(NnError::Device(why)) => self.give_up(why),
-                    other => return other,
-                }
-            }
-            (_, failed) => failed.unwrap_or_default(),
-        };
-        report.note(format!("the CPU computed what the GPU {} should have: {why}", self.title));
-        self.spare()?.run(strip, report, &mut |y, rows| {
-            let there = done.saturating_sub(y).min(rows.len() / stride);
-            if there * stride < rows.len() {
-                emit(y + there, &rows[there * stride..]);
-            }
-        })
-    }
-}
-
-impl Guarded {
-    /// Does without the card from now on.
-    fn give_up(&self, why: String) -> String {
-        self.failed.lock().expect("no panic under it").get_or_insert(why).clone()
-    }
-
-    /// The same network on the CPU.
-    fn spare(&self) -> Result<&dyn Model, NnError> {
-        if self.spare.get().is_none() {
-            let (architecture, weights) = detect(self.weights.clone())?;
-            _ = self.spare.set(self.cpu.load(&*architecture, &weights)?);
-        }
-        Ok(&**self.spare.get().expect("it was just set"))
-    }
+fn surveyed(adapter: &Adapter, cpu: &Arc<dyn Device>) -> Surveyed {
+    let measured = if adapter.kind == CardKind::Software {
+        Err("a program that imitates a GPU on the CPU".to_owned())
+    } else {
+        let opened = Gpu::open(adapter, None, Precision::Auto, cpu.clone());
+        opened.map_err(|error| error.to_string()).and_then(|gpu| rate::of(&gpu))
+    };
+    let (rate, unfit) = measured.map_or_else(|why| (0.0, Some(why)), |rate| (rate, None));
+    let (name, pci, driver) = (adapter.name.clone(), adapter.pci.clone(), adapter.driver.clone());
+    Surveyed { name, pci, driver, memory: adapter.memory(), rate, unfit }
 }

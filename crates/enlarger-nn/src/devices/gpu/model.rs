@@ -209,7 +209,9 @@ fn conv_arrays<'a>(
 ) -> Result<(&'a [f32], &'a [f32]), NnError> {
     let filters = tensor(weights, &format!("{name}.weight"))?;
     let bias = tensor(weights, &format!("{name}.bias"))?;
-    if filters.shape != [outputs, inputs, 3, 3] || filters.data.len() != outputs * inputs * 9 || bias.data.len() != outputs
+    if filters.shape != [outputs, inputs, 3, 3]
+        || filters.data.len() != outputs * inputs * 9
+        || bias.data.len() != outputs
     {
         return Err(NnError::Weights(format!(
             "{name} has shape {:?} and {} biases; expected [{outputs}, {inputs}, 3, 3]",
@@ -265,8 +267,11 @@ impl<'a> Run<'a> {
         let remembered = schedule.maps.iter().map(remember).collect::<Result<Vec<_>, _>>()?;
         let buffer = |map: usize| &slots[schedule.maps[map].slot];
         let bind = |(op, layer): (&Op, &Layer)| {
-            let mut buffers =
-                vec![(binding::WEIGHTS, &layer.weights), (binding::FLOATS, &layer.floats), (binding::TO, buffer(op.to.map))];
+            let mut buffers = vec![
+                (binding::WEIGHTS, &layer.weights),
+                (binding::FLOATS, &layer.floats),
+                (binding::TO, buffer(op.to.map)),
+            ];
             if !layer.kind.in_place {
                 buffers.push((binding::FROM, buffer(op.from)));
             }
@@ -464,15 +469,17 @@ fn image(rgb: &[f32], width: usize, colours: usize, r: usize) -> Vec<f32> {
     let blocks = (colours * r * r).div_ceil(BLOCK);
     let columns = width / r;
     let mut map = vec![0.0; rgb.len() / (width * 3 * r) * blocks * columns * BLOCK];
-    map.par_chunks_exact_mut(blocks * columns * BLOCK).zip(rgb.par_chunks_exact(width * 3 * r)).for_each(|(row, rgb)| {
-        for channel in 0..colours * r * r {
-            let (colour, dy, dx) = (channel / (r * r), channel % (r * r) / r, channel % r);
-            for x in 0..columns {
-                let rgb = &rgb[(dy * width + x * r + dx) * 3..][..3];
-                let value = if colours == 1 { (rgb[0] + rgb[1] + rgb[2]) / 3.0 } else { rgb[colour] };
-                row[(channel / BLOCK * columns + x) * BLOCK + channel % BLOCK] = value;
+    map.par_chunks_exact_mut(blocks * columns * BLOCK).zip(rgb.par_chunks_exact(width * 3 * r)).for_each(
+        |(row, rgb)| {
+            for channel in 0..colours * r * r {
+                let (colour, dy, dx) = (channel / (r * r), channel % (r * r) / r, channel % r);
+                for x in 0..columns {
+                    let rgb = &rgb[(dy * width + x * r + dx) * 3..][..3];
+                    let value = if colours == 1 { (rgb[0] + rgb[1] + rgb[2]) / 3.0 } else { rgb[colour] };
+                    row[(channel / BLOCK * columns + x) * BLOCK + channel % BLOCK] = value;
+                }
             }
-        }
-    });
+        },
+    );
     map
 }

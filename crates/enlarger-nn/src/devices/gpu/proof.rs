@@ -29,7 +29,13 @@ struct Map {
 
 impl Map {
     /// Noise, as a map of this kind keeps it.
-    fn noise(card: &Card, store: Store, (columns, rows): (usize, usize), blocks: usize, seed: u32) -> Result<Self, NnError> {
+    fn noise(
+        card: &Card,
+        store: Store,
+        (columns, rows): (usize, usize),
+        blocks: usize,
+        seed: u32,
+    ) -> Result<Self, NnError> {
         let values: Vec<f32> = noise(seed, columns * rows * blocks * BLOCK);
         let values: Vec<f32> = match store {
             Store::F16 => values.into_iter().map(|value| f16::from_f32(value).to_f32()).collect(),

@@ -16,31 +16,30 @@ const SIDES: [u32; 3] = [64, 192, 192];
 /// A device that takes longer for the small image is not measured further. CPUs take some 10 ms.
 const HOPELESS: f64 = 1.0;
 
-/// Operations per second, convolutions being computed directly; 0 if the device fails. The CPU uses all its cores.
-pub fn of(device: &dyn Device) -> f64 {
-    measure(device).unwrap_or(0.0)
-}
-
-fn measure(device: &dyn Device) -> Option<f64> {
+/// Operations per second, convolutions being computed directly. The CPU uses all its cores.
+///
+/// # Errors
+/// A sentence if the device fails.
+pub fn of(device: &dyn Device) -> Result<f64, String> {
     let network = Compact { scale: 2, channels: 3, features: 64, convs: 8, activation: Activation::Relu };
-    let network = Network::build(Box::new(network), &weights(&network), device).ok()?;
-    let pool = pool(available_parallelism().map_or(1, usize::from)).ok()?;
+    let network = Network::build(Box::new(network), &weights(&network), device).map_err(|error| error.to_string())?;
+    let pool = pool(available_parallelism().map_or(1, usize::from)).map_err(|error| error.to_string())?;
     let mut best: f64 = 0.0;
     for side in SIDES {
         let started = Instant::now();
         let run = || upscale(&network, &Grey(side), &Nowhere, &RunOptions::default(), &|_| ControlFlow::Continue(()));
-        let notes = pool.install(run).ok()?;
+        let notes = pool.install(run).map_err(|error| error.to_string())?;
         let seconds = started.elapsed().as_secs_f64();
-        if !notes.is_empty() {
+        if let Some(note) = notes.into_iter().next() {
             // The card failed, and this was the CPU.
-            return None;
+            return Err(note);
         }
         best = best.max(network.flops_per_pixel() * f64::from(side * side) / seconds);
         if seconds > HOPELESS && side == SIDES[0] {
             break;
         }
     }
-    Some(best)
+    Ok(best)
 }
 
 /// Small weights: the result is the image.

@@ -8,13 +8,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::*;
+use super::{card::Adapter, guarded::Gpu, kernel::Kind};
 use crate::{
     arch::RrdbNet,
+    architecture::Architecture,
+    device::{Device, Precision},
     devices::Backend,
     network::Network,
     strips::{RunOptions, Sink, Source, pool, upscale},
-    tensor::Tensor,
+    tensor::{StateDict, Tensor},
 };
 
 const WIDTH: usize = 40;
@@ -39,7 +41,8 @@ fn network() -> (RrdbNet, StateDict) {
             data.fill(0.0);
         }
         dict.0.insert(format!("{}.weight", conv.name), Tensor { shape: vec![conv.outputs, conv.inputs, 3, 3], data });
-        dict.0.insert(format!("{}.bias", conv.name), Tensor { shape: vec![conv.outputs], data: vec![0.0; conv.outputs] });
+        dict.0
+            .insert(format!("{}.bias", conv.name), Tensor { shape: vec![conv.outputs], data: vec![0.0; conv.outputs] });
     }
     (network, dict)
 }
@@ -88,7 +91,7 @@ fn enlarge(network: &Network, first: &(dyn Fn() + Sync)) -> (Vec<f32>, Vec<Strin
 }
 
 /// The software renderer, with kernels of another text.
-fn card(text: fn(&kernel::Kind) -> String) -> Gpu {
+fn card(text: fn(&Kind) -> String) -> Gpu {
     lavapipe::load();
     let adapters = Adapter::all();
     let adapter = adapters.iter().find(|adapter| adapter.is_called("llvmpipe")).expect("it was just loaded");
@@ -109,7 +112,7 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// From row 40 on results are something else. Self-tests have fewer rows.
-fn spoiled(kind: &kernel::Kind, into: &str) -> String {
+fn spoiled(kind: &Kind, into: &str) -> String {
     let text = kind.text();
     let spoiled = text.replace("= job.gain *", &format!("= select(1.0, {into}, y >= 40u) * job.gain *"));
     assert_ne!(text, spoiled);
@@ -120,8 +123,8 @@ fn spoiled(kind: &kernel::Kind, into: &str) -> String {
 fn a_black_band_is_never_delivered() {
     let (expected, none) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &|| {});
     assert!(none.is_empty());
-    let black: fn(&kernel::Kind) -> String = |kind| spoiled(kind, "0.0");
-    let not_a_number: fn(&kernel::Kind) -> String = |kind| spoiled(kind, "bitcast<f32>(0x7fc00000u + job.padding)");
+    let black: fn(&Kind) -> String = |kind| spoiled(kind, "0.0");
+    let not_a_number: fn(&Kind) -> String = |kind| spoiled(kind, "bitcast<f32>(0x7fc00000u + job.padding)");
     for (text, why) in [(black, "a brightness of"), (not_a_number, "not numbers")] {
         let network = build(&card(text));
         for again in [false, true] {
@@ -131,13 +134,13 @@ fn a_black_band_is_never_delivered() {
             assert!(note.contains("llvmpipe") && note.contains(why), "{again}: {note}");
         }
     }
-    let (result, notes) = enlarge(&build(&card(kernel::Kind::text)), &|| {});
+    let (result, notes) = enlarge(&build(&card(Kind::text)), &|| {});
     assert!(worst(&result, &expected) < 0.01 && notes.is_empty(), "a healthy card is trusted: {notes:?}");
 }
 
 #[test]
 fn a_card_that_fails_its_self_test_is_not_used() {
-    let wrong: fn(&kernel::Kind) -> String = |kind| kind.text().replace("y >= 0 &&", "y > 0 &&");
+    let wrong: fn(&Kind) -> String = |kind| kind.text().replace("y >= 0 &&", "y > 0 &&");
     let (result, notes) = enlarge(&build(&card(wrong)), &|| {});
     let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &|| {});
     assert_eq!(worst(&result, &expected), 0.0, "the CPU computed all");
@@ -146,7 +149,7 @@ fn a_card_that_fails_its_self_test_is_not_used() {
 
 #[test]
 fn a_lost_device_goes_on_on_the_processor() {
-    let gpu = card(kernel::Kind::text);
+    let gpu = card(Kind::text);
     let network = build(&gpu);
     let (result, notes) = enlarge(&network, &|| gpu.engine.card.lose());
     let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &|| {});
