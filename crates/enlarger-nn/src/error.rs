@@ -87,7 +87,9 @@ impl Explained for NnError {
                 format!("allow it with --gpu-memory {}, or use the CPU with --gpu none", needed.div_ceil(1 << 20))
                     .into(),
             ),
-            Self::NoGpu { .. } => Some("leave it out to let the program choose; `enlarger doctor` lists GPUs".into()),
+            Self::NoGpu { .. } => {
+                Some("`enlarger doctor` lists them; `auto` lets the program choose, and `none` is the CPU".into())
+            }
             Self::Device(_) => Some("use the CPU with --gpu none".into()),
             Self::Threads { .. } => Some("use fewer threads, or close other programs".into()),
             _ => None,

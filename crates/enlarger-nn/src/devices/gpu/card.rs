@@ -87,7 +87,13 @@ impl Adapter {
             wgpu::DeviceType::Cpu => CardKind::Software,
             wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other => CardKind::Other,
         };
-        let words = [info.backend.to_str().to_owned(), info.driver, info.driver_info];
+        let interface = match info.backend {
+            wgpu::Backend::Vulkan => "Vulkan",
+            wgpu::Backend::Metal => "Metal",
+            wgpu::Backend::Dx12 => "Direct3D 12",
+            _ => "",
+        };
+        let words = [interface.to_owned(), info.driver, info.driver_info];
         let driver = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ");
         Self { wgpu, name: info.name, kind, pci: info.device_pci_bus_id, driver }
     }
@@ -141,6 +147,12 @@ struct Trouble {
 /// Memory of a card.
 #[derive(Clone)]
 pub struct Buffer(wgpu::Buffer);
+
+impl Debug for Kernel {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kernel")
+    }
+}
 
 /// A compiled kernel.
 #[derive(Clone)]
@@ -318,7 +330,7 @@ impl Card {
         polled.map(drop).map_err(|error| NnError::Device(format!("it does not answer: {error}")))
     }
 
-    /// The first bytes of a staging buffer, once the work that was submitted to fill it is done.
+    /// Hands on the first bytes of a staging buffer, once the work that was submitted to fill it is done.
     ///
     /// # Errors
     /// As [`Self::wait`].
@@ -327,13 +339,13 @@ impl Card {
         ticket: &Ticket,
         staging: &Buffer,
         bytes: u64,
-        use_it: impl FnOnce(&[u8]) -> R,
+        take: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, NnError> {
         let slice = staging.0.slice(..bytes);
         slice.map_async(wgpu::MapMode::Read, |_| {});
         self.wait(ticket)?;
         let view = slice.get_mapped_range().map_err(|error| NnError::Device(error.to_string()))?;
-        let result = use_it(&view);
+        let result = take(&view);
         drop(view);
         staging.0.unmap();
         Ok(result)

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{
     card::{Adapter, Card, CardKind},
+    engine::Engine,
     kernel::Store,
-    model::{CardModel, Engine},
+    model::CardModel,
 };
 use crate::{
     arch::detect,
@@ -20,7 +21,7 @@ use crate::{
 const SHARE: f64 = 0.7;
 /// Of memory that it shares with the CPU.
 const SHARE_OF_SHARED: f64 = 0.25;
-/// If the driver does not say how much there is: less than any card of the last ten years has.
+/// If the driver does not say how much there is.
 const USUAL_MEMORY: u64 = 2 << 30;
 
 /// A card that runs networks, with the CPU for when it fails.

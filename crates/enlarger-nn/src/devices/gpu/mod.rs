@@ -10,6 +10,7 @@
 
 mod card;
 mod check;
+mod engine;
 mod guarded;
 mod kernel;
 mod model;

@@ -1,20 +1,16 @@
 //! A network on a card.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use rayon::prelude::*;
 
 use super::{
-    card::{Batch, Bound, Buffer, Card, Kernel, Ticket},
+    card::{Batch, Bound, Buffer, Kernel, Ticket},
     check::Check,
-    kernel::{Job, Kind, Store, View, binding},
+    engine::Engine,
+    kernel::{Job, Kind, View, binding},
     program::{self, BLOCK, Op, Place, Program, Slope},
-    proof::prove,
-    schedule::{LEAST_BAND, Schedule},
+    schedule::{Held, LEAST_BAND, Schedule},
 };
 use crate::{
     architecture::Architecture,
@@ -24,66 +20,8 @@ use crate::{
     tensor::StateDict,
 };
 
-/// Seconds that a submission is made to take: systems take a card that is busy for 2 s for one that hangs.
-const SUBMISSION: f64 = 0.1;
-/// Operations per second that are expected of a card before it has been measured: fewer than any has.
-const SLOWEST: f64 = 1e10;
 /// Columns that a strip always has: narrower ones would be mostly halo.
 const LEAST_COLUMNS: u64 = 256;
-
-/// A card that runs networks.
-#[derive(Debug)]
-pub struct Engine {
-    pub card: Card,
-    pub store: Store,
-    /// Bytes that a network with its maps may take.
-    pub budget: u64,
-    kernels: Mutex<HashMap<Kind, Kernel>>,
-    /// Operations per second, as measured so far.
-    rate: Mutex<f64>,
-    /// One strip at a time: the budget is for one.
-    turn: Mutex<()>,
-    /// What makes kernels' texts.
-    pub text: fn(&Kind) -> String,
-}
-
-impl std::fmt::Debug for Kernel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Kernel")
-    }
-}
-
-impl Engine {
-    pub fn new(card: Card, store: Store, budget: u64) -> Self {
-        let (kernels, rate, turn) = (Mutex::default(), Mutex::new(SLOWEST), Mutex::default());
-        Self { card, store, budget, kernels, rate, turn, text: Kind::text }
-    }
-
-    /// A kernel, compiled and tested when it is first needed.
-    ///
-    /// # Errors
-    /// [`NnError::Device`] if the driver does not compile it, or it computes something else.
-    pub fn kernel(&self, kind: &Kind) -> Result<Kernel, NnError> {
-        let mut kernels = self.kernels.lock().expect("no panic under it");
-        if let Some(kernel) = kernels.get(kind) {
-            return Ok(kernel.clone());
-        }
-        let kernel = self.card.compile(&(self.text)(kind))?;
-        prove(&self.card, kind, &kernel)?;
-        kernels.insert(kind.clone(), kernel.clone());
-        Ok(kernel)
-    }
-
-    fn rate(&self) -> f64 {
-        *self.rate.lock().expect("no panic under it")
-    }
-
-    /// Learns from so many operations in so many seconds. Short submissions measure overhead, so it grows by steps.
-    fn learn(&self, flops: f64, seconds: f64) {
-        let mut rate = self.rate.lock().expect("no panic under it");
-        *rate = (flops / seconds.max(1e-6)).clamp(*rate / 4.0, *rate * 2.0).max(SLOWEST / 10.0);
-    }
-}
 
 /// A convolution with its weights.
 struct Layer {
@@ -195,7 +133,7 @@ impl CardModel {
     /// # Errors
     /// [`NnError::Device`] if the card fails or computes what cannot be right; rows that were emitted are right.
     pub fn run(&self, strip: &Strip<'_>, report: &Report<'_>, emit: &mut Emit<'_>) -> Result<(), NnError> {
-        let _turn = self.engine.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _turn = self.engine.turn();
         Run::new(self, strip)?.all(report, emit)
     }
 }
@@ -260,7 +198,7 @@ impl<'a> Run<'a> {
         let band = strip.band.map(|band| band / unit);
         let schedule = model.schedule(strip.width / unit, strip.height / unit, band);
         let slots = schedule.slots.iter().map(|&bytes| card.buffer(bytes)).collect::<Result<Vec<_>, _>>()?;
-        let remember = |map: &super::schedule::Held| {
+        let remember = |map: &Held| {
             let bytes = map.keep as u64 * map.row;
             if bytes > 0 { card.buffer(bytes).map(Some) } else { Ok(None) }
         };
@@ -283,7 +221,7 @@ impl<'a> Run<'a> {
         let staging = || card.staging(result.rows as u64 * result.row);
         let staging = [staging()?, staging()?];
         let scale = model.program.maps[model.result()].size / unit;
-        let check = Check::new(strip.width, strip.height, scale);
+        let check = Check::new(strip.width, strip.height, scale, model.program.colours);
         Ok(Self { model, strip, schedule, slots, remembered, bound, staging, check, done: 0.0, flying: None })
     }
 
@@ -336,7 +274,7 @@ impl<'a> Run<'a> {
             let mut rows = self.schedule.rows(step, at);
             while !rows.is_empty() {
                 // As many rows as fit what is left of the time, in whole tiles.
-                let room = SUBMISSION * self.model.engine.rate() - flops;
+                let room = self.model.engine.at_once() - flops;
                 let fit = (room / self.flops(at, 8)).max(0.0) as usize * 8;
                 if fit == 0 && !batch.is_empty() {
                     report.done((self.done / total).min(1.0))?;

@@ -4,7 +4,7 @@
 //! *lag*). A map holds the rows of a band and, above them, those that are read again: they are copied to a memory of their
 //! own after the last reader of a band, and back before the first writer of the next one. In between other maps use the place.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use super::program::{BLOCK, Kind, Map, Place, Program};
 
@@ -76,8 +76,9 @@ impl Schedule {
 
     /// Lets each operation wait for the rows that it reads.
     fn stagger(&mut self, program: &Program) {
-        let mut lag_of = std::collections::HashMap::<Place, usize>::new();
-        let lag = |lags: &std::collections::HashMap<Place, usize>, place| lags.get(&place).copied().unwrap_or(0);
+        let mut lag_of: HashMap<Place, usize> = HashMap::new();
+        // The image has none.
+        let lag = |lags: &HashMap<Place, usize>, place| lags.get(&place).copied().unwrap_or(0);
         let result = program.ops.last().map_or(0, |op| op.to.map);
         // Rows of the result for a pixel of the image.
         let scale = (program.maps[result].size / program.unit).max(1);

@@ -47,10 +47,10 @@ fn network() -> (RrdbNet, StateDict) {
     (network, dict)
 }
 
-/// A light picture with a gradient.
-struct Light;
+/// A gradient from half of this brightness on.
+struct Gradient(f32);
 
-impl Source for Light {
+impl Source for Gradient {
     fn width(&self) -> u32 {
         WIDTH as u32
     }
@@ -59,7 +59,9 @@ impl Source for Light {
     }
     fn read(&self, x: u32, y: u32, w: u32, h: u32, rgb: &mut [f32]) {
         let pixels = (y..y + h).flat_map(|y| (x..x + w).map(move |x| (x, y)));
-        rgb.chunks_exact_mut(3).zip(pixels).for_each(|(rgb, (x, y))| rgb.fill(0.5 + 0.002 * (x + 2 * y) as f32));
+        rgb.chunks_exact_mut(3)
+            .zip(pixels)
+            .for_each(|(rgb, (x, y))| rgb.fill(self.0 * (0.5 + 0.002 * (x + 2 * y) as f32)));
     }
 }
 
@@ -80,11 +82,14 @@ impl Sink for Canvas<'_> {
     }
 }
 
-/// The whole result in bands of 16 rows, and the notes.
-fn enlarge(network: &Network, first: &(dyn Fn() + Sync)) -> (Vec<f32>, Vec<String>) {
+/// A light picture.
+const LIGHT: Gradient = Gradient(1.0);
+
+/// The whole result in bands, and the notes.
+fn enlarge(network: &Network, picture: &Gradient, first: &(dyn Fn() + Sync)) -> (Vec<f32>, Vec<String>) {
     let canvas = Canvas { rows: Mutex::new(vec![None; 4 * HEIGHT]), first };
     let options = RunOptions { strip: Some(WIDTH as u32), halo: None };
-    let run = || upscale(network, &Light, &canvas, &options, &|_| ControlFlow::Continue(()));
+    let run = || upscale(network, picture, &canvas, &options, &|_| ControlFlow::Continue(()));
     let notes = pool(2).and_then(|pool| pool.install(run)).expect("it ends well");
     let rows = canvas.rows.into_inner().expect("no panic under it");
     (rows.into_iter().flat_map(|row| row.expect("every row comes")).collect(), notes)
@@ -121,28 +126,34 @@ fn spoiled(kind: &Kind, into: &str) -> String {
 
 #[test]
 fn a_black_band_is_never_delivered() {
-    let (expected, none) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &|| {});
+    let (expected, none) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &LIGHT, &|| {});
     assert!(none.is_empty());
     let black: fn(&Kind) -> String = |kind| spoiled(kind, "0.0");
     let not_a_number: fn(&Kind) -> String = |kind| spoiled(kind, "bitcast<f32>(0x7fc00000u + job.padding)");
     for (text, why) in [(black, "a brightness of"), (not_a_number, "not numbers")] {
         let network = build(&card(text));
         for again in [false, true] {
-            let (result, notes) = enlarge(&network, &|| {});
+            let (result, notes) = enlarge(&network, &LIGHT, &|| {});
             assert!(worst(&result, &expected) < 0.01, "{}", worst(&result, &expected));
             let [note] = &*notes else { panic!("{notes:?}") };
             assert!(note.contains("llvmpipe") && note.contains(why), "{again}: {note}");
         }
     }
-    let (result, notes) = enlarge(&build(&card(Kind::text)), &|| {});
+    // Where the picture itself is nearly black, too.
+    let dark = Gradient(0.1);
+    let (expected_dark, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &dark, &|| {});
+    let (result, notes) = enlarge(&build(&card(black)), &dark, &|| {});
+    let off = worst(&result, &expected_dark);
+    assert!(off < 0.002 && notes[0].contains("one color"), "{off} {notes:?}");
+    let (result, notes) = enlarge(&build(&card(Kind::text)), &LIGHT, &|| {});
     assert!(worst(&result, &expected) < 0.01 && notes.is_empty(), "a healthy card is trusted: {notes:?}");
 }
 
 #[test]
 fn a_card_that_fails_its_self_test_is_not_used() {
     let wrong: fn(&Kind) -> String = |kind| kind.text().replace("y >= 0 &&", "y > 0 &&");
-    let (result, notes) = enlarge(&build(&card(wrong)), &|| {});
-    let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &|| {});
+    let (result, notes) = enlarge(&build(&card(wrong)), &LIGHT, &|| {});
+    let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &LIGHT, &|| {});
     assert_eq!(worst(&result, &expected), 0.0, "the CPU computed all");
     assert!(notes[0].contains("self-test"), "{notes:?}");
 }
@@ -151,12 +162,12 @@ fn a_card_that_fails_its_self_test_is_not_used() {
 fn a_lost_device_goes_on_on_the_processor() {
     let gpu = card(Kind::text);
     let network = build(&gpu);
-    let (result, notes) = enlarge(&network, &|| gpu.engine.card.lose());
-    let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &|| {});
+    let (result, notes) = enlarge(&network, &LIGHT, &|| gpu.engine.card.lose());
+    let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &LIGHT, &|| {});
     assert!(worst(&result, &expected) < 0.01, "{}", worst(&result, &expected));
     let [note] = &*notes else { panic!("{notes:?}") };
     assert!(note.contains("lost"), "{note}");
     // It is not asked again, nor for other networks.
-    let (result, notes) = enlarge(&build(&gpu), &|| {});
+    let (result, notes) = enlarge(&build(&gpu), &LIGHT, &|| {});
     assert!(worst(&result, &expected) == 0.0 && notes[0].contains("lost"), "{notes:?}");
 }
