@@ -30,7 +30,7 @@ impl IsaArgs {
         let device = (self.isa != AUTO).then_some(self.isa);
         let gpu_memory = gpu.gpu_memory.filter(|&megabytes| megabytes > 0).map(|megabytes| megabytes << 20);
         let mut asked = Backend { device, precision, gpu: gpu.gpu, gpu_memory };
-        if asked.gpu == GpuChoice::Auto {
+        if asked.gpu == GpuChoice::Auto && asked.may_choose_gpu() {
             asked.gpu = gpus::fastest();
         }
         asked.find().map_err(|error| match error {

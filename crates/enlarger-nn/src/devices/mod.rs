@@ -93,14 +93,21 @@ impl Backend {
     pub fn find(&self) -> Result<Arc<dyn Device>, NnError> {
         match &self.gpu {
             GpuChoice::None => self.cpu(self.precision),
-            // Who names an instruction set, or arithmetic that only CPUs have, asks for the CPU.
-            GpuChoice::Auto if self.device.is_some() || !on_gpu(self.precision) => self.cpu(self.precision),
-            GpuChoice::Auto => gpu::faster(self.cpu(self.precision)?, self.gpu_memory, self.precision),
+            GpuChoice::Auto if self.may_choose_gpu() => {
+                gpu::faster(self.cpu(self.precision)?, self.gpu_memory, self.precision)
+            }
+            GpuChoice::Auto => self.cpu(self.precision),
             GpuChoice::Named(text) if on_gpu(self.precision) => {
                 gpu::named(text, self.cpu(self.precision)?, self.gpu_memory, self.precision)
             }
             GpuChoice::Named(text) => Err(NnError::Backend(format!("{text} with {}", self.precision.name()))),
         }
+    }
+
+    /// Whether [`GpuChoice::Auto`] looks for a GPU: who names an instruction set, or arithmetic that only CPUs have, asks for
+    /// the CPU.
+    pub fn may_choose_gpu(&self) -> bool {
+        self.device.is_none() && on_gpu(self.precision)
     }
 
     fn cpu(&self, precision: Precision) -> Result<Arc<dyn Device>, NnError> {

@@ -14,7 +14,7 @@ use crate::error::NnError;
 
 /// Seconds that a submission is made to take: systems take a card that is busy for 2 s for one that hangs.
 const SUBMISSION: f64 = 0.1;
-/// Operations per second that are expected of a card before it has been measured: fewer than any has.
+/// Operations per second that are expected of a card before it has been measured: few.
 const SLOWEST: f64 = 1e10;
 /// A card that runs networks.
 #[derive(Debug)]

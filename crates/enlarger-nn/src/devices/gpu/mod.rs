@@ -61,8 +61,7 @@ pub fn faster(cpu: Arc<dyn Device>, memory: Option<u64>, precision: Precision) -
     }
 }
 
-/// Asks the drivers for cards, and measures each but software renderers, which are never chosen. Takes about a second with a
-/// card, and some milliseconds without any driver. Loads drivers, which may crash; it is best called in a process of its own.
+/// Asks the drivers for cards, and measures each but software renderers, which are never chosen. Loads drivers, which may crash; it is best called in a process of its own.
 pub fn survey(cpu: &Arc<dyn Device>) -> Survey {
     let cards: Vec<Surveyed> = Adapter::all().iter().map(|adapter| surveyed(adapter, cpu)).collect();
     let compare = cards.iter().any(|card| card.rate > 0.0);

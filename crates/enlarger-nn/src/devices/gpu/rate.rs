@@ -13,7 +13,7 @@ use crate::{
 
 /// The sides of the images: first a small one, which also compiles kernels and shows a hopeless device, then larger ones.
 const SIDES: [u32; 3] = [64, 192, 192];
-/// A device that takes longer for the small image is not measured further. CPUs take some 10 ms.
+/// A device that takes longer for the small image is not measured further.
 const HOPELESS: f64 = 1.0;
 
 /// Operations per second, convolutions being computed directly. The CPU uses all its cores.

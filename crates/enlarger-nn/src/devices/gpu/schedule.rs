@@ -106,7 +106,7 @@ impl Schedule {
             let lags = || written(map).map(|(at, op)| self.lags[at] * op.shuffle);
             let (lead, most) = (lags().min().unwrap_or(0), lags().max().unwrap_or(0));
             let mut oldest = most;
-            let mut last = written(map).map(|(at, _)| at).last().unwrap_or(0);
+            let mut last = written(map).map(|(at, _)| at).max().unwrap_or(0);
             for (at, op) in program.ops.iter().enumerate() {
                 if op.from == map {
                     oldest = oldest.max((self.lags[at] + 1).div_ceil(op.upsampled));
@@ -117,7 +117,7 @@ impl Schedule {
                     last = last.max(at);
                 }
             }
-            let first = written(map).map(|(at, _)| at).next().unwrap_or(0);
+            let first = written(map).map(|(at, _)| at).min().unwrap_or(0);
             let keep = if self.steps > 1 { oldest - lead } else { 0 };
             self.maps[map] = Held { lead, keep, first, last, ..self.maps[map].clone() };
         }
