@@ -104,7 +104,7 @@ pub struct Job {
 }
 
 impl Kind {
-    /// The kernel for an operation.
+    /// The kernel for an operation, which makes the result if there are `colours`.
     pub fn of(op: &Op, store: Store, colours: Option<usize>) -> Self {
         let padded = op.outputs.next_multiple_of(BLOCK);
         let outputs = if colours.is_some() && op.outputs <= 4 {
@@ -130,6 +130,13 @@ impl Kind {
     /// Fours of outputs of a thread.
     fn fours(&self) -> usize {
         if self.outputs == 4 { 1 } else { 2 }
+    }
+
+    /// Bytes of an operation's weights, biases and slopes.
+    pub fn bytes(&self, op: &Op) -> u64 {
+        let outputs = op.outputs.next_multiple_of(self.outputs);
+        let blocks: usize = op.inputs.iter().map(|channels| channels.div_ceil(BLOCK)).sum();
+        (outputs * (blocks * 9 * BLOCK * self.store.bytes() + 2 * size_of::<f32>())) as u64
     }
 
     /// Weights `[outputs][inputs][3][3]` as the kernel reads them: `[groups][blocks][9][BLOCK][outputs of a group]`.
@@ -384,10 +391,7 @@ mod tests {
         for graph in &graphs {
             let program = Program::new(graph, 3).expect("it is supported");
             for store in [Store::F16, Store::F32] {
-                for (at, op) in program.ops.iter().enumerate() {
-                    let colours = (at + 1 == program.ops.len()).then_some(program.colours);
-                    kinds.insert(Kind::of(op, store, colours));
-                }
+                kinds.extend(program.ops.iter().map(|op| Kind::of(op, store, program.colours_of(op))));
             }
         }
         kinds

@@ -49,35 +49,43 @@ impl CardModel {
     pub fn new(engine: Arc<Engine>, network: &dyn Architecture, weights: &StateDict) -> Result<Self, NnError> {
         let graph = network.graph();
         let program = Program::new(&graph, network.channels())?;
-        let mut layers = Vec::new();
-        let mut bytes = 0;
-        for (at, op) in program.ops.iter().enumerate() {
-            let colours = (at + 1 == program.ops.len()).then_some(program.colours);
-            let kind = Kind::of(op, engine.store, colours);
+        let kinds: Vec<Kind> =
+            program.ops.iter().map(|op| Kind::of(op, engine.store, program.colours_of(op))).collect();
+        let bytes = kinds.iter().zip(&program.ops).map(|(kind, op)| kind.bytes(op)).sum();
+        let mut model = Self { engine, program, layers: Vec::new(), weights: bytes };
+        model.check_room(network.halo())?;
+        for (op, kind) in model.program.ops.iter().zip(kinds) {
             let conv = &graph.convs()[op.conv];
             let (filters, bias) = conv_arrays(weights, &conv.name, conv.inputs, conv.outputs)?;
             let slopes = match op.slope {
                 Slope::Same(slope) => vec![slope.value(); op.outputs],
                 Slope::Each(at) => slopes(weights, &graph.prelus()[at], op.outputs)?,
             };
-            let (packed, floats) = (kind.pack_weights(op, filters), kind.pack_floats(bias, &slopes));
-            bytes += (packed.len() + floats.len()) as u64;
             let upload = |bytes: &[u8]| {
-                let buffer = engine.card.buffer(bytes.len() as u64)?;
-                engine.card.write(&buffer, 0, bytes);
+                let buffer = model.engine.card.buffer(bytes.len() as u64)?;
+                model.engine.card.write(&buffer, 0, bytes);
                 Ok::<_, NnError>(buffer)
             };
-            let (weights, floats) = (upload(&packed)?, upload(&floats)?);
-            layers.push(Layer { kernel: engine.kernel(&kind)?, kind, weights, floats });
-        }
-        let model = Self { engine, program, layers, weights: bytes };
-        let halo = u64::from(network.halo());
-        let least = LEAST_COLUMNS.max(3 * halo).div_ceil(model.program.unit as u64);
-        if model.columns() < least {
-            let needed = bytes + least * model.per_column();
-            return Err(NnError::DeviceMemory { needed, budget: model.engine.budget });
+            let weights = upload(&kind.pack_weights(op, filters))?;
+            let floats = upload(&kind.pack_floats(bias, &slopes))?;
+            model.layers.push(Layer { kernel: model.engine.kernel(&kind)?, kind, weights, floats });
         }
         Ok(model)
+    }
+
+    /// # Errors
+    /// [`NnError::DeviceMemory`] if not even a narrow strip fits the budget, [`NnError::Device`] if the card's buffers are too
+    /// small for one.
+    fn check_room(&self, halo: u32) -> Result<(), NnError> {
+        let least = LEAST_COLUMNS.max(3 * u64::from(halo)).div_ceil(self.program.unit as u64);
+        let needed = self.weights + least * self.per_column();
+        if needed > self.engine.budget {
+            return Err(NnError::DeviceMemory { needed, budget: self.engine.budget });
+        }
+        if self.columns() < least {
+            return Err(NnError::Device("its buffers are too small for this model".into()));
+        }
+        Ok(())
     }
 
     /// The schedule of a strip of this size in units, in as large bands as memory allows.

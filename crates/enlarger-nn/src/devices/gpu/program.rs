@@ -98,6 +98,11 @@ impl Op {
 }
 
 impl Program {
+    /// The colours that an operation makes, if it makes the result.
+    pub fn colours_of(&self, op: &Op) -> Option<usize> {
+        (self.maps[op.to.map].kind == Kind::Result).then_some(self.colours)
+    }
+
     /// Lowers a graph of an image with so many colours.
     ///
     /// # Errors
