@@ -57,8 +57,8 @@ fn a_gpu_that_is_named_makes_what_the_cpu_makes() {
     let notes: Value = serde_json::from_slice(&made.get_output().stdout).expect("JSON");
     assert!(!notes["result"]["notes"].to_string().contains("GPU"), "nothing failed: {notes}");
     let [cpu, gpu] = ["cpu.png", "gpu.png"].map(|name| samples(&dir.path().join(name)));
-    let off = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(cpu.len() == gpu.len() && off <= 1.5 / 255.0, "{off}");
+    let error = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / cpu.len() as f64;
+    assert!(cpu.len() == gpu.len() && -10.0 * error.log10() >= 55.0, "{error}");
     assert_eq!(gpu, samples(&dir.path().join("env.png")));
 }
 
