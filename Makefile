@@ -56,6 +56,7 @@ test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
 	@command -v chromium >/dev/null || $(APT) chromium
 	@command -v cjpeg >/dev/null && command -v djpeg >/dev/null || $(APT) libjpeg-turbo-progs
 	@command -v tiffcp >/dev/null || $(APT) libtiff-tools
+	@.ci/lavapipe.sh
 
 tests/clients/node_modules/.ready: tests/clients/package-lock.json
 	@command -v npm >/dev/null || $(APT) nodejs npm
@@ -142,6 +143,6 @@ diffusion-fixtures: ## Regenerate the references of the diffusion networks with 
 
 clean: ## Remove build outputs
 	cargo clean
-	rm -rf $(VENV) samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
+	rm -rf $(VENV) .tools samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
 .PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean

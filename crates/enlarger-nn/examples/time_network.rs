@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = arguments.next().ok_or("which network?")?;
     let device = arguments.next().filter(|name| name != "auto");
     let precision: Precision = serde_json::from_value(arguments.next().unwrap_or_else(|| "auto".into()).into())?;
-    let device = Backend { device, precision }.find()?;
+    let device = Backend { device, precision, ..Backend::default() }.find()?;
     let (architecture, weights) = read(Path::new(&model)).and_then(detect)?;
     let network = Network::build(architecture, &weights, &*device)?;
     drop(weights);

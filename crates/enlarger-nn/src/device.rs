@@ -18,6 +18,11 @@ pub trait Device: Debug + Send + Sync {
     /// What it multiplies.
     fn arithmetic(&self) -> Arithmetic;
 
+    /// What goes on when it fails, if it may.
+    fn spare(&self) -> Option<&dyn Device> {
+        None
+    }
+
     /// Loads a network on it.
     ///
     /// # Errors
@@ -45,6 +50,8 @@ pub enum Arithmetic {
     F32,
     /// bfloat16 products, f32 sums and residuals.
     Bf16,
+    /// 16-bit floats, whose products are added up in f32.
+    F16,
     /// Products of 16-bit integers, quantised tile by tile; 32-bit sums, maps in 16-bit floats.
     Int16,
 }
@@ -55,6 +62,7 @@ impl Arithmetic {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
             Self::Int16 => "int16",
         }
     }
@@ -64,7 +72,7 @@ impl Arithmetic {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// The fastest that there is, at least 50 dB from f32: bfloat16 on a matrix unit, else 16-bit integers, else f32.
+    /// The fastest that there is, at least 50 dB from f32: 16-bit floats on a GPU; on the CPU bfloat16 on a matrix unit, else 16-bit integers, else f32.
     #[default]
     Auto,
     /// [`Arithmetic::F32`].
@@ -76,6 +84,16 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// As it is spelled.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => Arithmetic::F32.name(),
+            Self::Bf16 => Arithmetic::Bf16.name(),
+            Self::Int16 => Arithmetic::Int16.name(),
+        }
+    }
+
     /// Whether it is this one, or any will do.
     pub fn allows(self, arithmetic: Arithmetic) -> bool {
         match self {

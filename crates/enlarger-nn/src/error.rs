@@ -26,6 +26,25 @@ pub enum NnError {
         /// What could not be allocated.
         bytes: usize,
     },
+    /// No GPU has the name or address that was asked for.
+    #[error("no GPU of this machine matches {asked:?}; {}", listed(there))]
+    NoGpu {
+        /// What was asked for.
+        asked: String,
+        /// The names and addresses of those there are.
+        there: Vec<String>,
+    },
+    /// A GPU failed. What it computed before is right.
+    #[error("the GPU failed: {0}")]
+    Device(String),
+    /// A GPU's memory, or what of it may be used, is too little for a model.
+    #[error("the model needs {} MB of the GPU's memory, and {} MB may be used", needed.div_ceil(1 << 20), budget >> 20)]
+    DeviceMemory {
+        /// Bytes for the narrowest strip.
+        needed: u64,
+        /// Bytes that may be used.
+        budget: u64,
+    },
     /// The system cannot start more threads, usually for lack of memory.
     #[error("not enough memory for {count} threads: {reason}")]
     Threads {
@@ -39,6 +58,10 @@ pub enum NnError {
     Cancelled,
 }
 
+fn listed(gpus: &[String]) -> String {
+    if gpus.is_empty() { "no driver offers one".into() } else { format!("there are: {}", gpus.join("; ")) }
+}
+
 impl Explained for NnError {
     fn code(&self) -> &'static str {
         match self {
@@ -46,6 +69,9 @@ impl Explained for NnError {
             Self::Format(_) => "network_format",
             Self::Architecture(_) => "network_architecture",
             Self::Backend(_) => "network_device",
+            Self::NoGpu { .. } => "network_no_gpu",
+            Self::Device(_) => "network_gpu",
+            Self::DeviceMemory { .. } => "network_gpu_memory",
             Self::Memory { .. } => "network_memory",
             Self::Threads { .. } => "network_threads",
             Self::Cancelled => "cancelled",
@@ -57,6 +83,14 @@ impl Explained for NnError {
             Self::Memory { .. } => {
                 Some("close other programs; on the command line, a smaller --strip-width needs less memory".into())
             }
+            Self::DeviceMemory { needed, .. } => Some(
+                format!("allow it with --gpu-memory {}, or use the CPU with --gpu none", needed.div_ceil(1 << 20))
+                    .into(),
+            ),
+            Self::NoGpu { .. } => {
+                Some("`enlarger doctor` lists them; `auto` lets the program choose, and `none` is the CPU".into())
+            }
+            Self::Device(_) => Some("use the CPU with --gpu none".into()),
             Self::Threads { .. } => Some("use fewer threads, or close other programs".into()),
             _ => None,
         }

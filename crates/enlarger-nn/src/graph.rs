@@ -193,7 +193,7 @@ impl Graph {
     }
 
     /// How many times as wide and high as the image each node is, as a fraction.
-    fn sizes(&self) -> Vec<(usize, usize)> {
+    pub(crate) fn sizes(&self) -> Vec<(usize, usize)> {
         let mut sizes: Vec<(usize, usize)> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let size = match *node {

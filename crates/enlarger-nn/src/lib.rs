@@ -64,6 +64,7 @@
 //! | [`Model`] | one network on one device |
 //! | `cpu` | what all architectures share on the CPU: bands, input, loading of layers |
 //! | `kernels` | convolutions on the CPU; no network |
+//! | `devices::gpu` | graphics cards, which run the graph of any architecture |
 //!
 //! What is true of a network anywhere (scale, halo, layers) is its [`Architecture`]. What a [`Device`] adds (how wide a strip
 //! may be, and running) is a [`Model`]. A [`Network`] is both. What a user asks for is a [`Backend`]; a [`Device`] is
@@ -102,7 +103,7 @@ pub mod weights;
 pub use architecture::{Architecture, Family};
 pub use cpu::CpuKernels;
 pub use device::{Arithmetic, Device, Precision};
-pub use devices::Backend;
+pub use devices::{Backend, GpuChoice};
 pub use error::NnError;
 pub use graph::{ConvLayer, Graph, Id, Millionths, Node};
 pub use kernels::{dense, isa::cpu_features};

@@ -1,6 +1,9 @@
 //! A network on a device, and the strips of an image that it runs on.
 
-use std::ops::{ControlFlow, Range};
+use std::{
+    cell::RefCell,
+    ops::{ControlFlow, Range},
+};
 
 use crate::error::NnError;
 
@@ -31,13 +34,16 @@ pub struct Strip<'a> {
 /// Takes finished rows of a strip's result: the number of the first, and `[rows][width * scale][3]`.
 pub type Emit<'a> = dyn FnMut(usize, &[f32]) + 'a;
 
-/// Where a run reports how far it is, many times per band.
-pub struct Report<'a>(&'a (dyn Fn(f64) -> ControlFlow<()> + 'a));
+/// Where a run reports how far it is, many times per band, and what people should know of it.
+pub struct Report<'a> {
+    to: &'a (dyn Fn(f64) -> ControlFlow<()> + 'a),
+    notes: RefCell<Vec<String>>,
+}
 
 impl<'a> Report<'a> {
     /// Calls a function, which ends the run by [`ControlFlow::Break`].
     pub fn new(to: &'a (dyn Fn(f64) -> ControlFlow<()> + 'a)) -> Self {
-        Self(to)
+        Self { to, notes: RefCell::default() }
     }
 
     /// Reports the share of the strip that is done, 0.0 to 1.0.
@@ -45,6 +51,16 @@ impl<'a> Report<'a> {
     /// # Errors
     /// [`NnError::Cancelled`] if the run is to end.
     pub fn done(&self, share: f64) -> Result<(), NnError> {
-        if (self.0)(share).is_break() { Err(NnError::Cancelled) } else { Ok(()) }
+        if (self.to)(share).is_break() { Err(NnError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Takes a sentence for the user, such as that a device failed and another one went on.
+    pub fn note(&self, sentence: String) {
+        self.notes.borrow_mut().push(sentence);
+    }
+
+    /// The sentences.
+    pub fn into_notes(self) -> Vec<String> {
+        self.notes.into_inner()
     }
 }

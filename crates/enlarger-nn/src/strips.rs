@@ -68,6 +68,8 @@ pub struct RunProgress {
 /// thousand times per megapixel. The result does not depend on the number of threads, and by less than 1/255 on the width
 /// of strips.
 ///
+/// Returns sentences about what went wrong and was mended, such as a GPU that failed; usually none.
+///
 /// # Errors
 /// [`NnError::Cancelled`] if `progress`, which is called some twenty times per band, breaks; [`NnError::Memory`] if there is
 /// not enough for feature maps.
@@ -77,7 +79,7 @@ pub fn upscale(
     sink: &dyn Sink,
     options: &RunOptions,
     progress: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
-) -> Result<(), NnError> {
+) -> Result<Vec<String>, NnError> {
     let unit = network.alignment() as u32;
     let halo = options.halo.unwrap_or(network.halo()).next_multiple_of(unit);
     let count = match options.strip {
@@ -87,14 +89,18 @@ pub fn upscale(
     let count = count.max(pieces(source.width(), halo, network.widest()));
     let columns = cuts(source.width(), count, halo, unit);
     let total = columns.len();
+    let mut notes: Vec<String> = Vec::new();
     for (index, &column) in columns.iter().enumerate() {
         let report = |share: f64| {
             let done = if share < 1.0 { index } else { index + 1 };
             progress(RunProgress { done, total, fraction: (index as f64 + share) / total as f64 })
         };
-        one(network, source, sink, column, options.strip, &Report::new(&report))?;
+        let report = Report::new(&report);
+        one(network, source, sink, column, options.strip, &report)?;
+        notes.extend(report.into_notes());
     }
-    Ok(())
+    notes.dedup();
+    Ok(notes)
 }
 
 /// The columns of a strip: those of its result, and those it sees.

@@ -34,7 +34,7 @@ fn fastest(architecture: impl Architecture + Copy + 'static) -> Network {
 fn allowed(device: &dyn Device) -> Option<f64> {
     match device.arithmetic() {
         Arithmetic::Bf16 => Some(40.0),
-        Arithmetic::Int16 => Some(55.0),
+        Arithmetic::F16 | Arithmetic::Int16 => Some(55.0),
         Arithmetic::F32 => None,
     }
 }
@@ -169,7 +169,7 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
 fn rounding(device: &dyn Device, floats: f32) -> f32 {
     match device.arithmetic() {
         Arithmetic::Int16 => 1.0 / 255.0,
-        Arithmetic::Bf16 => 0.0,
+        Arithmetic::Bf16 | Arithmetic::F16 => 0.0,
         Arithmetic::F32 => floats,
     }
 }

@@ -5,22 +5,25 @@ mod common;
 
 use std::path::Path;
 
-use common::{Photo, psnr, reference, run, worst};
-use enlarger_nn::{Backend, Network, NnError, Precision, arch::detect, weights};
+use common::{Photo, gpu, psnr, reference, run, worst};
+use enlarger_nn::{Backend, Device, Network, NnError, Precision, arch::detect, weights};
 
 const MODELS: [&str; 4] = ["realsr-df2k", "x4plus", "x4plus-anime-6b", "animevideo-v3"];
 const CROPS: [(&str, u32, u32); 3] = [("brushes", 32, 32), ("friends", 23, 37), ("stream", 40, 24)];
 
 fn compare(device: &str, precision: Precision, check: impl Fn(&str, &str, &[f32], &[f32])) {
-    let device = match (Backend { device: Some(device.to_owned()), precision }).find() {
-        Ok(device) => device,
-        Err(NnError::Backend(what)) => return eprintln!("not tested here, the processor lacks {what}"),
+    match (Backend { device: Some(device.to_owned()), precision, ..Backend::default() }).find() {
+        Ok(device) => compare_on(&*device, check),
+        Err(NnError::Backend(what)) => eprintln!("not tested here, the processor lacks {what}"),
         Err(error) => panic!("{error}"),
-    };
+    }
+}
+
+fn compare_on(device: &dyn Device, check: impl Fn(&str, &str, &[f32], &[f32])) {
     for model in MODELS {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../models/weights/{model}.safetensors"));
         let (architecture, dict) = weights::read(&file).and_then(detect).expect("a bundled network");
-        let network = Network::build(architecture, &dict, &*device).expect("it loads");
+        let network = Network::build(architecture, &dict, device).expect("it loads");
         for &(crop, width, height) in &CROPS {
             let bytes = std::fs::read(reference(&format!("{crop}.{width}x{height}.rgb"))).expect("a crop");
             let photo = Photo { width, height, rgb: bytes.iter().map(|&v| f32::from(v) / 255.0).collect() };
@@ -33,11 +36,13 @@ fn compare(device: &str, precision: Precision, check: impl Fn(&str, &str, &[f32]
 }
 
 /// 1e-4, and the half step of 1/16384 that the references are rounded by.
+fn is_exact(model: &str, crop: &str, result: &[f32], expected: &[f32]) {
+    let off = worst(result, expected);
+    assert!(off <= 1e-4 + 0.5 / 16384.0, "{model} on {crop}: off by {off}");
+}
+
 fn exact(device: &str) {
-    compare(device, Precision::F32, |model, crop, result, expected| {
-        let off = worst(result, expected);
-        assert!(off <= 1e-4 + 0.5 / 16384.0, "{model} on {crop}: off by {off}");
-    });
+    compare(device, Precision::F32, is_exact);
 }
 
 #[test]
@@ -76,4 +81,18 @@ fn int16_on_avx2_is_onnxruntime_within_50_decibels() {
 #[test]
 fn int16_on_avx512_is_onnxruntime_within_50_decibels() {
     close("avx512", Precision::Int16);
+}
+
+#[test]
+fn f32_on_a_gpu_is_onnxruntime_within_a_ten_thousandth() {
+    compare_on(&*gpu(Precision::F32), is_exact);
+}
+
+#[test]
+fn f16_on_a_gpu_is_onnxruntime_within_60_decibels() {
+    compare_on(&*gpu(Precision::Auto), |model, crop, result, expected| {
+        let db = psnr(result, expected);
+        println!("{model} on {crop}: {db:.1} dB");
+        assert!(db >= 60.0, "{model} on {crop}: {db} dB");
+    });
 }

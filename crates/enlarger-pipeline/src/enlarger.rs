@@ -24,7 +24,7 @@ use crate::{
     networks::Networks,
     plan::{AlphaWay, Plan, Step, generates, plan_with, prompts, subjects},
     request::{Generative, Request, Size},
-    run::run,
+    run::{Ran, run},
     statistics::{Condition, Content, Statistics, Subject},
     watch::{Progress, Stage, Unwatched, Watch},
 };
@@ -101,7 +101,7 @@ pub struct Outcome {
     pub difference: Difference,
     /// How long it took.
     pub timings: Timings,
-    /// Sentences about the picture: first frame only, colours converted, and so on.
+    /// Sentences about the picture and the run: first frame only, colours converted, a GPU that failed, and so on.
     pub notes: Vec<String>,
 }
 
@@ -334,9 +334,10 @@ impl Enlarger {
         timings.plan = lap();
 
         stage(watch, Stage::Enlarge, 0.0)?;
-        let (picture, network) = run(&plan, &decoded.picture, &self.networks, &*self.generator, &self.options, watch)?;
+        let Ran { picture, networks, notes: mended } =
+            run(&plan, &decoded.picture, &self.networks, &*self.generator, &self.options, watch)?;
         let difference = Difference::of(&picture, &decoded.picture, plan.crop);
-        timings.network = network.as_secs_f64();
+        timings.network = networks.as_secs_f64();
         timings.filters = lap() - timings.network;
 
         stage(watch, Stage::Encode, 1.0)?;
@@ -350,6 +351,7 @@ impl Enlarger {
         memory::room_for_small()?;
         enlarger_image::encode(&picture, &encode, out)?;
         let mut notes = decoded.notes;
+        notes.extend(mended);
         notes.extend(enlarger_image::encode_notes(&picture, &encode));
         timings.encode = lap();
 

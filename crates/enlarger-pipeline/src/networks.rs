@@ -208,10 +208,12 @@ fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
     plan.steps.iter().map(step).sum()
 }
 
-/// Enlarges a grey square of this side, and drops the result.
+/// Enlarges a grey square of this side, and drops the result. It is an error if a GPU fails, though the CPU goes on.
 pub(crate) fn grey(network: &Network, side: u32) -> Result<(), NnError> {
     let options = RunOptions::default();
-    enlarger_nn::upscale(network, &Grey(side), &Nowhere, &options, &|_| std::ops::ControlFlow::Continue(()))
+    let notes =
+        enlarger_nn::upscale(network, &Grey(side), &Nowhere, &options, &|_| std::ops::ControlFlow::Continue(()))?;
+    notes.into_iter().next().map_or(Ok(()), |note| Err(NnError::Device(note)))
 }
 
 struct Grey(u32);

@@ -32,8 +32,16 @@ const KEPT_RIM: u32 = 24;
 /// Pixels of the source over which a patch fades into what is around it.
 const RIM: u32 = 12;
 
-/// Runs a plan on the picture it was made for. Holds the input, one intermediate result and the output at most. Also gives
-/// the time that networks took.
+/// What became of a plan.
+pub(crate) struct Ran {
+    pub picture: Picture,
+    /// The time that networks took.
+    pub networks: Duration,
+    /// What went wrong and was mended, such as a GPU that failed.
+    pub notes: Vec<String>,
+}
+
+/// Runs a plan on the picture it was made for. Holds the input, one intermediate result and the output at most.
 ///
 /// # Errors
 /// [`PipelineError::Cancelled`] between tiles, or what loading and running a network can raise.
@@ -44,7 +52,7 @@ pub(crate) fn run(
     generator: &dyn Generator,
     options: &RunOptions,
     watch: &dyn Watch,
-) -> Result<(Picture, Duration), PipelineError> {
+) -> Result<Ran, PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
     let drawing: Vec<Option<f64>> =
         plan.generated().map(|pass| Ok(generator.cost(pass)?.seconds)).collect::<Result<_, PipelineError>>()?;
@@ -104,7 +112,8 @@ pub(crate) fn run(
             return Err(PipelineError::Cancelled);
         }
     }
-    Ok((current.into_owned().into_depth(plan.bits)?, meter.network_time()))
+    let (networks, notes) = meter.ended();
+    Ok(Ran { picture: current.into_owned().into_depth(plan.bits)?, networks, notes })
 }
 
 /// Draws a picture anew, close to the source. Alpha stays.
@@ -267,10 +276,11 @@ impl Pass<'_> {
         let pixels = u64::from(source.width()) * u64::from(source.height());
         let started = Instant::now();
         let part = self.meter.begin(model, pixels);
-        enlarger_nn::upscale(&network, &source, &sink, self.options, &|p| part.tick(p))?;
+        let notes = enlarger_nn::upscale(&network, &source, &sink, self.options, &|p| part.tick(p))?;
         let took = started.elapsed();
         self.networks.learn(model, pixels, took);
         self.meter.end(part, took);
+        self.meter.note(notes);
         Ok(())
     }
 }
@@ -289,6 +299,7 @@ struct MeterState {
     before: f64,
     /// The time that they took.
     took: Duration,
+    notes: Vec<String>,
 }
 
 struct MeterPart<'a> {
@@ -317,8 +328,20 @@ impl<'a> Meter<'a> {
         state.took += took;
     }
 
-    fn network_time(&self) -> Duration {
-        self.state.lock().expect("no observer panicked").took
+    /// Keeps sentences for the user, each once.
+    fn note(&self, notes: Vec<String>) {
+        let mut state = self.state.lock().expect("no observer panicked");
+        for note in notes {
+            if !state.notes.contains(&note) {
+                state.notes.push(note);
+            }
+        }
+    }
+
+    /// The time that networks took, and the sentences.
+    fn ended(self) -> (Duration, Vec<String>) {
+        let state = self.state.into_inner().expect("no observer panicked");
+        (state.took, state.notes)
     }
 }
 

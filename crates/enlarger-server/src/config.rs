@@ -114,6 +114,10 @@ settings! {
     threads: usize = 0, "ENLARGER_THREADS" { value_name = "N" };
     /// Arithmetic: `auto` (fastest), `f32`, `int16` (x86 CPUs) or `bf16` (CPUs with AMX).
     precision: Precision = Precision::Auto, "ENLARGER_PRECISION" { value_parser = precision };
+    /// GPU to run models on: `none`, `auto` (the fastest, if it is faster than the CPU), part of its name, or `pci:` and its address.
+    gpu: String = "none".to_owned(), "ENLARGER_GPU" { value_name = "GPU" };
+    /// Memory of the GPU that may be used, in MB. 0: 70 % of its own, or 25 % of what it shares with the CPU.
+    gpu_memory: u64 = 0, "ENLARGER_GPU_MEMORY" { value_name = "MB" };
     /// Seconds without a heartbeat before a worker's job is reassigned.
     lease_seconds: u64 = 30, "ENLARGER_LEASE_SECONDS" { value_name = "S" };
     /// Grace period in seconds for running jobs at shutdown; unfinished jobs return to the queue.

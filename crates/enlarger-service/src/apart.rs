@@ -214,10 +214,11 @@ fn talk(
 ) -> io::Result<Result<Finished, Broken>> {
     // Under this name Linux finds the binary even after an upgrade has replaced it.
     let program = if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
-    let device = enlarger.device();
+    // A task that may have killed a worker runs without a GPU, whose driver may be to blame.
+    let device = enlarger.device().spare().unwrap_or(enlarger.device());
     let mut command = Command::new(program);
     command.args([COMMAND, "--threads", &enlarger.threads().to_string()]);
-    command.args(["--isa", device.name(), "--precision", device.arithmetic().name()]);
+    command.args(["--gpu", "none", "--isa", device.name(), "--precision", device.arithmetic().name()]);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     // Ctrl-C is meant for the worker, which then returns the task.
     #[cfg(unix)]

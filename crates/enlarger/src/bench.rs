@@ -73,6 +73,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     }
     let mut counts = match args.machine.threads {
         Some(asked) => vec![asked.min(cores()).get()],
+        // A GPU needs one thread.
+        None if device.spare().is_some() => vec![1],
         None => vec![1, cores().get()],
     };
     counts.dedup();

@@ -10,7 +10,12 @@ use enlarger_pipeline::{
 };
 use serde_json::json;
 
-use crate::{dirs, generative::remote, machine::IsaArgs};
+use crate::{
+    dirs,
+    generative::remote,
+    gpus,
+    machine::{GpuArgs, IsaArgs},
+};
 
 /// Check this machine and run a self-test.
 #[derive(Debug, Args)]
@@ -25,12 +30,15 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "FILE", requires = "generator")]
     workflow: Option<PathBuf>,
     #[command(flatten)]
+    gpu: GpuArgs,
+    #[command(flatten)]
     isa: IsaArgs,
 }
 
 /// Runs the command. Code 1 if anything is wrong.
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let device = args.isa.device(Precision::Auto)?;
+    let survey = gpus::take();
+    let device = args.isa.device(Precision::Auto, args.gpu)?;
     let threads = cores().get();
     let memory = Memory::now();
     let (free, total) = (memory.available >> 20, memory.total >> 20);
@@ -49,6 +57,17 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             "version": env!("CARGO_PKG_VERSION"),
             "kernels": kernels,
             "kernels_in_use": in_use,
+            "gpus": match &survey {
+                Ok(survey) => json!(survey.cards.iter().map(|card| json!({
+                    "name": card.name,
+                    "pci": card.pci,
+                    "driver": card.driver,
+                    "memory_mb": card.memory.map(|bytes| bytes >> 20),
+                    "gflops": (card.rate > 0.0).then_some(card.rate / 1e9),
+                    "verdict": survey.verdict(card),
+                })).collect::<Vec<_>>()),
+                Err(why) => json!({ "failed": why }),
+            },
             "threads": threads,
             "memory_mb": { "available": free, "total": total },
             "models": models,
@@ -70,6 +89,17 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         println!("kernels    {}; in use: {in_use}", kernels.join(", "));
         if device.name() == "portable" {
             println!("           no vector instructions (AVX2 or newer) in use: everything works, but slowly");
+        }
+        match &survey {
+            Ok(survey) if survey.cards.is_empty() => {
+                println!("GPU        none that a driver for Vulkan, Metal or Direct3D 12 offers")
+            }
+            Ok(survey) => {
+                for card in &survey.cards {
+                    println!("GPU        {card}: {}", survey.verdict(card));
+                }
+            }
+            Err(why) => println!("GPU        {why}"),
         }
         println!("threads    {threads}");
         println!("memory     {free} MB available of {total} MB");

@@ -1,13 +1,14 @@
 //! How the machine is used: device, precision and threads.
 
-use std::{num::NonZeroUsize, ops::RangeInclusive, sync::Arc};
+use std::{convert::Infallible, num::NonZeroUsize, ops::RangeInclusive, sync::Arc};
 
 use clap::{Args, builder::PossibleValuesParser};
-use enlarger_nn::{Backend, Device, Precision};
+use enlarger_error::Explained;
+use enlarger_nn::{Backend, Device, GpuChoice, NnError, Precision};
 use enlarger_pipeline::cores;
 use serde::de::DeserializeOwned;
 
-use crate::printer::Hinted;
+use crate::{gpus, printer::Hinted};
 
 /// What `--isa` takes for the fastest.
 const AUTO: &str = "auto";
@@ -21,19 +22,41 @@ pub struct IsaArgs {
 }
 
 impl IsaArgs {
-    /// The device that was asked for, in this precision.
+    /// The device that was asked for, in this precision, on this GPU if it is one.
     ///
     /// # Errors
     /// A sentence with a hint, and exit code 2, if this machine does not have it.
-    pub fn device(self, precision: Precision) -> anyhow::Result<Arc<dyn Device>> {
-        let asked = Backend { device: (self.isa != AUTO).then_some(self.isa), precision };
-        asked.find().map_err(|error| {
-            Hinted::usage(
+    pub fn device(self, precision: Precision, gpu: GpuArgs) -> anyhow::Result<Arc<dyn Device>> {
+        let device = (self.isa != AUTO).then_some(self.isa);
+        let gpu_memory = gpu.gpu_memory.filter(|&megabytes| megabytes > 0).map(|megabytes| megabytes << 20);
+        let mut asked = Backend { device, precision, gpu: gpu.gpu, gpu_memory };
+        if asked.gpu == GpuChoice::Auto && asked.may_choose_gpu() {
+            asked.gpu = gpus::fastest();
+        }
+        asked.find().map_err(|error| match error {
+            NnError::Backend(_) => Hinted::usage(
                 error.to_string(),
                 "leave --precision and ENLARGER_ISA out, or choose one of the kernels that `enlarger doctor` lists",
-            )
+            ),
+            other => Hinted::usage(other.to_string(), other.hint().unwrap_or_default().into_owned()),
         })
     }
+}
+
+/// Whether a GPU is used, which one, and how much of it.
+#[derive(Debug, Clone, Args)]
+pub struct GpuArgs {
+    /// GPU to run models on: none, auto (the fastest, if it is faster than the CPU), part of its name, or pci: and its address
+    /// (see `enlarger doctor`).
+    #[arg(long, env = "ENLARGER_GPU", value_name = "GPU", default_value = "none", value_parser = gpu)]
+    pub gpu: GpuChoice,
+    /// Memory of the GPU that may be used, in MB [default: 70 % of its own, or 25 % of what it shares with the CPU].
+    #[arg(long, env = "ENLARGER_GPU_MEMORY", value_name = "MB")]
+    pub gpu_memory: Option<u64>,
+}
+
+fn gpu(text: &str) -> Result<GpuChoice, Infallible> {
+    text.parse()
 }
 
 fn devices() -> PossibleValuesParser {
@@ -50,6 +73,8 @@ pub struct MachineArgs {
     #[arg(long, env = "ENLARGER_PRECISION", default_value = "auto", value_parser = word::<Precision>)]
     precision: Precision,
     #[command(flatten)]
+    gpu: GpuArgs,
+    #[command(flatten)]
     isa: IsaArgs,
 }
 
@@ -59,7 +84,7 @@ impl MachineArgs {
     /// # Errors
     /// As [`IsaArgs::device`].
     pub fn device(&self) -> anyhow::Result<Arc<dyn Device>> {
-        self.isa.clone().device(self.precision)
+        self.isa.clone().device(self.precision, self.gpu.clone())
     }
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod dirs;
 mod doctor;
 mod generative;
+mod gpus;
 mod inputs;
 mod keys;
 mod machine;
@@ -53,6 +54,8 @@ enum Command {
     Bench(bench::BenchArgs),
     #[command(name = enlarger_server::APART_COMMAND, hide = true)]
     Apart(Box<apart::ApartArgs>),
+    #[command(name = gpus::COMMAND, hide = true)]
+    Gpus,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Apart(args) => apart::run(*args),
+        Command::Gpus => gpus::run(),
     };
     result.unwrap_or_else(|error| {
         printer::error(&error);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Args;
-use enlarger_nn::Device;
+use enlarger_nn::{Device, GpuChoice};
 use enlarger_pipeline::{Enlarger, EnlargerOptions};
 use enlarger_server::{Config, ConfigLayer, config::Role};
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     dirs,
-    machine::{IsaArgs, warn_of_threads},
+    machine::{GpuArgs, IsaArgs, warn_of_threads},
     printer::Hinted,
     signals::Signals,
 };
@@ -60,7 +60,9 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if let Some(port) = args.port {
         config.listen = config.listen.on_port(port);
     }
-    let device = args.isa.device(config.precision)?;
+    // Who only answers needs no GPU.
+    let gpu = if config.role == Role::Api { GpuChoice::None } else { config.gpu.parse()? };
+    let device = args.isa.device(config.precision, GpuArgs { gpu, gpu_memory: Some(config.gpu_memory) })?;
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, device))?;

@@ -1,8 +1,16 @@
 //! The devices that networks run on: one line each.
 
 mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(not(feature = "gpu"))]
+#[path = "no_gpu.rs"]
+pub mod gpu;
+mod survey;
 
-use std::sync::Arc;
+use std::{convert::Infallible, str::FromStr, sync::Arc};
+
+pub use survey::{Survey, Surveyed};
 
 use crate::{
     device::{Device, Precision},
@@ -22,22 +30,51 @@ const DEVICES: &[Kind] = &[
     ("portable", cpu::portable_f32),
 ];
 
-/// What this machine can run networks on, the fastest first.
+/// What this machine's CPU can run networks on, the fastest first.
 pub fn available() -> impl Iterator<Item = Arc<dyn Device>> {
     DEVICES.iter().flat_map(|(_, find)| find())
+}
+
+/// Which GPU a user asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum GpuChoice {
+    /// None; no driver is loaded.
+    #[default]
+    None,
+    /// The fastest one, if it is measured to be faster than the CPU, and never a software renderer.
+    Auto,
+    /// `pci:` and the end of an address, or part of a name.
+    Named(String),
+}
+
+impl FromStr for GpuChoice {
+    type Err = Infallible;
+
+    /// `auto`, `none`, or what [`Self::Named`] has.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "none" | "" => Self::None,
+            name => Self::Named(name.to_owned()),
+        })
+    }
 }
 
 /// The device that a user asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backend {
-    /// A device by name, see [`Backend::names`]; `None` is the fastest.
+    /// A CPU device by name, see [`Backend::names`]; `None` is the fastest.
     pub device: Option<String>,
     /// The arithmetic.
     pub precision: Precision,
+    /// A GPU to use instead; the CPU then is what goes on if it fails.
+    pub gpu: GpuChoice,
+    /// Bytes of a GPU's memory that may be used; `None` is a share of what it has.
+    pub gpu_memory: Option<u64>,
 }
 
 impl Backend {
-    /// The names of all kinds of devices, whether this machine has them or not.
+    /// The names of all kinds of CPU devices, whether this machine has them or not.
     pub fn names() -> Vec<&'static str> {
         let mut names: Vec<&str> = Vec::new();
         for (name, _) in DEVICES {
@@ -51,17 +88,33 @@ impl Backend {
     /// The fastest device that satisfies the request.
     ///
     /// # Errors
-    /// [`NnError::Backend`] if this machine has none.
+    /// [`NnError::Backend`] if this machine has none, [`NnError::NoGpu`] if no GPU has the name that was asked for,
+    /// [`NnError::Device`] if that GPU does not open.
     pub fn find(&self) -> Result<Arc<dyn Device>, NnError> {
+        match &self.gpu {
+            GpuChoice::None => self.cpu(self.precision),
+            GpuChoice::Auto if self.may_choose_gpu() => {
+                gpu::faster(self.cpu(self.precision)?, self.gpu_memory, self.precision)
+            }
+            GpuChoice::Auto => self.cpu(self.precision),
+            GpuChoice::Named(text) if on_gpu(self.precision) => {
+                gpu::named(text, self.cpu(self.precision)?, self.gpu_memory, self.precision)
+            }
+            GpuChoice::Named(text) => Err(NnError::Backend(format!("{text} with {}", self.precision.name()))),
+        }
+    }
+
+    /// Whether [`GpuChoice::Auto`] looks for a GPU: who names an instruction set, or arithmetic that only CPUs have, asks for
+    /// the CPU.
+    pub fn may_choose_gpu(&self) -> bool {
+        self.device.is_none() && on_gpu(self.precision)
+    }
+
+    fn cpu(&self, precision: Precision) -> Result<Arc<dyn Device>, NnError> {
         let asked = |name: &str| self.device.as_ref().is_none_or(|asked| asked == name);
         let named = DEVICES.iter().filter(|(name, _)| asked(name)).flat_map(|(_, find)| find());
-        named.into_iter().find(|device| self.precision.allows(device.arithmetic())).ok_or_else(|| {
-            let precision = match self.precision {
-                Precision::Auto => None,
-                Precision::F32 => Some("f32"),
-                Precision::Bf16 => Some("bf16"),
-                Precision::Int16 => Some("int16"),
-            };
+        named.into_iter().find(|device| precision.allows(device.arithmetic())).ok_or_else(|| {
+            let precision = (precision != Precision::Auto).then(|| precision.name());
             NnError::Backend(match (&self.device, precision) {
                 (Some(device), Some(precision)) => format!("{device} with {precision}"),
                 (Some(device), None) => device.clone(),
@@ -69,6 +122,11 @@ impl Backend {
             })
         })
     }
+}
+
+/// Whether GPUs have such arithmetic.
+fn on_gpu(precision: Precision) -> bool {
+    matches!(precision, Precision::Auto | Precision::F32)
 }
 
 #[cfg(test)]
@@ -83,8 +141,10 @@ mod tests {
                 Arithmetic::F32 => Precision::F32,
                 Arithmetic::Bf16 => Precision::Bf16,
                 Arithmetic::Int16 => Precision::Int16,
+                Arithmetic::F16 => panic!("only GPUs have it"),
             };
-            let found = Backend { device: Some(device.name().to_owned()), precision }.find().expect("available");
+            let asked = Backend { device: Some(device.name().to_owned()), precision, ..Backend::default() };
+            let found = asked.find().expect("available");
             assert_eq!((found.name(), found.arithmetic()), (device.name(), device.arithmetic()));
             assert!(Backend::names().contains(&device.name()));
         }
@@ -101,7 +161,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named_in_the_error() {
         let asked = |device: &str, precision| {
-            Backend { device: Some(device.into()), precision }.find().expect_err("not there").to_string()
+            Backend { device: Some(device.into()), precision, ..Backend::default() }
+                .find()
+                .expect_err("not there")
+                .to_string()
         };
         assert_eq!(asked("abacus", Precision::Auto), "this machine does not support abacus");
         assert_eq!(asked("portable", Precision::Bf16), "this machine does not support portable with bf16");

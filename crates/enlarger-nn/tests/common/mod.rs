@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod lavapipe;
+
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -9,8 +11,8 @@ use std::{
 };
 
 use enlarger_nn::{
-    Architecture, Backend, Device, Network, NnError, Node, Precision, RunOptions, Sink, Source, StateDict, Tensor,
-    arch::detect, pool, upscale, weights,
+    Architecture, Backend, Device, GpuChoice, Network, NnError, Node, Precision, RunOptions, Sink, Source, StateDict,
+    Tensor, arch::detect, pool, upscale, weights,
 };
 
 /// A file of `reference/`.
@@ -20,9 +22,18 @@ pub fn reference(name: &str) -> PathBuf {
 
 /// The kernels that any CPU runs.
 pub fn portable() -> Arc<dyn Device> {
-    let asked = Backend { device: Some("portable".into()), precision: Precision::F32 };
+    let asked = Backend { device: Some("portable".into()), precision: Precision::F32, ..Backend::default() };
     asked.find().expect("always there")
 }
+
+/// A GPU that every machine has: Mesa's software renderer, which is named, since it is never chosen.
+pub fn gpu(precision: Precision) -> Arc<dyn Device> {
+    load_gpu_driver();
+    let asked = Backend { gpu: GpuChoice::Named("llvmpipe".into()), precision, ..Backend::default() };
+    asked.find().expect("it was just loaded")
+}
+
+pub use lavapipe::load as load_gpu_driver;
 
 /// The network in a file, by the portable kernels, and what it is.
 ///
@@ -138,7 +149,8 @@ pub fn run_in_strips(network: &Network, photo: &Photo, threads: usize, strip: Op
     let canvas = Canvas::new(photo, network.scale());
     let options = RunOptions { strip, halo: None };
     let upscale = || upscale(network, photo, &canvas, &options, &|_| ControlFlow::Continue(()));
-    pool(threads).and_then(|pool| pool.install(upscale)).expect("it runs");
+    let notes = pool(threads).and_then(|pool| pool.install(upscale)).expect("it runs");
+    assert!(notes.is_empty(), "nothing fails: {notes:?}");
     let rgb = canvas.rgb.into_inner().expect("no panic under it");
     assert!(rgb.iter().all(|v| v.is_finite()), "every pixel is written, and finite");
     rgb

@@ -1,0 +1,71 @@
+//! A card with its kernels and its speed.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    card::{Card, Kernel},
+    kernel::{Kind, Store},
+    proof::prove,
+};
+use crate::error::NnError;
+
+/// Seconds that a submission is made to take: systems take a card that is busy for 2 s for one that hangs.
+const SUBMISSION: f64 = 0.1;
+/// Operations per second that are expected of a card before it has been measured: few.
+const SLOWEST: f64 = 1e10;
+/// A card that runs networks.
+#[derive(Debug)]
+pub struct Engine {
+    pub card: Card,
+    pub store: Store,
+    /// Bytes that a network with its maps may take.
+    pub budget: u64,
+    kernels: Mutex<HashMap<Kind, Kernel>>,
+    /// Operations per second, as measured so far.
+    rate: Mutex<f64>,
+    /// One strip at a time: the budget is for one.
+    turn: Mutex<()>,
+    /// What makes kernels' texts.
+    pub text: fn(&Kind) -> String,
+}
+
+impl Engine {
+    pub fn new(card: Card, store: Store, budget: u64) -> Self {
+        let (kernels, rate, turn) = (Mutex::default(), Mutex::new(SLOWEST), Mutex::default());
+        Self { card, store, budget, kernels, rate, turn, text: Kind::text }
+    }
+
+    /// A kernel, compiled and tested when it is first needed.
+    ///
+    /// # Errors
+    /// [`NnError::Device`] if the driver does not compile it, or it computes something else.
+    pub fn kernel(&self, kind: &Kind) -> Result<Kernel, NnError> {
+        let mut kernels = self.kernels.lock().expect("no panic under it");
+        if let Some(kernel) = kernels.get(kind) {
+            return Ok(kernel.clone());
+        }
+        let kernel = self.card.compile(&(self.text)(kind))?;
+        prove(&self.card, kind, &kernel)?;
+        kernels.insert(kind.clone(), kernel.clone());
+        Ok(kernel)
+    }
+
+    /// Waits until no other strip runs.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Operations that are submitted at once.
+    pub fn at_once(&self) -> f64 {
+        SUBMISSION * *self.rate.lock().expect("no panic under it")
+    }
+
+    /// Learns from so many operations in so many seconds. Short submissions measure overhead, so it grows by steps.
+    pub fn learn(&self, flops: f64, seconds: f64) {
+        let mut rate = self.rate.lock().expect("no panic under it");
+        *rate = (flops / seconds.max(1e-6)).clamp(*rate / 4.0, *rate * 2.0).max(SLOWEST / 10.0);
+    }
+}

@@ -1,0 +1,173 @@
+//! What happens when a card fails, which a healthy one has to be made to do.
+
+#[path = "../../../tests/common/lavapipe.rs"]
+mod lavapipe;
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex},
+};
+
+use super::{card::Adapter, guarded::Gpu, kernel::Kind};
+use crate::{
+    arch::RrdbNet,
+    architecture::Architecture,
+    device::{Device, Precision},
+    devices::Backend,
+    network::Network,
+    strips::{RunOptions, Sink, Source, pool, upscale},
+    tensor::{StateDict, Tensor},
+};
+
+const WIDTH: usize = 40;
+const HEIGHT: usize = 96;
+
+/// A network whose result is about as bright as its source.
+fn network() -> (RrdbNet, StateDict) {
+    let network = RrdbNet { unshuffle: 1, channels: 3, features: 8, blocks: 1, growth: 8, upsamplings: 2 };
+    let mut dict = StateDict::default();
+    for conv in network.graph().convs() {
+        let mut data = vec![0.0; conv.outputs * conv.inputs * 9];
+        for output in 0..conv.outputs {
+            // Each output is the same channel of what it reads, and a little of the others.
+            for input in 0..conv.inputs {
+                let centre = (output * conv.inputs + input) * 9 + 4;
+                data[centre] = if input == output { 1.0 } else { 0.001 * ((input + 3 * output) % 5) as f32 };
+            }
+        }
+        let growing = conv.name.contains(".rdb");
+        data.iter_mut().for_each(|weight| *weight *= if growing { 0.01 } else { 1.0 });
+        if conv.name == "conv_body" {
+            data.fill(0.0);
+        }
+        dict.0.insert(format!("{}.weight", conv.name), Tensor { shape: vec![conv.outputs, conv.inputs, 3, 3], data });
+        dict.0
+            .insert(format!("{}.bias", conv.name), Tensor { shape: vec![conv.outputs], data: vec![0.0; conv.outputs] });
+    }
+    (network, dict)
+}
+
+/// A gradient from half of this brightness on.
+struct Gradient(f32);
+
+impl Source for Gradient {
+    fn width(&self) -> u32 {
+        WIDTH as u32
+    }
+    fn height(&self) -> u32 {
+        HEIGHT as u32
+    }
+    fn read(&self, x: u32, y: u32, w: u32, h: u32, rgb: &mut [f32]) {
+        let pixels = (y..y + h).flat_map(|y| (x..x + w).map(move |x| (x, y)));
+        rgb.chunks_exact_mut(3)
+            .zip(pixels)
+            .for_each(|(rgb, (x, y))| rgb.fill(self.0 * (0.5 + 0.002 * (x + 2 * y) as f32)));
+    }
+}
+
+/// The result, each row once; and what happens when the first rows come.
+struct Canvas<'a> {
+    rows: Mutex<Vec<Option<Vec<f32>>>>,
+    first: &'a (dyn Fn() + Sync),
+}
+
+impl Sink for Canvas<'_> {
+    fn write(&self, _: u32, y: u32, w: u32, h: u32, rgb: &[f32]) {
+        (self.first)();
+        let mut rows = self.rows.lock().expect("no panic under it");
+        for (row, y) in rgb.chunks_exact(rgb.len() / h as usize).zip(y as usize..) {
+            assert_eq!(row.len(), w as usize * 3);
+            assert!(rows[y].replace(row.to_vec()).is_none(), "row {y} comes once");
+        }
+    }
+}
+
+/// A light picture.
+const LIGHT: Gradient = Gradient(1.0);
+
+/// The whole result in bands, and the notes.
+fn enlarge(network: &Network, picture: &Gradient, first: &(dyn Fn() + Sync)) -> (Vec<f32>, Vec<String>) {
+    let canvas = Canvas { rows: Mutex::new(vec![None; 4 * HEIGHT]), first };
+    let options = RunOptions { strip: Some(WIDTH as u32), halo: None };
+    let run = || upscale(network, picture, &canvas, &options, &|_| ControlFlow::Continue(()));
+    let notes = pool(2).and_then(|pool| pool.install(run)).expect("it ends well");
+    let rows = canvas.rows.into_inner().expect("no panic under it");
+    (rows.into_iter().flat_map(|row| row.expect("every row comes")).collect(), notes)
+}
+
+/// The software renderer, with kernels of another text.
+fn card(text: fn(&Kind) -> String) -> Gpu {
+    lavapipe::load();
+    let adapters = Adapter::all();
+    let adapter = adapters.iter().find(|adapter| adapter.is_called("llvmpipe")).expect("it was just loaded");
+    let cpu = Backend::default().find().expect("there is one");
+    let mut gpu = Gpu::open(adapter, None, Precision::Auto, cpu).expect("it opens");
+    Arc::get_mut(&mut gpu.engine).expect("it is new").text = text;
+    gpu
+}
+
+fn build(device: &dyn Device) -> Network {
+    let (architecture, weights) = network();
+    Network::build(Box::new(architecture), &weights, device).expect("weights that fit")
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// From row 40 on results are something else. Self-tests have fewer rows.
+fn spoiled(kind: &Kind, into: &str) -> String {
+    let text = kind.text();
+    let spoiled = text.replace("= job.gain *", &format!("= select(1.0, {into}, y >= 40u) * job.gain *"));
+    assert_ne!(text, spoiled);
+    spoiled
+}
+
+#[test]
+fn a_black_band_is_never_delivered() {
+    let (expected, none) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &LIGHT, &|| {});
+    assert!(none.is_empty());
+    let black: fn(&Kind) -> String = |kind| spoiled(kind, "0.0");
+    let not_a_number: fn(&Kind) -> String = |kind| spoiled(kind, "bitcast<f32>(0x7fc00000u + job.padding)");
+    for (text, why) in [(black, "a brightness of"), (not_a_number, "not numbers")] {
+        let network = build(&card(text));
+        for again in [false, true] {
+            let (result, notes) = enlarge(&network, &LIGHT, &|| {});
+            assert!(worst(&result, &expected) < 0.01, "{}", worst(&result, &expected));
+            let [note] = &*notes else { panic!("{notes:?}") };
+            assert!(note.contains("llvmpipe") && note.contains(why), "{again}: {note}");
+        }
+    }
+    // Where the picture itself is nearly black, too.
+    let dark = Gradient(0.1);
+    let (expected_dark, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &dark, &|| {});
+    let (result, notes) = enlarge(&build(&card(black)), &dark, &|| {});
+    let off = worst(&result, &expected_dark);
+    assert!(off < 0.002 && notes[0].contains("one color"), "{off} {notes:?}");
+    let (result, notes) = enlarge(&build(&card(Kind::text)), &LIGHT, &|| {});
+    assert!(worst(&result, &expected) < 0.01 && notes.is_empty(), "a healthy card is trusted: {notes:?}");
+}
+
+#[test]
+fn a_card_that_fails_its_self_test_is_not_used() {
+    let wrong: fn(&Kind) -> String = |kind| kind.text().replace("y >= 0 &&", "y > 0 &&");
+    let (result, notes) = enlarge(&build(&card(wrong)), &LIGHT, &|| {});
+    let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &LIGHT, &|| {});
+    assert_eq!(worst(&result, &expected), 0.0, "the CPU computed all");
+    assert!(notes[0].contains("self-test"), "{notes:?}");
+}
+
+#[test]
+fn a_lost_device_goes_on_on_the_processor() {
+    let gpu = card(Kind::text);
+    let network = build(&gpu);
+    let (result, notes) = enlarge(&network, &LIGHT, &|| gpu.engine.card.lose());
+    let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &LIGHT, &|| {});
+    assert!(worst(&result, &expected) < 0.01, "{}", worst(&result, &expected));
+    let [note] = &*notes else { panic!("{notes:?}") };
+    assert!(note.contains("lost"), "{note}");
+    // It is not asked again, nor for other networks.
+    let (result, notes) = enlarge(&build(&gpu), &LIGHT, &|| {});
+    assert!(worst(&result, &expected) == 0.0 && notes[0].contains("lost"), "{notes:?}");
+}
