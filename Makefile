@@ -48,7 +48,7 @@ test: test-setup web ## Run every test
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
 	cd web && npm test
-	cargo build --locked -p enlarger
+	# With the binary that the tests above were built with.
 	cd web && npm run e2e
 
 test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
@@ -80,7 +80,7 @@ $(VENV)/.tests-ready: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-lint: build-tools $(VENV)/.tests-ready web/node_modules/.ready ## Check format, links, the page's types, circles of imports, lints, licences, and advisories if their database is installed
+lint: build-tools $(VENV)/.tests-ready web/node_modules/.ready ## Check format, links, the page's types, circles of imports, lints, licenses, and advisories if their database is installed
 	cargo fmt --all --check
 	.ci/links.py
 	cd web && npm run types -- --check

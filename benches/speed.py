@@ -120,12 +120,14 @@ def main():
     flags = [flag for flag in FLAGS if flag in cpu["flags"].split()]
     has = {"avx2": "avx2", "avx512": "avx512_vnni", "amx": "amx_bf16"}
     kernels = arguments.kernels.split(",") if arguments.kernels else [k for k in LABELS if has[k.split("-")[0]] in flags]
+    missing = [flag for flag in FLAGS if flag not in flags]
+    but = f", but not {', '.join(missing)}" if missing else ""
     lines = [
-        f"{cpu['model name']}, family {cpu['cpu family']}, model {cpu['model']}; of {', '.join(FLAGS)} it has "
-        f"{', '.join(flags)}. Best of {arguments.rounds} rounds, all in turn. Other programs use AVX-512 where they can.\n"
+        f"{cpu['model name']}, family {cpu['cpu family']}, model {cpu['model']}; supports {', '.join(flags)}{but}. "
+        f"Best of {arguments.rounds} rounds, interleaved. Other programs use AVX-512 where they can.\n"
     ]
     if "no_avx512" in os.environ.get("LD_PRELOAD", ""):
-        lines = [lines[0].replace("use AVX-512 where they can", "were kept from seeing AVX-512")]
+        lines = [lines[0].replace("use AVX-512 where they can", "ran with AVX-512 hidden")]
     with tempfile.TemporaryDirectory() as folder:
         for name in [arguments.only] if arguments.only else SIDES:
             found = [measure(arguments, kernels, name, n, image, folder) for n in threads]
@@ -136,7 +138,7 @@ def main():
             for label, (_, db) in found[0].items():
                 db = "" if label.startswith("onnxruntime") else f"{db:.1f}"
                 lines.append(f"| {label} | {db} | " + " | ".join(f"{one[label][0]:.3f}" for one in found) + " |")
-            lines.append(f"\nSpeed relative to ({' / '.join(f'{n} thread' + 's'[:n > 1] for n in threads)}):\n")
+            lines.append(f"\nSpeedup over each program ({' / '.join(f'{n} thread' + 's'[:n > 1] for n in threads)}):\n")
             others = [label for label in found[0] if label not in mine]
             lines.append("| | " + " | ".join(others) + " |\n|---|" + "---|" * len(others))
             for label in mine:

@@ -1,9 +1,9 @@
 /** The knobs of `crates/enlarger-pipeline/src/request.rs`; `make specification` writes this file. */
 export const KNOBS = {
   creative: [
-    { name: 'creativity', title: 'Creativity', help: 'How much new detail to add. Lower values hold back.', min: -10, max: 10, default: 0 },
+    { name: 'creativity', title: 'Creativity', help: 'How much new detail to add. Lower values add less.', min: -10, max: 10, default: 0 },
     { name: 'hdr', title: 'HDR', help: 'Definition and local contrast. High values look artificial.', min: -10, max: 10, default: 0 },
-    { name: 'resemblance', title: 'Resemblance', help: 'How close to the original it stays.', min: -10, max: 10, default: 0 },
+    { name: 'resemblance', title: 'Resemblance', help: 'How closely the result follows the original.', min: -10, max: 10, default: 0 },
     { name: 'fractality', title: 'Fractality', help: 'How fine the added texture is. Lower values cause fewer artifacts.', min: -10, max: 10, default: 0 },
   ],
   precision: [

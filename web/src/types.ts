@@ -105,7 +105,7 @@ export interface paths {
         put?: never;
         /**
          * Add a model from uploaded files
-         * @description Upload each file by `POST /customers/storage` first. An ncnn model needs both of its files.
+         * @description Upload each file with `POST /customers/storage` first. An ncnn model needs both of its files.
          */
         post: operations["addModelFiles"];
         delete?: never;
@@ -755,11 +755,11 @@ export interface components {
              * @description Size of the file.
              */
             bytes: number;
-            /** @description What it fits: `SD 1.x`, `SD 2.x` or `SDXL`. Null: its header does not tell. */
+            /** @description What it fits: `SD 1.x`, `SD 2.x` or `SDXL`. Null: not stated in the file. */
             family: string | null;
             /** @description `checkpoint`, `control`, `vae`, `lora` or `embedding`. */
             kind: string;
-            /** @description Its license. Null: the file does not tell. */
+            /** @description Its license. Null: not stated in the file. */
             license: string | null;
             /** @description The name to choose it by. */
             name: string;
@@ -768,9 +768,9 @@ export interface components {
             /** @description What it is, in words. */
             what: string;
         };
-        /** @description Files of Stable Diffusion in the folders of the setting `model_dirs`. */
+        /** @description Stable Diffusion files in the folders of the setting `model_dirs`. */
         CheckpointList: {
-            /** @description The checkpoint that creative requests use that name none. Null: they are not drawn. */
+            /** @description The default checkpoint for creative requests that don't specify one. Null: such requests don't use the generative engine. */
             configured: string | null;
             /** @description Sorted by folder and name. */
             files: components["schemas"]["CheckpointFile"][];
@@ -784,7 +784,7 @@ export interface components {
         CreativeLook: {
             /**
              * Format: int64
-             * @description How much new detail to add. Lower values hold back.
+             * @description How much new detail to add. Lower values add less.
              * @default 0
              */
             creativity?: number;
@@ -816,7 +816,7 @@ export interface components {
             prompt?: string | null;
             /**
              * Format: int64
-             * @description How close to the original it stays.
+             * @description How closely the result follows the original.
              * @default 0
              */
             resemblance?: number;
@@ -887,11 +887,11 @@ export interface components {
             /** @description Quote this when contacting the operator. */
             request_id?: string;
         };
-        /** @description An image to enlarge in Creative style, which may add detail. The server accepts more than this schema requires. */
+        /** @description An image to enlarge in Creative style, which may add detail. The server is more lenient than this schema. */
         FreepikMagnificUpscalerCreativeRequest: {
             /**
              * Format: int64
-             * @description How much new detail to add. Lower values hold back.
+             * @description How much new detail to add. Lower values add less.
              * @default 0
              */
             creativity?: number;
@@ -926,11 +926,11 @@ export interface components {
              * @enum {string}
              */
             optimized_for?: "standard" | "soft_portraits" | "hard_portraits" | "art_n_illustration" | "videogame_assets" | "nature_n_landscapes" | "films_n_photography" | "3d_renders" | "science_fiction_n_horror";
-            /** @description Optional text. Without a generative engine it changes no pixels, but its words may choose a preset. */
+            /** @description Optional text. Guides the generative engine. Without one, it is used only to choose a preset. */
             prompt?: string;
             /**
              * Format: int64
-             * @description How close to the original it stays.
+             * @description How closely the result follows the original.
              * @default 0
              */
             resemblance?: number;
@@ -970,10 +970,11 @@ export interface components {
         FreepikTaskResponse: {
             data: components["schemas"]["FreepikTaskData"];
         };
-        /** @description What the generative engine draws with. `GET /api/checkpoints` lists the names. */
+        /** @description What the generative engine draws with. `GET /api/checkpoints` lists the names. Fields that are not listed here are refused. */
         Generative: {
             /**
-             * @description The checkpoint. Null: the only one there is; `none`: the engine is not used.
+             * @description The checkpoint. Null: as the server is configured, with its `control`, `vae` and `loras` where these are null or empty; else the
+             *     only one there is. `none`: the engine is not used.
              * @default null
              */
             checkpoint?: string | null;
@@ -996,7 +997,7 @@ export interface components {
              */
             guidance?: number | null;
             /**
-             * @description Areas of the source that are not drawn anew, such as faces.
+             * @description Areas of the source that are not drawn anew, such as faces. They fade into the rest around themselves.
              * @default []
              */
             keep?: components["schemas"]["Crop"][];
@@ -1248,7 +1249,7 @@ export interface components {
              */
             ultra_detail?: number;
         };
-        /** @description An image to enlarge in Precision style, which adds no detail. The server accepts more than this schema requires. */
+        /** @description An image to enlarge in Precision style, which adds no detail. The server is more lenient than this schema. */
         PrecisionV1Request: {
             /**
              * @description Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
@@ -1288,7 +1289,7 @@ export interface components {
              */
             webhook_url?: string;
         };
-        /** @description An image to enlarge in Precision style, which adds no detail. The server accepts more than this schema requires. */
+        /** @description An image to enlarge in Precision style, which adds no detail. The server is more lenient than this schema. */
         PrecisionV2Request: {
             /**
              * @description Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
@@ -1333,7 +1334,7 @@ export interface components {
              */
             webhook_url?: string;
         };
-        /** @description The error once more. */
+        /** @description The same error again. */
         Problem: {
             /** @description All invalid fields. */
             invalid_params?: components["schemas"]["InvalidParam"][];
@@ -1360,7 +1361,7 @@ export interface components {
         QueuedRequest: {
             /** @description Why it failed. */
             detail?: string;
-            /** @description The kind of failure, only after one. */
+            /** @description The kind of failure; present only if the run failed. */
             error_type?: string;
             /**
              * Format: int64
@@ -1480,7 +1481,7 @@ export interface components {
             files: "present" | "gone";
             /** Format: date-time */
             finished_at: string | null;
-            /** @description How far the result deviates from the source, once there is one. */
+            /** @description How far the result deviates from the source; null until there is a result. */
             invention: {
                 /**
                  * Format: uri
@@ -1501,7 +1502,7 @@ export interface components {
             plan: components["schemas"]["TaskPlan"] | null;
             /**
              * Format: int64
-             * @description How many tasks are ahead of it, while waiting.
+             * @description How many tasks are ahead of it; only while waiting.
              */
             position: number | null;
             progress: components["schemas"]["TaskProgress"] | null;
@@ -3062,7 +3063,7 @@ export interface operations {
                     "X-Comfy-Estimate-Source"?: string;
                     /** @description The same, with a margin. */
                     "X-Comfy-Estimated-Duration-P90-Seconds"?: number;
-                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished. */
+                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the first poll after that. */
                     "X-Comfy-Estimated-Duration-Seconds"?: number;
                     [name: string]: unknown;
                 };
@@ -3266,7 +3267,7 @@ export interface operations {
                     "X-Comfy-Estimate-Source"?: string;
                     /** @description The same, with a margin. */
                     "X-Comfy-Estimated-Duration-P90-Seconds"?: number;
-                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished. */
+                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the first poll after that. */
                     "X-Comfy-Estimated-Duration-Seconds"?: number;
                     [name: string]: unknown;
                 };
@@ -3470,7 +3471,7 @@ export interface operations {
                     "X-Comfy-Estimate-Source"?: string;
                     /** @description The same, with a margin. */
                     "X-Comfy-Estimated-Duration-P90-Seconds"?: number;
-                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished. */
+                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the first poll after that. */
                     "X-Comfy-Estimated-Duration-Seconds"?: number;
                     [name: string]: unknown;
                 };
@@ -3905,7 +3906,7 @@ export interface operations {
                     "X-Comfy-Estimate-Source"?: string;
                     /** @description The same, with a margin. */
                     "X-Comfy-Estimated-Duration-P90-Seconds"?: number;
-                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished. */
+                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the first poll after that. */
                     "X-Comfy-Estimated-Duration-Seconds"?: number;
                     [name: string]: unknown;
                 };
@@ -4109,7 +4110,7 @@ export interface operations {
                     "X-Comfy-Estimate-Source"?: string;
                     /** @description The same, with a margin. */
                     "X-Comfy-Estimated-Duration-P90-Seconds"?: number;
-                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished. */
+                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the first poll after that. */
                     "X-Comfy-Estimated-Duration-Seconds"?: number;
                     [name: string]: unknown;
                 };
@@ -4313,7 +4314,7 @@ export interface operations {
                     "X-Comfy-Estimate-Source"?: string;
                     /** @description The same, with a margin. */
                     "X-Comfy-Estimated-Duration-P90-Seconds"?: number;
-                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished. */
+                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the first poll after that. */
                     "X-Comfy-Estimated-Duration-Seconds"?: number;
                     [name: string]: unknown;
                 };
@@ -4932,7 +4933,7 @@ export interface operations {
                     "X-Comfy-Estimate-Source"?: string;
                     /** @description The same, with a margin. */
                     "X-Comfy-Estimated-Duration-P90-Seconds"?: number;
-                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished. */
+                    /** @description Estimated seconds until the task finishes, 1 to 86400. For ComfyUI: until the first poll after that. */
                     "X-Comfy-Estimated-Duration-Seconds"?: number;
                     [name: string]: unknown;
                 };

@@ -78,7 +78,7 @@ impl Damage {
             Self::Hard => "blur + noise 10 + JPEG 50".into(),
             Self::Noise(s) => format!("noise {s}"),
             Self::Luminance(s) => format!("noise {s} in luminance"),
-            Self::Grey(s) => format!("grey, noise {s}"),
+            Self::Grey(s) => format!("gray, noise {s}"),
             Self::Sepia => "sepia, grain 9".into(),
             Self::NoiseJpeg => "noise 10, JPEG 90".into(),
             Self::Night => "phone at night".into(),

@@ -56,7 +56,7 @@ impl Array {
     /// Reads little-endian bytes.
     ///
     /// # Errors
-    /// [`Error::File`] if the type is not F32, F16, BF16, F8_E4M3 or F8_E5M2, or F64, which is narrowed to F32.
+    /// [`Error::File`] if the type is not F64, which is narrowed to F32, F32, F16, BF16, F8_E4M3 or F8_E5M2.
     pub(crate) fn from_bytes(name: &str, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Self> {
         let values = match dtype {
             Dtype::F64 => Values::F32(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()),
@@ -66,8 +66,7 @@ impl Array {
             Dtype::F8_E4M3 => Values::F8E4M3(bytes),
             Dtype::F8_E5M2 => Values::F8E5M2(bytes),
             other => {
-                let name = crate::error::shortened(name);
-                return Err(Error::File(format!("{name} holds {other:?}; F32, F16, BF16 and F8 are read")));
+                return Err(Error::File(format!("{name} holds {other:?}; F64, F32, F16, BF16 and F8 are read")));
             }
         };
         Ok(Self { shape: shape.to_vec(), values })

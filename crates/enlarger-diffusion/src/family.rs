@@ -122,7 +122,7 @@ const UNSUPPORTED: [(&str, &str); 14] = [
     ("motion_modules", "a motion module"),
 ];
 
-const SUPPORTED: &str = "hint: checkpoints, ControlNets and LoRAs of SD 1.x, SD 2.x and SDXL are read";
+const SUPPORTED: &str = "hint: checkpoints, LoRAs and ControlNets for one task of SD 1.x, SD 2.x and SDXL are read";
 
 /// Tells what a file is by the names and shapes in its header.
 ///

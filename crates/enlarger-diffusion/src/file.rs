@@ -28,7 +28,7 @@ impl Safetensors {
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be read, is not a safetensors file, is truncated, or its header claims what
-    /// cannot be. No memory is taken for what a header merely claims.
+    /// cannot be; [`Error::Unsupported`] for files of PyTorch and GGUF. No memory is taken for what a header merely claims.
     pub fn open(path: &Path) -> Result<Self> {
         let named = || path.file_name().map_or_else(|| path.display().to_string(), |n| shortened(&n.to_string_lossy()));
         let bad = |what: &dyn std::fmt::Display| Error::File(format!("{}: {what}", named()));
@@ -39,8 +39,16 @@ impl Safetensors {
         let mut file = File::open(path).map_err(|e| bad(&e))?;
         let size = file.metadata().map_err(|e| bad(&e))?.len();
         let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|_| bad(&"it is too short to be a safetensors file"))?;
+        file.read_exact(&mut length).map_err(|_| match by_extension(path) {
+            Some(what) => Error::Unsupported(not_read(&named(), what)),
+            None => bad(&"it is too short to be a safetensors file"),
+        })?;
         let claimed = u64::from_le_bytes(length);
+        if claimed > (size - 8).min(LONGEST_HEADER)
+            && let Some(what) = foreign(&length, path)
+        {
+            return Err(Error::Unsupported(not_read(&named(), what)));
+        }
         if claimed > size - 8 {
             return Err(bad(&"it is truncated, or not a safetensors file: its header would be longer than the file"));
         }
@@ -122,7 +130,45 @@ impl Safetensors {
         file.seek(SeekFrom::Start(self.start + from as u64))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|e| Error::File(format!("{}: {} cannot be read: {e}", self.name(), shortened(name))))?;
-        Array::from_bytes(name, info.dtype, &info.shape, bytes)
+        Array::from_bytes(&format!("{} of {}", shortened(name), self.name()), info.dtype, &info.shape, bytes)
+    }
+}
+
+/// Files of weights that are not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// A `.ckpt`, `.pt` or `.pth`, which holds a program in Python's pickle format.
+    PyTorch,
+    /// A file of llama.cpp and its like.
+    Gguf,
+}
+
+/// What a file is by its extension.
+pub fn by_extension(path: &Path) -> Option<Foreign> {
+    match path.extension()?.to_str()?.to_lowercase().as_str() {
+        "ckpt" | "pt" | "pth" => Some(Foreign::PyTorch),
+        "gguf" => Some(Foreign::Gguf),
+        _ => None,
+    }
+}
+
+/// What a file is by its first bytes: a zip archive or a pickle of torch, or a GGUF file.
+fn foreign(start: &[u8; 8], path: &Path) -> Option<Foreign> {
+    match start {
+        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Some(Foreign::PyTorch),
+        [b'G', b'G', b'U', b'F', ..] => Some(Foreign::Gguf),
+        _ => by_extension(path),
+    }
+}
+
+/// Says that a file is not read, and what would be.
+pub fn not_read(name: &str, what: Foreign) -> String {
+    match what {
+        Foreign::PyTorch => format!(
+            "{name} is a PyTorch file, which is not read for Stable Diffusion; hint: save it as .safetensors, as A1111's checkpoint \
+             merger and ComfyUI's node Save Checkpoint do"
+        ),
+        Foreign::Gguf => format!("{name} is a GGUF file, which is not read; hint: use the .safetensors of it"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    ops::{Ops, Padding},
+    ops::Ops,
     weights::Weights,
 };
 
@@ -41,17 +41,12 @@ impl<O: Ops> Resnet<O> {
 
     /// `time` is SiLU of the embedded step, `[batch, 1, 1, channels]`.
     pub fn run(&self, ops: &O, x: &O::Tensor, time: Option<&O::Tensor>) -> Result<O::Tensor> {
-        let h = ops.group_norm(x, &self.norm1, GROUPS, self.eps, true)?;
-        let mut h = ops.conv(&h, &self.conv1, 1, Padding::Around)?;
+        let mut h = ops.norm_conv(x, &self.norm1, GROUPS, self.eps, &self.conv1, None)?;
         if let (Some(weights), Some(time)) = (&self.time, time) {
             h = ops.add(&h, &ops.linear(time, weights)?, 1.0)?;
         }
-        let h = ops.group_norm(&h, &self.norm2, GROUPS, self.eps, true)?;
-        let h = ops.conv(&h, &self.conv2, 1, Padding::Around)?;
-        match &self.shortcut {
-            Some(shortcut) => ops.add(&h, &ops.linear(x, shortcut)?, 1.0),
-            None => ops.add(&h, x, 1.0),
-        }
+        let shortcut = self.shortcut.as_ref().map(|shortcut| ops.linear(x, shortcut)).transpose()?;
+        ops.norm_conv(&h, &self.norm2, GROUPS, self.eps, &self.conv2, Some(shortcut.as_ref().unwrap_or(x)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stable Diffusion, image to image: checkpoints that people have on disk, run without Python.
 //!
-//! This is a library only: nothing of enlarger uses it yet. The networks compute what diffusers computes with the same weights
+//! This is a library only. The networks compute what diffusers computes with the same weights
 //! (`tests/`); how results of real checkpoints look, nobody has judged here.
 //!
 //! # The way of a picture
@@ -120,6 +120,7 @@ pub mod file;
 pub mod layers;
 pub mod lora;
 pub mod names;
+mod needs;
 pub mod noise;
 pub mod ops;
 pub mod prompt;

@@ -120,4 +120,29 @@ pub trait Ops: Send + Sync {
     /// # Errors
     /// As above.
     fn double(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// A 3x3 convolution of the picture that [`Self::group_norm`] with SiLU gives, and the sum with `add`, of the result's shape. A
+    /// device may do all at once.
+    ///
+    /// # Errors
+    /// As above.
+    fn norm_conv(
+        &self,
+        x: &Self::Tensor,
+        n: &Self::Norm,
+        groups: usize,
+        eps: f32,
+        w: &Self::Weights,
+        add: Option<&Self::Tensor>,
+    ) -> Result<Self::Tensor> {
+        let sum = self.conv(&self.group_norm(x, n, groups, eps, true)?, w, 1, Padding::Around)?;
+        add.map_or(Ok(sum.clone()), |add| self.add(&sum, add, 1.0))
+    }
+    /// A 3x3 convolution of the picture that [`Self::double`] gives. A device may do both at once.
+    ///
+    /// # Errors
+    /// As above.
+    fn double_conv(&self, x: &Self::Tensor, w: &Self::Weights) -> Result<Self::Tensor> {
+        self.conv(&self.double(x)?, w, 1, Padding::Around)
+    }
 }

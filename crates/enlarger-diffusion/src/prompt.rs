@@ -239,9 +239,12 @@ impl Tokenizer {
             plain.clear();
         };
         for word in text.split_inclusive(|c: char| c.is_whitespace() || c == ',') {
-            let name = word.trim_end_matches(|c: char| c.is_whitespace() || c == ',');
+            let whole = word.trim_end_matches(|c: char| c.is_whitespace() || c == ',');
+            // ComfyUI's notation.
+            let name = whole.get(..PREFIX.len()).filter(|start| start.eq_ignore_ascii_case(PREFIX));
+            let name = name.map_or(whole, |start| &whole[start.len()..]);
             let Some(embedding) = self.embeddings.get(&name.to_lowercase()) else {
-                plain.push_str(word);
+                plain.push_str(&word[whole.len() - name.len()..]);
                 continue;
             };
             words(&mut plain, &mut groups);
@@ -249,12 +252,15 @@ impl Tokenizer {
                 Error::Request(format!("the embedding {} is for another family than the checkpoint", shortened(name)))
             })?;
             groups.push(vectors.iter().cloned().map(Token::Vector).collect());
-            plain.push_str(&word[name.len()..]);
+            plain.push_str(&word[whole.len()..]);
         }
         words(&mut plain, &mut groups);
         Ok(groups)
     }
 }
+
+/// What ComfyUI's users write before the name of an embedding.
+const PREFIX: &str = "embedding:";
 
 /// The token of a comma.
 const COMMA: u32 = 267;
@@ -365,6 +371,10 @@ mod tests {
         assert_eq!(chunk[3], (Token::Word(COMMA), 0.5));
         assert!(tokenizer.chunks("badhands", 768, END).unwrap_err().to_string().contains("another family"));
         assert!(tokenizer.chunks("badhandsome", 768, END).is_ok());
+        let of_comfyui = &tokenizer.chunks("(Embedding:BadHands, x:0.5)", 32, END).unwrap()[0];
+        assert_eq!(of_comfyui, chunk);
+        let unknown = tokenizer.chunks("embedding:moss", 32, END).unwrap();
+        assert_eq!(unknown, tokenizer.chunks("moss", 32, END).unwrap());
     }
 
     #[test]

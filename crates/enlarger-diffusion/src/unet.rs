@@ -225,11 +225,10 @@ impl<O: Ops> Unet<O> {
                 x = level.block(ops, i, &joined, &time, &context.text)?;
             }
             if let Some(conv) = &level.resample {
-                x = ops.conv(&ops.double(&x)?, conv, 1, Padding::Around)?;
+                x = ops.double_conv(&x, conv)?;
             }
         }
-        let x = ops.group_norm(&x, &self.norm_out, GROUPS, 1e-5, true)?;
-        ops.conv(&x, &self.conv_out, 1, Padding::Around)
+        ops.norm_conv(&x, &self.norm_out, GROUPS, 1e-5, &self.conv_out, None)
     }
 }
 

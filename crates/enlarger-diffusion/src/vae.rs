@@ -61,7 +61,7 @@ impl<O: Ops> Half<O> {
     }
 
     fn finish(&self, ops: &O, x: &O::Tensor) -> Result<O::Tensor> {
-        ops.conv(&ops.group_norm(x, &self.norm_out, GROUPS, 1e-6, true)?, &self.conv_out, 1, Padding::Around)
+        ops.norm_conv(x, &self.norm_out, GROUPS, 1e-6, &self.conv_out, None)
     }
 }
 
@@ -143,7 +143,7 @@ impl<O: Ops> Vae<O> {
                 x = resnet.run(ops, &x, None)?;
             }
             if let Some(conv) = &level.resample {
-                x = ops.conv(&ops.double(&x)?, conv, 1, Padding::Around)?;
+                x = ops.double_conv(&x, conv)?;
             }
         }
         self.decoder.finish(ops, &x)

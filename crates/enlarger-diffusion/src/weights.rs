@@ -116,7 +116,7 @@ impl Weights {
     /// [`Error::Weights`] if the array is missing or has fewer axes.
     pub fn length(&self, name: &str, axis: usize) -> Result<usize> {
         let length = self.shape(name).and_then(|shape| shape.get(axis).copied());
-        length.filter(|&l| l > 0).ok_or_else(|| missing(name))
+        length.filter(|&l| l > 0).ok_or_else(|| self.lacks(name))
     }
 
     /// How many `{prefix}0.`, `{prefix}1.`, ... there are.
@@ -138,7 +138,7 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] if it is missing, [`Error::File`] if it cannot be read, [`Error::Memory`].
     pub fn get(&self, name: &str) -> Result<Array> {
-        let entry = self.entries.get(name).ok_or_else(|| missing(name))?;
+        let entry = self.entries.get(name).ok_or_else(|| self.lacks(name))?;
         let mut array = entry.file.read(&entry.name)?;
         if entry.renamed.transposed {
             array = array.transposed();
@@ -155,6 +155,33 @@ impl Weights {
             array = array.with_values(&values);
         }
         Ok(array)
+    }
+
+    /// The error for an array that is missing: by the name that it has beside its like in the file.
+    pub(crate) fn lacks(&self, name: &str) -> Error {
+        let beside = |(ours, theirs): (&str, &str)| {
+            let entry = self.entries.get(&format!("{}{theirs}", name.strip_suffix(ours)?))?;
+            Some(format!("{} lacks {}{ours}", entry.file.name(), shortened(entry.name.strip_suffix(theirs)?)))
+        };
+        let said = [("bias", "weight"), ("weight", "bias")].into_iter().find_map(beside);
+        Error::Weights(said.unwrap_or_else(|| format!("{} lacks {}", self.file(), shortened(name))))
+    }
+
+    /// The error for arrays that do not fit; `what` follows the name of the file.
+    pub(crate) fn misfit(&self, what: &str) -> Error {
+        Error::Weights(format!("{} {what}", self.file()))
+    }
+
+    /// The error for one array; `what` follows its name.
+    pub(crate) fn misfit_of(&self, name: &str, what: &str) -> Error {
+        let entry = self.entries.get(name);
+        let (name, file) = entry.map_or((name, self.file()), |entry| (&entry.name, entry.file.name()));
+        Error::Weights(format!("{} of {file} {what}", shortened(name)))
+    }
+
+    /// The file of the arrays; of several one.
+    fn file(&self) -> String {
+        self.entries.values().next().map_or_else(|| "the file".to_owned(), |entry| entry.file.name())
     }
 
     /// Remembers what a LoRA changes of an array.
@@ -179,14 +206,10 @@ impl Weights {
     pub fn norm<O: Ops>(&self, ops: &O, name: &str) -> Result<O::Norm> {
         let (scale, shift) = (self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?);
         if scale.shape.len() != 1 || scale.shape != shift.shape {
-            return Err(Error::Weights(format!("{} has scale and shift of other shapes", shortened(name))));
+            return Err(self.misfit_of(&format!("{name}.weight"), "has another shape than its shift"));
         }
         ops.norm(&scale, &shift)
     }
-}
-
-fn missing(name: &str) -> Error {
-    Error::Weights(format!("{} is missing", shortened(name)))
 }
 
 fn plain(name: Option<String>) -> Vec<Renamed> {

@@ -24,6 +24,8 @@ fn keys(prefixes: &[&str]) -> Vec<(String, Vec<usize>)> {
     for (name, shape) in &mut keys {
         if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
             shape[1] = 768;
+        } else if name.starts_with("cond_stage_model.") {
+            shape.iter_mut().filter(|l| **l == 32).for_each(|l| *l = 768);
         }
     }
     keys

@@ -172,9 +172,12 @@ fn networks_that_are_not_whole_are_refused_by_the_name_of_what_is_missing() {
         Unet::load(&Cpu::default(), &weights, Heads::Count(8)).map(|_| ()).unwrap_err().to_string()
     };
     let without = |part: &str| build(&whole.iter().filter(|(n, _)| !n.contains(part)).cloned().collect::<Vec<_>>());
-    assert!(without("output_blocks.3.0.in_layers.2.weight").contains("up_blocks.1.resnets.0.conv1.weight is missing"));
+    assert!(
+        without("output_blocks.3.0.in_layers.2.weight")
+            .contains("x.safetensors lacks model.diffusion_model.output_blocks.3.0.in_layers.2.weight")
+    );
     assert!(without("output_blocks.11").contains("on the way"));
-    assert!(without("time_embed.0").contains("time_embedding.linear_1.weight is missing"));
+    assert!(without("time_embed.0").contains("x.safetensors lacks time_embedding.linear_1.weight"));
     assert!(without("model.").contains("levels"));
     // Shapes that fit no layer are found when the network runs, and are no panic.
     for (part, shape) in [

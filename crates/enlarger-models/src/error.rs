@@ -51,6 +51,16 @@ pub enum ModelError {
         /// What there is of that kind.
         there: Vec<String>,
     },
+    /// Several files have this name.
+    #[error("there are {} {}s named {name:?}", there.len(), in_words(kind))]
+    Several {
+        /// What was asked for.
+        kind: &'static str,
+        /// The name asked for.
+        name: String,
+        /// Their names with their folders.
+        there: Vec<String>,
+    },
     /// A file of a generative model cannot be read.
     #[error("cannot read {}: {why}", path.display())]
     Unread {
@@ -59,6 +69,9 @@ pub enum ModelError {
         /// What the system says.
         why: String,
     },
+    /// Stopped from outside.
+    #[error("cancelled")]
+    Cancelled,
     /// Bundled networks stay.
     #[error("{0} is part of enlarger and cannot be removed")]
     Bundled(String),
@@ -96,9 +109,10 @@ impl ModelError {
 impl Explained for ModelError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Unknown { .. } | Self::NoFile { .. } => "model_unknown",
+            Self::Unknown { .. } | Self::NoFile { .. } | Self::Several { .. } => "model_unknown",
             Self::Damaged { .. } => "model_damaged",
             Self::Unreadable { .. } | Self::Unread { .. } => "model_unreadable",
+            Self::Cancelled => "cancelled",
             Self::Taken { .. } => "model_taken",
             Self::Bundled(_) => "model_bundled",
             Self::Folder(_) | Self::NoFolder => "models_folder_missing",
@@ -108,6 +122,7 @@ impl Explained for ModelError {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         Some(match self {
+            Self::Cancelled => return None,
             Self::Unknown { near, all, .. } if near.is_empty() => {
                 format!("available models: {}", all.join(", ")).into()
             }
@@ -125,7 +140,12 @@ impl Explained for ModelError {
                 in_words(kind)
             )
             .into(),
-            Self::NoFile { there, .. } => format!("there is {}", there.join(", ")).into(),
+            Self::NoFile { there, .. } if there.len() == 1 => format!("there is {}", there[0]).into(),
+            Self::NoFile { there, .. } => format!("there are {}", there.join(", ")).into(),
+            Self::Several { there, .. } if there.iter().all(|name| *name == there[0]) => {
+                "they lie in several of the folders that are searched: rename one, or search fewer folders".into()
+            }
+            Self::Several { there, .. } => format!("name one with its folder: {}", there.join(", ")).into(),
             Self::Unread { .. } => "check the file and its permissions".into(),
             Self::Taken { bundled: true, .. } => "choose another name with --name".into(),
             Self::Taken { .. } => "choose another name with --name, or remove the old model first".into(),

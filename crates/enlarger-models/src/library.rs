@@ -13,7 +13,7 @@ use std::{
 
 use enlarger_diffusion::{
     family::{Checkpoint, Family, Kind, recognise},
-    file::Safetensors,
+    file::{Safetensors, by_extension, not_read},
 };
 use enlarger_nn::{arch::detect, weights};
 use serde::{Deserialize, Serialize, Serializer};
@@ -39,7 +39,7 @@ pub struct Library {
 /// A file that was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Found {
-    /// Its name without extension, by which it is asked for.
+    /// By which it is asked for: its name without extension, with the folders above it where others of its kind have the same.
     pub name: String,
     /// Where it lies.
     pub path: PathBuf,
@@ -136,23 +136,40 @@ impl Library {
         &self.folders
     }
 
+    /// Folders that cannot be searched, because they are not there.
+    pub fn missing(&self) -> impl Iterator<Item = &Path> {
+        self.folders.iter().map(PathBuf::as_path).filter(|folder| !folder.is_dir())
+    }
+
     /// All files of models in the folders, sorted by path. Only headers are read, but for networks that enlarge, which are small.
     pub fn scan(&self) -> Vec<Found> {
-        self.paths().iter().filter_map(|path| self.look(path)).collect()
+        self.looked_at(true)
     }
 
     /// Files of generative models alone, by their headers.
     pub fn parts(&self) -> Vec<Found> {
-        let found = self.paths().into_iter().filter_map(|path| self.look_at(&path, false));
-        found.filter(|found| matches!(found.what, What::Part(_))).collect()
+        self.looked_at(false).into_iter().filter(|found| matches!(found.what, What::Part(_))).collect()
     }
 
-    fn paths(&self) -> Vec<PathBuf> {
-        let mut search = Search { seen: HashSet::new(), left: ENTRIES, paths: Vec::new() };
-        self.folders.iter().for_each(|folder| search.folder(folder, DEPTH));
-        search.paths.sort();
-        search.paths.dedup();
-        search.paths
+    fn looked_at(&self, networks: bool) -> Vec<Found> {
+        let look = |place: &Place| Some((place.clone(), self.look_at(&place.path, networks)?));
+        let mut found: Vec<(Place, Found)> = self.places().iter().filter_map(look).collect();
+        let mut names: HashMap<(&'static str, String), usize> = HashMap::new();
+        let key = |found: &Found| (found.what.kind(), found.name.to_lowercase());
+        found.iter().for_each(|(_, found)| *names.entry(key(found)).or_default() += 1);
+        for (place, found) in &mut found {
+            if names[&key(found)] > 1 {
+                found.name = place.whole_name();
+            }
+        }
+        found.into_iter().map(|(_, found)| found).collect()
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let mut search = Search { seen: HashSet::new(), left: ENTRIES, places: Vec::new() };
+        self.folders.iter().for_each(|folder| search.folder(folder, folder, DEPTH));
+        search.places.sort();
+        search.places
     }
 
     /// One file, or a folder as diffusers saves it; nothing if it is no file of a model.
@@ -195,43 +212,103 @@ impl Library {
         name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// The file of a name: with or without extension, or a path if these are taken.
+    /// The file of a name: with or without extension, and with or without folders above it, as far as the one that is searched; or a
+    /// path if these are taken.
     ///
     /// # Errors
-    /// [`ModelError::NoFile`] with what is there of that kind.
+    /// [`ModelError::NoFile`] with what is there of that kind, [`ModelError::Several`] if several files have that name.
     pub fn find(&self, kind: &'static str, name: &str) -> Result<PathBuf, ModelError> {
         if self.any_path && Path::new(name).exists() {
             return Ok(PathBuf::from(name));
         }
-        let is = |path: &&PathBuf| {
-            let own = [path.file_name(), path.file_stem()].into_iter().flatten();
-            own.into_iter().any(|own| own.to_string_lossy().eq_ignore_ascii_case(name))
-        };
-        let named: Vec<Found> = self.paths().iter().filter(is).filter_map(|path| self.look_at(path, false)).collect();
-        // Another kind of that name is opened, too, which tells what it is.
-        let found = named.iter().find(|found| found.what.kind() == kind).or_else(|| named.first());
-        found.map(|found| found.path.clone()).ok_or_else(|| ModelError::NoFile {
-            kind,
-            name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
-            there: self.parts().into_iter().filter(|found| found.what.kind() == kind).map(|found| found.name).collect(),
-        })
+        self.named(kind, name)
+    }
+
+    /// [`Self::find`] without paths.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn named(&self, kind: &'static str, name: &str) -> Result<PathBuf, ModelError> {
+        let asked = parts_of(name);
+        let named = self.places().into_iter().filter(|place| place.is_called(&asked));
+        let named: Vec<(Place, Found)> =
+            named.filter_map(|place| Some((place.clone(), self.look_at(&place.path, false)?))).collect();
+        let mut fitting: Vec<&(Place, Found)> = named.iter().filter(|(_, found)| found.what.kind() == kind).collect();
+        fitting.dedup_by_key(|(place, _)| place.path.canonicalize().ok());
+        let name = || name.chars().filter(|c| !c.is_control()).take(200).collect();
+        match fitting[..] {
+            [(place, _)] => Ok(place.path.clone()),
+            // Another kind of that name is opened, too, which tells what it is.
+            [] => named.first().map(|(place, _)| place.path.clone()).ok_or_else(|| ModelError::NoFile {
+                kind,
+                name: name(),
+                there: self.parts().into_iter().filter(|f| f.what.kind() == kind).map(|f| f.name).collect(),
+            }),
+            // A name that is one file's whole name means that file.
+            _ => match fitting.iter().filter(|(place, _)| place.is_wholly(&asked)).collect::<Vec<_>>()[..] {
+                [(place, _)] => Ok(place.path.clone()),
+                _ => Err(ModelError::Several {
+                    kind,
+                    name: name(),
+                    there: fitting.iter().map(|(place, _)| place.whole_name()).collect(),
+                }),
+            },
+        }
     }
 
     /// SHA-256 of a file, or of what a folder of diffusers holds. Read once: afterwards size and time tell whether it changed.
     ///
     /// # Errors
-    /// [`ModelError::Unread`]
-    pub fn sha256(&self, path: &Path) -> Result<String, ModelError> {
+    /// [`ModelError::Unread`], [`ModelError::Cancelled`] if `cancelled` says so meanwhile.
+    pub fn sha256(&self, path: &Path, cancelled: &dyn Fn() -> bool) -> Result<String, ModelError> {
         if !path.is_dir() {
-            return self.hashes.of(path);
+            return self.hashes.of(path, cancelled);
         }
         let mut whole = Sha256::new();
         for file in weights_in(path) {
             let name = file.strip_prefix(path).unwrap_or(&file);
-            whole.update(format!("{} {}\n", name.display(), self.hashes.of(&file)?));
+            whole.update(format!("{} {}\n", name.display(), self.hashes.of(&file, cancelled)?));
         }
         Ok(hex::encode(whole.finalize()))
     }
+}
+
+/// A file that was found, or a folder as diffusers saves it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    path: PathBuf,
+    /// From the folder that was searched.
+    below: PathBuf,
+}
+
+impl Place {
+    /// Its name, with the folders above it.
+    fn whole_name(&self) -> String {
+        let name = Library::name(&self.path);
+        let above = self.below.parent().into_iter().flat_map(Path::components);
+        let above: Vec<_> = above.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+        above.into_iter().chain([name]).collect::<Vec<_>>().join("/")
+    }
+
+    /// Whether a name means it: its own with or without extension, below the last folders above it.
+    fn is_called(&self, asked: &[&str]) -> bool {
+        let [above @ .., name] = asked else { return false };
+        let same = |own: &std::ffi::OsStr, asked: &str| own.to_string_lossy().eq_ignore_ascii_case(asked);
+        let names = [self.path.file_name(), self.path.file_stem()].into_iter().flatten();
+        let folders: Vec<_> = self.below.parent().into_iter().flat_map(Path::components).collect();
+        names.into_iter().any(|own| same(own, name))
+            && above.len() <= folders.len()
+            && folders[folders.len() - above.len()..].iter().zip(above).all(|(own, asked)| same(own.as_os_str(), asked))
+    }
+
+    fn is_wholly(&self, asked: &[&str]) -> bool {
+        self.is_called(asked) && self.below.components().count() == asked.len()
+    }
+}
+
+/// A name cut at its folders, of either system.
+fn parts_of(name: &str) -> Vec<&str> {
+    name.split(['/', '\\']).collect()
 }
 
 /// What a file is, by its extension and its header, and its licence.
@@ -256,11 +333,7 @@ fn look_into(path: &Path, bytes: u64, networks: bool) -> Option<(What, Option<St
         "pth" if networks && bytes <= LARGEST_PTH => {
             Some((network(path, format!("{name} is not a model that is known")), None))
         }
-        "ckpt" | "pt" | "pth" => unsupported(format!(
-            "{name} is a PyTorch file, which is not read for Stable Diffusion; hint: save it as .safetensors"
-        )),
-        "gguf" => unsupported(format!("{name} is a GGUF file, which is not read; hint: use the .safetensors of it")),
-        _ => None,
+        _ => unsupported(not_read(&name, by_extension(path)?)),
     }
 }
 
@@ -282,22 +355,29 @@ fn weights_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Whether diffusers saved a folder: ComfyUI's `models` has a folder `unet`, too.
+fn is_of_diffusers(folder: &Path) -> bool {
+    let marked = ["model_index.json", "unet/config.json"].iter().any(|file| folder.join(file).is_file());
+    marked && !weights_in(folder).is_empty()
+}
+
 struct Search {
     seen: HashSet<PathBuf>,
     left: usize,
-    paths: Vec<PathBuf>,
+    places: Vec<Place>,
 }
 
 impl Search {
-    fn folder(&mut self, folder: &Path, depth: usize) {
+    /// A folder in the one that is searched, its `root`.
+    fn folder(&mut self, root: &Path, folder: &Path, depth: usize) {
         // Links may lead back.
         let Ok(real) = folder.canonicalize() else { return };
         if depth == 0 || !self.seen.insert(real) {
             return;
         }
         let Ok(entries) = fs::read_dir(folder) else { return };
-        if folder.join("unet").is_dir() && !weights_in(folder).is_empty() {
-            self.paths.push(folder.to_owned());
+        if is_of_diffusers(folder) {
+            self.take(root, folder.to_owned());
             return;
         }
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
@@ -310,11 +390,16 @@ impl Search {
                 continue;
             }
             if path.is_dir() {
-                self.folder(&path, depth - 1);
+                self.folder(root, &path, depth - 1);
             } else if path.is_file() {
-                self.paths.push(path);
+                self.take(root, path);
             }
         }
+    }
+
+    fn take(&mut self, root: &Path, path: PathBuf) {
+        let below = path.strip_prefix(root).unwrap_or(&path).to_owned();
+        self.places.push(Place { path, below });
     }
 }
 
@@ -344,23 +429,22 @@ impl Hashes {
         known.get(&path).filter(|known| known.bytes == bytes && known.changed == changed).map(|k| k.sha256.clone())
     }
 
-    fn of(&self, path: &Path) -> Result<String, ModelError> {
+    fn of(&self, path: &Path, cancelled: &dyn Fn() -> bool) -> Result<String, ModelError> {
         if let Some(known) = self.known(path) {
             return Ok(known);
         }
-        let read = || -> std::io::Result<_> {
-            let stamp = stamp(path)?;
-            let (mut file, mut digest) = (File::open(path)?, Sha256::new());
-            let mut buffer = vec![0; 1 << 20];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => return Ok((stamp, hex::encode(digest.finalize()))),
-                    length => digest.update(&buffer[..length]),
-                }
+        let unread = |e: std::io::Error| ModelError::Unread { path: path.to_owned(), why: e.to_string() };
+        let (real, bytes, changed) = stamp(path).map_err(unread)?;
+        let (mut file, mut digest) = (File::open(path).map_err(unread)?, Sha256::new());
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer).map_err(unread)? {
+                0 => break,
+                _ if cancelled() => return Err(ModelError::Cancelled),
+                length => digest.update(&buffer[..length]),
             }
-        };
-        let ((real, bytes, changed), sha256) =
-            read().map_err(|e| ModelError::Unread { path: path.to_owned(), why: e.to_string() })?;
+        }
+        let sha256 = hex::encode(digest.finalize());
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         known.insert(real, Known { bytes, changed, sha256: sha256.clone() });
         // Only a shortcut: without it the file is read again.
@@ -388,6 +472,8 @@ fn stamp(path: &Path) -> std::io::Result<(PathBuf, u64, u128)> {
 
 #[cfg(test)]
 mod tests {
+    use enlarger_error::Explained;
+
     use super::*;
 
     /// A file with a true header and no bytes on disk behind it.
@@ -462,18 +548,69 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_comfyui_with_a_folder_unet_is_searched_and_one_of_diffusers_is_one_checkpoint() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let models = folder.path().join("models");
+        let unet: &[(&str, &[usize])] = &[
+            ("conv_in.weight", &[320, 4, 3, 3]),
+            ("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", &[320, 768]),
+        ];
+        let vae: &[(&str, &[usize])] = &[("decoder.conv_in.weight", &[512, 4, 3, 3])];
+        sparse(&models.join("checkpoints/photo.safetensors"), CHECKPOINT);
+        sparse(&models.join("unet/bare.safetensors"), unet);
+        sparse(&models.join("vae/soft.safetensors"), vae);
+        let diffusers = models.join("diffusers/whole");
+        sparse(&diffusers.join("unet/diffusion_pytorch_model.safetensors"), unet);
+        sparse(&diffusers.join("vae/diffusion_pytorch_model.safetensors"), vae);
+        fs::write(diffusers.join("model_index.json"), b"{}").expect("room");
+
+        let told = |found: Vec<Found>| found.into_iter().map(|f| (f.name, f.what.kind())).collect::<Vec<_>>();
+        let found = told(Library::new(vec![models], None).scan());
+        let expected = [("photo", "checkpoint"), ("whole", "checkpoint"), ("bare", "checkpoint"), ("soft", "vae")];
+        assert_eq!(found, expected.map(|(name, kind)| (name.to_owned(), kind)));
+        assert_eq!(told(Library::new(vec![diffusers], None).scan()), [("whole".to_owned(), "checkpoint")]);
+    }
+
+    #[test]
+    fn files_of_one_name_are_told_apart_by_their_folders() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let models = folder.path().join("models");
+        for name in ["checkpoints/photo", "checkpoints/sd15/photo", "checkpoints/sd15/other"] {
+            sparse(&models.join(format!("{name}.safetensors")), CHECKPOINT);
+        }
+        let library = Library::new(vec![models.clone()], None);
+        let names: Vec<String> = library.parts().into_iter().map(|found| found.name).collect();
+        assert_eq!(names, ["checkpoints/photo", "other", "checkpoints/sd15/photo"]);
+        let find = |name: &str| library.find("checkpoint", name);
+        for name in ["sd15/photo", "sd15\\Photo.safetensors", "checkpoints/sd15/photo"] {
+            assert_eq!(find(name), Ok(models.join("checkpoints/sd15/photo.safetensors")), "{name}");
+        }
+        assert_eq!(find("checkpoints/photo"), Ok(models.join("checkpoints/photo.safetensors")));
+        assert_eq!(find("sd15/other"), Ok(models.join("checkpoints/sd15/other.safetensors")));
+        let error = find("photo").expect_err("there are two");
+        assert_eq!(error.to_string(), "there are 2 checkpoints named \"photo\"");
+        assert_eq!(
+            error.hint().as_deref(),
+            Some("name one with its folder: checkpoints/photo, checkpoints/sd15/photo")
+        );
+        for name in ["models/checkpoints/photo", "../checkpoints/photo", "/photo", "./photo", "sdxl/photo", ""] {
+            assert!(matches!(find(name), Err(ModelError::NoFile { .. })), "{name}");
+        }
+    }
+
+    #[test]
     fn a_file_is_hashed_once_until_it_changes() {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, cache) = (folder.path().join("x.safetensors"), folder.path().join("cache"));
         fs::write(&path, b"abc").expect("room");
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let library = Library::new(Vec::new(), Some(cache.clone()));
-        assert_eq!(library.sha256(&path).as_deref(), Ok(abc));
+        assert_eq!(library.sha256(&path, &|| false).as_deref(), Ok(abc));
         // Another process remembers, and the file's content is not looked at.
         let again = Library::new(Vec::new(), Some(cache));
         assert_eq!(again.hashes.known(&path).as_deref(), Some(abc));
         fs::write(&path, b"abcd").expect("room");
         assert_eq!(again.hashes.known(&path), None);
-        assert_ne!(again.sha256(&path).as_deref(), Ok(abc));
+        assert_ne!(again.sha256(&path, &|| false).as_deref(), Ok(abc));
     }
 }

@@ -1,9 +1,19 @@
 //! The operations on plain slices give what loops in 64 bits give, on the vectors of each instruction set.
 
-use enlarger_nn::dense::{Attention, Conv3x3, Dense, Function, Matrix, PANEL, Weights};
+use enlarger_nn::dense::{Attention, Conv3x3, Dense, Function, Input, Matrix, PANEL, Weights};
 
 fn values(count: usize, salt: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+}
+
+/// Values without the pattern of those above, whose sums may cancel until they are small beside their terms.
+fn noise(count: usize, salt: usize) -> Vec<f32> {
+    let mixed = |i: usize| {
+        let z = (((salt << 32) + i) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (z ^ (z >> 27)) >> 40
+    };
+    (0..count).map(|i| mixed(i) as f32 / (1 << 23) as f32 - 1.0).collect()
 }
 
 /// `[out][in]` as `[panel][in][32]`, with NaN where there is no output.
@@ -83,6 +93,27 @@ fn convolved(x: &[f32], weights: &[f32], bias: &[f32], case: &Case, result: [usi
     sums
 }
 
+/// What a convolution gives, and its height and width.
+fn run(
+    dense: Dense,
+    x: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    case: &Case,
+    input: Input<'_>,
+    add: Option<&[f32]>,
+) -> (Vec<f32>, [usize; 2]) {
+    let &Case { size, channels, stride, offset, outputs } = case;
+    with_matrix(weights, Some(bias), channels * 9, |w| {
+        let conv = Conv3x3 { weights: Matrix { bias: w.bias, ..*w }, size, input, add, stride, offset };
+        let [height, width] = conv.result();
+        let mut got = vec![f32::NAN; size[0] * height * width * outputs];
+        let mut workspace = vec![f32::NAN; conv.workspace()];
+        dense.conv3x3(x, &conv, &mut got, &mut workspace, &|| true).unwrap();
+        (got, [height, width])
+    })
+}
+
 #[test]
 fn a_convolution_has_any_size_number_of_channels_and_stride() {
     let case = |size, channels, outputs, stride, offset| Case { size, channels, outputs, stride, offset };
@@ -101,17 +132,51 @@ fn a_convolution_has_any_size_number_of_channels_and_stride() {
             let x = values(case.size.iter().product::<usize>() * case.channels, 4);
             let weights = values(case.outputs * case.channels * 9, 5);
             let bias = values(case.outputs, 6);
-            let (got, result) = with_matrix(&weights, Some(&bias), case.channels * 9, |w| {
-                let weights = Matrix { bias: w.bias, ..*w };
-                let conv = Conv3x3 { weights, size: case.size, stride: case.stride, offset: case.offset };
-                let [height, width] = conv.result();
-                let mut got = vec![f32::NAN; case.size[0] * height * width * case.outputs];
-                let mut workspace = vec![f32::NAN; conv.workspace()];
-                dense.conv3x3(&x, &conv, &mut got, &mut workspace, &|| true).unwrap();
-                (got, [height, width])
-            });
+            let (got, result) = run(dense, &x, &weights, &bias, case, Input::Plain, None);
             let what = format!("{dense:?} {:?} {} {}", case.size, case.channels, case.outputs);
             close(&got, &convolved(&x, &weights, &bias, case, result), 1e-5, &what);
+        }
+    }
+}
+
+#[test]
+fn a_convolution_reads_doubled_and_normalised_pictures_and_adds_to_its_result() {
+    // Batch, height and width of `x`; channels; outputs.
+    let cases = [([1, 1, 1], 1, 1), ([2, 3, 5], 5, 3), ([1, 7, 9], 17, 33), ([2, 6, 4], 40, 70), ([1, 20, 23], 35, 20)];
+    for dense in Dense::all() {
+        for (small @ [batch, height, width], channels, outputs) in cases {
+            let x = noise(batch * height * width * channels, 12);
+            let (weights, bias) = (noise(outputs * channels * 9, 13), noise(outputs, 14));
+            let (scale, shift) = (noise(batch * channels, 15), noise(batch * channels, 16));
+            let doubled: Vec<f32> = (0..4 * x.len())
+                .map(|i| {
+                    let (channel, column, row) = (i % channels, i / channels % (2 * width), i / channels / (2 * width));
+                    x[(row / 2 * width + column / 2) * channels + channel]
+                })
+                .collect();
+            let normed: Vec<f32> = (0..x.len())
+                .map(|i| {
+                    let at = i / (height * width * channels) * channels + i % channels;
+                    let v = f64::from(x[i]) * f64::from(scale[at]) + f64::from(shift[at]);
+                    (v / (1.0 + (-v).exp())) as f32
+                })
+                .collect();
+            let large = [batch, 2 * height, 2 * width];
+            let normalised = Input::Normed { scale: &scale, shift: &shift };
+            for (size, picture, input) in
+                [(small, &x, Input::Plain), (large, &doubled, Input::Doubled), (small, &normed, normalised)]
+            {
+                let case = Case { size, channels, outputs, stride: 1, offset: 0 };
+                let sums = noise(size.iter().product::<usize>() * outputs, 17);
+                for add in [None, Some(sums.as_slice())] {
+                    let (got, result) = run(dense, &x, &weights, &bias, &case, input, add);
+                    let mut expected = convolved(picture, &weights, &bias, &case, result);
+                    for (sum, &add) in expected.iter_mut().zip(add.unwrap_or_default()) {
+                        *sum += f64::from(add);
+                    }
+                    close(&got, &expected, 1e-5, &format!("{dense:?} {size:?} {channels} {outputs} {input:?}"));
+                }
+            }
         }
     }
 }

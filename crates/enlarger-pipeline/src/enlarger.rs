@@ -158,9 +158,18 @@ impl Enlarger {
     /// # Errors
     /// See [`plan()`].
     pub fn plan(&self, picture: &Picture, request: &Request) -> Result<(Statistics, Plan), PipelineError> {
+        self.plan_watched(picture, request, &Unwatched)
+    }
+
+    fn plan_watched(
+        &self,
+        picture: &Picture,
+        request: &Request,
+        watch: &dyn Watch,
+    ) -> Result<(Statistics, Plan), PipelineError> {
         let request = &*self.drawing(request);
         let statistics = Statistics::with_subject(picture, |statistics| subjects(statistics, request));
-        let plan = self.plan_of(&statistics, request)?;
+        let plan = self.plan_of(&statistics, request, watch)?;
         Ok((statistics, plan))
     }
 
@@ -170,22 +179,27 @@ impl Enlarger {
             (Some(drawing), None) if request.asks_to_draw() => {
                 Cow::Owned(Request { generative: Some(drawing.clone()), ..request.clone() })
             }
+            (Some(drawing), Some(asked)) => {
+                Cow::Owned(Request { generative: Some(asked.clone().or(drawing)), ..request.clone() })
+            }
             _ => Cow::Borrowed(request),
         }
     }
 
-    /// Reads the files that a request of the generative engine would use, so that their hashes are known before the first one comes.
+    /// Reads the files that requests use that ask to draw and do not say with what, so that their hashes are known before the first one
+    /// comes. Gives sentences about what will draw; none if nothing will.
     ///
     /// # Errors
     /// As [`Self::estimate`].
-    pub fn prepare(&self, asked: &Generative) -> Result<(), PipelineError> {
-        self.generator.parts(asked, &Prompts::default()).map(drop)
+    pub fn prepare(&self) -> Result<Vec<String>, PipelineError> {
+        let Some(drawing) = &self.drawing else { return Ok(Vec::new()) };
+        Ok(self.generator.parts(drawing, &Prompts::default(), &|| false)?.sentences())
     }
 
-    fn plan_of(&self, statistics: &Statistics, request: &Request) -> Result<Plan, PipelineError> {
+    fn plan_of(&self, statistics: &Statistics, request: &Request, watch: &dyn Watch) -> Result<Plan, PipelineError> {
         tracing::trace!("planned");
         let parts = match generates(request) {
-            Some((knobs, asked)) => Some(self.generator.parts(asked, &prompts(knobs, asked))?),
+            Some((knobs, asked)) => Some(self.generator.parts(asked, &prompts(knobs, asked)?, &|| watch.cancelled())?),
             None => None,
         };
         plan_with(statistics, request, &self.models().list(), parts)
@@ -197,7 +211,7 @@ impl Enlarger {
     /// If the size of the result is out of range or a model is not there.
     pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
         let statistics = unseen(width, height, Channels::Rgb, 8);
-        let plan = self.plan_of(&statistics, &self.drawing(request))?;
+        let plan = self.plan_of(&statistics, &self.drawing(request), &Unwatched)?;
         self.cost(&plan, Extent { width, height }, Channels::Rgb)
     }
 
@@ -207,9 +221,9 @@ impl Enlarger {
     /// As [`Self::job`], but for what only running can raise.
     pub fn dry_run(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Explanation, PipelineError> {
         let (Decoded { picture, notes, .. }, statistics, plan) = pool(self.threads)?.install(|| {
-            let room = Memory::now().available;
-            let decoded = decode(enlarger_image::open(bytes, limits)?, room, &Unwatched)?;
-            let (statistics, plan) = self.plan_within(room, &decoded, request)?;
+            let mut room = Memory::now().available;
+            let decoded = self.decode(enlarger_image::open(bytes, limits)?, &mut room, &Unwatched)?;
+            let (statistics, plan) = self.plan_within(room, &decoded, request, &Unwatched)?;
             Ok::<_, PipelineError>((decoded, statistics, plan))
         })?;
         let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels)?;
@@ -275,17 +289,17 @@ impl Enlarger {
         out: &mut W,
         watch: &dyn Watch,
     ) -> Result<Outcome, PipelineError> {
-        let room = Memory::now().available;
+        let mut room = Memory::now().available;
         let mut timings = Timings::default();
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
 
         stage(watch, Stage::Decode, 0.0)?;
-        let decoded = decode(source, room, watch)?;
+        let decoded = self.decode(source, &mut room, watch)?;
         timings.decode = lap();
 
         stage(watch, Stage::Plan, 0.0)?;
-        let (statistics, plan) = self.plan_within(room, &decoded, request)?;
+        let (statistics, plan) = self.plan_within(room, &decoded, request, watch)?;
         timings.plan = lap();
 
         stage(watch, Stage::Enlarge, 0.0)?;
@@ -324,13 +338,14 @@ impl Enlarger {
     /// [`Self::plan`], unless it needs more than the `room` in bytes that there was before the picture was decoded.
     fn plan_within(
         &self,
-        room: u64,
+        mut room: u64,
         Decoded { picture, header, .. }: &Decoded,
         request: &Request,
+        watch: &dyn Watch,
     ) -> Result<(Statistics, Plan), PipelineError> {
-        let (statistics, plan) = self.plan(picture, request)?;
+        let (statistics, plan) = self.plan_watched(picture, request, watch)?;
         let pictures = peak_bytes(&plan, extent(header), header.channels);
-        fits(pictures, room)?;
+        self.fits(pictures, &mut room)?;
         let generated = self.generated(&plan)?;
         let need = pictures + generated.bytes.saturating_sub(generated.held);
         if need > room {
@@ -342,18 +357,22 @@ impl Enlarger {
         }
         Ok((statistics, plan))
     }
-}
 
-/// The pixels of a file, unless they alone need more than the `room` in bytes that there is.
-fn decode(source: Opened<'_>, room: u64, watch: &dyn Watch) -> Result<Decoded, PipelineError> {
-    let header = source.header();
-    let pixels = extent(&header).pixels() * header.channels.count() as u64 * u64::from(header.bits / 8);
-    fits(WORKING_BYTES + pixels, room)?;
-    Ok(source.decode_unless(&|| watch.cancelled())?)
-}
+    /// The pixels of a file, unless they alone need more than the `room` in bytes that there is.
+    fn decode(&self, source: Opened<'_>, room: &mut u64, watch: &dyn Watch) -> Result<Decoded, PipelineError> {
+        let header = source.header();
+        let pixels = extent(&header).pixels() * header.channels.count() as u64 * u64::from(header.bits / 8);
+        self.fits(WORKING_BYTES + pixels, room)?;
+        Ok(source.decode_unless(&|| watch.cancelled())?)
+    }
 
-fn fits(need: u64, room: u64) -> Result<(), PipelineError> {
-    if need > room { Err(PipelineError::Memory { need_mb: need >> 20, have_mb: room >> 20 }) } else { Ok(()) }
+    /// Refuses what needs more than the room. An idle model of the generative engine makes room first.
+    fn fits(&self, need: u64, room: &mut u64) -> Result<(), PipelineError> {
+        if need > *room {
+            *room += self.generator.give_back();
+        }
+        if need > *room { Err(PipelineError::Memory { need_mb: need >> 20, have_mb: *room >> 20 }) } else { Ok(()) }
+    }
 }
 
 /// What needs less memory than a plan's generative passes.
@@ -366,7 +385,7 @@ fn smaller(plan: &Plan) -> String {
         ways.push("no ControlNet (--control none)");
     }
     ways.push("a checkpoint saved in 16 or 8 bits");
-    format!("these need less: {}; or close other programs", ways.join(", "))
+    format!("to use less memory, try {}, or close other programs", ways.join(", "))
 }
 
 fn extent(header: &Header) -> Extent {
@@ -411,8 +430,9 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
             Step::Diffuse(pass) => (pass.at, plan.bits_after(i)),
         };
         if let Step::Diffuse(pass) = step {
-            // The source at its size, and what was there before.
-            peak = peak.max(here + bytes(size, depth) + bytes(pass.at, plan.bits));
+            // The source at its size, and what was there before, twice where areas of it stay.
+            let undrawn = if pass.keep.is_empty() { 0 } else { here };
+            peak = peak.max(here + undrawn + bytes(size, depth) + bytes(pass.at, plan.bits));
         }
         if let Step::Network { from, patches, .. } = step {
             // Each is made apart before it is blended in.

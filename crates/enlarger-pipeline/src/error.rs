@@ -15,7 +15,7 @@ pub enum PipelineError {
     Image(ImageError),
     /// A model is missing or damaged.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(ModelError),
     /// A network could not run.
     #[error(transparent)]
     Network(NnError),
@@ -55,9 +55,58 @@ pub enum PipelineError {
         /// What would fit.
         hint: String,
     },
+    /// What is wrong with one part of the request.
+    #[error("{error}")]
+    In {
+        /// That part.
+        part: Part,
+        /// What is wrong.
+        error: Box<Self>,
+    },
     /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// Parts of a request that an error may be about. Each API has its own names for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The model.
+    Model,
+    /// The prompt, with its weights and LoRAs.
+    Prompt,
+    /// The generative engine's checkpoint.
+    Checkpoint,
+    /// Its ControlNet.
+    Control,
+    /// Its VAE.
+    Vae,
+    /// Its LoRAs, but for those in prompts.
+    Loras,
+    /// The negative prompt.
+    Negative,
+    /// Its steps.
+    Steps,
+    /// Its guidance.
+    Guidance,
+    /// Layers of the text encoder that are left out.
+    ClipSkip,
+    /// Areas that stay as they are.
+    Keep,
+}
+
+/// Says which part of the request an error is about.
+pub(crate) trait InPart<T> {
+    fn in_part(self, part: Part) -> Result<T, PipelineError>;
+}
+
+impl<T, E: Into<PipelineError>> InPart<T> for Result<T, E> {
+    fn in_part(self, part: Part) -> Result<T, PipelineError> {
+        self.map_err(|error| match error.into() {
+            error @ (PipelineError::Cancelled | PipelineError::In { .. }) => error,
+            error => PipelineError::In { part, error: Box::new(error) },
+        })
+    }
 }
 
 impl From<enlarger_diffusion::Error> for PipelineError {
@@ -76,6 +125,15 @@ impl From<enlarger_diffusion::Error> for PipelineError {
 }
 
 const SCAN: &str = "`enlarger models scan` shows which files there are, and which go together";
+
+impl From<ModelError> for PipelineError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Cancelled => Self::Cancelled,
+            other => Self::Model(other),
+        }
+    }
+}
 
 impl From<ImageError> for PipelineError {
     fn from(error: ImageError) -> Self {
@@ -101,16 +159,26 @@ impl PipelineError {
         matches!(self, Self::Cancelled)
     }
 
+    /// The part of the request that it is about, if it is one.
+    pub fn part(&self) -> Option<Part> {
+        match self {
+            Self::In { part, .. } => Some(*part),
+            Self::Model(_) => Some(Part::Model),
+            _ => None,
+        }
+    }
+
     /// Whether the same job may succeed on another try or machine.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::In { error, .. } => error.is_retryable(),
             Self::Memory { .. }
-                | Self::GenerativeMemory { .. }
-                | Self::Generative { error: enlarger_diffusion::Error::Memory { .. }, .. }
-                | Self::Network(NnError::Memory { .. })
-                | Self::Image(ImageError::OutOfMemory { .. })
-        )
+            | Self::GenerativeMemory { .. }
+            | Self::Generative { error: enlarger_diffusion::Error::Memory { .. }, .. }
+            | Self::Network(NnError::Memory { .. })
+            | Self::Image(ImageError::OutOfMemory { .. }) => true,
+            _ => false,
+        }
     }
 }
 
@@ -123,6 +191,7 @@ impl Explained for PipelineError {
             Self::Request { .. } => "request",
             Self::Generative { .. } => "generative",
             Self::Memory { .. } | Self::GenerativeMemory { .. } => "memory",
+            Self::In { error, .. } => error.code(),
             Self::Cancelled => "cancelled",
         }
     }
@@ -132,6 +201,7 @@ impl Explained for PipelineError {
             Self::Request { hint, .. } | Self::Generative { hint, .. } | Self::GenerativeMemory { hint, .. } => {
                 Some(hint.into())
             }
+            Self::In { error, .. } => error.hint(),
             Self::Memory { .. } => Some("choose a smaller scale or a smaller image, or close other programs".into()),
             _ => self.inner()?.hint(),
         }
@@ -143,6 +213,7 @@ impl Explained for PipelineError {
             Self::Model(error) => Some(error),
             Self::Network(error) => Some(error),
             Self::Generative { error, .. } => Some(error),
+            Self::In { error, .. } => error.inner(),
             Self::Request { .. } | Self::Memory { .. } | Self::GenerativeMemory { .. } | Self::Cancelled => None,
         }
     }

@@ -132,6 +132,15 @@ impl fmt::Display for Diffuse {
             self.sampler.name()
         )?;
         write!(f, ", guidance {}, tiles of {} px, seed {}", self.guidance, 8 * self.tile, self.seed)?;
+        if self.clip_skip > 1 {
+            write!(f, ", clip skip {}", self.clip_skip)?;
+        }
+        if self.seamless {
+            write!(f, ", seamless")?;
+        }
+        for Crop { x, y, width, height } in &self.keep {
+            write!(f, "; keeps {width}x{height} at {x},{y}")?;
+        }
         if let (Some(control), Some(most)) = (&self.control, self.control_scales.last()) {
             write!(f, "; ControlNet {}: {most} to {}", file(control), self.control_scales[0])?;
         }

@@ -76,7 +76,7 @@ mod watch;
 pub use bench::{Speed, bench};
 pub use difference::Difference;
 pub use enlarger::{Enlarger, EnlargerOptions, Outcome, Output, Timings};
-pub use error::PipelineError;
+pub use error::{Part, PipelineError};
 pub use explain::{Estimate, Explanation, human_seconds};
 pub use extent::Extent;
 pub use generate::{Diffuse, Merged, Piece, Weights};

@@ -51,6 +51,22 @@ impl Generative {
     /// Says that the engine is left out, whatever is configured.
     pub const NONE: &str = "none";
 
+    /// Where it names no checkpoint: with the usual one and what goes with that, as far as it says nothing of those.
+    #[must_use]
+    pub(crate) fn or(self, usual: &Self) -> Self {
+        if self.checkpoint.is_some() {
+            return self;
+        }
+        let Self { checkpoint, control, vae, loras, .. } = usual.clone();
+        Self {
+            checkpoint,
+            control: self.control.or(control),
+            vae: self.vae.or(vae),
+            loras: if self.loras.is_empty() { loras } else { self.loras },
+            ..self
+        }
+    }
+
     /// Whether it is left out.
     pub(crate) fn is_none(&self) -> bool {
         self.checkpoint.as_deref() == Some(Self::NONE)
@@ -61,9 +77,9 @@ impl Generative {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Generative {
-    /// The checkpoint; `None` is the only one that is found, and `"none"` leaves the engine out.
+    /// The checkpoint; `None` is the usual one, or the only one that is found, and `"none"` leaves the engine out.
     pub checkpoint: Option<String>,
-    /// The ControlNet that holds the result to the source. `None` is the one found for the checkpoint's family whose name says
+    /// The ControlNet that keeps the result close to the source. `None` is the one found for the checkpoint's family whose name says
     /// "tile"; `"none"` is none.
     pub control: Option<String>,
     /// A VAE instead of the checkpoint's.
@@ -100,12 +116,16 @@ pub struct Lora {
 impl FromStr for Lora {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let given = text.rsplit_once(':').and_then(|(name, strength)| Some((name, strength.parse::<f32>().ok()?)));
-        let (name, strength) = given.unwrap_or((text, 1.0));
-        if name.is_empty() || !strength.is_finite() {
-            return Err("expected a name, or a name and a strength such as more_details:0.5".into());
+        // The colon of `C:\\loras\\film` is followed by folders.
+        let given = text.rsplit_once(':').filter(|(_, strength)| !strength.contains(['/', '\\']));
+        let (name, strength) = given.map_or((text, "1"), |(name, strength)| (name, strength.trim()));
+        match strength.parse::<f32>() {
+            Ok(strength) if strength.is_finite() && !name.is_empty() => Ok(Self { name: name.to_owned(), strength }),
+            Ok(strength) if strength.is_finite() => {
+                Err("expected a name before the strength, such as more_details:0.5".into())
+            }
+            _ => Err(format!("{strength:?} is not a strength: expected a number, such as more_details:0.5")),
         }
-        Ok(Self { name: name.to_owned(), strength })
     }
 }
 
@@ -172,9 +192,9 @@ impl Default for Style {
 knobs! {
     /// The creative family: may add detail.
     Creative: i8 in [-10..=10] {
-        creativity = 0, "Creativity", "How much new detail to add. Lower values hold back.";
+        creativity = 0, "Creativity", "How much new detail to add. Lower values add less.";
         hdr = 0, "HDR", "Definition and local contrast. High values look artificial.";
-        resemblance = 0, "Resemblance", "How close to the original it stays.";
+        resemblance = 0, "Resemblance", "How closely the result follows the original.";
         fractality = 0, "Fractality", "How fine the added texture is. Lower values cause fewer artifacts.";
     }
     /// Which networks and filters.
@@ -236,7 +256,7 @@ choices! {
         Euler = "euler", "Euler";
         EulerAncestral = "euler_a", "Euler ancestral; draws noise at each step";
         Ddim = "ddim", "DDIM";
-        Lcm = "lcm", "LCM, for checkpoints or LoRAs that are distilled so: few steps, no guidance";
+        Lcm = "lcm", "LCM, for checkpoints or LoRAs distilled for it: few steps, no guidance";
     }
 }
 
@@ -333,7 +353,10 @@ mod tests {
         assert_eq!(read("film.safetensors:-1"), Ok(("film.safetensors".into(), -1.0)));
         assert_eq!(read("film"), Ok(("film".into(), 1.0)));
         assert_eq!(read(r"C:\loras\film"), Ok((r"C:\loras\film".into(), 1.0)));
-        assert!(read(":0.5").is_err() && read("a:inf").is_err());
+        for wrong in [":0.5", "", "a:inf", "a:nan", "a:abc", "a:", "a:0.5:x"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(read("x:abc").is_err_and(|why| why.starts_with("\"abc\" is not a strength")));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     watch::{Progress, Stage, Watch},
 };
 
-/// Pixels over which an area that stays fades into what is drawn around it.
+/// Pixels around an area that stays, over which it fades into what is drawn.
 const KEPT_RIM: u32 = 24;
 /// Pixels of the source over which a patch fades into what is around it.
 const RIM: u32 = 12;
@@ -53,6 +53,8 @@ pub(crate) fn run(
     let source =
         if part == View::of(&framed).part { Cow::Borrowed(&*framed) } else { Cow::Owned(cropped(&framed, part)?) };
     let mut current = Cow::Borrowed(&*source);
+    // What areas that stay show, until colours are corrected: that looks beyond their sides.
+    let mut undrawn: Option<(Picture, &[Crop])> = None;
     for (index, step) in plan.steps.iter().enumerate() {
         current = Cow::Owned(match step {
             Step::Network { by, scale, halve, patches, .. } => {
@@ -65,6 +67,9 @@ pub(crate) fn run(
             Step::Diffuse(pass) => {
                 let part = meter.begin_for(*drawing.next().expect("each pass has a cost"));
                 let started = Instant::now();
+                if !pass.keep.is_empty() {
+                    undrawn = Some((current.try_clone()?, &pass.keep));
+                }
                 let drawn = diffuse(pass, current.into_owned(), &source, plan.bits_after(index), generator, &part)?;
                 meter.end(part, started.elapsed());
                 drawn
@@ -79,7 +84,15 @@ pub(crate) fn run(
                     picture = picture.into_depth(16)?;
                 }
                 let seen = View { picture: &framed, part };
-                filter.apply(&mut picture, &source, seen, plan.seed.wrapping_add(index as u64))?;
+                let seed = plan.seed.wrapping_add(index as u64);
+                filter.apply(&mut picture, &source, seen, seed)?;
+                if matches!(filter, Filter::ColourCorrection { .. })
+                    && let Some((undrawn, areas)) = undrawn.take()
+                {
+                    let mut undrawn = undrawn.into_depth(picture.samples.bits())?;
+                    filter.apply(&mut undrawn, &source, seen, seed)?;
+                    keep(&mut picture, &undrawn, areas)?;
+                }
                 picture
             }
         });
@@ -90,7 +103,7 @@ pub(crate) fn run(
     Ok((current.into_owned().into_depth(plan.bits)?, meter.network_time()))
 }
 
-/// Draws a picture anew, held to the source, but for areas that stay as they are. Alpha stays.
+/// Draws a picture anew, close to the source. Alpha stays.
 fn diffuse(
     pass: &Diffuse,
     from: Picture,
@@ -106,11 +119,16 @@ fn diffuse(
         let canvas = Canvas::new(&mut drawn, 0);
         generator.run(pass, &seen, &hint, &canvas.sink(Plane::Colour, false), &|p| part.tick(p))?;
     }
-    let from = from.into_depth(bits)?;
-    for area in &pass.keep {
-        blend(&mut drawn, &cropped(&from, *area)?, [area.x, area.y], KEPT_RIM);
-    }
     Ok(drawn)
+}
+
+/// Lays areas of a picture over another of its size and depth. They fade around themselves.
+fn keep(drawn: &mut Picture, undrawn: &Picture, areas: &[Crop]) -> Result<(), ImageError> {
+    for area in areas {
+        let around = with_margin(*area, KEPT_RIM, drawn);
+        blend(drawn, &cropped(undrawn, around)?, [around.x, around.y], KEPT_RIM);
+    }
+    Ok(())
 }
 
 /// The planned part of the picture with what networks see around it, and where it lies in there. Colour under transparency is
@@ -118,11 +136,8 @@ fn diffuse(
 fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Crop), PipelineError> {
     let (mut framed, part) = match plan.crop {
         Some(part) => {
-            let (x, y) = (part.x.saturating_sub(MARGIN), part.y.saturating_sub(MARGIN));
-            let width = (part.x + part.width).saturating_add(MARGIN).min(picture.width) - x;
-            let height = (part.y + part.height).saturating_add(MARGIN).min(picture.height) - y;
-            let framed = cropped(picture, Crop { x, y, width, height })?;
-            (Cow::Owned(framed), Crop { x: part.x - x, y: part.y - y, ..part })
+            let around = with_margin(part, MARGIN, picture);
+            (Cow::Owned(cropped(picture, around)?), Crop { x: part.x - around.x, y: part.y - around.y, ..part })
         }
         None if plan.generated().any(|pass| pass.seamless) => {
             let part = Crop { x: MARGIN, y: MARGIN, ..View::of(picture).part };
@@ -158,6 +173,14 @@ fn repeated(picture: &Picture) -> Result<Picture, ImageError> {
     let mut all = picture.blank(picture.width + 2 * MARGIN, picture.height + 2 * MARGIN, picture.samples.bits())?;
     with_samples!(&mut all.samples, to => rows(picture.samples.of_depth(), to, size));
     Ok(all)
+}
+
+/// A part of a picture with what is around it there, as far as a margin.
+fn with_margin(part: Crop, margin: u32, picture: &Picture) -> Crop {
+    let (x, y) = (part.x.saturating_sub(margin), part.y.saturating_sub(margin));
+    let width = (part.x + part.width).saturating_add(margin).min(picture.width) - x;
+    let height = (part.y + part.height).saturating_add(margin).min(picture.height) - y;
+    Crop { x, y, width, height }
 }
 
 fn cropped(picture: &Picture, crop: Crop) -> Result<Picture, ImageError> {

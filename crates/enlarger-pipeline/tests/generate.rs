@@ -86,9 +86,9 @@ fn progress_only_rises_and_a_job_stops_where_it_is_cancelled() {
     assert_eq!(outcome.plan.generated().count(), 1);
     let seen = whole.seen.into_inner().unwrap();
     assert!(seen.is_sorted_by(|a, b| a.fraction <= b.fraction));
-    // 7 steps of one tile, besides what networks and the VAE report.
-    let steps = seen.iter().filter(|p| p.stage == Stage::Enlarge && p.total == 7).map(|p| p.done).max();
-    assert_eq!(steps, Some(7));
+    // 7 steps of one tile, and the VAE's tiles before and after, are one pass.
+    let tiles: Vec<u64> = seen.iter().filter(|p| p.stage == Stage::Enlarge && p.total == 9).map(|p| p.done).collect();
+    assert!(tiles.is_sorted() && tiles.last() >= Some(&8), "{tiles:?}");
 
     let half = Watching::until(0.5);
     assert!(matches!(job(&half), Err(PipelineError::Cancelled)));

@@ -149,12 +149,14 @@ settings! {
     webhook_secret: Vec<Hidden> = Vec::new(), "ENLARGER_WEBHOOK_SECRET" { value_name = "SECRET", value_delimiter = ',' };
     /// Private networks the server may fetch images from and send webhooks to, such as `192.168.0.0/16`.
     allow_net: Vec<ipnet::IpNet> = Vec::new(), "ENLARGER_ALLOW_NET" { value_name = "CIDR", value_delimiter = ',' };
-    /// Folders with checkpoints of Stable Diffusion and their like, such as ComfyUI's or A1111's `models`, for the generative engine.
+    /// Folders with Stable Diffusion checkpoints and what goes with them, such as the `models` folder of ComfyUI or A1111
+    /// (AUTOMATIC1111's web UI), for the generative engine.
     model_dirs: Vec<PathBuf> = Vec::new(), "ENLARGER_MODEL_DIRS" { value_name = "DIR", value_delimiter = ',' };
-    /// Checkpoint that draws for creative jobs with a prompt or creativity above 0: a name that `enlarger models scan` lists. Empty: only
-    /// jobs that name a checkpoint are drawn.
+    /// Checkpoint for the generative engine, used by creative jobs that have a prompt or creativity above 0: a name that
+    /// `enlarger models scan` lists. Empty: only jobs that specify a checkpoint use the engine.
     checkpoint: String = String::new(), "ENLARGER_CHECKPOINT" { value_name = "NAME" };
-    /// ControlNet that holds its results to the source, or `none`. Empty: a tile ControlNet of its family, if there is one.
+    /// ControlNet that keeps results close to the source, or `none`. Empty: a tile ControlNet for the checkpoint's family, if
+    /// one is found.
     control: String = String::new(), "ENLARGER_CONTROL" { value_name = "NAME" };
     /// VAE to use instead of the checkpoint's.
     vae: String = String::new(), "ENLARGER_VAE" { value_name = "NAME" };

@@ -177,13 +177,27 @@ pub async fn serve(
     }
     // The first estimate measures the machine, which nobody should have to wait for.
     let enlarger = app.enlarger.clone();
-    let drawing = config.generative();
+    let folders = config.model_dirs.clone();
     tokio::task::spawn_blocking(move || {
         if let Err(error) = enlarger.estimate(64, 64, &enlarger_pipeline::Request::default()) {
             tracing::warn!("no estimate: {error}");
         }
-        if let Some(Err(error)) = drawing.map(|drawing| enlarger.prepare(&drawing)) {
-            tracing::error!("creative jobs will fail: {error}");
+        for missing in enlarger.library().missing() {
+            tracing::warn!("the folder {} of model_dirs does not exist", missing.display());
+        }
+        match enlarger.prepare() {
+            Ok(sentences) if sentences.is_empty() => {
+                let found = enlarger.library().parts().iter().filter(|f| f.what.kind() == "checkpoint").count();
+                tracing::info!(
+                    found,
+                    "no checkpoint is configured, so only requests that name one are drawn; --checkpoint NAME, and --model-dirs DIR for its folder, configure one"
+                );
+            }
+            Ok(sentences) => sentences.iter().for_each(|sentence| tracing::info!(?folders, "{sentence}")),
+            Err(error) => {
+                let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+                tracing::error!(?folders, "creative jobs that ask for detail will fail: {error}{hint}");
+            }
         }
     });
     ready();

@@ -6,10 +6,19 @@ use serde_json::{Value, json};
 use utoipa::openapi::{
     ContactBuilder, Info, InfoBuilder, LicenseBuilder, OpenApi, ServerBuilder,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    tag::TagBuilder,
 };
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{app::App, dialects::DIALECTS, files};
+
+/// The groups of routes, and what each is.
+const TAGS: [(&str, &str); 4] = [
+    ("Console", "enlarger's own API, which the page uses."),
+    ("Freepik", "The upscaler API of Freepik and Magnific, directly and as Comfy's proxy offers it."),
+    ("Router", "Comfy's router: models, run directly or queued."),
+    ("Files", "Uploads and downloads."),
+];
 
 /// Routes that require credentials.
 pub(crate) fn guarded() -> OpenApiRouter<App> {
@@ -30,6 +39,8 @@ pub fn document() -> &'static Value {
         let servers = [(".", "This server"), ("http://127.0.0.1:7788", "`enlarger serve`")];
         let server = |(url, about)| ServerBuilder::new().url(url).description(Some(about)).build();
         api.servers = Some(servers.map(server).into());
+        let tag = |(name, about)| TagBuilder::new().name(name).description(Some(about)).build();
+        api.tags = Some(TAGS.map(tag).into());
         let components = api.components.get_or_insert_default();
         let schemes = [
             (
@@ -62,7 +73,7 @@ fn info() -> Info {
         .title("enlarger")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "Enlarge images 2x to 16x on your own machine. The routes under `/v1/ai` and `/proxy/freepik/v1/ai` answer clients of \
+            "Enlarge images up to 16x on your own machine. The routes under `/v1/ai` and `/proxy/freepik/v1/ai` answer clients of \
              Magnific, Freepik and ComfyUI, those under `/v2` clients of Comfy's router, and those under `/api` are enlarger's own.",
         ))
         .contact(Some(ContactBuilder::new().name(Some("enlarger")).url(Some(repository)).build()))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, http::HeaderMap};
 use enlarger_egress::Policy;
-use enlarger_pipeline::PipelineError;
+use enlarger_pipeline::{Part, PipelineError};
 use enlarger_service::{
     intake::{Intake, Received, Unusable},
     submit::{Accepted, Ask, Desk, Infeasible, Submission},
@@ -24,6 +24,9 @@ const LONGEST_KEY: usize = 255;
 /// Reads a body's fields, noting all that is wrong.
 pub(crate) type Read = fn(&mut Fields<'_>, &Policy) -> Ask;
 
+/// See [`FieldNames`].
+pub(crate) type Names = &'static FieldNames;
+
 /// A route that takes submissions.
 #[derive(Clone, Copy)]
 pub(crate) struct Endpoint {
@@ -33,6 +36,16 @@ pub(crate) struct Endpoint {
     pub read: Read,
     /// Whether its clients may learn of a task's end by polling only.
     pub polled: bool,
+    /// What its bodies call the parts of a request.
+    pub names: Names,
+}
+
+/// What the bodies of an API call the parts of a request.
+pub(crate) struct FieldNames {
+    /// What errors are about that are not about a part.
+    pub whole: &'static str,
+    /// A part; `None` of what the API leaves to the server's settings.
+    pub part: fn(Part) -> Option<&'static str>,
 }
 
 /// Makes tasks of requests. Cheap to clone.
@@ -58,36 +71,53 @@ impl Submitter {
         let (it, base) = (self.clone(), client.base.clone());
         let prepared = async move {
             let turns = it.turns.clone();
-            turns.reading(move || it.prepare(&body, endpoint.read, base, polled)).await
+            turns.reading(move || it.prepare(&body, endpoint, base, polled)).await
         };
         self.desk.submit(client.caller.owner.clone(), idempotency, prepared).await
     }
 
     /// Validates everything that needs no pixels.
-    fn prepare(&self, body: &Spooled, read: Read, base: String, polled: bool) -> ApiResult<Submission> {
+    fn prepare(&self, body: &Spooled, endpoint: Endpoint, base: String, polled: bool) -> ApiResult<Submission> {
         let mut fields = Fields::parse(body)?;
-        let ask = read(&mut fields, &self.intake.policy);
+        let ask = (endpoint.read)(&mut fields, &self.intake.policy);
         let picture = picture(&mut fields, &self.intake, &base)?;
-        let seconds = self.estimate(&mut fields, &ask, picture.as_ref());
+        let seconds = self.estimate(&mut fields, &ask, picture.as_ref(), endpoint.names)?;
         fields.done()?;
         let picture = picture.ok_or_else(|| ApiError::internal("a picture that was not read was not rejected"))?;
         Ok(Submission { ask, picture, seconds, base, polled })
     }
 
     /// Expected seconds; a request that cannot be carried out is noted.
-    fn estimate(&self, fields: &mut Fields<'_>, ask: &Ask, picture: Option<&Received>) -> f64 {
-        let field = if ask.request.crop.is_some() { "request" } else { "scale_factor" };
+    ///
+    /// # Errors
+    /// If the server's settings are at fault.
+    fn estimate(&self, fields: &mut Fields<'_>, ask: &Ask, picture: Option<&Received>, names: Names) -> ApiResult<f64> {
         match self.desk.estimate(ask, picture.and_then(Received::info)) {
-            Ok(seconds) => seconds,
+            Ok(seconds) => Ok(seconds),
             Err(Infeasible::TooLarge(large)) => {
-                fields.reject_with(field, large.reason, Some(large.hint));
-                0.0
+                fields.reject_with(names.whole, large.reason, Some(large.hint));
+                Ok(0.0)
             }
-            Err(Infeasible::Refused(error)) => {
-                let field = if matches!(error, PipelineError::Model(_)) { "model" } else { field };
-                fields.reject_error(field, "cannot be processed", &error);
-                0.0
-            }
+            Err(Infeasible::Refused(error)) => refuse(fields, &error, names).map(|()| 0.0),
+        }
+    }
+}
+
+/// Notes why a request cannot be carried out, by the field that is at fault.
+///
+/// # Errors
+/// If that is not the request's fault but that of the server's settings.
+pub(crate) fn refuse(fields: &mut Fields<'_>, error: &PipelineError, names: Names) -> ApiResult<()> {
+    match error.part().map_or(Some(names.whole), names.part) {
+        Some(field) => {
+            fields.reject_error(field, "cannot be processed", error);
+            Ok(())
+        }
+        None => {
+            tracing::error!("creative jobs fail: {error}");
+            let told = ApiError::unavailable(format!("this server's settings are at fault: {error}"));
+            // Trying again does not help until they are changed.
+            Err(ApiError { retry_after: None, ..told })
         }
     }
 }

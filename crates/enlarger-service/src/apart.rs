@@ -31,7 +31,7 @@ use crate::{
 pub const COMMAND: &str = "run-apart";
 
 /// Clients send `filter_nsfw: true` by default, so it cannot be refused; whoever relies on it must hear that nothing was filtered.
-const NOT_FILTERED: &str = "filter_nsfw was set, but nothing was filtered: this server has no classifier";
+const NOT_FILTERED: &str = "filter_nsfw was set, but nothing was filtered: this server has no content classifier";
 
 /// A picture to be enlarged.
 #[derive(Debug, Serialize, Deserialize)]

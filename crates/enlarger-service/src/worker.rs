@@ -121,7 +121,9 @@ enum End {
     Interrupted,
     /// The disk is full: continue when there is space.
     NoRoom,
-    /// Cancelled, or taken over by another worker.
+    /// Somebody cancelled it.
+    Cancelled,
+    /// Taken over by another worker, or deleted.
     Lost,
 }
 
@@ -153,6 +155,7 @@ async fn work(worker: &Arc<Worker>, task: Task) {
             persist(worker, || worker.queue.fail(&held, error.clone(), retry)).await.map(|_| "failed")
         }
         End::Interrupted | End::NoRoom => persist(worker, || worker.queue.release(&held)).await.map(|_| "released"),
+        End::Cancelled => Ok("cancelled"),
         End::Lost => Err(StoreError::LeaseLost(held.task)),
     };
     let outcome = outcome.unwrap_or("lost");
@@ -329,7 +332,8 @@ async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
                 tracing::info!(task = %held.task, "no one polls this task any more; others go first");
                 return End::Interrupted;
             }
-            Ok(Beat::Cancelled | Beat::Lost) => return End::Lost,
+            Ok(Beat::Cancelled) => return End::Cancelled,
+            Ok(Beat::Lost) => return End::Lost,
             // The lease is still valid, and the next heartbeat may succeed.
             Err(error) => tracing::warn!(task = %held.task, %error, "heartbeat not stored"),
         }
@@ -380,15 +384,18 @@ async fn finish(
     let committed = async {
         let report = Report { progress: None, plan: Some(finished.plan) };
         match persist(worker, || worker.queue.heartbeat(held, worker.lease, report.clone())).await? {
-            Beat::Alive | Beat::GiveWay => persist(worker, || worker.queue.complete(held, result.clone())).await,
-            Beat::Cancelled | Beat::Lost => Err(StoreError::LeaseLost(held.task)),
+            Beat::Alive | Beat::GiveWay => {
+                persist(worker, || worker.queue.complete(held, result.clone())).await.map(|_| "completed")
+            }
+            Beat::Cancelled => Ok("cancelled"),
+            Beat::Lost => Err(StoreError::LeaseLost(held.task)),
         }
     };
     let committed = committed.await;
-    if committed.is_err() {
+    if !matches!(committed, Ok("completed")) {
         discard(worker, &keys).await;
     }
-    committed.map(|_| "completed")
+    committed
 }
 
 async fn discard(worker: &Worker, keys: &[Key]) {

@@ -23,7 +23,7 @@ const USUAL: f64 = 5e10;
 ///
 /// Times the model alone, from memory to memory, on a gray square. GFLOP/s count the arithmetic of direct convolutions,
 /// of which the Winograd algorithm does a quarter, and CPUs multiply more 16-bit values than f32 values at once, so
-/// more than 100 % of the peak is possible.
+/// more than 100% of the peak is possible.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Model to measure (see `enlarger models list`); can be repeated [default: all bundled models].

@@ -148,16 +148,22 @@ impl Inputs {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let name = |path: &Path| path.display().to_string();
         let mut lines = Vec::new();
-        for (results, what) in [
-            (of(|reason| *reason == Reason::Result), "already enlarged by enlarger"),
-            (of(|reason| *reason == Reason::NamedAsResult), "named like a result"),
+        let made = "already enlarged by enlarger";
+        for (results, one, several) in [
+            (of(|reason| *reason == Reason::Result), made, made),
+            (
+                of(|reason| *reason == Reason::NamedAsResult),
+                "its name looks like an enlarger result",
+                "whose names look like enlarger results",
+            ),
         ] {
             match results[..] {
                 [] => {}
-                [(path, _)] => lines.push(format!("skipped {}: {what}; name it explicitly to enlarge it", name(path))),
+                [(path, _)] => {
+                    lines.push(format!("skipped {}: {one}; to enlarge it anyway, pass its path", name(path)));
+                }
                 ref many => lines.push(format!(
-                    "skipped {} {what}; name a file explicitly to enlarge \
-                        it",
+                    "skipped {} {several}; to enlarge one anyway, pass its path",
                     count(many.len(), "image")
                 )),
             }
@@ -198,7 +204,7 @@ fn nothing_in(findings: &Findings) -> anyhow::Error {
         _ if findings.passed_over.iter().any(|(_, reason)| matches!(reason, Reason::Format(_))) => {
             "convert its images to PNG, JPEG, WebP or TIFF first"
         }
-        _ => "name the files explicitly",
+        _ => "pass the paths of the files themselves",
     };
     Hinted::error("the folder contains no supported images", hint)
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use enlarger_models::{Catalogue, Library, ModelInfo};
+use enlarger_models::{Catalogue, Library, ModelInfo, What};
 
 use crate::{dirs, printer::Hinted, scan};
 
@@ -96,27 +96,30 @@ fn library(folders: Vec<PathBuf>) -> Library {
 }
 
 fn scan(given: Vec<PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
-    if let Some(missing) = given.iter().find(|path| !path.exists()) {
-        return Err(Hinted::error(format!("{} does not exist", missing.display()), "check the name of the folder"));
-    }
+    let from = if given.is_empty() { " of ENLARGER_MODEL_DIRS" } else { "" };
     let folders = if given.is_empty() { dirs::model_dirs() } else { given };
+    if let Some(missing) = folders.iter().find(|path| !path.exists()) {
+        let what = format!("{}{from} does not exist", missing.display());
+        return Err(Hinted::error(what, "check the name of the folder"));
+    }
     let (files, folders): (Vec<_>, Vec<_>) = folders.into_iter().partition(|path| path.is_file());
     let library = library(folders.clone());
     let mut found = library.scan();
     found.extend(files.iter().filter_map(|file| library.look(file)));
     if json {
         println!("{}", serde_json::to_string_pretty(&found)?);
-    } else if found.is_empty() {
-        let all: Vec<_> = folders.iter().chain(&files).map(|path| path.display().to_string()).collect();
-        let place = if all.is_empty() { "the usual folders".to_owned() } else { all.join(", ") };
-        return Err(Hinted::error(
-            format!("no models of Stable Diffusion were found in {place}"),
-            "name the folder: `enlarger models scan ComfyUI/models`, or set ENLARGER_MODEL_DIRS",
-        ));
     } else {
         scan::show(&found);
     }
-    Ok(ExitCode::SUCCESS)
+    if found.iter().any(|found| !matches!(found.what, What::Unsupported(_))) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let all: Vec<_> = folders.iter().chain(&files).map(|path| path.display().to_string()).collect();
+    let place = if all.is_empty() { "the usual folders".to_owned() } else { all.join(", ") };
+    Err(Hinted::error(
+        format!("no models that can be used were found in {place}"),
+        "name the folder: `enlarger models scan ComfyUI/models`, or set ENLARGER_MODEL_DIRS",
+    ))
 }
 
 fn list(models: &[ModelInfo]) {

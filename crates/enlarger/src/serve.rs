@@ -64,6 +64,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, device))?;
+    // A checkpoint that is being read for its hash would be waited for.
+    runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -72,7 +74,7 @@ pub fn load(settings: ConfigLayer, file: Option<PathBuf>) -> anyhow::Result<Conf
     let mut config = Config::load(settings, file.as_deref())?;
     if config.data_dir.as_os_str().is_empty() {
         config.data_dir = dirs::data_dir().ok_or_else(|| {
-            Hinted::error("found no home folder to store jobs and files in", "choose a folder with --data-dir")
+            Hinted::error("no home folder found for jobs and files", "choose a folder with --data-dir")
         })?;
     }
     Ok(config)

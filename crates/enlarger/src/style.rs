@@ -30,7 +30,7 @@ struct CreativeArgs {
         OptimizedFor::ALL, OptimizedFor::name, OptimizedFor::name, OptimizedFor::what,
     ))]
     optimized_for: Option<OptimizedFor>,
-    /// Words describing the image: they guide the generative engine (--checkpoint). Without one, they only choose --optimized-for.
+    /// Words describing the image: they guide the generative engine. Without a checkpoint, they only select a preset (--optimized-for).
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
 }

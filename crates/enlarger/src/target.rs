@@ -36,13 +36,15 @@ impl Target {
         let several = inputs.searched || inputs.list.len() > 1;
         let Some(output) = output else {
             return match inputs.list.contains(&Input::Stdin) {
-                true if several => Err(Hinted::usage("standard input has no folder to write to", "add -o FOLDER")),
+                true if several => {
+                    Err(Hinted::usage("an image from standard input has no folder for its result", "add -o FOLDER"))
+                }
                 true => Ok(Self::Stdout),
                 false => Ok(Self::Beside),
             };
         };
         if output.is_empty() {
-            return Err(Hinted::usage("-o is empty", "give a file or folder, or leave -o out"));
+            return Err(Hinted::usage("-o is empty", "specify a file or folder, or omit -o"));
         }
         if output == "-" {
             return match several {
@@ -67,24 +69,24 @@ impl Target {
     /// The format to write: what was asked for, else what the target's own name says, else PNG.
     ///
     /// # Errors
-    /// With exit code 2, if the name says another format than was asked for, or none that can be written.
+    /// With exit code 2, if the name's extension is of another format than was asked for, or of none that can be written.
     pub fn format(&self, asked: Option<Format>) -> anyhow::Result<Format> {
         let Self::File(path) = self else { return Ok(asked.unwrap_or_default()) };
         let shown = path.display();
         match (asked, known_extension(path)) {
             (Some(asked), Some(named)) if asked != named => Err(Hinted::usage(
                 format!("--format is {}, but {shown} has the extension of {}", asked.name(), named.name()),
-                format!("leave --format out, or end the name in .{}", asked.extension()),
+                format!("omit --format, or use the extension .{}", asked.extension()),
             )),
             (Some(asked), _) => Ok(asked),
             (None, Some(named)) if named.can_encode() => Ok(named),
             (None, Some(named)) => Err(Hinted::usage(
                 format!("{shown}: enlarger cannot write {}", named.name()),
-                "end the name in .png, .jpg, .webp, .tif or .avif",
+                "use the extension .png, .jpg, .webp, .tif or .avif",
             )),
             (None, None) => Err(Hinted::usage(
                 format!("{shown}: unknown output format"),
-                "use .png, .jpg, .webp, .tif or .avif, or add --format; end folder names with /",
+                "use the extension .png, .jpg, .webp, .tif or .avif, or add --format; a folder's name must end in /",
             )),
         }
     }

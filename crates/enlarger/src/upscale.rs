@@ -64,7 +64,7 @@ pub struct UpscaleArgs {
     /// Maximum number of output pixels, such as 25M; the scale is reduced to fit.
     #[arg(long, value_name = "PIXELS")]
     max_pixels: Option<Count>,
-    /// Model to use (see `enlarger models list`) [default: chosen to suit the image]. A+B@0.3 blends in 30 % of B; A/B
+    /// Model to use (see `enlarger models list`) [default: chosen to suit the image]. A+B@0.3 blends in 30% of B; A/B
     /// cleans with A, then enlarges with B.
     #[arg(short, long, env = "ENLARGER_MODEL")]
     model: Option<String>,
@@ -233,6 +233,11 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
         originals: given.and(&inputs),
         args: &args,
     };
+    if upscale.generative.is_some() && !args.quiet {
+        for missing in upscale.enlarger.library().missing() {
+            eprintln!("warning: the folder {} does not exist, so nothing is searched there", missing.display());
+        }
+    }
     upscale.all(&inputs)
 }
 
@@ -313,7 +318,7 @@ impl Upscale<'_> {
         batch.finish();
         let stopped = signals::stopped();
         if total == 0 && inputs.failed.is_empty() {
-            return Err(Hinted::error("nothing to enlarge", "name the files to enlarge"));
+            return Err(Hinted::error("nothing to enlarge", "specify the files to enlarge"));
         }
         if total > 1 || stopped.is_some() {
             let done = if self.args.explain { "explained" } else { "enlarged" };
@@ -397,7 +402,7 @@ impl Upscale<'_> {
             return Ok(Done::Skipped(path));
         }
         if let Some(what) = path.metadata().ok().and_then(|file| special(file.file_type())).filter(|_| !path.is_dir()) {
-            let hint = "name a file with -o, or use -o - for standard output";
+            let hint = "specify a file with -o, or use -o - for standard output";
             return Err(Hinted::error(format!("{} is {what}, not a file", path.display()), hint));
         }
         if let Some(why) = self.originals.why(&path) {

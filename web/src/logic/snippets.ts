@@ -57,7 +57,7 @@ export function curl(snippet: Snippet): string {
     `printf '${format}' "$(base64 < ${shell(snippet.file)} | tr -d '\\n')" |`,
     `  curl --fail-with-body -sS ${tasks} \\`,
     `    -H 'Content-Type: application/json' -H "X-API-KEY: $ENLARGER_KEY" --data-binary @-`,
-    `# Then, until "status" is COMPLETED, for the address in "result":`,
+    `# Then repeat this until "status" is COMPLETED; the URL is in "result":`,
     `# curl -sS -H "X-API-KEY: $ENLARGER_KEY" ${tasks}/TASK_ID`,
   ].join('\n');
 }

@@ -57,7 +57,11 @@ fn table(
     damages: impl IntoIterator<Item = Damage>,
     content: Content,
 ) -> anyhow::Result<()> {
-    writeln!(text, "| {what}, {} pictures | condition is right | called {content:?} |\n|---|---|---|", pictures.len())?;
+    writeln!(
+        text,
+        "| {what}, {} images | condition is right | classified as {content:?} |\n|---|---|---|",
+        pictures.len()
+    )?;
     for damage in damages {
         let (mut right, mut called) = (0, 0);
         for (path, picture) in pictures {

@@ -10,7 +10,7 @@ use std::sync::{
 
 use enlarger_nn::{
     NnError,
-    dense::{self, Conv3x3, Dense, Function, Matrix, PANEL},
+    dense::{self, Conv3x3, Dense, Function, Input, Matrix, PANEL},
 };
 use rayon::prelude::*;
 
@@ -89,6 +89,52 @@ impl Cpu {
         // What a kernel left out when it was cancelled is undefined.
         self.go_on()?;
         Ok(Tensor { shape, data: Arc::new(data) })
+    }
+}
+
+impl Cpu {
+    fn conv3x3(&self, x: &Tensor, conv: &Conv3x3<'_>) -> Result<Tensor> {
+        let [height, width] = conv.result();
+        let mut workspace = self.memory.take(conv.workspace())?;
+        self.tensor([conv.size[0], height, width, conv.weights.outputs], |to| {
+            Ok(self.dense.conv3x3(&x.data, conv, to, &mut workspace, &self.going())?)
+        })
+    }
+
+    /// What each channel of each picture is multiplied by to be normalised in groups, and what is added: `[batch][channels]`.
+    fn normalisation(&self, x: &Tensor, n: &ScaleShift, groups: usize, eps: f32) -> Result<ScaleShift> {
+        let [batch, height, width, channels] = x.shape;
+        let fits = n.scale.len() == channels && groups > 0 && channels > 0 && channels % groups == 0;
+        fit(fits && height * width > 0, "a group normalisation", &[&x.shape[..], &[n.scale.len()]])?;
+        let (area, each) = (height * width, channels / groups);
+        let mut factors = ScaleShift { scale: vec![0.0; batch * channels], shift: vec![0.0; batch * channels] };
+        let images = factors.scale.chunks_exact_mut(channels).zip(factors.shift.chunks_exact_mut(channels));
+        for ((scale, shift), image) in images.zip(x.data.chunks_exact(area * channels)) {
+            // Rows are summed alone and then in order, so that the sum does not depend on threads.
+            let rows: Vec<Vec<[f64; 2]>> = image
+                .par_chunks(width * channels)
+                .map(|row| {
+                    let mut sums = vec![[0.0; 2]; channels];
+                    self.dense.sums(row, &mut sums);
+                    sums
+                })
+                .collect();
+            let count = (area * each) as f64;
+            for group in (0..channels).step_by(each) {
+                let all = rows.iter().flat_map(|row| &row[group..group + each]);
+                let [sum, squares] = all.fold([0.0; 2], |[a, b], [sum, squares]| [a + sum, b + squares]);
+                let mean = sum / count;
+                // What is not a number stays so: `max` would drop it.
+                let variance = squares / count - mean * mean;
+                let variance = if variance < 0.0 { 0.0 } else { variance };
+                let over = 1.0 / (variance + f64::from(eps)).sqrt();
+                for c in group..group + each {
+                    scale[c] = (f64::from(n.scale[c]) * over) as f32;
+                    shift[c] = (f64::from(n.shift[c]) - mean * f64::from(n.scale[c]) * over) as f32;
+                }
+            }
+        }
+        Ok(factors)
     }
 }
 
@@ -176,12 +222,8 @@ impl Ops for Cpu {
         fit(fits(height, before[0], kh) && fits(width, before[1], kw), "a convolution", &shapes)?;
         if w.kernel == [3, 3] {
             let offset = usize::from(padding == Padding::After);
-            let conv = Conv3x3 { weights: w.matrix(), size: [batch, height, width], stride, offset };
-            let [out_height, out_width] = conv.result();
-            let mut workspace = self.memory.take(conv.workspace())?;
-            return self.tensor([batch, out_height, out_width, w.outputs], |to| {
-                Ok(self.dense.conv3x3(&x.data, &conv, to, &mut workspace, &self.going())?)
-            });
+            let (size, input) = ([batch, height, width], Input::Plain);
+            return self.conv3x3(x, &Conv3x3 { weights: w.matrix(), size, input, add: None, stride, offset });
         }
         let out_height = (height + around * ((kh - 1) / 2) - kh) / stride + 1;
         let out_width = (width + around * ((kw - 1) / 2) - kw) / stride + 1;
@@ -214,6 +256,34 @@ impl Ops for Cpu {
         })
     }
 
+    fn norm_conv(
+        &self,
+        x: &Tensor,
+        n: &ScaleShift,
+        groups: usize,
+        eps: f32,
+        w: &Packed,
+        add: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let [batch, height, width, channels] = x.shape;
+        let fits = w.kernel == [3, 3]
+            && channels == w.inputs
+            && add.is_none_or(|add| add.shape == [batch, height, width, w.outputs]);
+        fit(fits, "a convolution", &[&x.shape, &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]])?;
+        let ScaleShift { scale, shift } = self.normalisation(x, n, groups, eps)?;
+        let (size, input) = ([batch, height, width], Input::Normed { scale: &scale, shift: &shift });
+        let add = add.map(|add| &**add.data);
+        self.conv3x3(x, &Conv3x3 { weights: w.matrix(), size, input, add, stride: 1, offset: 0 })
+    }
+
+    fn double_conv(&self, x: &Tensor, w: &Packed) -> Result<Tensor> {
+        let [batch, height, width, channels] = x.shape;
+        let fits = w.kernel == [3, 3] && channels == w.inputs;
+        fit(fits, "a convolution", &[&x.shape, &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]])?;
+        let (size, input) = ([batch, 2 * height, 2 * width], Input::Doubled);
+        self.conv3x3(x, &Conv3x3 { weights: w.matrix(), size, input, add: None, stride: 1, offset: 0 })
+    }
+
     fn linear(&self, x: &Tensor, w: &Packed) -> Result<Tensor> {
         let [batch, height, width, channels] = x.shape;
         let shapes = [&x.shape[..], &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]];
@@ -224,40 +294,15 @@ impl Ops for Cpu {
     }
 
     fn group_norm(&self, x: &Tensor, n: &ScaleShift, groups: usize, eps: f32, silu: bool) -> Result<Tensor> {
+        let ScaleShift { scale, shift } = self.normalisation(x, n, groups, eps)?;
         let [_, height, width, channels] = x.shape;
-        let fits = n.scale.len() == channels && groups > 0 && channels > 0 && channels % groups == 0;
-        fit(fits, "a group normalisation", &[&x.shape[..], &[n.scale.len()]])?;
-        let (area, each) = (height * width, channels / groups);
+        let image = height * width * channels;
         self.tensor(x.shape, |data| {
-            let images = data.chunks_exact_mut(area * channels).zip(x.data.chunks_exact(area * channels));
-            for (to, image) in images {
-                // Rows are summed alone and then in order, so that the sum does not depend on threads.
-                let rows: Vec<Vec<[f64; 2]>> = image
-                    .par_chunks(width * channels)
-                    .map(|row| {
-                        let mut sums = vec![[0.0; 2]; channels];
-                        self.dense.sums(row, &mut sums);
-                        sums
-                    })
-                    .collect();
-                let count = (area * each) as f64;
-                let mut scale = vec![0.0; channels];
-                let mut shift = vec![0.0; channels];
-                for group in (0..channels).step_by(each) {
-                    let all = rows.iter().flat_map(|row| &row[group..group + each]);
-                    let [sum, squares] = all.fold([0.0; 2], |[a, b], [sum, squares]| [a + sum, b + squares]);
-                    let mean = sum / count;
-                    // What is not a number stays so: `max` would drop it.
-                    let variance = squares / count - mean * mean;
-                    let variance = if variance < 0.0 { 0.0 } else { variance };
-                    let over = 1.0 / (variance + f64::from(eps)).sqrt();
-                    for c in group..group + each {
-                        scale[c] = (f64::from(n.scale[c]) * over) as f32;
-                        shift[c] = (f64::from(n.shift[c]) - mean * f64::from(n.scale[c]) * over) as f32;
-                    }
-                }
+            let factors = scale.chunks_exact(channels).zip(shift.chunks_exact(channels));
+            let images = data.chunks_exact_mut(image).zip(x.data.chunks_exact(image));
+            for ((to, image), (scale, shift)) in images.zip(factors) {
                 to.par_chunks_mut(chunk(channels)).zip(image.par_chunks(chunk(channels))).for_each(|(to, image)| {
-                    self.dense.scale_shift(image, &scale, &shift, silu, to);
+                    self.dense.scale_shift(image, scale, shift, silu, to);
                 });
             }
             Ok(())

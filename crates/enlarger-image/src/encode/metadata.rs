@@ -22,7 +22,7 @@ pub(super) struct Written<'a> {
     pub iptc: Option<&'a [u8]>,
     /// Those that are not in `exif` by now and have a place of their own: all in PNG, the comment in JPEG.
     pub texts: Vec<&'a Text>,
-    /// What the format has no place for, as the end of "… was left out".
+    /// What the format has no place for, as in "PNG cannot store …, which was dropped".
     pub left_out: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Written<'a> {
         if holds {
             self.iptc = Some(records);
         } else {
-            self.left_out.push("the IPTC records".into());
+            self.left_out.push("IPTC data".into());
         }
     }
 

@@ -87,24 +87,26 @@ pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
     };
     note(
         picture.samples.bits() == 16 && !format.keeps_16_bits(),
-        "has 8 bits per channel: the image's 16 were \
-        rounded",
+        "stores only 8 bits per channel, so the image's 16 bits were rounded",
     );
-    note(picture.channels.has_alpha() && !format.has_alpha(), "has no transparency: the image was placed on white");
+    note(
+        picture.channels.has_alpha() && !format.has_alpha(),
+        "has no transparency, so the image was placed on a white background",
+    );
     note(
         format == Format::Avif && written.icc.is_some(),
-        "is written without a profile: colors were converted to sRGB",
+        "is written without a color profile, so colors were converted to sRGB",
     );
-    note(format == Format::Avif && xmp.is_some(), "is written without XMP: it was left out");
+    note(format == Format::Avif && xmp.is_some(), "is written without XMP, so the image's XMP was dropped");
     note(
         format == Format::Jpeg && too_long(exif, metadata::EXIF_PREFIX),
-        "holds at most 64 KB of EXIF: the image has more, so it was left out",
+        "stores at most 64 KB of EXIF and the image has more, so its EXIF was dropped",
     );
     note(
         format == Format::Jpeg && too_long(xmp, jpeg::XMP.len()),
-        "holds at most 64 KB of XMP: the image has more, so it was left out",
+        "stores at most 64 KB of XMP and the image has more, so its XMP was dropped",
     );
-    notes.extend(written.left_out.iter().map(|what| format!("{name} has no place for {what}: left out")));
+    notes.extend(written.left_out.iter().map(|what| format!("{name} cannot store {what}, which was dropped")));
     notes
 }
 

@@ -17,8 +17,8 @@ use enlarger_diffusion::{
     array::Array,
     bundle::{Bundle, Costs, Files, Size},
     cpu::Cpu,
-    engine::{Model, Part, Progress, Request, canvas},
-    family::{Family, Kind},
+    engine::{Model, Part as Stage, Progress, Request, canvas},
+    family::{Checkpoint, Family, Kind},
     noise::Noise,
     ops::{Ops, Padding},
     prompt::Piece as Words,
@@ -29,14 +29,21 @@ use enlarger_models::{Found, Library, What};
 use enlarger_nn::{RunProgress, Sink, Source, pool};
 
 use crate::{
-    error::PipelineError,
+    error::{InPart, Part, PipelineError},
     request::{Generative, Sampler},
 };
 
-use super::{Cost, Diffuse, Generator, Merged, Parts, Piece, Prompts, Weights};
+use super::{
+    Cost, Diffuse, Generator, Merged, Parts, Piece, Prompts, Weights,
+    kept::{Kept, Key},
+};
 
 /// How often somebody who waits is told, and may stop it.
 const BEAT: Duration = Duration::from_millis(200);
+/// Bytes of weights read per second, until a model has been loaded.
+const READING: f64 = 5e8;
+/// Reading this many bytes or less shows no speed.
+const SMALL_FILE: u64 = 64 << 20;
 
 /// Runs checkpoints of a library.
 pub(crate) struct Local {
@@ -44,23 +51,17 @@ pub(crate) struct Local {
     threads: usize,
     /// Where files that were planned with lie, by SHA-256.
     paths: Mutex<HashMap<String, PathBuf>>,
-    /// The model that ran last.
-    loaded: Mutex<Option<Loaded>>,
+    kept: Kept<Model<Cpu>>,
     /// Operations per second, as measured by passes or a calibration.
     speed: Mutex<Option<f64>>,
-}
-
-struct Loaded {
-    /// SHA-256 of each file, and strengths.
-    key: Vec<(String, u32)>,
-    model: Arc<Model<Cpu>>,
-    bytes: u64,
+    /// Bytes of weights that are read per second, as measured when a model was loaded.
+    reading: Mutex<f64>,
 }
 
 impl Local {
     pub fn new(library: Library, threads: usize) -> Self {
-        let (paths, loaded, speed) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { library, threads, paths, loaded, speed }
+        let (paths, kept, speed) = (Mutex::default(), Kept::default(), Mutex::default());
+        Self { library, threads, paths, kept, speed, reading: Mutex::new(READING) }
     }
 
     pub fn library(&self) -> &Library {
@@ -68,8 +69,8 @@ impl Local {
     }
 
     /// A file's name and hash. Where it lies is remembered.
-    fn weights(&self, path: &Path) -> Result<Weights, PipelineError> {
-        let sha256 = self.library.sha256(path)?;
+    fn weights(&self, path: &Path, cancelled: &dyn Fn() -> bool) -> Result<Weights, PipelineError> {
+        let sha256 = self.library.sha256(path, cancelled)?;
         lock(&self.paths).insert(sha256.clone(), path.to_owned());
         Ok(Weights { name: Library::name(path), sha256 })
     }
@@ -81,7 +82,7 @@ impl Local {
             Some(path) => path,
             None => self.library.find(kind, &weights.name)?,
         };
-        if self.library.sha256(&path)? != weights.sha256 {
+        if self.library.sha256(&path, &|| false)? != weights.sha256 {
             return Err(PipelineError::Request {
                 what: format!("{} has changed since this was planned", weights.name),
                 hint: "start it again to use the file as it is now".into(),
@@ -112,24 +113,33 @@ impl Local {
     }
 
     /// The model, from memory if it was the last one.
-    fn model(&self, step: &Diffuse, bundle: &Bundle, bytes: u64, ops: &Cpu) -> Result<Arc<Model<Cpu>>, PipelineError> {
-        let strengths = step.loras.iter().map(|lora| (lora.weights.sha256.clone(), lora.strength.to_bits()));
-        let parts = [Some(&step.checkpoint), step.vae.as_ref(), step.control.as_ref()];
-        let key: Vec<_> = parts
-            .iter()
-            .map(|part| (part.map_or_else(String::new, |w| w.sha256.clone()), 0))
-            .chain(strengths)
-            .collect();
-        // Held while loading, so that two jobs never load the same weights at once.
-        let mut loaded = lock(&self.loaded);
-        if let Some(last) = loaded.as_ref().filter(|last| last.key == key) {
-            return Ok(last.model.clone());
-        }
-        // Before the next one comes.
-        *loaded = None;
-        let model = Arc::new(bundle.load(ops)?);
-        *loaded = Some(Loaded { key, model: model.clone(), bytes });
-        Ok(model)
+    fn model(
+        &self,
+        step: &Diffuse,
+        bundle: &Bundle,
+        costs: &Costs,
+        ops: &Cpu,
+    ) -> Result<Arc<Model<Cpu>>, PipelineError> {
+        let load = || {
+            let started = Instant::now();
+            let model = bundle.load(ops)?;
+            let now = costs.loaded as f64 / started.elapsed().as_secs_f64().max(1e-6);
+            // Tiny files measure overhead, not speed.
+            if costs.loaded > SMALL_FILE {
+                *lock(&self.reading) = now;
+            }
+            Ok(model)
+        };
+        self.kept.get(key(step), costs.resident, load)
+    }
+
+    /// Seconds of a pass: reading of weights and text, encoding, predictions, decoding.
+    fn seconds(&self, step: &Diffuse, costs: &Costs) -> [f64; 4] {
+        let (speed, reading) = (self.speed(), *lock(&self.reading));
+        let loaded = if self.kept.has(&key(step)) { 0 } else { costs.loaded };
+        let mut seconds = costs.work().map(|work| work / speed);
+        seconds[0] += (loaded + costs.texts) as f64 / reading;
+        seconds
     }
 
     fn speed(&self) -> f64 {
@@ -150,30 +160,43 @@ impl Local {
 }
 
 impl Generator for Local {
-    fn parts(&self, asked: &Generative, prompts: &Prompts) -> Result<Parts, PipelineError> {
+    fn parts(
+        &self,
+        asked: &Generative,
+        prompts: &Prompts,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Parts, PipelineError> {
+        let weights = |path: &PathBuf| self.weights(path, cancelled);
         let mut notes = Vec::new();
         let found =
             if asked.checkpoint.is_none() || asked.control.is_none() { self.library.parts() } else { Vec::new() };
         let checkpoint = match &asked.checkpoint {
-            Some(name) => self.library.find("checkpoint", name)?,
-            None => only_checkpoint(&found)?,
+            Some(name) => self.library.find("checkpoint", name).in_part(Part::Checkpoint)?,
+            None => only_checkpoint(&found).in_part(Part::Checkpoint)?,
         };
-        let optional = |kind, name: &Option<String>| name.as_ref().map(|n| self.library.find(kind, n)).transpose();
-        let mut files = Files { checkpoint, vae: optional("vae", &asked.vae)?, ..Files::default() };
-        // Prompts are passed around; whoever pastes one does not mean to open a file of its choice.
-        if let Some(lora) = prompts.loras.iter().find(|lora| Path::new(&lora.name).components().count() > 1) {
-            return Err(PipelineError::Request {
-                what: format!("the prompt names the LoRA {:?} by a path", lora.name),
-                hint: "name it as `enlarger models scan` lists it, or give its file with --lora".into(),
-            });
+        let mut files = Files { checkpoint, ..Files::default() };
+        let family = Checkpoint::open(&files.checkpoint).in_part(Part::Checkpoint)?.family;
+        if let Some(name) = &asked.vae {
+            files.vae = Some(self.library.find("vae", name).in_part(Part::Vae)?);
         }
-        for lora in asked.loras.iter().chain(&prompts.loras) {
-            files.loras.push((self.library.find("lora", &lora.name)?, lora.strength));
+        // A checkpoint without a VAE is what that part is about, as long as no VAE was named.
+        let of_files = if files.vae.is_some() { Part::Vae } else { Part::Checkpoint };
+        Bundle::open(&files).in_part(of_files)?;
+        for lora in &asked.loras {
+            files.loras.push((self.library.find("lora", &lora.name).in_part(Part::Loras)?, lora.strength));
+            Bundle::open(&files).in_part(Part::Loras)?;
         }
-        let family = Bundle::open(&Files { loras: Vec::new(), ..files.clone() })?.family();
+        for lora in &prompts.loras {
+            // Prompts are passed around; whoever pastes one does not mean to open a file of its choice.
+            files.loras.push((self.library.named("lora", &lora.name).in_part(Part::Prompt)?, lora.strength));
+            Bundle::open(&files).in_part(Part::Prompt)?;
+        }
         match asked.control.as_deref() {
             Some("none") => {}
-            Some(name) => files.control = Some(self.library.find("control", name)?),
+            Some(name) => {
+                files.control = Some(self.library.find("control", name).in_part(Part::Control)?);
+                Bundle::open(&files).in_part(Part::Control)?;
+            }
             None => match Self::default_control(&found, family) {
                 Some(found) => files.control = Some(found.path.clone()),
                 None => notes.push(format!(
@@ -182,21 +205,22 @@ impl Generator for Local {
             },
         }
         files.embeddings = self.embeddings(family, prompts);
-        let bundle = Bundle::open(&files)?;
-        let control = files.control.as_ref().map(|path| self.weights(path)).transpose()?;
+        let bundle = Bundle::open(&files).in_part(Part::Prompt)?;
+        let control = files.control.as_ref().map(weights).transpose()?;
         if let Some(hint) = distilled(&files, asked) {
             notes.push(hint);
         }
-        let loras = files.loras.iter().map(|(path, strength)| {
-            Ok::<_, PipelineError>(Merged { weights: self.weights(path)?, strength: *strength })
-        });
+        let loras = files
+            .loras
+            .iter()
+            .map(|(path, strength)| Ok::<_, PipelineError>(Merged { weights: weights(path)?, strength: *strength }));
         Ok(Parts {
-            checkpoint: self.weights(&files.checkpoint)?,
-            vae: files.vae.as_ref().map(|path| self.weights(path)).transpose()?,
+            checkpoint: weights(&files.checkpoint)?,
+            vae: files.vae.as_ref().map(weights).transpose()?,
             control,
             residuals: bundle.residuals(),
             loras: loras.collect::<Result<_, _>>()?,
-            embeddings: files.embeddings.iter().map(|path| self.weights(path)).collect::<Result<_, _>>()?,
+            embeddings: files.embeddings.iter().map(weights).collect::<Result<_, _>>()?,
             // Attention grows with the square of a tile's area: on a CPU 64 latents are cheapest where a network still sees enough.
             tiles: match family {
                 Family::Sd1 | Family::Sd2 => [128.0, 96.0, 64.0, 56.0, 48.0],
@@ -208,9 +232,12 @@ impl Generator for Local {
 
     fn cost(&self, step: &Diffuse) -> Result<Cost, PipelineError> {
         let costs = self.costs(step, &Bundle::open(&self.files(step)?)?)?;
-        let flops = costs.total();
-        let held = lock(&self.loaded).as_ref().map_or(0, |loaded| loaded.bytes);
-        Ok(Cost { flops, seconds: flops / self.speed(), bytes: costs.peak, held })
+        let seconds = self.seconds(step, &costs).iter().sum();
+        Ok(Cost { flops: costs.total(), seconds, bytes: costs.peak, held: self.kept.spares(&key(step)) })
+    }
+
+    fn give_back(&self) -> u64 {
+        self.kept.give_back()
     }
 
     fn run(
@@ -258,6 +285,7 @@ impl Local {
     ) -> Result<(), PipelineError> {
         let bundle = Bundle::open(&self.files(step)?)?;
         let costs = self.costs(step, &bundle)?;
+        let [reading, encode, predict, decode] = self.seconds(step, &costs);
         let tiles = tiles(step);
         let side = tiles
             .side
@@ -265,7 +293,7 @@ impl Local {
         let texts = [words(&step.prompt), words(&step.negative)];
         let read = bundle.read(ops, &[&texts[0], &texts[1]], step.clip_skip as usize, [side; 2])?;
         let [prompt, negative] = &read[..] else { unreachable!("as many as texts") };
-        let model = self.model(step, &bundle, costs.resident, ops)?;
+        let model = self.model(step, &bundle, &costs, ops)?;
 
         let (width, height) = (step.at.width as usize, step.at.height as usize);
         let [down, across] = canvas(height, width, step.seamless);
@@ -285,16 +313,16 @@ impl Local {
             control: step.control.as_ref().map(|_| (&hint as &dyn Pixels, step.control_scales.as_slice())),
             tiles: &tiles,
         };
-        let [reading, encode, predict, decode] = costs.flops;
+        let whole = (reading + encode + predict + decode).max(f64::MIN_POSITIVE);
+        let [encoded, predicted, decoded] = costs.tiles;
         let mut progress = |progress: Progress| {
-            let Progress { part, done, of } = progress;
-            let (before, all) = match part {
-                Part::Encode => (reading, encode),
-                Part::Predict => (reading + encode, predict),
-                Part::Decode => (reading + encode + predict, decode),
+            let (tiles, before, all) = match progress.part {
+                Stage::Encode => (0, reading, encode),
+                Stage::Predict => (encoded, reading + encode, predict),
+                Stage::Decode => (encoded + predicted, reading + encode + predict, decode),
             };
-            let fraction = (before + all * done as f64 / of.max(1) as f64) / costs.total().max(1.0);
-            tell(RunProgress { done, total: of, fraction })
+            let fraction = (before + all * progress.done as f64 / progress.of.max(1) as f64) / whole;
+            tell(RunProgress { done: tiles + progress.done, total: encoded + predicted + decoded, fraction })
         };
         let started = Instant::now();
         let mut rows = |first: usize, rows: &[f32]| {
@@ -304,14 +332,15 @@ impl Local {
         model.run_rows(ops, &request, &mut progress, &mut rows)?;
         // Tiny pictures measure overhead, not speed.
         if costs.total() > 1e11 {
-            let now = costs.total() / started.elapsed().as_secs_f64().max(1e-6);
+            let work: f64 = costs.work()[1..].iter().sum();
+            let now = work / started.elapsed().as_secs_f64().max(1e-6);
             let mut speed = lock(&self.speed);
             *speed = Some(speed.map_or(now, |before| 0.5 * (before + now)));
         }
         Ok(())
     }
 
-    /// Embeddings that the prompts name.
+    /// Embeddings that the prompts name: `NAME`, or `embedding:NAME` as ComfyUI has it.
     fn embeddings(&self, family: Family, prompts: &Prompts) -> Vec<PathBuf> {
         let texts = [&prompts.prompt, &prompts.negative].map(|text| text.to_lowercase());
         let is_end = |c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | '[' | ']' | ':');
@@ -321,8 +350,15 @@ impl Local {
         }
         let found = self.library.parts().into_iter();
         let found = found.filter(|f| matches!(f.what, What::Part(Kind::Embedding { .. })) && f.what.fits(family));
-        found.filter(|found| named(&found.name.to_lowercase())).map(|found| found.path).collect()
+        found.map(|found| found.path).filter(|path| named(&Library::name(path).to_lowercase())).collect()
     }
+}
+
+/// What a model in memory is known by.
+fn key(step: &Diffuse) -> Key {
+    let parts = [Some(&step.checkpoint), step.vae.as_ref(), step.control.as_ref()];
+    let parts = parts.into_iter().map(|part| (part.map_or_else(String::new, |w| w.sha256.clone()), 0));
+    parts.chain(step.loras.iter().map(|lora| (lora.weights.sha256.clone(), lora.strength.to_bits()))).collect()
 }
 
 fn only_checkpoint(found: &[Found]) -> Result<PathBuf, PipelineError> {
@@ -331,13 +367,13 @@ fn only_checkpoint(found: &[Found]) -> Result<PathBuf, PipelineError> {
         [one] => Ok(one.path.clone()),
         [] => Err(PipelineError::Request {
             what: "the generative engine needs a checkpoint of Stable Diffusion, and none was found".into(),
-            hint: "name one with --checkpoint FILE, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS".into(),
+            hint: "name its file as the checkpoint, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS".into(),
         }),
         _ => {
             let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
             Err(PipelineError::Request {
                 what: format!("there are {} checkpoints", all.len()),
-                hint: format!("choose one with --checkpoint: {}", names.join(", ")),
+                hint: format!("choose one as the checkpoint: {}", names.join(", ")),
             })
         }
     }
@@ -418,6 +454,8 @@ mod tests {
             }
             if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
                 shape[1] = 768;
+            } else if name.starts_with("cond_stage_model.") {
+                shape.iter_mut().filter(|l| **l == 32).for_each(|l| *l = 768);
             }
             let from = at;
             at += 2 * shape.iter().product::<usize>();
@@ -438,7 +476,7 @@ mod tests {
         sparse(&path);
         let local = Local::new(Library::new(vec![folder.path().to_owned()], None), 1);
         let (asked, prompts) = (Generative::default(), Prompts::default());
-        let parts = local.parts(&asked, &prompts).unwrap();
+        let parts = local.parts(&asked, &prompts, &|| false).unwrap();
         assert!(parts.notes[0].starts_with("no ControlNet"), "{:?}", parts.notes);
         let at = Extent { width: 512, height: 256 };
         let pass = generation(&Creative::default(), &asked, &prompts, parts, 1).unwrap().pass(0, at, at).unwrap();

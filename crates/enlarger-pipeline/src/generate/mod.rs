@@ -3,6 +3,7 @@
 //! A plan holds a [`Diffuse`] for each pass: numbers, texts and the hashes of files. A [`Generator`] says what there is
 //! ([`Parts`]) and what a pass costs, and runs it on a canvas of pixels. [`Local`] is the one on this machine.
 
+mod kept;
 mod local;
 mod numbers;
 
@@ -25,8 +26,14 @@ pub(crate) trait Generator: Send + Sync {
     /// What a request names: whether it is there and fits, and what a plan has to know of it. Reads no weights.
     ///
     /// # Errors
-    /// A sentence that names what is missing or does not fit, and what would.
-    fn parts(&self, asked: &Generative, prompts: &Prompts) -> Result<Parts, PipelineError>;
+    /// A sentence that names what is missing or does not fit, and what would; [`PipelineError::Cancelled`] if `cancelled` says so while
+    /// files are read for their hashes.
+    fn parts(
+        &self,
+        asked: &Generative,
+        prompts: &Prompts,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Parts, PipelineError>;
 
     /// What a pass costs, before anything is loaded.
     ///
@@ -47,6 +54,9 @@ pub(crate) trait Generator: Send + Sync {
         to: &dyn Sink,
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
     ) -> Result<(), PipelineError>;
+
+    /// Frees what no job uses; gives its bytes.
+    fn give_back(&self) -> u64;
 }
 
 /// Texts of a request, without the tags of LoRAs.
@@ -73,6 +83,18 @@ pub(crate) struct Parts {
     pub notes: Vec<String>,
 }
 
+impl Parts {
+    /// Sentences about what draws.
+    pub fn sentences(&self) -> Vec<String> {
+        let held = self
+            .control
+            .as_ref()
+            .map_or_else(String::new, |control| format!(", held to the source by {}", control.name));
+        let drawing = format!("{} draws the detail{held}", self.checkpoint.name);
+        std::iter::once(drawing).chain(self.notes.iter().cloned()).collect()
+    }
+}
+
 /// What a pass costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Cost {
@@ -82,7 +104,7 @@ pub(crate) struct Cost {
     pub seconds: f64,
     /// Peak memory in bytes, besides that of pictures.
     pub bytes: u64,
-    /// Bytes of these that are in memory already, or of others that are given back first.
+    /// Bytes of these that are in memory already, or of others that are freed first.
     pub held: u64,
 }
 
@@ -181,22 +203,31 @@ impl Diffuse {
 }
 
 /// Takes `<lora:NAME:0.5>` out of a prompt: A1111's notation.
-pub(crate) fn without_tags(prompt: &str) -> (String, Vec<Lora>) {
+///
+/// # Errors
+/// [`PipelineError::Request`] if a strength is not a number.
+pub(crate) fn without_tags(prompt: &str) -> Result<(String, Vec<Lora>), PipelineError> {
     let (mut text, mut loras) = (String::new(), Vec::new());
     let mut rest = prompt;
     while let Some((before, tag)) = rest.split_once("<lora:") {
         let Some((tag, after)) = tag.split_once('>') else { break };
         let (name, strength) = tag.split_once(':').unwrap_or((tag, "1"));
         // A second strength, of the text encoder, counts as the first.
-        let strength = strength.split(':').next().unwrap_or_default().trim().parse().ok();
+        let strength = strength.split(':').next().unwrap_or_default().trim();
+        let number = strength.parse().ok().filter(|number: &f32| number.is_finite());
+        let strength = number.ok_or_else(|| PipelineError::Request {
+            what: format!(
+                "the prompt gives the LoRA {:?} a strength of {strength:?}, which is not a number",
+                name.trim()
+            ),
+            hint: "write it as <lora:NAME:0.5>".into(),
+        })?;
         text.push_str(before);
-        if let Some(strength) = strength.filter(|strength: &f32| strength.is_finite()) {
-            loras.push(Lora { name: name.trim().to_owned(), strength });
-        }
+        loras.push(Lora { name: name.trim().to_owned(), strength });
         rest = after;
     }
     text.push_str(rest);
-    (text, loras)
+    Ok((text, loras))
 }
 
 #[cfg(test)]
@@ -206,13 +237,17 @@ mod tests {
     #[test]
     fn tags_of_loras_are_no_part_of_the_prompt() {
         let lora = |name: &str, strength| Lora { name: name.into(), strength };
-        let read = |prompt| without_tags(prompt);
+        let read = |prompt| without_tags(prompt).expect("numbers");
         assert_eq!(
             read("a wall, <lora:more_details:0.5>moss"),
             ("a wall, moss".into(), vec![lora("more_details", 0.5)])
         );
         assert_eq!(read("<lora:a> <lora:b:-0.3:1>"), (" ".into(), vec![lora("a", 1.0), lora("b", -0.3)]));
         assert_eq!(read("a <lora:b"), ("a <lora:b".into(), vec![]));
-        assert_eq!(read("<lora:b:x> y < z"), (" y < z".into(), vec![]));
+        assert_eq!(read(" y < z"), (" y < z".into(), vec![]));
+        for wrong in ["<lora:b:x>", "<lora:b:nan>", "<lora:b:inf>", "<lora:b:>"] {
+            let error = without_tags(wrong).expect_err(wrong).to_string();
+            assert!(error.starts_with("the prompt gives the LoRA \"b\" a strength of"), "{error}");
+        }
     }
 }

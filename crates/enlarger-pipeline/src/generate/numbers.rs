@@ -10,7 +10,7 @@ use enlarger_diffusion::{
 };
 
 use crate::{
-    error::PipelineError,
+    error::{InPart, Part, PipelineError},
     extent::Extent,
     request::{Creative, Crop, Engine, Generative, OptimizedFor, Sampler},
 };
@@ -121,15 +121,19 @@ pub(crate) fn generation(
     };
     let tile = (at(parts.tiles, knobs.fractality) / 8.0).round() as u32 * 8;
     let emphasis = rounded(at(WORDS, knobs.fractality));
-    let mut prompt = cut(&prompts.prompt)?;
+    let mut prompt = cut(&prompts.prompt).in_part(Part::Prompt)?;
     prompt.iter_mut().for_each(|piece| piece.weight = rounded(piece.weight * emphasis));
     let added = words(knobs.optimized_for);
     let comma = if prompt.is_empty() { "" } else { ", " };
     prompt.push(Piece { text: Some(format!("{comma}{added}")), weight: 1.0 });
-    let negative = cut(if asked.negative.is_some() { &prompts.negative } else { FAULTS })?;
+    let negative = cut(if asked.negative.is_some() { &prompts.negative } else { FAULTS }).in_part(Part::Negative)?;
     let mut why = vec![
         format!("creativity {}: denoise {denoise}", knobs.creativity),
-        format!("hdr {}: guidance {guidance}", knobs.hdr),
+        match asked.guidance {
+            Some(_) => format!("guidance {guidance} as asked for"),
+            None if lcm => format!("sampler lcm: guidance {guidance}"),
+            None => format!("hdr {}: guidance {guidance}", knobs.hdr),
+        },
         format!("fractality {}: tiles of {} px", knobs.fractality, 8 * tile),
     ];
     if parts.control.is_some() {
@@ -155,20 +159,30 @@ pub(crate) fn generation(
 }
 
 fn check(asked: &Generative, parts: &Parts) -> Result<(), PipelineError> {
-    let refuse = |what: String, hint: &str| Err(PipelineError::Request { what, hint: hint.into() });
+    let refuse = |part, what: String, hint: &str| Err(PipelineError::Request { what, hint: hint.into() }).in_part(part);
     if let Some(steps) = asked.steps.filter(|steps| !(1..=MOST_STEPS).contains(steps)) {
-        return refuse(format!("{steps} steps cannot be run"), "choose 1 to 150; 18 are usual");
+        return refuse(Part::Steps, format!("{steps} steps cannot be run"), "choose 1 to 150; 18 are usual");
     }
     if let Some(guidance) = asked.guidance.filter(|guidance| !(1.0..=30.0).contains(guidance)) {
-        return refuse(format!("a guidance of {guidance} is not possible"), "choose 1 to 30; 6 is usual");
+        return refuse(
+            Part::Guidance,
+            format!("a guidance of {guidance} is not possible"),
+            "choose 1 to 30; 6 is usual",
+        );
     }
     if let Some(skip) = asked.clip_skip.filter(|skip| !(1..=12).contains(skip)) {
-        return refuse(format!("a clip skip of {skip} is not possible"), "choose 1 to 12; 1 and 2 are usual");
+        return refuse(
+            Part::ClipSkip,
+            format!("a clip skip of {skip} is not possible"),
+            "choose 1 to 12; 1 and 2 are usual",
+        );
     }
-    if let Some(Merged { weights, strength }) =
-        parts.loras.iter().find(|l| l.strength.is_nan() || l.strength.abs() > MOST_STRENGTH)
+    let out_of_range = |lora: &Merged| lora.strength.is_nan() || lora.strength.abs() > MOST_STRENGTH;
+    if let Some((i, Merged { weights, strength })) = parts.loras.iter().enumerate().find(|(_, lora)| out_of_range(lora))
     {
         return refuse(
+            // Those of prompts come last.
+            if i < asked.loras.len() { Part::Loras } else { Part::Prompt },
             format!("the strength {strength} of {} is not possible", weights.name),
             "choose -10 to 10; 0.5 to 1 are usual",
         );
@@ -185,11 +199,8 @@ fn cut(prompt: &str) -> Result<Vec<Piece>, PipelineError> {
 
 impl Generation {
     /// Sentences about the choice of files.
-    pub fn notes(&self) -> impl Iterator<Item = String> {
-        let Parts { checkpoint, control, notes, .. } = &self.parts;
-        let held =
-            control.as_ref().map_or_else(String::new, |control| format!(", held to the source by {}", control.name));
-        std::iter::once(format!("{} draws the detail{held}", checkpoint.name)).chain(notes.iter().cloned())
+    pub fn notes(&self) -> Vec<String> {
+        self.parts.sentences()
     }
 
     /// The sizes at which passes end: each twice as large, and the result.
@@ -241,7 +252,13 @@ impl Generation {
             shifts: (0..steps).map(shift).collect(),
             seed: self.seed.wrapping_add(u64::from(number)),
             seamless: self.asked.seamless,
-            keep: self.asked.keep.iter().map(|area| scaled(*area, source, at)).collect::<Result<_, _>>()?,
+            keep: self
+                .asked
+                .keep
+                .iter()
+                .map(|area| scaled(*area, source, at))
+                .collect::<Result<_, _>>()
+                .in_part(Part::Keep)?,
             why: self.why.clone(),
         })
     }
@@ -280,6 +297,8 @@ fn scaled(area: Crop, from: Extent, to: Extent) -> Result<Crop, PipelineError> {
 
 #[cfg(test)]
 mod tests {
+    use enlarger_error::Explained;
+
     use super::*;
     use crate::generate::Weights;
 
@@ -375,7 +394,7 @@ mod tests {
             Generative { clip_skip: Some(0), ..Generative::default() },
         ] {
             let numbers = generation(&Creative::default(), &asked, &Prompts::default(), parts(), 0);
-            assert!(matches!(numbers, Err(PipelineError::Request { .. })), "{asked:?}");
+            assert!(numbers.is_err_and(|error| error.code() == "request" && error.part().is_some()), "{asked:?}");
         }
         let long = Prompts { prompt: "word ".repeat(10_000), ..Prompts::default() };
         let refused = generation(&Creative::default(), &Generative::default(), &long, parts(), 0);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::PipelineError,
+    error::{InPart, Part, PipelineError},
     extent::Extent,
     generate::{Diffuse, Generation, Parts, Prompts, generation, without_tags},
     request::{Creative, Crop, Engine, Generative, OptimizedFor, Precision, Quality, Request, Size, Style},
@@ -242,11 +242,14 @@ pub(crate) fn generates(request: &Request) -> Option<(&Creative, &Generative)> {
 }
 
 /// The texts of a request for the generative engine.
-pub(crate) fn prompts(knobs: &Creative, asked: &Generative) -> Prompts {
-    let (prompt, mut loras) = without_tags(knobs.prompt.as_deref().unwrap_or_default());
-    let (negative, more) = without_tags(asked.negative.as_deref().unwrap_or_default());
+///
+/// # Errors
+/// [`PipelineError::Request`] if one gives a LoRA a strength that is not a number.
+pub(crate) fn prompts(knobs: &Creative, asked: &Generative) -> Result<Prompts, PipelineError> {
+    let (prompt, mut loras) = without_tags(knobs.prompt.as_deref().unwrap_or_default()).in_part(Part::Prompt)?;
+    let (negative, more) = without_tags(asked.negative.as_deref().unwrap_or_default()).in_part(Part::Negative)?;
     loras.extend(more);
-    Prompts { prompt, negative, loras }
+    Ok(Prompts { prompt, negative, loras })
 }
 
 /// [`plan()`] with what the generative engine has for the request; it is planned for if the request asks for it.
@@ -267,7 +270,7 @@ pub(crate) fn plan_with(
     let seed = request.seed.unwrap_or_else(|| seed_of(statistics, request));
     let generated = match (generates(request), &style, parts) {
         (Some((_, asked)), Style::Creative(knobs), Some(parts)) => {
-            Some(generation(knobs, asked, &prompts(knobs, asked), parts, seed)?)
+            Some(generation(knobs, asked, &prompts(knobs, asked)?, parts, seed)?)
         }
         _ => None,
     };
@@ -420,20 +423,22 @@ fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> 
         && let Some(prompt) = knobs.prompt.as_deref().filter(|p| !p.trim().is_empty())
     {
         let preset = style::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
-        let mut note = if generates { "the prompt guides the result" } else { NO_EFFECT }.to_owned();
         if let Some((preset, word)) = preset {
-            note += &format!("; the prompt's word {word:?} chose the preset {}", preset.name());
+            let chose = format!("{word:?} chose {}", preset.name());
+            notes.push(match generates {
+                true => format!("the prompt guides the result; its word {chose}"),
+                false => format!("without {ENGINE}, the prompt only chooses a preset: {chose} ({GUIDE})"),
+            });
             knobs.optimized_for = preset;
-        }
-        if preset.is_some() || !generates {
-            notes.push(note);
+        } else if !generates {
+            notes.push(format!("without {ENGINE}, the prompt has no effect ({GUIDE})"));
         }
     }
     style
 }
 
-const NO_EFFECT: &str =
-    "without a checkpoint of Stable Diffusion the prompt changes no pixels (see docs/guides/generative.md)";
+const ENGINE: &str = "the generative engine";
+const GUIDE: &str = "see docs/guides/generative.md";
 
 /// Why the generative engine is left out of a plan.
 fn not_generated(request: &Request) -> &'static str {
@@ -733,10 +738,10 @@ fn generated_steps(
             steps.push(resample(canvas, Resampling::Lanczos3));
         }
         steps.push(Step::Diffuse(Box::new(generated.pass(number, source, canvas)?)));
+        steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         if canvas != size {
             steps.push(resample(size, Resampling::Mitchell));
         }
-        steps.push(style((Filter::ColourCorrection { radius: CORRECTION_RADIUS }, "colors are kept".into())));
         here = size;
     }
     if generated.back > 0.0 {

@@ -57,7 +57,7 @@ pub struct ErrorBody {
     pub request_id: Option<String>,
 }
 
-/// The error once more.
+/// The same error again.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// Human-readable message.

@@ -66,6 +66,64 @@ fn the_configured_checkpoint_draws_for_every_client_that_sends_a_prompt_or_creat
 }
 
 #[test]
+fn a_request_that_names_no_checkpoint_uses_the_configured_one_with_what_goes_with_it() {
+    let other = tempfile::tempdir().expect("a folder");
+    checkpoints::write(&other.path().join("other.safetensors"), &checkpoints::checkpoint());
+    let folders = format!("{},{}", MODELS.path().display(), other.path().display());
+    let server =
+        Server::start(&["--model-dirs", &folders, "--checkpoint", "tiny", "--control", "none", "--loras", "grain:0.5"]);
+    let asked =
+        json!({ "request": { "look": { "mode": "creative", "prompt": "a wall" }, "generative": { "steps": 6 } } });
+    let (task, _) = drawn(&server, "/api/tasks", &body(&asked));
+    let step = task["plan"]["steps"]["steps"].as_array().unwrap().iter().find(|step| step["do"] == "diffuse").unwrap();
+    assert_eq!((&step["checkpoint"]["name"], &step["loras"][0]["name"]), (&json!("tiny"), &json!("grain")));
+    assert_eq!(step["control"], Value::Null);
+}
+
+#[test]
+fn errors_name_the_field_that_each_api_has_for_what_is_wrong() {
+    let server = server(&["--checkpoint", "tiny"]);
+    let own = |look: Value, generative: Value| {
+        let look = [("mode".to_owned(), json!("creative"))].into_iter().chain(look.as_object().unwrap().clone());
+        let look: serde_json::Map<String, Value> = look.collect();
+        body(&json!({ "request": { "look": look, "generative": generative } }))
+    };
+    let none = json!({});
+    for (path, sent, field) in [
+        (CREATIVE, body(&json!({ "scale_factor": "2x", "prompt": "<lora:nope:1>" })), "prompt"),
+        (CREATIVE, body(&json!({ "scale_factor": "2x", "prompt": "<lora:grain:nan>" })), "prompt"),
+        ("/api/tasks", own(json!({ "prompt": "<lora:nope:1>" }), none.clone()), "request.look.prompt"),
+        ("/api/tasks", own(none.clone(), json!({ "checkpoint": "nope" })), "request.generative.checkpoint"),
+        ("/api/tasks", own(none.clone(), json!({ "control": "nope" })), "request.generative.control"),
+        ("/api/tasks", own(none.clone(), json!({ "control": "grain" })), "request.generative.control"),
+        ("/api/tasks", own(none.clone(), json!({ "vae": "nope" })), "request.generative.vae"),
+        ("/api/tasks", own(none.clone(), json!({ "loras": [{ "name": "nope" }] })), "request.generative.loras"),
+        (
+            "/api/tasks",
+            own(none.clone(), json!({ "loras": [{ "name": "grain", "strength": 99 }] })),
+            "request.generative.loras",
+        ),
+        ("/api/tasks", own(none.clone(), json!({ "steps": 500 })), "request.generative.steps"),
+        ("/api/tasks", own(none.clone(), json!({ "guidance": 99 })), "request.generative.guidance"),
+        ("/api/tasks", own(none.clone(), json!({ "clip_skip": 99 })), "request.generative.clip_skip"),
+        ("/api/tasks", own(none.clone(), json!({ "negative": "(x:99)" })), "request.generative.negative"),
+        (
+            "/api/tasks",
+            own(none.clone(), json!({ "keep": [{ "x": 20, "y": 0, "width": 9, "height": 9 }] })),
+            "request.generative.keep",
+        ),
+        // Misspelt fields are not ignored: what they ask for would be missing without a word.
+        ("/api/tasks", own(none.clone(), json!({ "checkpont": "tiny" })), "request.generative.checkpont"),
+    ] {
+        let answer = server.post(path, &sent);
+        assert_eq!(answer.status, 400, "{field}: {}", answer.text());
+        assert_eq!(answer.json()["invalid_params"][0]["name"], field, "{}", answer.text());
+    }
+    let misspelt = server.post("/api/tasks", &own(none, json!({ "checkpont": "tiny" }))).text();
+    assert!(misspelt.contains("unknown field `checkpont`, expected one of `checkpoint`, `control`"), "{misspelt}");
+}
+
+#[test]
 fn our_own_api_lists_checkpoints_and_chooses_among_them() {
     let server = server(&[]);
     let list = server.get("/api/checkpoints").json();

@@ -400,7 +400,7 @@ fn our_own_routes_take_a_quality_and_refuse_a_wrong_one_with_those_there_are() {
         let refused = submit(json!({ "quality": wrong }));
         assert_eq!(refused.status, 400, "{wrong}: {}", refused.text());
         let param = &refused.json()["invalid_params"][0];
-        assert_eq!(param["name"], "request");
+        assert_eq!(param["name"], "request.quality");
         assert!(param["reason"].as_str().unwrap().contains("quality must be draft, fast or best"), "{wrong}: {param}");
     }
 }

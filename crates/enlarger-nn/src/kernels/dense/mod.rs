@@ -14,7 +14,7 @@ mod math;
 mod multiply;
 
 pub use attention::Attention;
-pub use conv::Conv3x3;
+pub use conv::{Conv3x3, Input};
 pub use dispatch::{Dense, GoOn};
 pub use functions::Function;
 pub use linear::{Matrix, PANEL, Weights};

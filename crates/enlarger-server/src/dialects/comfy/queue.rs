@@ -26,7 +26,7 @@ use super::{
 use crate::{
     client::Client,
     dialects::magnific::{
-        PrecisionV2Request, read_v2,
+        self, PrecisionV2Request, read_v2,
         wire::{TaskData, TaskResponse},
     },
     http::{ApiError, ApiResult, Path},
@@ -36,8 +36,8 @@ use crate::{
 
 /// How long a run is held open.
 const HELD: Duration = Duration::from_secs(600);
-const RUN: Endpoint = Endpoint { name: "router-run", read: read_v2, polled: false };
-const QUEUED: Endpoint = Endpoint { name: "router-queued", read: read_v2, polled: false };
+const RUN: Endpoint = Endpoint { name: "router-run", read: read_v2, polled: false, names: &magnific::NAMES };
+const QUEUED: Endpoint = Endpoint { name: "router-queued", read: read_v2, polled: false, names: &magnific::NAMES };
 
 /// A queued request.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,7 +49,7 @@ pub(crate) struct QueuedRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     queue_position: Option<u64>,
-    /// The kind of failure, only after one.
+    /// The kind of failure; present only if the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error_type: Option<&'static str>,

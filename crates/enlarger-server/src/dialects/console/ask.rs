@@ -1,13 +1,37 @@
 //! The body of our own submissions: what to do with an image, and the output file.
 
 use enlarger_egress::Policy;
-use enlarger_pipeline::{Request, Style};
+use enlarger_pipeline::{Part, Request, Style};
 use enlarger_service::{job::Kind, submit::Ask};
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use super::wire;
-use crate::{dialects::magnific::LONGEST_PROMPT, http::Fields, submit::webhook_url};
+use crate::{
+    dialects::magnific::LONGEST_PROMPT,
+    http::Fields,
+    submit::{FieldNames, webhook_url},
+};
+
+/// What bodies call the parts of a request.
+pub(crate) const NAMES: FieldNames = FieldNames {
+    whole: "request",
+    part: |part| {
+        Some(match part {
+            Part::Model => "request.model",
+            Part::Prompt => "request.look.prompt",
+            Part::Checkpoint => "request.generative.checkpoint",
+            Part::Control => "request.generative.control",
+            Part::Vae => "request.generative.vae",
+            Part::Loras => "request.generative.loras",
+            Part::Negative => "request.generative.negative",
+            Part::Steps => "request.generative.steps",
+            Part::Guidance => "request.generative.guidance",
+            Part::ClipSkip => "request.generative.clip_skip",
+            Part::Keep => "request.generative.keep",
+        })
+    },
+};
 
 /// Longest name of an image in characters.
 const LONGEST_NAME: usize = 255;
@@ -70,11 +94,13 @@ pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
 /// A field that is one of our own types, or its default.
 fn part<T: DeserializeOwned + Default>(fields: &mut Fields<'_>, name: &str) -> T {
     let Some(text) = fields.raw(name) else { return T::default() };
-    serde_json::from_str(text).unwrap_or_else(|error| {
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap_or_else(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
         // Drop the position, which is relative to the field and useless to clients.
-        let reason = error.to_string();
+        let reason = error.into_inner().to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default();
-        fields.reject(name, format!("is invalid: {reason}"));
+        fields.reject(&field, format!("is invalid: {reason}"));
         T::default()
     })
 }

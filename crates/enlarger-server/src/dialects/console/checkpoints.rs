@@ -13,12 +13,12 @@ use crate::{
     http::{AnyError, ApiResult, blocking},
 };
 
-/// Files of Stable Diffusion in the folders of the setting `model_dirs`.
+/// Stable Diffusion files in the folders of the setting `model_dirs`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CheckpointList {
     /// Sorted by folder and name.
     files: Vec<CheckpointFile>,
-    /// The checkpoint that creative requests use that name none. Null: they are not drawn.
+    /// The default checkpoint for creative requests that don't specify one. Null: such requests don't use the generative engine.
     #[schema(required)]
     configured: Option<String>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct CheckpointFile {
     name: String,
     /// `checkpoint`, `control`, `vae`, `lora` or `embedding`.
     kind: &'static str,
-    /// What it fits: `SD 1.x`, `SD 2.x` or `SDXL`. Null: its header does not tell.
+    /// What it fits: `SD 1.x`, `SD 2.x` or `SDXL`. Null: not stated in the file.
     #[schema(required)]
     family: Option<String>,
     /// What it is, in words.
@@ -40,7 +40,7 @@ pub(crate) struct CheckpointFile {
     /// SHA-256 of the file in hexadecimal. Null: not computed yet.
     #[schema(required)]
     sha256: Option<String>,
-    /// Its license. Null: the file does not tell.
+    /// Its license. Null: not stated in the file.
     #[schema(required)]
     license: Option<String>,
 }

@@ -44,7 +44,7 @@ pub(crate) struct TaskDetail {
     source: Option<PictureFile>,
     #[schema(required)]
     result: Option<PictureFile>,
-    /// How far the result deviates from the source, once there is one.
+    /// How far the result deviates from the source; null until there is a result.
     #[schema(inline, required)]
     invention: Option<DifferenceNow>,
     /// A small copy of the source, at most 512 pixels on a side: JPEG, or PNG if it is transparent.
@@ -53,7 +53,7 @@ pub(crate) struct TaskDetail {
     /// While it runs: stage, done and total (parts), fraction, eta_seconds.
     #[schema(value_type = Option<TaskProgress>, required)]
     progress: Option<Value>,
-    /// How many tasks are ahead of it, while waiting.
+    /// How many tasks are ahead of it; only while waiting.
     #[schema(required)]
     position: Option<u64>,
     /// Estimated seconds until it starts, while waiting.

@@ -83,7 +83,7 @@ pub(crate) struct UploadedFile {
 #[utoipa::path(
     post, path = "/api/models", operation_id = "addModelFiles", tag = "Console",
     summary = "Add a model from uploaded files",
-    description = "Upload each file by `POST /customers/storage` first. An ncnn model needs both of its files.",
+    description = "Upload each file with `POST /customers/storage` first. An ncnn model needs both of its files.",
     request_body(content = ModelFiles, content_type = "application/json"),
     responses(
         (status = 201, description = "The model", body = Model),

@@ -33,7 +33,7 @@ use crate::{
     app::App,
     client::Client,
     http::{AnyError, ApiError, ApiResult, Bodies, Fields, Turns, blocking},
-    submit::{Submitter, picture},
+    submit::{Submitter, picture, refuse},
 };
 
 /// Most pixels of a previewed crop, and of its result.
@@ -96,11 +96,11 @@ impl Previewer {
         let picture = picture(&mut fields, &self.intake, base)?;
         let bytes = match &picture {
             Some(Received::Sent(sent, info)) => {
-                self.check(&mut fields, &request, info);
+                self.check(&mut fields, &request, info)?;
                 Some(Bytes::from_owner(sent.map()?))
             }
             Some(Received::Ours { bytes, info, .. }) => {
-                self.check(&mut fields, &request, info);
+                self.check(&mut fields, &request, info)?;
                 Some(bytes.clone())
             }
             Some(Received::Remote(_)) => {
@@ -124,15 +124,16 @@ impl Previewer {
         Ok(png.into_inner())
     }
 
-    fn check(&self, fields: &mut Fields<'_>, request: &Request, source: &SourceInfo) {
+    fn check(&self, fields: &mut Fields<'_>, request: &Request, source: &SourceInfo) -> ApiResult<()> {
         match self.enlarger.estimate(source.width, source.height, request) {
             Ok(estimate) => {
                 let pixels = u64::from(estimate.output_width) * u64::from(estimate.output_height);
                 if pixels > PREVIEW_RESULT_PIXELS {
                     fields.reject("request.crop", format!("would give more than {PREVIEW_RESULT_PIXELS} pixels"));
                 }
+                Ok(())
             }
-            Err(error) => fields.reject_error("request", "cannot be processed", &error),
+            Err(error) => refuse(fields, &error, &ask::NAMES),
         }
     }
 }
@@ -211,7 +212,14 @@ pub(crate) async fn estimate(
         let (width, height) = (side("width"), side("height"));
         let request = ask::request(&mut fields);
         fields.done()?;
-        let estimate = enlarger.estimate(width, height, &request)?;
+        let estimate = match enlarger.estimate(width, height, &request) {
+            Ok(estimate) => estimate,
+            Err(error) if error.part().is_some() => {
+                refuse(&mut fields, &error, &ask::NAMES)?;
+                return Err(fields.done().expect_err("it was refused"));
+            }
+            Err(error) => return Err(error.into()),
+        };
         if let Err(large) = check_size(&terms, Kind::Console, &request, (width, height), &estimate) {
             return Err(ApiError::field("request.size", large.reason).hint(large.hint));
         }

@@ -43,11 +43,12 @@ pub(crate) struct Request {
     pub generative: Option<Generative>,
 }
 
-/// What the generative engine draws with. `GET /api/checkpoints` lists the names.
+/// What the generative engine draws with. `GET /api/checkpoints` lists the names. Fields that are not listed here are refused.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Generative {
-    /// The checkpoint. Null: the only one there is; `none`: the engine is not used.
+    /// The checkpoint. Null: as the server is configured, with its `control`, `vae` and `loras` where these are null or empty; else the
+    /// only one there is. `none`: the engine is not used.
     #[schema(max_length = 255)]
     checkpoint: Option<String>,
     /// The ControlNet that holds the result to the source. Null: a tile ControlNet of the checkpoint's family, if there is one;
@@ -74,12 +75,13 @@ pub(crate) struct Generative {
     clip_skip: Option<u32>,
     /// Whether the result repeats without a seam.
     seamless: bool,
-    /// Areas of the source that are not drawn anew, such as faces.
+    /// Areas of the source that are not drawn anew, such as faces. They fade into the rest around themselves.
     keep: Vec<Crop>,
 }
 
 /// A LoRA.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Lora {
     /// Its name.
     name: String,

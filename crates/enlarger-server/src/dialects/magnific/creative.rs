@@ -55,7 +55,7 @@ impl PartialSchema for CreativeRequest {
     }
 }
 
-/// An image to enlarge in Creative style, which may add detail. The server accepts more than this schema requires.
+/// An image to enlarge in Creative style, which may add detail. The server is more lenient than this schema.
 // The knobs come to it from their table.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
@@ -71,7 +71,7 @@ struct BesideKnobs {
     /// What the image shows.
     #[schema(schema_with = optimized_for, required = false)]
     optimized_for: String,
-    /// Optional text. Without a generative engine it changes no pixels, but its words may choose a preset.
+    /// Optional text. Guides the generative engine. Without one, it is used only to choose a preset.
     #[schema(required = false, max_length = 10000)]
     prompt: String,
     /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.

@@ -12,6 +12,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use enlarger_pipeline::Part;
 use enlarger_service::{job::Kind, submit::Accepted, urls::Urls};
 use enlarger_tasks::Queue;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -26,9 +27,13 @@ use crate::{
     dialect::{Dialect, WebhookBody},
     http::{ApiError, ApiResult, ErrorBody, Paging, Path, Query, ReadErrors, WriteErrors},
     poller::Poller,
-    submit::{Endpoint, Read, Submitter},
+    submit::{Endpoint, FieldNames, Read, Submitter},
 };
 use wire::{TaskData, TaskList, TaskResponse, TaskSummary};
+
+/// What bodies call the parts of a request; checkpoints and models are chosen by the server's settings.
+pub(crate) const NAMES: FieldNames =
+    FieldNames { whole: "scale_factor", part: |part| (part == Part::Prompt).then_some("prompt") };
 
 /// Both prefixes under which the routes are served. The first is that of Comfy's proxy, the second Magnific's own.
 const PREFIXES: [&str; 2] = ["/proxy/freepik/v1/ai", "/v1/ai"];
@@ -92,7 +97,7 @@ async fn create(
     kind: Kind,
     read: Read,
 ) -> ApiResult<Response> {
-    let endpoint = Endpoint { name: kind.as_str(), read, polled: true };
+    let endpoint = Endpoint { name: kind.as_str(), read, polled: true, names: &NAMES };
     let accepted = submitter.submit(&client, body, endpoint).await?;
     // A replay gets the same response as the first request, whatever has happened to the task since.
     let data = TaskData::created(accepted.task.id);
@@ -133,7 +138,7 @@ macro_rules! endpoint {
             responses(
                 (status = 200, description = "OK - The upscaling process has started", body = TaskResponse,
                     headers(("X-Comfy-Estimated-Duration-Seconds" = u32, description = "Estimated seconds until the \
-                        task finishes, 1 to 86400. For ComfyUI: until the poll that will find it finished."),
+                        task finishes, 1 to 86400. For ComfyUI: until the first poll after that."),
                             ("X-Comfy-Estimated-Duration-P90-Seconds" = u32, description = "The same, with a margin."),
                             ("X-Comfy-Estimate-Source" = String, description = "`calibration`: from this machine's \
                                 speed; `progress`: from the task's progress; `default`: a guess."),

@@ -80,7 +80,7 @@ impl PartialSchema for PrecisionV2Request {
     }
 }
 
-/// An image to enlarge in Precision style, which adds no detail. The server accepts more than this schema requires.
+/// An image to enlarge in Precision style, which adds no detail. The server is more lenient than this schema.
 // The knobs come to it from their table.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; the body is read field by field")]
