@@ -29,9 +29,9 @@ const FEWEST: usize = 16;
 /// pixels 0.60 to 0.69 with grain blurred by 0.6 pixels, 0.37 to 0.42 blurred by 1 pixel, and 0.86 and more with noise in each pixel.
 const COARSE: std::ops::Range<f32> = 0.3..0.75;
 /// The same for pixels two apart, which compression and blur make alike: at least 0.9 in coarse grain, at most 0.75 as JPEG 50.
-const APART: f32 = 0.88;
+const APART: f32 = 0.92;
 /// Weaker texture that is alike everywhere may be the picture's own.
-const LEAST_COARSE: f32 = 4.0 / 255.0;
+const LEAST_COARSE: f32 = 5.0 / 255.0;
 
 /// The deviation of luminance in the calmest squares, less their slope, in thousandths; 0 for none.
 pub(super) fn deviation(picture: &Picture) -> f32 {
