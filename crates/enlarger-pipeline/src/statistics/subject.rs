@@ -17,6 +17,9 @@ pub struct Subject {
     /// Deviation of luminance that its grain has, 0..=1 being black to white, in thousandths; 0 where there is none.
     #[serde(skip_serializing_if = "is_zero")]
     pub grain: f32,
+    /// Whether it has strong grain that is coarser than its pixels, as scanned film has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub coarse_grain: bool,
     /// Of pixel art: the side in pixels of the squares that it is made of, 1 where each pixel is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub square: Option<u32>,
@@ -32,6 +35,7 @@ fn is_zero(value: &f32) -> bool {
 pub(crate) struct Asked {
     pub faces: bool,
     pub grain: bool,
+    pub coarse_grain: bool,
     pub pixels: bool,
 }
 
@@ -41,6 +45,7 @@ impl Subject {
         Self {
             faces: if asked.faces { faces() } else { Vec::new() },
             grain: if asked.grain { grain::deviation(picture) } else { 0.0 },
+            coarse_grain: asked.coarse_grain && grain::is_coarse(picture),
             square: if asked.pixels { pixels::square(picture) } else { None },
         }
     }

@@ -348,7 +348,12 @@ pub(crate) fn asked(style: &Style) -> Asked {
     match style {
         Style::Creative(knobs) => {
             let (preset, engine) = (preset(knobs.optimized_for), engine(knobs.engine));
-            Asked { faces: preset.face.is_some(), grain: preset.grain || engine.grain, pixels: preset.pixels }
+            Asked {
+                faces: preset.face.is_some(),
+                grain: preset.grain || engine.grain,
+                pixels: preset.pixels,
+                ..Asked::default()
+            }
         }
         Style::Precision(knobs) => Asked { grain: knobs.smart_grain > 0, ..Asked::default() },
     }
