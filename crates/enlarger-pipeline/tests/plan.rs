@@ -213,6 +213,18 @@ fn damaged_pictures_never_meet_realsr_df2k_before_they_are_cleaned() {
     }
 }
 
+#[test]
+fn the_plain_network_hardly_sees_coarse_grain() {
+    let mut grainy = statistics((Content::Photo, Condition::Damaged));
+    grainy.subject.coarse_grain = true;
+    let share = |statistics: &Statistics| match &planned(statistics, &request(Style::default(), 4.0)).steps[0] {
+        Step::Network { by, .. } => by.mix.as_ref().map_or(0.0, |mix| mix.share),
+        other => panic!("{other:?}"),
+    };
+    assert!(share(&grainy) <= 0.05);
+    assert!(share(&statistics((Content::Photo, Condition::Damaged))) >= 0.3);
+}
+
 fn of_quality(quality: Quality, style: Style, factor: f64) -> Request {
     Request { quality, ..request(style, factor) }
 }
