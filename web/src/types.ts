@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * List what the generative engine can draw with
-         * @description Checkpoints, ControlNets, VAEs, LoRAs and embeddings in the folders of the setting `model_dirs`, recognized by their headers.
+         * @description Checkpoints, ControlNets, VAEs, LoRAs and embeddings in the folders of the setting `model_dirs`, recognized by their headers. Where the setting `generator` names a ComfyUI, the checkpoints and ControlNets that it has.
          */
         get: operations["listCheckpoints"];
         put?: never;
@@ -752,9 +752,9 @@ export interface components {
         CheckpointFile: {
             /**
              * Format: int64
-             * @description Size of the file.
+             * @description Size of the file. Null: another program has it.
              */
-            bytes: number;
+            bytes: number | null;
             /** @description What it fits: `SD 1.x`, `SD 2.x` or `SDXL`. Null: not stated in the file. */
             family: string | null;
             /** @description `checkpoint`, `control`, `vae`, `lora` or `embedding`. */
@@ -770,9 +770,12 @@ export interface components {
         };
         /** @description Stable Diffusion files in the folders of the setting `model_dirs`. */
         CheckpointList: {
-            /** @description The default checkpoint for creative requests that don't specify one. Null: such requests don't use the generative engine. */
+            /**
+             * @description The default checkpoint for creative requests that don't specify one, or the program that draws. Null: such requests don't use the
+             *     generative engine.
+             */
             configured: string | null;
-            /** @description Sorted by folder and name. */
+            /** @description Sorted by folder and name. Where ComfyUI draws, what it has a place for. */
             files: components["schemas"]["CheckpointFile"][];
         };
         /** @description A newly created key. */
@@ -858,8 +861,11 @@ export interface components {
             output_height: number;
             /** Format: int32 */
             output_width: number;
-            /** Format: double */
-            seconds: number;
+            /**
+             * Format: double
+             * @description Null: unknown, because another program draws that has not been measured yet or is down.
+             */
+            seconds: number | null;
         };
         /** @description An invalid field. */
         FieldError: {
