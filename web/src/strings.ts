@@ -355,7 +355,7 @@ export const S = {
       `At ${f}×, ${name} would be ${mp}. The limit is ${decimal(limit / 1e6)} MP.`,
     refusedAt: (f: number, name: string, why: string) => `${name} at ${f}×: ${why}.`,
     useFactor: (f: number) => `Use ${f}×`,
-    noneFits: 'This image is too large at any size. Downscale or crop it first.',
+    noneFits: 'This image is too large to enlarge, even by the smallest factor. Downscale or crop it first.',
     fitEach: 'Use the largest size that fits each',
   },
 };

@@ -23,7 +23,7 @@ pub enum Error {
     #[error("ComfyUI cannot be reached: {0}")]
     Unreachable(EgressError),
     /// What answers is not ComfyUI, or is broken.
-    #[error("ComfyUI answered nonsense to {asked}: {why}")]
+    #[error("ComfyUI sent an unexpected response to {asked}: {why}")]
     Nonsense {
         /// What it was asked.
         asked: &'static str,
@@ -31,7 +31,7 @@ pub enum Error {
         why: String,
     },
     /// It does not have these kinds of nodes.
-    #[error("ComfyUI does not have the nodes {0} of the workflow")]
+    #[error("ComfyUI lacks nodes that the workflow uses: {0}")]
     Nodes(String),
     /// It does not have a file, or a choice is open.
     #[error("{what}")]
@@ -94,9 +94,7 @@ impl Explained for Error {
             Self::Unreachable(_) => "start ComfyUI, or correct the address given to `generator`".into(),
             Self::Nonsense { .. } => "check that the address given to `generator` is that of ComfyUI itself".into(),
             Self::Nodes(_) => "install the custom nodes that the workflow uses, or update ComfyUI".into(),
-            Self::Refused(_) => {
-                "open the workflow in ComfyUI and run it there; what it needs is shown at its nodes".into()
-            }
+            Self::Refused(_) => "open the workflow in ComfyUI and run it there; its nodes show what is missing".into(),
             Self::Node { .. } => "run the workflow in ComfyUI with an image of the same size; its log says more".into(),
             Self::Interrupted | Self::Forgotten => "start it again".into(),
             Self::Cancelled => return None,

@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(chunk[1], (Token::Vector(vec![0.5; 32]), 0.5));
         assert_eq!(chunk[2], (Token::Vector(vec![0.25; 32]), 0.5));
         assert_eq!(chunk[3], (Token::Word(COMMA), 0.5));
-        assert!(tokenizer.chunks("badhands", 768, END).unwrap_err().to_string().contains("another family"));
+        assert!(tokenizer.chunks("badhands", 768, END).unwrap_err().to_string().contains("a different model family"));
         assert!(tokenizer.chunks("badhandsome", 768, END).is_ok());
         let of_comfyui = &tokenizer.chunks("(Embedding:BadHands, x:0.5)", 32, END).unwrap()[0];
         assert_eq!(of_comfyui, chunk);

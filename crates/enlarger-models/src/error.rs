@@ -140,12 +140,12 @@ impl Explained for ModelError {
                 in_words(kind)
             )
             .into(),
-            Self::NoFile { there, .. } if there.len() == 1 => format!("there is {}", there[0]).into(),
-            Self::NoFile { there, .. } => format!("there are {}", there.join(", ")).into(),
+            Self::NoFile { there, .. } if there.len() == 1 => format!("available: {}", there[0]).into(),
+            Self::NoFile { there, .. } => format!("available: {}", there.join(", ")).into(),
             Self::Several { there, .. } if there.iter().all(|name| *name == there[0]) => {
-                "they lie in several of the folders that are searched: rename one, or search fewer folders".into()
+                "several of the searched folders have such a file: rename one, or search fewer folders".into()
             }
-            Self::Several { there, .. } => format!("name one with its folder: {}", there.join(", ")).into(),
+            Self::Several { there, .. } => format!("specify one with its folder: {}", there.join(", ")).into(),
             Self::Unread { .. } => "check the file and its permissions".into(),
             Self::Taken { bundled: true, .. } => "choose another name with --name".into(),
             Self::Taken { .. } => "choose another name with --name, or remove the old model first".into(),

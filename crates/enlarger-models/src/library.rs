@@ -591,7 +591,7 @@ mod tests {
         assert_eq!(error.to_string(), "there are 2 checkpoints named \"photo\"");
         assert_eq!(
             error.hint().as_deref(),
-            Some("name one with its folder: checkpoints/photo, checkpoints/sd15/photo")
+            Some("specify one with its folder: checkpoints/photo, checkpoints/sd15/photo")
         );
         for name in ["models/checkpoints/photo", "../checkpoints/photo", "/photo", "./photo", "sdxl/photo", ""] {
             assert!(matches!(find(name), Err(ModelError::NoFile { .. })), "{name}");

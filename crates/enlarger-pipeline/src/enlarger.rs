@@ -219,8 +219,17 @@ impl Enlarger {
     }
 
     fn plan_of(&self, statistics: &Statistics, request: &Request, watch: &dyn Watch) -> Result<Plan, PipelineError> {
+        self.plan_by(statistics, request, self.offering(request, watch)?)
+    }
+
+    fn plan_by(
+        &self,
+        statistics: &Statistics,
+        request: &Request,
+        offering: Option<Offering>,
+    ) -> Result<Plan, PipelineError> {
         tracing::trace!("planned");
-        plan_with(statistics, request, &self.models().list(), self.offering(request, watch)?)
+        plan_with(statistics, request, &self.models().list(), offering)
     }
 
     /// What the generator has for a request that wants it.
@@ -241,7 +250,7 @@ impl Enlarger {
             Err(PipelineError::Remote { error, .. }) if error.is_retryable() => (None, true),
             offering => (offering?, false),
         };
-        let plan = plan_with(&statistics, request, &self.models().list(), offering)?;
+        let plan = self.plan_by(&statistics, request, offering)?;
         let estimate = self.cost(&plan, Extent { width, height }, Channels::Rgb)?;
         Ok(Estimate { seconds: estimate.seconds.filter(|_| !down), ..estimate })
     }

@@ -116,7 +116,7 @@ settings! {
     precision: Precision = Precision::Auto, "ENLARGER_PRECISION" { value_parser = precision };
     /// GPU to run models on: `none`, `auto` (the fastest, if it is faster than the CPU), part of its name, or `pci:` and its address.
     gpu: String = "none".to_owned(), "ENLARGER_GPU" { value_name = "GPU" };
-    /// Memory of the GPU that may be used, in MB. 0: 70 % of its own, or 25 % of what it shares with the CPU.
+    /// Maximum GPU memory to use, in MB. 0: 70% of dedicated memory, or 25% of memory shared with the CPU.
     gpu_memory: u64 = 0, "ENLARGER_GPU_MEMORY" { value_name = "MB" };
     /// Seconds without a heartbeat before a worker's job is reassigned.
     lease_seconds: u64 = 30, "ENLARGER_LEASE_SECONDS" { value_name = "S" };
@@ -166,10 +166,10 @@ settings! {
     vae: String = String::new(), "ENLARGER_VAE" { value_name = "NAME" };
     /// LoRAs to add, with their strengths, such as `more_details:0.5`.
     loras: Vec<String> = Vec::new(), "ENLARGER_LORAS" { value_name = "NAME:N", value_delimiter = ',' };
-    /// Program that draws instead of checkpoints here, for creative jobs with a prompt or creativity above 0: a running ComfyUI, as
-    /// `comfyui=http://HOST:PORT`. `checkpoint` and `control` then name what ComfyUI has.
+    /// External program that draws new detail instead of this server's own generative engine, for creative jobs with a prompt or creativity above 0: a running ComfyUI, as
+    /// `comfyui=http://HOST:PORT`. `checkpoint` and `control` then refer to ComfyUI's models.
     generator: String = String::new(), "ENLARGER_GENERATOR" { value_name = "comfyui=URL" };
-    /// Workflow that it runs, in ComfyUI's API format. Empty: the bundled one, for SD 1.x, SD 2.x and SDXL.
+    /// Workflow for ComfyUI to run, in its API format. Empty: the bundled one, for SD 1.x, SD 2.x and SDXL.
     workflow: PathBuf = PathBuf::new(), "ENLARGER_WORKFLOW" { value_name = "FILE" };
     /// Origins allowed to call this server from a browser (CORS), such as `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };

@@ -26,7 +26,7 @@ pub struct DoctorArgs {
     /// Also check that a running ComfyUI answers and has what a workflow needs.
     #[arg(long, value_name = "comfyui=URL", value_parser = remote)]
     generator: Option<RemoteGenerator>,
-    /// That workflow [default: the bundled one].
+    /// Workflow to check [default: the bundled one].
     #[arg(long, value_name = "FILE", requires = "generator")]
     workflow: Option<PathBuf>,
     #[command(flatten)]

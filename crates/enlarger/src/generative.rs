@@ -13,13 +13,13 @@ use crate::{dirs, machine::whole, printer::Hinted, style::choice};
     next_help_heading = "Generative engine: draws new detail with a Stable Diffusion checkpoint (see docs/guides/generative.md)"
 )]
 pub struct GenerativeArgs {
-    /// Use the generative engine, with the only checkpoint that `enlarger models scan` finds; each of the flags below implies this.
+    /// Use the generative engine, with the only checkpoint that `enlarger models scan` finds; implied by every flag below except --model-dirs.
     #[arg(long)]
     generative: bool,
-    /// Draw with a running ComfyUI, by its graphics card and with its models (see docs/guides/comfyui-generator.md).
+    /// Draw with a running ComfyUI, using its graphics card and models (see docs/guides/comfyui-generator.md).
     #[arg(long, value_name = "comfyui=URL", value_parser = remote)]
     generator: Option<RemoteGenerator>,
-    /// Workflow that it runs, in ComfyUI's API format [default: a bundled one for SD 1.x, SD 2.x and SDXL].
+    /// Workflow for ComfyUI to run, in its API format [default: a bundled one for SD 1.x, SD 2.x and SDXL].
     #[arg(long, value_name = "FILE", requires = "generator")]
     workflow: Option<PathBuf>,
     /// Checkpoint: a file, a diffusers folder, or a name that `enlarger models scan` lists.

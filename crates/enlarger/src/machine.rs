@@ -50,7 +50,7 @@ pub struct GpuArgs {
     /// (see `enlarger doctor`).
     #[arg(long, env = "ENLARGER_GPU", value_name = "GPU", default_value = "none", value_parser = gpu)]
     pub gpu: GpuChoice,
-    /// Memory of the GPU that may be used, in MB [default: 70 % of its own, or 25 % of what it shares with the CPU].
+    /// Maximum GPU memory to use, in MB [default: 70% of dedicated memory, or 25% of memory shared with the CPU].
     #[arg(long, env = "ENLARGER_GPU_MEMORY", value_name = "MB")]
     pub gpu_memory: Option<u64>,
 }

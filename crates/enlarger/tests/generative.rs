@@ -345,7 +345,7 @@ fn comfyui_gets_tiles_prompt_and_numbers_and_its_tiles_become_the_picture() {
         "generate by ComfyUI, workflow redraw-tile (",
         " with tiny.safetensors at 700x600, 7 steps of dpmpp_2m, denoise 0.35, guidance 6, tiles of 1024 px, seed 7, one canvas",
         "ControlNet tile.safetensors, weight 0.6",
-        "note      ComfyUI draws the detail by the workflow redraw-tile with tiny.safetensors, held to the source by tile",
+        "note      ComfyUI draws the detail with the workflow redraw-tile with tiny.safetensors, kept close to the source by tile",
         "time unknown until ComfyUI has drawn a tile",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -410,8 +410,8 @@ fn what_goes_wrong_in_comfyui_is_told_with_tile_and_reason() {
         (Mood::Small, "made 384x288 pixels of 128x64, in tile 1 of 1"),
         (Mood::Text, "made a result that cannot be read"),
         (Mood::Forgets, "ComfyUI no longer knows the workflow"),
-        (Mood::Page, "ComfyUI answered nonsense to /object_info: it is not JSON"),
-        (Mood::Old, "ComfyUI does not have the nodes AddNoise of the workflow"),
+        (Mood::Page, "ComfyUI sent an unexpected response to /object_info: it is not JSON"),
+        (Mood::Old, "ComfyUI lacks nodes that the workflow uses: AddNoise"),
     ] {
         let told = refused(dir.path(), &["--generator", &Fake::new(mood).generator()]);
         assert!(told.contains(said) && !told.contains("secret"), "{said}: {told}");

@@ -489,7 +489,7 @@ mod tests {
         let local = Local::new(Arc::new(Library::new(vec![folder.path().to_owned()], None)), 1);
         let (asked, prompts) = (Generative::default(), Prompts::default());
         let parts = local.parts(&asked, &prompts, &|| false).unwrap();
-        assert!(parts.notes[0].starts_with("no ControlNet"), "{:?}", parts.notes);
+        assert!(parts.notes[0].starts_with("no SD 1.x ControlNet"), "{:?}", parts.notes);
         let at = Extent { width: 512, height: 256 };
         let pass = generation(&Creative::default(), &asked, &prompts, parts, 1).unwrap().pass(0, at, at).unwrap();
         let cost = local.cost(Pass::Diffuse(&pass)).unwrap();

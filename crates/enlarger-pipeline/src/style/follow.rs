@@ -39,7 +39,8 @@ pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, stren
         lacking = Lacking::new(source, &small, (1.0 + noise) * radius);
         deviations = lacking.deviations();
     }
-    let limits: Vec<f32> = deviations.iter().map(|deviation| STEP + (1.0 + NOISY * noise) * deviation).collect();
+    let limits: Vec<f32> =
+        deviations.iter().map(|deviation| STEP + (1.0 + NOISY * noise * noise) * deviation).collect();
     let row = |y: usize| {
         let mut row = lacking.row(y);
         for pixel in row.chunks_exact_mut(limits.len()) {
