@@ -24,6 +24,8 @@ const BEAT: Duration = Duration::from_millis(100);
 const POLLS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// For what is taken back after it was cancelled: the caller does not wait longer.
 const TAKING_BACK: Duration = Duration::from_millis(800);
+/// Seconds in which ComfyUI has to say what it has: people and clients wait for that.
+const OFFER_SECONDS: u64 = 10;
 /// Bytes of an answer in JSON. What a node knows of thousands of files is 1 MB.
 const MOST_JSON: u64 = 16 << 20;
 /// Characters of what somebody else's program says.
@@ -75,7 +77,7 @@ impl ComfyUi {
     /// # Errors
     /// [`Error::Nodes`] if some are missing; what calling it raises.
     pub fn offer(&self, workflow: &Workflow) -> Result<Offer, Error> {
-        wait(&|| true, async {
+        soon(async {
             let mut kinds = BTreeMap::new();
             for class in workflow.classes() {
                 let info = self.json("/object_info", self.service.get(&["object_info", class], &[], MOST_JSON)).await?;
@@ -101,7 +103,7 @@ impl ComfyUi {
     /// # Errors
     /// What calling it raises.
     pub fn choices(&self, class: &str, input: &str) -> Result<Vec<String>, Error> {
-        wait(&|| true, async {
+        soon(async {
             let info = self.json("/object_info", self.service.get(&["object_info", class], &[], MOST_JSON)).await?;
             Ok(choices(&info[class], input))
         })
@@ -234,6 +236,14 @@ fn wait<T>(going: &dyn Fn() -> bool, answer: impl Future<Output = Result<T, Erro
                 }
             }
         }
+    })
+}
+
+/// Waits for an answer that is to come soon.
+fn soon<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    wait(&|| true, async {
+        let late = |_| Error::Unreachable(EgressError::Timeout(OFFER_SECONDS));
+        tokio::time::timeout(Duration::from_secs(OFFER_SECONDS), answer).await.map_err(late)?
     })
 }
 

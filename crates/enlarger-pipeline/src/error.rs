@@ -194,6 +194,11 @@ impl PipelineError {
         }
     }
 
+    /// Whether it is the fault of the program that draws, which the operator chose, and not of a request.
+    pub fn is_the_generators(&self) -> bool {
+        matches!(self, Self::Remote { error, .. } if !matches!(error, enlarger_comfyui::Error::Choice { .. }))
+    }
+
     /// Whether the same job may succeed on another try or machine.
     pub fn is_retryable(&self) -> bool {
         match self {

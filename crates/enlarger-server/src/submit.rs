@@ -108,7 +108,8 @@ impl Submitter {
 /// # Errors
 /// If that is not the request's fault but that of the server's settings.
 pub(crate) fn refuse(fields: &mut Fields<'_>, error: &PipelineError, names: Names) -> ApiResult<()> {
-    match error.part().map_or(Some(names.whole), names.part) {
+    let field = if error.is_the_generators() { None } else { error.part().map_or(Some(names.whole), names.part) };
+    match field {
         Some(field) => {
             fields.reject_error(field, "cannot be processed", error);
             Ok(())

@@ -32,6 +32,8 @@ const COARSE: std::ops::Range<f32> = 0.3..0.75;
 /// pixels, all are found with grain blurred by 0.6 pixels, 14 with that saved as JPEG 85; of those without it one, as noise of 5/255, which
 /// shows nothing but wood (a prototype in NumPy).
 const APART: f32 = 0.92;
+/// Of fewer squares the calm ones are too few to be sure.
+const FEWEST_COARSE: usize = 128;
 /// Weaker texture that is alike everywhere may be the picture's own.
 const LEAST_COARSE: f32 = 5.0 / 255.0;
 
@@ -44,7 +46,11 @@ pub(super) fn deviation(picture: &Picture) -> f32 {
 
 /// Whether it has grain that is coarser than its pixels.
 pub(super) fn is_coarse(picture: &Picture) -> bool {
-    Calm::of(squares(picture)).is_some_and(|calm| {
+    let squares = squares(picture);
+    if squares.len() < FEWEST_COARSE {
+        return false;
+    }
+    Calm::of(squares).is_some_and(|calm| {
         let strong = (LEAST_COARSE..MOST).contains(&calm.deviation) && calm.alike < ALIKE;
         strong && COARSE.contains(&calm.next) && calm.second > APART
     })

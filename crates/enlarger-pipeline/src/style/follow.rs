@@ -19,8 +19,9 @@ const STEP: f32 = 2.0 / 255.0;
 /// Above a deviation of [`STEP`] in luminance the damage is noise, and the blur is as many times as wide as the deviation is larger, up
 /// to this much more. Six photos had 1.7/255 on average as JPEG 50, and 2.9 to 4.1/255 with noise of 10/255 in luminance.
 const MOST_NOISE: f32 = 1.5;
-/// Noise is everywhere, so that much of it stands out by chance; the limit grows with it. Of 15 photos, 4x, those with noise of 10/255 in luminance
-/// gain 1.0 SSIMULACRA2 over a limit that does not grow, those with noise in colour or saved as JPEG 90 0.2, and those with 5/255 lose 0.3.
+/// Noise is everywhere, so that much of it stands out by chance; the limit grows with its square. Of 15 photos, 4x, those with noise of
+/// 10/255 in luminance gain 0.8 SSIMULACRA2 over a limit that does not grow, the gray ones 0.5; those with noise in colour lose up to 0.2
+/// (docs/reference/quality.md).
 const NOISY: f32 = 2.0;
 /// Rows that are sampled to measure how strong the damage is.
 const ROWS: usize = 256;

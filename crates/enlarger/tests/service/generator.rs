@@ -71,6 +71,16 @@ fn a_task_waits_for_nobody_if_comfyui_is_down_and_fails_with_the_reason() {
 }
 
 #[test]
+fn what_is_wrong_with_the_operators_comfyui_is_not_the_clients_fault() {
+    let fake = Fake::new(Mood::Page);
+    let server = server(&fake);
+    let answer = server.post(CREATIVE, &body(&json!({})));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    let text = answer.text();
+    assert!(text.contains("ComfyUI sent an unexpected response") && !text.contains("scale_factor"), "{text}");
+}
+
+#[test]
 fn a_cancelled_task_is_interrupted_in_comfyui() {
     let fake = Fake::new(Mood::Endless);
     let server = server(&fake);
