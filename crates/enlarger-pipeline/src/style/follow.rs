@@ -19,10 +19,6 @@ const STEP: f32 = 2.0 / 255.0;
 /// Above a deviation of [`STEP`] in luminance the damage is noise, and the blur is as many times as wide as the deviation is larger, up
 /// to this much more. Six photos had 1.7/255 on average as JPEG 50, and 2.9 to 4.1/255 with noise of 10/255 in luminance.
 const MOST_NOISE: f32 = 1.5;
-/// Noise is everywhere, so that much of it stands out by chance; the limit grows with its square. Of 15 photos, 4x, those with noise of
-/// 10/255 in luminance gain 0.8 SSIMULACRA2 over a limit that does not grow, the gray ones 0.5; those with noise in colour lose up to 0.2
-/// (docs/reference/quality.md).
-const NOISY: f32 = 2.0;
 /// Rows that are sampled to measure how strong the damage is.
 const ROWS: usize = 256;
 
@@ -30,7 +26,7 @@ const ROWS: usize = 256;
 ///
 /// What the reduced result lacks is blurred, then cored: a difference counts by `d^2 / (d^2 + t^2)`, where `t` is [`STEP`] and the
 /// deviation of all differences, estimated from their median. A narrow blur leaves too much of strong noise, so it is
-/// wider then, and `t` larger.
+/// wider then.
 pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, strength: f32) -> Result<(), ImageError> {
     let small = resample(picture, source.width, source.height, Resampling::CatmullRom)?;
     let mut lacking = Lacking::new(source, &small, radius);
@@ -40,8 +36,7 @@ pub(super) fn follow(picture: &mut Picture, source: &Picture, radius: f32, stren
         lacking = Lacking::new(source, &small, (1.0 + noise) * radius);
         deviations = lacking.deviations();
     }
-    let limits: Vec<f32> =
-        deviations.iter().map(|deviation| STEP + (1.0 + NOISY * noise * noise) * deviation).collect();
+    let limits: Vec<f32> = deviations.iter().map(|deviation| STEP + deviation).collect();
     let row = |y: usize| {
         let mut row = lacking.row(y);
         for pixel in row.chunks_exact_mut(limits.len()) {
