@@ -515,8 +515,7 @@ fn wary(mut choice: Choice<'_>, damaged: f32) -> Choice<'_> {
 }
 
 /// The plain network's share where a photo has coarse grain, which it takes for strokes: 15 sepia photos with grain of 9/255, 4x, have an
-/// SSIMULACRA2 of -22.1 with its usual share of 0.3, -15.9 with 0.15 and -14.3 with this one; by x4plus alone, which does not follow
-/// its source, -15.0.
+/// SSIMULACRA2 of -25.8 with its usual share of 0.3 and of -16.1 with this one (docs/reference/quality.md).
 const COARSE_SHARE: f32 = 0.05;
 
 /// Less added detail: more of the plain network, blended with the cleaner of two. What only one of two networks draws
