@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Device, Network, pool};
+use enlarger_nn::{Device, Network, grey, pool};
 
-use crate::{error::PipelineError, memory, networks::grey};
+use crate::{error::PipelineError, memory};
 
 /// Shorter runs mostly measure startup; longer ones add nothing. In pixels, for a side that is chosen here.
 const SIDES: [f64; 2] = [64.0, 512.0];

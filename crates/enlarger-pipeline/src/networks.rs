@@ -7,7 +7,7 @@ use std::{
 };
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Device, Network, NnError, RunOptions, Sink, Source, pool};
+use enlarger_nn::{Device, Network, grey, pool};
 
 use crate::{
     error::PipelineError,
@@ -206,32 +206,4 @@ fn total(plan: &Plan, per_pixel: impl Fn(&str) -> f64) -> f64 {
         Step::Resample { .. } | Step::Style { .. } | Step::Diffuse(_) | Step::Workflow(_) => 0.0,
     };
     plan.steps.iter().map(step).sum()
-}
-
-/// Enlarges a grey square of this side, and drops the result. It is an error if a GPU fails, though the CPU goes on.
-pub(crate) fn grey(network: &Network, side: u32) -> Result<(), NnError> {
-    let options = RunOptions::default();
-    let notes =
-        enlarger_nn::upscale(network, &Grey(side), &Nowhere, &options, &|_| std::ops::ControlFlow::Continue(()))?;
-    notes.into_iter().next().map_or(Ok(()), |note| Err(NnError::Device(note)))
-}
-
-struct Grey(u32);
-
-impl Source for Grey {
-    fn width(&self) -> u32 {
-        self.0
-    }
-    fn height(&self) -> u32 {
-        self.0
-    }
-    fn read(&self, _: u32, _: u32, _: u32, _: u32, rgb: &mut [f32]) {
-        rgb.fill(0.5);
-    }
-}
-
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn write(&self, _: u32, _: u32, _: u32, _: u32, _: &[f32]) {}
 }

@@ -122,13 +122,15 @@ pub(crate) struct Parts {
 impl Parts {
     /// Sentences about what draws.
     pub fn sentences(&self) -> Vec<String> {
-        let held = self
-            .control
-            .as_ref()
-            .map_or_else(String::new, |control| format!(", kept close to the source by {}", control.name));
-        let drawing = format!("{} draws the detail{held}", self.checkpoint.name);
-        std::iter::once(drawing).chain(self.notes.iter().cloned()).collect()
+        let drawing = format!("{} draws the detail", self.checkpoint.name);
+        sentences(&drawing, self.control.as_ref().map(|control| &*control.name), &self.notes)
     }
+}
+
+/// What draws, what keeps it close to the source, and notes, as sentences.
+fn sentences(drawing: &str, control: Option<&str>, notes: &[String]) -> Vec<String> {
+    let held = control.map_or_else(String::new, |control| format!(", kept close to the source by {control}"));
+    std::iter::once(format!("{drawing}{held}")).chain(notes.iter().cloned()).collect()
 }
 
 /// What a pass costs.

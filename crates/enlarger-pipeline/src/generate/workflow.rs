@@ -12,6 +12,7 @@ use crate::{
 use super::{
     Prompts, Weights,
     numbers::{self, Dials, FAULTS, FURTHER, STEPS, curve, kept, rounded, words},
+    sentences,
 };
 
 /// Side of a tile in pixels at a fractality of -10, -5, 0, 5 and 10. SDXL and later models were trained at 1024 pixels.
@@ -90,9 +91,8 @@ impl Offered {
     pub fn sentences(&self) -> Vec<String> {
         let Self { workflow, checkpoint, control, notes, .. } = self;
         let by = checkpoint.as_ref().map_or_else(String::new, |name| format!(" with {name}"));
-        let held = control.as_ref().map_or_else(String::new, |name| format!(", kept close to the source by {name}"));
-        let drawing = format!("ComfyUI draws the detail with the workflow {}{by}{held}", workflow.name);
-        std::iter::once(drawing).chain(notes.iter().cloned()).collect()
+        let drawing = format!("ComfyUI draws the detail with the workflow {}{by}", workflow.name);
+        sentences(&drawing, control.as_deref(), notes)
     }
 }
 

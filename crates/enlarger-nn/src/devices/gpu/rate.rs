@@ -1,13 +1,15 @@
 //! How fast a device is, on a small network.
 
-use std::{collections::BTreeMap, ops::ControlFlow, thread::available_parallelism, time::Instant};
+use std::{collections::BTreeMap, thread::available_parallelism, time::Instant};
 
 use crate::{
     arch::{Activation, Compact},
     architecture::Architecture,
     device::Device,
+    error::NnError,
     network::Network,
-    strips::{RunOptions, Sink, Source, pool, upscale},
+    probe::grey,
+    strips::pool,
     tensor::{StateDict, Tensor},
 };
 
@@ -27,13 +29,12 @@ pub fn of(device: &dyn Device) -> Result<f64, String> {
     let mut best: f64 = 0.0;
     for side in SIDES {
         let started = Instant::now();
-        let run = || upscale(&network, &Grey(side), &Nowhere, &RunOptions::default(), &|_| ControlFlow::Continue(()));
-        let notes = pool.install(run).map_err(|error| error.to_string())?;
-        let seconds = started.elapsed().as_secs_f64();
-        if let Some(note) = notes.into_iter().next() {
+        pool.install(|| grey(&network, side)).map_err(|error| match error {
             // The card failed, and this was the CPU.
-            return Err(note);
-        }
+            NnError::Device(note) => note,
+            other => other.to_string(),
+        })?;
+        let seconds = started.elapsed().as_secs_f64();
         best = best.max(network.flops_per_pixel() * f64::from(side * side) / seconds);
         if seconds > HOPELESS && side == SIDES[0] {
             break;
@@ -52,24 +53,4 @@ fn weights(network: &Compact) -> StateDict {
         dict.insert(format!("{}.bias", conv.name), Tensor { shape: vec![conv.outputs], data: vec![0.0; conv.outputs] });
     }
     StateDict(dict)
-}
-
-struct Grey(u32);
-
-impl Source for Grey {
-    fn width(&self) -> u32 {
-        self.0
-    }
-    fn height(&self) -> u32 {
-        self.0
-    }
-    fn read(&self, _: u32, _: u32, _: u32, _: u32, rgb: &mut [f32]) {
-        rgb.fill(0.5);
-    }
-}
-
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn write(&self, _: u32, _: u32, _: u32, _: u32, _: &[f32]) {}
 }
