@@ -40,11 +40,13 @@ pub enum Damage {
     Blur(u8),
     /// Halved, then doubled by a cubic.
     Enlarged,
+    /// The same, saved as JPEG at this quality.
+    EnlargedJpeg(u8),
 }
 
 impl Damage {
     /// All kinds that the quality and recognition tables list.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Clean,
         Self::Jpeg(92),
         Self::Jpeg(75),
@@ -64,6 +66,7 @@ impl Damage {
         Self::Hard,
         Self::Blur(15),
         Self::Enlarged,
+        Self::EnlargedJpeg(90),
     ];
 
     /// Its name in tables.
@@ -84,6 +87,7 @@ impl Damage {
             Self::Night => "phone at night".into(),
             Self::Blur(tenths) => format!("blur {:.1}", f64::from(tenths) / 10.0),
             Self::Enlarged => "enlarged 2x before".into(),
+            Self::EnlargedJpeg(q) => format!("enlarged 2x before, JPEG {q}"),
         }
     }
 
@@ -92,7 +96,7 @@ impl Damage {
         match self {
             Self::Clean | Self::Jpeg(92..) => Some(Condition::Clean),
             Self::Jpeg(76..) => None,
-            Self::Blur(_) | Self::Enlarged => Some(Condition::Soft),
+            Self::Blur(_) | Self::Enlarged | Self::EnlargedJpeg(_) => Some(Condition::Soft),
             _ => Some(Condition::Damaged),
         }
     }
@@ -157,6 +161,7 @@ impl Damage {
                 let small = resize(picture, picture.width / 2, picture.height / 2, Resampling::Box)?;
                 resize(&small, picture.width, picture.height, Resampling::CatmullRom)?
             }
+            Self::EnlargedJpeg(quality) => saved(&Self::Enlarged.apply(picture)?, Format::Jpeg, quality)?,
         })
     }
 }

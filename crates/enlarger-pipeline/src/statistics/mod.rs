@@ -3,6 +3,7 @@
 mod grain;
 mod pixels;
 mod regions;
+mod sharpness;
 mod subject;
 mod survey;
 
@@ -117,6 +118,11 @@ impl Statistics {
     pub(crate) fn with_subject(picture: &Picture, ask: impl FnOnce(&Self) -> Asked) -> Self {
         let faces = LazyCell::new(|| faces::find(picture));
         let survey = Survey::of(picture);
+        let spectral = sharpness::softness(picture);
+        let probable = |logits| {
+            let [damaged, soft, drawn] = probable(logits);
+            [damaged, soft.max(spectral), drawn]
+        };
         let whole = probable(survey.mean(survey.places()).expect("a picture has pixels"));
         let shows = content(whole);
         let unsure = shows == Content::Art && whole[2] <= DRAWN_WITH_A_FACE;
