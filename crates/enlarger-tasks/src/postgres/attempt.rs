@@ -74,6 +74,14 @@ enum Attempt<T> {
     Ended(Result<T, StoreError>),
 }
 
+/// What a connection says of a transaction.
+enum Transacted<T> {
+    Committed(T, Vec<Change>),
+    Undone(StoreError),
+    /// It was lost in the commit of this transaction.
+    Unanswered(StoreError, i64, T, Vec<Change>),
+}
+
 /// A transaction to commit.
 struct Prepared<'c, T> {
     transaction: sqlx::Transaction<'c, sqlx::Postgres>,
@@ -108,37 +116,42 @@ impl Postgres {
             Ok(conn) => conn,
             Err(error) => return Attempt::Undone(error),
         };
-        let preparing = prepare(&mut conn, self, with, write);
-        let prepared = match timeout(LONGEST, preparing).await.unwrap_or_else(|_| Err(silent())) {
-            Ok(prepared) => prepared,
-            Err(error) => {
+        let (value, changes) = match self.transact(&mut conn, with, write).await {
+            Transacted::Committed(value, changes) => (value, changes),
+            Transacted::Undone(error) => {
                 if error.is_transient() {
                     conn.close_on_drop();
                 }
                 return Attempt::Undone(error);
             }
-        };
-        let Prepared { transaction, id, value, changes } = prepared;
-        let committed = timeout(LONGEST, transaction.commit()).await;
-        let error = match committed {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(failed(&error)),
-            Err(_) => Some(silent()),
-        };
-        if let Some(error) = error {
-            conn.close_on_drop();
-            drop(conn);
-            match self.is_committed(id).await {
-                Some(true) => {}
-                Some(false) => return Attempt::Undone(error),
-                None => return Attempt::Ended(Err(StoreError::Uncertain(error.to_string()))),
+            Transacted::Unanswered(error, id, value, changes) => {
+                conn.close_on_drop();
+                drop(conn);
+                match self.is_committed(id).await {
+                    Some(true) => (value, changes),
+                    Some(false) => return Attempt::Undone(error),
+                    None => return Attempt::Ended(Err(StoreError::Uncertain(error.to_string()))),
+                }
             }
-        }
+        };
         for change in changes {
             // Nobody listens: fine.
             let _ = self.changes.send(change);
         }
         Attempt::Ended(Ok(value))
+    }
+
+    async fn transact<A, T>(&self, conn: &mut PgConnection, with: A, write: Operation<A, T>) -> Transacted<T> {
+        let preparing = timeout(LONGEST, prepare(conn, self, with, write)).await;
+        let Prepared { transaction, id, value, changes } = match preparing.unwrap_or_else(|_| Err(silent())) {
+            Ok(prepared) => prepared,
+            Err(error) => return Transacted::Undone(error),
+        };
+        match timeout(LONGEST, transaction.commit()).await {
+            Ok(Ok(())) => Transacted::Committed(value, changes),
+            Ok(Err(error)) => Transacted::Unanswered(failed(&error), id, value, changes),
+            Err(_) => Transacted::Unanswered(silent(), id, value, changes),
+        }
     }
 
     /// What became of a transaction whose commit was not answered; `None` if the database does not come back in time.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Engine, SqlStore, Tx, milliseconds,
+    Engine, SqlStore, Tx,
     query::{Lock, query},
     row,
 };

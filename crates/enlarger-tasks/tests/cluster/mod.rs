@@ -8,9 +8,9 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::SystemTime,
 };
-
-use uuid::Uuid;
 
 const USER: &str = "postgres";
 /// With characters that a URL has to escape.
@@ -39,7 +39,7 @@ impl Cluster {
     /// A server of its own, for a test that restarts it.
     #[allow(dead_code, reason = "not every test restarts it")]
     pub fn own() -> Self {
-        let base = std::env::temp_dir().join(format!("enlarger-postgres-{}", Uuid::new_v4().simple()));
+        let base = std::env::temp_dir().join(format!("enlarger-postgres-{}", unique()));
         Self::in_folder(&base, &base)
     }
 
@@ -65,7 +65,7 @@ impl Cluster {
 
     /// A new, empty database: its URL.
     pub fn database(&self) -> String {
-        let name = format!("test_{}", Uuid::new_v4().simple());
+        let name = format!("test_{}", unique());
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
         self.url(&name)
     }
@@ -195,6 +195,13 @@ fn binary(name: &str) -> PathBuf {
 fn uid() -> u32 {
     let probe = tempfile::tempfile().expect("a temporary file");
     probe.metadata().expect("its owner").uid()
+}
+
+/// A name that nobody else has.
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_nanos();
+    format!("{}_{}_{now}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn free_port() -> u16 {
