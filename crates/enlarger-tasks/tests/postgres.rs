@@ -18,8 +18,8 @@ use cluster::Cluster;
 use conformance::{Backend, LEASE, task};
 use enlarger_error::Explained as _;
 use enlarger_tasks::{
-    Beat, Clock, ListQuery, ManualClock, NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted, SystemClock,
-    TaskState, open_store,
+    Beat, Clock, ListQuery, ManualClock, NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted,
+    SystemClock, TaskState, open_store,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -196,7 +196,8 @@ impl Clock for Wrong {
 #[tokio::test]
 async fn p3_leases_hold_between_machines_whose_clocks_differ_by_ten_minutes() {
     let postgres = Postgres::new();
-    let machine = async |wrong| open_store(&postgres.url, StoreConfig::default(), Arc::new(Wrong(wrong))).await.unwrap();
+    let machine =
+        async |wrong| open_store(&postgres.url, StoreConfig::default(), Arc::new(Wrong(wrong))).await.unwrap();
     let (early, late) = (machine(-600).await, machine(600).await);
     early.queue.submit(task("creative", 1.0), None).await.unwrap();
     let lease = late.queue.claim("late", LEASE).await.unwrap().expect("not before its time").lease().unwrap();
@@ -450,11 +451,21 @@ async fn p21_a_database_that_cannot_be_opened_is_refused_with_a_hint_and_without
     let closed = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
     let port = cluster.port;
     let cases = [
-        (format!("postgres://postgres:hunter2@127.0.0.1:{port}/{name}"), false, "password authentication failed", "check the user and the password"),
+        (
+            format!("postgres://postgres:hunter2@127.0.0.1:{port}/{name}"),
+            false,
+            "password authentication failed",
+            "check the user and the password",
+        ),
         (format!("{start}/absent"), false, "\"absent\" does not exist", "create the database"),
         (format!("postgres://u:hunter2@127.0.0.1:{closed}/x"), true, "refused", "check that PostgreSQL runs there"),
-        (format!("postgres://u:hunter2@no-such-host.invalid/x"), true, "no-such-host.invalid", "check that PostgreSQL runs there"),
-        (format!("postgres://guest:hunter2@127.0.0.1:{port}/{name}"), false, "permission denied", "let the user create tables"),
+        (
+            format!("postgres://u:hunter2@no-such-host.invalid/x"),
+            true,
+            "no-such-host.invalid",
+            "check that PostgreSQL runs there",
+        ),
+        (format!("postgres://guest:hunter2@127.0.0.1:{port}/{name}"), false, "no schema", "let the user create tables"),
         (format!("{url}?sslmode=require&password=hunter2"), false, "TLS", "sslmode"),
         (format!("{url}?passwort=hunter2"), false, "unknown parameter `passwort`", "known parameters"),
         (format!("{url}?sslmode=perhaps"), false, "invalid database URL", "sslmode=verify-full"),

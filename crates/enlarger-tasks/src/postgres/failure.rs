@@ -51,7 +51,10 @@ pub(super) fn cannot_upgrade(place: &str, error: &MigrateError) -> StoreError {
         return cannot_connect(place, cause);
     }
     let hint = match code(cause).as_deref() {
-        Some("42501") => "let the user create tables: make it the owner of the database or of a schema in its search_path",
+        // Insufficient privilege; no schema that the user may use.
+        Some("42501" | "3F000") => {
+            "let the user create tables: make it the owner of the database or of a schema in its search_path"
+        }
         _ => "use a database of its own for enlarger",
     };
     StoreError::Open { why: format!("{place}: {}", message(cause)), hint: hint.to_owned() }

@@ -36,15 +36,16 @@ use crate::{
 pub const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
 
 /// Every schema ever released, in order. Never edit one; append.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "initial", include_str!("../../migrations/postgres/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "initial", include_str!("../../migrations/postgres/0001_initial.sql"))];
 
 /// Statements are short, so a few connections keep a whole process busy; a server has 100 by default.
 const CONNECTIONS: u32 = 8;
 /// How long a call tries again, or waits for a connection, before it is [`StoreError::Unavailable`]. As in SQLite.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Longer than any statement takes. A process that was frozen while it held locks loses them after this long.
+/// Longer than any statement takes.
 const LONGEST: Duration = Duration::from_secs(10);
+/// A process that is frozen while it holds locks loses them after this long: those who wait for them outlast it.
+const FROZEN: Duration = Duration::from_secs(4);
 
 /// The planner has statistics, so statements name no index.
 const DIALECT: Dialect = Dialect {
@@ -83,12 +84,9 @@ pub(crate) async fn open(url: &::url::Url, config: StoreConfig, clock: Arc<dyn C
     let origin = Uuid::new_v4();
     let listening = Listener::start(&options, origin, changes.clone()).await;
     let listener = listening.map_err(|error| cannot_connect(&place, &error))?;
-    let limit = format!("{}s", LONGEST.as_secs());
-    let limits = [
-        ("lock_timeout", format!("{}s", PATIENCE.as_secs())),
-        ("statement_timeout", limit.clone()),
-        ("idle_in_transaction_session_timeout", limit),
-    ];
+    let limits =
+        [("lock_timeout", PATIENCE), ("statement_timeout", LONGEST), ("idle_in_transaction_session_timeout", FROZEN)];
+    let limits = limits.map(|(name, limit)| (name, format!("{}s", limit.as_secs())));
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(PATIENCE)

@@ -79,9 +79,7 @@ impl<E: Engine> Queue for SqlStore<E> {
 
     async fn heartbeat(&self, held: &Lease, lease: Duration, report: Report) -> Result<Beat, StoreError> {
         let with = (held.clone(), lease, report);
-        self.engine
-            .write(with, |tx, (held, lease, report)| Box::pin(tasks::heartbeat(tx, held, lease, report)))
-            .await
+        self.engine.write(with, |tx, (held, lease, report)| Box::pin(tasks::heartbeat(tx, held, lease, report))).await
     }
 
     async fn complete(&self, held: &Lease, result: Value) -> Result<Task, StoreError> {

@@ -88,7 +88,13 @@ impl Cluster {
     }
 
     fn runs(&self) -> bool {
-        let status = self.program("pg_ctl").arg("status").args(self.places()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let status = self
+            .program("pg_ctl")
+            .arg("status")
+            .args(self.places())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         self.folder.join("port").exists() && status.is_ok_and(|status| status.success())
     }
 
@@ -100,7 +106,8 @@ impl Cluster {
                 let fields: Vec<&str> = line.split(':').collect();
                 (fields[0] == user).then(|| Some((fields[2].parse().ok()?, fields[3].parse().ok()?)))?
             });
-            let (uid, gid) = ids.expect("PostgreSQL does not run as root, and there is no user postgres: run make test-setup");
+            let (uid, gid) =
+                ids.expect("PostgreSQL does not run as root, and there is no user postgres: run make test-setup");
             chown(&self.folder, Some(uid), Some(gid)).expect("the folder belongs to postgres");
         }
         let password = self.folder.join("password");
@@ -137,7 +144,8 @@ impl Cluster {
     /// Waits until nobody uses the server, then stops it.
     fn watch(&self, base: &Path, rubbish: &Path) {
         let stop = self.program("pg_ctl");
-        let stop = std::iter::once(stop.get_program()).chain(stop.get_args()).map(|word| word.to_string_lossy().into_owned());
+        let stop =
+            std::iter::once(stop.get_program()).chain(stop.get_args()).map(|word| word.to_string_lossy().into_owned());
         let stop = stop.collect::<Vec<_>>().join(" ");
         let script = format!(
             "while sleep 2; do flock --nonblock using.lock sh -c '{stop} stop --mode=immediate --silent --pgdata={}; rm -rf {}' && exit; done",

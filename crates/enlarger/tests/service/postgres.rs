@@ -35,7 +35,8 @@ fn promise_8_a_task_that_one_process_accepts_and_another_runs_is_told_once() {
     }
     assert_eq!(receiver.got().len(), 8);
     for id in &ids {
-        let of: Vec<_> = told.extract_if(.., |body| body["task_id"] == id.as_str()).map(|body| body["status"].clone()).collect();
+        let of: Vec<_> =
+            told.extract_if(.., |body| body["task_id"] == id.as_str()).map(|body| body["status"].clone()).collect();
         assert_eq!(of, ["IN_PROGRESS", "COMPLETED"]);
     }
     assert!(api.files_in("").iter().all(|file| !file.ends_with("tasks.sqlite")), "the one database is all");
