@@ -317,8 +317,9 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     /// Cancels a reservation because the submission was refused. Unknown tokens are ignored.
     async fn unreserve(&self, token: Uuid) -> Result<(), StoreError>;
 
-    /// Puts a task into the queue. Files it needs must be stored before; on anything but [`Submitted::Created`] the
-    /// caller deletes them again.
+    /// Puts a task into the queue. Files it needs must be stored before; on anything but [`Submitted::Created`] and
+    /// [`StoreError::Uncertain`] the caller deletes them again. May be repeated with the same id by a caller that got no
+    /// answer.
     async fn submit(&self, task: NewTask, idempotency: Option<Idempotency>) -> Result<Submitted, StoreError>;
 
     /// The task, or `None` when there is none for this scope.

@@ -30,7 +30,7 @@ pub(super) fn cannot_connect(place: &str, error: &Error) -> StoreError {
             "check the user and the password in the database URL (special characters as %40 and so on) or PGPASSWORD, and that pg_hba.conf lets this machine in"
         }
         "3D000" => "create the database, or correct its name in the database URL",
-        _ if matches!(error, Error::Tls(_)) => {
+        _ if is_tls(error) => {
             "check `sslmode` in the database URL, and `sslrootcert` if its certificate is from an authority of your own"
         }
         _ if is_transient(error) => {
@@ -40,6 +40,15 @@ pub(super) fn cannot_connect(place: &str, error: &Error) -> StoreError {
         _ => "check the database URL",
     };
     StoreError::Open { why, hint: hint.to_owned() }
+}
+
+/// Whether TLS could not be agreed on: a certificate that is not trusted, for example, is invalid data to the driver.
+fn is_tls(error: &Error) -> bool {
+    match error {
+        Error::Tls(_) => true,
+        Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
 }
 
 /// The tables could not be made or upgraded.

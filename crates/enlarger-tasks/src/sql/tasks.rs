@@ -148,12 +148,18 @@ pub(super) async fn submit(
             None => {}
         }
     }
-    if let Some(limit) = queue_full(tx, new.owner.as_deref()).await? {
-        return Ok(Submitted::QueueFull(limit));
-    }
+    let full = queue_full(tx, new.owner.as_deref()).await?;
     let now = tx.now().await?;
     let record = Record::new(new, now, tx.config());
-    insert(tx, &record).await?;
+    if full.is_some() || !insert(tx, &record).await? {
+        // A caller that heard nothing repeats itself.
+        if let Some(there) = by_id(tx.conn, record.task.id, "").await? {
+            return Ok(Submitted::Created(there.task));
+        }
+    }
+    if let Some(limit) = full {
+        return Ok(Submitted::QueueFull(limit));
+    }
     if let Some(key) = &idempotency {
         let until = after(now, tx.config().idempotency_ttl);
         remember(tx.conn, &owner, key, Claim::Task(record.task.id), until).await?;
@@ -497,13 +503,15 @@ pub(super) async fn files_deleted(tx: &mut Tx<'_>, id: Uuid) -> Result<(), Store
 
 // ---- writing a task ----
 
-/// Leaves `input_object` of SQLite empty: only earlier versions, which may share the database, know that column.
-async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
+/// Whether the task is new. Leaves `input_object` of SQLite empty: only earlier versions, which may share the database, know
+/// that column.
+async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<bool, StoreError> {
     let task = &record.task;
-    query(
+    let inserted = query(
         "INSERT INTO tasks (id, owner, kind, request, input, webhook_url, cost, state, run, attempt, failures,
                             due, not_before, polled_at, created_at, files, hidden)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0)
+         ON CONFLICT (id) DO NOTHING",
     )
     .bind(task.id)
     .bind(task.owner.clone())
@@ -523,8 +531,10 @@ async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<(), StoreError> {
     .bind(task.files)
     .execute(tx.conn)
     .await?;
-    tx.changes.push(Change { task: task.id, state: task.state });
-    Ok(())
+    if inserted == 1 {
+        tx.changes.push(Change { task: task.id, state: task.state });
+    }
+    Ok(inserted == 1)
 }
 
 /// Writes `next` over `last`, with the outbox row that the step announces, and returns the task as it is now.

@@ -193,10 +193,9 @@ impl Cluster {
 /// Debian puts the server's programs into a folder per version, which is not on the path.
 fn binary(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin").join(name)).collect();
-    found.retain(|path| path.exists());
-    found.sort();
-    found.pop().unwrap_or_else(|| name.into())
+    let newest = versions.max_by_key(|version| version.file_name().to_string_lossy().parse::<u32>().unwrap_or(0));
+    let found = newest.map(|version| version.path().join("bin").join(name));
+    found.filter(|path| path.exists()).unwrap_or_else(|| name.into())
 }
 
 /// Who we are.

@@ -348,6 +348,13 @@ pub async fn p7_fifty_concurrent_submissions_with_one_key_make_one_task(bench: B
     assert_eq!(bench.store.upkeep.counts().await.unwrap().created, 1);
 }
 
+pub async fn p7_a_submission_repeated_by_a_caller_that_heard_nothing_is_the_same_task(bench: Bench) {
+    let new = task("creative", 1.0);
+    let made = created(bench.store.queue.submit(new.clone(), None).await.unwrap());
+    assert_eq!(created(bench.store.queue.submit(new, None).await.unwrap()), made);
+    assert_eq!(bench.store.upkeep.counts().await.unwrap().created, 1);
+}
+
 pub async fn p7_a_key_means_one_body_of_one_owner_for_24_hours(mut bench: Bench) {
     let first = created(bench.store.queue.submit(owned("a"), Some(key("k", 1))).await.unwrap());
     let mismatch = bench.store.queue.submit(owned("a"), Some(key("k", 2))).await.unwrap();
@@ -997,6 +1004,7 @@ macro_rules! conformance {
             p6_cancel_is_terminal_at_once_and_never_has_a_result,
             p7_fifty_concurrent_submissions_with_one_key_make_one_task,
             p7_a_key_means_one_body_of_one_owner_for_24_hours,
+            p7_a_submission_repeated_by_a_caller_that_heard_nothing_is_the_same_task,
             p7_a_reserved_key_is_in_flight_until_submitted_given_back_or_forgotten,
             p8_each_status_of_a_run_is_one_event_whatever_happens_to_its_workers,
             p8_deliveries_keep_their_id_survive_crashes_and_end_once,
