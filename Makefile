@@ -56,6 +56,7 @@ test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
 	@command -v chromium >/dev/null || $(APT) chromium
 	@command -v cjpeg >/dev/null && command -v djpeg >/dev/null || $(APT) libjpeg-turbo-progs
 	@command -v tiffcp >/dev/null || $(APT) libtiff-tools
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT) postgresql
 	@.ci/lavapipe.sh
 
 tests/clients/node_modules/.ready: tests/clients/package-lock.json

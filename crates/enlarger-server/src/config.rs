@@ -88,6 +88,9 @@ settings! {
     listen: Listen = Listen::default(), "ENLARGER_LISTEN" { value_name = "ADDRESS" };
     /// Where to store jobs and files. Empty: the platform's folder for application data.
     data_dir: PathBuf = PathBuf::new(), "ENLARGER_DATA_DIR" { value_name = "DIR" };
+    /// Database of jobs and API keys, for several machines: `postgres://USER:PASSWORD@HOST/NAME`. Empty: a SQLite file in
+    /// `data_dir`.
+    database: Hidden = Hidden::default(), "ENLARGER_DATABASE" { value_name = "URL" };
     /// Process role: `all`, `api` (accepts jobs only) or `worker` (runs jobs only).
     role: Role = Role::All, "ENLARGER_ROLE" { value_enum };
     /// Public base URL of this server, used for URLs in responses; may include a path. Empty: taken from the Host

@@ -97,7 +97,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
     move |source| ServeError::Io { what, source }
 }
 
-/// Opens the task database in a data directory, which is made if needed.
+/// Opens the task database: the one that is set, or one in the data directory, which is made if needed.
 ///
 /// # Errors
 /// If the directory or the database cannot be opened.
@@ -114,8 +114,50 @@ pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
         history: Duration::from_secs(config.history_days.saturating_mul(86_400)),
         ..StoreConfig::default()
     };
-    let url = sqlite::url_of(&dir.join("tasks.sqlite")).map_err(io_error("cannot name the task database"))?;
+    let url = match config.database.reveal() {
+        "" => sqlite::url_of(&dir.join("tasks.sqlite")).map_err(io_error("cannot name the task database"))?,
+        url => url.to_owned(),
+    };
     Ok(enlarger_tasks::open_store(&url, limits, Arc::new(SystemClock)).await?)
+}
+
+/// Opens the task database as soon as it can be reached, and says meanwhile that the server is not ready. `None` if it is
+/// stopped before.
+async fn reach_store(
+    config: &Config,
+    listener: &TcpListener,
+    stop: &CancellationToken,
+) -> Result<Option<Store>, ServeError> {
+    const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+    let opened = stop.child_token();
+    let waiting = http::serve(listener, waiting(), opened.clone(), Duration::from_secs(1));
+    let opening = async {
+        let _opened = opened.clone().drop_guard();
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let error = match open_store(config).await {
+                Err(ServeError::Store(error)) if error.is_transient() => error,
+                ended => return ended.map(Some),
+            };
+            let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+            tracing::warn!("not ready: {error}; trying again{hint}");
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    };
+    tokio::join!(waiting, opening).1
+}
+
+/// What is answered before there is a task database.
+fn waiting() -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/livez", get(health))
+        .fallback(async || ApiError::unavailable("the server is waiting for its task database"))
+        .layer(middleware::from_fn(http::with_request_id))
 }
 
 /// Serves until `stop` is cancelled, then drains and returns. `listener` is bound by the caller, so that a test can ask for
@@ -131,7 +173,7 @@ pub async fn serve(
     ready: impl FnOnce() + Send,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let store = open_store(&config).await?;
+    let Some(store) = reach_store(&config, &listener, &stop).await? else { return Ok(()) };
     let app = parts(&config, &store, enlarger, stop.clone()).await?;
     let mut running = Vec::new();
     if config.role != Role::Api {

@@ -8,7 +8,6 @@ use std::{
 
 use enlarger_egress::{Delivered, Webhooks, next_try};
 use enlarger_tasks::{Delivery, Outbox, Queue, Scope, StoreError, Task, TaskState};
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -122,7 +121,7 @@ async fn deliver(sender: &Sender, delivery: &Delivery, taken: Instant) -> Result
             Some(wait) => {
                 // The receiver may ask for more time, never for less.
                 let wait = wait.max(after.unwrap_or_default());
-                sender.outbox.failed(event, attempt, Timestamp::now() + wait, &why).await
+                sender.outbox.failed(event, attempt, wait, &why).await
             }
         },
     }

@@ -2,10 +2,14 @@
 //! user gives up; they never cancel. A task that nobody polls yields to others, so the store has to know when it was
 //! last polled.
 
-use std::{collections::HashMap, mem, sync::Arc, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use enlarger_tasks::Queue;
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -14,16 +18,18 @@ const EVERY: Duration = Duration::from_secs(3);
 
 /// The last poll of each task that was polled since the last write.
 #[derive(Debug, Clone, Default)]
-pub struct Polls(Arc<Mutex<HashMap<Uuid, Timestamp>>>);
+pub struct Polls(Arc<Mutex<HashMap<Uuid, Instant>>>);
 
 impl Polls {
     /// A client polls this task now.
     pub fn asked(&self, task: Uuid) {
-        self.0.lock().expect("no panic under it").insert(task, Timestamp::now());
+        self.0.lock().expect("no panic under it").insert(task, Instant::now());
     }
 
-    fn take(&self) -> Vec<(Uuid, Timestamp)> {
-        mem::take(&mut *self.0.lock().expect("no panic under it")).into_iter().collect()
+    /// How long ago each was.
+    fn take(&self) -> Vec<(Uuid, Duration)> {
+        let polls = mem::take(&mut *self.0.lock().expect("no panic under it"));
+        polls.into_iter().map(|(task, at)| (task, at.elapsed())).collect()
     }
 
     /// Stores polls until stopped.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use enlarger_blobs::{BlobStore, Key};
 use enlarger_pipeline::{Enlarger, PipelineError, Request};
-use enlarger_tasks::{Idempotency, NewTask, Queue, Reserved, Submitted, Task};
+use enlarger_tasks::{Idempotency, NewTask, Queue, Reserved, StoreError, Submitted, Task};
 use uuid::Uuid;
 
 use crate::{
@@ -127,12 +127,20 @@ impl Desk {
         let id = Uuid::now_v7();
         let reservation = idempotency.as_ref().and_then(|key| key.reservation);
         let accepted = match prepare.await {
-            Ok(submission) => self.enqueue(id, owner, submission, idempotency).await.map_err(E::from),
+            Ok(submission) => {
+                let accepted = self.enqueue(id, owner, submission, idempotency).await;
+                let needed = match &accepted {
+                    Ok(accepted) => accepted.task.id == id,
+                    // If there is no such task, the sweeper finds its files.
+                    Err(error) => matches!(error, Error::Store(StoreError::Uncertain(_))),
+                };
+                if !needed {
+                    let _ = self.blobs.delete_task(id).await;
+                }
+                accepted.map_err(E::from)
+            }
             Err(error) => Err(error),
         };
-        if !matches!(&accepted, Ok(accepted) if accepted.task.id == id) {
-            let _ = self.blobs.delete_task(id).await;
-        }
         if let (Err(_), Some(token)) = (&accepted, reservation) {
             self.queue.unreserve(token).await.map_err(Error::from)?;
         }

@@ -1,7 +1,9 @@
 //! How the store behaves under load: 1,000 submissions at once, then status reads and heartbeats while every core is
-//! busy. Prints what it measured; asserts only that nothing was lost.
+//! busy; then how many tasks 1, 4 and 16 callers submit and carry out per second. Prints what it measured; asserts only that
+//! nothing was lost.
 //!
-//! `cargo run --release -p enlarger-tasks --example load [DIRECTORY]`
+//! `cargo run --release -p enlarger-tasks --example load [DATABASE]`, e.g. `sqlite:///tmp/load.db` or the URL of an empty
+//! PostgreSQL database.
 
 use std::{
     collections::HashSet,
@@ -21,14 +23,16 @@ use uuid::Uuid;
 const SUBMISSIONS: usize = 1000;
 const READS: usize = 5000;
 const READERS: usize = 16;
+/// How long each rate is measured.
+const MEASURED: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> Result<(), StoreError> {
     let scratch = tempfile::tempdir().expect("a temporary directory");
-    let directory = std::env::args_os().nth(1).map_or(scratch.path().to_owned(), Into::into);
-    let path = directory.join(format!("load-{}.db", Uuid::new_v4()));
-    let url = sqlite::url_of(&path).expect("a path");
-    let store = open_store(&url, StoreConfig::default(), Arc::new(SystemClock)).await?;
+    let ours = || sqlite::url_of(&scratch.path().join("load.db")).expect("a path");
+    let url = std::env::args().nth(1).unwrap_or_else(ours);
+    let config = StoreConfig { queue_limit: 1_000_000, ..StoreConfig::default() };
+    let store = open_store(&url, config, Arc::new(SystemClock)).await?;
 
     let busy = Busy::start();
     let started = Instant::now();
@@ -92,6 +96,44 @@ async fn main() -> Result<(), StoreError> {
     let counts = store.upkeep.counts().await?;
     assert_eq!((unique.len(), counts.created + counts.in_progress), (SUBMISSIONS, SUBMISSIONS as u64));
     println!("{SUBMISSIONS} submitted, 0 lost");
+    for callers in [1, 4, 16] {
+        let submitted = per_second(&store, callers, |store, _| async move { submit(store).await.map(|_| ()) }).await?;
+        let worked = per_second(&store, callers, work).await?;
+        println!("{callers} at once: {submitted:.0} submissions/s, {worked:.0} tasks claimed and completed/s");
+    }
+    Ok(())
+}
+
+/// How often per second so many callers together do something, one time after the other.
+async fn per_second<F: Future<Output = Result<(), StoreError>> + Send>(
+    store: &Store,
+    callers: usize,
+    action: impl Fn(Store, usize) -> F + Copy + Send + 'static,
+) -> Result<f64, StoreError> {
+    let started = Instant::now();
+    let calling = |caller| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut times = 0;
+            while started.elapsed() < MEASURED {
+                action(store.clone(), caller).await?;
+                times += 1;
+            }
+            Ok::<_, StoreError>(times)
+        })
+    };
+    let calls: Vec<_> = (0..callers).map(calling).collect();
+    let mut times = 0;
+    for call in calls {
+        times += call.await.expect("no panic")?;
+    }
+    Ok(f64::from(times) / started.elapsed().as_secs_f64())
+}
+
+async fn work(store: Store, worker: usize) -> Result<(), StoreError> {
+    let claimed = store.queue.claim(&format!("worker-{worker}"), Duration::from_secs(30)).await?;
+    let lease = claimed.and_then(|task| task.lease()).expect("enough tasks wait");
+    store.queue.complete(&lease, json!({ "file": "result-1.png" })).await?;
     Ok(())
 }
 

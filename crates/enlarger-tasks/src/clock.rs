@@ -13,15 +13,25 @@ use jiff::Timestamp;
 pub trait Clock: Debug + Send + Sync {
     /// The present time. Stores keep milliseconds; anything finer is dropped.
     fn now(&self) -> Timestamp;
+
+    /// Whether it is only this machine's. A database that several machines share goes by its own clock instead, so that
+    /// they agree on leases however theirs differ.
+    fn is_local(&self) -> bool {
+        false
+    }
 }
 
-/// The clock of the machine. Workers on several machines must agree within a small part of the lease (use NTP).
+/// The clock of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 }
 

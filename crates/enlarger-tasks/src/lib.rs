@@ -17,7 +17,7 @@
 //! * [`Queue`], [`Outbox`], [`Objects`], [`ApiKeys`] and [`Upkeep`] are the contract of a store, one for each of its users: task,
 //!   idempotency key and outbox change in one transaction, and every write of a worker carries its [`Lease`] (task, attempt,
 //!   worker). A worker that lost the lease gets [`StoreError::LeaseLost`] and must drop its work silently.
-//! * [`open_store`] opens the store at a URL, [`sqlite`] is the one that needs no installation, and
+//! * [`open_store`] opens the store at a URL: [`sqlite`] needs no installation, [`postgres`] is for several machines, and
 //!   `tests/conformance` is what each must pass.
 //!
 //! The crate knows nothing of HTTP or pixels: requests, plans, progress and results are opaque JSON.
@@ -62,7 +62,9 @@
 pub mod clock;
 mod error;
 mod open;
+pub mod postgres;
 mod record;
+mod sql;
 pub mod sqlite;
 pub mod state;
 mod store;

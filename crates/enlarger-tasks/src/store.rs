@@ -2,13 +2,14 @@
 //! which database is behind them.
 //!
 //! In every trait each method is one transaction: when it returns `Ok` the change is on disk, when it returns `Err` nothing
-//! changed. If a caller is dropped midway (a client disconnected), the change is either done or not done. Errors for
-//! which [`StoreError::is_transient`] holds are worth retrying.
+//! changed. If a caller is dropped midway (a client disconnected), the change is either done or not done; so it is after
+//! [`StoreError::Uncertain`]. Errors for which [`StoreError::is_transient`] holds are worth retrying.
+//!
+//! Times are the store's: those that a caller hands in are durations from now, since its clock may differ.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -267,7 +268,7 @@ pub struct Pruned {
     pub outbox: u64,
 }
 
-/// A task changed in this process.
+/// A task changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Which one.
@@ -316,8 +317,9 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     /// Cancels a reservation because the submission was refused. Unknown tokens are ignored.
     async fn unreserve(&self, token: Uuid) -> Result<(), StoreError>;
 
-    /// Puts a task into the queue. Files it needs must be stored before; on anything but [`Submitted::Created`] the
-    /// caller deletes them again.
+    /// Puts a task into the queue. Files it needs must be stored before; on anything but [`Submitted::Created`] and
+    /// [`StoreError::Uncertain`] the caller deletes them again. May be repeated with the same id by a caller that got no
+    /// answer.
     async fn submit(&self, task: NewTask, idempotency: Option<Idempotency>) -> Result<Submitted, StoreError>;
 
     /// The task, or `None` when there is none for this scope.
@@ -326,9 +328,9 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     /// The tasks of this scope, newest first.
     async fn list(&self, query: &ListQuery, scope: &Scope) -> Result<Page, StoreError>;
 
-    /// The clients of these tasks polled at these times. Call it every few seconds with all polls since, not for every
+    /// The clients of these tasks polled so long ago. Call it every few seconds with all polls since, not for every
     /// poll. Has no effect on tasks that are done or whose clients need not poll.
-    async fn polled(&self, polls: &[(Uuid, Timestamp)]) -> Result<(), StoreError>;
+    async fn polled(&self, polls: &[(Uuid, Duration)]) -> Result<(), StoreError>;
 
     /// The position of a waiting task; `None` if it is not waiting.
     async fn queue_place(&self, id: Uuid) -> Result<Option<QueuePlace>, StoreError>;
@@ -342,8 +344,8 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     /// Hides a terminal task for good and makes its files due for deletion.
     async fn delete(&self, id: Uuid, scope: &Scope) -> Result<Deleted, StoreError>;
 
-    /// Receives every change made through this store object, but not changes by other processes: callers poll at least
-    /// every second or two, and also after `RecvError::Lagged`.
+    /// Receives every change made through this store object. Of changes by other processes it hears at best: callers poll at
+    /// least every second or two, and also after `RecvError::Lagged`.
     fn changes(&self) -> broadcast::Receiver<Change>;
 
     // ---- what the worker calls ----
@@ -358,6 +360,7 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     async fn heartbeat(&self, held: &Lease, lease: Duration, report: Report) -> Result<Beat, StoreError>;
 
     /// Ends the task as COMPLETED. The files named in `result` must be durable under names that only this attempt uses.
+    /// May be repeated with the same result, by a worker that got no answer.
     async fn complete(&self, held: &Lease, result: Value) -> Result<Task, StoreError>;
 
     /// Ends the attempt with an error. The task comes back FAILED, or CREATED when it is to be tried again.
@@ -399,8 +402,8 @@ pub trait Outbox: std::fmt::Debug + Send + Sync {
     /// It was delivered.
     async fn delivered(&self, event: Uuid, attempt: u32) -> Result<(), StoreError>;
 
-    /// It was not delivered: try again at `next_at`.
-    async fn failed(&self, event: Uuid, attempt: u32, next_at: Timestamp, why: &str) -> Result<(), StoreError>;
+    /// It was not delivered: try again after `pause`.
+    async fn failed(&self, event: Uuid, attempt: u32, pause: Duration, why: &str) -> Result<(), StoreError>;
 
     /// It was not delivered and never will be.
     async fn give_up(&self, event: Uuid, attempt: u32, why: &str) -> Result<(), StoreError>;

@@ -1,13 +1,14 @@
-//! The conformance suite on SQLite, and what only SQLite can get wrong.
+//! The conformance suite and the crashes on SQLite, and what only SQLite can get wrong.
 
 mod conformance;
+#[cfg(unix)]
+mod crash;
 
 use std::{path::PathBuf, sync::Arc};
 
-use async_trait::async_trait;
 use conformance::Backend;
 use enlarger_error::Explained;
-use enlarger_tasks::{Clock, Store, StoreConfig, StoreError, SystemClock, open_store, sqlite};
+use enlarger_tasks::{Store, StoreConfig, StoreError, SystemClock, open_store, sqlite};
 
 struct Sqlite {
     directory: tempfile::TempDir,
@@ -19,18 +20,26 @@ impl Sqlite {
     }
 }
 
-#[async_trait]
 impl Backend for Sqlite {
     fn new() -> Self {
         Sqlite { directory: tempfile::tempdir().unwrap() }
     }
 
-    async fn open(&self, config: StoreConfig, clock: Arc<dyn Clock>) -> Store {
-        open_store(&sqlite::url_of(&self.path()).unwrap(), config, clock).await.unwrap()
+    fn url(&self) -> String {
+        sqlite::url_of(&self.path()).unwrap()
     }
 }
 
 conformance!(Sqlite);
+#[cfg(unix)]
+crash!(Sqlite);
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn p16_a_full_disk_refuses_loses_nothing_and_recovers_alone() {
+    let sqlite = Sqlite::new();
+    crash::p16_a_full_disk_refuses_loses_nothing_and_recovers_alone(sqlite.url()).await;
+}
 
 async fn open(path: PathBuf) -> Result<Store, StoreError> {
     open_store(&sqlite::url_of(&path).unwrap(), StoreConfig::default(), Arc::new(SystemClock)).await

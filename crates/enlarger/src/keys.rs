@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use enlarger_server::{ConfigLayer, auth::keys, open_store};
+use enlarger_server::{ConfigLayer, auth::keys, config::Hidden, open_store};
 
 use crate::{printer::Hinted, serve};
 
@@ -15,6 +15,9 @@ pub struct KeysArgs {
     /// Data folder of the server [default: the platform's folder for application data].
     #[arg(long, global = true, value_name = "DIR", env = "ENLARGER_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Database of the server [default: a file in its data folder].
+    #[arg(long, global = true, value_name = "URL", env = "ENLARGER_DATABASE", hide_env_values = true)]
+    database: Option<Hidden>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,7 +45,8 @@ enum Command {
 
 /// Runs the command.
 pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
-    let config = serve::load(ConfigLayer { data_dir: args.data_dir, ..ConfigLayer::default() }, None)?;
+    let config =
+        serve::load(ConfigLayer { data_dir: args.data_dir, database: args.database, ..ConfigLayer::default() }, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = open_store(&config).await?.api_keys;

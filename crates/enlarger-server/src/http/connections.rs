@@ -1,6 +1,6 @@
 //! Connections: how many, and how long.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Borrow, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -17,15 +17,20 @@ const HEAD_SECONDS: u64 = 15;
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS: usize = 4096;
 
-/// Serves until stopped, then lets running requests finish within `grace`.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {
+/// Serves until stopped, then lets running requests finish within `grace`. A listener that is handed over is closed first.
+pub(crate) async fn serve(
+    listener: impl Borrow<TcpListener>,
+    router: Router,
+    stop: CancellationToken,
+    grace: Duration,
+) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let slot = slots.clone().acquire_owned().await.expect("it is never closed");
         let stream = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => match accepted {
+            accepted = listener.borrow().accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Usually out of file descriptors: connections must end before new ones are possible.

@@ -4,7 +4,7 @@
 //! queue up here and whatever has queued up during one commit goes into the next one together (group commit), each in its
 //! own savepoint: one that fails takes none of the others with it, and nobody is answered before the disk has it.
 
-use std::{future::Future, pin::Pin};
+use std::sync::Arc;
 
 use sqlx::{
     ConnectOptions as _, Connection as _,
@@ -12,7 +12,11 @@ use sqlx::{
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{error::StoreError, store::Change};
+use crate::{
+    error::StoreError,
+    sql::{BoxFuture, Context, Operation, Tx},
+    store::Change,
+};
 
 /// How many writes share a commit at most: enough to make the disk's share of each small, few enough that the first does not
 /// wait long for the last.
@@ -20,14 +24,6 @@ const BATCH: usize = 64;
 /// How many writes may queue up before callers wait to queue.
 const BACKLOG: usize = 1024;
 
-/// One write, inside its savepoint.
-pub(super) struct Tx<'c> {
-    pub conn: &'c mut SqliteConnection,
-    /// The changes to announce once it is on disk.
-    pub changes: Vec<Change>,
-}
-
-pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Tells the caller how it ended, after the commit.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Write = Box<dyn for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, (bool, Answer)> + Send>;
@@ -39,21 +35,26 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Takes over an open connection; `options` are to open it again after it broke.
-    pub fn start(conn: SqliteConnection, options: SqliteConnectOptions, changes: broadcast::Sender<Change>) -> Self {
+    pub fn start(
+        conn: SqliteConnection,
+        options: SqliteConnectOptions,
+        changes: broadcast::Sender<Change>,
+        context: Arc<Context>,
+    ) -> Self {
         let (writes, queue) = mpsc::channel(BACKLOG);
-        tokio::spawn(run(conn, options, queue, changes));
+        tokio::spawn(run(conn, options, queue, changes, context));
         Writer { writes }
     }
 
     /// Runs `write` in a transaction and returns when it is on disk. An error rolls back this write alone.
-    pub async fn write<T, F>(&self, write: F) -> Result<T, StoreError>
+    pub async fn write<A, T>(&self, with: A, write: Operation<A, T>) -> Result<T, StoreError>
     where
+        A: Send + 'static,
         T: Send + 'static,
-        F: for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         let queued: Write = Box::new(move |tx| {
-            let writing = write(tx);
+            let writing = write(tx, with);
             Box::pin(async move {
                 let outcome = writing.await;
                 let keep = outcome.is_ok();
@@ -75,6 +76,7 @@ async fn run(
     options: SqliteConnectOptions,
     mut queue: mpsc::Receiver<Write>,
     changes: broadcast::Sender<Change>,
+    context: Arc<Context>,
 ) {
     let mut open = Some(conn);
     let mut writes = Vec::with_capacity(BATCH);
@@ -82,7 +84,7 @@ async fn run(
         let mut answers = Vec::with_capacity(writes.len());
         let mut news = Vec::new();
         let committed = match connection(&mut open, &options).await {
-            Ok(conn) => commit(conn, &mut writes, &mut answers, &mut news).await,
+            Ok(conn) => commit(conn, &context, &mut writes, &mut answers, &mut news).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &committed {
@@ -123,6 +125,7 @@ async fn connection<'a>(
 
 async fn commit(
     conn: &mut SqliteConnection,
+    context: &Arc<Context>,
     writes: &mut Vec<Write>,
     answers: &mut Vec<Answer>,
     news: &mut Vec<Change>,
@@ -131,7 +134,7 @@ async fn commit(
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
     for queued in writes.drain(..) {
         let mut savepoint = transaction.begin().await?;
-        let mut tx = Tx { conn: &mut savepoint, changes: Vec::new() };
+        let mut tx = Tx::new(&mut *savepoint, context.clone(), Some(context.now()));
         let (keep, answer) = queued(&mut tx).await;
         let changes = tx.changes;
         answers.push(answer);

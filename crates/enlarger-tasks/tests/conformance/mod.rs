@@ -7,24 +7,22 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use enlarger_tasks::{
     Beat, Cancelled, Clock, Deleted, Delivery, Files, Idempotency, Lease, ListQuery, ManualClock, NewApiKey, NewObject,
     NewTask, Object, ObjectState, Report, Reserved, Retried, Retry, Scope, Store, StoreConfig, StoreError, Submitted,
-    Task, TaskError, TaskState,
+    Task, TaskError, TaskState, open_store,
 };
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-/// One fresh database.
-#[async_trait]
+/// One fresh database, which goes when this does.
 pub trait Backend: Send + Sync + 'static {
     fn new() -> Self
     where
         Self: Sized;
-    /// Opens it, as another process would.
-    async fn open(&self, config: StoreConfig, clock: Arc<dyn Clock>) -> Store;
+    /// Where it is, for [`open_store`].
+    fn url(&self) -> String;
 }
 
 /// A database, a clock, and a store opened on both.
@@ -36,6 +34,8 @@ pub struct Bench {
 }
 
 pub const LEASE: Duration = Duration::from_secs(30);
+/// Not long ago at all.
+const NOW: Duration = Duration::ZERO;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const OWNER: &str = "key-1";
@@ -43,7 +43,7 @@ const OWNER: &str = "key-1";
 impl Bench {
     pub async fn new(backend: Box<dyn Backend>, config: StoreConfig) -> Self {
         let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
-        let store = backend.open(config.clone(), clock.clone()).await;
+        let store = open_store(&backend.url(), config.clone(), clock.clone()).await.unwrap();
         Bench { backend, clock, config, store }
     }
 
@@ -54,7 +54,7 @@ impl Bench {
 
     /// The same database in another process.
     pub async fn another(&self) -> Store {
-        self.backend.open(self.config.clone(), self.clock.clone()).await
+        open_store(&self.backend.url(), self.config.clone(), self.clock.clone()).await.unwrap()
     }
 
     async fn submit(&self, task: NewTask) -> Task {
@@ -348,6 +348,13 @@ pub async fn p7_fifty_concurrent_submissions_with_one_key_make_one_task(bench: B
     assert_eq!(bench.store.upkeep.counts().await.unwrap().created, 1);
 }
 
+pub async fn p7_a_submission_repeated_by_a_caller_that_heard_nothing_is_the_same_task(bench: Bench) {
+    let new = task("creative", 1.0);
+    let made = created(bench.store.queue.submit(new.clone(), None).await.unwrap());
+    assert_eq!(created(bench.store.queue.submit(new, None).await.unwrap()), made);
+    assert_eq!(bench.store.upkeep.counts().await.unwrap().created, 1);
+}
+
 pub async fn p7_a_key_means_one_body_of_one_owner_for_24_hours(mut bench: Bench) {
     let first = created(bench.store.queue.submit(owned("a"), Some(key("k", 1))).await.unwrap());
     let mismatch = bench.store.queue.submit(owned("a"), Some(key("k", 2))).await.unwrap();
@@ -431,8 +438,7 @@ pub async fn p8_deliveries_keep_their_id_survive_crashes_and_end_once(mut bench:
     assert_eq!(second, [Delivery { attempt: 2, ..first[0].clone() }], "same id");
     // The worker was only slow, not dead: its writes are ignored now.
     bench.store.outbox.give_up(first[0].event, 1, "timeout").await.unwrap();
-    let next_at = bench.clock.now() + 300 * SECOND;
-    bench.store.outbox.failed(second[0].event, 2, next_at, "500").await.unwrap();
+    bench.store.outbox.failed(second[0].event, 2, 300 * SECOND, "500").await.unwrap();
 
     bench.clock.advance(299 * SECOND);
     assert_eq!(bench.store.outbox.due(10, SECOND).await.unwrap(), []);
@@ -453,7 +459,7 @@ pub async fn p8_no_older_status_is_told_after_a_newer_one(bench: Bench) {
     for older in ["refused", "refused before there was a newer one", "lost with its sender", "slow"] {
         bench.submit(task(older, 1.0)).await;
         let (_, lease) = bench.claim("w").await;
-        let later = bench.clock.now() + 5 * SECOND;
+        let later = 5 * SECOND;
         let first = due().await;
         assert_eq!(statuses(&first), running, "{older}");
         if older == "refused before there was a newer one" {
@@ -489,7 +495,7 @@ pub async fn p8_no_older_status_is_told_after_a_newer_one(bench: Bench) {
     bench.store.outbox.delivered(first[0].event, 1).await.unwrap();
     let failed = due().await;
     assert_eq!(statuses(&failed), [TaskState::Failed]);
-    bench.store.outbox.failed(failed[0].event, 1, bench.clock.now() + SECOND, "500").await.unwrap();
+    bench.store.outbox.failed(failed[0].event, 1, SECOND, "500").await.unwrap();
     bench.store.queue.retry(id, &Scope::All).await.unwrap();
     bench.claim("w").await;
     bench.clock.advance(HOUR);
@@ -531,6 +537,8 @@ pub async fn p9_a_result_is_there_exactly_when_the_task_is_completed(mut bench: 
     bench.restart().await;
     assert_eq!(bench.get(id).await, completed, "on disk as answered");
     assert_eq!(bench.get(id).await.request, task("creative", 1.0).request);
+    let result = completed.result.clone().unwrap();
+    assert_eq!(bench.store.queue.complete(&lease, result).await.unwrap(), completed, "a worker that heard nothing");
     let again = bench.store.queue.complete(&lease, json!({})).await;
     assert!(matches!(again, Err(StoreError::LeaseLost(_))), "once");
 }
@@ -755,7 +763,7 @@ pub async fn a_waiting_task_that_nobody_asks_for_yields_and_is_not_lost(bench: B
     bench.clock.advance(10 * SECOND);
     assert_eq!(bench.store.queue.queue_place(abandoned).await.unwrap().unwrap().ahead, 0, "it may yet be asked for");
     bench.clock.advance(10 * SECOND);
-    bench.store.queue.polled(&[(asked, bench.clock.now()), (told, bench.clock.now())]).await.unwrap();
+    bench.store.queue.polled(&[(asked, NOW), (told, NOW)]).await.unwrap();
     bench.clock.advance(5 * SECOND);
     let ahead = async |id| bench.store.queue.queue_place(id).await.unwrap().unwrap().ahead;
     assert_eq!([ahead(asked).await, ahead(told).await, ahead(abandoned).await], [0, 1, 2]);
@@ -769,9 +777,9 @@ pub async fn a_waiting_task_that_nobody_asks_for_yields_and_is_not_lost(bench: B
     let first = bench.submit(polled(1.0)).await.id;
     let second = bench.submit(polled(2.0)).await.id;
     bench.clock.advance(30 * SECOND);
-    bench.store.queue.polled(&[(second, bench.clock.now())]).await.unwrap();
+    bench.store.queue.polled(&[(second, NOW)]).await.unwrap();
     assert_eq!([ahead(first).await, ahead(second).await], [1, 0]);
-    bench.store.queue.polled(&[(first, bench.clock.now()), (second, bench.clock.now() - HOUR)]).await.unwrap();
+    bench.store.queue.polled(&[(first, NOW), (second, HOUR)]).await.unwrap();
     assert_eq!([ahead(first).await, ahead(second).await], [0, 1]);
     assert_eq!(bench.get(told).await.polled_at, None, "whoever need not ask never yields");
 }
@@ -787,7 +795,7 @@ pub async fn a_running_task_that_nobody_asks_for_gives_way_to_others_only(bench:
     assert_eq!(beat().await, Beat::Alive, "a free worker may take it");
     bench.clock.advance(SECOND);
     assert_eq!(beat().await, Beat::GiveWay);
-    bench.store.queue.polled(&[(abandoned, bench.clock.now())]).await.unwrap();
+    bench.store.queue.polled(&[(abandoned, NOW)]).await.unwrap();
     assert_eq!(beat().await, Beat::Alive, "asked for again");
     bench.clock.advance(25 * SECOND);
     assert_eq!(beat().await, Beat::Alive, "nobody asks for the other one either");
@@ -996,6 +1004,7 @@ macro_rules! conformance {
             p6_cancel_is_terminal_at_once_and_never_has_a_result,
             p7_fifty_concurrent_submissions_with_one_key_make_one_task,
             p7_a_key_means_one_body_of_one_owner_for_24_hours,
+            p7_a_submission_repeated_by_a_caller_that_heard_nothing_is_the_same_task,
             p7_a_reserved_key_is_in_flight_until_submitted_given_back_or_forgotten,
             p8_each_status_of_a_run_is_one_event_whatever_happens_to_its_workers,
             p8_deliveries_keep_their_id_survive_crashes_and_end_once,

@@ -9,6 +9,8 @@ mod generator;
 mod harness;
 mod hostile;
 mod page;
+#[cfg(target_os = "linux")]
+mod postgres;
 mod queue;
 mod router;
 mod specification;
@@ -21,3 +23,8 @@ mod checkpoints;
 
 #[path = "../common/comfyui.rs"]
 mod fake_comfyui;
+
+#[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../../../enlarger-tasks/tests/cluster/mod.rs"]
+mod cluster;

@@ -1,7 +1,6 @@
 //! Promises about processes that die or freeze, with real processes that are really killed: this binary starts itself again
 //! as a worker ([`child`]) and drives it by what it says on its standard output. Outcomes are exact; only the order in
-//! which things happen is the machine's.
-#![cfg(unix)]
+//! which things happen is the machine's. `crash!(Backend)` makes one test of each promise.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,7 +13,7 @@ use std::{
 
 use enlarger_tasks::{
     Beat, Idempotency, ListQuery, NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted, SystemClock,
-    TaskError, TaskState, open_store, sqlite,
+    TaskError, TaskState, open_store,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -22,9 +21,9 @@ use uuid::Uuid;
 const LEASE: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_millis(10);
 
-async fn open(directory: &Path, max_failures: u32) -> Store {
+async fn open(url: &str, max_failures: u32) -> Store {
     let config = StoreConfig { max_failures, ..StoreConfig::default() };
-    open_store(&sqlite::url_of(&directory.join("tasks.db")).unwrap(), config, Arc::new(SystemClock)).await.unwrap()
+    open_store(url, config, Arc::new(SystemClock)).await.unwrap()
 }
 
 fn task(kind: &str) -> NewTask {
@@ -57,16 +56,15 @@ async fn outbox(store: &Store) -> BTreeMap<(Uuid, TaskState), u32> {
 
 // ---- the child ----
 
-/// Not a test: what the other tests start as a process of its own.
-#[test]
-#[ignore = "started by the other tests"]
-fn child() {
+/// What the tests start as a process of its own.
+pub fn child() {
     let Ok(role) = std::env::var("CRASH_ROLE") else { return };
     let directory = PathBuf::from(std::env::var_os("CRASH_DIRECTORY").unwrap());
+    let url = std::env::var("CRASH_DATABASE").unwrap();
     let max_failures = std::env::var("CRASH_MAX_FAILURES").unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = open(&directory, max_failures).await;
+        let store = open(&url, max_failures).await;
         match role.as_str() {
             "worker" => work(&store, &directory).await,
             "api" => accept(&store).await,
@@ -161,6 +159,7 @@ fn key(i: u32) -> Idempotency {
 // ---- the parent ----
 
 struct Herd {
+    url: String,
     directory: PathBuf,
     max_failures: u32,
     children: HashMap<u32, Child>,
@@ -169,9 +168,9 @@ struct Herd {
 }
 
 impl Herd {
-    fn new(directory: &Path, max_failures: u32) -> Self {
+    fn new(url: String, directory: &Path, max_failures: u32) -> Self {
         let (tell, heard) = mpsc::channel();
-        Herd { directory: directory.to_owned(), max_failures, children: HashMap::new(), heard, tell }
+        Herd { url, directory: directory.to_owned(), max_failures, children: HashMap::new(), heard, tell }
     }
 
     /// Starts a child and listens to it: each line it says, then `None` when it is gone.
@@ -183,6 +182,7 @@ impl Herd {
             .arg(std::env::current_exe().unwrap())
             .args(["child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env("CRASH_ROLE", role)
+            .env("CRASH_DATABASE", &self.url)
             .env("CRASH_DIRECTORY", &self.directory)
             .env("CRASH_MAX_FAILURES", self.max_failures.to_string())
             .env("CRASH_FROM", from.to_string())
@@ -236,14 +236,13 @@ impl Drop for Herd {
     }
 }
 
-#[tokio::test]
-async fn p1_workers_killed_and_frozen_under_load_lose_and_double_nothing() {
+pub async fn p1_workers_killed_and_frozen_under_load_lose_and_double_nothing(url: String) {
     const TASKS: usize = 200;
     const WORKERS: usize = 4;
     let started = Instant::now();
     let directory = tempfile::tempdir().unwrap();
     // So many kills may well hit one task three times; poison has its own test.
-    let store = open(directory.path(), 1000).await;
+    let store = open(&url, 1000).await;
     let mut ids = BTreeSet::new();
     for _ in 0..TASKS {
         let task = task("creative");
@@ -251,7 +250,7 @@ async fn p1_workers_killed_and_frozen_under_load_lose_and_double_nothing() {
         store.queue.submit(task, None).await.unwrap();
     }
 
-    let mut herd = Herd::new(directory.path(), 1000);
+    let mut herd = Herd::new(url, directory.path(), 1000);
     for _ in 0..WORKERS {
         herd.spawn("worker", 0);
     }
@@ -310,11 +309,10 @@ async fn p1_workers_killed_and_frozen_under_load_lose_and_double_nothing() {
     println!("{claims} claims, {lost} leases found lost, {:.1} s", started.elapsed().as_secs_f64());
 }
 
-#[tokio::test]
-async fn p2_an_api_killed_between_accept_and_reply_made_one_task_per_key() {
+pub async fn p2_an_api_killed_between_accept_and_reply_made_one_task_per_key(url: String) {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path(), 3).await;
-    let mut herd = Herd::new(directory.path(), 3);
+    let store = open(&url, 3).await;
+    let mut herd = Herd::new(url, directory.path(), 3);
     // One by one the keys 0 to 99, each in a process that is killed as soon as it is known to be accepting (so before, in or
     // after the commit: up to the signal) or to have accepted, in turns.
     for i in 0..100 {
@@ -345,10 +343,9 @@ async fn p2_an_api_killed_between_accept_and_reply_made_one_task_per_key() {
     assert_eq!(total, made.len() as u64, "one task per key");
 }
 
-#[tokio::test]
-async fn p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other() {
+pub async fn p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other(url: String) {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path(), 3).await;
+    let store = open(&url, 3).await;
     let bomb = task("bomb");
     let bomb_id = bomb.id;
     let mut others = BTreeSet::new();
@@ -363,7 +360,7 @@ async fn p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other()
         others.insert(other.id);
         store.queue.submit(other, None).await.unwrap();
     }
-    let mut herd = Herd::new(directory.path(), 3);
+    let mut herd = Herd::new(url, directory.path(), 3);
     let mut aborted = 0;
     herd.spawn("worker", 0);
     while !herd.children.is_empty() {
@@ -383,12 +380,11 @@ async fn p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other()
     }
 }
 
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn p16_a_full_disk_refuses_loses_nothing_and_recovers_alone() {
+#[allow(dead_code, reason = "a test can fill only the disk that SQLite writes to")]
+pub async fn p16_a_full_disk_refuses_loses_nothing_and_recovers_alone(url: String) {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path(), 3).await;
-    let mut herd = Herd::new(directory.path(), 3);
+    let store = open(&url, 3).await;
+    let mut herd = Herd::new(url, directory.path(), 3);
     let child = herd.spawn("cramped", 0);
     let (mut accepted, mut refused) = (BTreeSet::new(), BTreeSet::new());
     while !herd.children.is_empty() {
@@ -407,4 +403,30 @@ async fn p16_a_full_disk_refuses_loses_nothing_and_recovers_alone() {
     let query = ListQuery { per_page: 1000, ..ListQuery::default() };
     let stored = store.queue.list(&query, &Scope::All).await.unwrap().tasks;
     assert_eq!(stored.iter().map(|task| task.id).collect::<BTreeSet<_>>(), accepted);
+}
+
+/// Makes one test of every promise above, on the given backend.
+#[macro_export]
+macro_rules! crash {
+    ($backend:ty) => {
+        crash!($backend:
+            p1_workers_killed_and_frozen_under_load_lose_and_double_nothing,
+            p2_an_api_killed_between_accept_and_reply_made_one_task_per_key,
+            p4_a_task_that_aborts_its_worker_fails_after_three_and_hurts_no_other,
+        );
+
+        /// Not a test: what the other tests start as a process of its own.
+        #[test]
+        #[ignore = "started by the other tests"]
+        fn child() {
+            crash::child();
+        }
+    };
+    ($backend:ty: $($test:ident),+ $(,)?) => {$(
+        #[tokio::test]
+        async fn $test() {
+            let backend = <$backend as conformance::Backend>::new();
+            crash::$test(conformance::Backend::url(&backend)).await;
+        }
+    )+};
 }

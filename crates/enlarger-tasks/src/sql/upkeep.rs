@@ -1,0 +1,75 @@
+//! The database itself: its health, its numbers, and what it may forget.
+
+use async_trait::async_trait;
+
+use super::{
+    CHUNK, Engine, SqlStore, Tx, milliseconds, outbox,
+    query::{Dialect, query},
+};
+use crate::{
+    error::StoreError,
+    state::TaskState,
+    store::{Counts, Pruned, Upkeep},
+};
+
+#[async_trait]
+impl<E: Engine> Upkeep for SqlStore<E> {
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        self.engine.snapshot((), |tx, ()| Box::pin(counts(tx))).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.engine.write((), |tx, ()| Box::pin(ping(tx))).await
+    }
+
+    async fn prune(&self) -> Result<Pruned, StoreError> {
+        self.engine.write((), |tx, ()| Box::pin(prune(tx))).await
+    }
+}
+
+async fn counts(tx: &mut Tx<'_>) -> Result<Counts, StoreError> {
+    let mut counts = Counts::default();
+    for row in query("SELECT state, count(*) AS n FROM tasks GROUP BY state").fetch_all(tx.conn).await? {
+        let n = row.count("n")?;
+        match row.parsed("state")? {
+            TaskState::Created => counts.created = n,
+            TaskState::InProgress => counts.in_progress = n,
+            TaskState::Completed => counts.completed = n,
+            TaskState::Failed => counts.failed = n,
+            TaskState::Cancelled => counts.cancelled = n,
+        }
+    }
+    let Dialect { by_queue, .. } = tx.conn.dialect();
+    let waiting = format!("SELECT coalesce(sum(cost), 0.0) AS cost FROM tasks {by_queue} WHERE state = 'CREATED'");
+    counts.queued_cost = query(waiting).fetch_one(tx.conn).await?.real("cost")?;
+    counts.outbox_pending = outbox::pending(tx).await?;
+    Ok(counts)
+}
+
+async fn ping(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let now = tx.now().await?;
+    let sql = "INSERT INTO pulse (one, at) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
+    query(sql).bind(now).execute(tx.conn).await?;
+    Ok(())
+}
+
+async fn prune(tx: &mut Tx<'_>) -> Result<Pruned, StoreError> {
+    let now = tx.now().await?.as_millisecond();
+    let before = |age| now.saturating_sub(milliseconds(age));
+    let skip_locked = tx.conn.dialect().skip_locked;
+    let tasks = "DELETE FROM tasks WHERE seq IN (
+                     SELECT seq FROM tasks WHERE files = 'gone' AND expires_at <= $1 LIMIT $2";
+    let keys = "DELETE FROM idempotency_keys WHERE (owner, key) IN (
+                    SELECT owner, key FROM idempotency_keys WHERE expires_at <= $1 LIMIT $2";
+    let outbox = "DELETE FROM outbox WHERE seq IN (
+                      SELECT seq FROM outbox WHERE state <> 'pending' AND ended_at <= $1 LIMIT $2";
+    let (history, outbox_history) = (tx.config().history, tx.config().outbox_history);
+    let mut removed = [0; 3];
+    let steps = [(tasks, before(history)), (keys, now), (outbox, before(outbox_history))];
+    for (removed, (sql, before)) in removed.iter_mut().zip(steps) {
+        let query = query(sql).push(skip_locked).push(")").bind(before).bind(CHUNK);
+        *removed = query.execute(tx.conn).await?;
+    }
+    let [tasks, idempotency_keys, outbox] = removed;
+    Ok(Pruned { tasks, idempotency_keys, outbox })
+}
