@@ -12,6 +12,7 @@ mod page;
 mod queue;
 mod router;
 mod specification;
+mod storage;
 mod webhooks;
 mod wire;
 
@@ -21,3 +22,6 @@ mod checkpoints;
 
 #[path = "../common/comfyui.rs"]
 mod fake_comfyui;
+
+#[path = "../../../enlarger-blobs/tests/servers/moto.rs"]
+mod moto;

@@ -88,7 +88,9 @@ struct Machine {
 struct Storage {
     data_dir: String,
     used_bytes: u64,
-    free_bytes: u64,
+    /// Null if the storage has no limit.
+    #[schema(required)]
+    free_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -164,7 +166,7 @@ async fn inside(watched: &Watched) -> ApiResult<Inside> {
     let storage = Storage {
         data_dir: config.data_dir.display().to_string(),
         used_bytes: usage.used,
-        free_bytes: usage.free.unwrap_or_default(),
+        free_bytes: usage.free,
     };
     let database = Check {
         name: "database",
