@@ -243,9 +243,7 @@ async fn more_blobs_than_a_page_holds_are_all_listed_counted_and_deleted() {
     let bucket = Bucket::of(S3s::start());
     let store = bucket.at(&bucket.server.storage()).await;
     let (task, scratch) = (Uuid::now_v7(), bucket.drafts());
-    let publish = async |attempt| {
-        store.publish(draft(&scratch, b"ab"), &Key::Map(task, attempt)).await
-    };
+    let publish = async |attempt| store.publish(draft(&scratch, b"ab"), &Key::Map(task, attempt)).await;
     stream::iter(0..1_234).map(publish).buffer_unordered(8).try_collect::<()>().await.unwrap();
     assert_eq!(store.list(task).await.unwrap().len(), 1_234);
     assert_eq!(store.tasks().await.unwrap()[0].bytes, 2_468);
@@ -295,7 +293,10 @@ async fn a_bucket_is_in_the_path_or_in_the_host_name() {
         ("s3://pictures/a%20b?region=eu-west-3", "https://pictures.s3.eu-west-3.amazonaws.com/a%20b/objects/0000"),
         ("s3://my.pictures", "https://s3.us-east-1.amazonaws.com/my.pictures/objects/0000"),
         ("s3://pictures?endpoint=https://s3.example.com/", "https://s3.example.com/pictures/objects/0000"),
-        ("s3://pictures?endpoint=http://s3.example.com:9&path_style=false", "http://pictures.s3.example.com:9/objects/0000"),
+        (
+            "s3://pictures?endpoint=http://s3.example.com:9&path_style=false",
+            "http://pictures.s3.example.com:9/objects/0000",
+        ),
     ] {
         let store = open(url, &scratch).await.unwrap();
         let signed = store.signed_url(&key, Right::Read, Timestamp::MAX).await.unwrap().unwrap();

@@ -508,7 +508,10 @@ impl Config {
             );
         }
         if (1..32).contains(&self.signing_secret.reveal().len()) {
-            return fail("`signing_secret` has fewer than 32 characters", "for example the output of `openssl rand -hex 32`");
+            return fail(
+                "`signing_secret` has fewer than 32 characters",
+                "for example the output of `openssl rand -hex 32`",
+            );
         }
         if !self.generator.is_empty()
             && let Err(usage) = RemoteGenerator::parse(&self.generator, None)

@@ -39,7 +39,8 @@ pub(crate) async fn open(config: &Config) -> Result<Files, ServeError> {
 }
 
 const USAGE: &str = "name a bucket that exists, for example s3://pictures/enlarger?endpoint=https://s3.example.com";
-const CREDENTIALS: &str = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; they must be allowed to read, write, list and delete";
+const CREDENTIALS: &str =
+    "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; they must be allowed to read, write, list and delete";
 
 fn refused(error: &io::Error, hint: &str) -> ConfigError {
     ConfigError::new(format!("`storage` cannot be used: {error}"), hint)

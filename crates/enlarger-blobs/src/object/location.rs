@@ -132,7 +132,9 @@ impl Location {
 fn endpoint(text: &str) -> io::Result<Url> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let plain = url.filter(|url| url.username().is_empty() && url.password().is_none() && url.query().is_none());
-    plain.ok_or_else(|| invalid("the storage's endpoint must be a plain http or https URL, such as https://s3.example.com"))
+    plain.ok_or_else(|| {
+        invalid("the storage's endpoint must be a plain http or https URL, such as https://s3.example.com")
+    })
 }
 
 pub(super) fn invalid(why: impl Into<String>) -> io::Error {

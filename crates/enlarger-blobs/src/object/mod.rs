@@ -185,15 +185,15 @@ impl BlobStore for Bucket {
             if range.is_empty() {
                 return stream::empty().boxed();
             }
-            let options = GetOptions { range: Some(GetRange::Bounded(range)), if_match: meta.e_tag, ..GetOptions::default() };
+            let options =
+                GetOptions { range: Some(GetRange::Bounded(range)), if_match: meta.e_tag, ..GetOptions::default() };
             let part = async move { s3.get_opts(&path, options).await.map(object_store::GetResult::into_stream) };
             part.try_flatten_stream().map_err(failed).boxed()
         }))
     }
 
     async fn list(&self, task: Uuid) -> io::Result<Vec<Key>> {
-        let found: Vec<ObjectMeta> =
-            self.s3.list(Some(&self.below_task(task))).try_collect().await.map_err(failed)?;
+        let found: Vec<ObjectMeta> = self.s3.list(Some(&self.below_task(task))).try_collect().await.map_err(failed)?;
         Ok(found.iter().filter_map(|blob| Key::of_task(task, blob.location.filename()?)).collect())
     }
 

@@ -50,7 +50,8 @@ async fn attend(mut client: TcpStream, server: u16, mut moods: watch::Receiver<M
             Mood::Busy => {
                 let _ = client.read(&mut [0; 4096]).await?;
                 let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
-                let head = format!("HTTP/1.1 503 Slow Down\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let head =
+                    format!("HTTP/1.1 503 Slow Down\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
                 client.write_all((head + body).as_bytes()).await?;
             }
             Mood::Silent => std::future::pending().await,

@@ -4,6 +4,7 @@ mod clients;
 mod comfyui;
 mod crashes;
 mod credentials;
+mod deploy;
 mod generative;
 mod generator;
 mod harness;

@@ -25,12 +25,15 @@ struct Gate {
 impl Gate {
     fn before(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let gate = Self { port: listener.local_addr().unwrap().port(), passing: Arc::new(Mutex::new(Some(Vec::new()))) };
+        let gate =
+            Self { port: listener.local_addr().unwrap().port(), passing: Arc::new(Mutex::new(Some(Vec::new()))) };
         let passing = gate.passing.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let mut passing = passing.lock().unwrap();
-                let (Some(open), Ok(server)) = (passing.as_mut(), TcpStream::connect(("127.0.0.1", server))) else { continue };
+                let (Some(open), Ok(server)) = (passing.as_mut(), TcpStream::connect(("127.0.0.1", server))) else {
+                    continue;
+                };
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     thread::spawn(move || {
@@ -111,7 +114,7 @@ fn files_in_a_bucket_are_served_by_us_or_by_it_and_vanish_when_they_expire() {
 }
 
 #[test]
-fn while_the_bucket_is_away_nothing_is_lost_and_the_server_recovers_alone() {
+fn promise_16_while_the_bucket_is_away_nothing_is_lost_and_the_server_recovers_alone() {
     let moto = Moto::start();
     let gate = Gate::before(moto.port);
     let mut server = Server::start(&["--storage", &gate.storage(), "--lease-seconds", "2"]);
@@ -154,7 +157,8 @@ fn a_bucket_that_does_not_exist_and_settings_that_cannot_be_right_are_refused_wi
         (&["--signing-secret", "hunter2"], "`signing_secret` has fewer than 32 characters"),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let said = binary().args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path()).args(args).output();
+        let said =
+            binary().args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path()).args(args).output();
         let said = said.unwrap();
         let told = String::from_utf8_lossy(&said.stderr);
         assert!(!said.status.success() && told.contains(sentence) && told.contains("hint:"), "{args:?}: {told}");

@@ -138,10 +138,7 @@ impl Details {
         let url = |key: Key| self.urls.of_task(base, task, &key);
         let source = made.as_ref().map(|made| &made.source).or(job.source.as_ref()).filter(|_| present);
         let (source, thumb_url) = match source {
-            Some(info) => (
-                Some(PictureFile::source(info, url(Key::Source(task.id)))),
-                Some(url(Key::Thumb(task.id))),
-            ),
+            Some(info) => (Some(PictureFile::source(info, url(Key::Source(task.id)))), Some(url(Key::Thumb(task.id)))),
             None => (None, None),
         };
         let result = match made.as_ref().filter(|_| present) {

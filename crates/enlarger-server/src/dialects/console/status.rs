@@ -163,11 +163,8 @@ async fn inside(watched: &Watched) -> ApiResult<Inside> {
         Err(error) => Check { name: "files", ok: false, message: error.to_string() },
     };
     let usage = watched.files.blobs.usage().await?;
-    let storage = Storage {
-        data_dir: config.data_dir.display().to_string(),
-        used_bytes: usage.used,
-        free_bytes: usage.free,
-    };
+    let storage =
+        Storage { data_dir: config.data_dir.display().to_string(), used_bytes: usage.used, free_bytes: usage.free };
     let database = Check {
         name: "database",
         ok: written.is_ok(),
