@@ -22,8 +22,8 @@ pub(super) fn failed(error: Error) -> io::Error {
         Error::NotFound { .. } => return io::ErrorKind::NotFound.into(),
         Error::AlreadyExists { .. } => return io::ErrorKind::AlreadyExists.into(),
         _ if text.contains(METADATA_SERVICE) => {
-            let where_ = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and no metadata service answers";
-            (io::ErrorKind::NotConnected, format!("there are no credentials for the storage: {where_}"))
+            let why = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and no metadata service answers";
+            (io::ErrorKind::NotConnected, format!("there are no credentials for the storage: {why}"))
         }
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             (io::ErrorKind::PermissionDenied, format!("the storage denied access{}", said(&text)))
@@ -77,5 +77,10 @@ fn root(error: &Error) -> String {
 }
 
 fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |cause| cause.source())
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
 }

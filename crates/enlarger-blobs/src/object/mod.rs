@@ -90,7 +90,7 @@ impl Bucket {
     }
 
     fn below(&self, name: &str) -> Path {
-        name.split('/').fold(self.prefix.clone(), Path::join)
+        name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
     fn below_task(&self, task: Uuid) -> Path {
@@ -202,7 +202,7 @@ impl BlobStore for Bucket {
         let mut tasks = HashMap::new();
         let mut found = self.s3.list(Some(&root));
         while let Some(blob) = found.try_next().await.map_err(failed)? {
-            let task = blob.location.prefix_match(&root).and_then(|mut parts| parts.next()?.as_ref().parse().ok());
+            let task = blob.location.prefix_match(&root).and_then(|mut parts| parts.next()?.as_ref().parse::<Uuid>().ok());
             let Some(task) = task else { continue };
             // Listings have whole seconds.
             let modified = SystemTime::from(blob.last_modified) + Duration::from_secs(1);
@@ -233,7 +233,7 @@ impl BlobStore for Bucket {
         {
             return Ok(Usage { used, free: None });
         }
-        let sum = async |sum, blob: ObjectMeta| Ok(sum + blob.size);
+        let sum = |sum, blob: ObjectMeta| std::future::ready(Ok(sum + blob.size));
         let used = self.s3.list(Some(&self.prefix)).try_fold(0, sum).await.map_err(failed)?;
         *measured = Some((Instant::now(), used));
         Ok(Usage { used, free: None })
