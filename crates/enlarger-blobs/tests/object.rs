@@ -134,8 +134,7 @@ async fn a_large_result_goes_in_parts_and_comes_back_without_being_held_in_memor
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_is_given_up_leaves_no_parts() {
     let bucket = Bucket::of(Moto::start());
-    let proxy = Proxy::before(bucket.server.port, Mood::Pass).await;
-    let store = bucket.at(&format!("s3://{BUCKET}?endpoint=http://127.0.0.1:{}", proxy.port)).await;
+    let store = bucket.at(&bucket.server.storage()).await;
     let uploads = || bucket.server.ask("GET", &format!("/{BUCKET}?uploads"));
     let large = draft(&bucket.drafts(), &vec![7; 64 << 20]);
     let publishing = {

@@ -309,7 +309,7 @@ fn pixels(worker: &Worker, task: &Task, job: Job, source: &Bytes, watch: &Watchi
 async fn publish(worker: &Worker, task: &Task, Done { finished, result, map }: Done) -> End {
     let published = async {
         let bytes = result.size()?;
-        worker.files.blobs.publish(result, &Key::result(task.id, task.attempt, finished.extension)).await?;
+        worker.files.blobs.publish(result, &Key::result(task.id, task.attempt, &finished.extension)).await?;
         worker.files.blobs.publish(map, &Key::Map(task.id, task.attempt)).await?;
         Ok::<_, io::Error>(bytes)
     };

@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use axum::{
     body::Body,
     extract::{FromRef, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use enlarger_blobs::{Key, Right};
@@ -147,7 +147,9 @@ async fn read(reader: &Reader, path: &str, signature: &Signature, request: Reque
         return view(&reader.files, &reader.turns, &reader.intake.limits, key).await;
     }
     let download = signature.download.as_deref() == Some("1");
+    // A signature of the store is good for one method.
     if let Key::Result(..) = key
+        && request.method() == Method::GET
         && !download
         && !from_our_page(&request)
         && let Some(url) = reader.urls.direct(&key).await?
