@@ -11,8 +11,8 @@
 //! * A [`Draft`] is a file that is being written, in this process's [`Scratch`] folder. No other process reads it, and dropping it deletes it.
 //! * A [`BlobStore`] keeps what is published. A blob appears under its key only when it is whole and durable, and never changes
 //!   afterwards: publishing again replaces it, and whoever has it open reads on in the old one.
-//! * [`open_blobs`] opens the store that a URL names. [`folder`] is the one that needs nothing but a disk;
-//!   `tests/conformance` is what each must pass.
+//! * [`open_blobs`] opens the store that a URL names. [`folder`] is the one that needs nothing but a disk, `object` a
+//!   bucket of a server; `tests/conformance` is what each must pass.
 //!
 //! No path of a blob leaves its store, so a store may as well be on another machine. Paths of drafts do: they are local by
 //! definition, and another process may have to write to them.
@@ -26,8 +26,8 @@
 //! # #[tokio::main]
 //! # async fn main() -> std::io::Result<()> {
 //! # let root = tempfile::tempdir()?;
-//! let blobs = open_blobs(&folder::url_of(root.path())?).await?;
 //! let scratch = Scratch::open(&root.path().join("tmp"))?;
+//! let blobs = open_blobs(&folder::url_of(root.path())?, &scratch).await?;
 //!
 //! let mut draft = scratch.draft()?;
 //! draft.write_all(b"the bytes of a picture")?;
@@ -43,6 +43,7 @@
 
 pub mod folder;
 mod key;
+mod object;
 mod open;
 mod scratch;
 mod store;
@@ -50,4 +51,4 @@ mod store;
 pub use key::Key;
 pub use open::open_blobs;
 pub use scratch::{Cramped, Draft, LOOK_FOR_ROOM, Scratch, map_draft, map_nameless, no_room};
-pub use store::{BlobStore, ByteStream, Opened, Right, TaskBlobs, Usage};
+pub use store::{BlobStore, ByteStream, Opened, Right, TaskBlobs, Usage, is_transient};

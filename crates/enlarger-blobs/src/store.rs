@@ -8,15 +8,18 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{key::Key, scratch::Draft};
+use crate::{
+    key::Key,
+    scratch::{Draft, no_room},
+};
 
 /// The bytes of a blob, piece by piece.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
 /// Stores blobs: see the crate's documentation.
 ///
-/// Errors: [`io::ErrorKind::NotFound`] if there is no such blob, and those for which [`no_room`](crate::no_room) holds if there is
-/// no room for it; both may pass.
+/// Errors: [`io::ErrorKind::NotFound`] if there is no such blob, [`io::ErrorKind::PermissionDenied`] if the store refuses this service, and
+/// those for which [`is_transient`] holds if the store is full, busy or cannot be reached.
 #[async_trait]
 pub trait BlobStore: fmt::Debug + Send + Sync {
     /// Publishes a draft under a key, durably. Replaces what had the key before.
@@ -67,6 +70,12 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether an error may pass by itself: there is no room, or the store is busy or cannot be reached.
+pub fn is_transient(error: &io::Error) -> bool {
+    let away = [io::ErrorKind::TimedOut, io::ErrorKind::NotConnected, io::ErrorKind::ResourceBusy];
+    no_room(error) || away.contains(&error.kind())
 }
 
 /// An open blob: reads are consistent, whatever is published or deleted meanwhile.

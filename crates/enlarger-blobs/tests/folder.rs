@@ -24,7 +24,7 @@ impl Backend for Folder {
     }
 
     async fn open(&self) -> Arc<dyn BlobStore> {
-        open_blobs(&folder::url_of(self.root.path()).unwrap()).await.unwrap()
+        open_blobs(&folder::url_of(self.root.path()).unwrap(), &self.scratch()).await.unwrap()
     }
 }
 
@@ -53,7 +53,8 @@ async fn files_lie_where_they_always_did() {
 
 #[tokio::test]
 async fn a_url_that_names_no_storage_of_ours_is_refused_with_a_sentence() {
-    let refusal = async |url: &str| open_blobs(url).await.unwrap_err().to_string();
+    let scratch = Folder::new().scratch();
+    let refusal = async |url: &str| open_blobs(url, &scratch).await.unwrap_err().to_string();
     let unknown = refusal("ftp://root:hunter2@files.example/a").await;
     assert_eq!(unknown, "ftp: storage is not supported");
     assert!(refusal("file://host/a").await.contains("is not a folder on this machine"));

@@ -91,6 +91,16 @@ settings! {
     /// Database of jobs and API keys, for several machines: `postgres://USER:PASSWORD@HOST/NAME`. Empty: a SQLite file in
     /// `data_dir`.
     database: Hidden = Hidden::default(), "ENLARGER_DATABASE" { value_name = "URL" };
+    /// Where to store images and results: `s3://BUCKET/PREFIX`, a bucket at Amazon S3 or a compatible server. Options:
+    /// `?endpoint=URL&region=NAME&path_style=true`. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
+    /// the machine's role. Empty: in `data_dir`.
+    storage: String = String::new(), "ENLARGER_STORAGE" { value_name = "URL" };
+    /// Redirect downloads of results to presigned URLs of the bucket, instead of passing the bytes through. Clients must be
+    /// able to reach its endpoint.
+    storage_redirect: bool = false, "ENLARGER_STORAGE_REDIRECT" { num_args = 0..=1, default_missing_value = "true" };
+    /// Secret of at least 32 characters that signs the URLs of files. All processes of a service need the same. Empty: the
+    /// file `signing.key` in `data_dir`, which is made if needed.
+    signing_secret: Hidden = Hidden::default(), "ENLARGER_SIGNING_SECRET" { value_name = "SECRET" };
     /// Process role: `all`, `api` (accepts jobs only) or `worker` (runs jobs only).
     role: Role = Role::All, "ENLARGER_ROLE" { value_enum };
     /// Public base URL of this server, used for URLs in responses; may include a path. Empty: taken from the Host
@@ -489,6 +499,21 @@ impl Config {
             return fail(
                 "refusing to listen on a non-loopback address without authentication",
                 "leave `auth` at `auto`, or add --insecure-no-auth if you trust everyone on the network",
+            );
+        }
+        if self.storage.is_empty() && self.storage_redirect {
+            return fail("`storage_redirect` is set without `storage`", "add --storage s3://BUCKET/PREFIX");
+        }
+        if !self.storage.is_empty() && !self.storage.starts_with("s3://") {
+            return fail(
+                "`storage` is not a URL of a bucket",
+                "for example s3://pictures/enlarger?endpoint=https://s3.example.com; for a folder use --data-dir",
+            );
+        }
+        if (1..32).contains(&self.signing_secret.reveal().len()) {
+            return fail(
+                "`signing_secret` has fewer than 32 characters",
+                "for example the output of `openssl rand -hex 32`",
             );
         }
         if !self.generator.is_empty()

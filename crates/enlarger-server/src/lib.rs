@@ -17,6 +17,7 @@ pub mod openapi;
 mod page;
 mod poller;
 mod specification;
+mod storage;
 mod submit;
 
 use std::{
@@ -39,7 +40,7 @@ use enlarger_pipeline::{Enlarger, cores};
 pub use enlarger_service::{APART_COMMAND, run_apart};
 use enlarger_service::{
     deletions::Deletions, files::Files, follow::Follow, intake::Intake, metrics::Metrics, outbox, polls::Polls,
-    reads::Reads, signed::Signer, submit::Desk, sweeper::Sweeper, urls::Urls, worker::Worker,
+    reads::Reads, submit::Desk, sweeper::Sweeper, urls::Urls, worker::Worker,
 };
 use enlarger_tasks::{Store, StoreConfig, StoreError, SystemClock, Upkeep, sqlite};
 use serde_json::json;
@@ -261,11 +262,10 @@ async fn parts(
     enlarger: Arc<Enlarger>,
     stop: CancellationToken,
 ) -> Result<App, ServeError> {
-    let files = Files::in_folder(&config.data_dir.join("files")).await;
-    let files = files.map_err(io_error("cannot open the folder of files"))?;
-    let signer = Signer::open(&config.data_dir.join("signing.key"), &files.scratch);
-    let signer = signer.map_err(io_error("cannot read the signing key"))?;
-    let urls = Urls::new(files.blobs.clone(), signer, config.retention());
+    let files = storage::open(config).await?;
+    let signer = storage::signer(config, &files.scratch)?;
+    let direct = config.storage_redirect.then(|| files.blobs.clone());
+    let urls = Urls::new(signer, config.retention(), direct);
     let (terms, metrics, polls) = (config.terms(), Metrics::default(), Polls::default());
     let bodies = Bodies::new(config.bodies_at_once, files.scratch.clone());
     let turns = Turns::new(cores().get());

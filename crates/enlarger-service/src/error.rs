@@ -42,7 +42,7 @@ impl Error {
         match self {
             Self::QueueFull(_) | Self::IdempotencyInFlight => true,
             Self::Store(error) => error.is_transient(),
-            Self::Files(error) => enlarger_blobs::no_room(error),
+            Self::Files(error) => enlarger_blobs::is_transient(error),
             Self::NoTask | Self::IdempotencyMismatch | Self::Internal(_) => false,
         }
     }

@@ -19,8 +19,16 @@ impl Files {
     /// # Errors
     /// If it cannot be opened or made.
     pub async fn in_folder(path: &Path) -> io::Result<Self> {
-        let blobs = open_blobs(&folder::url_of(path)?).await?;
-        Ok(Self { blobs, scratch: Scratch::open(&path.join("tmp"))? })
+        Self::open(&folder::url_of(path)?, &path.join("tmp")).await
+    }
+
+    /// Opens what is stored at a URL (see [`open_blobs`]), with drafts in a folder on this machine.
+    ///
+    /// # Errors
+    /// If either cannot be opened or made.
+    pub async fn open(url: &str, drafts: &Path) -> io::Result<Self> {
+        let scratch = Scratch::open(drafts)?;
+        Ok(Self { blobs: open_blobs(url, &scratch).await?, scratch })
     }
 
     /// Checks that a file could be stored now.
@@ -31,5 +39,15 @@ impl Files {
         let scratch = self.scratch.clone();
         tokio::task::spawn_blocking(move || scratch.room()).await.map_err(io::Error::other)??;
         self.blobs.ping().await
+    }
+
+    /// Returns once a file can be stored.
+    pub async fn wait(&self) {
+        loop {
+            self.scratch.wait_for_room().await;
+            if self.blobs.ping().await.is_ok() {
+                return;
+            }
+        }
     }
 }

@@ -16,27 +16,21 @@
 //! Each of these is a struct that is handed its dependencies, so one process can run several services:
 //!
 //! ```
-//! use std::{sync::Arc, time::Duration};
+//! use std::time::Duration;
 //!
-//! use enlarger_blobs::{Key, Right, folder, open_blobs};
+//! use enlarger_blobs::{Key, Right};
 //! use enlarger_service::{signed::Signer, urls::Urls};
 //! use jiff::{SignedDuration, Timestamp};
 //! use uuid::Uuid;
 //!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let root = tempfile::tempdir()?;
-//! let blobs = open_blobs(&folder::url_of(root.path())?).await?;
-//! let urls = Urls::new(blobs, Signer::new([7; 32]), Some(Duration::from_secs(3600)));
+//! let urls = Urls::new(Signer::new([7; 32]), Some(Duration::from_secs(3600)), None);
 //!
 //! // Whoever has this URL may read the file for a minute.
 //! let key = Key::result(Uuid::now_v7(), 1, "png");
 //! let minute = Timestamp::now() + SignedDuration::from_secs(60);
-//! let url = urls.of("https://enlarger.example", &key, Right::Read, minute).await?;
+//! let url = urls.of("https://enlarger.example", &key, Right::Read, minute);
 //! assert_eq!(urls.recognise(&url), Some(Ok(key)));
 //! assert_eq!(urls.recognise(&url.replace("result-1", "result-2")), None);
-//! # Ok(())
-//! # }
 //! ```
 
 mod apart;

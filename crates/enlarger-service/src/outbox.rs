@@ -91,7 +91,7 @@ async fn deliver(sender: &Sender, delivery: &Delivery, taken: Instant) -> Result
     };
     let base = Job::of(&task).map(|job| job.base);
     let result = match &base {
-        Ok(base) if delivery.status == TaskState::Completed => sender.urls.result(base, &task).await,
+        Ok(base) if delivery.status == TaskState::Completed => sender.urls.result(base, &task),
         Ok(_) => Ok(None),
         Err(error) => Err(Error::internal(error)),
     };

@@ -1,10 +1,13 @@
-//! The URLs of files: the store's own if it has any, else signed URLs of this service.
+//! The URLs of files, which are signed URLs of this service. Downloads may be sent on to the store.
+//!
+//! Clients never get URLs of the store to keep: those end after a week at most, have characters that a common client rewrites, and do
+//! not say which file they are when they come back as the `image` of a task.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use enlarger_blobs::{BlobStore, Key, Right};
 use enlarger_tasks::Task;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     error::Error,
@@ -12,46 +15,51 @@ use crate::{
     signed::{BadAddress, Signer},
 };
 
+/// How long a client has to follow a redirect to the store.
+const FOLLOW: SignedDuration = SignedDuration::from_secs(300);
+
 /// Makes and reads the URLs of files. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Urls {
-    blobs: Arc<dyn BlobStore>,
     signer: Signer,
+    /// The store, if clients may download from it.
+    direct: Option<Arc<dyn BlobStore>>,
     /// How long the files of a finished task are kept; `None`: until they are deleted.
     retention: Option<Duration>,
 }
 
 impl Urls {
-    /// URLs of the files in `blobs`, which are kept for so long.
-    pub fn new(blobs: Arc<dyn BlobStore>, signer: Signer, retention: Option<Duration>) -> Self {
-        Self { blobs, signer, retention }
+    /// URLs of files that are kept for so long. `direct` is their store, if clients may download from it.
+    pub fn new(signer: Signer, retention: Option<Duration>, direct: Option<Arc<dyn BlobStore>>) -> Self {
+        Self { signer, direct, retention }
     }
 
     /// A URL that grants access to a file until `expires`. `base` is the URL by which the client reaches this service.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn of(&self, base: &str, key: &Key, right: Right, expires: Timestamp) -> Result<String, Error> {
-        let own = self.blobs.signed_url(key, right, expires).await?;
-        Ok(own.unwrap_or_else(|| format!("{base}{}", self.signer.path(key, right, expires))))
+    pub fn of(&self, base: &str, key: &Key, right: Right, expires: Timestamp) -> String {
+        format!("{base}{}", self.signer.path(key, right, expires))
     }
 
     /// The URL of a task's file, valid until the task's files are deleted.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn of_task(&self, base: &str, task: &Task, key: &Key) -> Result<String, Error> {
+    pub fn of_task(&self, base: &str, task: &Task, key: &Key) -> String {
         let expires = task.expires_at.unwrap_or_else(|| self.retention_from_now());
-        self.of(base, key, Right::Read, expires).await
+        self.of(base, key, Right::Read, expires)
     }
 
     /// The URL of a task's result, once there is one.
     ///
     /// # Errors
-    /// If the store fails, or the task cannot be read.
-    pub async fn result(&self, base: &str, task: &Task) -> Result<Option<String>, Error> {
-        match Made::of(task)? {
-            Some(made) => Ok(Some(self.of_task(base, task, &Key::Result(task.id, made.file)).await?)),
+    /// If the task cannot be read.
+    pub fn result(&self, base: &str, task: &Task) -> Result<Option<String>, Error> {
+        Ok(Made::of(task)?.map(|made| self.of_task(base, task, &Key::Result(task.id, made.file))))
+    }
+
+    /// Where the store itself serves a file for the next minutes, if clients may download from it.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn direct(&self, key: &Key) -> io::Result<Option<String>> {
+        match &self.direct {
+            Some(blobs) => blobs.signed_url(key, Right::Read, Timestamp::now() + FOLLOW).await,
             None => Ok(None),
         }
     }

@@ -11,11 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use enlarger_blobs::{Draft, Key, no_room};
+use enlarger_blobs::{Draft, Key, is_transient};
 use enlarger_egress::{EgressError, Fetcher, Policy};
 use enlarger_error::Explained;
 use enlarger_pipeline::Enlarger;
-use enlarger_tasks::{Beat, Lease, Queue, Report, Retry, StoreError, Task, TaskError, TaskState};
+use enlarger_tasks::{Beat, Lease, Queue, Report, Retry, Scope, StoreError, Task, TaskError, TaskState};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -89,12 +89,11 @@ async fn slot_loop(worker: Arc<Worker>, name: String) {
         match worker.queue.claim(&name, worker.lease).await {
             Ok(Some(task)) => {
                 work(&worker, task).await;
-                let scratch = worker.files.scratch.clone();
-                let room = tokio::task::spawn_blocking(move || scratch.room()).await;
-                if matches!(room, Ok(Err(error)) if no_room(&error)) {
+                if let Err(error) = worker.files.ping().await {
+                    tracing::warn!(%error, "files cannot be stored; the next task has to wait");
                     tokio::select! {
                         () = worker.stop.cancelled() => {}
-                        () = worker.files.scratch.wait_for_room() => {}
+                        () = worker.files.wait() => {}
                     }
                 }
             }
@@ -115,12 +114,12 @@ async fn slot_loop(worker: Arc<Worker>, name: String) {
 
 /// How a task ended here.
 enum End {
-    Done(Box<Done>),
+    Done(Box<Stored>),
     Failed(TaskError, Retry),
     /// Stopping, or yielding to others: return it.
     Interrupted,
-    /// The disk is full: continue when there is space.
-    NoRoom,
+    /// Files cannot be read or stored now: continue when they can.
+    Waiting,
     /// Somebody cancelled it.
     Cancelled,
     /// Taken over by another worker, or deleted.
@@ -134,13 +133,20 @@ struct Done {
     map: Draft,
 }
 
+/// What an attempt made, published.
+struct Stored {
+    finished: Finished,
+    /// Size of the result.
+    bytes: u64,
+}
+
 async fn work(worker: &Arc<Worker>, task: Task) {
     let Some(held) = task.lease() else { return };
     let started = Instant::now();
     tracing::info!(task = %task.id, attempt = task.attempt, kind = task.kind, "task started");
     let watch = Arc::new(Watching::new(worker.stop.clone()));
     let end = tokio::select! {
-        end = until_there_is_room(worker, &task, &watch) => end,
+        end = until_files_can_be_stored(worker, &task, &watch) => end,
         end = hold(worker, &held, &watch) => {
             watch.stop();
             end
@@ -149,16 +155,19 @@ async fn work(worker: &Arc<Worker>, task: Task) {
     // A cancelled job still uses the machine until it stops.
     watch.idle().await;
     let outcome = match end {
-        End::Done(done) => finish(worker, &held, *done).await,
+        End::Done(stored) => finish(worker, &held, *stored).await,
         End::Failed(error, retry) => {
             tracing::info!(task = %held.task, code = error.code, message = error.message, "task failed");
             persist(worker, || worker.queue.fail(&held, error.clone(), retry)).await.map(|_| "failed")
         }
-        End::Interrupted | End::NoRoom => persist(worker, || worker.queue.release(&held)).await.map(|_| "released"),
+        End::Interrupted | End::Waiting => persist(worker, || worker.queue.release(&held)).await.map(|_| "released"),
         End::Cancelled => Ok("cancelled"),
         End::Lost => Err(StoreError::LeaseLost(held.task)),
     };
     let outcome = outcome.unwrap_or("lost");
+    if outcome != "completed" {
+        discard(worker, &held).await;
+    }
     if matches!(outcome, "completed" | "failed") {
         // Leftovers of attempts that were killed.
         let _ = keep_attempt(worker, held.task, held.attempt).await;
@@ -177,21 +186,29 @@ async fn keep_attempt(worker: &Worker, task: Uuid, attempt: u32) -> io::Result<(
     Ok(())
 }
 
-/// One attempt, restarted whenever the disk is full: that is not the task's fault. The lease is held meanwhile.
-async fn until_there_is_room(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> End {
+/// One attempt, restarted whenever the disk is full or the store is away: that is not the task's fault. The lease is held meanwhile.
+async fn until_files_can_be_stored(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> End {
     loop {
         match attempt(worker, task, watch).await {
-            End::NoRoom => {
-                tracing::warn!(task = %task.id, "the disk is full, waiting for room");
-                worker.files.scratch.wait_for_room().await;
+            End::Waiting => {
+                tracing::warn!(task = %task.id, "files cannot be stored now, waiting for room");
+                worker.files.wait().await;
             }
             end => return end,
         }
     }
 }
 
-/// One attempt at the pixels.
+/// One attempt: the pixels, then the files.
 async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> End {
+    match compute(worker, task, watch).await {
+        Ok(done) => publish(worker, task, done).await,
+        Err(end) => end,
+    }
+}
+
+/// One attempt at the pixels.
+async fn compute(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> Result<Done, End> {
     let broken = |why: String| {
         tracing::error!(task = %task.id, why, "task cannot be read");
         End::Failed(Failure::Internal.error("the task could not be read"), Retry::Never)
@@ -199,17 +216,12 @@ async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> En
     let (job, input): (Job, Input) =
         match (serde_json::from_value(task.request.clone()), serde_json::from_value(task.input.clone())) {
             (Ok(job), Ok(input)) => (job, input),
-            (job, input) => return broken(format!("{:?} {:?}", job.err(), input.err())),
+            (job, input) => return Err(broken(format!("{:?} {:?}", job.err(), input.err()))),
         };
-    if let Input::Url(url) = &input
-        && let Err(end) = fetch(worker, task, url).await
-    {
-        return end;
+    if let Input::Url(url) = &input {
+        fetch(worker, task, url).await?;
     }
-    let source = match worker.files.blobs.map(&Key::Source(task.id)).await {
-        Ok(source) => source,
-        Err(error) => return storage("read", &error),
-    };
+    let source = worker.files.blobs.map(&Key::Source(task.id)).await.map_err(|error| storage("read", &error))?;
     let (done, result) = oneshot::channel();
     let busy = watch.running.clone().write_owned().await;
     let (worker, task, watch) = (worker.clone(), task.clone(), watch.clone());
@@ -218,18 +230,14 @@ async fn attempt(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> En
         let end =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pixels(&worker, &task, job, &source, &watch)));
         drop(busy);
-        let _ = done.send(end.unwrap_or_else(|_| ended_badly(&task, apart::panicked())));
+        let _ = done.send(end.unwrap_or_else(|_| Err(ended_badly(&task, apart::panicked()))));
     });
     match spawned {
-        Ok(_) => result.await.unwrap_or(End::Lost),
-        Err(error) => End::Failed(
-            Failure::Busy.error(format!(
-                "cannot start a thread for the job: \
-                {}",
-                error.kind()
-            )),
-            Retry::After(PAUSE),
-        ),
+        Ok(_) => result.await.unwrap_or(Err(End::Lost)),
+        Err(error) => {
+            let error = Failure::Busy.error(format!("cannot start a thread for the job: {}", error.kind()));
+            Err(End::Failed(error, Retry::After(PAUSE)))
+        }
     }
 }
 
@@ -242,10 +250,12 @@ fn ended_badly(task: &Task, why: Broken) -> End {
 }
 
 fn storage(what: &str, error: &io::Error) -> End {
-    if no_room(error) {
-        return End::NoRoom;
+    tracing::warn!(%error, "an image could not be {what}");
+    if is_transient(error) {
+        return End::Waiting;
     }
-    End::Failed(Failure::Storage.error(format!("the image could not be {what}: {}", error.kind())), Retry::After(PAUSE))
+    let failure = Failure::Storage.error(format!("the image could not be {what}: {}", error.kind()));
+    End::Failed(failure.with_hint("check the server's log, and its disk or storage"), Retry::After(PAUSE))
 }
 
 /// Fetches the picture into the task's folder.
@@ -262,7 +272,7 @@ async fn fetch(worker: &Arc<Worker>, task: &Task, url: &str) -> Result<(), End> 
     fetcher.fetch(url, worker.fetch_limit, &mut file).await.map_err(|error| {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].map(|kind| kind.to_string());
         if matches!(&error, EgressError::Store(why) if full.contains(why)) {
-            return End::NoRoom;
+            return End::Waiting;
         }
         let code = Failure::Fetch.code().to_owned();
         let message = format!("the image URL could not be fetched: {error}");
@@ -273,22 +283,16 @@ async fn fetch(worker: &Arc<Worker>, task: &Task, url: &str) -> Result<(), End> 
 }
 
 /// From the picture to its result. Uses all cores, and blocks.
-fn pixels(worker: &Worker, task: &Task, job: Job, source: &Bytes, watch: &Watching) -> End {
+fn pixels(worker: &Worker, task: &Task, job: Job, source: &Bytes, watch: &Watching) -> Result<Done, End> {
     let drafts = worker.files.scratch.draft().and_then(|result| Ok((result, worker.files.scratch.draft()?)));
-    let (mut result, mut map) = match drafts {
-        Ok(drafts) => drafts,
-        Err(error) => return storage("written", &error),
-    };
+    let (mut result, mut map) = drafts.map_err(|error| storage("written", &error))?;
     let mut order = Order { drafts: None, kind: task.kind.clone(), job, terms: worker.terms };
     // It was running when a worker died.
     let suspect = task.failures > 0;
     let finished = if suspect {
         // The other process has no store to read from.
         let copied = worker.files.scratch.draft().and_then(|mut copy| copy.write_all(source).map(|()| copy));
-        let copy = match copied {
-            Ok(copy) => copy,
-            Err(error) => return storage("read", &error),
-        };
+        let copy = copied.map_err(|error| storage("read", &error))?;
         order.drafts = Some([&copy, &result, &map].map(|draft| draft.path().to_owned()));
         apart::carry_out(&worker.enlarger, &worker.apart, &order, watch)
     } else {
@@ -296,8 +300,22 @@ fn pixels(worker: &Worker, task: &Task, job: Job, source: &Bytes, watch: &Watchi
         apart::enlarge(&worker.enlarger, &order, source, [&mut patient(&mut result), &mut patient(&mut map)], watch)
     };
     match finished {
-        Ok(finished) => End::Done(Box::new(Done { finished, result, map })),
-        Err(why) => ended_badly(task, why),
+        Ok(finished) => Ok(Done { finished, result, map }),
+        Err(why) => Err(ended_badly(task, why)),
+    }
+}
+
+/// Makes the files durable. They are not visible before the task is committed, and the lease is held until they are there.
+async fn publish(worker: &Worker, task: &Task, Done { finished, result, map }: Done) -> End {
+    let published = async {
+        let bytes = result.size()?;
+        worker.files.blobs.publish(result, &Key::result(task.id, task.attempt, &finished.extension)).await?;
+        worker.files.blobs.publish(map, &Key::Map(task.id, task.attempt)).await?;
+        Ok::<_, io::Error>(bytes)
+    };
+    match published.await {
+        Ok(bytes) => End::Done(Box::new(Stored { finished, bytes })),
+        Err(error) => storage("stored", &error),
     }
 }
 
@@ -340,36 +358,14 @@ async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
     }
 }
 
-/// Publish, then commit. In between the file exists but is not visible.
+/// Commits what was published.
 async fn finish(
     worker: &Arc<Worker>,
     held: &Lease,
-    Done { finished, result, map }: Done,
+    Stored { finished, bytes }: Stored,
 ) -> Result<&'static str, StoreError> {
-    let file = format!("result-{}.{}", held.attempt, finished.extension);
-    let keys = [Key::Result(held.task, file.clone()), Key::Map(held.task, held.attempt)];
-    let written = async {
-        let bytes = result.size()?;
-        worker.files.blobs.publish(result, &keys[0]).await?;
-        worker.files.blobs.publish(map, &keys[1]).await?;
-        Ok::<_, io::Error>(bytes)
-    };
-    let bytes = match written.await {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            tracing::error!(task = %held.task, %error, "the result could not be stored");
-            discard(worker, &keys).await;
-            if no_room(&error) {
-                return persist(worker, || worker.queue.release(held)).await.map(|_| "released");
-            }
-            let error = Failure::Storage.error("the result could not be stored").with_hint("check the server's disk");
-            return persist(worker, || worker.queue.fail(held, error.clone(), Retry::After(PAUSE)))
-                .await
-                .map(|_| "failed");
-        }
-    };
     let made = Made {
-        file,
+        file: format!("result-{}.{}", held.attempt, finished.extension),
         extension: finished.extension,
         media_type: finished.media_type,
         width: finished.width,
@@ -381,26 +377,27 @@ async fn finish(
         notes: finished.notes,
     };
     let result = json!(made);
-    let committed = async {
-        let report = Report { progress: None, plan: Some(finished.plan) };
-        match persist(worker, || worker.queue.heartbeat(held, worker.lease, report.clone())).await? {
-            Beat::Alive | Beat::GiveWay => {
-                persist(worker, || worker.queue.complete(held, result.clone())).await.map(|_| "completed")
-            }
-            Beat::Cancelled => Ok("cancelled"),
-            Beat::Lost => Err(StoreError::LeaseLost(held.task)),
+    let report = Report { progress: None, plan: Some(finished.plan) };
+    match persist(worker, || worker.queue.heartbeat(held, worker.lease, report.clone())).await? {
+        Beat::Alive | Beat::GiveWay => {
+            persist(worker, || worker.queue.complete(held, result.clone())).await.map(|_| "completed")
         }
-    };
-    let committed = committed.await;
-    if !matches!(committed, Ok("completed")) {
-        discard(worker, &keys).await;
+        Beat::Cancelled => Ok("cancelled"),
+        Beat::Lost => Err(StoreError::LeaseLost(held.task)),
     }
-    committed
 }
 
-async fn discard(worker: &Worker, keys: &[Key]) {
-    for key in keys {
-        let _ = worker.files.blobs.delete(key).await;
+/// Deletes what an attempt published without being committed.
+async fn discard(worker: &Worker, held: &Lease) {
+    // It may have been committed, although the answer was lost on the way.
+    match worker.queue.get(held.task, &Scope::All).await {
+        Ok(task) if task.is_none_or(|task| task.state != TaskState::Completed) => {}
+        _ => return,
+    }
+    for key in worker.files.blobs.list(held.task).await.unwrap_or_default() {
+        if key.attempt() == Some(held.attempt) {
+            let _ = worker.files.blobs.delete(&key).await;
+        }
     }
 }
 

@@ -90,10 +90,12 @@ function Storage({ s }: { s: ServiceStatus }) {
   return (
     <section class="card" aria-labelledby="storage">
       <h2 id="storage">{T.storage}</h2>
-      <meter min={0} max={used_bytes + free_bytes} value={used_bytes} aria-label={T.used_} />
+      {used_bytes !== null && free_bytes !== null && (
+        <meter min={0} max={used_bytes + free_bytes} value={used_bytes} aria-label={T.used_} />
+      )}
       <dl class="facts">
-        <Fact term={T.used_}>{bytes(used_bytes)}</Fact>
-        <Fact term={T.free}>{bytes(free_bytes)}</Fact>
+        {used_bytes !== null && <Fact term={T.used_}>{bytes(used_bytes)}</Fact>}
+        {free_bytes !== null && <Fact term={T.free}>{bytes(free_bytes)}</Fact>}
         <Fact term={T.folder}>
           <code>{data_dir}</code>
         </Fact>

@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use axum::{
     body::Body,
     extract::{FromRef, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use enlarger_blobs::{Key, Right};
@@ -125,6 +125,7 @@ async fn read_object(
     responses(
         (status = 200, description = "The file", content_type = "application/octet-stream"),
         (status = 206, description = "A part of the file", content_type = "application/octet-stream"),
+        (status = 307, description = "The storage serves the result itself, at the URL in `Location`"),
         (status = 403, description = "The URL was not issued by this server", body = ErrorBody),
         (status = 404, description = "No such file", body = ErrorBody),
         (status = 410, description = "The URL has expired", body = ErrorBody),
@@ -145,21 +146,34 @@ async fn read(reader: &Reader, path: &str, signature: &Signature, request: Reque
     if signature.view.as_deref() == Some("1") {
         return view(&reader.files, &reader.turns, &reader.intake.limits, key).await;
     }
+    let download = signature.download.as_deref() == Some("1");
+    // A signature of the store is good for one method.
+    if let Key::Result(..) = key
+        && request.method() == Method::GET
+        && !download
+        && !from_our_page(&request)
+        && let Some(url) = reader.urls.direct(&key).await?
+    {
+        let location = HeaderValue::try_from(url).map_err(ApiError::internal)?;
+        let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+        return Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response());
+    }
     if let Key::Thumb(task) = key {
         make_thumb(reader, task).await?;
     }
-    let missing = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => ApiError::not_found(),
-        _ => error.into(),
-    };
-    let bytes = reader.files.blobs.map(&key).await.map_err(missing)?;
-    let describe = move || Ok(media_type(&bytes));
-    let media_type = match key {
-        Key::Object(_) | Key::Source(_) => reader.turns.reading(describe).await?,
-        Key::Thumb(_) | Key::Map(..) | Key::Result(..) => blocking(describe).await?,
+    let media_type = match &key {
+        Key::Result(_, name) => of_own_file(name),
+        Key::Map(..) => Format::Png.media_type(),
+        Key::Object(_) | Key::Source(_) => {
+            let bytes = reader.files.blobs.map(&key).await.map_err(missing)?;
+            reader.turns.reading(move || Ok(media_type(&bytes))).await?
+        }
+        Key::Thumb(_) => {
+            let bytes = reader.files.blobs.map(&key).await.map_err(missing)?;
+            blocking(move || Ok(media_type(&bytes))).await?
+        }
     };
     let name = file_name(&*reader.queue, &key, media_type).await;
-    let download = signature.download.as_deref() == Some("1");
     let opened = reader.files.blobs.open(&key).await.map_err(missing)?;
     let mut response = serve(request.method(), request.headers(), opened).map(|body| match key.task() {
         None => body,
@@ -177,6 +191,18 @@ async fn read(reader: &Reader, path: &str, signature: &Signature, request: Reque
     Ok(response)
 }
 
+fn missing(error: io::Error) -> ApiError {
+    match error.kind() {
+        io::ErrorKind::NotFound => ApiError::not_found(),
+        _ => error.into(),
+    }
+}
+
+/// Whether a browser asks on behalf of our page, which may show pictures from here only.
+fn from_our_page(request: &Request) -> bool {
+    request.headers().get("sec-fetch-site").is_some_and(|site| site == "same-origin")
+}
+
 /// # Errors
 /// 403 or 410 unless the URL grants this permission.
 fn permitted(urls: &Urls, path: &str, right: Right, signature: &Signature) -> ApiResult<Key> {
@@ -191,6 +217,14 @@ fn permitted(urls: &Urls, path: &str, right: Right, signature: &Signature) -> Ap
     }
 }
 
+const UNKNOWN: &str = "application/octet-stream";
+
+/// The type of a file that we wrote and named.
+fn of_own_file(name: &str) -> &'static str {
+    let extension = name.rsplit('.').next().unwrap_or_default();
+    Format::from_extension(extension).map_or(UNKNOWN, Format::media_type)
+}
+
 /// The real type of a file, whatever its sender declared.
 fn media_type(bytes: &[u8]) -> &'static str {
     // AVIF is written but not read.
@@ -198,7 +232,7 @@ fn media_type(bytes: &[u8]) -> &'static str {
         return Format::Avif.media_type();
     }
     let header = enlarger_image::header(bytes, &enlarger_image::Limits::for_own_files());
-    header.map_or("application/octet-stream", |header| header.format.media_type())
+    header.map_or(UNKNOWN, |header| header.format.media_type())
 }
 
 /// The name that a browser saves the file under: ASCII letters, digits, `-`, `_` and `.` only.
@@ -234,7 +268,7 @@ async fn make_thumb(reader: &Reader, task: Uuid) -> ApiResult<()> {
         return Ok(());
     }
     let _turn = reader.turns.aside().await?;
-    let bytes = reader.files.blobs.map(&Key::Source(task)).await.map_err(|_| ApiError::not_found())?;
+    let bytes = reader.files.blobs.map(&Key::Source(task)).await.map_err(missing)?;
     let (limits, scratch) = (reader.intake.limits, reader.files.scratch.clone());
     let draft = blocking(move || {
         let picture = enlarger_image::decode(&bytes, &limits).map_err(|error| ApiError::picture(&error))?.picture;

@@ -225,8 +225,8 @@ impl From<StoreError> for ApiError {
 impl From<std::io::Error> for ApiError {
     #[track_caller]
     fn from(error: std::io::Error) -> Self {
-        if enlarger_blobs::no_room(&error) {
-            tracing::error!(%error, "the disk is full");
+        if enlarger_blobs::is_transient(&error) {
+            tracing::error!(%error, "files cannot be read or stored now");
             return Self::unavailable("the server cannot store anything at the moment");
         }
         Self::internal(error)

@@ -13,6 +13,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::moto;
+
 /// Long enough for the slowest machine; nothing is asserted about how long things take.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 pub const CREATIVE: &str = "/v1/ai/image-upscaler";
@@ -290,12 +292,13 @@ fn on_small_disk(dir: &Path, megabytes: u32, program: &Path) -> Command {
     command
 }
 
-/// The binary, without settings from the environment.
+/// The binary, without settings from the environment but credentials for the storage of tests.
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENLARGER_")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENLARGER_") || name.starts_with("AWS_")) {
         command.env_remove(name);
     }
+    command.envs([("AWS_ACCESS_KEY_ID", moto::KEY.0), ("AWS_SECRET_ACCESS_KEY", moto::KEY.1)]);
     command
 }
 

@@ -4,6 +4,7 @@ mod clients;
 mod comfyui;
 mod crashes;
 mod credentials;
+mod deploy;
 mod generative;
 mod generator;
 mod harness;
@@ -14,6 +15,7 @@ mod postgres;
 mod queue;
 mod router;
 mod specification;
+mod storage;
 mod webhooks;
 mod wire;
 
@@ -28,3 +30,6 @@ mod fake_comfyui;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../../../enlarger-tasks/tests/cluster/mod.rs"]
 mod cluster;
+
+#[path = "../../../enlarger-blobs/tests/servers/moto.rs"]
+mod moto;

@@ -85,8 +85,8 @@ pub(crate) async fn create_storage(
     fields.done()?;
     let object = uploads.announce(&client, file_name.unwrap_or_default(), content_type).await?;
     Ok(Json(StorageResponse {
-        upload_url: uploads.url(&client, object.id, Right::Write, object.expires_at).await?,
-        download_url: uploads.url(&client, object.id, Right::Read, object.expires_at).await?,
+        upload_url: uploads.url(&client, object.id, Right::Write, object.expires_at),
+        download_url: uploads.url(&client, object.id, Right::Read, object.expires_at),
         expires_at: object.expires_at.to_string(),
     }))
 }
@@ -117,8 +117,8 @@ impl Uploads {
         Ok(self.objects.create(new).await?)
     }
 
-    async fn url(&self, client: &Client, id: Uuid, right: Right, expires: Timestamp) -> ApiResult<String> {
-        Ok(self.urls.of(&client.base, &Key::Object(id), right, expires).await?)
+    fn url(&self, client: &Client, id: Uuid, right: Right, expires: Timestamp) -> String {
+        self.urls.of(&client.base, &Key::Object(id), right, expires)
     }
 }
 
@@ -200,10 +200,10 @@ pub(crate) async fn request_urls(
         let now = Timestamp::now();
         let until = now.saturating_add(SignedDuration::from_secs(UPLOAD_SECONDS)).map_err(ApiError::internal)?;
         data.push(Upload {
-            upload_url: uploads.url(&client, object.id, Right::Write, until).await?,
+            upload_url: uploads.url(&client, object.id, Right::Write, until),
             headers: [("Content-Type".to_owned(), Value::from(kind))].into_iter().collect(),
             file_id: object.id,
-            asset_url: uploads.url(&client, object.id, Right::Read, object.expires_at).await?,
+            asset_url: uploads.url(&client, object.id, Right::Read, object.expires_at),
             expires_in: UPLOAD_SECONDS,
             asset_url_expires_in: object.expires_at.duration_since(object.created_at).as_secs(),
         });
@@ -258,7 +258,7 @@ pub(crate) async fn list_uploads(
     for object in uploads.objects.list(query.page, query.per_page, &client.caller.scope()).await? {
         data.push(UploadedFile {
             file_id: object.id,
-            asset_url: uploads.url(&client, object.id, Right::Read, object.expires_at).await?,
+            asset_url: uploads.url(&client, object.id, Right::Read, object.expires_at),
             asset_url_expires_in: object.expires_at.duration_since(now).as_secs(),
             file_name: object.file_name,
             content_type: object.content_type,

@@ -135,23 +135,20 @@ impl Details {
         let place = if task.state == TaskState::Created { self.follow.place(task.id).await? } else { None };
         let (job, made) = (Job::of(task)?, Made::of(task)?);
         let present = task.files == Files::Present;
-        let url = async |key: Key| self.urls.of_task(base, task, &key).await;
+        let url = |key: Key| self.urls.of_task(base, task, &key);
         let source = made.as_ref().map(|made| &made.source).or(job.source.as_ref()).filter(|_| present);
         let (source, thumb_url) = match source {
-            Some(info) => (
-                Some(PictureFile::source(info, url(Key::Source(task.id)).await?)),
-                Some(url(Key::Thumb(task.id)).await?),
-            ),
+            Some(info) => (Some(PictureFile::source(info, url(Key::Source(task.id)))), Some(url(Key::Thumb(task.id)))),
             None => (None, None),
         };
         let result = match made.as_ref().filter(|_| present) {
-            Some(made) => Some(PictureFile::result(made, url(Key::Result(task.id, made.file.clone())).await?)),
+            Some(made) => Some(PictureFile::result(made, url(Key::Result(task.id, made.file.clone())))),
             None => None,
         };
         let invention = match made.as_ref().and_then(|made| made.invention) {
             Some(difference) => Some(DifferenceNow {
                 share: difference.share,
-                map_url: if present { Some(url(Key::Map(task.id, difference.attempt)).await?) } else { None },
+                map_url: if present { Some(url(Key::Map(task.id, difference.attempt))) } else { None },
             }),
             None => None,
         };

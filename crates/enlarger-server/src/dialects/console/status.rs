@@ -87,8 +87,12 @@ struct Machine {
 #[derive(Debug, Serialize, ToSchema)]
 struct Storage {
     data_dir: String,
-    used_bytes: u64,
-    free_bytes: u64,
+    /// Null if the storage cannot be reached.
+    #[schema(required)]
+    used_bytes: Option<u64>,
+    /// Null if the storage has no limit, or cannot be reached.
+    #[schema(required)]
+    free_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -160,11 +164,11 @@ async fn inside(watched: &Watched) -> ApiResult<Inside> {
         Ok(()) => Check { name: "files", ok: true, message: "can be written".into() },
         Err(error) => Check { name: "files", ok: false, message: error.to_string() },
     };
-    let usage = watched.files.blobs.usage().await?;
+    let usage = watched.files.blobs.usage().await.ok();
     let storage = Storage {
         data_dir: config.data_dir.display().to_string(),
-        used_bytes: usage.used,
-        free_bytes: usage.free.unwrap_or_default(),
+        used_bytes: usage.map(|usage| usage.used),
+        free_bytes: usage.and_then(|usage| usage.free),
     };
     let database = Check {
         name: "database",

@@ -74,7 +74,7 @@ impl TaskData {
 
     /// In its current state, with URLs that begin with `base`.
     pub async fn of(urls: &Urls, task: &Task, base: &str) -> ApiResult<Self> {
-        let result = if task.state == TaskState::Completed { urls.result(base, task).await? } else { None };
+        let result = if task.state == TaskState::Completed { urls.result(base, task)? } else { None };
         Ok(Self::at(task, task.state, result.as_deref()))
     }
 

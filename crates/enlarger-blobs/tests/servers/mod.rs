@@ -1,0 +1,5 @@
+//! Object stores to test with.
+
+pub mod moto;
+pub mod proxy;
+pub mod s3s;

@@ -1,0 +1,183 @@
+//! Files in a bucket, on moto's server.
+
+use std::{
+    io,
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::{
+    harness::*,
+    moto::{BUCKET, Moto},
+};
+
+/// The way to a server, which can be closed. What is on its way then is cut off.
+struct Gate {
+    port: u16,
+    /// The connections, while it is open.
+    passing: Arc<Mutex<Option<Vec<TcpStream>>>>,
+}
+
+impl Gate {
+    fn before(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let gate =
+            Self { port: listener.local_addr().unwrap().port(), passing: Arc::new(Mutex::new(Some(Vec::new()))) };
+        let passing = gate.passing.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let mut passing = passing.lock().unwrap();
+                let (Some(open), Ok(server)) = (passing.as_mut(), TcpStream::connect(("127.0.0.1", server))) else {
+                    continue;
+                };
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+                open.push(client);
+            }
+        });
+        gate
+    }
+
+    fn close(&self) {
+        for connection in self.passing.lock().unwrap().take().into_iter().flatten() {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn open(&self) {
+        *self.passing.lock().unwrap() = Some(Vec::new());
+    }
+
+    fn storage(&self) -> String {
+        format!("s3://{BUCKET}/files?endpoint=http://127.0.0.1:{}", self.port)
+    }
+}
+
+fn until(what: &str, server: &Server, mut done: impl FnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < patience, "{what}: {}", server.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn files_in_a_bucket_are_served_by_us_or_by_it_and_vanish_when_they_expire() {
+    let moto = Moto::start();
+    let stored = || moto.ask("GET", &format!("/{BUCKET}?list-type=2"));
+    let storage = moto.storage();
+    let server = Server::start(&["--storage", &storage, "--retention-hours", "1"]);
+
+    let upload = server.post("/customers/storage", &json!({ "file_name": "a.png" })).json();
+    let put = server.send("PUT", upload["upload_url"].as_str().unwrap(), &[], &photo(32, 24));
+    assert_eq!(put.status, 200, "{}", put.text());
+    let request = json!({ "image": upload["download_url"], "request": { "model": "animevideo-v3" } });
+    let id = server.submit("/api/tasks", &request);
+    let task = server.wait_done(&id);
+    for name in ["source", "result-1.png", "map-1.png"] {
+        assert!(stored().contains(&format!("<Key>some/where/tasks/{id}/{name}</Key>")), "{name}: {}", stored());
+    }
+    let kept: Vec<_> = server.files_in("files").into_iter().filter(|path| !path.ends_with("lock")).collect();
+    assert_eq!(kept, Vec::<std::path::PathBuf>::new(), "nothing stays on the local disk");
+
+    let url = task["result"]["url"].as_str().unwrap();
+    let ours = server.get(url);
+    assert_eq!((ours.status, ours.header("content-type"), png_size(&ours.bytes)), (200, "image/png", (128, 96)));
+    assert!(ours.header("content-disposition").contains(".png"), "{:?}", ours.headers);
+    let part = server.send("GET", url, &[("range", "bytes=1-3")], &[]);
+    assert_eq!((part.status, &part.bytes[..]), (206, &b"PNG"[..]));
+    for file in [&task["source"]["url"], &task["thumb_url"], &task["invention"]["map_url"]] {
+        assert_eq!(server.get(file.as_str().unwrap()).status, 200, "{file}");
+    }
+
+    let redirecting = server.another(&["--storage", &storage, "--retention-hours", "1", "--storage-redirect"]);
+    let path = &url[url.find("/files/").unwrap()..];
+    let theirs = redirecting.get(path);
+    assert!(theirs.header("server").starts_with("Werkzeug"), "the bucket's server answers: {:?}", theirs.headers);
+    assert_eq!((theirs.status, theirs.header("content-type")), (200, "image/png"));
+    assert!(theirs.bytes == ours.bytes);
+    let page = redirecting.send("GET", path, &[("sec-fetch-site", "same-origin")], &[]);
+    assert!(page.bytes == ours.bytes && page.header("server").is_empty(), "the page may load images from us only");
+    drop(redirecting);
+
+    assert!(server.turn("UPDATE tasks SET expires_at = expires_at - 90000000 WHERE expires_at IS NOT NULL") > 0);
+    until("the files do not vanish", &server, || !stored().contains(&format!("tasks/{id}")));
+}
+
+#[test]
+fn promise_16_while_the_bucket_is_away_nothing_is_lost_and_the_server_recovers_alone() {
+    let moto = Moto::start();
+    let gate = Gate::before(moto.port);
+    let mut server = Server::start(&["--storage", &gate.storage(), "--lease-seconds", "2"]);
+    let id = server.submit("/api/tasks", &slow());
+    server.wait(&id, &["IN_PROGRESS"]);
+    gate.close();
+    until("the worker waits", &server, || server.log().contains("waiting for room"));
+    assert_eq!(server.get("/readyz").status, 503);
+    let refused = server.post("/api/tasks", &quick());
+    assert_eq!((refused.status, refused.header("retry-after").is_empty()), (503, false), "{}", refused.text());
+    gate.open();
+    let task = server.wait_done(&id);
+    assert!(task["result"]["url"].as_str().unwrap().contains("result-1"), "it was not the task's fault: {task}");
+
+    server.kill();
+    gate.close();
+    let opened = thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            thread::sleep(Duration::from_secs(2));
+            gate.open();
+        });
+        server.start_again();
+        opening.join()
+    });
+    opened.unwrap();
+    assert!(server.log().contains("the storage cannot be used, so jobs wait"), "{}", server.log());
+    let id = server.submit("/api/tasks", &quick());
+    server.wait_done(&id);
+}
+
+#[test]
+fn a_bucket_that_does_not_exist_and_settings_that_cannot_be_right_are_refused_with_a_hint() {
+    let moto = Moto::start();
+    let missing = format!("s3://elsewhere?endpoint=http://127.0.0.1:{}", moto.port);
+    for (args, sentence) in [
+        (&["--storage", &missing][..], "`storage` cannot be used: the bucket does not exist"),
+        (&["--storage", "s3://a?regoin=eu"], "unknown option `regoin`"),
+        (&["--storage", "/srv/files"], "`storage` is not a URL of a bucket"),
+        (&["--storage-redirect"], "`storage_redirect` is set without `storage`"),
+        (&["--signing-secret", "hunter2"], "`signing_secret` has fewer than 32 characters"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let said =
+            binary().args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path()).args(args).output();
+        let said = said.unwrap();
+        let told = String::from_utf8_lossy(&said.stderr);
+        assert!(!said.status.success() && told.contains(sentence) && told.contains("hint:"), "{args:?}: {told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+/// Two machines share no data directory.
+#[test]
+fn with_one_secret_every_process_serves_the_urls_of_the_others() {
+    let moto = Moto::start();
+    let storage = moto.storage();
+    let secret = "a secret that two machines have in common";
+    let [one, another] = ["a", "b"].map(|_| Server::start(&["--storage", &storage, "--signing-secret", secret]));
+    let id = one.submit("/api/tasks", &quick());
+    let task = one.wait_done(&id);
+    let url = task["result"]["url"].as_str().unwrap();
+    let path = &url[url.find("/files/").unwrap()..];
+    assert!(another.get(path).bytes == one.get(path).bytes);
+    let stranger = Server::start(&["--storage", &storage]);
+    assert_eq!(stranger.get(path).status, 403);
+}
