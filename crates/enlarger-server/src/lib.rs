@@ -18,6 +18,7 @@ mod page;
 mod poller;
 mod specification;
 mod submit;
+mod waiter;
 
 use std::{
     borrow::Cow,
