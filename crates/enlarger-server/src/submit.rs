@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{body::Body, http::HeaderMap};
-use enlarger_blobs::Draft;
 use enlarger_egress::Policy;
 use enlarger_pipeline::{Part, PipelineError};
 use enlarger_service::{

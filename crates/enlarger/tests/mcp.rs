@@ -95,11 +95,16 @@ fn nothing_but_the_protocol_is_on_standard_output_whatever_comes_in() {
     send(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"upscale","arguments":{"image":7}}}"#);
     let refused = receive();
     assert_eq!((&refused["id"], &refused["result"]["isError"]), (&json!(2), &json!(true)), "{refused}");
-    assert_eq!(refused["result"]["content"][0]["text"], "image is 7, but must be a text\nhint: correct it, or leave it out");
+    assert_eq!(
+        refused["result"]["content"][0]["text"],
+        "image is 7, but must be a text\nhint: correct it, or leave it out"
+    );
     send(r#"{"jsonrpc":"2.0","id":3,"method":"no/such/method"}"#);
     assert_eq!(receive()["error"]["code"], -32601);
     // It goes in mid-job: the job ends, and leaves nothing behind.
-    send(r#"{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"upscale","arguments":{"image":"photo.png","scale":16,"model":"x4plus"}}}"#);
+    send(
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"upscale","arguments":{"image":"photo.png","scale":16,"model":"x4plus"}}}"#,
+    );
     let begun = || std::fs::read_dir(folder.path()).unwrap().count() > 2;
     while !begun() {
         std::thread::sleep(std::time::Duration::from_millis(5));

@@ -13,7 +13,7 @@ use enlarger_tasks::{Task, TaskState};
 use crate::{dialect::Dialect, http::ApiError};
 
 /// All of them.
-pub(crate) const DIALECTS: &[&dyn Dialect] = 
+pub(crate) const DIALECTS: &[&dyn Dialect] =
     &[&magnific::Magnific, &comfy::Comfy, &images::Images, &sdapi::Sdapi, &console::Console];
 
 /// The body of a webhook, written by the API that created the task.

@@ -13,9 +13,14 @@ use bytes::Bytes;
 use enlarger_blobs::{Key, Right};
 use enlarger_image::{EncodeOptions, Format, MetadataPolicy};
 use enlarger_pipeline::{Resampling, Size, resize};
-use enlarger_service::{files::Files, intake::Intake,
+use enlarger_service::{
+    files::Files,
+    intake::Intake,
     job::{Job, Made},
-    reads::Reads, signed::BadAddress, urls::Urls};
+    reads::Reads,
+    signed::BadAddress,
+    urls::Urls,
+};
 use enlarger_tasks::{Objects, Queue, Scope, Task};
 use futures_util::stream;
 use serde::Deserialize;
@@ -204,9 +209,9 @@ impl Reader {
     /// 404 if it has been deleted.
     pub async fn result_in_base64(&self, task: &Task, before: String, after: String) -> ApiResult<Body> {
         let bytes = self.files.blobs.map(&result(task)?).await.map_err(missing)?;
-        let parts = (0..bytes.len()).step_by(BASE64_PART).map(move |start| {
-            Bytes::from(BASE64_STANDARD.encode(&bytes[start..bytes.len().min(start + BASE64_PART)]))
-        });
+        let parts = (0..bytes.len())
+            .step_by(BASE64_PART)
+            .map(move |start| Bytes::from(BASE64_STANDARD.encode(&bytes[start..bytes.len().min(start + BASE64_PART)])));
         let parts = once(Bytes::from(before)).chain(parts).chain(once(Bytes::from(after)));
         let body = Body::from_stream(stream::iter(parts.map(Ok::<_, io::Error>)));
         Ok(counted(body, self.reads.of(task.id)))

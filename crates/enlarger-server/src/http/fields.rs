@@ -259,9 +259,13 @@ mod tests {
             let number = fields.number("n", 1.0..=16.0, 2.0);
             fields.done().map(|()| number).map_err(|error| error.message)
         };
-        for (body, expected) in
-            [(r#"{"n": 3.5}"#, 3.5), (r#"{"n": "4x"}"#, 4.0), (r#"{"n": " 1.5 "}"#, 1.5), (r#"{"n": ""}"#, 2.0), ("{}", 2.0)]
-        {
+        for (body, expected) in [
+            (r#"{"n": 3.5}"#, 3.5),
+            (r#"{"n": "4x"}"#, 4.0),
+            (r#"{"n": " 1.5 "}"#, 1.5),
+            (r#"{"n": ""}"#, 2.0),
+            ("{}", 2.0),
+        ] {
             assert_eq!(number(body), Ok(expected), "{body}");
         }
         for wrong in [r#"{"n": 0.5}"#, r#"{"n": "17"}"#, r#"{"n": "NaN"}"#, r#"{"n": "x"}"#, r#"{"n": true}"#] {

@@ -45,7 +45,8 @@ impl Bodies {
                 .hint("send the image as a file: curl -F image=@photo.jpg -F scale=4")
         })?;
         let chunks = try_unfold(self.reader(body, limit_mb), |mut reader| async move {
-            Ok(reader.next().await.map_err(Carried)?.map(|chunk| (chunk, reader)))
+            let chunk = reader.next().await.map_err(Carried)?;
+            Ok::<_, Carried>(chunk.map(|chunk| (chunk, reader)))
         });
         let mut form = Multipart::new(chunks, boundary);
         let mut texts = Map::new();

@@ -12,7 +12,7 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
-        PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerInfo,
+        PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
     transport::stdio,
@@ -80,9 +80,9 @@ struct Server {
 }
 
 impl ServerHandler for Server {
-    fn get_info(&self) -> ServerInfo {
+    fn get_info(&self) -> ServerConfig {
         let about = Implementation::new("enlarger", env!("CARGO_PKG_VERSION")).with_title("enlarger");
-        ServerInfo::new(ServerCapabilities::builder().enable_tools().build()).with_server_info(about).with_instructions(
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build()).with_server_info(about).with_instructions(
             "Enlarges images up to 16x on this machine. Call explain first to learn how long a large image will take.",
         )
     }

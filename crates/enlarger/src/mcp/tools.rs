@@ -91,7 +91,8 @@ impl Tool {
             json!({ "type": "number", "minimum": 1, "maximum": 16, "default": DEFAULT_SCALE, "description": "Scale factor." }),
         );
         for (name, other) in [("width", "height"), ("height", "width")] {
-            let about = format!("The {name} of the result in pixels, instead of a scale; the {other} keeps the aspect ratio.");
+            let about =
+                format!("The {name} of the result in pixels, instead of a scale; the {other} keeps the aspect ratio.");
             add(name, json!({ "type": "integer", "minimum": 1, "maximum": LONGEST_SIDE, "description": about }));
         }
         add("model", text("A model's name (see list_models). Left out: chosen to suit the image."));
@@ -100,7 +101,10 @@ impl Tool {
         add("seed", json!({ "type": "integer", "minimum": 0, "description": seed }));
         Creative::KNOBS.iter().for_each(|knob| drop(add(knob.name, number(knob, "Creative style: "))));
         add("engine", choices("Creative style: models and filters.", Engine::ALL, Engine::name, Engine::what));
-        add("optimized_for", choices("What the image shows.", OptimizedFor::ALL, OptimizedFor::name, OptimizedFor::what));
+        add(
+            "optimized_for",
+            choices("What the image shows.", OptimizedFor::ALL, OptimizedFor::name, OptimizedFor::what),
+        );
         add("prompt", text("Creative style: words about the image, which select a preset."));
         let faithful = "Precision style, which adds no detail: ";
         Precision::KNOBS.iter().for_each(|knob| drop(add(knob.name, number(knob, faithful))));
@@ -116,7 +120,10 @@ impl Tool {
             add("format", choices("File format, if output does not say it.", FORMATS, word, Format::name));
             let quality = "Quality of JPEG, WebP and AVIF files.";
             add("file_quality", json!({ "type": "integer", "minimum": 1, "maximum": 100, "description": quality }));
-            add("overwrite", json!({ "type": "boolean", "default": false, "description": "Whether a file that exists may be replaced." }));
+            add(
+                "overwrite",
+                json!({ "type": "boolean", "default": false, "description": "Whether a file that exists may be replaced." }),
+            );
         }
         all
     }
@@ -184,9 +191,9 @@ impl Picture {
                 let source = Source { path: path.clone(), root: None, named: true };
                 read_now(&Input::File(source), &limits).map_err(|error| error.context(path.display().to_string()))?
             }
-            (None, Some(base64)) => BASE64_STANDARD
-                .decode(base64.trim())
-                .map_err(|_| Hinted::error("image_base64 is not base64", "send the file's bytes in base64, without a prefix"))?,
+            (None, Some(base64)) => BASE64_STANDARD.decode(base64.trim()).map_err(|_| {
+                Hinted::error("image_base64 is not base64", "send the file's bytes in base64, without a prefix")
+            })?,
             (None, None) => return Err(Hinted::error("there is no image", "send its path as image")),
             (Some(_), Some(_)) => {
                 return Err(Hinted::error("image and image_base64 cannot be combined", "leave one of them out"));
@@ -225,7 +232,9 @@ fn style(arguments: &mut Arguments) -> anyhow::Result<Style> {
         }
         Ok(false) => Ok(Style::Creative(Creative {
             engine: arguments.choice("engine", Engine::ALL, Engine::name)?.unwrap_or_default(),
-            optimized_for: arguments.choice("optimized_for", OptimizedFor::ALL, OptimizedFor::name)?.unwrap_or_default(),
+            optimized_for: arguments
+                .choice("optimized_for", OptimizedFor::ALL, OptimizedFor::name)?
+                .unwrap_or_default(),
             prompt: arguments.text("prompt")?,
             ..knobs(arguments)?
         })),
@@ -266,7 +275,10 @@ impl File {
             (named, asked) => named.or(asked).unwrap_or_default(),
         };
         if !format.can_encode() || (output.is_some() && named.is_none() && asked.is_none()) {
-            return Err(Hinted::error("output has no extension that can be written", "use .png, .jpg, .webp, .tif or .avif"));
+            return Err(Hinted::error(
+                "output has no extension that can be written",
+                "use .png, .jpg, .webp, .tif or .avif",
+            ));
         }
         let path = match (output, &picture.path) {
             (Some(path), _) => path,
@@ -283,7 +295,10 @@ impl File {
             return Err(Hinted::error(format!("{} is a folder", path.display()), "add a file name to output"));
         }
         if !overwrite && occupied(&path)? {
-            return Err(Hinted::error(format!("{} already exists", path.display()), "set overwrite, or choose another output"));
+            return Err(Hinted::error(
+                format!("{} already exists", path.display()),
+                "set overwrite, or choose another output",
+            ));
         }
         Ok(Self { path, output: Output { format: Some(format), quality, metadata: MetadataPolicy::All }, overwrite })
     }
@@ -310,11 +325,12 @@ fn upscale(
     watch: &dyn Watch,
 ) -> anyhow::Result<Done> {
     let limits = Limits::for_own_files();
-    let Outcome { width, height, plan, difference, timings: t, notes, .. } = write(&file.path, file.overwrite, |out| {
-        let outcome = enlarger.job(&picture.bytes, request, &file.output, &limits, out, watch)?;
-        out.flush()?;
-        Ok(outcome)
-    })?;
+    let Outcome { width, height, plan, difference, timings: t, notes, .. } =
+        write(&file.path, file.overwrite, |out| {
+            let outcome = enlarger.job(&picture.bytes, request, &file.output, &limits, out, watch)?;
+            out.flush()?;
+            Ok(outcome)
+        })?;
     let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()).display().to_string();
     let seconds = t.decode + t.plan + t.network + t.filters + t.encode;
     let (from, by) = (format!("{}x{}", picture.width, picture.height), plan.means(" and "));

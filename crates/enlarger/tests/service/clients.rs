@@ -55,7 +55,8 @@ fn the_nodes_for_comfyui_enlarge_with_progress_refuse_in_sentences_and_cancel() 
     assert!(said["type"] == "float32" && said["deviation"].as_f64().unwrap() < 0.05, "the same image, larger: {said}");
     assert_eq!(said["progress"], json!([true, true]), "never backwards, and to the end");
     let refusals: Vec<&str> = said["refusals"].as_array().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
-    let expected = ["there is no model named \"nosuch\". Hint: ", "cannot reach enlarger at", "'nonsense' is not a URL"];
+    let expected =
+        ["there is no model named \"nosuch\". Hint: ", "cannot reach enlarger at", "'nonsense' is not a URL"];
     assert_eq!(refusals.len(), expected.len(), "{refusals:?}");
     assert!(refusals.iter().zip(expected).all(|(refusal, expected)| refusal.contains(expected)), "{refusals:?}");
     assert_eq!((&said["raised"], &said["statuses"][0]), (&json!("Interrupted"), &json!("CANCELLED")));
@@ -70,8 +71,10 @@ fn the_documented_request_compiles_with_generated_types() {
     std::fs::copy(root().join("web/src/types.ts"), folder.path().join("enlarger.ts")).unwrap();
     let compiles = |example: &str| {
         std::fs::write(folder.path().join("example.ts"), example).unwrap();
-        let compiler = root().join("web/generator/node_modules/.bin/tsc").canonicalize().expect("`make web` installs it");
-        let said = Command::new(compiler).args(["--noEmit", "--strict", "example.ts"]).current_dir(folder.path()).output();
+        let compiler =
+            root().join("web/generator/node_modules/.bin/tsc").canonicalize().expect("`make web` installs it");
+        let said =
+            Command::new(compiler).args(["--noEmit", "--strict", "example.ts"]).current_dir(folder.path()).output();
         said.expect("the compiler runs").status.success()
     };
     assert!(compiles(example), "{example}");

@@ -1,10 +1,6 @@
 //! OpenAI's image API as LocalAI extends it: one form in, one image out.
 
-use std::{
-    io::Write,
-    net::TcpStream,
-    process::Command,
-};
+use std::{io::Write, net::TcpStream, process::Command};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
@@ -58,7 +54,8 @@ fn a_form_is_answered_with_the_file_or_with_openais_json() {
 
     // As OpenAI's clients accept it; and a picture in base64, as other fields are.
     let text = base64(&photo);
-    let fields = [("image", text.as_str()), ("width", "64"), ("model", "auto"), ("quality", "fast"), ("output_format", "jpeg")];
+    let fields =
+        [("image", text.as_str()), ("width", "64"), ("model", "auto"), ("quality", "fast"), ("output_format", "jpeg")];
     let answer = send(&server, &fields, None, &[("accept", "application/json")]).json();
     let result = server.get(answer["data"][0]["url"].as_str().expect("a URL"));
     assert_eq!((result.status, result.header("content-type")), (200, "image/jpeg"));
@@ -73,8 +70,14 @@ fn refusals_are_sentences_where_openais_clients_look() {
         let answer = send(&server, fields, picture, &[]);
         assert_eq!(answer.status, 400, "{fields:?}: {}", answer.text());
         let body = answer.json();
-        assert_eq!((&body["error"]["type"], &body["error"]["code"].is_string()), (&json!("invalid_request_error"), &true));
-        (body["error"]["param"].as_str().unwrap_or_default().to_owned(), body["error"]["message"].as_str().unwrap().to_owned())
+        assert_eq!(
+            (&body["error"]["type"], &body["error"]["code"].is_string()),
+            (&json!("invalid_request_error"), &true)
+        );
+        (
+            body["error"]["param"].as_str().unwrap_or_default().to_owned(),
+            body["error"]["message"].as_str().unwrap().to_owned(),
+        )
     };
     for (fields, picture, param, message) in [
         (&[("scale", "17")][..], Some(&photo[..]), "scale", "scale must be a number between 1 and 16"),
@@ -158,7 +161,8 @@ fn a_client_that_disconnects_cancels_its_job_unless_it_can_ask_for_it_again() {
     let again = send(&server, &fields, Some(&photo), &[("idempotency-key", "other")]);
     assert_eq!((first.status, again.status, again.header("idempotent-replayed")), (200, 200, "true"));
     assert!(first.bytes == again.bytes, "the same result");
-    let another = send(&server, &[("model", "animevideo-v3"), ("scale", "3")], Some(&photo), &[("idempotency-key", "other")]);
+    let another =
+        send(&server, &[("model", "animevideo-v3"), ("scale", "3")], Some(&photo), &[("idempotency-key", "other")]);
     assert_eq!(another.status, 409, "{}", another.text());
     assert_eq!(server.task(task["task_id"].as_str().unwrap())["status"], "IN_PROGRESS", "it goes on");
 }

@@ -46,7 +46,8 @@ fn upscalers_are_our_models_and_names_that_its_clients_have_written_down() {
     assert_eq!(model(json!({})), json!(null));
     assert_eq!(model(json!({ "upscaler_1": "None", "upscaler_2": "None" })), json!(null));
     assert_eq!(model(json!({ "upscaler_1": "R-ESRGAN 4x+ Anime6B" })), "x4plus-anime-6b");
-    let both = json!({ "upscaler_1": "animevideo-v3", "upscaler_2": "R-ESRGAN 4x+", "extras_upscaler_2_visibility": 0.25 });
+    let both =
+        json!({ "upscaler_1": "animevideo-v3", "upscaler_2": "R-ESRGAN 4x+", "extras_upscaler_2_visibility": 0.25 });
     assert_eq!(model(both), "animevideo-v3+x4plus@0.25");
 }
 

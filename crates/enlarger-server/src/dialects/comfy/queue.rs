@@ -38,7 +38,8 @@ use crate::{
 /// How long a run is held open.
 const HELD: Duration = Duration::from_secs(600);
 const RUN: Endpoint = Endpoint { name: "router-run", read: read_v2, fit: None, polled: false, names: &magnific::NAMES };
-const QUEUED: Endpoint = Endpoint { name: "router-queued", read: read_v2, fit: None, polled: false, names: &magnific::NAMES };
+const QUEUED: Endpoint =
+    Endpoint { name: "router-queued", read: read_v2, fit: None, polled: false, names: &magnific::NAMES };
 
 /// A queued request.
 #[derive(Debug, Serialize, ToSchema)]

@@ -175,8 +175,12 @@ fn quality() -> Object {
 
 fn response_format() -> Object {
     let words: Vec<&str> = Wanted::ALL.iter().map(|wanted| wanted.name()).collect();
-    creative::one_of("The answer: the file itself, or JSON with its URL or with the file in base64. Without it, the header \
-        Accept decides.", &words).build()
+    creative::one_of(
+        "The answer: the file itself, or JSON with its URL or with the file in base64. Without it, the header \
+        Accept decides.",
+        &words,
+    )
+    .build()
 }
 
 fn output_format() -> Object {

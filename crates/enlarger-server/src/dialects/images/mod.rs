@@ -29,8 +29,7 @@ use crate::{
 use ask::{UpscaleForm, Wanted};
 use errors::{ImagesErrorBody, ImagesWriteErrors};
 
-const UPSCALE: Endpoint =
-    Endpoint { name: "images", read: ask::read, fit: None, polled: false, names: &ask::NAMES };
+const UPSCALE: Endpoint = Endpoint { name: "images", read: ask::read, fit: None, polled: false, names: &ask::NAMES };
 
 /// The dialect of OpenAI and LocalAI.
 pub(super) struct Images;
@@ -137,7 +136,8 @@ impl Answer {
 async fn in_base64(files: &files::Reader, task: &Task) -> ApiResult<Response> {
     let answer = Answer::of(task, Image { url: None, b64_json: Some(String::new()) })?;
     let json = serde_json::to_string(&answer).map_err(ApiError::internal)?;
-    let (before, after) = json.split_once("\"\"").ok_or_else(|| ApiError::internal("an answer has no place for its image"))?;
+    let (before, after) =
+        json.split_once("\"\"").ok_or_else(|| ApiError::internal("an answer has no place for its image"))?;
     let body = files.result_in_base64(task, format!("{before}\""), format!("\"{after}")).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

@@ -68,7 +68,11 @@ pub(super) fn fit(fields: &mut Fields<'_>, ask: &mut Ask, source: Option<&Source
     let crop = fields.raw("upscaling_crop").is_none() || fields.flag("upscaling_crop");
     let Some(source) = source else {
         let hint = Some("send the image itself, or upscaling_resize");
-        return fields.reject_with("resize_mode", "cannot be 1 for an image at a URL, whose size is not known yet", hint);
+        return fields.reject_with(
+            "resize_mode",
+            "cannot be 1 for an image at a URL, whose size is not known yet",
+            hint,
+        );
     };
     let from = (source.width, source.height);
     let wide = f64::from(from.0) * f64::from(to.1) > f64::from(from.1) * f64::from(to.0);
@@ -85,7 +89,8 @@ fn middle(from: (u32, u32), to: (u32, u32)) -> Crop {
     let shape = f64::from(to.1) / f64::from(to.0);
     let widest = f64::from(from.0).min(f64::from(from.1) / shape).floor().max(1.0) as u32;
     let height = |width: u32| ((f64::from(width) * shape).round() as u32).clamp(1, from.1);
-    let exact = |width: &u32| (f64::from(to.0) / f64::from(*width) * f64::from(height(*width))).round() == f64::from(to.1);
+    let exact =
+        |width: &u32| (f64::from(to.0) / f64::from(*width) * f64::from(height(*width))).round() == f64::from(to.1);
     let width = (1..=widest).rev().find(exact).unwrap_or(widest);
     let height = height(width);
     Crop { x: (from.0 - width) / 2, y: (from.1 - height) / 2, width, height }
