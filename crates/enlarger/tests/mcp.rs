@@ -47,7 +47,7 @@ fn assistants_enlarge_files_and_learn_what_is_wrong() {
         "photo_4x.png already exists\nhint: set overwrite",
         "would overwrite its own source",
         "nothing.png: no such file",
-        "notes.txt: not an image",
+        "notes.txt: this is not an image",
         "there is no argument named \"factor\"\nhint: the arguments are ",
         "scale is 99, but must be a number from 1 to 16",
         "hdr (Creative) and flavor (Precision) cannot be combined",
