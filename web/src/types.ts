@@ -416,6 +416,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sdapi/v1/extra-single-image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enlarge an image and wait for it, as A1111's clients do
+         * @description If the client disconnects, the job is cancelled.
+         */
+        post: operations["extraSingleImage"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sdapi/v1/upscalers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List models for A1111's clients */
+        get: operations["listUpscalers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/ai/image-upscaler": {
         parameters: {
             query?: never;
@@ -584,6 +621,26 @@ export interface paths {
         get: operations["getCreativeAlias"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/images/upscale": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enlarge an image and wait for it
+         * @description Answers with the file itself; with JSON if `response_format` is `url` or `b64_json`, or if the client accepts `application/json` only. If the client disconnects, the job is cancelled; with an Idempotency-Key it goes on, and the same request fetches its result.
+         */
+        post: operations["upscaleImage"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1040,6 +1097,51 @@ export interface components {
              */
             vae?: string | null;
         };
+        /** @description What went wrong. */
+        ImagesError: {
+            /** @description Machine-readable code. */
+            code: string | null;
+            /** @description Human-readable message, with what to do about it. */
+            message: string;
+            /** @description The first invalid field. */
+            param: string | null;
+            /** @description The kind of error. */
+            type: string;
+        };
+        /** @description An error of the image API. */
+        ImagesErrorBody: {
+            error: components["schemas"]["ImagesError"];
+            /** @description What to do about it. */
+            hint?: string;
+            /** @description All invalid fields. */
+            invalid_params?: components["schemas"]["InvalidParam"][];
+            /** @description Human-readable message. */
+            message: string;
+        };
+        /** @description An image, in one of two forms. */
+        ImagesImage: {
+            /** @description The file in base64. */
+            b64_json?: string;
+            /**
+             * Format: uri
+             * @description A signed URL, which needs no credentials.
+             */
+            url?: string;
+        };
+        /** @description The answer as JSON. */
+        ImagesResponse: {
+            /**
+             * Format: int64
+             * @description When the result was made, in Unix seconds.
+             */
+            created: number;
+            /** @description One image. */
+            data: components["schemas"]["ImagesImage"][];
+            /** @description Its format. */
+            output_format: string;
+            /** @description Its width and height, as in `1024x768`. */
+            size: string;
+        };
         /** @description Details for authenticated callers. */
         Inside: {
             checks: components["schemas"]["Check"][];
@@ -1393,6 +1495,84 @@ export interface components {
         RouterValidationErrorBody: components["schemas"]["FreepikErrorResponse"] & {
             detail: components["schemas"]["FieldError"][];
         };
+        /** @description An error of A1111's API. */
+        SdapiErrorBody: components["schemas"]["FreepikErrorResponse"] & {
+            /** @description Human-readable message, with what to do about it. */
+            detail: string;
+        };
+        /** @description An image to enlarge. Other fields of A1111's API are ignored. */
+        SdapiExtraSingleImageRequest: {
+            /**
+             * Format: double
+             * @description The share of the second model.
+             * @default 0
+             */
+            extras_upscaler_2_visibility?: number;
+            /** @description Base64, a `data:` URI or a URL. */
+            image: string;
+            /**
+             * Format: int64
+             * @description 0: by `upscaling_resize`; 1: to `upscaling_resize_w` x `upscaling_resize_h`.
+             * @default 0
+             */
+            resize_mode?: number;
+            /**
+             * @description A name of `/sdapi/v1/upscalers`, or what A1111 calls the same networks (`R-ESRGAN 4x+`, `R-ESRGAN 4x+ Anime6B`). `Automatic` and `None`: chosen to suit the image.
+             * @default Automatic
+             */
+            upscaler_1?: string;
+            /**
+             * @description A second model, to be blended in.
+             * @default None
+             */
+            upscaler_2?: string;
+            /**
+             * @description Whether what does not fit into that width and height is cut off. If not, the result is larger in one direction.
+             * @default true
+             */
+            upscaling_crop?: boolean;
+            /**
+             * Format: double
+             * @description Scale factor.
+             * @default 2
+             */
+            upscaling_resize?: number;
+            /**
+             * Format: int64
+             * @description Height in pixels.
+             * @default 512
+             */
+            upscaling_resize_h?: number;
+            /**
+             * Format: int64
+             * @description Width in pixels.
+             * @default 512
+             */
+            upscaling_resize_w?: number;
+        };
+        /** @description The answer. */
+        SdapiExtraSingleImageResponse: {
+            /** @description What was done, as text. */
+            html_info: string;
+            /** @description The result, a PNG in base64. */
+            image: string;
+        };
+        /** @description A model, or the automatic choice. */
+        SdapiUpscaler: {
+            /** @description Display name. */
+            model_name: string | null;
+            /** @description Always null: models have no path that clients could use. */
+            model_path: string | null;
+            /** @description Where its authors publish it. */
+            model_url: string | null;
+            /** @description The name for `upscaler_1`. */
+            name: string;
+            /**
+             * Format: double
+             * @description Its own factor. Any factor can be asked for.
+             */
+            scale: number;
+        };
         /** @description The size of a result. The aspect ratio of the source is always kept. */
         Size: {
             /**
@@ -1722,6 +1902,128 @@ export interface components {
         UploadsResponse: {
             data: components["schemas"]["Upload"][];
         };
+        /**
+         * @description An image and what to do with it. Settings of Creative style (creativity, hdr, resemblance, fractality, engine, optimized_for, prompt)
+         *     and of Precision style (sharpen, smart_grain, ultra_detail, flavor) cannot be combined.
+         */
+        UpscaleForm: {
+            /**
+             * Format: int64
+             * @description How much new detail to add. Lower values add less.
+             * @default 0
+             */
+            creativity?: number;
+            /**
+             * @description Magnific model engines.
+             * @default automatic
+             * @enum {string}
+             */
+            engine?: "automatic" | "magnific_illusio" | "magnific_sharpy" | "magnific_sparkle";
+            /**
+             * @description The kind of image.
+             * @enum {string}
+             */
+            flavor?: "sublime" | "photo" | "photo_denoiser";
+            /**
+             * Format: int64
+             * @description How fine the added texture is. Lower values cause fewer artifacts.
+             * @default 0
+             */
+            fractality?: number;
+            /**
+             * Format: int64
+             * @description Definition and local contrast. High values look artificial.
+             * @default 0
+             */
+            hdr?: number;
+            /**
+             * Format: int32
+             * @description Height of the result in pixels, instead of `scale`.
+             */
+            height?: number;
+            /**
+             * Format: binary
+             * @description The file. A text is read as base64, a `data:` URI or a URL.
+             */
+            image: string;
+            /**
+             * @description A model's name, or `auto`: chosen to suit the image.
+             * @default auto
+             */
+            model?: string;
+            /** @description The image's name, used in file names. Without it, that of the file. */
+            name?: string;
+            /**
+             * @description What the image shows.
+             * @default standard
+             * @enum {string}
+             */
+            optimized_for?: "standard" | "soft_portraits" | "hard_portraits" | "art_n_illustration" | "videogame_assets" | "nature_n_landscapes" | "films_n_photography" | "3d_renders" | "science_fiction_n_horror";
+            /**
+             * Format: int64
+             * @description Quality of lossy formats.
+             */
+            output_compression?: number;
+            /**
+             * @description The file to make.
+             * @default png
+             * @enum {string}
+             */
+            output_format?: "png" | "jpeg" | "webp" | "tiff" | "avif";
+            /** @description Guides the generative engine. Without one, it is used only to choose a preset. */
+            prompt?: string;
+            /**
+             * @description How much work goes into the result.
+             * @default best
+             * @enum {string}
+             */
+            quality?: "draft" | "fast" | "best";
+            /**
+             * Format: int64
+             * @description How closely the result follows the original.
+             * @default 0
+             */
+            resemblance?: number;
+            /**
+             * @description The answer: the file itself, or JSON with its URL or with the file in base64. Without it, the header Accept decides.
+             * @enum {string}
+             */
+            response_format?: "file" | "url" | "b64_json";
+            /**
+             * Format: double
+             * @description Scale factor, 1 to 16, also with a fraction.
+             * @default 2
+             */
+            scale?: number;
+            /**
+             * Format: int64
+             * @description Random seed. Without one, it is derived from the image and the request.
+             */
+            seed?: number;
+            /**
+             * Format: int64
+             * @description How crisp edges are.
+             * @default 7
+             */
+            sharpen?: number;
+            /**
+             * Format: int64
+             * @description Fine grain that keeps surfaces from looking plastic.
+             * @default 7
+             */
+            smart_grain?: number;
+            /**
+             * Format: int64
+             * @description How strongly the finest details are emphasized.
+             * @default 30
+             */
+            ultra_detail?: number;
+            /**
+             * Format: int32
+             * @description Width of the result in pixels, instead of `scale`.
+             */
+            width?: number;
+        };
         /** @description What to do with an image. */
         UpscaleRequest: {
             /** @default null */
@@ -1792,6 +2094,10 @@ export type FreepikMagnificUpscalerCreativeRequest = components['schemas']['Free
 export type FreepikTaskData = components['schemas']['FreepikTaskData'];
 export type FreepikTaskResponse = components['schemas']['FreepikTaskResponse'];
 export type Generative = components['schemas']['Generative'];
+export type ImagesError = components['schemas']['ImagesError'];
+export type ImagesErrorBody = components['schemas']['ImagesErrorBody'];
+export type ImagesImage = components['schemas']['ImagesImage'];
+export type ImagesResponse = components['schemas']['ImagesResponse'];
 export type Inside = components['schemas']['Inside'];
 export type InvalidParam = components['schemas']['InvalidParam'];
 export type KeyInfo = components['schemas']['KeyInfo'];
@@ -1814,6 +2120,10 @@ export type Queue = components['schemas']['Queue'];
 export type QueuedRequest = components['schemas']['QueuedRequest'];
 export type RouterErrorBody = components['schemas']['RouterErrorBody'];
 export type RouterValidationErrorBody = components['schemas']['RouterValidationErrorBody'];
+export type SdapiErrorBody = components['schemas']['SdapiErrorBody'];
+export type SdapiExtraSingleImageRequest = components['schemas']['SdapiExtraSingleImageRequest'];
+export type SdapiExtraSingleImageResponse = components['schemas']['SdapiExtraSingleImageResponse'];
+export type SdapiUpscaler = components['schemas']['SdapiUpscaler'];
 export type Size = components['schemas']['Size'];
 export type Status = components['schemas']['Status'];
 export type Storage = components['schemas']['Storage'];
@@ -1835,6 +2145,7 @@ export type Uploaded = components['schemas']['Uploaded'];
 export type UploadedFile = components['schemas']['UploadedFile'];
 export type UploadsRequest = components['schemas']['UploadsRequest'];
 export type UploadsResponse = components['schemas']['UploadsResponse'];
+export type UpscaleForm = components['schemas']['UpscaleForm'];
 export type UpscaleRequest = components['schemas']['UpscaleRequest'];
 export type $defs = Record<string, never>;
 export interface operations {
@@ -3808,6 +4119,194 @@ export interface operations {
             };
         };
     };
+    extraSingleImage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SdapiExtraSingleImageRequest"];
+            };
+        };
+        responses: {
+            /** @description The enlarged image */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiExtraSingleImageResponse"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description Missing or invalid credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description Sent by a page on another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description The body arrived too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description The task was cancelled */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description The body is a form or a file, not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description The queue is full, or too many requests with this key */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description The server cannot store anything at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description Not finished within an hour; the job goes on */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+        };
+    };
+    listUpscalers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The models, after the automatic choice */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiUpscaler"][];
+                };
+            };
+            /** @description Missing or invalid credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description Sent by a page on another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description Too many requests with this key */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+            /** @description The task database is not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SdapiErrorBody"];
+                };
+            };
+        };
+    };
     listCreativeV1: {
         parameters: {
             query?: {
@@ -5112,6 +5611,136 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+        };
+    };
+    upscaleImage: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["UpscaleForm"];
+            };
+        };
+        responses: {
+            /** @description The enlarged image */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesResponse"];
+                    "image/avif": string;
+                    "image/jpeg": string;
+                    "image/png": string;
+                    "image/tiff": string;
+                    "image/webp": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description Missing or invalid credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description Sent by a page on another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description The body arrived too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description The Idempotency-Key is in use, or the task was cancelled */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description The body is a form or a file, not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description The queue is full, or too many requests with this key */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description The server cannot store anything at the moment */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
+                };
+            };
+            /** @description Not finished within an hour; the job goes on */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesErrorBody"];
                 };
             };
         };

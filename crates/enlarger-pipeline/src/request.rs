@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::knobs::knobs;
+use crate::knobs::{Knobs, knobs};
 
 /// One job: which size, which style, which network.
 ///
@@ -181,6 +181,25 @@ pub enum Style {
     Creative(Creative),
     /// Sharpens detail, adds none.
     Precision(Precision),
+}
+
+impl Style {
+    /// Whether a flat set of settings means [`Style::Precision`]: any setting of its family does. `given` says which settings there are, by
+    /// their names on the wire.
+    ///
+    /// # Errors
+    /// A setting of each family, if both are there: creative first.
+    pub fn is_precision(given: impl Fn(&str) -> bool) -> Result<bool, (&'static str, &'static str)> {
+        fn names<F: Knobs>() -> impl Iterator<Item = &'static str> {
+            F::KNOBS.iter().map(|knob| knob.name)
+        }
+        let creative = names::<Creative>().chain(["engine", "optimized_for", "prompt"]).find(|name| given(name));
+        let precision = names::<Precision>().chain(["flavor"]).find(|name| given(name));
+        match (creative, precision) {
+            (Some(creative), Some(precision)) => Err((creative, precision)),
+            (_, precision) => Ok(precision.is_some()),
+        }
+    }
 }
 
 impl Default for Style {

@@ -19,6 +19,7 @@ mod poller;
 mod specification;
 mod storage;
 mod submit;
+mod waiter;
 
 use std::{
     borrow::Cow,

@@ -13,10 +13,12 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::{app::App, dialects::DIALECTS, files};
 
 /// The groups of routes, and what each is.
-const TAGS: [(&str, &str); 4] = [
+const TAGS: [(&str, &str); 6] = [
     ("Console", "enlarger's own API, which the page uses."),
     ("Freepik", "The upscaler API of Freepik and Magnific, directly and as Comfy's proxy offers it."),
     ("Router", "Comfy's router: models, run directly or queued."),
+    ("Images", "OpenAI's image API with LocalAI's upscaling: a form in, the enlarged image out."),
+    ("Sdapi", "The upscaling of A1111's API."),
     ("Files", "Uploads and downloads."),
 ];
 
@@ -74,7 +76,8 @@ fn info() -> Info {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
             "Enlarge images up to 16x on your own machine. The routes under `/v1/ai` and `/proxy/freepik/v1/ai` answer clients of \
-             Magnific, Freepik and ComfyUI, those under `/v2` clients of Comfy's router, and those under `/api` are enlarger's own.",
+             Magnific, Freepik and ComfyUI, those under `/v2` clients of Comfy's router, `/v1/images` those of OpenAI and LocalAI, \
+             `/sdapi` those of A1111, and those under `/api` are enlarger's own.",
         ))
         .contact(Some(ContactBuilder::new().name(Some("enlarger")).url(Some(repository)).build()))
         .license(Some(license))

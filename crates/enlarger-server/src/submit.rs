@@ -7,6 +7,7 @@ use enlarger_egress::Policy;
 use enlarger_pipeline::{Part, PipelineError};
 use enlarger_service::{
     intake::{Intake, Received, Unusable},
+    job::SourceInfo,
     submit::{Accepted, Ask, Desk, Infeasible, Submission},
 };
 use enlarger_tasks::Idempotency;
@@ -14,15 +15,18 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     client::Client,
-    http::{ApiError, ApiResult, Bodies, Fields, Spooled, Turns},
+    http::{ApiError, ApiResult, Bodies, Fields, Form, Turns},
     poller,
 };
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LONGEST_KEY: usize = 255;
 
 /// Reads a body's fields, noting all that is wrong.
 pub(crate) type Read = fn(&mut Fields<'_>, &Policy) -> Ask;
+
+/// Completes what was read, as the picture's size demands; `None` for a picture that is still to be fetched.
+pub(crate) type Fit = fn(&mut Fields<'_>, &mut Ask, Option<&SourceInfo>);
 
 /// See [`FieldNames`].
 pub(crate) type Names = &'static FieldNames;
@@ -34,6 +38,8 @@ pub(crate) struct Endpoint {
     pub name: &'static str,
     /// How its bodies are read.
     pub read: Read,
+    /// What depends on the picture.
+    pub fit: Option<Fit>,
     /// Whether its clients may learn of a task's end by polling only.
     pub polled: bool,
     /// What its bodies call the parts of a request.
@@ -66,21 +72,43 @@ impl Submitter {
     /// All invalid fields of the request; nothing is stored then.
     pub async fn submit(&self, client: &Client, body: Body, endpoint: Endpoint) -> ApiResult<Accepted> {
         let body = self.bodies.spool(body, self.limit_mb).await?;
-        let idempotency = idempotency(&client.headers, endpoint.name, &body.hash)?;
+        self.accept(client, Form { fields: body, picture: None }, endpoint).await
+    }
+
+    /// Reads a form, to be submitted with [`Self::accept`].
+    ///
+    /// # Errors
+    /// If it is none, or cannot be read.
+    pub async fn form(&self, client: &Client, body: Body) -> ApiResult<Form> {
+        self.bodies.form(&client.headers, body, self.limit_mb).await
+    }
+
+    /// [`Self::submit`] for a body that has been read.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn accept(&self, client: &Client, form: Form, endpoint: Endpoint) -> ApiResult<Accepted> {
+        let idempotency = idempotency(&client.headers, endpoint.name, &form.fields.hash)?;
         let polled = endpoint.polled && poller::is_comfyui(&client.headers);
         let (it, base) = (self.clone(), client.base.clone());
         let prepared = async move {
             let turns = it.turns.clone();
-            turns.reading(move || it.prepare(&body, endpoint, base, polled)).await
+            turns.reading(move || it.prepare(form, endpoint, base, polled)).await
         };
         self.desk.submit(client.caller.owner.clone(), idempotency, prepared).await
     }
 
     /// Validates everything that needs no pixels.
-    fn prepare(&self, body: &Spooled, endpoint: Endpoint, base: String, polled: bool) -> ApiResult<Submission> {
-        let mut fields = Fields::parse(body)?;
-        let ask = (endpoint.read)(&mut fields, &self.intake.policy);
-        let picture = picture(&mut fields, &self.intake, &base)?;
+    fn prepare(&self, form: Form, endpoint: Endpoint, base: String, polled: bool) -> ApiResult<Submission> {
+        let mut fields = Fields::parse(&form.fields)?;
+        let mut ask = (endpoint.read)(&mut fields, &self.intake.policy);
+        let picture = match form.picture {
+            Some(draft) => usable(&mut fields, self.intake.attached(draft))?,
+            None => picture(&mut fields, &self.intake, &base)?,
+        };
+        if let (Some(fit), Some(picture)) = (endpoint.fit, &picture) {
+            fit(&mut fields, &mut ask, picture.info());
+        }
         let seconds = self.estimate(&mut fields, &ask, picture.as_ref(), endpoint.names)?;
         fields.done()?;
         let picture = picture.ok_or_else(|| ApiError::internal("a picture that was not read was not rejected"))?;
@@ -132,7 +160,15 @@ pub(crate) fn picture(fields: &mut Fields<'_>, intake: &Intake, base: &str) -> A
         fields.reject("image", "is required");
         return Ok(None);
     };
-    match intake.receive(value, base) {
+    usable(fields, intake.receive(value, base))
+}
+
+/// Notes what is wrong with a picture.
+///
+/// # Errors
+/// Only if it could not be stored.
+fn usable(fields: &mut Fields<'_>, received: Result<Received, Unusable>) -> ApiResult<Option<Received>> {
+    match received {
         Ok(picture) => Ok(Some(picture)),
         Err(Unusable::Refused { reason, hint, code }) => {
             fields.reject_with("image", reason, hint);

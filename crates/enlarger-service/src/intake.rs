@@ -131,6 +131,15 @@ impl Intake {
         self.sent(token, skip)
     }
 
+    /// Takes a picture whose bytes came as they are.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn attached(&self, draft: Draft) -> Result<Received, Unusable> {
+        let info = self.info(&draft.map()?)?;
+        Ok(Received::Sent(draft, info))
+    }
+
     /// Decodes base64 into a draft.
     fn sent(&self, token: &str, skip: usize) -> Result<Received, Unusable> {
         let mut draft = self.files.scratch.draft()?;
@@ -163,8 +172,7 @@ impl Intake {
             let code = Some(ImageError::Empty.code());
             return Err(Unusable::Refused { reason: "is empty".to_owned(), hint: None, code });
         }
-        let info = self.info(&draft.map()?)?;
-        Ok(Received::Sent(draft, info))
+        self.attached(draft)
     }
 
     /// A URL: one of ours is read from the store, never over the network.

@@ -123,6 +123,19 @@ pub enum OutputFormat {
     Avif,
 }
 
+impl OutputFormat {
+    /// As stored, and as on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpeg",
+            Self::WebP => "webp",
+            Self::Tiff => "tiff",
+            Self::Avif => "avif",
+        }
+    }
+}
+
 impl From<OutputFormat> for Format {
     fn from(format: OutputFormat) -> Self {
         match format {

@@ -9,6 +9,7 @@ mod gpus;
 mod inputs;
 mod keys;
 mod machine;
+mod mcp;
 mod models;
 mod paths;
 mod printer;
@@ -48,6 +49,8 @@ enum Command {
     Openapi,
     /// List, add, find and verify models.
     Models(models::ModelsArgs),
+    /// Offer enlarging to AI assistants, as an MCP server on standard input and output.
+    Mcp(mcp::McpArgs),
     /// Check this machine and run a self-test.
     Doctor(doctor::DoctorArgs),
     /// Measure how fast this machine runs each model.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Models(args) => models::run(args),
+        Command::Mcp(args) => mcp::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Apart(args) => apart::run(*args),

@@ -418,7 +418,7 @@ impl Upscale<'_> {
                 "add --overwrite to replace it, or --skip-existing to keep it",
             ));
         }
-        let outcome = self.write(&path, |out| self.work(&bytes, &request, out, file))?;
+        let outcome = write(&path, self.args.overwrite, |out| self.work(&bytes, &request, out, file))?;
         Ok(Done::Made(path, Box::new(outcome)))
     }
 
@@ -459,34 +459,6 @@ impl Upscale<'_> {
         file: &File<'_>,
     ) -> anyhow::Result<Outcome> {
         Ok(self.enlarger.job(bytes, request, &self.output, &self.limits, out, &Watching(file))?)
-    }
-
-    /// Writes through a temporary file in the same folder, so that a half-written result never has the final name.
-    fn write(
-        &self,
-        path: &Path,
-        make: impl FnOnce(&mut std::io::BufWriter<&std::fs::File>) -> anyhow::Result<Outcome>,
-    ) -> anyhow::Result<Outcome> {
-        let told = |error: std::io::Error| told(path, &error);
-        let folder = parent(path);
-        std::fs::create_dir_all(folder).map_err(told)?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".enlarger-")
-            .suffix(".tmp")
-            .permissions(permissions())
-            .tempfile_in(folder)
-            .map_err(told)?;
-        let _unfinished = Unfinished::new(temporary.path());
-        let mut out = std::io::BufWriter::with_capacity(1 << 20, temporary.as_file());
-        let outcome = make(&mut out)?;
-        out.flush().map_err(told)?;
-        drop(out);
-        if self.args.overwrite || !occupied(path).map_err(told)? {
-            temporary.persist(path).map_err(|e| told(e.error))?;
-        } else {
-            temporary.persist_noclobber(path).map_err(|e| told(e.error))?;
-        }
-        Ok(outcome)
     }
 
     fn sentence(&self, input: &Input, path: &Path, outcome: &Outcome) -> String {
@@ -576,6 +548,34 @@ impl Originals {
     }
 }
 
+/// Writes through a temporary file in the same folder, so that a half-written result never has the final name.
+pub fn write(
+    path: &Path,
+    overwrite: bool,
+    make: impl FnOnce(&mut std::io::BufWriter<&std::fs::File>) -> anyhow::Result<Outcome>,
+) -> anyhow::Result<Outcome> {
+    let told = |error: std::io::Error| told(path, &error);
+    let folder = parent(path);
+    std::fs::create_dir_all(folder).map_err(told)?;
+    let temporary = tempfile::Builder::new()
+        .prefix(".enlarger-")
+        .suffix(".tmp")
+        .permissions(permissions())
+        .tempfile_in(folder)
+        .map_err(told)?;
+    let _unfinished = Unfinished::new(temporary.path());
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, temporary.as_file());
+    let outcome = make(&mut out)?;
+    out.flush().map_err(told)?;
+    drop(out);
+    if overwrite || !occupied(path).map_err(told)? {
+        temporary.persist(path).map_err(|e| told(e.error))?;
+    } else {
+        temporary.persist_noclobber(path).map_err(|e| told(e.error))?;
+    }
+    Ok(outcome)
+}
+
 /// While it lives, its temporary file is removed if the program is stopped.
 struct Unfinished;
 
@@ -594,7 +594,7 @@ impl Drop for Unfinished {
 }
 
 /// Whether something is in a result's place. An empty file does not count: an interrupted program left it there.
-fn occupied(path: &Path) -> std::io::Result<bool> {
+pub fn occupied(path: &Path) -> std::io::Result<bool> {
     match path.symlink_metadata() {
         Ok(there) => Ok(!there.is_file() || there.len() > 0),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
@@ -643,7 +643,8 @@ fn read(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-fn read_now(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
+/// The bytes of an input.
+pub fn read_now(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
     let Input::File(source) = input else {
         return read_picture(std::io::stdin().lock(), "standard input", limits.max_bytes);
     };

@@ -238,7 +238,8 @@ fn follows(statistics: &Statistics, request: &Request) -> bool {
 /// Makes the plan. Pure: the same statistics, request and models give the same plan.
 ///
 /// # Errors
-/// [`PipelineError::Request`] if the size is out of range, or a network that was named or is needed is missing.
+/// [`PipelineError::Request`] if the size is out of range, or a network that is needed is missing; in [`Part::Model`] if one is missing that
+/// was named.
 pub fn plan(statistics: &Statistics, request: &Request, models: &[ModelInfo]) -> Result<Plan, PipelineError> {
     plan_with(statistics, request, models, None)
 }
@@ -605,7 +606,7 @@ fn choose<'a>(
             if quality == Quality::Fast {
                 notes.push(format!("fast changes nothing here: {name} was chosen explicitly"));
             }
-            find(name, true, models)?
+            find(name, true, models).in_part(Part::Model)?
         }
     };
     choice = restrained(choice, style, models);

@@ -2,7 +2,9 @@
 
 mod comfy;
 mod console;
+mod images;
 mod magnific;
+mod sdapi;
 
 use axum::{extract::Request, http::Uri, middleware::Next, response::Response};
 use enlarger_service::job::Kind;
@@ -11,7 +13,8 @@ use enlarger_tasks::{Task, TaskState};
 use crate::{dialect::Dialect, http::ApiError};
 
 /// All of them.
-pub(crate) const DIALECTS: &[&dyn Dialect] = &[&magnific::Magnific, &comfy::Comfy, &console::Console];
+pub(crate) const DIALECTS: &[&dyn Dialect] =
+    &[&magnific::Magnific, &comfy::Comfy, &images::Images, &sdapi::Sdapi, &console::Console];
 
 /// The body of a webhook, written by the API that created the task.
 pub(crate) fn webhook(task: &Task, state: TaskState, result: Option<&str>) -> Option<Vec<u8>> {

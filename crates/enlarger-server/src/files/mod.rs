@@ -6,4 +6,4 @@ mod routes;
 mod serve;
 mod view;
 
-pub(crate) use routes::routes;
+pub(crate) use routes::{Reader, routes};

@@ -1,18 +1,28 @@
 //! Downloading and uploading files. The signed URL is the permission: no credential is required.
 
-use std::{io, sync::Arc};
+use std::{io, iter::once, sync::Arc};
 
 use axum::{
     body::Body,
     extract::{FromRef, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use enlarger_blobs::{Key, Right};
 use enlarger_image::{EncodeOptions, Format, MetadataPolicy};
 use enlarger_pipeline::{Resampling, Size, resize};
-use enlarger_service::{files::Files, intake::Intake, job::Job, reads::Reads, signed::BadAddress, urls::Urls};
-use enlarger_tasks::{Objects, Queue, Scope};
+use enlarger_service::{
+    files::Files,
+    intake::Intake,
+    job::{Job, Made},
+    reads::Reads,
+    signed::BadAddress,
+    urls::Urls,
+};
+use enlarger_tasks::{Objects, Queue, Scope, Task};
+use futures_util::stream;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use utoipa::IntoParams;
@@ -27,7 +37,7 @@ use crate::{
 
 /// What reading a file takes.
 #[derive(Clone)]
-struct Reader {
+pub(crate) struct Reader {
     files: Files,
     urls: Urls,
     reads: Reads,
@@ -72,6 +82,8 @@ impl FromRef<App> for Writer {
     }
 }
 
+/// Bytes that are encoded at once; a multiple of three, so that only the last part is padded.
+const BASE64_PART: usize = 48 << 10;
 /// Longest side of a thumbnail in pixels.
 const THUMB_SIDE: u32 = 512;
 
@@ -161,34 +173,68 @@ async fn read(reader: &Reader, path: &str, signature: &Signature, request: Reque
     if let Key::Thumb(task) = key {
         make_thumb(reader, task).await?;
     }
-    let media_type = match &key {
-        Key::Result(_, name) => of_own_file(name),
-        Key::Map(..) => Format::Png.media_type(),
-        Key::Object(_) | Key::Source(_) => {
-            let bytes = reader.files.blobs.map(&key).await.map_err(missing)?;
-            reader.turns.reading(move || Ok(media_type(&bytes))).await?
-        }
-        Key::Thumb(_) => {
-            let bytes = reader.files.blobs.map(&key).await.map_err(missing)?;
-            blocking(move || Ok(media_type(&bytes))).await?
-        }
-    };
-    let name = file_name(&*reader.queue, &key, media_type).await;
-    let opened = reader.files.blobs.open(&key).await.map_err(missing)?;
-    let mut response = serve(request.method(), request.headers(), opened).map(|body| match key.task() {
-        None => body,
-        Some(task) => counted(body, reader.reads.of(task)),
-    });
-    let headers = response.headers_mut();
     let kind = if download { "attachment" } else { "inline" };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
-    // Uploads are served from our own origin, so they must never be executed there.
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
-    if let Ok(value) = HeaderValue::from_str(&format!("{kind}; filename=\"{name}\"")) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
+    reader.send(&key, kind, request.method(), request.headers()).await
+}
+
+impl Reader {
+    /// A file as the answer to a request with these headers, with its type and its name; `kind` of its disposition says what a browser
+    /// does with it.
+    ///
+    /// # Errors
+    /// 404 if there is no such file.
+    async fn send(&self, key: &Key, kind: &str, method: &Method, asked: &HeaderMap) -> ApiResult<Response> {
+        let media_type = match key {
+            Key::Result(_, name) => of_own_file(name),
+            Key::Map(..) => Format::Png.media_type(),
+            Key::Object(_) | Key::Source(_) => {
+                let bytes = self.files.blobs.map(key).await.map_err(missing)?;
+                self.turns.reading(move || Ok(media_type(&bytes))).await?
+            }
+            Key::Thumb(_) => {
+                let bytes = self.files.blobs.map(key).await.map_err(missing)?;
+                blocking(move || Ok(media_type(&bytes))).await?
+            }
+        };
+        let name = file_name(&*self.queue, key, media_type).await;
+        let opened = self.files.blobs.open(key).await.map_err(missing)?;
+        let mut response = serve(method, asked, opened).map(|body| match key.task() {
+            None => body,
+            Some(task) => counted(body, self.reads.of(task)),
+        });
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
+        // Uploads are served from our own origin, so they must never be executed there.
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+        if let Ok(value) = HeaderValue::from_str(&format!("{kind}; filename=\"{name}\"")) {
+            headers.insert(header::CONTENT_DISPOSITION, value);
+        }
+        Ok(response)
     }
-    Ok(response)
+
+    /// The result of a completed task, whole.
+    ///
+    /// # Errors
+    /// 404 if it has been deleted.
+    pub async fn result(&self, task: &Task) -> ApiResult<Response> {
+        self.send(&result(task)?, "attachment", &Method::GET, &HeaderMap::new()).await
+    }
+
+    /// The result of a completed task as base64 within a text: between `before` and `after`, as the body of a response. It is encoded
+    /// as it is sent, because it may be larger than what memory should hold twice.
+    ///
+    /// # Errors
+    /// 404 if it has been deleted.
+    pub async fn result_in_base64(&self, task: &Task, before: String, after: String) -> ApiResult<Body> {
+        let bytes = self.files.blobs.map(&result(task)?).await.map_err(missing)?;
+        let parts = (0..bytes.len())
+            .step_by(BASE64_PART)
+            .map(move |start| Bytes::from(BASE64_STANDARD.encode(&bytes[start..bytes.len().min(start + BASE64_PART)])));
+        let parts = once(Bytes::from(before)).chain(parts).chain(once(Bytes::from(after)));
+        let body = Body::from_stream(stream::iter(parts.map(Ok::<_, io::Error>)));
+        Ok(counted(body, self.reads.of(task.id)))
+    }
 }
 
 fn missing(error: io::Error) -> ApiError {
@@ -196,6 +242,11 @@ fn missing(error: io::Error) -> ApiError {
         io::ErrorKind::NotFound => ApiError::not_found(),
         _ => error.into(),
     }
+}
+
+fn result(task: &Task) -> ApiResult<Key> {
+    let made = Made::of(task)?.ok_or_else(|| ApiError::internal("a completed task has no result"))?;
+    Ok(Key::Result(task.id, made.file))
 }
 
 /// Whether a browser asks on behalf of our page, which may show pictures from here only.

@@ -27,12 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(crate) struct Bodies {
     places: Arc<Semaphore>,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
 }
 
 /// A whole body.
 pub(crate) struct Spooled {
-    bytes: bytes::Bytes,
+    pub(super) bytes: bytes::Bytes,
     /// SHA-256.
     pub hash: [u8; 32],
 }

@@ -90,6 +90,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A number; also accepts text, and a factor as `"4x"`.
+    pub fn number(&mut self, name: &str, range: RangeInclusive<f64>, default: f64) -> f64 {
+        let Some(value) = self.value(name) else { return default };
+        let number = match &value {
+            Value::String(text) => text.trim().trim_end_matches(['x', 'X']).parse().ok(),
+            other => other.as_f64(),
+        };
+        number.filter(|number| range.contains(number)).unwrap_or_else(|| {
+            self.reject(name, format!("must be a number between {} and {}", range.start(), range.end()));
+            default
+        })
+    }
+
     /// One of some choices, by its name.
     pub fn choice<T: Copy>(&mut self, field: &str, choices: &[T], name: impl Fn(T) -> &'static str) -> Option<T> {
         let value = self.value(field)?;
@@ -237,6 +250,27 @@ mod tests {
             assert_eq!(integer(wrong), Err("n must be an integer between -10 and 10".into()), "{wrong}");
         }
         assert_eq!(integer(r#"{"n": "11"}"#), Err("n must be between -10 and 10".into()));
+    }
+
+    #[test]
+    fn factors_may_have_fractions_and_an_x() {
+        let number = |body: &str| {
+            let mut fields = Fields::parse(body.as_bytes()).expect("an object");
+            let number = fields.number("n", 1.0..=16.0, 2.0);
+            fields.done().map(|()| number).map_err(|error| error.message)
+        };
+        for (body, expected) in [
+            (r#"{"n": 3.5}"#, 3.5),
+            (r#"{"n": "4x"}"#, 4.0),
+            (r#"{"n": " 1.5 "}"#, 1.5),
+            (r#"{"n": ""}"#, 2.0),
+            ("{}", 2.0),
+        ] {
+            assert_eq!(number(body), Ok(expected), "{body}");
+        }
+        for wrong in [r#"{"n": 0.5}"#, r#"{"n": "17"}"#, r#"{"n": "NaN"}"#, r#"{"n": "x"}"#, r#"{"n": true}"#] {
+            assert_eq!(number(wrong), Err("n must be a number between 1 and 16".into()), "{wrong}");
+        }
     }
 
     #[test]

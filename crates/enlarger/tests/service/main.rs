@@ -9,11 +9,13 @@ mod generative;
 mod generator;
 mod harness;
 mod hostile;
+mod images;
 mod page;
 #[cfg(target_os = "linux")]
 mod postgres;
 mod queue;
 mod router;
+mod sdapi;
 mod specification;
 mod storage;
 mod webhooks;

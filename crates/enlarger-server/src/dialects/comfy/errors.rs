@@ -2,14 +2,13 @@
 //! of `detail`s with status 422 for fields of the model's input. The usual body surrounds them.
 
 use axum::{
-    body::Body,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode},
     response::Response,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{ApiError, ERROR_TYPE, ErrorBody, InvalidParam, common_errors};
+use crate::http::{ApiError, ERROR_TYPE, ErrorBody, InvalidParam, common_errors, with_json};
 
 /// The types of error that clients know; the list is closed.
 const TYPES: [&str; 15] = [
@@ -75,19 +74,17 @@ pub(super) fn in_routers_form(path: &str, response: Response) -> Response {
 fn reworded(response: Response, error: &ApiError) -> Response {
     let error_type = error_type(error);
     let fields = fields(error);
-    let (status, body) = if fields.is_empty() {
+    let (status, mut response) = if fields.is_empty() {
         let body = RouterErrorBody { detail: error.message.clone(), error_type, usual: error.body() };
-        (error.status, serde_json::to_vec(&body))
+        (error.status, with_json(response, &body))
     } else {
         let detail = fields.into_iter().map(field_error).collect();
         let body = RouterValidationErrorBody { detail, usual: error.body() };
-        (StatusCode::UNPROCESSABLE_ENTITY, serde_json::to_vec(&body))
+        (StatusCode::UNPROCESSABLE_ENTITY, with_json(response, &body))
     };
-    let (mut parts, _) = response.into_parts();
-    parts.status = status;
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.insert(ERROR_TYPE, HeaderValue::from_static(error_type));
-    Response::from_parts(parts, Body::from(body.unwrap_or_default()))
+    *response.status_mut() = status;
+    response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(error_type));
+    response
 }
 
 /// The fields of the model's input among the invalid ones.

@@ -32,12 +32,14 @@ use crate::{
     http::{ApiError, ApiResult, Path},
     poller::Poller,
     submit::{Endpoint, Submitter},
+    waiter,
 };
 
 /// How long a run is held open.
 const HELD: Duration = Duration::from_secs(600);
-const RUN: Endpoint = Endpoint { name: "router-run", read: read_v2, polled: false, names: &magnific::NAMES };
-const QUEUED: Endpoint = Endpoint { name: "router-queued", read: read_v2, polled: false, names: &magnific::NAMES };
+const RUN: Endpoint = Endpoint { name: "router-run", read: read_v2, fit: None, polled: false, names: &magnific::NAMES };
+const QUEUED: Endpoint =
+    Endpoint { name: "router-queued", read: read_v2, fit: None, polled: false, names: &magnific::NAMES };
 
 /// A queued request.
 #[derive(Debug, Serialize, ToSchema)]
@@ -143,17 +145,9 @@ impl FailedRun {
     }
 }
 
-/// A failed task as an error of its own.
+/// A failed task as an error, with its type.
 fn failure(task: &Task) -> ApiError {
-    let message = task.error.as_ref().map_or("the task failed", |error| error.message.as_str());
-    let failed = FailedRun::of(task).unwrap_or(FailedRun::ProviderError);
-    let error = match failed {
-        FailedRun::GivenUp => ApiError::conflict("cancelled", "the run was cancelled"),
-        FailedRun::InvalidInput => ApiError::field("image", format!("cannot be enlarged: {message}")),
-        FailedRun::ProviderError => ApiError::internal(message),
-    };
-    let hint = task.error.as_ref().and_then(|error| error.hint.clone());
-    ApiError { hint, bucket: Some(failed.error_type()), ..error }
+    ApiError { bucket: FailedRun::of(task).map(FailedRun::error_type), ..waiter::failure(task) }
 }
 
 #[utoipa::path(

@@ -25,7 +25,7 @@ use crate::{
     submit::{Endpoint, Submitter},
 };
 
-const ENDPOINT: Endpoint = Endpoint { name: "console", read: ask::read, polled: false, names: &ask::NAMES };
+const ENDPOINT: Endpoint = Endpoint { name: "console", read: ask::read, fit: None, polled: false, names: &ask::NAMES };
 
 /// A page of tasks, newest first.
 #[derive(Debug, Serialize, ToSchema)]

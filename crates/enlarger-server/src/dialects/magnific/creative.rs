@@ -24,19 +24,24 @@ pub(crate) const LONGEST_PROMPT: usize = 10_000;
 /// Reads the body.
 pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     let factor = fields.scale_factor(|n| matches!(n, 2 | 4 | 8 | 16), "must be one of 2x, 4x, 8x, 16x");
-    let creative = Creative {
-        engine: fields.choice("engine", Engine::ALL, Engine::name).unwrap_or_default(),
-        optimized_for: fields.choice("optimized_for", OptimizedFor::ALL, OptimizedFor::name).unwrap_or_default(),
-        prompt: fields.text("prompt", LONGEST_PROMPT),
-        ..fields.knobs(Creative::default())
-    };
+    let style = Style::Creative(settings(fields));
     Ask {
         kind: Kind::Creative,
-        request: Request { size: Size::Factor(factor.into()), style: Style::Creative(creative), ..Request::default() },
+        request: Request { size: Size::Factor(factor.into()), style, ..Request::default() },
         output: OutputFile::default(),
         name: None,
         webhook_url: webhook_url(fields, policy),
         filter_nsfw: fields.flag("filter_nsfw"),
+    }
+}
+
+/// Reads the settings of the style.
+pub(crate) fn settings(fields: &mut Fields<'_>) -> Creative {
+    Creative {
+        engine: fields.choice("engine", Engine::ALL, Engine::name).unwrap_or_default(),
+        optimized_for: fields.choice("optimized_for", OptimizedFor::ALL, OptimizedFor::name).unwrap_or_default(),
+        prompt: fields.text("prompt", LONGEST_PROMPT),
+        ..fields.knobs(Creative::default())
     }
 }
 
@@ -86,11 +91,11 @@ fn scale_factor() -> Object {
     words("Scale factor. Larger factors take longer.", ["2x", "4x", "8x", "16x"])
 }
 
-fn engine() -> Object {
+pub(crate) fn engine() -> Object {
     words("Magnific model engines.", Engine::ALL.iter().map(|engine| engine.name()))
 }
 
-fn optimized_for() -> Object {
+pub(crate) fn optimized_for() -> Object {
     words("What the image shows.", OptimizedFor::ALL.iter().map(|preset| preset.name()))
 }
 
@@ -101,6 +106,6 @@ fn words(description: &str, words: impl IntoIterator<Item = &'static str>) -> Ob
 }
 
 /// A string schema with these values.
-pub(super) fn one_of(description: &str, words: &[&'static str]) -> ObjectBuilder {
+pub(crate) fn one_of(description: &str, words: &[&'static str]) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(words.to_vec()))
 }

@@ -1,7 +1,7 @@
 //! The dialect of Magnific and Freepik: one POST and two GETs for each of three endpoints, under two prefixes.
 
-mod creative;
-mod precision;
+pub(crate) mod creative;
+pub(crate) mod precision;
 pub(crate) mod wire;
 
 use std::sync::Arc;
@@ -97,7 +97,7 @@ async fn create(
     kind: Kind,
     read: Read,
 ) -> ApiResult<Response> {
-    let endpoint = Endpoint { name: kind.as_str(), read, polled: true, names: &NAMES };
+    let endpoint = Endpoint { name: kind.as_str(), read, fit: None, polled: true, names: &NAMES };
     let accepted = submitter.submit(&client, body, endpoint).await?;
     // A replay gets the same response as the first request, whatever has happened to the task since.
     let data = TaskData::created(accepted.task.id);

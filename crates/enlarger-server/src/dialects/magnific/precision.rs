@@ -32,9 +32,14 @@ pub(crate) fn read_v1(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
 /// Reads the body of V2.
 pub(crate) fn read_v2(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     let factor = scale_factor(fields);
-    let flavor = fields.choice("flavor", Flavor::ALL, Flavor::name);
-    let precision = Precision { flavor, ..fields.knobs(Precision::default()) };
+    let precision = settings(fields);
     ask(fields, policy, Kind::PrecisionV2, factor, precision)
+}
+
+/// Reads the settings of the style.
+pub(crate) fn settings(fields: &mut Fields<'_>) -> Precision {
+    let flavor = fields.choice("flavor", Flavor::ALL, Flavor::name);
+    Precision { flavor, ..fields.knobs(Precision::default()) }
 }
 
 fn scale_factor(fields: &mut Fields<'_>) -> u32 {
@@ -98,7 +103,7 @@ struct BesideKnobs {
     filter_nsfw: bool,
 }
 
-fn flavor() -> Object {
+pub(crate) fn flavor() -> Object {
     let words: Vec<&str> = Flavor::ALL.iter().map(|flavor| flavor.name()).collect();
     one_of("The kind of image.", &words).build()
 }
