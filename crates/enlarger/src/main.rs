@@ -7,23 +7,28 @@ mod doctor;
 mod generative;
 mod gpus;
 mod inputs;
+mod job;
 mod keys;
 mod machine;
 mod models;
 mod paths;
 mod printer;
+mod read;
 mod results;
 mod scan;
 mod search;
 mod serve;
+mod shell;
 mod signals;
 mod style;
 mod target;
 mod upscale;
+mod watch;
+mod write;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Enlarge images up to 16x, on this machine.
 ///
@@ -40,6 +45,8 @@ struct Cli {
 enum Command {
     /// Enlarge images.
     Upscale(Box<upscale::UpscaleArgs>),
+    /// Enlarge what arrives in a folder.
+    Watch(Box<watch::WatchArgs>),
     /// Start the server: API, job queue and web page.
     Serve(Box<serve::ServeArgs>),
     /// Create, list and revoke API keys.
@@ -52,6 +59,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure how fast this machine runs each model.
     Bench(bench::BenchArgs),
+    /// Print a completion script for a shell.
+    Completions(shell::CompletionsArgs),
+    #[command(hide = true)]
+    Man(shell::ManArgs),
     #[command(name = enlarger_server::APART_COMMAND, hide = true)]
     Apart(Box<apart::ApartArgs>),
     #[command(name = gpus::COMMAND, hide = true)]
@@ -62,6 +73,7 @@ fn main() -> ExitCode {
     quiet_broken_pipes();
     let result = match Cli::parse().command {
         Command::Upscale(args) => upscale::run(*args),
+        Command::Watch(args) => watch::run(*args),
         Command::Serve(args) => serve::run(*args),
         Command::Keys(args) => keys::run(args),
         Command::Openapi => {
@@ -71,6 +83,8 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Completions(args) => Ok(shell::completions(&args, Cli::command())),
+        Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Apart(args) => apart::run(*args),
         Command::Gpus => gpus::run(),
     };

@@ -84,7 +84,7 @@ pub fn load(settings: ConfigLayer, file: Option<PathBuf>) -> anyhow::Result<Conf
 
 fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level).map_err(|e| {
-        Hinted::error(format!("invalid log level or filter `{level}`: {e}"), "for example `--log info`")
+        Hinted::usage(format!("invalid log level or filter `{level}`: {e}"), "for example `--log info`")
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
