@@ -83,7 +83,7 @@ pub use extent::Extent;
 pub use generate::{Diffuse, Merged, Pass, Piece, Redraw, RemoteGenerator, Weights};
 pub use knobs::{Knob, Knobs};
 pub use memory::{Memory, cores};
-pub use names::{NamePattern, numbered};
+pub use names::{NamePattern, numbered, temporary_in};
 pub use plan::{AlphaWay, Ensemble, Mix, Patch, Plan, Step, plan};
 pub use request::{
     Creative, Crop, Engine, Flavor, Generative, Lora, OptimizedFor, Precision, Quality, Request, Sampler, Size, Style,

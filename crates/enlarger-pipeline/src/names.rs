@@ -1,12 +1,14 @@
-//! Names of result files.
+//! Result files: their names, and what they are called until they are complete.
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt,
+    fmt, io,
+    path::Path,
     str::FromStr,
 };
 
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use crate::Extent;
 
@@ -137,7 +139,7 @@ impl From<NamePattern> for String {
 
 /// The name with a number, for when the name itself is taken: `fox_4x-2.png`.
 pub fn numbered(name: &OsStr, number: u32) -> OsString {
-    let path = std::path::Path::new(name);
+    let path = Path::new(name);
     let mut numbered = path.file_stem().unwrap_or(name).to_owned();
     numbered.push(format!("-{number}"));
     if let Some(extension) = path.extension() {
@@ -145,6 +147,19 @@ pub fn numbered(name: &OsStr, number: u32) -> OsString {
         numbered.push(extension);
     }
     numbered
+}
+
+/// A file to be written in a folder, with a name that no result has. It is deleted unless it is persisted. Its mode is that of any
+/// program's new file, as the person's umask has it; usual for temporary files is 0600.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".enlarger-").suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }
 
 #[cfg(test)]

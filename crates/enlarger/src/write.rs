@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use enlarger_pipeline::temporary_in;
+
 use crate::{
     paths::parent,
     printer::{Hinted, reason},
@@ -22,12 +24,7 @@ pub fn write<T>(
     let told = |error: std::io::Error| cannot_write(path, &error);
     let folder = parent(path);
     std::fs::create_dir_all(folder).map_err(told)?;
-    let temporary = tempfile::Builder::new()
-        .prefix(".enlarger-")
-        .suffix(".tmp")
-        .permissions(permissions())
-        .tempfile_in(folder)
-        .map_err(told)?;
+    let temporary = temporary_in(folder).map_err(told)?;
     let _unfinished = Unfinished::new(temporary.path());
     let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
     let made = make(&mut out)?;
@@ -80,16 +77,4 @@ pub fn cannot_write(path: &Path, error: &std::io::Error) -> anyhow::Error {
         _ => "check the folder, its space and permissions",
     };
     Hinted::error(format!("cannot write {}: {}", path.display(), reason(error)), hint)
-}
-
-/// New files get the mode that the person's umask gives, as from any program; a temporary file's own is 0600.
-#[cfg(unix)]
-fn permissions() -> std::fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::Permissions::from_mode(0o666)
-}
-
-#[cfg(not(unix))]
-fn permissions() -> std::fs::Permissions {
-    std::fs::metadata(std::env::temp_dir()).map(|m| m.permissions()).expect("the temporary folder is there")
 }
