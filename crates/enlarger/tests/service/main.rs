@@ -11,6 +11,7 @@ mod hostile;
 mod page;
 mod queue;
 mod router;
+mod saving;
 mod specification;
 mod webhooks;
 mod wire;
