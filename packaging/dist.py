@@ -241,9 +241,7 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-MANIFESTS = ["homebrew/enlarger.rb", "aur/PKGBUILD"] + [
-    f"winget/enlarger.enlarger{part}.yaml" for part in ["", ".installer", ".locale.en-US"]
-]
+MANIFESTS = ["homebrew", "aur", "winget"]
 
 
 def manifests(out, complete):
@@ -261,18 +259,21 @@ def manifests(out, complete):
     for triple, (_, path) in archives.items():
         values[f"url {triple}"] = f"{repository()}/releases/download/v{version}/{path.name}"
         values[f"sha256 {triple}"] = sha256(path)
-    for template in MANIFESTS:
+    for manager in MANIFESTS:
+        templates = sorted((HERE / manager).iterdir())
         try:
-            text = fill(template, **values)
+            texts = [fill(template, **values) for template in templates]
         except KeyError as missing:
+            what = f"the manifest for {manager} names an archive that is missing: {missing.args[0].split()[-1]}"
             if complete:
-                sys.exit(f"error: {template} names an archive that is missing: {missing}")
-            print(f"left out: {template}, which needs {missing}")
+                sys.exit(f"error: {what}")
+            print(f"left out: {what}")
             continue
-        path = out / template
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(f"{path}  {check(path)}")
+        (out / manager).mkdir(exist_ok=True)
+        for template, text in zip(templates, texts):
+            path = out / manager / template.name
+            path.write_text(text, encoding="utf-8")
+            print(f"{path}  {check(path)}")
     shutil.copy2(HERE / "install.sh", out)
     sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(out.iterdir()) if path.is_file() and path.name != "SHA256SUMS"]
     (out / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")

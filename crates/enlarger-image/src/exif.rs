@@ -106,7 +106,8 @@ pub(crate) fn set_size(exif: &mut [u8], width: u32, height: u32) {
 pub(crate) fn set_dpi(exif: &mut [u8], dpi: f32) {
     for tag in [X_RESOLUTION, Y_RESOLUTION] {
         let Some((order, entry)) = find(exif, 4, tag) else { continue };
-        let is_one_rational = order.u16(exif, entry + 2) == Some(ifd::RATIONAL) && order.u32(exif, entry + 4) == Some(1);
+        let is_one_rational =
+            order.u16(exif, entry + 2) == Some(ifd::RATIONAL) && order.u32(exif, entry + 4) == Some(1);
         if let Some(at) = order.u32(exif, entry + 8).filter(|_| is_one_rational) {
             order.put_u32(exif, at as usize, (f64::from(dpi) * 1000.0).round() as u32);
             order.put_u32(exif, (at as usize).saturating_add(4), 1000);

@@ -108,7 +108,10 @@ impl FromStr for NamePattern {
         }
         // Results must differ if their sources do, and say what they are.
         if !text.contains("{stem}") || !text.ends_with(".{ext}") {
-            return Err(format!("expected a name that contains {{stem}} and ends in .{{ext}}, such as {}", Self::DEFAULT));
+            return Err(format!(
+                "expected a name that contains {{stem}} and ends in .{{ext}}, such as {}",
+                Self::DEFAULT
+            ));
         }
         Ok(Self(pieces))
     }

@@ -38,8 +38,20 @@ use enlarger_error::Explained;
 use enlarger_pipeline::{Enlarger, cores};
 pub use enlarger_service::{APART_COMMAND, run_apart};
 use enlarger_service::{
-    deletions::Deletions, files::Files, follow::Follow, intake::Intake, metrics::Metrics, outbox, polls::Polls,
-    reads::Reads, saver::{Saver, Unsaved}, signed::Signer, submit::Desk, sweeper::Sweeper, urls::Urls, worker::Worker,
+    deletions::Deletions,
+    files::Files,
+    follow::Follow,
+    intake::Intake,
+    metrics::Metrics,
+    outbox,
+    polls::Polls,
+    reads::Reads,
+    saver::{Saver, Unsaved},
+    signed::Signer,
+    submit::Desk,
+    sweeper::Sweeper,
+    urls::Urls,
+    worker::Worker,
 };
 use enlarger_tasks::{Store, StoreConfig, StoreError, SystemClock, Upkeep, sqlite};
 use serde_json::json;

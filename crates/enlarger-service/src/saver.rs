@@ -116,7 +116,9 @@ impl Saver {
             let folder = self.unsaved.folder.display();
             match problem {
                 Some(problem) if before.as_ref() != Some(&problem) => {
-                    tracing::warn!("results cannot be saved to {folder}: {problem}; they are kept, and saved once it works");
+                    tracing::warn!(
+                        "results cannot be saved to {folder}: {problem}; they are kept, and saved once it works"
+                    );
                 }
                 None if before.is_some() => tracing::info!("results are saved to {folder} again"),
                 _ => {}
@@ -260,13 +262,10 @@ mod tests {
             let path = save_as(folder.path(), "fox_4x.png", &Bytes::from_static(bytes)).expect("saved");
             path.file_name().expect("a name").to_string_lossy().into_owned()
         };
-        assert_eq!([names(b"one"), names(b"two"), names(b"one"), names(b"two"), names(b"on")], [
-            "fox_4x.png",
-            "fox_4x-2.png",
-            "fox_4x.png",
-            "fox_4x-2.png",
-            "fox_4x-3.png"
-        ]);
+        assert_eq!(
+            [names(b"one"), names(b"two"), names(b"one"), names(b"two"), names(b"on")],
+            ["fox_4x.png", "fox_4x-2.png", "fox_4x.png", "fox_4x-2.png", "fox_4x-3.png"]
+        );
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 3, "no temporary file is left");
         let missing = folder.path().join("not/there");
         assert!(save_as(&missing, "fox_4x.png", &Bytes::from_static(b"one")).is_err());

@@ -215,9 +215,9 @@ impl<'a> Job<'a> {
         })?;
         if let Some(model) = &args.model {
             // Said once, and before any image is read.
-            enlarger.check_model(model).map_err(|error| {
-                Hinted::usage(error.to_string(), error.hint().unwrap_or_default().into_owned())
-            })?;
+            enlarger
+                .check_model(model)
+                .map_err(|error| Hinted::usage(error.to_string(), error.hint().unwrap_or_default().into_owned()))?;
         }
         if generative.is_some() && !quiet {
             for missing in enlarger.library().missing() {

@@ -91,8 +91,9 @@ pub fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     }
     let results = match &args.output {
         None => folder.join(ENLARGED),
-        Some(given) => std::path::absolute(given)
-            .map_err(|_| Hinted::usage("-o is empty", "specify a folder, or omit -o"))?,
+        Some(given) => {
+            std::path::absolute(given).map_err(|_| Hinted::usage("-o is empty", "specify a folder, or omit -o"))?
+        }
     };
     let watch = Watch {
         job: Job::new(&args.job, args.job.format.unwrap_or_default(), args.quiet)?,
@@ -362,7 +363,11 @@ impl Watch<'_> {
         self.counts.failed += usize::from(self.args.once);
         let pause = self.retries.get(path).map_or(PAUSE, |(_, last)| (*last * 2).min(LONGEST_PAUSE));
         self.retries.insert(path.to_owned(), (Instant::now() + pause, pause));
-        let next = if self.args.once { String::new() } else { format!("; trying again in {}", human_seconds(pause.as_secs_f64())) };
+        let next = if self.args.once {
+            String::new()
+        } else {
+            format!("; trying again in {}", human_seconds(pause.as_secs_f64()))
+        };
         self.batch.say(&format!("error: {name}: {}{next}", sentence(error)));
         if let Some(hint) = printer::hint_of(error) {
             self.batch.say(&format!("hint: {hint}"));
@@ -429,7 +434,10 @@ fn move_aside(from: &Path, to: &Path, text: &str) -> std::io::Result<PathBuf> {
 
 fn explanation(name: &str, error: &anyhow::Error) -> String {
     let hint = printer::hint_of(error).map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-    format!("{name} was not enlarged: {}\n{hint}To try again, move the file back into the watched folder.\n", sentence(error))
+    format!(
+        "{name} was not enlarged: {}\n{hint}To try again, move the file back into the watched folder.\n",
+        sentence(error)
+    )
 }
 
 /// What in the watched folder is not to be enlarged: results, and what was moved aside.

@@ -64,7 +64,13 @@ fn a_release_installs_from_its_archive_its_debian_package_and_its_wheel() {
 
     // Manifests name archives of all platforms; these stand for the others.
     let archive = found("-linux-gnu.tar.gz").expect("an archive");
-    for other in ["x86_64-unknown-linux-gnu.tar.gz", "aarch64-unknown-linux-gnu.tar.gz", "aarch64-apple-darwin.tar.gz", "x86_64-apple-darwin.tar.gz", "x86_64-pc-windows-msvc.zip"] {
+    for other in [
+        "x86_64-unknown-linux-gnu.tar.gz",
+        "aarch64-unknown-linux-gnu.tar.gz",
+        "aarch64-apple-darwin.tar.gz",
+        "x86_64-apple-darwin.tar.gz",
+        "x86_64-pc-windows-msvc.zip",
+    ] {
         let path = at("out").join(format!("enlarger-{}-{other}", env!("CARGO_PKG_VERSION")));
         if !path.exists() {
             fs::hard_link(&archive, path).expect("linked");

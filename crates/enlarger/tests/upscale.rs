@@ -273,7 +273,10 @@ fn an_unknown_model_names_the_ones_there_are() {
 #[test]
 fn a_pattern_names_results() {
     let dir = folder();
-    let made = upscale(dir.path(), &["photo.png", "photo.jpg", "-s", "2x", "--name", "big {stem} {width}.{ext}", "-f", "jpeg"]);
+    let made = upscale(
+        dir.path(),
+        &["photo.png", "photo.jpg", "-s", "2x", "--name", "big {stem} {width}.{ext}", "-f", "jpeg"],
+    );
     assert!(made.status.success(), "{}", text(&made.stderr));
     assert_eq!(files(dir.path()), ["big photo.jpg 192.jpg", "big photo.png 192.jpg", "photo.jpg", "photo.png"]);
     for args in [&["photo.png", "--name", "x.{ext}"][..], &["photo.png", "-o", "a.png", "--name", "{stem}.{ext}"]] {
@@ -289,7 +292,8 @@ fn a_resolution_is_written_where_other_programs_look_for_it() {
         assert!(made.status.success(), "{}", text(&made.stderr));
         let bytes = fs::read(dir.path().join(name)).expect("it was written");
         let limits = enlarger_image::Limits::default();
-        let (across, down) = enlarger_image::decode(&bytes, &limits).expect("a picture").picture.metadata.dpi.expect("it has one");
+        let (across, down) =
+            enlarger_image::decode(&bytes, &limits).expect("a picture").picture.metadata.dpi.expect("it has one");
         // PNG counts in whole pixels per meter.
         assert!((across - 240.0).abs() < 0.02 && (down - 240.0).abs() < 0.02, "{name}: {across}, {down}");
     }

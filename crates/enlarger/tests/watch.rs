@@ -150,14 +150,10 @@ fn what_cannot_be_enlarged_is_moved_aside_with_the_reason() {
     fs::write(at("in/phone.heic"), b"whatever").expect("written");
     watch(dir.path(), &["--once"]).assert().code(1);
     assert_eq!(names(&at("in")), ["enlarged", "good.jpg", "notes.txt", "rejected"]);
-    assert_eq!(names(&at("in/rejected")), [
-        "junk-2.png",
-        "junk-2.png.txt",
-        "junk.png",
-        "junk.png.txt",
-        "phone.heic",
-        "phone.heic.txt"
-    ]);
+    assert_eq!(
+        names(&at("in/rejected")),
+        ["junk-2.png", "junk-2.png.txt", "junk.png", "junk.png.txt", "phone.heic", "phone.heic.txt"]
+    );
 }
 
 #[test]

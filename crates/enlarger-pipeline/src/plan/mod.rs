@@ -537,7 +537,8 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
             let names = names.join(", ");
             if named {
                 let near = near(name, models.iter().map(|m| m.name.as_str()));
-                let meant = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
+                let meant =
+                    if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
                 return PipelineError::Request {
                     what: format!("there is no model named {name:?}"),
                     hint: format!("{meant}available: {names}; add your own with `enlarger models add FILE`"),

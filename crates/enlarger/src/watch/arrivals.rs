@@ -89,10 +89,11 @@ impl Arrivals {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left.min(GLANCE)) {
                 Ok(event) => {
-                    self.note(event);
-                    // Seldom does a single one come, and for each the folder would be looked at.
-                    std::thread::sleep(left.min(GLANCE));
-                    return self.drain();
+                    if self.note(event) {
+                        // Seldom does a single one come, and for each the folder would be looked at.
+                        std::thread::sleep(left.min(GLANCE));
+                        return self.drain();
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // Nobody is left who would send.
@@ -129,14 +130,16 @@ impl Arrivals {
         }
     }
 
-    /// Only inotify says when a file is closed, so only there it counts that it was written to.
-    fn note(&mut self, event: notify::Result<Event>) {
-        let Ok(event) = event else { return };
+    /// Takes note of an event. Whether there may be something new: to look at the folder is an event, too.
+    fn note(&mut self, event: notify::Result<Event>) -> bool {
+        let Ok(event) = event else { return true };
         if event.need_rescan() {
             // Some closings went unheard.
             self.open.clear();
+            return true;
         }
         match event.kind {
+            // Only inotify says when a file is closed, so only there it counts that it was written to.
             EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => self.open.extend(event.paths),
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Remove(RemoveKind::File)
@@ -145,7 +148,9 @@ impl Arrivals {
                     self.open.remove(path);
                 }
             }
+            EventKind::Access(_) | EventKind::Modify(ModifyKind::Metadata(_)) => return false,
             _ => {}
         }
+        true
     }
 }

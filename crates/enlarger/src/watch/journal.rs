@@ -95,7 +95,9 @@ impl Journal {
     /// Where the result of a file was to go that was begun, and not finished as far as is known.
     pub fn begun(&self, source: &Path, stamp: Stamp) -> Option<PathBuf> {
         let rows = self.rows.borrow();
-        rows.get(&text(source)).filter(|row| row.stamp == stamp && row.state == State::Begun).map(|row| PathBuf::from(&row.result))
+        rows.get(&text(source))
+            .filter(|row| row.stamp == stamp && row.state == State::Begun)
+            .map(|row| PathBuf::from(&row.result))
     }
 
     /// Remembers what became of a file, on disk before it returns.
