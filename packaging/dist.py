@@ -182,7 +182,8 @@ class Release:
                     path.chmod(0o755)
                 os.utime(path, (epoch(), epoch()))
             path = out / f"enlarger_{self.version}_{self.target.debian}.deb"
-            run("dpkg-deb", "--build", "--root-owner-group", "-Zxz", f"-z{level}", root, path, stdout=subprocess.DEVNULL)
+            packed = ["-Zxz", f"-z{level}"] if level else ["-Znone"]
+            run("dpkg-deb", "--build", "--root-owner-group", *packed, root, path, stdout=subprocess.DEVNULL)
             return path
 
     def copyright(self):

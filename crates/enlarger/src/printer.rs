@@ -132,8 +132,9 @@ impl Batch {
             let all = multi.add(ProgressBar::new(total as u64));
             all.set_style(style("{bar:24} {pos}/{len} images, {elapsed} elapsed"));
             // A single picture needs no second bar.
-            if total < 2 {
-                multi.remove(&all);
+            match total {
+                0 | 1 => multi.remove(&all),
+                _ => all.enable_steady_tick(Duration::from_millis(250)),
             }
             (multi, all)
         });
