@@ -43,23 +43,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Enlarge images.
+    // What has arguments is described where they are.
     Upscale(Box<upscale::UpscaleArgs>),
-    /// Enlarge what arrives in a folder.
     Watch(Box<watch::WatchArgs>),
-    /// Start the server: API, job queue and web page.
     Serve(Box<serve::ServeArgs>),
-    /// Create, list and revoke API keys.
     Keys(keys::KeysArgs),
     /// Print the API specification (OpenAPI 3.1).
     Openapi,
-    /// List, add, find and verify models.
     Models(models::ModelsArgs),
-    /// Check this machine and run a self-test.
     Doctor(doctor::DoctorArgs),
-    /// Measure how fast this machine runs each model.
     Bench(bench::BenchArgs),
-    /// Print a completion script for a shell.
     Completions(shell::CompletionsArgs),
     #[command(hide = true)]
     Man(shell::ManArgs),

@@ -31,10 +31,19 @@ pub fn completions(args: &CompletionsArgs, mut command: Command) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The command with a long help for each argument: man pages leave the short help out where `-h` does.
+fn explained(command: Command) -> Command {
+    let command = command.mut_args(|arg| match (arg.get_help().cloned(), arg.get_long_help()) {
+        (Some(help), None) => arg.long_help(help),
+        _ => arg,
+    });
+    command.mut_subcommands(explained)
+}
+
 /// Writes man pages for the command and its subcommands.
 pub fn man(args: &ManArgs, command: Command) -> anyhow::Result<ExitCode> {
     let folder = args.folder.display();
     std::fs::create_dir_all(&args.folder).with_context(|| format!("cannot create {folder}"))?;
-    clap_mangen::generate_to(command, &args.folder).with_context(|| format!("cannot write to {folder}"))?;
+    clap_mangen::generate_to(explained(command), &args.folder).with_context(|| format!("cannot write to {folder}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -114,6 +114,11 @@ fn shells_and_man_know_every_command() {
         let page = fs::read_to_string(dir.path().join(format!("enlarger{command}.1"))).expect(command);
         assert!(page.contains("SYNOPSIS"), "{command}: {page}");
     }
+    // What the short help leaves out is explained, too.
+    let watch = fs::read_to_string(dir.path().join("enlarger-watch.1")).expect("made");
+    for words in ["must stay unchanged", "moved to the subfolder"] {
+        assert!(watch.contains(words), "{words}: {watch}");
+    }
     let hidden = dir.path().join("enlarger-run-apart.1");
     assert!(!hidden.exists(), "for the server alone");
 }
