@@ -20,6 +20,13 @@ build: web build-tools ## Build the release binary: target/release/enlarger
 build-tools:
 	@command -v cmake >/dev/null && command -v nasm >/dev/null || $(APT) cmake nasm
 
+DIST := target/release-files
+dist: web build-tools ## Build the files of a release: archive, Debian package, Python wheel, manifests of package managers
+	cargo build --profile dist --locked -p enlarger
+	rm -rf $(DIST)
+	$(PYTHON) packaging/dist.py package target/dist/enlarger $(DIST)
+	$(PYTHON) packaging/dist.py manifests $(DIST)
+
 run: build ## Build, then serve the API and the page at http://127.0.0.1:7788
 	./target/release/enlarger serve
 
@@ -146,4 +153,4 @@ clean: ## Remove build outputs
 	cargo clean
 	rm -rf $(VENV) .tools samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
-.PHONY: help build build-tools run samples web test test-setup screenshots specification load lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean
+.PHONY: help build build-tools dist run samples web test test-setup screenshots specification load lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean

@@ -102,6 +102,24 @@ pub(crate) fn set_size(exif: &mut [u8], width: u32, height: u32) {
     }
 }
 
+/// Sets the density, in pixels per inch, wherever the block already has one.
+pub(crate) fn set_dpi(exif: &mut [u8], dpi: f32) {
+    for tag in [X_RESOLUTION, Y_RESOLUTION] {
+        let Some((order, entry)) = find(exif, 4, tag) else { continue };
+        let is_one_rational =
+            order.u16(exif, entry + 2) == Some(ifd::RATIONAL) && order.u32(exif, entry + 4) == Some(1);
+        if let Some(at) = order.u32(exif, entry + 8).filter(|_| is_one_rational) {
+            order.put_u32(exif, at as usize, (f64::from(dpi) * 1000.0).round() as u32);
+            order.put_u32(exif, (at as usize).saturating_add(4), 1000);
+        }
+    }
+    if let Some((order, entry)) = find(exif, 4, RESOLUTION_UNIT) {
+        // The inch.
+        order.put_u16(exif, entry + 2, ifd::SHORT);
+        order.put_u16(exif, entry + 8, 2);
+    }
+}
+
 /// Removes the location: removes the pointer to the GPS directory, and overwrites the directory and its values with
 /// zeros.
 pub(crate) fn remove_gps(exif: &mut [u8]) {

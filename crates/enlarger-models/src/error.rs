@@ -86,11 +86,15 @@ pub enum ModelError {
     Store(String),
 }
 
+/// Those of all names that somebody may have meant who wrote this one.
+pub fn near<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    all.filter(|known| strsim::levenshtein(known, name) <= 2 + name.len() / 4).collect()
+}
+
 impl ModelError {
     pub(crate) fn unknown(name: &str, all: impl Iterator<Item = String>) -> Self {
         let all: Vec<String> = all.collect();
-        let near: Vec<String> =
-            all.iter().filter(|known| strsim::levenshtein(known, name) <= 2 + name.len() / 4).cloned().collect();
+        let near = near(name, all.iter().map(String::as_str)).into_iter().map(str::to_owned).collect();
         Self::Unknown { name: name.to_owned(), near, all }
     }
 
@@ -140,8 +144,11 @@ impl Explained for ModelError {
                 in_words(kind)
             )
             .into(),
-            Self::NoFile { there, .. } if there.len() == 1 => format!("available: {}", there[0]).into(),
-            Self::NoFile { there, .. } => format!("available: {}", there.join(", ")).into(),
+            Self::NoFile { name, there, .. } => {
+                let near = near(name, there.iter().map(String::as_str));
+                let meant = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
+                format!("{meant}available: {}", there.join(", ")).into()
+            }
             Self::Several { there, .. } if there.iter().all(|name| *name == there[0]) => {
                 "several of the searched folders have such a file: rename one, or search fewer folders".into()
             }

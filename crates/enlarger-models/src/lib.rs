@@ -39,7 +39,7 @@ use enlarger_nn::{Architecture, Backend, Network, NnError, StateDict, arch::dete
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use error::ModelError;
+pub use error::{ModelError, near};
 pub use library::{Found, Library, What};
 
 /// What is known about a network. The manifest's entries have the same fields.

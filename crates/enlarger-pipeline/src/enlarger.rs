@@ -22,7 +22,7 @@ use crate::{
     generate::{Cost, Generator, Local, Offering, Pass, Prompts, Remote, RemoteGenerator},
     memory::{self, Memory},
     networks::Networks,
-    plan::{AlphaWay, Plan, Step, generates, plan_with, prompts, subjects},
+    plan::{AlphaWay, Plan, Step, check_model, generates, plan_with, prompts, subjects},
     request::{Generative, Request, Size},
     run::{Ran, run},
     statistics::{Condition, Content, Statistics, Subject},
@@ -63,6 +63,8 @@ pub struct Output {
     pub quality: Option<u8>,
     /// What of EXIF and XMP is kept.
     pub metadata: MetadataPolicy,
+    /// Pixels per inch; `None` keeps the source's.
+    pub dpi: Option<f32>,
 }
 
 /// Seconds spent in each stage.
@@ -218,6 +220,14 @@ impl Enlarger {
         Ok(self.generator.offering(asked, &Prompts::default(), &|| false)?.sentences())
     }
 
+    /// Whether the model that a request names, or each of a combination, is there.
+    ///
+    /// # Errors
+    /// If it is not, or the combination is not one, as in every job that names it.
+    pub fn check_model(&self, name: &str) -> Result<(), PipelineError> {
+        check_model(name, &self.models().list())
+    }
+
     fn plan_of(&self, statistics: &Statistics, request: &Request, watch: &dyn Watch) -> Result<Plan, PipelineError> {
         self.plan_by(statistics, request, self.offering(request, watch)?)
     }
@@ -355,6 +365,7 @@ impl Enlarger {
             format,
             quality: output.quality,
             metadata: output.metadata,
+            dpi: output.dpi,
             provenance: Some(plan.provenance()),
         };
         memory::room_for_small()?;
@@ -508,6 +519,17 @@ impl Size {
             Self::Factor(factor) => factor,
             Self::Width(w) => f64::from(w) / f64::from(width),
             Self::Height(h) => f64::from(h) / f64::from(height),
+        }
+    }
+
+    /// The size of the result for a source of this width and height: each side rounded to the nearest pixel, at least 1.
+    pub fn result(self, width: u32, height: u32) -> Extent {
+        let factor = self.factor(width, height);
+        let side = |length: u32| (f64::from(length) * factor).round().max(1.0) as u32;
+        match self {
+            Self::Factor(_) => Extent { width: side(width), height: side(height) },
+            Self::Width(exact) => Extent { width: exact, height: side(height) },
+            Self::Height(exact) => Extent { width: side(width), height: exact },
         }
     }
 }

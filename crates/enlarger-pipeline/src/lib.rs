@@ -61,6 +61,7 @@ mod generate;
 mod knobs;
 mod layers;
 mod memory;
+mod names;
 mod networks;
 mod plan;
 mod reduce;
@@ -82,6 +83,7 @@ pub use extent::Extent;
 pub use generate::{Diffuse, Merged, Pass, Piece, Redraw, RemoteGenerator, Weights};
 pub use knobs::{Knob, Knobs};
 pub use memory::{Memory, cores};
+pub use names::{NamePattern, numbered, temporary_in};
 pub use plan::{AlphaWay, Ensemble, Mix, Patch, Plan, Step, plan};
 pub use request::{
     Creative, Crop, Engine, Flavor, Generative, Lora, OptimizedFor, Precision, Quality, Request, Sampler, Size, Style,

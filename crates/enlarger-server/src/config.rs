@@ -16,7 +16,7 @@ use clap::{Args, Command, ValueEnum};
 use enlarger_egress::{Policy, Secret, Webhooks};
 use enlarger_error::Explained;
 use enlarger_nn::Precision;
-use enlarger_pipeline::{Generative, Lora, RemoteGenerator};
+use enlarger_pipeline::{Generative, Lora, NamePattern, RemoteGenerator};
 use enlarger_service::job::Terms;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
@@ -158,6 +158,10 @@ settings! {
     /// Disk budget in MB for the files of all jobs when finished ones are kept. Beyond it, the jobs that finished first
     /// are deleted; the latest always stays. 0: no limit.
     disk_budget_mb: u64 = 51_200, "ENLARGER_DISK_BUDGET_MB" { value_name = "MB" };
+    /// Folder to also save each result to, under a name for people. Empty: none. Copies are never deleted.
+    save_to: PathBuf = PathBuf::new(), "ENLARGER_SAVE_TO" { value_name = "DIR" };
+    /// Names of results in `save_to`, with `{stem}`, `{scale}`, `{width}`, `{height}` and `{ext}`.
+    save_name: NamePattern = NamePattern::default(), "ENLARGER_SAVE_NAME" { value_name = "PATTERN" };
     /// Days to remember a job after its files are deleted.
     history_days: u64 = 30, "ENLARGER_HISTORY_DAYS" { value_name = "D" };
     /// Hours to keep an uploaded file for later jobs.
@@ -527,6 +531,9 @@ impl Config {
         if self.generator.is_empty() && !self.workflow.as_os_str().is_empty() {
             return fail("`workflow` is set without `generator`", "add --generator comfyui=http://127.0.0.1:8188");
         }
+        if self.save_to.as_os_str().is_empty() && self.save_name != NamePattern::default() {
+            return fail("`save_name` is set without `save_to`", "add --save-to DIR");
+        }
         if self.auth == Auth::On && self.insecure_no_auth {
             return fail("`auth` is on and `insecure_no_auth` is set", "choose one of them");
         }
@@ -592,7 +599,8 @@ fn read(path: &Path) -> Result<ConfigLayer, ConfigError> {
 pub fn print_config() -> String {
     let mut text = String::from(
         "# Settings of `enlarger serve`, with their defaults. Pass the file with --config FILE. Environment variables\n\
-         # override the file, and flags override both: `listen` is also ENLARGER_LISTEN and --listen.\n",
+         # override the file, and flags override both: `listen` is also ENLARGER_LISTEN and --listen. Without --config,\n\
+         # enlarger/config.toml in the user's folder of settings is read, such as ~/.config on Linux, if it exists.\n",
     );
     for setting in describe() {
         text += "\n";

@@ -40,8 +40,19 @@ use enlarger_error::Explained;
 use enlarger_pipeline::{Enlarger, cores};
 pub use enlarger_service::{APART_COMMAND, run_apart};
 use enlarger_service::{
-    deletions::Deletions, files::Files, follow::Follow, intake::Intake, metrics::Metrics, outbox, polls::Polls,
-    reads::Reads, submit::Desk, sweeper::Sweeper, urls::Urls, worker::Worker,
+    deletions::Deletions,
+    files::Files,
+    follow::Follow,
+    intake::Intake,
+    metrics::Metrics,
+    outbox,
+    polls::Polls,
+    reads::Reads,
+    saver::{Saver, Unsaved},
+    submit::Desk,
+    sweeper::Sweeper,
+    urls::Urls,
+    worker::Worker,
 };
 use enlarger_tasks::{Store, StoreConfig, StoreError, SystemClock, Upkeep, sqlite};
 use serde_json::json;
@@ -190,6 +201,7 @@ pub async fn serve(
             jobs: config.jobs,
             lease: Duration::from_secs(config.lease_seconds),
             drain: Duration::from_secs(config.drain_seconds),
+            unsaved: app.unsaved.clone(),
             metrics: app.metrics.clone(),
             stop: stop.clone(),
         };
@@ -212,6 +224,16 @@ pub async fn serve(
             disk_budget: config.disk_budget(),
             stop: stop.clone(),
         };
+        if let Some(unsaved) = app.unsaved.clone() {
+            let saver = Saver {
+                unsaved,
+                names: config.save_name.clone(),
+                queue: store.queue.clone(),
+                files: app.files.clone(),
+                stop: stop.clone(),
+            };
+            running.push(tokio::spawn(saver.run()));
+        }
         running.push(tokio::spawn(worker.run()));
         running.push(tokio::spawn(sender.run()));
         running.push(tokio::spawn(sweeper.run()));
@@ -285,6 +307,9 @@ async fn parts(
         intake: intake.clone(),
         desk: Arc::new(desk),
     };
+    let save_to = (!config.save_to.as_os_str().is_empty()).then(|| config.save_to.clone());
+    let unsaved = save_to.map(|folder| Unsaved::open(config.data_dir.join("unsaved"), folder)).transpose();
+    let unsaved = unsaved.map_err(io_error("cannot open the folder of unsaved results"))?;
     let follow = Follow::new(store.queue.clone(), config.jobs, stop.clone());
     Ok(App {
         auth: Arc::new(auth::Authority::new(config, store.api_keys.clone())?),
@@ -297,6 +322,7 @@ async fn parts(
         files,
         urls,
         reads: Reads::default(),
+        unsaved,
         bodies,
         intake,
         terms,

@@ -46,6 +46,7 @@ pub mod outbox;
 pub mod polls;
 pub mod random;
 pub mod reads;
+pub mod saver;
 pub mod signed;
 pub mod submit;
 pub mod sweeper;

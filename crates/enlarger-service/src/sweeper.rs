@@ -148,8 +148,8 @@ impl Sweeper {
     }
 }
 
-/// Returns when a task has ended.
-async fn ended(changes: &mut broadcast::Receiver<Change>) {
+/// Returns when a task has been completed.
+pub(crate) async fn ended(changes: &mut broadcast::Receiver<Change>) {
     while changes.recv().await.is_ok_and(|change| change.state != TaskState::Completed) {}
 }
 

@@ -27,6 +27,7 @@ use crate::{
     files::Files,
     job::{Difference, Input, Job, Made, Terms},
     metrics::Metrics,
+    saver::Unsaved,
     watching::Watching,
 };
 
@@ -61,6 +62,8 @@ pub struct Worker {
     pub lease: Duration,
     /// How long running tasks may go on once `stop` is cancelled.
     pub drain: Duration,
+    /// Which results are to be copied to a folder, if there is one for them.
+    pub unsaved: Option<Unsaved>,
     /// What is counted.
     pub metrics: Metrics,
     /// Cancelled when the service is to end.
@@ -380,6 +383,11 @@ async fn finish(
     let report = Report { progress: None, plan: Some(finished.plan) };
     match persist(worker, || worker.queue.heartbeat(held, worker.lease, report.clone())).await? {
         Beat::Alive | Beat::GiveWay => {
+            if let Some(unsaved) = &worker.unsaved
+                && let Err(error) = unsaved.note(held.task)
+            {
+                tracing::warn!(task = %held.task, %error, "the result will not be saved to the folder of `save_to`");
+            }
             persist(worker, || worker.queue.complete(held, result.clone())).await.map(|_| "completed")
         }
         Beat::Cancelled => Ok("cancelled"),

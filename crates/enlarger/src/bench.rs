@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use enlarger_error::Explained;
 use enlarger_models::Catalogue;
 use enlarger_nn::cpu_features;
 use enlarger_pipeline::{Speed, bench, cores};
@@ -57,10 +58,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let bundled = || catalogue.list().into_iter().filter(|model| model.bundled).map(|model| model.name).collect();
     let models: Vec<String> = if args.model.is_empty() { bundled() } else { args.model.clone() };
     for name in &models {
-        if catalogue.get(name).is_err() {
-            let names: Vec<String> = catalogue.list().into_iter().map(|model| model.name).collect();
-            let there = format!("available: {}", names.join(", "));
-            return Err(Hinted::usage(format!("there is no model named {name:?}"), there));
+        if let Err(unknown) = catalogue.get(name) {
+            return Err(Hinted::usage(unknown.to_string(), unknown.hint().unwrap_or_default().into_owned()));
         }
     }
     let say = |words: &str| {

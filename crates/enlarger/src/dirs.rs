@@ -9,9 +9,18 @@ pub fn data_dir() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os("ENLARGER_DATA_DIR") {
         return Some(dir.into());
     }
+    places().map(|places| places.data_dir())
+}
+
+/// The server's settings in the platform's place for an application's settings, if they are there.
+pub fn config_file() -> Option<PathBuf> {
+    places().map(|places| places.config_dir().join("config.toml")).filter(|file| file.exists())
+}
+
+fn places() -> Option<impl AppStrategy> {
     let app =
         AppStrategyArgs { top_level_domain: "org".into(), author: "enlarger".into(), app_name: "enlarger".into() };
-    choose_app_strategy(app).ok().map(|strategy| strategy.data_dir())
+    choose_app_strategy(app).ok()
 }
 
 /// Folders with checkpoints and their like: `ENLARGER_MODEL_DIRS`, separated by commas, else those of ComfyUI and A1111 where people

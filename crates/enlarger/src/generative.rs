@@ -17,52 +17,57 @@ pub struct GenerativeArgs {
     #[arg(long)]
     generative: bool,
     /// Draw with a running ComfyUI, using its graphics card and models (see docs/guides/comfyui-generator.md).
-    #[arg(long, value_name = "comfyui=URL", value_parser = remote)]
+    #[arg(long, value_name = "comfyui=URL", value_parser = remote, hide_short_help = true)]
     generator: Option<RemoteGenerator>,
     /// Workflow for ComfyUI to run, in its API format [default: a bundled one for SD 1.x, SD 2.x and SDXL].
-    #[arg(long, value_name = "FILE", requires = "generator")]
+    #[arg(long, value_name = "FILE", requires = "generator", hide_short_help = true)]
     workflow: Option<PathBuf>,
     /// Checkpoint: a file, a diffusers folder, or a name that `enlarger models scan` lists.
     #[arg(long, value_name = "NAME|FILE")]
     checkpoint: Option<String>,
     /// ControlNet that keeps the result close to the source, or `none` [default: a tile ControlNet of the checkpoint's family].
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", hide_short_help = true)]
     control: Option<String>,
     /// VAE to use instead of the checkpoint's.
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", hide_short_help = true)]
     vae: Option<String>,
     /// LoRA and its strength, such as more_details:0.5; can be given several times.
-    #[arg(long, value_name = "NAME|FILE[:N]")]
+    #[arg(long, value_name = "NAME|FILE[:N]", hide_short_help = true)]
     lora: Vec<Lora>,
     /// What the result must not show [default: a list of common faults].
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", hide_short_help = true)]
     negative: Option<String>,
     /// Steps of a full schedule, 1 to 150; creativity decides how many of them run [default: 18, or 8 for LCM].
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=150))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=150), hide_short_help = true)]
     steps: Option<u32>,
     /// Sampler [default: dpmpp_2m].
-    #[arg(long, value_parser = choice(Sampler::ALL, Sampler::name, Sampler::name, Sampler::what))]
+    #[arg(long, value_parser = choice(Sampler::ALL, Sampler::name, Sampler::name, Sampler::what), hide_short_help = true)]
     sampler: Option<Sampler>,
     /// Classifier-free guidance, 1 to 30, instead of --hdr; 1 for distilled checkpoints.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = guidance, hide_short_help = true)]
     guidance: Option<f32>,
     /// Layers of the text encoder to skip, counted as A1111 does: 1 skips none.
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=12))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=12), hide_short_help = true)]
     clip_skip: Option<u32>,
     /// Make a texture that repeats without a seam.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     seamless: bool,
     /// Area that the engine leaves as it is, such as a face, in pixels of the source; can be given several times.
-    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT")]
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", hide_short_help = true)]
     keep: Vec<Area>,
     /// Folders to search for models, such as ComfyUI's or A1111's `models` [default: the usual places in the home folder].
-    #[arg(long, env = "ENLARGER_MODEL_DIRS", value_name = "DIR", value_delimiter = ',')]
+    #[arg(long, env = "ENLARGER_MODEL_DIRS", value_name = "DIR", value_delimiter = ',', hide_short_help = true)]
     model_dirs: Vec<PathBuf>,
 }
 
 /// `comfyui=http://HOST:PORT`.
 pub fn remote(text: &str) -> Result<RemoteGenerator, String> {
     RemoteGenerator::parse(text, None)
+}
+
+fn guidance(text: &str) -> Result<f32, String> {
+    let guidance = text.parse::<f32>().ok().filter(|guidance| (1.0..=30.0).contains(guidance));
+    guidance.ok_or_else(|| "expected a number from 1 to 30".into())
 }
 
 /// `X,Y,WIDTH,HEIGHT`.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand};
 use enlarger_server::{ConfigLayer, auth::keys, config::Hidden, open_store};
 
-use crate::{printer::Hinted, serve};
+use crate::{dirs, printer::Hinted, serve};
 
 /// Create, list and revoke API keys.
 #[derive(Debug, Args)]
@@ -46,7 +46,10 @@ enum Command {
 /// Runs the command.
 pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
     let config =
-        serve::load(ConfigLayer { data_dir: args.data_dir, database: args.database, ..ConfigLayer::default() }, None)?;
+        serve::load(
+            ConfigLayer { data_dir: args.data_dir, database: args.database, ..ConfigLayer::default() },
+            dirs::config_file().as_deref(),
+        )?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = open_store(&config).await?.api_keys;

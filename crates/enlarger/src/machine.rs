@@ -43,15 +43,18 @@ impl IsaArgs {
     }
 }
 
+/// Under which these flags stand in help.
+pub const HEADING: &str = "Machine";
+
 /// Whether a GPU is used, which one, and how much of it.
 #[derive(Debug, Clone, Args)]
 pub struct GpuArgs {
     /// GPU to run models on: none, auto (the fastest, if it is faster than the CPU), part of its name, or pci: and its address
     /// (see `enlarger doctor`).
-    #[arg(long, env = "ENLARGER_GPU", value_name = "GPU", default_value = "none", value_parser = gpu)]
+    #[arg(long, env = "ENLARGER_GPU", value_name = "GPU", default_value = "none", value_parser = gpu, help_heading = HEADING)]
     pub gpu: GpuChoice,
     /// Maximum GPU memory to use, in MB [default: 70% of dedicated memory, or 25% of memory shared with the CPU].
-    #[arg(long, env = "ENLARGER_GPU_MEMORY", value_name = "MB")]
+    #[arg(long, env = "ENLARGER_GPU_MEMORY", value_name = "MB", help_heading = HEADING, hide_short_help = true)]
     pub gpu_memory: Option<u64>,
 }
 
@@ -67,10 +70,10 @@ fn devices() -> PossibleValuesParser {
 #[derive(Debug, Clone, Args)]
 pub struct MachineArgs {
     /// Number of threads [default: all cores].
-    #[arg(short, long, env = "ENLARGER_THREADS", value_name = "N", value_parser = threads)]
+    #[arg(short, long, env = "ENLARGER_THREADS", value_name = "N", value_parser = threads, help_heading = HEADING)]
     pub threads: Option<NonZeroUsize>,
     /// Arithmetic: auto (fastest), f32, int16 (x86 CPUs since about 2015) or bf16 (CPUs with AMX).
-    #[arg(long, env = "ENLARGER_PRECISION", default_value = "auto", value_parser = word::<Precision>)]
+    #[arg(long, env = "ENLARGER_PRECISION", default_value = "auto", value_parser = word::<Precision>, help_heading = HEADING, hide_short_help = true)]
     precision: Precision,
     #[command(flatten)]
     gpu: GpuArgs,

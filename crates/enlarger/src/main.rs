@@ -7,24 +7,29 @@ mod doctor;
 mod generative;
 mod gpus;
 mod inputs;
+mod job;
 mod keys;
 mod machine;
 mod mcp;
 mod models;
 mod paths;
 mod printer;
+mod read;
 mod results;
 mod scan;
 mod search;
 mod serve;
+mod shell;
 mod signals;
 mod style;
 mod target;
 mod upscale;
+mod watch;
+mod write;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Enlarge images up to 16x, on this machine.
 ///
@@ -39,22 +44,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Enlarge images.
+    // What has arguments is described where they are.
     Upscale(Box<upscale::UpscaleArgs>),
-    /// Start the server: API, job queue and web page.
+    Watch(Box<watch::WatchArgs>),
     Serve(Box<serve::ServeArgs>),
-    /// Create, list and revoke API keys.
     Keys(keys::KeysArgs),
     /// Print the API specification (OpenAPI 3.1).
     Openapi,
-    /// List, add, find and verify models.
     Models(models::ModelsArgs),
-    /// Offer enlarging to AI assistants, as an MCP server on standard input and output.
     Mcp(mcp::McpArgs),
-    /// Check this machine and run a self-test.
     Doctor(doctor::DoctorArgs),
-    /// Measure how fast this machine runs each model.
     Bench(bench::BenchArgs),
+    Completions(shell::CompletionsArgs),
+    #[command(hide = true)]
+    Man(shell::ManArgs),
     #[command(name = enlarger_server::APART_COMMAND, hide = true)]
     Apart(Box<apart::ApartArgs>),
     #[command(name = gpus::COMMAND, hide = true)]
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     quiet_broken_pipes();
     let result = match Cli::parse().command {
         Command::Upscale(args) => upscale::run(*args),
+        Command::Watch(args) => watch::run(*args),
         Command::Serve(args) => serve::run(*args),
         Command::Keys(args) => keys::run(args),
         Command::Openapi => {
@@ -75,6 +79,8 @@ fn main() -> ExitCode {
         Command::Mcp(args) => mcp::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Completions(args) => Ok(shell::completions(&args, Cli::command())),
+        Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Apart(args) => apart::run(*args),
         Command::Gpus => gpus::run(),
     };

@@ -78,7 +78,7 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
         }
         Command::Add { files, name } => {
             if name.is_some() && files.len() > 1 {
-                return Err(Hinted::error("--name cannot be used with several files", "add them one by one"));
+                return Err(Hinted::usage("--name cannot be used with several files", "add them one by one"));
             }
             for file in files {
                 let model = catalogue.add(&file, name.as_deref())?;

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     io::IsTerminal,
+    path::Path,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -55,7 +56,12 @@ fn without_number(text: &str) -> String {
 
 /// The exit code after an error.
 pub fn code_of(error: &anyhow::Error) -> u8 {
-    error.downcast_ref::<Hinted>().map_or(1, |hinted| hinted.code)
+    if let Some(hinted) = error.downcast_ref::<Hinted>() {
+        return hinted.code;
+    }
+    // A setting is a part of the command line, wherever it is written.
+    let wrong_setting = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(ServeError::Config(_)));
+    if wrong_setting { 2 } else { 1 }
 }
 
 /// The hint of the outermost error that has one.
@@ -119,15 +125,16 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `total` files are to come. `quiet` shows errors only.
+    /// `total` files are to come; 0 is any number, one after the other. `quiet` shows errors only.
     pub fn new(total: usize, quiet: bool) -> Self {
         let bars = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
             let all = multi.add(ProgressBar::new(total as u64));
             all.set_style(style("{bar:24} {pos}/{len} images, {elapsed} elapsed"));
             // A single picture needs no second bar.
-            if total < 2 {
-                multi.remove(&all);
+            match total {
+                0 | 1 => multi.remove(&all),
+                _ => all.enable_steady_tick(Duration::from_millis(250)),
             }
             (multi, all)
         });
@@ -139,33 +146,39 @@ impl Batch {
         let bar = self.bars.as_ref().map(|(multi, all)| {
             let bar = ProgressBar::new(1000);
             let bar = if self.total < 2 { multi.add(bar) } else { multi.insert_before(all, bar) };
-            bar.set_style(style("{bar:24} {percent:>3}%  {prefix}  {msg}"));
-            bar.set_prefix(name.to_owned());
+            // The name comes last, where it can be cut off if the terminal is narrow.
+            bar.set_style(style("{bar:16} {percent:>3}%  {prefix:>15}  {wide_msg}"));
+            bar.set_message(Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned());
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
         if bar.is_none() && !self.quiet {
-            eprintln!("[{}/{}] {name}", index + 1, self.total);
+            match self.total {
+                0 => eprintln!("{name}"),
+                total => eprintln!("[{}/{total}] {name}", index + 1),
+            }
         }
         File { batch: self, bar, name: name.to_owned(), said: Mutex::new(Instant::now()) }
     }
 
-    /// A line that stays.
+    /// A line that stays, unless only errors are wanted.
     pub fn line(&self, text: &str) {
+        if !self.quiet {
+            self.say(text);
+        }
+    }
+
+    /// A line that stays, quiet or not.
+    pub fn say(&self, text: &str) {
         match &self.bars {
             Some((multi, _)) => multi.suspend(|| eprintln!("{text}")),
-            None if self.quiet => {}
             None => eprintln!("{text}"),
         }
     }
 
     /// An error that stays, quiet or not. Its hint comes at the end, where it is said once for all that have the same.
     pub fn fail(&self, name: &str, error: &anyhow::Error) {
-        let text = format!("error: {name}: {}", sentence(error));
-        match &self.bars {
-            Some((multi, _)) => multi.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
-        }
+        self.say(&format!("error: {name}: {}", sentence(error)));
         let Some(hint) = hint_of(error) else { return };
         let mut hints = self.hints.lock().expect("nothing panics with it");
         match hints.iter_mut().find(|(known, ..)| *known == hint) {
@@ -205,7 +218,7 @@ impl File<'_> {
         let left = p.eta_seconds.map(|s| format!("{} left", human_seconds(s))).unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.set_position((p.fraction * 1000.0) as u64);
-            bar.set_message(match p.stage {
+            bar.set_prefix(match p.stage {
                 Stage::Enlarge => left,
                 Stage::Decode => "reading".into(),
                 Stage::Plan => "planning".into(),

@@ -49,7 +49,7 @@ pub fn pass_over_results(inputs: &mut Inputs, target: &Target) {
 }
 
 /// A file that cannot be opened is not skipped: reading it will give the reason.
-fn says_it_is_a_result(path: &Path) -> bool {
+pub fn says_it_is_a_result(path: &Path) -> bool {
     // Opening a named pipe would wait for somebody to write, and so would reading a file of the system's that says it is empty.
     path.metadata().is_ok_and(|file| file.is_file() && file.len() > 0)
         && std::fs::File::open(path)

@@ -4,7 +4,7 @@ use std::{
     io::IsTerminal,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -29,7 +29,7 @@ use crate::{
 /// Settings come from a file, the environment and flags; later sources override earlier ones.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Configuration file (TOML).
+    /// Configuration file (TOML) [default: enlarger/config.toml in the user's folder of settings, if it exists].
     #[arg(long, value_name = "FILE", env = "ENLARGER_CONFIG")]
     config: Option<PathBuf>,
     /// Print a commented default configuration and exit.
@@ -56,7 +56,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         print!("{}", enlarger_server::print_config());
         return Ok(ExitCode::SUCCESS);
     }
-    let mut config = load(args.settings, args.config)?;
+    let file = args.config.or_else(dirs::config_file);
+    let mut config = load(args.settings, file.as_deref())?;
     if let Some(port) = args.port {
         config.listen = config.listen.on_port(port);
     }
@@ -65,15 +66,15 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let device = args.isa.device(config.precision, GpuArgs { gpu, gpu_memory: Some(config.gpu_memory) })?;
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config, device))?;
+    runtime.block_on(serve(config, file, device))?;
     // A checkpoint that is being read for its hash would be waited for.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
 /// Settings, with the data directory filled in.
-pub fn load(settings: ConfigLayer, file: Option<PathBuf>) -> anyhow::Result<Config> {
-    let mut config = Config::load(settings, file.as_deref())?;
+pub fn load(settings: ConfigLayer, file: Option<&Path>) -> anyhow::Result<Config> {
+    let mut config = Config::load(settings, file)?;
     if config.data_dir.as_os_str().is_empty() {
         config.data_dir = dirs::data_dir().ok_or_else(|| {
             Hinted::error("no home folder found for jobs and files", "choose a folder with --data-dir")
@@ -84,7 +85,7 @@ pub fn load(settings: ConfigLayer, file: Option<PathBuf>) -> anyhow::Result<Conf
 
 fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level).map_err(|e| {
-        Hinted::error(format!("invalid log level or filter `{level}`: {e}"), "for example `--log info`")
+        Hinted::usage(format!("invalid log level or filter `{level}`: {e}"), "for example `--log info`")
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -98,7 +99,7 @@ fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
+async fn serve(config: Config, file: Option<PathBuf>, device: Arc<dyn Device>) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(on_signal(Signals::listen()?, config.drain_seconds, stop.clone()));
     let listener = TcpListener::bind(*config.listen).await.map_err(|error| in_use(*config.listen, &error))?;
@@ -115,7 +116,7 @@ async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
     };
     warn_of_threads(options.threads);
     let enlarger = Arc::new(Enlarger::new(options)?);
-    let ready = || announce(&config, address);
+    let ready = || announce(&config, file.as_deref(), address);
     Ok(enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await?)
 }
 
@@ -127,13 +128,20 @@ macro_rules! say {
     }};
 }
 
-fn announce(config: &Config, address: SocketAddr) {
+fn announce(config: &Config, file: Option<&Path>, address: SocketAddr) {
     let urls = match config.public_url.trim_end_matches('/') {
         "" => reachable(address),
         url => vec![url.to_owned()],
     };
     let url = &urls[0];
     say!("enlarger {} · data in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    if let Some(file) = file {
+        say!("Settings from {}", file.display());
+    }
+    say!("Results are kept {}", kept(config));
+    if !config.save_to.as_os_str().is_empty() {
+        say!("Results are also saved to {}", config.save_to.display());
+    }
     if !config.public_url.is_empty() {
         say!("Listening on http://{address}");
     }
@@ -149,6 +157,18 @@ fn announce(config: &Config, address: SocketAddr) {
     }
     if config.insecure_no_auth {
         say!("warning: anyone who can reach {address} can use this server");
+    }
+}
+
+/// How long results are kept.
+fn kept(config: &Config) -> String {
+    match (config.retention(), config.disk_budget()) {
+        (Some(time), _) => match time.as_secs() / 3600 {
+            1 => "for an hour".into(),
+            hours => format!("for {hours} hours"),
+        },
+        (None, Some(bytes)) => format!("until you delete them or they exceed {} MB", bytes >> 20),
+        (None, None) => "until you delete them".into(),
     }
 }
 

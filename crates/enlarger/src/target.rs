@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     path::{Component, Path, PathBuf, is_separator},
 };
 
 use enlarger_image::Format;
+use enlarger_pipeline::{Extent, NamePattern};
 
 use crate::{
     inputs::{Input, Inputs, Source},
@@ -151,6 +152,7 @@ impl FileId {
 /// result is never taken for that of an image which came later.
 pub struct Names<'a> {
     target: &'a Target,
+    pattern: &'a NamePattern,
     extension: &'static str,
     /// How many images of the batch, by folder of their results, have this as a stem or as a whole name.
     taken: HashMap<(PathBuf, String), usize>,
@@ -158,7 +160,7 @@ pub struct Names<'a> {
 
 impl<'a> Names<'a> {
     /// For results of these inputs in this format.
-    pub fn new(target: &'a Target, inputs: &[Input], format: Format) -> Self {
+    pub fn new(target: &'a Target, pattern: &'a NamePattern, inputs: &[Input], format: Format) -> Self {
         let mut taken = HashMap::new();
         for source in inputs.iter().filter_map(Input::source) {
             let folder = target.folder(source);
@@ -166,17 +168,16 @@ impl<'a> Names<'a> {
                 *taken.entry((real(&folder), folded(name))).or_default() += 1;
             }
         }
-        Self { target, extension: format.extension(), taken }
+        Self { target, pattern, extension: format.extension(), taken }
     }
 
-    /// The file to write for an input; none is standard output.
-    pub fn of(&self, input: &Input, factor: f64) -> Option<PathBuf> {
+    /// The file to write for an input, with a result of this size; none is standard output.
+    pub fn of(&self, input: &Input, factor: f64, result: Extent) -> Option<PathBuf> {
+        let named = |stem: &OsStr| self.pattern.fill(stem, factor, result, self.extension);
         let source = match (self.target, input) {
             (Target::Stdout, _) | (Target::Beside, Input::Stdin) => return None,
             (Target::File(path), _) => return Some(path.clone()),
-            (Target::Folder(folder), Input::Stdin) => {
-                return Some(folder.join(format!("stdin_{factor}x.{}", self.extension)));
-            }
+            (Target::Folder(folder), Input::Stdin) => return Some(folder.join(named(OsStr::new("stdin")))),
             (_, Input::File(source)) => source,
         };
         let folder = self.target.folder(source);
@@ -185,9 +186,7 @@ impl<'a> Names<'a> {
         // A name without an extension is its own stem and counts twice.
         let own = if stem == whole { 2 } else { 1 };
         let shared = self.taken.get(&(real(&folder), folded(stem))).is_some_and(|&count| count > own);
-        let mut name: OsString = if shared { whole } else { stem }.to_owned();
-        name.push(format!("_{factor}x.{}", self.extension));
-        Some(folder.join(name))
+        Some(folder.join(named(if shared { whole } else { stem })))
     }
 }
 
@@ -196,7 +195,8 @@ fn folded(name: &OsStr) -> String {
     name.to_string_lossy().to_lowercase()
 }
 
-/// The part of a result's name that comes from its source's: `fox` of `fox_4x.png`, `fox.jpg` of `fox.jpg_1.5x.webp`.
+/// The part of a result's name that comes from its source's, if it has the default pattern: `fox` of `fox_4x.png`, `fox.jpg` of
+/// `fox.jpg_1.5x.webp`.
 pub fn source_name(result: &Path) -> Option<&[u8]> {
     known_extension(result).filter(|format| format.can_encode())?;
     let stem = result.file_stem()?.as_encoded_bytes().strip_suffix(b"x")?;
@@ -214,8 +214,9 @@ mod tests {
     fn names(files: &[&str]) -> Vec<String> {
         let file = |path: &&str| Input::File(Source { path: path.into(), root: None, named: true });
         let inputs: Vec<Input> = files.iter().map(file).collect();
-        let names = Names::new(&Target::Beside, &inputs, Format::Png);
-        inputs.iter().map(|input| names.of(input, 4.0).expect("a file").display().to_string()).collect()
+        let (pattern, size) = (NamePattern::default(), Extent { width: 400, height: 300 });
+        let names = Names::new(&Target::Beside, &pattern, &inputs, Format::Png);
+        inputs.iter().map(|input| names.of(input, 4.0, size).expect("a file").display().to_string()).collect()
     }
 
     #[test]

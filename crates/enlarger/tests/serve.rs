@@ -109,6 +109,25 @@ fn what_keeps_it_from_starting_is_said_once_and_nothing_is_opened() {
 }
 
 #[test]
+fn settings_are_read_from_the_users_folder_and_a_wrong_one_is_a_usage_error() {
+    let home = tempfile::tempdir().expect("a folder");
+    let file = home.path().join("enlarger/config.toml");
+    fs::create_dir(home.path().join("enlarger")).expect("made");
+    let serve = |settings: &str, args: &[&str]| {
+        fs::write(&file, settings).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+        command.env("XDG_CONFIG_HOME", home.path()).env("ENLARGER_DATA_DIR", home.path()).arg("serve").args(args);
+        text(&command.assert().code(2).get_output().stderr)
+    };
+    let told = serve("jobs = 1\njbos = 2\n", &[]);
+    assert!(told.contains("config.toml, line 2: unknown field `jbos`") && told.contains("hint: "), "{told}");
+    assert!(serve("jobs = 0\n", &[]).contains("`jobs` is 0"));
+    // A flag is stronger, and so is another file.
+    assert!(serve("jobs = 0\n", &["--jobs", "1", "--log", "x=y=z"]).contains("invalid log level"));
+    assert!(serve("", &["--save-name", "{stem}.{ext}"]).contains("`save_name` is set without `save_to`"));
+}
+
+#[test]
 fn a_key_is_revoked_by_its_beginning_or_by_a_name_of_its_own() {
     let data = tempfile::tempdir().expect("a folder");
     let keys = |args: &[&str]| {

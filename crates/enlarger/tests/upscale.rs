@@ -266,8 +266,40 @@ fn an_unknown_model_names_the_ones_there_are() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
     let out =
         command.current_dir(dir.path()).args(["upscale", "photo.png", "--model", "x4pluss"]).output().expect("runs");
-    assert_eq!(out.status.code(), Some(1));
-    assert!(text(&out.stderr).contains("x4plus"), "{}", text(&out.stderr));
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("did you mean x4plus? available: "), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_pattern_names_results() {
+    let dir = folder();
+    let made = upscale(
+        dir.path(),
+        &["photo.png", "photo.jpg", "-s", "2x", "--name", "big {stem} {width}.{ext}", "-f", "jpeg"],
+    );
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert_eq!(files(dir.path()), ["big photo.jpg 192.jpg", "big photo.png 192.jpg", "photo.jpg", "photo.png"]);
+    for args in [&["photo.png", "--name", "x.{ext}"][..], &["photo.png", "-o", "a.png", "--name", "{stem}.{ext}"]] {
+        assert_eq!(upscale(dir.path(), args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_resolution_is_written_where_other_programs_look_for_it() {
+    let dir = folder();
+    for name in ["a.png", "a.jpg", "a.tif"] {
+        let made = upscale(dir.path(), &["photo.jpg", "-s", "2x", "--dpi", "240", "-o", name]);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let bytes = fs::read(dir.path().join(name)).expect("it was written");
+        let limits = enlarger_image::Limits::default();
+        let (across, down) =
+            enlarger_image::decode(&bytes, &limits).expect("a picture").picture.metadata.dpi.expect("it has one");
+        // PNG counts in whole pixels per meter.
+        assert!((across - 240.0).abs() < 0.02 && (down - 240.0).abs() < 0.02, "{name}: {across}, {down}");
+    }
+    let noted = upscale(dir.path(), &["photo.jpg", "-s", "2x", "--dpi", "240", "-o", "a.webp"]);
+    assert!(text(&noted.stderr).contains("stores a resolution only in EXIF"), "{}", text(&noted.stderr));
+    assert_eq!(upscale(dir.path(), &["photo.jpg", "--dpi", "0"]).status.code(), Some(2));
 }
 
 #[test]

@@ -45,13 +45,16 @@ impl<'a> Written<'a> {
             exif::set_size(&mut exif, picture.width, picture.height);
             // It shows the picture as it was, at a size that is useless now.
             exif::remove_thumbnail(&mut exif);
+            if let Some(dpi) = options.dpi {
+                exif::set_dpi(&mut exif, dpi);
+            }
             exif
         });
         let mut written = Self {
             icc: metadata.icc.as_deref(),
             exif,
             xmp,
-            dpi: metadata.dpi,
+            dpi: options.dpi.map(|dpi| (dpi, dpi)).or(metadata.dpi),
             provenance: options.provenance.as_deref(),
             iptc: None,
             texts: Vec::new(),

@@ -22,6 +22,8 @@ pub struct EncodeOptions {
     pub quality: Option<u8>,
     /// Which EXIF, XMP, IPTC and texts are kept.
     pub metadata: MetadataPolicy,
+    /// Pixels per inch, instead of the picture's own.
+    pub dpi: Option<f32>,
     /// A sentence on how the result was made, written where the format has a place for it.
     pub provenance: Option<String>,
 }
@@ -98,6 +100,12 @@ pub fn encode_notes(picture: &Picture, options: &EncodeOptions) -> Vec<String> {
         "is written without a color profile, so colors were converted to sRGB",
     );
     note(format == Format::Avif && xmp.is_some(), "is written without XMP, so the image's XMP was dropped");
+    note(
+        options.dpi.is_some()
+            && matches!(format, Format::WebP | Format::Avif)
+            && written.exif.as_deref().and_then(crate::exif::dpi).is_none(),
+        "stores a resolution only in EXIF, and this image's EXIF has none, so it was not set",
+    );
     note(
         format == Format::Jpeg && too_long(exif, metadata::EXIF_PREFIX),
         "stores at most 64 KB of EXIF and the image has more, so its EXIF was dropped",

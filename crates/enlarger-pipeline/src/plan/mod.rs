@@ -1,6 +1,6 @@
 //! The plan: the steps for a picture, as plain data.
 
-use enlarger_models::ModelInfo;
+use enlarger_models::{ModelInfo, near};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -409,23 +409,14 @@ fn cropped(statistics: &Statistics, crop: Option<Crop>) -> Result<Extent, Pipeli
 /// # Errors
 /// If it is smaller than the source or more than 16 times as large.
 pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> {
-    let factor = match size {
-        Size::Factor(factor) => factor,
-        Size::Width(width) => f64::from(width) / f64::from(source.width),
-        Size::Height(height) => f64::from(height) / f64::from(source.height),
-    };
+    let factor = size.factor(source.width, source.height);
     if !(1.0..=MAX_FACTOR).contains(&factor) {
         return Err(PipelineError::Request {
             what: format!("that would be {factor:.3}x; the scale must be between 1x and 16x"),
             hint: "choose a size between the image's own and 16 times that".into(),
         });
     }
-    let side = |length: u32| (f64::from(length) * factor).round().max(1.0) as u32;
-    Ok(match size {
-        Size::Factor(_) => Extent { width: side(source.width), height: side(source.height) },
-        Size::Width(width) => Extent { width, height: side(source.height) },
-        Size::Height(height) => Extent { width: side(source.width), height },
-    })
+    Ok(size.result(source.width, source.height))
 }
 
 /// A prompt guides the generative engine alone. It may choose a preset if none was named; the plan says so.
@@ -546,9 +537,12 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
             let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
             let names = names.join(", ");
             if named {
+                let near = near(name, models.iter().map(|m| m.name.as_str()));
+                let meant =
+                    if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
                 return PipelineError::Request {
                     what: format!("there is no model named {name:?}"),
-                    hint: format!("available: {names}; add your own with `enlarger models add FILE`"),
+                    hint: format!("{meant}available: {names}; add your own with `enlarger models add FILE`"),
                 };
             }
             PipelineError::Request {
@@ -582,6 +576,14 @@ fn find<'a>(name: &str, named: bool, models: &'a [ModelInfo]) -> Result<Choice<'
     }
     let mix = Mix { model: other.name.clone(), sha256: other.sha256.clone(), share };
     Ok(Choice { mix: Some(mix), ..Choice::of(model) })
+}
+
+/// Whether all models that a request names are there, and can be combined in this way.
+///
+/// # Errors
+/// As [`plan()`].
+pub(crate) fn check_model(name: &str, models: &[ModelInfo]) -> Result<(), PipelineError> {
+    find(name, true, models).map(drop)
 }
 
 /// What enlarges: what was named, or what suits picture, style and quality.

@@ -19,8 +19,9 @@ use super::arguments::Arguments;
 use crate::{
     inputs::{Input, Source},
     printer::Hinted,
+    read::read_now,
     target::FileId,
-    upscale::{occupied, read_now, write},
+    write::{occupied, write},
 };
 
 /// What came of a call: for people, and for programs.

@@ -16,6 +16,7 @@ mod postgres;
 mod queue;
 mod router;
 mod sdapi;
+mod saving;
 mod specification;
 mod storage;
 mod webhooks;

@@ -118,7 +118,7 @@ impl Previewer {
         };
         fields.done()?;
         let bytes = bytes.ok_or_else(|| ApiError::internal("a picture that was not read was not rejected"))?;
-        let output = Output { format: Some(Format::Png), quality: None, metadata: MetadataPolicy::Strip };
+        let output = Output { format: Some(Format::Png), quality: None, metadata: MetadataPolicy::Strip, dpi: None };
         let mut png = Cursor::new(Vec::new());
         self.enlarger.job(&bytes, &request, &output, &self.intake.limits, &mut png, watch)?;
         Ok(png.into_inner())

@@ -11,6 +11,7 @@ use enlarger_pipeline::{Enlarger, Memory, cores};
 use enlarger_service::{
     files::Files,
     job::{CREATIVE_PIXELS, PRECISION_SIDE},
+    saver::Unsaved,
 };
 use enlarger_tasks::Upkeep;
 use serde::Serialize;
@@ -138,6 +139,7 @@ pub(crate) struct Watched {
     config: Arc<Config>,
     upkeep: Arc<dyn Upkeep>,
     files: Files,
+    unsaved: Option<Unsaved>,
     enlarger: Arc<Enlarger>,
     started: Instant,
 }
@@ -148,6 +150,7 @@ impl FromRef<App> for Watched {
             config: app.config.clone(),
             upkeep: app.upkeep.clone(),
             files: app.files.clone(),
+            unsaved: app.unsaved.clone(),
             enlarger: app.enlarger.clone(),
             started: app.started,
         }
@@ -175,6 +178,10 @@ async fn inside(watched: &Watched) -> ApiResult<Inside> {
         ok: written.is_ok(),
         message: written.map_or_else(|error| error.to_string(), |()| "can be written".into()),
     };
+    let saved = watched.unsaved.as_ref().map(|unsaved| match unsaved.state() {
+        Ok(message) => Check { name: "save_to", ok: true, message },
+        Err(message) => Check { name: "save_to", ok: false, message },
+    });
     Ok(Inside {
         uptime_seconds: watched.started.elapsed().as_secs(),
         limits: LimitStatus {
@@ -200,7 +207,7 @@ async fn inside(watched: &Watched) -> ApiResult<Inside> {
             seconds_waiting: counts.queued_cost,
             webhooks_pending: counts.outbox_pending,
         },
-        checks: vec![database, disk],
+        checks: [Some(database), Some(disk), saved].into_iter().flatten().collect(),
         listen: config.listen.to_string(),
         public_url: config.public_url.clone(),
     })
