@@ -109,7 +109,7 @@ async fn serve(config: Config, device: Arc<dyn Device>) -> anyhow::Result<()> {
         strip: None,
         device: Some(device),
         model_dirs: config.model_dirs.clone(),
-        any_path: false,
+        own_requests: false,
         generative: config.generative(),
         generator: config.remote(),
     };

@@ -224,7 +224,7 @@ pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
             models_dir: dirs::models_dir(),
             device: Some(args.machine.device()?),
             model_dirs: args.generative.folders(),
-            any_path: true,
+            own_requests: true,
             generative: None,
             generator: args.generative.remote(),
         })?,
@@ -284,7 +284,7 @@ impl Upscale<'_> {
         let batch = Batch::new(total, self.args.quiet || self.args.explain);
         let (mut made, mut skipped, mut failed) = (0, 0, inputs.failed.len());
         self.tell_of_the_rest(inputs, &batch);
-        let mut written = HashSet::new();
+        let (mut written, mut told) = (HashSet::new(), HashSet::new());
         for (index, input) in inputs.list.iter().enumerate() {
             if signals::stopped().is_some() {
                 break;
@@ -293,6 +293,11 @@ impl Upscale<'_> {
             let result = self.one_unwinding(input, &file, &mut written);
             file.end();
             self.print_json(&input.name(), &result);
+            if let Ok(Done::Made(_, outcome) | Done::Printed(outcome)) = &result {
+                // Once for all images.
+                let idle = outcome.plan.idle.iter().filter(|setting| told.insert((*setting).clone()));
+                idle.for_each(|setting| batch.line(&format!("note: {setting}")));
+            }
             match result {
                 Ok(Done::Made(path, outcome)) => {
                     made += 1;
@@ -376,7 +381,7 @@ impl Upscale<'_> {
         let header = enlarger_image::header(&bytes, &self.limits).map_err(PipelineError::from)?;
         let request = self.request(header.width, header.height);
         if self.args.explain {
-            return Ok(Done::Explained(Box::new(self.enlarger.dry_run(&bytes, &request, &self.limits)?)));
+            return Ok(Done::Explained(Box::new(self.enlarger.dry_run(&bytes, &request, &self.limits, &Watching(file))?)));
         }
         let factor = (request.size.factor(header.width, header.height) * 100.0).round() / 100.0;
         let Some(path) = self.names.of(input, factor) else {

@@ -44,15 +44,19 @@ fn photo(width: u32, height: u32) -> TempDir {
 }
 
 fn upscale(folder: &Path, args: &[&str]) -> Output {
+    command(folder, MODELS.path(), args).output().expect("the binary runs")
+}
+
+fn command(folder: &Path, models: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
-    command.current_dir(folder).env("ENLARGER_MODEL_DIRS", MODELS.path()).env("ENLARGER_DATA_DIR", folder.join("data"));
+    command.current_dir(folder).env("ENLARGER_MODEL_DIRS", models).env("ENLARGER_DATA_DIR", folder.join("data"));
     // The small network keeps this short; what is shown does not depend on it.
     command.args(["upscale", "photo.png", "--model", "animevideo-v3", "--overwrite", "-o", "result.png"]);
     if !args.contains(&"--width") {
         command.args(["-s", "2x"]);
     }
     command.args(args);
-    command.output().expect("the binary runs")
+    command
 }
 
 fn pixels(path: &Path) -> Vec<u8> {
@@ -221,6 +225,33 @@ fn damaged_weights_end_in_a_sentence_that_names_tile_and_step() {
     checkpoints::write(&dir.path().join("damaged.safetensors"), &arrays);
     let said = refused(dir.path(), &["--checkpoint", "damaged.safetensors"]);
     assert!(said.contains("tile 1 of 1 in step 1 of 7 gave values that are not numbers"), "{said}");
+}
+
+#[test]
+fn sdxl_draws_and_a_union_control_net_is_found_by_its_header() {
+    let (dir, models) = (photo(32, 24), tempfile::tempdir().expect("a folder"));
+    let at = |name: &str| models.path().join(name);
+    checkpoints::write(&at("checkpoints/xl.safetensors"), &checkpoints::checkpoint_of_sdxl());
+    checkpoints::write(&at("controlnet/promax.safetensors"), &checkpoints::union_of_sdxl());
+    let run = |more: &[&str]| {
+        let args = [&["--generative", "--prompt", "a stone wall", "--seed", "1"], more].concat();
+        let out = command(dir.path(), models.path(), &args).output().expect("the binary runs");
+        assert!(out.status.success(), "{more:?}: {}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let said = run(&["--explain"]);
+    for part in ["generate by xl (", "tiles of 1024 px", "; ControlNet promax (", "kept close to the source by promax"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let made = |more: &[&str]| {
+        run(more);
+        pixels(&dir.path().join("result.png"))
+    };
+    let first = made(&[]);
+    assert_eq!(made(&[]), first, "the same request gives the same pixels");
+    for more in [&["--control", "none"][..], &["--resemblance", "5"]] {
+        assert_ne!(made(more), first, "{more:?}");
+    }
 }
 
 #[test]

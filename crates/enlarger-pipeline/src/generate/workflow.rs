@@ -84,6 +84,8 @@ pub(crate) struct Offered {
     pub control: Option<String>,
     /// Sentences about the choice.
     pub notes: Vec<String>,
+    /// Sentences about settings that have no effect.
+    pub idle: Vec<String>,
 }
 
 impl Offered {
@@ -132,10 +134,15 @@ pub(crate) fn numbers(
 }
 
 impl Numbers {
-    /// Sentences about the choice, and about what has no effect.
+    /// Sentences about the choice.
     pub fn notes(&self) -> Vec<String> {
-        let Offered { workflow, places, .. } = &self.offered;
-        let mut all = self.offered.sentences();
+        self.offered.sentences()
+    }
+
+    /// Sentences about settings that have no effect.
+    pub fn idle(&self) -> Vec<String> {
+        let Offered { workflow, places, idle: all, .. } = &self.offered;
+        let mut all = all.clone();
         let settings = [
             (Place::Prompt, "prompt"),
             (Place::Negative, "negative prompt"),

@@ -169,6 +169,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Sentences about the choices made, for users.
     pub notes: Vec<String>,
+    /// Sentences about settings of the request that have no effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle: Vec<String>,
 }
 
 impl Plan {
@@ -205,6 +208,11 @@ impl Plan {
         self.steps.iter().filter_map(Step::pass)
     }
 
+    /// Whether the picture is a texture that repeats.
+    pub(crate) fn wraps(&self) -> bool {
+        self.generated().any(Pass::seamless)
+    }
+
     /// Names of the models and of the checkpoint in a row, or what enlarges instead.
     pub fn means(&self, between: &str) -> String {
         let mut models = self.models();
@@ -224,7 +232,7 @@ impl Plan {
 
 /// What has to be measured besides the usual statistics.
 pub(crate) fn subjects(statistics: &Statistics, request: &Request) -> Asked {
-    let asked = style::asked(&with_prompt(request, statistics.content, &mut Vec::new()));
+    let asked = style::asked(&with_prompt(request, statistics.content, &mut Vec::new(), &mut Vec::new()));
     let follows = follows(statistics, request);
     let damaged = statistics.condition == Condition::Damaged;
     Asked { faces: asked.faces || follows, coarse_grain: follows && damaged, ..asked }
@@ -276,8 +284,8 @@ pub(crate) fn plan_with(
 ) -> Result<Plan, PipelineError> {
     let source = cropped(statistics, request.crop)?;
     let result = result_size(source, request.size)?;
-    let mut notes = Vec::new();
-    let mut style = with_prompt(request, statistics.content, &mut notes);
+    let (mut notes, mut idle) = (Vec::new(), Vec::new());
+    let mut style = with_prompt(request, statistics.content, &mut notes, &mut idle);
     let asked = style::asked(&style);
     let seed = request.seed.unwrap_or_else(|| seed_of(statistics, request));
     let generated = match (generates(request), &style, offering) {
@@ -287,14 +295,18 @@ pub(crate) fn plan_with(
         _ => None,
     };
     if request.generative.as_ref().is_some_and(|asked| !asked.is_none()) && generated.is_none() {
-        notes.push(not_generated(request).into());
+        idle.push(not_generated(request).into());
+    }
+    if let (Some(name), Quality::Fast) = (&request.model, request.quality) {
+        idle.push(format!("fast changes nothing here: {name} was chosen explicitly"));
     }
     if let (Some(generated), Style::Creative(knobs)) = (&generated, &mut style) {
         notes.extend(generated.notes());
+        idle.extend(generated.idle());
         step_back(knobs, generated);
     }
     if let (Some(square), true, None, None) = (statistics.subject.square, asked.pixels, &request.model, &generated) {
-        return Ok(pixels::plan(statistics, request.crop, [source, result], square, seed, notes));
+        return Ok(pixels::plan(statistics, request.crop, [source, result], square, seed, notes, idle));
     }
     let faces = style::faces_in(
         &statistics.subject.faces,
@@ -335,7 +347,8 @@ pub(crate) fn plan_with(
     }
     let alpha = if statistics.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let halo = draft.then_some(DRAFT_HALO);
-    Ok(Plan { version: 1, crop: request.crop, source, result, bits: statistics.bits, alpha, seed, halo, steps, notes })
+    let bits = statistics.bits;
+    Ok(Plan { version: 1, crop: request.crop, source, result, bits, alpha, seed, halo, steps, notes, idle })
 }
 
 /// Above this the small errors of JPEG show, and come back with each round.
@@ -428,7 +441,7 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
 }
 
 /// A prompt guides the generative engine alone. It may choose a preset if none was named; the plan says so.
-fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> Style {
+fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>, idle: &mut Vec<String>) -> Style {
     let mut style = request.style.clone();
     let generates = generates(request).is_some();
     if let Style::Creative(knobs) = &mut style
@@ -437,13 +450,13 @@ fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> 
         let preset = style::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
         if let Some((preset, word)) = preset {
             let chose = format!("{word:?} chose {}", preset.name());
-            notes.push(match generates {
-                true => format!("the prompt guides the result; its word {chose}"),
-                false => format!("without {ENGINE}, the prompt only chooses a preset: {chose} ({GUIDE})"),
-            });
+            match generates {
+                true => notes.push(format!("the prompt guides the result; its word {chose}")),
+                false => idle.push(format!("without {ENGINE}, the prompt only chooses a preset: {chose} ({GUIDE})")),
+            }
             knobs.optimized_for = preset;
         } else if !generates {
-            notes.push(format!("without {ENGINE}, the prompt has no effect ({GUIDE})"));
+            idle.push(format!("without {ENGINE}, the prompt has no effect ({GUIDE})"));
         }
     }
     style
@@ -601,12 +614,7 @@ fn choose<'a>(
             return Ok(small);
         }
         (None, Quality::Draft | Quality::Best) => best(statistics, style, factor, models, notes)?,
-        (Some(name), quality) => {
-            if quality == Quality::Fast {
-                notes.push(format!("fast changes nothing here: {name} was chosen explicitly"));
-            }
-            find(name, true, models)?
-        }
+        (Some(name), _) => find(name, true, models)?,
     };
     choice = restrained(choice, style, models);
     if request.quality == Quality::Draft {

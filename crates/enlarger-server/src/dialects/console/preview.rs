@@ -17,7 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use enlarger_image::{Format, MetadataPolicy};
-use enlarger_pipeline::{Enlarger, Estimate, Output, Request, Watch};
+use enlarger_pipeline::{Enlarger, Estimate, Output, Request, Unwatched, Watch};
 use enlarger_service::{
     intake::{Intake, Received},
     job::{Kind, SourceInfo, Terms, check_size},
@@ -96,11 +96,11 @@ impl Previewer {
         let picture = picture(&mut fields, &self.intake, base)?;
         let bytes = match &picture {
             Some(Received::Sent(sent, info)) => {
-                self.check(&mut fields, &request, info)?;
+                self.check(&mut fields, &request, info, watch)?;
                 Some(Bytes::from_owner(sent.map()?))
             }
             Some(Received::Ours { bytes, info, .. }) => {
-                self.check(&mut fields, &request, info)?;
+                self.check(&mut fields, &request, info, watch)?;
                 Some(bytes.clone())
             }
             Some(Received::Remote(_)) => {
@@ -124,8 +124,14 @@ impl Previewer {
         Ok(png.into_inner())
     }
 
-    fn check(&self, fields: &mut Fields<'_>, request: &Request, source: &SourceInfo) -> ApiResult<()> {
-        match self.enlarger.estimate(source.width, source.height, request) {
+    fn check(
+        &self,
+        fields: &mut Fields<'_>,
+        request: &Request,
+        source: &SourceInfo,
+        watch: &dyn Watch,
+    ) -> ApiResult<()> {
+        match self.enlarger.estimate(source.width, source.height, request, watch) {
             Ok(estimate) => {
                 let pixels = u64::from(estimate.output_width) * u64::from(estimate.output_height);
                 if pixels > PREVIEW_RESULT_PIXELS {
@@ -214,7 +220,7 @@ pub(crate) async fn estimate(
         let (width, height) = (side("width"), side("height"));
         let request = ask::request(&mut fields);
         fields.done()?;
-        let estimate = match enlarger.estimate(width, height, &request) {
+        let estimate = match enlarger.estimate(width, height, &request, &Unwatched) {
             Ok(estimate) => estimate,
             Err(error) if error.part().is_some() => {
                 refuse(&mut fields, &error, &ask::NAMES)?;
