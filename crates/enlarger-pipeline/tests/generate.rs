@@ -119,6 +119,21 @@ fn a_request_without_the_engine_is_stored_and_planned_as_before() {
 }
 
 #[test]
+fn planning_ends_when_it_is_cancelled() {
+    struct Stopped;
+    impl Watch for Stopped {
+        fn cancelled(&self) -> bool {
+            true
+        }
+    }
+    let (enlarger, png) = (enlarger(), png(24, 24));
+    let planned = enlarger.dry_run(&png, &request(), &Limits::default(), &Stopped);
+    assert!(matches!(planned, Err(PipelineError::Cancelled)));
+    let estimated = enlarger.estimate(24, 24, &request(), &Stopped);
+    assert!(matches!(estimated, Err(PipelineError::Cancelled)), "files are not read for their hashes");
+}
+
+#[test]
 fn filters_that_imitate_a_knob_step_back_where_the_engine_has_it() {
     let (enlarger, png) = (enlarger(), png(24, 24));
     let filters = |knobs: Creative, generative: Option<Generative>| -> Vec<String> {

@@ -191,7 +191,7 @@ impl Numbers {
     /// A pass at a size, counted from 0; areas that stay are given in pixels of `source`.
     ///
     /// # Errors
-    /// [`PipelineError::Request`] if an area lies outside the source.
+    /// [`PipelineError::Generative`] if there are no such steps.
     pub fn pass(&self, number: u32, source: Extent, at: Extent) -> Result<Redraw, PipelineError> {
         let Self { offered, asked, dials, .. } = self;
         let there = |place: Place| offered.places.contains(&place);
@@ -216,7 +216,7 @@ impl Numbers {
             seed: self.seed.wrapping_add(u64::from(number)) & u64::from(u32::MAX),
             shared_noise: there(Place::Canvas) && there(Place::Tile),
             seamless: asked.seamless,
-            keep: kept(asked, source, at)?,
+            keep: kept(asked, source, at),
             why: self.why.clone(),
         })
     }

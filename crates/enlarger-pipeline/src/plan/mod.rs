@@ -261,6 +261,18 @@ pub(crate) fn generates(request: &Request) -> Option<(&Creative, &Generative)> {
     }
 }
 
+/// Areas of the source that stay, as far as they lie in a crop, and where they lie there.
+fn kept(areas: &[Crop], statistics: &Statistics, crop: Option<Crop>) -> Result<Vec<Crop>, PipelineError> {
+    let whole = Extent { width: statistics.width, height: statistics.height };
+    if let Some(Crop { x, y, width, height }) = areas.iter().find(|area| !area.lies_in(whole)) {
+        return Err(PipelineError::Request {
+            what: format!("the area to keep ({width}x{height} at {x},{y}) lies outside the {whole} pixels of the source"),
+            hint: "give areas as X,Y,WIDTH,HEIGHT in pixels of the source".into(),
+        });
+    }
+    Ok(areas.iter().filter_map(|area| crop.map_or(Some(*area), |crop| area.within(crop))).collect())
+}
+
 /// The texts of a request for the generative engine.
 ///
 /// # Errors
@@ -290,6 +302,8 @@ pub(crate) fn plan_with(
     let seed = request.seed.unwrap_or_else(|| seed_of(statistics, request));
     let generated = match (generates(request), &style, offering) {
         (Some((_, asked)), Style::Creative(knobs), Some(offering)) => {
+            let keep = kept(&asked.keep, statistics, request.crop).in_part(Part::Keep)?;
+            let asked = &Generative { keep, ..asked.clone() };
             Some(Passes::of(knobs, asked, &prompts(knobs, asked)?, offering, seed)?)
         }
         _ => None,
@@ -682,15 +696,7 @@ fn choose_patches<'a>(
 /// The patches as far as they lie in a crop, and where they lie there.
 fn inside(patches: Vec<(Crop, Choice<'_>)>, crop: Option<Crop>) -> Vec<(Crop, Choice<'_>)> {
     let Some(crop) = crop else { return patches };
-    let side = |start: u32, length: u32, from: u32, whole: u32| {
-        let (first, end) = (start.max(from), (start + length).min(from + whole));
-        (first < end).then(|| (first - from, end - first))
-    };
-    let cut = |(area, choice): (Crop, _)| {
-        let (x, width) = side(area.x, area.width, crop.x, crop.width)?;
-        let (y, height) = side(area.y, area.height, crop.y, crop.height)?;
-        Some((Crop { x, y, width, height }, choice))
-    };
+    let cut = |(area, choice): (Crop, _)| Some((area.within(crop)?, choice));
     patches.into_iter().filter_map(cut).collect()
 }
 

@@ -84,7 +84,11 @@ impl FromRef<App> for Previewer {
 impl Previewer {
     fn run(&self, base: &str, body: &[u8], watch: &dyn Watch) -> ApiResult<Vec<u8>> {
         let mut fields = Fields::parse(body)?;
-        let request = ask::request(&mut fields);
+        let mut request = ask::request(&mut fields);
+        if let Some(generative) = &mut request.generative {
+            // A part of a texture does not repeat.
+            generative.seamless = false;
+        }
         let pixels = request.crop.map(|crop| u64::from(crop.width) * u64::from(crop.height));
         match pixels {
             None => fields.reject("request.crop", "is required: a preview shows part of the image"),
