@@ -2,6 +2,7 @@
 //! what a small transformer adds to the picture.
 
 use crate::{
+    array::Array,
     error::Result,
     layers::sinusoids,
     ops::{Activation, Ops},
@@ -48,7 +49,10 @@ impl<O: Ops> Union<O> {
         let second = w.layer(ops, "control_add_embedding.linear_2")?;
         let layer = |i: usize| -> Result<Layer<O>> {
             let name = format!("transformer_layes.{i}");
-            let value = |part: &str| Ok(w.get(&format!("{name}.attn.in_proj_{part}"))?.rows(2 * channels, channels));
+            // Queries, keys and values are joined.
+            let value = |part: &str| -> Result<Array> {
+                Ok(w.get(&format!("{name}.attn.in_proj_{part}"))?.rows(2 * channels, channels))
+            };
             Ok(Layer {
                 norms: [w.norm(ops, &format!("{name}.ln_1"))?, w.norm(ops, &format!("{name}.ln_2"))?],
                 attention: [

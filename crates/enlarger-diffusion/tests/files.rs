@@ -115,8 +115,9 @@ fn families_are_told_from_names_and_shapes() {
         told(&[("decoder.conv_in.weight", &[512, 16, 3, 3])]),
         "x.safetensors is a VAE of 16 channels, for a different model family"
     );
-    assert_eq!(told(&[("model.0.weight", &[64, 3, 3, 3])]), "x.safetensors is not recognized as part of a Stable Diffusion model");
-    assert_eq!(told(&[]), "x.safetensors is not recognized as part of a Stable Diffusion model");
+    let unknown = "x.safetensors is not recognized as part of a Stable Diffusion model; hint: ";
+    assert!(told(&[("model.0.weight", &[64, 3, 3, 3])]).starts_with(unknown));
+    assert!(told(&[]).starts_with(unknown));
 }
 
 #[test]
