@@ -20,10 +20,10 @@ use utoipa::{
 
 use crate::http::with_knobs;
 
-/// A type that is read from objects alone. Derived types also take arrays, as their fields in order, so that `[]` would be all defaults.
-pub(crate) struct Object<T>(pub T);
+/// A type that is read strictly, from objects alone. Derived types also take arrays, as their fields in order, so that `[]` would be all defaults.
+pub(crate) struct Strict<T>(pub T);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Strict<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields<T>(PhantomData<T>);
         impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
@@ -42,15 +42,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Object::deserialize(deserializer).map(|object| object.0)
+    Strict::deserialize(deserializer).map(|strict| strict.0)
 }
 
 fn object_or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|object| object.0))
+    Ok(Option::<Strict<T>>::deserialize(deserializer)?.map(|strict| strict.0))
 }
 
 fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    Ok(Vec::<Object<T>>::deserialize(deserializer)?.into_iter().map(|object| object.0).collect())
+    Ok(Vec::<Strict<T>>::deserialize(deserializer)?.into_iter().map(|strict| strict.0).collect())
 }
 
 /// What to do with an image.
