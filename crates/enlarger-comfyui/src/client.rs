@@ -252,7 +252,10 @@ fn read(asked: &'static str, answer: &Answer) -> Result<Value, Error> {
     expected(asked, answer)?;
     let page = answer.body.trim_ascii_start().starts_with(b"<");
     let json: Value = serde_json::from_slice(&answer.body).map_err(|_| {
-        nonsense(asked, if page { "it is a web page, such as that of a login or of another program" } else { "it is not JSON" })
+        nonsense(
+            asked,
+            if page { "it is a web page, such as that of a login or of another program" } else { "it is not JSON" },
+        )
     })?;
     if json.is_object() { Ok(json) } else { Err(nonsense(asked, "it is not a JSON object")) }
 }

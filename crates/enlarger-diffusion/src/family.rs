@@ -206,7 +206,10 @@ pub fn recognise(file: &Safetensors) -> Result<Kind> {
     if let Some(shape) = file.shape("emb_params") {
         return Ok(Kind::Embedding { family: family(shape.get(1).copied())? });
     }
-    Err(Error::Unsupported(format!("{} is not recognized as part of a Stable Diffusion model; {SUPPORTED}", file.name())))
+    Err(Error::Unsupported(format!(
+        "{} is not recognized as part of a Stable Diffusion model; {SUPPORTED}",
+        file.name()
+    )))
 }
 
 /// The parts of a checkpoint, ready to be loaded.

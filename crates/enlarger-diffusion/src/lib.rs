@@ -126,8 +126,8 @@ pub mod ops;
 pub mod prompt;
 pub mod sampler;
 pub mod tiles;
-mod union;
 pub mod unet;
+mod union;
 pub mod vae;
 pub mod weights;
 

@@ -202,7 +202,9 @@ impl<'a> Needs<'a> {
         self.linear_to("spatial_ch_projs", channels, channels)?;
         let waves = self.w.length("control_add_embedding.linear_1.weight", 1)?;
         if !waves.is_multiple_of(2 * kinds) {
-            return Err(self.w.misfit(&format!("embeds {kinds} kinds of pictures by {waves} values, which are not as many for each")));
+            return Err(self.w.misfit(&format!(
+                "embeds {kinds} kinds of pictures by {waves} values, which are not as many for each"
+            )));
         }
         let wide = self.linear("control_add_embedding.linear_1", waves)?;
         self.linear_to("control_add_embedding.linear_2", wide, time)

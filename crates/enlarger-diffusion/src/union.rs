@@ -91,7 +91,9 @@ impl<O: Ops> Union<O> {
     fn mean(&self, ops: &O, picture: &O::Tensor) -> Result<O::Tensor> {
         let [batch, height, width, channels] = ops.shape(picture);
         let mut means = vec![0.0; batch * channels];
-        for (mean, pixels) in means.chunks_exact_mut(channels).zip(ops.download(picture)?.chunks_exact(height * width * channels)) {
+        for (mean, pixels) in
+            means.chunks_exact_mut(channels).zip(ops.download(picture)?.chunks_exact(height * width * channels))
+        {
             for pixel in pixels.chunks_exact(channels) {
                 mean.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value / (height * width) as f32);
             }

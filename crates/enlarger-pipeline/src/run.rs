@@ -75,7 +75,15 @@ pub(crate) fn run(
             Step::Network { by, scale, halve, patches, .. } => {
                 let factor = if *halve { scale / 2 } else { *scale };
                 let bits = plan.bits_after(index);
-                let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha, factor, bits, margin: border.margin() };
+                let pass = Pass {
+                    networks,
+                    options,
+                    meter: &meter,
+                    alpha: &plan.alpha,
+                    factor,
+                    bits,
+                    margin: border.margin(),
+                };
                 match border {
                     _ if index == 0 => pass.run(&current, View { picture: &framed, part }, by, patches)?,
                     Border::Ends => pass.run(&current, View::of(&current), by, patches)?,

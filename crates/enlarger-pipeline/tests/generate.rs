@@ -14,9 +14,8 @@ use std::{
 
 use enlarger_image::{Channels, EncodeOptions, Limits, Metadata, Picture, Samples, encode};
 use enlarger_pipeline::{
-    Unwatched,
     Creative, Enlarger, EnlargerOptions, Generative, Output, Pass, PipelineError, Precision, Progress, Quality,
-    Request, Stage, Step, Style, Watch,
+    Request, Stage, Step, Style, Unwatched, Watch,
 };
 use tempfile::TempDir;
 

@@ -381,7 +381,12 @@ impl Upscale<'_> {
         let header = enlarger_image::header(&bytes, &self.limits).map_err(PipelineError::from)?;
         let request = self.request(header.width, header.height);
         if self.args.explain {
-            return Ok(Done::Explained(Box::new(self.enlarger.dry_run(&bytes, &request, &self.limits, &Watching(file))?)));
+            return Ok(Done::Explained(Box::new(self.enlarger.dry_run(
+                &bytes,
+                &request,
+                &self.limits,
+                &Watching(file),
+            )?)));
         }
         let factor = (request.size.factor(header.width, header.height) * 100.0).round() / 100.0;
         let Some(path) = self.names.of(input, factor) else {

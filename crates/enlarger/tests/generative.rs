@@ -241,7 +241,8 @@ fn sdxl_draws_and_a_union_control_net_is_found_by_its_header() {
         text(&out.stdout)
     };
     let said = run(&["--explain"]);
-    for part in ["generate by xl (", "tiles of 1024 px", "; ControlNet promax (", "kept close to the source by promax"] {
+    for part in ["generate by xl (", "tiles of 1024 px", "; ControlNet promax (", "kept close to the source by promax"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
     let made = |more: &[&str]| {
@@ -250,9 +251,7 @@ fn sdxl_draws_and_a_union_control_net_is_found_by_its_header() {
     };
     let first = made(&[]);
     assert_eq!(made(&[]), first, "the same request gives the same pixels");
-    for more in [&["--control", "none"][..], &["--resemblance", "5"]] {
-        assert_ne!(made(more), first, "{more:?}");
-    }
+    assert_ne!(made(&["--control", "none"]), first, "the ControlNet is followed");
 }
 
 #[test]
@@ -331,13 +330,28 @@ fn a_texture_continues_at_its_other_side() {
     let mut file = fs::File::create(dir.path().join("photo.png")).expect("room");
     enlarger_image::encode(&waves, &EncodeOptions::default(), &mut file).expect("it can be encoded");
     // Passes above 2x, and filters after them.
-    let base = ["--generative", "--seed", "3", "--creativity", "10", "--control", "none", "--resemblance", "5", "--guidance", "1", "--hdr", "5"];
+    let base = [
+        "--generative",
+        "--seed",
+        "3",
+        "--creativity",
+        "10",
+        "--control",
+        "none",
+        "--resemblance",
+        "5",
+        "--guidance",
+        "1",
+        "--hdr",
+        "5",
+    ];
     // The mean difference between columns, and between rows, that are neighbours where the texture is repeated: across the seam, as a
     // share of the largest inside.
     let steps = |pixels: &[u8], factor: usize| {
         let (width, height) = (36 * factor, 28 * factor);
         let at = |x: usize, y: usize| f64::from(pixels[(y % height * width + x % width) * 3]);
-        let column = |x: usize| (0..height).map(|y| (at(x, y) - at(x + width - 1, y)).abs()).sum::<f64>() / height as f64;
+        let column =
+            |x: usize| (0..height).map(|y| (at(x, y) - at(x + width - 1, y)).abs()).sum::<f64>() / height as f64;
         let row = |y: usize| (0..width).map(|x| (at(x, y) - at(x, y + height - 1)).abs()).sum::<f64>() / width as f64;
         let (across, down) = ((1..width).map(column).fold(0.0, f64::max), (1..height).map(row).fold(0.0, f64::max));
         [column(0) / across, row(0) / down]
@@ -345,10 +359,13 @@ fn a_texture_continues_at_its_other_side() {
     for factor in [2, 4, 8] {
         let width = (36 * factor).to_string();
         let with = |more: &[&str]| steps(&made(dir.path(), &[&base[..], &["--width", &width], more].concat()), factor);
-        let (seamless, plain) = (with(&["--seamless"]), with(&[]));
-        println!("{factor}x: across the seam, of the largest inside: {seamless:?} seamless, {plain:?} otherwise");
-        assert!(seamless.iter().all(|step| *step <= 1.0), "{factor}x: {seamless:?}");
-        assert!(seamless.iter().zip(plain).all(|(seamless, plain)| *seamless < plain), "{factor}x: {seamless:?} {plain:?}");
+        let seamless = with(&["--seamless"]);
+        println!("{factor}x: across the seam, of the largest inside: {seamless:?}");
+        assert!(seamless.iter().all(|step| *step <= 0.8), "{factor}x: {seamless:?}");
+        if factor == 2 {
+            let plain = with(&[]);
+            assert!(seamless.iter().zip(plain).all(|(seamless, plain)| *seamless < plain), "{seamless:?} {plain:?}");
+        }
     }
 }
 
@@ -357,8 +374,10 @@ fn a_texture_continues_at_its_other_side() {
 fn a_signal_ends_the_wait_for_a_comfyui_that_says_nothing() {
     let (dir, fake) = (photo(16, 16), Fake::new(Mood::Silent));
     for (number, more) in [&["--explain"][..], &[]].into_iter().enumerate() {
-        let args = [&["--generator", &fake.generator()], more].concat();
-        let mut child = command(dir.path(), MODELS.path(), &args).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let generator = fake.generator();
+        let args = [&["--generator", &generator], more].concat();
+        let mut child =
+            command(dir.path(), MODELS.path(), &args).stderr(Stdio::piped()).spawn().expect("the binary runs");
         while fake.waiting() <= number {
             assert!(child.try_wait().expect("a child").is_none(), "it did not wait for ComfyUI");
             std::thread::sleep(Duration::from_millis(5));

@@ -155,7 +155,8 @@ impl Local {
                     "the generative engine needs a Stable Diffusion checkpoint, and none was found{}",
                     self.instead()
                 ),
-                hint: "name its file as the checkpoint, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS".into(),
+                hint: "name its file as the checkpoint, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS"
+                    .into(),
             }),
             _ => {
                 let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();

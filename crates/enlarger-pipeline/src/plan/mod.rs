@@ -266,7 +266,9 @@ fn kept(areas: &[Crop], statistics: &Statistics, crop: Option<Crop>) -> Result<V
     let whole = Extent { width: statistics.width, height: statistics.height };
     if let Some(Crop { x, y, width, height }) = areas.iter().find(|area| !area.lies_in(whole)) {
         return Err(PipelineError::Request {
-            what: format!("the area to keep ({width}x{height} at {x},{y}) lies outside the {whole} pixels of the source"),
+            what: format!(
+                "the area to keep ({width}x{height} at {x},{y}) lies outside the {whole} pixels of the source"
+            ),
             hint: "give areas as X,Y,WIDTH,HEIGHT in pixels of the source".into(),
         });
     }

@@ -99,7 +99,9 @@ fn arrays_of_sdxl(keys: &str) -> Vec<Array> {
             shape.iter_mut().filter(|l| **l == 48 || **l == 3 * 48).for_each(|l| *l = *l / 48 * SECOND_TEXT);
         } else if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
             shape[1] = TEXT + SECOND_TEXT;
-        } else if name.contains("label_emb.0.0.weight") || name.contains("add_embedding.linear_1.weight") && shape[1] == 144 {
+        } else if name.contains("label_emb.0.0.weight")
+            || name.contains("add_embedding.linear_1.weight") && shape[1] == 144
+        {
             shape[1] += SECOND_TEXT - 48;
         }
         with_words(name, shape)

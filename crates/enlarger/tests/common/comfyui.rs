@@ -142,8 +142,15 @@ pub fn titled<'a>(prompt: &'a Value, title: &str) -> &'a Value {
 fn answer(stream: &TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
-    if reader.read_line(&mut head).unwrap_or(0) == 0 {
-        return;
+    let mut to = stream;
+    match reader.read_line(&mut head) {
+        Ok(0) => return,
+        Ok(_) => {}
+        // Not text: it speaks TLS.
+        Err(_) => {
+            let _ = to.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
+            return;
+        }
     }
     loop {
         let mut line = String::new();
@@ -164,9 +171,8 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
         return;
     }
     let (status, bytes) = respond(target, &body, &mut state.lock().unwrap());
-    let mut stream = stream;
     let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes));
+    let _ = to.write_all(head.as_bytes()).and_then(|()| to.write_all(&bytes));
 }
 
 fn respond(target: &str, body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
