@@ -127,14 +127,19 @@ fn scan(given: Vec<PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
             "give the folder of ComfyUI or A1111 that holds their models: `enlarger models scan ComfyUI/models`",
         ),
         (0, all) => Hinted::error(
-            format!("{place}: no models among {all} files"),
+            format!("{place}: no model among {}", counted(all, "file")),
             "models are .safetensors files; give the folder that they are in: `enlarger models scan ComfyUI/models`",
         ),
         (count, _) => Hinted::error(
-            format!("{place}: none of {count} models is supported"),
+            format!("{place}: {} there, and none is supported", counted(count, "model")),
             "the list says why; docs/guides/generative.md says what is supported, and how ComfyUI draws with other models",
         ),
     })
+}
+
+/// "1 file", "2 files".
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn list(models: &[ModelInfo]) {

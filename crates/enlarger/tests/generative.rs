@@ -296,13 +296,13 @@ fn models_of_other_programs_are_found_and_listed_with_what_goes_together() {
     assert!(text(&scan(&["models", "list"]).stdout).contains("tiny  SD 1.x checkpoint"));
     let none = scan(&["models", "scan", &PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").display().to_string()]);
     assert_eq!(none.status.code(), Some(1));
-    assert!(text(&none.stderr).contains("no models among "), "{}", text(&none.stderr));
+    assert!(text(&none.stderr).contains("no model among "), "{}", text(&none.stderr));
     let data = tempfile::tempdir().unwrap();
     fs::write(data.path().join("old.ckpt"), b"PK").unwrap();
     let unusable = scan(&["models", "scan", data.path().to_str().unwrap()]);
     assert_eq!(unusable.status.code(), Some(1));
     assert!(text(&unusable.stdout).contains("old.ckpt is a PyTorch file"), "{}", text(&unusable.stdout));
-    assert!(text(&unusable.stderr).contains("none of 1 models is supported"), "{}", text(&unusable.stderr));
+    assert!(text(&unusable.stderr).contains("1 model there, and none is supported"), "{}", text(&unusable.stderr));
     let file = scan(&["models", "scan", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
     assert_eq!(file.status.code(), Some(1));
     assert!(text(&file.stderr).contains("Cargo.toml is not a folder, and not a model"), "{}", text(&file.stderr));

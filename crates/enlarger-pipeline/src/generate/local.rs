@@ -177,8 +177,9 @@ impl Local {
         });
         match (found.len(), why) {
             (0, _) => String::new(),
-            (count, None) => format!(" among {count} models"),
-            (count, Some(why)) => format!(" among {count} models: {why}"),
+            (count, None) => format!(" among {count} other models"),
+            (1, Some(why)) => format!(": {why}"),
+            (count, Some(why)) => format!(" among {count} models, such as: {why}"),
         }
     }
 
