@@ -881,7 +881,7 @@ export interface components {
              */
             resemblance?: number;
         };
-        /** @description A part of the upright source, in its pixels. */
+        /** @description A part of the upright source, in its pixels. Fields that are not listed here are refused. */
         Crop: {
             /** Format: int32 */
             height: number;
@@ -1652,6 +1652,8 @@ export interface components {
         TaskDetail: {
             /** Format: date-time */
             created_at: string;
+            /** @description What models ran on: the name of a GPU, or the CPU's kernels, with the arithmetic. Null until there is a result. */
+            device: string | null;
             error: components["schemas"]["TaskError"] | null;
             /**
              * Format: double
@@ -2165,6 +2167,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CheckpointList"];
+                };
+            };
+            /** @description The ComfyUI that draws cannot be reached, or is not usable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
                 };
             };
             /** @description Error */

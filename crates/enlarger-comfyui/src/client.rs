@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enlarger_egress::{Answer, EgressError, TrustedService};
+use enlarger_egress::{Answer, TrustedService, Unanswered};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -75,9 +75,9 @@ impl ComfyUi {
     /// Whether it has all nodes of a workflow, and what they offer.
     ///
     /// # Errors
-    /// [`Error::Nodes`] if some are missing; what calling it raises.
-    pub fn offer(&self, workflow: &Workflow) -> Result<Offer, Error> {
-        soon(async {
+    /// [`Error::Nodes`] if some are missing; [`Error::Cancelled`] if `going` is false; what calling it raises.
+    pub fn offer(&self, workflow: &Workflow, going: &dyn Fn() -> bool) -> Result<Offer, Error> {
+        soon(going, async {
             let mut kinds = BTreeMap::new();
             for class in workflow.classes() {
                 let info = self.json("/object_info", self.service.get(&["object_info", class], &[], MOST_JSON)).await?;
@@ -95,17 +95,6 @@ impl ComfyUi {
                 }
             }
             Ok(Offer { names })
-        })
-    }
-
-    /// What a list input of a kind of node offers; nothing if there is no such kind.
-    ///
-    /// # Errors
-    /// What calling it raises.
-    pub fn choices(&self, class: &str, input: &str) -> Result<Vec<String>, Error> {
-        soon(async {
-            let info = self.json("/object_info", self.service.get(&["object_info", class], &[], MOST_JSON)).await?;
-            Ok(choices(&info[class], input))
         })
     }
 
@@ -148,7 +137,7 @@ impl ComfyUi {
         let id = Uuid::new_v4().to_string();
         let body = json!({ "prompt": filled.nodes, "client_id": self.client, "prompt_id": id });
         let made = wait(going, async {
-            let answer = self.post(&["prompt"], &body).await.map_err(unreachable)?;
+            let answer = self.post(&["prompt"], &body).await.map_err(unanswered)?;
             if answer.status == 400 {
                 return Err(refusal(filled.workflow, &answer.body));
             }
@@ -158,10 +147,8 @@ impl ComfyUi {
             let run = self.finished(id).await?;
             let image = image(&run, filled)?;
             let pairs: Vec<(&str, &str)> = image.iter().map(|(key, value)| (*key, value.as_str())).collect();
-            let answer = self.service.get(&["view"], &pairs, limit).await.map_err(unreachable)?;
-            if answer.status != 200 {
-                return Err(nonsense("/view", &format!("status {}", answer.status)));
-            }
+            let answer = self.service.get(&["view"], &pairs, limit).await.map_err(unanswered)?;
+            expected("/view", &answer)?;
             Ok(answer.body)
         });
         if made == Err(Error::Cancelled) {
@@ -194,10 +181,10 @@ impl ComfyUi {
     fn take_back(&self, id: &str) {
         let since = Instant::now();
         let told = wait(&|| since.elapsed() < TAKING_BACK, async {
-            self.post(&["queue"], &json!({ "delete": [id] })).await.map_err(unreachable)?;
+            self.post(&["queue"], &json!({ "delete": [id] })).await.map_err(unanswered)?;
             let queue = self.json("/queue", self.service.get(&["queue"], &[], MOST_JSON)).await?;
             if among(&queue["queue_running"], id) {
-                self.post(&["interrupt"], &json!({ "prompt_id": id })).await.map_err(unreachable)?;
+                self.post(&["interrupt"], &json!({ "prompt_id": id })).await.map_err(unanswered)?;
             }
             Ok(())
         });
@@ -205,7 +192,7 @@ impl ComfyUi {
         drop(told);
     }
 
-    async fn post(&self, path: &[&str], body: &Value) -> Result<Answer, EgressError> {
+    async fn post(&self, path: &[&str], body: &Value) -> Result<Answer, Unanswered> {
         let bytes = serde_json::to_vec(body).expect("a value is JSON");
         self.service.post(path, "application/json", bytes, MOST_JSON).await
     }
@@ -214,17 +201,17 @@ impl ComfyUi {
     async fn json(
         &self,
         asked: &'static str,
-        answer: impl Future<Output = Result<Answer, EgressError>>,
+        answer: impl Future<Output = Result<Answer, Unanswered>>,
     ) -> Result<Value, Error> {
-        read(asked, &answer.await.map_err(unreachable)?)
+        read(asked, &answer.await.map_err(unanswered)?)
     }
 }
 
 /// Waits for an answer as long as `going` is true.
 fn wait<T>(going: &dyn Fn() -> bool, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|_| Error::Unreachable(EgressError::Connection))?;
-    runtime.block_on(async {
+    let runtime = runtime.map_err(|_| Error::Unreachable(Unanswered::Connection))?;
+    let told = runtime.block_on(async {
         let mut answer = pin!(answer);
         loop {
             tokio::select! {
@@ -236,21 +223,24 @@ fn wait<T>(going: &dyn Fn() -> bool, answer: impl Future<Output = Result<T, Erro
                 }
             }
         }
-    })
+    });
+    // The system may still be asked for a name, which nothing interrupts.
+    runtime.shutdown_background();
+    told
 }
 
 /// Waits for an answer that is to come soon.
-fn soon<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    wait(&|| true, async {
-        let late = |_| Error::Unreachable(EgressError::Timeout(OFFER_SECONDS));
+fn soon<T>(going: &dyn Fn() -> bool, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    wait(going, async {
+        let late = |_| Error::Unreachable(Unanswered::Timeout(OFFER_SECONDS));
         tokio::time::timeout(Duration::from_secs(OFFER_SECONDS), answer).await.map_err(late)?
     })
 }
 
-fn unreachable(error: EgressError) -> Error {
-    match error {
-        EgressError::TooLarge(limit) => nonsense("a request", &format!("more than {} KB", limit >> 10)),
-        other => Error::Unreachable(other),
+fn unanswered(why: Unanswered) -> Error {
+    match why {
+        Unanswered::TooLarge(_) => nonsense("a request", &why.to_string()),
+        why => Error::Unreachable(why),
     }
 }
 
@@ -259,15 +249,26 @@ fn nonsense(asked: &'static str, why: &str) -> Error {
 }
 
 fn read(asked: &'static str, answer: &Answer) -> Result<Value, Error> {
-    // What stands before it answers for it when it is down.
-    if matches!(answer.status, 502..=504) {
-        return Err(Error::Unreachable(EgressError::Status(answer.status)));
-    }
-    if answer.status != 200 {
-        return Err(nonsense(asked, &format!("status {}", answer.status)));
-    }
-    let json: Value = serde_json::from_slice(&answer.body).map_err(|_| nonsense(asked, "it is not JSON"))?;
+    expected(asked, answer)?;
+    let page = answer.body.trim_ascii_start().starts_with(b"<");
+    let json: Value = serde_json::from_slice(&answer.body).map_err(|_| {
+        nonsense(
+            asked,
+            if page { "it is a web page, such as that of a login or of another program" } else { "it is not JSON" },
+        )
+    })?;
     if json.is_object() { Ok(json) } else { Err(nonsense(asked, "it is not a JSON object")) }
+}
+
+/// Whether the status is ComfyUI's own for what it does. What stands before it answers for it when it is down, or asks who calls:
+/// with a status of its own, or by leading to a page.
+fn expected(asked: &'static str, answer: &Answer) -> Result<(), Error> {
+    match answer.status {
+        200 => Ok(()),
+        status @ (401 | 403 | 407 | 300..=399) => Err(Error::Login(status)),
+        status @ 502..=504 => Err(Error::Down(status)),
+        status => Err(nonsense(asked, &format!("status {status}"))),
+    }
 }
 
 /// The list of an input, in either of the forms that versions of ComfyUI use.

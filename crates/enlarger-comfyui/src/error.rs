@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use enlarger_egress::EgressError;
+use enlarger_egress::{EgressError, Unanswered};
 use enlarger_error::Explained;
 
 /// Errors of this crate.
@@ -21,7 +21,13 @@ pub enum Error {
     },
     /// It cannot be reached, or answers too late.
     #[error("ComfyUI cannot be reached: {0}")]
-    Unreachable(EgressError),
+    Unreachable(Unanswered),
+    /// A server in front of it answers that it is down, with this status.
+    #[error("ComfyUI cannot be reached: a proxy in front of it answers with status {0}")]
+    Down(u16),
+    /// Something in front of it asks who calls, with this status.
+    #[error("ComfyUI cannot be used: a proxy in front of it asks for a login (status {0})")]
+    Login(u16),
     /// What answers is not ComfyUI, or is broken.
     #[error("ComfyUI sent an unexpected response to {asked}: {why}")]
     Nonsense {
@@ -66,7 +72,12 @@ pub enum Error {
 impl Error {
     /// Whether the same may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Forgotten | Self::Interrupted)
+        match self {
+            // A certificate stays as it is until somebody changes it.
+            Self::Unreachable(why) => !matches!(why, Unanswered::Tls(_)),
+            Self::Down(_) | Self::Forgotten | Self::Interrupted => true,
+            _ => false,
+        }
     }
 }
 
@@ -75,7 +86,8 @@ impl Explained for Error {
         match self {
             Self::Address(_) => "comfyui_address",
             Self::Workflow { .. } => "comfyui_workflow",
-            Self::Unreachable(_) => "comfyui_unreachable",
+            Self::Unreachable(_) | Self::Down(_) => "comfyui_unreachable",
+            Self::Login(_) => "comfyui_login",
             Self::Nonsense { .. } => "comfyui_nonsense",
             Self::Nodes(_) => "comfyui_nodes",
             Self::Choice { .. } => "comfyui_choice",
@@ -91,7 +103,19 @@ impl Explained for Error {
         Some(match self {
             Self::Address(_) => "give it as http://HOST:PORT, such as http://127.0.0.1:8188".into(),
             Self::Workflow { hint, .. } | Self::Choice { hint, .. } => hint.into(),
-            Self::Unreachable(_) => "start ComfyUI, or correct the address given to `generator`".into(),
+            Self::Unreachable(why) => match why {
+                Unanswered::Name => "correct the address given to `generator`",
+                Unanswered::Tls(_) => {
+                    "ComfyUI itself speaks http: give `generator` an http address, or install a certificate that Mozilla's roots vouch for"
+                }
+                Unanswered::Timeout(_) => "check that ComfyUI responds in a browser, and that no firewall is in between",
+                Unanswered::Refused | Unanswered::Connection | Unanswered::TooLarge(_) => {
+                    "start ComfyUI, or correct the address given to `generator`"
+                }
+            }
+            .into(),
+            Self::Down(_) => "start ComfyUI, or correct the proxy in front of it".into(),
+            Self::Login(_) => "enlarger cannot log in: give `generator` an address behind that proxy".into(),
             Self::Nonsense { .. } => "check that the address given to `generator` is that of ComfyUI itself".into(),
             Self::Nodes(_) => "install the custom nodes that the workflow uses, or update ComfyUI".into(),
             Self::Refused(_) => "open the workflow in ComfyUI and run it there; its nodes show what is missing".into(),

@@ -355,7 +355,7 @@ fn vae(path: &Path) -> Result<Weights> {
 fn control(path: &Path) -> Result<(Family, Weights)> {
     let file = Arc::new(Safetensors::open(path)?);
     match recognise(&file)? {
-        Kind::Control { family } => Ok((family, below(&file, "control_model.", Part::Unet))),
+        Kind::Control { family, .. } => Ok((family, below(&file, "control_model.", Part::Unet))),
         other => Err(Error::Unsupported(format!("{} is a {other}, not a ControlNet", file.name()))),
     }
 }

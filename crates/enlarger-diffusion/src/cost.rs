@@ -39,7 +39,7 @@ pub fn unet(w: &Weights, [height, width]: [usize; 2], tokens: usize) -> Cost {
             64.0 * area / 4f64.powi(block.div_ceil(2) as i32)
         } else if name.starts_with("controlnet_cond_embedding.conv_in") {
             64.0 * area
-        } else if name.contains("embedding") {
+        } else if ["embedding", "transformer_layes.", "spatial_ch_projs."].iter().any(|part| name.contains(part)) {
             1.0
         } else {
             area

@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     file::Safetensors,
     sampler::Prediction,
+    union,
     weights::{Part, Weights},
 };
 
@@ -70,6 +71,8 @@ pub enum Kind {
     Control {
         /// That it fits.
         family: Family,
+        /// Whether it follows several kinds of pictures, tiles among them.
+        union: bool,
     },
     /// A LoRA.
     Lora {
@@ -96,7 +99,8 @@ impl fmt::Display for Kind {
                 }
             }
             Self::Vae => f.write_str("VAE for SD 1.x, 2.x or SDXL"),
-            Self::Control { family } => write!(f, "ControlNet for {family}"),
+            Self::Control { family, union: false } => write!(f, "ControlNet for {family}"),
+            Self::Control { family, union: true } => write!(f, "union ControlNet for {family}"),
             Self::Lora { family: Some(family) } => write!(f, "LoRA for {family}"),
             Self::Lora { family: None } => f.write_str("LoRA"),
             Self::Embedding { family } => write!(f, "embedding for {family}"),
@@ -105,14 +109,13 @@ impl fmt::Display for Kind {
 }
 
 /// Parts of names that only unsupported networks have, and what they are called.
-const UNSUPPORTED: [(&str, &str); 14] = [
+const UNSUPPORTED: [(&str, &str); 13] = [
     ("double_blocks.", "a network of the Flux family"),
     ("double_blocks_", "a LoRA of the Flux family"),
     ("single_transformer_blocks", "a network of the Flux family"),
     ("joint_blocks", "a network of Stable Diffusion 3"),
     ("cap_embedder", "a network of the Z-Image or Lumina family"),
     ("img_mod", "a network of the Qwen-Image family"),
-    ("task_embedding", "a union ControlNet (for several tasks)"),
     ("lllite", "a ControlNet-LLLite"),
     ("adapter.body.", "a T2I adapter"),
     ("ip_adapter.", "an IP adapter"),
@@ -122,7 +125,7 @@ const UNSUPPORTED: [(&str, &str); 14] = [
     ("motion_modules", "a motion module"),
 ];
 
-const SUPPORTED: &str = "hint: checkpoints, LoRAs and ControlNets for one task of SD 1.x, SD 2.x and SDXL are read";
+const SUPPORTED: &str = "hint: checkpoints, LoRAs and ControlNets of SD 1.x, SD 2.x and SDXL are read";
 
 /// Tells what a file is by the names and shapes in its header.
 ///
@@ -159,7 +162,11 @@ pub fn recognise(file: &Safetensors) -> Result<Kind> {
         };
     }
     if any("controlnet_cond_embedding.conv_in.weight") || any("input_hint_block.0.weight") {
-        return Ok(Kind::Control { family: family(width_at("attn2.to_k.weight", 1))? });
+        let kinds = file.shape(union::KINDS).and_then(|shape| shape.first().copied());
+        if kinds.is_some_and(|kinds| kinds <= union::TILE) {
+            return refuse("a union ControlNet that follows no tiles, as ProMax does");
+        }
+        return Ok(Kind::Control { family: family(width_at("attn2.to_k.weight", 1))?, union: kinds.is_some() });
     }
     for (name, axis) in
         [("model.diffusion_model.input_blocks.0.0.weight", 1), ("conv_in.weight", 1), ("input_blocks.0.0.weight", 1)]
@@ -199,7 +206,10 @@ pub fn recognise(file: &Safetensors) -> Result<Kind> {
     if let Some(shape) = file.shape("emb_params") {
         return Ok(Kind::Embedding { family: family(shape.get(1).copied())? });
     }
-    refuse("not a recognized Stable Diffusion file")
+    Err(Error::Unsupported(format!(
+        "{} is not recognized as part of a Stable Diffusion model; {SUPPORTED}",
+        file.name()
+    )))
 }
 
 /// The parts of a checkpoint, ready to be loaded.

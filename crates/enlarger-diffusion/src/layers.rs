@@ -182,3 +182,12 @@ pub(crate) fn check_groups(w: &Weights, norm: &str) -> Result<()> {
         Err(Error::Weights(format!("{norm} has {channels} channels, not whole groups of {GROUPS}")))
     }
 }
+
+/// Cosines, then sines, of the values times 10000^(-i / half), as "Attention is all you need" has it; diffusers'
+/// `flip_sin_to_cos`.
+pub(crate) fn sinusoids(values: &[f32], width: usize) -> Vec<f32> {
+    let half = width / 2;
+    let angle = |v: f32, i: usize| v * (-(10000f32.ln()) * i as f32 / half as f32).exp();
+    let one = |&v: &f32| (0..half).map(move |i| angle(v, i).cos()).chain((0..half).map(move |i| angle(v, i).sin()));
+    values.iter().flat_map(one).collect()
+}

@@ -94,7 +94,7 @@
 //!
 //! # What is not here
 //!
-//! Union ControlNets, inpainting, `.ckpt` and `.pt` files, and 16-bit arithmetic (weights stay in 16 or 8 bits and are widened when
+//! Inpainting, `.ckpt` and `.pt` files, and 16-bit arithmetic (weights stay in 16 or 8 bits and are widened when
 //! they are used).
 //!
 //! `benches/diffusion.py` compares speed and memory with onnxruntime and torch; see docs/reference/performance.md.
@@ -127,6 +127,7 @@ pub mod prompt;
 pub mod sampler;
 pub mod tiles;
 pub mod unet;
+mod union;
 pub mod vae;
 pub mod weights;
 

@@ -80,6 +80,10 @@ pub fn unet(name: &str) -> Option<String> {
         "conv_norm_out.",
         "conv_out.",
         "controlnet_",
+        "task_embedding",
+        "transformer_layes.",
+        "spatial_ch_projs.",
+        "control_add_embedding.",
     ];
     ours.iter().any(|prefix| name.starts_with(prefix)).then(|| name.to_owned())
 }

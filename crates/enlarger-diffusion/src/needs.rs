@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     layers::{GROUPS, Heads},
     unet::heads,
+    union::{KINDS, TILE},
     weights::Weights,
 };
 
@@ -47,13 +48,16 @@ pub fn unet(w: &Weights) -> Result<Vec<usize>> {
 /// A ControlNet for a UNet with these maps.
 pub fn control(w: &Weights, unet: &[usize]) -> Result<()> {
     let needs = Needs::of(w);
-    let Encoder { maps, .. } = needs.encoder()?;
+    let Encoder { maps, time } = needs.encoder()?;
     let hint = "controlnet_cond_embedding";
     let mut channels = needs.conv(&format!("{hint}.conv_in"), 3, 3)?;
     for i in 0..w.count(&format!("{hint}.blocks.")) {
         channels = needs.conv(&format!("{hint}.blocks.{i}"), 3, channels)?;
     }
     needs.conv_to(&format!("{hint}.conv_out"), 3, channels, maps[0])?;
+    if w.has(KINDS) {
+        needs.union(maps[0], time)?;
+    }
     if maps.len() != unet.len() {
         return Err(w.misfit(&format!("gives {} residuals, and the checkpoint takes {}", maps.len(), unet.len())));
     }
@@ -175,6 +179,35 @@ impl<'a> Needs<'a> {
         }
         maps.push(self.resnet("mid_block.resnets.1", channels, time)?);
         Ok(Encoder { maps, time })
+    }
+
+    /// What a union ControlNet has besides others.
+    fn union(&self, channels: usize, time: usize) -> Result<()> {
+        let kinds = self.outputs(KINDS)?;
+        if kinds <= TILE {
+            return Err(self.w.misfit(&format!("follows {kinds} kinds of pictures, of which none is a tile")));
+        }
+        self.array(KINDS, &[kinds, channels])?;
+        let layers = self.w.count("transformer_layes.");
+        for i in 0..layers.max(1) {
+            let layer = format!("transformer_layes.{i}");
+            self.norm(&format!("{layer}.ln_1"), channels)?;
+            self.array(&format!("{layer}.attn.in_proj_weight"), &[3 * channels, channels])?;
+            self.array(&format!("{layer}.attn.in_proj_bias"), &[3 * channels])?;
+            self.linear_to(&format!("{layer}.attn.out_proj"), channels, channels)?;
+            self.norm(&format!("{layer}.ln_2"), channels)?;
+            let wide = self.linear(&format!("{layer}.mlp.c_fc"), channels)?;
+            self.linear_to(&format!("{layer}.mlp.c_proj"), wide, channels)?;
+        }
+        self.linear_to("spatial_ch_projs", channels, channels)?;
+        let waves = self.w.length("control_add_embedding.linear_1.weight", 1)?;
+        if !waves.is_multiple_of(2 * kinds) {
+            return Err(self.w.misfit(&format!(
+                "embeds {kinds} kinds of pictures by {waves} values, which are not as many for each"
+            )));
+        }
+        let wide = self.linear("control_add_embedding.linear_1", waves)?;
+        self.linear_to("control_add_embedding.linear_2", wide, time)
     }
 
     /// A residual block of a level, and the transformer behind it if there is one.

@@ -2,8 +2,9 @@
 
 use crate::{
     error::{Error, Result},
-    layers::{GROUPS, Heads, Resnet, Transformer, check_groups},
+    layers::{GROUPS, Heads, Resnet, Transformer, check_groups, sinusoids},
     ops::{Activation, Ops, Padding},
+    union::Union,
     weights::Weights,
 };
 
@@ -110,13 +111,23 @@ impl<O: Ops> Encoder<O> {
         })
     }
 
-    /// SiLU of the embedded step, which every residual block takes.
-    fn embed(&self, ops: &O, batch: usize, step: f32, context: &Context<O::Tensor>) -> Result<O::Tensor> {
+    /// SiLU of the embedded step and of what is `more`, which every residual block takes.
+    fn embed(
+        &self,
+        ops: &O,
+        batch: usize,
+        step: f32,
+        context: &Context<O::Tensor>,
+        more: Option<&O::Tensor>,
+    ) -> Result<O::Tensor> {
         let two = |x: &O::Tensor, [a, b]: &[O::Weights; 2]| {
             ops.linear(&ops.activate(&ops.linear(x, a)?, Activation::Silu)?, b)
         };
         let wave = sinusoids(&[step], self.time_width);
         let mut time = two(&ops.upload([batch, 1, 1, self.time_width], &wave.repeat(batch))?, &self.time)?;
+        if let Some(more) = more {
+            time = ops.add(&time, more, 1.0)?;
+        }
         match (&self.added, &context.added) {
             (Some((layers, width)), Some((pooled, sizes))) => {
                 let each = width.checked_sub(ops.shape(pooled)[3]).unwrap_or(0) / 6;
@@ -158,8 +169,15 @@ impl<O: Ops> Encoder<O> {
         Ok(maps)
     }
 
-    /// The first map, and the embedded step.
-    fn begin(&self, ops: &O, x: &O::Tensor, step: f32, context: &Context<O::Tensor>) -> Result<(O::Tensor, O::Tensor)> {
+    /// The first map, and the embedded step with what is `more`.
+    fn begin(
+        &self,
+        ops: &O,
+        x: &O::Tensor,
+        step: f32,
+        context: &Context<O::Tensor>,
+        more: Option<&O::Tensor>,
+    ) -> Result<(O::Tensor, O::Tensor)> {
         let [batch, height, width, _] = ops.shape(x);
         let multiple = 1 << (self.down.len() - 1);
         if height == 0 || width == 0 || height % multiple != 0 || width % multiple != 0 {
@@ -167,7 +185,7 @@ impl<O: Ops> Encoder<O> {
                 "latents of {width}x{height} cannot be halved evenly: the sides must be multiples of {multiple}"
             )));
         }
-        Ok((ops.conv(x, &self.conv_in, 1, Padding::Around)?, self.embed(ops, batch, step, context)?))
+        Ok((ops.conv(x, &self.conv_in, 1, Padding::Around)?, self.embed(ops, batch, step, context, more)?))
     }
 }
 
@@ -202,7 +220,7 @@ impl<O: Ops> Unet<O> {
         context: &Context<O::Tensor>,
         control: Option<(&Residuals<O::Tensor>, &[f32])>,
     ) -> Result<O::Tensor> {
-        let (x, time) = self.encoder.begin(ops, x, step, context)?;
+        let (x, time) = self.encoder.begin(ops, x, step, context, None)?;
         let mut maps = self.encoder.run(ops, x, &time, &context.text)?;
         if let Some((residuals, scales)) = control {
             if residuals.0.len() != maps.len() || scales.len() != maps.len() {
@@ -232,10 +250,11 @@ impl<O: Ops> Unet<O> {
     }
 }
 
-/// A ControlNet: holds a UNet to a picture.
+/// A ControlNet: holds a UNet to a picture. One for several kinds of pictures is told that it is a tile.
 pub struct ControlNet<O: Ops> {
     encoder: Encoder<O>,
     hint: Vec<O::Weights>,
+    union: Option<Union<O>>,
     out: Vec<O::Weights>,
 }
 
@@ -252,6 +271,7 @@ impl<O: Ops> ControlNet<O> {
         Ok(Self {
             encoder,
             hint: hint.map(|n| w.layer(ops, &format!("controlnet_cond_embedding.{n}"))).collect::<Result<_>>()?,
+            union: Union::load(ops, w)?,
             out: out.chain(["controlnet_mid_block".to_owned()]).map(|n| w.layer(ops, &n)).collect::<Result<_>>()?,
         })
     }
@@ -270,7 +290,10 @@ impl<O: Ops> ControlNet<O> {
                 x = ops.activate(&x, Activation::Silu)?;
             }
         }
-        Ok(x)
+        match &self.union {
+            Some(union) => union.tell(ops, &x),
+            None => Ok(x),
+        }
     }
 
     /// Residuals for a UNet that sees the same `x`, `step` and `context`; `hint` is embedded.
@@ -285,7 +308,7 @@ impl<O: Ops> ControlNet<O> {
         context: &Context<O::Tensor>,
         hint: &O::Tensor,
     ) -> Result<Residuals<O::Tensor>> {
-        let (x, time) = self.encoder.begin(ops, x, step, context)?;
+        let (x, time) = self.encoder.begin(ops, x, step, context, self.union.as_ref().map(|union| &union.step))?;
         if ops.shape(&x)[1..] != ops.shape(hint)[1..] {
             return Err(Error::Request("the picture to follow must be 8 times as large as the latents".into()));
         }
@@ -303,13 +326,4 @@ pub fn heads(w: &Weights) -> Heads {
     let linear =
         w.names().find(|n| n.ends_with(".proj_in.weight")).and_then(|n| w.shape(n)).is_some_and(|s| s.len() == 2);
     if linear { Heads::Width(64) } else { Heads::Count(8) }
-}
-
-/// Cosines, then sines, of the values times 10000^(-i / half), as "Attention is all you need" has it; diffusers'
-/// `flip_sin_to_cos`.
-fn sinusoids(values: &[f32], width: usize) -> Vec<f32> {
-    let half = width / 2;
-    let angle = |v: f32, i: usize| v * (-(10000f32.ln()) * i as f32 / half as f32).exp();
-    let one = |&v: &f32| (0..half).map(move |i| angle(v, i).cos()).chain((0..half).map(move |i| angle(v, i).sin()));
-    values.iter().flat_map(one).collect()
 }

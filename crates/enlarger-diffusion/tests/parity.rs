@@ -60,6 +60,33 @@ fn the_control_net_gives_what_diffusers_gives() {
 }
 
 #[test]
+fn a_union_control_net_follows_a_tile_as_diffusers_does_alone_and_with_guidance() {
+    let (ops, folder, reference) = (Cpu::default(), tempfile::tempdir().unwrap(), reference("union"));
+    let weights = Weights::new(&file(folder.path(), "union", &[""], Dtype::F16), "", Part::Unet);
+    let control = ControlNet::load(&ops, &weights, Heads::Width(16)).unwrap();
+    let (small, text) = (signal("small", 4 * 8 * 8, 1.0), signal("context", 77 * 80, 1.0));
+    let hint = control.hint(&ops, &upload(&ops, &hint(), [3, 64, 64])).unwrap();
+    let residuals = |texts: &[Vec<f32>]| {
+        let n = texts.len();
+        let pooled = ops.upload([n, 1, 1, 48], &signal("pooled", 48, 1.0).repeat(n)).unwrap();
+        let context = Context {
+            text: ops.upload([n, 1, 77, 80], &texts.concat()).unwrap(),
+            added: Some((pooled, [1024.0, 768.0, 0.0, 16.0, 1024.0, 768.0])),
+        };
+        let x = upload(&ops, &small.repeat(n), [4, 8, 8]);
+        let residuals = control.run(&ops, &x, 500.0, &context, &hint).unwrap();
+        residuals.tensors().iter().map(|residual| download(&ops, residual)).collect::<Vec<_>>()
+    };
+    let alone = residuals(std::slice::from_ref(&text));
+    assert_eq!(alone.len(), 10);
+    for (i, residual) in alone.iter().enumerate() {
+        close(&format!("residual {i}"), residual, &reference[&format!("control.{i:02}")], NETS);
+    }
+    let guided = residuals(&[signal("negative", 77 * 80, 1.0), text]);
+    close("with guidance", &guided[9], &reference["guided"], NETS);
+}
+
+#[test]
 fn the_vae_encodes_and_decodes_as_diffusers_does() {
     let (ops, folder, reference) = (Cpu::default(), tempfile::tempdir().unwrap(), reference("sd15"));
     let file = file(folder.path(), "sd15", &["first_stage_model."], Dtype::F16);

@@ -47,5 +47,5 @@ pub use error::EgressError;
 pub use fetch::{Fetched, Fetcher};
 pub use policy::{Policy, check_url};
 pub use resolve::{Resolve, SystemResolver};
-pub use trusted::{Answer, TrustedService};
+pub use trusted::{Answer, TrustedService, Unanswered};
 pub use webhook::{Delivered, Secret, TRIES, Webhooks, next_try, signature};

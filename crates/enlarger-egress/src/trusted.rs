@@ -1,8 +1,12 @@
 //! One service whose address the operator sets: it may be anywhere, this machine included, and what it answers is still hostile.
 
-use std::time::Duration;
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
-use reqwest::{Client, RequestBuilder, Response, Url, header, redirect};
+use reqwest::{
+    Client, RequestBuilder, Response, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header, redirect,
+};
 
 use crate::{
     client::{CONNECT_SECONDS, tls},
@@ -19,6 +23,29 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// Why a service gave no answer. As everything that clients may read, it does not say where the service is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// The name in its address is not known.
+    #[error("the name of its host is not known")]
+    Name,
+    /// Nothing listens at its address.
+    #[error("the connection was refused")]
+    Refused,
+    /// The encrypted connection was not agreed on.
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    /// Nobody answered in time.
+    #[error("it did not answer within {0} seconds")]
+    Timeout(u64),
+    /// There is no way to its address, or the connection was lost.
+    #[error("there is no way to it, or the connection was lost")]
+    Connection,
+    /// The answer is longer than allowed.
+    #[error("its answer is longer than {} KB", .0 >> 10)]
+    TooLarge(u64),
 }
 
 /// A service at an address that no client chose. Redirects are not followed, proxies are not used, and connections are not kept: it may
@@ -47,6 +74,7 @@ impl TrustedService {
             .use_preconfigured_tls(tls().clone())
             .redirect(redirect::Policy::none())
             .no_proxy()
+            .dns_resolver(Arc::new(Names))
             .pool_max_idle_per_host(0)
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
             .timeout(Duration::from_secs(TOTAL_SECONDS))
@@ -59,8 +87,8 @@ impl TrustedService {
     /// Gets what lies at a path with a query, at most `limit` bytes.
     ///
     /// # Errors
-    /// [`EgressError::Connection`], [`EgressError::Timeout`] or [`EgressError::TooLarge`].
-    pub async fn get(&self, path: &[&str], query: &[(&str, &str)], limit: u64) -> Result<Answer, EgressError> {
+    /// [`Unanswered`]
+    pub async fn get(&self, path: &[&str], query: &[(&str, &str)], limit: u64) -> Result<Answer, Unanswered> {
         let mut url = self.url(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -72,7 +100,7 @@ impl TrustedService {
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub async fn post(&self, path: &[&str], media: &str, body: Vec<u8>, limit: u64) -> Result<Answer, EgressError> {
+    pub async fn post(&self, path: &[&str], media: &str, body: Vec<u8>, limit: u64) -> Result<Answer, Unanswered> {
         answer(self.client.post(self.url(path)).header(header::CONTENT_TYPE, media).body(body), limit).await
     }
 
@@ -83,18 +111,60 @@ impl TrustedService {
     }
 }
 
-async fn answer(request: RequestBuilder, limit: u64) -> Result<Answer, EgressError> {
-    let mut response: Response = request.send().await.map_err(|error| failed(&error))?;
+async fn answer(request: RequestBuilder, limit: u64) -> Result<Answer, Unanswered> {
+    let mut response: Response = request.send().await.map_err(|error| unanswered(&error))?;
     let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| failed(&error))? {
+    while let Some(piece) = response.chunk().await.map_err(|error| unanswered(&error))? {
         if body.len() as u64 + piece.len() as u64 > limit {
-            return Err(EgressError::TooLarge(limit));
+            return Err(Unanswered::TooLarge(limit));
         }
         body.extend_from_slice(&piece);
     }
     Ok(Answer { status: response.status().as_u16(), body })
 }
 
-fn failed(error: &reqwest::Error) -> EgressError {
-    if error.is_timeout() { EgressError::Timeout(TOTAL_SECONDS) } else { EgressError::Connection }
+fn unanswered(error: &reqwest::Error) -> Unanswered {
+    if error.is_timeout() {
+        return Unanswered::Timeout(if error.is_connect() { CONNECT_SECONDS } else { TOTAL_SECONDS });
+    }
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<UnknownName>() {
+            return Unanswered::Name;
+        }
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            if io.kind() == io::ErrorKind::ConnectionRefused {
+                return Unanswered::Refused;
+            }
+            // What an error of input and output wraps is not among its sources.
+            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                return Unanswered::Tls(tls.to_string());
+            }
+        }
+        cause = error.source();
+    }
+    Unanswered::Connection
+}
+
+/// The system's names, so that a name that is not known can be told from a host that is not there.
+struct Names;
+
+#[derive(Debug)]
+struct UnknownName;
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name is not known")
+    }
+}
+
+impl Error for UnknownName {}
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| UnknownName)?;
+            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
+        })
+    }
 }

@@ -69,7 +69,7 @@ impl What {
     /// The family that it fits; of a VAE and some LoRAs the header does not tell.
     pub fn family(&self) -> Option<Family> {
         match self {
-            Self::Part(Kind::Checkpoint { family, .. } | Kind::Control { family } | Kind::Embedding { family }) => {
+            Self::Part(Kind::Checkpoint { family, .. } | Kind::Control { family, .. } | Kind::Embedding { family }) => {
                 Some(*family)
             }
             Self::Part(Kind::Lora { family }) => *family,
@@ -149,6 +149,11 @@ impl Library {
     /// Files of generative models alone, by their headers.
     pub fn parts(&self) -> Vec<Found> {
         self.looked_at(false).into_iter().filter(|found| matches!(found.what, What::Part(_))).collect()
+    }
+
+    /// How many files there are in the folders, models or not; a folder that diffusers saved counts as one.
+    pub fn files(&self) -> usize {
+        self.places().len()
     }
 
     fn looked_at(&self, networks: bool) -> Vec<Found> {

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{
     difference::Difference,
-    error::PipelineError,
+    error::{InPart, Part, PipelineError},
     explain::{Estimate, Explanation},
     extent::Extent,
     generate::{Cost, Generator, Local, Offering, Pass, Prompts, Remote, RemoteGenerator},
@@ -45,8 +45,9 @@ pub struct EnlargerOptions {
     pub device: Option<Arc<dyn Device>>,
     /// Where checkpoints and their like lie, as ComfyUI and A1111 keep them.
     pub model_dirs: Vec<PathBuf>,
-    /// Whether requests may name files of the generative engine by their paths. Only for a person's own requests.
-    pub any_path: bool,
+    /// Whether requests are a person's own: they may name files of the generative engine by their paths, and errors say where another
+    /// program is.
+    pub own_requests: bool,
     /// What requests of the creative style use that ask to draw, by a prompt or by creativity above 0, and say nothing of the generative
     /// engine; `None` leaves it out.
     pub generative: Option<Generative>,
@@ -98,6 +99,8 @@ pub struct Outcome {
     pub statistics: Statistics,
     /// What was done.
     pub plan: Plan,
+    /// What networks ran on: a GPU's name, or the CPU's kernels and arithmetic.
+    pub device: String,
     /// How far the result deviates from the source.
     #[serde(rename = "invention")]
     pub difference: Difference,
@@ -132,11 +135,11 @@ impl Enlarger {
         // Beside the added models, which have a folder of their own.
         let cache = options.models_dir.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from);
         let library = Library::new(options.model_dirs, cache);
-        let library = if options.any_path { library.with_paths() } else { library };
+        let library = if options.own_requests { library.with_paths() } else { library };
         let catalogue = Catalogue::open(options.models_dir)?;
         let (networks, library) = (Networks::new(catalogue, device, threads), Arc::new(library));
         let generator: Box<dyn Generator> = match &options.generator {
-            Some(remote) => Box::new(Remote::new(remote)?),
+            Some(remote) => Box::new(Remote::new(remote, options.own_requests)?),
             None => Box::new(Local::new(library.clone(), threads)),
         };
         Ok(Self { networks, library, generator, drawing: options.generative, options: run, threads })
@@ -155,9 +158,9 @@ impl Enlarger {
     /// Kinds and names of what requests may name where another program draws, as it has them now; empty otherwise.
     ///
     /// # Errors
-    /// If it cannot be asked.
-    pub fn generator_names(&self) -> Result<Vec<(&'static str, String)>, PipelineError> {
-        self.generator.names()
+    /// If it cannot be asked; [`PipelineError::Cancelled`].
+    pub fn generator_names(&self, watch: &dyn Watch) -> Result<Vec<(&'static str, String)>, PipelineError> {
+        self.generator.names(&|| watch.cancelled())
     }
 
     /// What networks run on.
@@ -209,15 +212,15 @@ impl Enlarger {
     /// # Errors
     /// As [`Self::estimate`].
     pub fn prepare(&self) -> Result<Vec<String>, PipelineError> {
-        self.drawing.as_ref().map_or_else(|| Ok(Vec::new()), |drawing| self.check(drawing))
+        self.drawing.as_ref().map_or_else(|| Ok(Vec::new()), |drawing| self.check(drawing, &Unwatched))
     }
 
     /// Whether what a request of the generative engine names is there and fits: sentences about what would draw.
     ///
     /// # Errors
     /// As [`Self::estimate`].
-    pub fn check(&self, asked: &Generative) -> Result<Vec<String>, PipelineError> {
-        Ok(self.generator.offering(asked, &Prompts::default(), &|| false)?.sentences())
+    pub fn check(&self, asked: &Generative, watch: &dyn Watch) -> Result<Vec<String>, PipelineError> {
+        Ok(self.generator.offering(asked, &Prompts::default(), &|| watch.cancelled())?.sentences())
     }
 
     /// Whether the model that a request names, or each of a combination, is there.
@@ -245,6 +248,7 @@ impl Enlarger {
     /// What the generator has for a request that wants it.
     fn offering(&self, request: &Request, watch: &dyn Watch) -> Result<Option<Offering>, PipelineError> {
         let Some((knobs, asked)) = generates(request) else { return Ok(None) };
+        named(asked)?;
         self.generator.offering(asked, &prompts(knobs, asked)?, &|| watch.cancelled()).map(Some)
     }
 
@@ -252,11 +256,17 @@ impl Enlarger {
     ///
     /// # Errors
     /// If the size of the result is out of range or a model is not there.
-    pub fn estimate(&self, width: u32, height: u32, request: &Request) -> Result<Estimate, PipelineError> {
+    pub fn estimate(
+        &self,
+        width: u32,
+        height: u32,
+        request: &Request,
+        watch: &dyn Watch,
+    ) -> Result<Estimate, PipelineError> {
         let statistics = unseen(width, height, Channels::Rgb, 8);
         let request = &*self.drawing(request);
         // Another program that is down now may be there when the job runs: only its time is unknown.
-        let (offering, down) = match self.offering(request, &Unwatched) {
+        let (offering, down) = match self.offering(request, watch) {
             Err(PipelineError::Remote { error, .. }) if error.is_retryable() => (None, true),
             offering => (offering?, false),
         };
@@ -269,11 +279,17 @@ impl Enlarger {
     ///
     /// # Errors
     /// As [`Self::job`], but for what only running can raise.
-    pub fn dry_run(&self, bytes: &[u8], request: &Request, limits: &Limits) -> Result<Explanation, PipelineError> {
+    pub fn dry_run(
+        &self,
+        bytes: &[u8],
+        request: &Request,
+        limits: &Limits,
+        watch: &dyn Watch,
+    ) -> Result<Explanation, PipelineError> {
         let (Decoded { picture, notes, .. }, statistics, plan) = pool(self.threads)?.install(|| {
             let mut room = Memory::now().available;
-            let decoded = self.decode(enlarger_image::open(bytes, limits)?, &mut room, &Unwatched)?;
-            let (statistics, plan) = self.plan_within(room, &decoded, request, &Unwatched)?;
+            let decoded = self.decode(enlarger_image::open(bytes, limits)?, &mut room, watch)?;
+            let (statistics, plan) = self.plan_within(room, &decoded, request, watch)?;
             Ok::<_, PipelineError>((decoded, statistics, plan))
         })?;
         let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels)?;
@@ -382,6 +398,7 @@ impl Enlarger {
             height: picture.height,
             statistics,
             plan,
+            device: self.device().to_string(),
             difference,
             timings,
             notes,
@@ -425,6 +442,25 @@ impl Enlarger {
             *room += self.generator.give_back();
         }
         if need > *room { Err(PipelineError::Memory { need_mb: need >> 20, have_mb: *room >> 20 }) } else { Ok(()) }
+    }
+}
+
+/// Refuses names that are empty: nothing is chosen by them.
+fn named(asked: &Generative) -> Result<(), PipelineError> {
+    let lora = asked.loras.iter().map(|lora| lora.name.as_str()).find(|name| name.trim().is_empty());
+    let names = [
+        (Part::Checkpoint, asked.checkpoint.as_deref()),
+        (Part::Control, asked.control.as_deref()),
+        (Part::Vae, asked.vae.as_deref()),
+        (Part::Loras, lora),
+    ];
+    match names.into_iter().find(|(_, name)| name.is_some_and(|name| name.trim().is_empty())) {
+        Some((part, _)) => Err(PipelineError::Request {
+            what: "a name is empty".into(),
+            hint: "leave it out, or choose one that `enlarger models scan` lists".into(),
+        })
+        .in_part(part),
+        None => Ok(()),
     }
 }
 
@@ -495,8 +531,8 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
             let piece = bytes(size, depth) * largest / from.pixels();
             peak = peak.max(here + bytes(size, depth) + piece);
         }
-        // Filters work in place, unless on the source or at another depth.
-        if matches!(step, Step::Style { .. }) && here > 0 && depth == before {
+        // Filters work in place, unless on the source, at another depth, or on a texture with what it repeats around it.
+        if matches!(step, Step::Style { .. }) && here > 0 && depth == before && !plan.wraps() {
             continue;
         }
         let after = bytes(size, depth);

@@ -48,7 +48,7 @@ pub enum PipelineError {
     /// Another program that was to draw did not.
     #[error("{error}{place}")]
     Remote {
-        /// The tile, if it was at one: ", in tile 2 of 5".
+        /// The tile, if it was at one, and the program's address for those who may know: ", in tile 2 of 5 (http://127.0.0.1:8188)".
         place: String,
         /// What happened.
         error: enlarger_comfyui::Error,
@@ -172,10 +172,10 @@ impl From<NnError> for PipelineError {
 }
 
 impl PipelineError {
-    /// What happened to another program at a tile, counted from 1.
-    pub(crate) fn in_tile(error: enlarger_comfyui::Error, tile: usize, of: usize) -> Self {
-        match error.into() {
-            Self::Remote { error, .. } => Self::Remote { place: format!(", in tile {tile} of {of}"), error },
+    /// Adds where it happened, if it happened to another program.
+    pub(crate) fn at_place(self, more: &str) -> Self {
+        match self {
+            Self::Remote { place, error } => Self::Remote { place: place + more, error },
             other => other,
         }
     }

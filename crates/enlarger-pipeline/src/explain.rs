@@ -93,7 +93,7 @@ impl fmt::Display for Plan {
             AlphaWay::Whole => writeln!(f, "alpha     with the colors, by whole pixels")?,
             AlphaWay::Cubic => writeln!(f, "alpha     cubic filter, in each pass")?,
         }
-        for note in &self.notes {
+        for note in self.notes.iter().chain(&self.idle) {
             writeln!(f, "note      {note}")?;
         }
         writeln!(f, "result    {}, {} bits, seed {}", self.result, self.bits, self.seed)

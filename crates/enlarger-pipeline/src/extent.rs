@@ -42,6 +42,17 @@ impl Crop {
         fits(self.x, self.width, whole.width) && fits(self.y, self.height, whole.height)
     }
 
+    /// What of it lies in a part of the same picture, counted from that part's corner.
+    pub(crate) fn within(self, part: Self) -> Option<Self> {
+        let side = |start: u32, length: u32, from: u32, whole: u32| {
+            let (first, end) = (start.max(from), (start + length).min(from + whole));
+            (first < end).then(|| (first - from, end - first))
+        };
+        let (x, width) = side(self.x, self.width, part.x, part.width)?;
+        let (y, height) = side(self.y, self.height, part.y, part.height)?;
+        Some(Self { x, y, width, height })
+    }
+
     /// Where a part of one picture lies in another of the same view.
     pub(crate) fn scaled(self, from: Extent, to: Extent) -> Self {
         let side = |start: u32, length: u32, from: u32, to: u32| {

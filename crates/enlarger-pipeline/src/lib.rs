@@ -23,7 +23,7 @@
 //! let request = Request { size: Size::Factor(3.0), quality: Quality::Draft, ..Request::default() };
 //!
 //! // What would be done to these 12 x 8 pixels, and what that costs.
-//! let explanation = enlarger.dry_run(&bytes, &request, &limits)?;
+//! let explanation = enlarger.dry_run(&bytes, &request, &limits, &Unwatched)?;
 //! assert_eq!((explanation.estimate.output_width, explanation.estimate.output_height), (36, 24));
 //!
 //! let mut result = Cursor::new(Vec::new());

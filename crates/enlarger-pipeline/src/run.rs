@@ -14,7 +14,7 @@ use crate::{
     blend::blend,
     canvas::{Canvas, PictureSource, Plane, View},
     error::PipelineError,
-    extent::MARGIN,
+    extent::{Extent, MARGIN},
     generate::{Generator, Pass as Drawing},
     memory,
     networks::{Costs, Networks},
@@ -31,6 +31,9 @@ const UNKNOWN_SECONDS: f64 = 60.0;
 const KEPT_RIM: u32 = 24;
 /// Pixels of the source over which a patch fades into what is around it.
 const RIM: u32 = 12;
+/// Pixels around a texture that repeats, which networks and filters see of its other side: three standard deviations of the widest
+/// filter, color correction.
+const WRAP: u32 = 24;
 
 /// What became of a plan.
 pub(crate) struct Ran {
@@ -60,7 +63,8 @@ pub(crate) fn run(
     let meter = Meter::new(networks.costs(plan, drawing.iter().map(weight).sum()), watch);
     let mut drawing = drawing.into_iter();
     let _held = networks.hold(plan);
-    let (framed, part) = framed(plan, picture)?;
+    let border = if plan.wraps() { Border::Repeats } else { Border::Ends };
+    let (framed, part) = framed(plan, picture, border)?;
     let source =
         if part == View::of(&framed).part { Cow::Borrowed(&*framed) } else { Cow::Owned(cropped(&framed, part)?) };
     let mut current = Cow::Borrowed(&*source);
@@ -71,9 +75,24 @@ pub(crate) fn run(
             Step::Network { by, scale, halve, patches, .. } => {
                 let factor = if *halve { scale / 2 } else { *scale };
                 let bits = plan.bits_after(index);
-                let pass = Pass { networks, options, meter: &meter, alpha: &plan.alpha, factor, bits };
-                let seen = if index == 0 { View { picture: &framed, part } } else { View::of(&current) };
-                pass.run(&current, seen, by, patches)?
+                let pass = Pass {
+                    networks,
+                    options,
+                    meter: &meter,
+                    alpha: &plan.alpha,
+                    factor,
+                    bits,
+                    margin: border.margin(),
+                };
+                match border {
+                    _ if index == 0 => pass.run(&current, View { picture: &framed, part }, by, patches)?,
+                    Border::Ends => pass.run(&current, View::of(&current), by, patches)?,
+                    Border::Repeats => {
+                        let around = repeated(&current, [WRAP; 2])?;
+                        let part = Crop { x: WRAP, y: WRAP, ..View::of(&current).part };
+                        pass.run(&current, View { picture: &around, part }, by, patches)?
+                    }
+                }
             }
             Step::Diffuse(_) | Step::Workflow(_) => {
                 let pass = step.pass().expect("it is one");
@@ -82,13 +101,12 @@ pub(crate) fn run(
                 if !pass.keep().is_empty() {
                     undrawn = Some((current.try_clone()?, pass.keep()));
                 }
-                let drawn = diffuse(pass, current.into_owned(), &source, plan.bits_after(index), generator, &part)?;
+                let hint = border.resample(&source, pass.at(), Resampling::CatmullRom)?;
+                let drawn = diffuse(pass, current.into_owned(), &hint, plan.bits_after(index), generator, &part)?;
                 meter.end(part, started.elapsed());
                 drawn
             }
-            Step::Resample { to, kernel } => {
-                resample(&current.into_owned().into_depth(16)?, to.width, to.height, *kernel)?
-            }
+            Step::Resample { to, kernel } => border.resample(&current.into_owned().into_depth(16)?, *to, *kernel)?,
             Step::Style { filter, .. } => {
                 memory::room_for_small()?;
                 let mut picture = current.into_owned();
@@ -97,12 +115,12 @@ pub(crate) fn run(
                 }
                 let seen = View { picture: &framed, part };
                 let seed = plan.seed.wrapping_add(index as u64);
-                filter.apply(&mut picture, &source, seen, seed)?;
+                border.apply(filter, &mut picture, &source, seen, seed)?;
                 if matches!(filter, Filter::ColourCorrection { .. })
                     && let Some((undrawn, areas)) = undrawn.take()
                 {
                     let mut undrawn = undrawn.into_depth(picture.samples.bits())?;
-                    filter.apply(&mut undrawn, &source, seen, seed)?;
+                    border.apply(filter, &mut undrawn, &source, seen, seed)?;
                     keep(&mut picture, &undrawn, areas)?;
                 }
                 picture
@@ -116,19 +134,76 @@ pub(crate) fn run(
     Ok(Ran { picture: current.into_owned().into_depth(plan.bits)?, networks, notes })
 }
 
-/// Draws a picture anew, close to the source. Alpha stays.
+/// What is beyond the sides of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Border {
+    /// Nothing: its mirror image is seen.
+    Ends,
+    /// Its other side: it is a texture that repeats.
+    Repeats,
+}
+
+impl Border {
+    /// Pixels of it that networks see.
+    fn margin(self) -> u32 {
+        match self {
+            Self::Ends => MARGIN,
+            Self::Repeats => WRAP,
+        }
+    }
+
+    fn resample(self, from: &Picture, to: Extent, kernel: Resampling) -> Result<Picture, ImageError> {
+        if self == Self::Ends {
+            return resample(from, to.width, to.height, kernel);
+        }
+        let [x, y] = [matching(from.width, to.width), matching(from.height, to.height)];
+        let around = repeated(from, [x[0], y[0]])?;
+        let larger = resample(&around, to.width + 2 * x[1], to.height + 2 * y[1], kernel)?;
+        cropped(&larger, Crop { x: x[1], y: y[1], width: to.width, height: to.height })
+    }
+
+    /// Changes a picture by a filter, see [`Filter::apply`].
+    fn apply(
+        self,
+        filter: &Filter,
+        picture: &mut Picture,
+        source: &Picture,
+        seen: View<'_>,
+        seed: u64,
+    ) -> Result<(), ImageError> {
+        // Faces are boxes of the whole picture, and no texture's.
+        if self == Self::Ends || matches!(filter, Filter::Skin { .. }) {
+            return filter.apply(picture, source, seen, seed);
+        }
+        let [x, y] = [matching(source.width, picture.width), matching(source.height, picture.height)];
+        let around = repeated(source, [x[0], y[0]])?;
+        let mut larger = repeated(picture, [x[1], y[1]])?;
+        filter.apply(&mut larger, &around, View::of(&around), seed)?;
+        *picture = cropped(&larger, Crop { x: x[1], y: y[1], width: picture.width, height: picture.height })?;
+        Ok(())
+    }
+}
+
+/// Margins of a side and of one of another length that show the same: as near to it as whole pixels allow.
+fn matching(from: u32, to: u32) -> [u32; 2] {
+    let (side, other) = (u64::from(from), u64::from(to));
+    let off = |margin: &u64| (margin * other % side).min(side - margin * other % side);
+    let margin = (u64::from(WRAP)..2 * u64::from(WRAP)).min_by_key(off).unwrap_or_default();
+    [margin as u32, ((margin * other + side / 2) / side) as u32]
+}
+
+/// Draws a picture anew, close to the source, which the hint shows at its size. Alpha stays.
 fn diffuse(
     pass: Drawing<'_>,
     from: Picture,
-    source: &Picture,
+    hint: &Picture,
     bits: u8,
     generator: &dyn Generator,
     part: &MeterPart<'_>,
 ) -> Result<Picture, PipelineError> {
     let mut drawn = from.try_clone()?.into_depth(bits)?;
     {
-        let hint = resample(source, pass.at().width, pass.at().height, Resampling::CatmullRom)?;
-        let [seen, hint] = [&from, &hint].map(|picture| PictureSource::new(View::of(picture), 0, Plane::Colour));
+        let [seen, hint] = [&from, hint].map(|picture| PictureSource::new(View::of(picture), 0, Plane::Colour));
         let canvas = Canvas::new(&mut drawn, 0);
         generator.run(pass, &seen, &hint, &canvas.sink(Plane::Colour, false), &|p| part.tick(p))?;
     }
@@ -146,15 +221,16 @@ fn keep(drawn: &mut Picture, undrawn: &Picture, areas: &[Crop]) -> Result<(), Im
 
 /// The planned part of the picture with what networks see around it, and where it lies in there. Colour under transparency is
 /// made harmless; from here on no step makes it anything else.
-fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Crop), PipelineError> {
+fn framed<'a>(plan: &Plan, picture: &'a Picture, border: Border) -> Result<(Cow<'a, Picture>, Crop), PipelineError> {
     let (mut framed, part) = match plan.crop {
+        part if border == Border::Repeats => {
+            let part = part.unwrap_or(View::of(picture).part);
+            let framed = repeated(&cropped(picture, part)?, [WRAP; 2])?;
+            (Cow::Owned(framed), Crop { x: WRAP, y: WRAP, ..part })
+        }
         Some(part) => {
             let around = with_margin(part, MARGIN, picture);
             (Cow::Owned(cropped(picture, around)?), Crop { x: part.x - around.x, y: part.y - around.y, ..part })
-        }
-        None if plan.generated().any(Drawing::seamless) => {
-            let part = Crop { x: MARGIN, y: MARGIN, ..View::of(picture).part };
-            (Cow::Owned(repeated(picture)?), part)
         }
         None => (Cow::Borrowed(picture), View::of(picture).part),
     };
@@ -169,22 +245,23 @@ fn framed<'a>(plan: &Plan, picture: &'a Picture) -> Result<(Cow<'a, Picture>, Cr
     Ok((framed, part))
 }
 
-/// A texture with what lies around it where it is repeated, as far as networks see.
-fn repeated(picture: &Picture) -> Result<Picture, ImageError> {
-    fn rows<T: Sample>(from: &[T], to: &mut [T], [width, height, n]: [usize; 3]) {
-        let margin = MARGIN as usize;
-        // The first place is `margin` before the texture, which is as far behind the start of some repetition.
-        let place = |at: usize, side: usize| (at + margin * side - margin) % side;
-        for (y, to) in to.chunks_exact_mut((width + 2 * margin) * n).enumerate() {
-            let line = &from[place(y, height) * width * n..][..width * n];
+/// A texture with what lies around it where it is repeated, as far as margins at its sides, and at top and bottom.
+fn repeated(picture: &Picture, margins: [u32; 2]) -> Result<Picture, ImageError> {
+    fn rows<T: Sample>(from: &[T], to: &mut [T], [width, height, n]: [usize; 3], [beside, above]: [usize; 2]) {
+        // The first place is a margin before the texture, which is as far behind the start of some repetition.
+        let place = |at: usize, margin: usize, side: usize| (at + margin * side - margin) % side;
+        for (y, to) in to.chunks_exact_mut((width + 2 * beside) * n).enumerate() {
+            let line = &from[place(y, above, height) * width * n..][..width * n];
             for (x, to) in to.chunks_exact_mut(n).enumerate() {
-                to.copy_from_slice(&line[place(x, width) * n..][..n]);
+                to.copy_from_slice(&line[place(x, beside, width) * n..][..n]);
             }
         }
     }
     let size = [picture.width as usize, picture.height as usize, picture.channels.count()];
-    let mut all = picture.blank(picture.width + 2 * MARGIN, picture.height + 2 * MARGIN, picture.samples.bits())?;
-    with_samples!(&mut all.samples, to => rows(picture.samples.of_depth(), to, size));
+    let [beside, above] = margins;
+    let (width, height) = (picture.width + 2 * beside, picture.height + 2 * above);
+    let mut all = picture.blank(width, height, picture.samples.bits())?;
+    with_samples!(&mut all.samples, to => rows(picture.samples.of_depth(), to, size, margins.map(|m| m as usize)));
     Ok(all)
 }
 
@@ -216,6 +293,8 @@ struct Pass<'a> {
     /// What it makes. Results of networks that make twice as much are halved.
     factor: u32,
     bits: u8,
+    /// Pixels around a picture that networks see.
+    margin: u32,
 }
 
 impl Pass<'_> {
@@ -230,7 +309,7 @@ impl Pass<'_> {
             blend(&mut picture, &piece, [area.x, area.y].map(|start| start * factor), RIM * factor);
         }
         if let AlphaWay::Network(alpha) = self.alpha {
-            self.plane(seen, alpha, &Canvas::new(&mut picture, MARGIN * factor), Plane::Alpha, 1.0)?;
+            self.plane(seen, alpha, &Canvas::new(&mut picture, self.margin * factor), Plane::Alpha, 1.0)?;
         }
         if from.channels.has_alpha() {
             match self.alpha {
@@ -253,7 +332,7 @@ impl Pass<'_> {
     fn colours(&self, seen: View<'_>, by: &Ensemble) -> Result<Picture, PipelineError> {
         let View { picture, part } = seen;
         let mut result = picture.blank(part.width * self.factor, part.height * self.factor, self.bits)?;
-        let canvas = Canvas::new(&mut result, MARGIN * self.factor);
+        let canvas = Canvas::new(&mut result, self.margin * self.factor);
         self.plane(seen, &by.model, &canvas, Plane::Colour, 1.0)?;
         if let Some(mix) = &by.mix {
             self.plane(seen, &mix.model, &canvas, Plane::Colour, mix.share)?;
@@ -271,7 +350,7 @@ impl Pass<'_> {
         share: f32,
     ) -> Result<(), PipelineError> {
         let network = self.networks.get(model)?;
-        let source = PictureSource::new(seen, MARGIN, plane);
+        let source = PictureSource::new(seen, self.margin, plane);
         let sink = canvas.sink(plane, network.scale() == 2 * self.factor).mixing(share);
         let pixels = u64::from(source.width()) * u64::from(source.height());
         let started = Instant::now();

@@ -15,7 +15,7 @@ use std::{
 use enlarger_image::{Channels, EncodeOptions, Limits, Metadata, Picture, Samples, encode};
 use enlarger_pipeline::{
     Creative, Enlarger, EnlargerOptions, Generative, Output, Pass, PipelineError, Precision, Progress, Quality,
-    Request, Stage, Step, Style, Watch,
+    Request, Stage, Step, Style, Unwatched, Watch,
 };
 use tempfile::TempDir;
 
@@ -105,16 +105,31 @@ fn a_request_without_the_engine_is_stored_and_planned_as_before() {
     assert_eq!(serde_json::from_str::<Request>(&stored).unwrap(), with);
 
     let (enlarger, png) = (enlarger(), png(24, 24));
-    let plan = |request: &Request| enlarger.dry_run(&png, request, &Limits::default()).unwrap().plan;
+    let plan = |request: &Request| enlarger.dry_run(&png, request, &Limits::default(), &Unwatched).unwrap().plan;
     let plain = Request { generative: None, ..request() };
     assert!(plan(&plain).generated().next().is_none());
     // A draft and the precision style leave the engine out, and say so.
     let draft = plan(&Request { quality: Quality::Draft, ..request() });
     assert!(
-        draft.generated().next().is_none() && draft.notes.iter().any(|n| n.contains("generative engine is not used"))
+        draft.generated().next().is_none() && draft.idle.iter().any(|n| n.contains("generative engine is not used"))
     );
     let precise = plan(&Request { style: Style::Precision(Precision::default()), ..request() });
-    assert!(precise.generated().next().is_none() && precise.notes.iter().any(|n| n.contains("precision style")));
+    assert!(precise.generated().next().is_none() && precise.idle.iter().any(|n| n.contains("precision style")));
+}
+
+#[test]
+fn planning_ends_when_it_is_cancelled() {
+    struct Stopped;
+    impl Watch for Stopped {
+        fn cancelled(&self) -> bool {
+            true
+        }
+    }
+    let (enlarger, png) = (enlarger(), png(24, 24));
+    let planned = enlarger.dry_run(&png, &request(), &Limits::default(), &Stopped);
+    assert!(matches!(planned, Err(PipelineError::Cancelled)));
+    let estimated = enlarger.estimate(24, 24, &request(), &Stopped);
+    assert!(matches!(estimated, Err(PipelineError::Cancelled)), "files are not read for their hashes");
 }
 
 #[test]
@@ -122,7 +137,7 @@ fn filters_that_imitate_a_knob_step_back_where_the_engine_has_it() {
     let (enlarger, png) = (enlarger(), png(24, 24));
     let filters = |knobs: Creative, generative: Option<Generative>| -> Vec<String> {
         let request = Request { style: Style::Creative(knobs), generative, model: None, ..request() };
-        let plan = enlarger.dry_run(&png, &request, &Limits::default()).unwrap().plan;
+        let plan = enlarger.dry_run(&png, &request, &Limits::default(), &Unwatched).unwrap().plan;
         let json = |step: &Step| serde_json::to_value(step).unwrap()["filter"].as_str().map(str::to_owned);
         plan.steps.iter().filter_map(json).collect()
     };
@@ -144,7 +159,7 @@ fn a_file_that_changed_is_planned_with_anew() {
     checkpoints::write(&path, &arrays);
     let options = EnlargerOptions { model_dirs: vec![folder.path().to_owned()], ..EnlargerOptions::default() };
     let (enlarger, png) = (Enlarger::new(options).unwrap(), png(16, 16));
-    let plan = || enlarger.dry_run(&png, &request(), &Limits::default()).unwrap().plan;
+    let plan = || enlarger.dry_run(&png, &request(), &Limits::default(), &Unwatched).unwrap().plan;
     let before = plan();
     arrays[0].3[0] ^= 1;
     // Another name for a moment: the file is replaced as a download does it.

@@ -304,7 +304,7 @@ fn fast_keeps_the_model_that_was_named_and_a_draft_does_not() {
         };
         let fast = named(Quality::Fast);
         assert_eq!(fast.steps, named(Quality::Best).steps, "{name}");
-        assert!(fast.notes.contains(&format!("fast changes nothing here: {name} was chosen explicitly")), "{fast}");
+        assert!(fast.idle.contains(&format!("fast changes nothing here: {name} was chosen explicitly")), "{fast}");
         assert_eq!(named(Quality::Draft).models(), ["animevideo-v3"]);
     }
 }

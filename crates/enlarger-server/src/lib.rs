@@ -37,7 +37,7 @@ use axum::{
     routing::get,
 };
 use enlarger_error::Explained;
-use enlarger_pipeline::{Enlarger, cores};
+use enlarger_pipeline::{Enlarger, Unwatched, cores};
 pub use enlarger_service::{APART_COMMAND, run_apart};
 use enlarger_service::{
     deletions::Deletions,
@@ -245,7 +245,7 @@ pub async fn serve(
     let enlarger = app.enlarger.clone();
     let folders = config.model_dirs.clone();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = enlarger.estimate(64, 64, &enlarger_pipeline::Request::default()) {
+        if let Err(error) = enlarger.estimate(64, 64, &enlarger_pipeline::Request::default(), &Unwatched) {
             tracing::warn!("no estimate: {error}");
         }
         for missing in enlarger.library().missing() {

@@ -56,6 +56,8 @@ pub(crate) struct Finished {
     pub share: f64,
     /// Steps and facts.
     pub plan: Value,
+    /// What networks ran on.
+    pub device: String,
     pub timings: Value,
     pub notes: Vec<String>,
 }
@@ -98,7 +100,8 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
     let header = source.header();
     // Pictures from elsewhere were not looked at when the task was accepted.
     if job.source.is_none() {
-        let estimate = enlarger.estimate(header.width, header.height, &job.request).map_err(|error| broken(&error))?;
+        let estimate = enlarger.estimate(header.width, header.height, &job.request, watch);
+        let estimate = estimate.map_err(|error| broken(&error))?;
         let whole = (header.width, header.height);
         if let Err(large) = check_size(terms, kind, &job.request, whole, &estimate) {
             let error = Failure::TooLarge.error(format!("the scale factor {}", large.reason));
@@ -117,7 +120,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         Ok(outcome)
     });
     let outcome = outcome.map_err(|error| broken(&error))?;
-    let mut notes = [outcome.plan.notes.as_slice(), &outcome.notes].concat();
+    let mut notes = [&outcome.plan.notes[..], &outcome.plan.idle, &outcome.notes].concat();
     if job.filter_nsfw {
         notes.push(NOT_FILTERED.to_owned());
     }
@@ -129,6 +132,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         source: SourceInfo::new(&header, bytes.len() as u64),
         share: outcome.difference.share,
         plan: json!({ "steps": outcome.plan, "facts": outcome.statistics }),
+        device: outcome.device,
         timings: json!(outcome.timings),
         notes,
     })

@@ -199,6 +199,9 @@ pub struct Made {
     /// The deviation from the source; tasks of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invention: Option<Difference>,
+    /// What networks ran on; tasks of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Seconds by stage.
     pub timings: serde_json::Value,
     /// Sentences about the picture.

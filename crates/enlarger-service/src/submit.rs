@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use enlarger_blobs::{BlobStore, Key};
-use enlarger_pipeline::{Enlarger, PipelineError, Request};
+use enlarger_pipeline::{Enlarger, PipelineError, Request, Unwatched};
 use enlarger_tasks::{Idempotency, NewTask, Queue, Reserved, StoreError, Submitted, Task};
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ impl Desk {
     pub fn estimate(&self, ask: &Ask, source: Option<&SourceInfo>) -> Result<f64, Infeasible> {
         let Some(source) = source else { return Ok(UNKNOWN_COST) };
         let size = (source.width, source.height);
-        let estimate = self.enlarger.estimate(size.0, size.1, &ask.request).map_err(Infeasible::Refused)?;
+        let estimate = self.enlarger.estimate(size.0, size.1, &ask.request, &Unwatched).map_err(Infeasible::Refused)?;
         check_size(&self.terms, ask.kind, &ask.request, size, &estimate).map_err(Infeasible::TooLarge)?;
         Ok(estimate.seconds.unwrap_or(UNKNOWN_COST))
     }

@@ -39,6 +39,8 @@ const BEAT: Duration = Duration::from_millis(500);
 const STOPPING: Duration = Duration::from_secs(5);
 /// Pause before a failed attempt is repeated.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The same after the first failure and after later ones, where others have to do something first: start ComfyUI again, or free memory.
+const LONG_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 
 /// Runs the tasks of a queue.
 pub struct Worker {
@@ -246,9 +248,21 @@ async fn compute(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> Re
 
 fn ended_badly(task: &Task, why: Broken) -> End {
     match why {
-        Broken::Failed { error, again } => End::Failed(error, if again { Retry::After(PAUSE) } else { Retry::Never }),
+        Broken::Failed { error, again: true } => {
+            let pause = pause(&error, task.failures);
+            End::Failed(error, Retry::After(pause))
+        }
+        Broken::Failed { error, again: false } => End::Failed(error, Retry::Never),
         Broken::Died => End::Failed(TaskError::worker_died(task.failures + 1), Retry::After(PAUSE)),
         Broken::Stopped => End::Interrupted,
+    }
+}
+
+/// How long to wait after a failure that may pass, by how many attempts failed before.
+fn pause(error: &TaskError, failures: u32) -> Duration {
+    match error.code.as_str() {
+        "generator" | "memory" => LONG_PAUSES[(failures as usize).min(1)],
+        _ => PAUSE,
     }
 }
 
@@ -376,6 +390,7 @@ async fn finish(
         bytes,
         source: finished.source,
         invention: Some(Difference { share: finished.share, attempt: held.attempt }),
+        device: Some(finished.device),
         timings: finished.timings,
         notes: finished.notes,
     };

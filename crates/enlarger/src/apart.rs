@@ -39,7 +39,7 @@ pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
         models_dir: Some(args.models_dir),
         device: Some(args.machine.device()?),
         model_dirs: args.model_dirs,
-        any_path: false,
+        own_requests: false,
         generative: args.generative,
         generator,
     })?;

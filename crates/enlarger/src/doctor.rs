@@ -3,16 +3,17 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use enlarger_error::Explained;
 use enlarger_models::Catalogue;
 use enlarger_nn::{Precision, devices::available};
 use enlarger_pipeline::{
-    Enlarger, EnlargerOptions, Generative, Memory, PipelineError, RemoteGenerator, cores, self_test,
+    Enlarger, EnlargerOptions, Generative, Memory, PipelineError, RemoteGenerator, Unwatched, cores, self_test,
 };
 use serde_json::json;
 
 use crate::{
     dirs,
-    generative::remote,
+    generative::Remotes,
     gpus,
     machine::{GpuArgs, IsaArgs},
 };
@@ -24,7 +25,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     json: bool,
     /// Also check that a running ComfyUI answers and has what a workflow needs.
-    #[arg(long, value_name = "comfyui=URL", value_parser = remote)]
+    #[arg(long, value_name = "comfyui=URL", value_parser = Remotes)]
     generator: Option<RemoteGenerator>,
     /// Workflow to check [default: the bundled one].
     #[arg(long, value_name = "FILE", requires = "generator")]
@@ -37,20 +38,62 @@ pub struct DoctorArgs {
 
 /// Runs the command. Code 1 if anything is wrong.
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let survey = gpus::take();
+    // Each line comes as soon as it is known: a driver or another program may take long to answer.
+    macro_rules! line {
+        ($($text:tt)*) => { if !args.json { println!($($text)*); } };
+    }
+    line!("enlarger   {}", env!("CARGO_PKG_VERSION"));
     let device = args.isa.device(Precision::Auto, args.gpu)?;
+    let kernels: Vec<String> = available().map(|device| device.to_string()).collect();
+    let in_use = device.to_string();
+    line!("kernels    {}; in use: {in_use}", kernels.join(", "));
+    if device.name() == "portable" {
+        line!("           no vector instructions (AVX2 or newer) in use: everything works, but slowly");
+    }
+    let survey = gpus::take();
+    match &survey {
+        Ok(survey) if survey.cards.is_empty() => {
+            line!("GPU        none that a driver for Vulkan, Metal or Direct3D 12 offers");
+        }
+        Ok(survey) => {
+            for card in &survey.cards {
+                line!("GPU        {card}: {}", survey.verdict(card));
+            }
+        }
+        Err(why) => line!("GPU        {why}"),
+    }
     let threads = cores().get();
+    line!("threads    {threads}");
     let memory = Memory::now();
     let (free, total) = (memory.available >> 20, memory.total >> 20);
-    let kernels: Vec<String> = available().map(|device| device.to_string()).collect();
+    line!("memory     {free} MB available of {total} MB");
     let catalogue = Catalogue::open(dirs::models_dir())?;
     let damaged: Vec<String> =
         catalogue.verify().into_iter().filter_map(|(_, result)| result.err().map(|e| e.to_string())).collect();
     let models = catalogue.list().len();
+    line!("models     {models}, {}", if damaged.is_empty() { "all verified".into() } else { damaged.join("; ") });
+    match dirs::data_dir() {
+        Some(dir) => line!("data       {}", dir.display()),
+        None => line!("data       no home folder: models cannot be added; set ENLARGER_DATA_DIR"),
+    }
     let test = self_test(&*device);
+    match &test {
+        Ok(t) => line!("self-test  passed (max error {:.1e}, {:.2} s)", t.worst, t.seconds),
+        Err(why) => line!("self-test  FAILED: {why}"),
+    }
     let generator = args.generator.map(|remote| drawn_by(RemoteGenerator { workflow: args.workflow, ..remote }));
+    match &generator {
+        Some(Ok(names)) if names.is_empty() => line!("generator  ComfyUI answers and has what the workflow needs"),
+        Some(Ok(names)) => line!("generator  ComfyUI answers and has {}", names.join(", ")),
+        Some(Err(why)) => {
+            line!("generator  FAILED: {why}");
+            if let Some(hint) = why.hint() {
+                line!("           hint: {hint}");
+            }
+        }
+        None => {}
+    }
     let well = damaged.is_empty() && test.is_ok() && !matches!(generator, Some(Err(_)));
-    let in_use = device.to_string();
 
     if args.json {
         let report = json!({
@@ -79,60 +122,22 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             },
             "generator": generator.as_ref().map(|answer| match answer {
                 Ok(names) => json!({ "answers": true, "names": names }),
-                Err(why) => json!({ "answers": false, "why": why.to_string() }),
+                Err(why) => json!({ "answers": false, "why": why.to_string(), "hint": why.hint() }),
             }),
             "well": well,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("enlarger   {}", env!("CARGO_PKG_VERSION"));
-        println!("kernels    {}; in use: {in_use}", kernels.join(", "));
-        if device.name() == "portable" {
-            println!("           no vector instructions (AVX2 or newer) in use: everything works, but slowly");
-        }
-        match &survey {
-            Ok(survey) if survey.cards.is_empty() => {
-                println!("GPU        none that a driver for Vulkan, Metal or Direct3D 12 offers")
-            }
-            Ok(survey) => {
-                for card in &survey.cards {
-                    println!("GPU        {card}: {}", survey.verdict(card));
-                }
-            }
-            Err(why) => println!("GPU        {why}"),
-        }
-        println!("threads    {threads}");
-        println!("memory     {free} MB available of {total} MB");
-        println!(
-            "models     {models}, {}",
-            if damaged.is_empty() { "all verified".into() } else { damaged.join("; ") }
-        );
-        match dirs::data_dir() {
-            Some(dir) => println!("data       {}", dir.display()),
-            None => println!("data       no home folder: models cannot be added; set ENLARGER_DATA_DIR"),
-        }
-        match &test {
-            Ok(t) => println!("self-test  passed (max error {:.1e}, {:.2} s)", t.worst, t.seconds),
-            Err(why) => println!("self-test  FAILED: {why}"),
-        }
-        match &generator {
-            Some(Ok(names)) if names.is_empty() => {
-                println!("generator  ComfyUI answers and has what the workflow needs")
-            }
-            Some(Ok(names)) => println!("generator  ComfyUI answers and has {}", names.join(", ")),
-            Some(Err(why)) => println!("generator  FAILED: {why}"),
-            None => {}
-        }
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// The names that another program has for its workflow.
 fn drawn_by(remote: RemoteGenerator) -> Result<Vec<String>, PipelineError> {
-    let enlarger = Enlarger::new(EnlargerOptions { generator: Some(remote), ..EnlargerOptions::default() })?;
-    let names = enlarger.generator_names()?;
+    let options = EnlargerOptions { generator: Some(remote), own_requests: true, ..EnlargerOptions::default() };
+    let enlarger = Enlarger::new(options)?;
+    let names = enlarger.generator_names(&Unwatched)?;
     // With several checkpoints there is nothing wrong: a request chooses.
     let checkpoint = names.iter().find(|(kind, _)| *kind == "checkpoint").map(|(_, name)| name.clone());
-    enlarger.check(&Generative { checkpoint, ..Generative::default() })?;
+    enlarger.check(&Generative { checkpoint, ..Generative::default() }, &Unwatched)?;
     Ok(names.into_iter().map(|(_, name)| name).collect())
 }

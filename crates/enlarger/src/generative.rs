@@ -1,8 +1,12 @@
 //! The generative engine as flags.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{ffi::OsStr, path::PathBuf, str::FromStr};
 
-use clap::Args;
+use clap::{
+    Arg, Args, Command,
+    builder::{NonEmptyStringValueParser, TypedValueParser},
+    error::ErrorKind,
+};
 use enlarger_pipeline::{Crop, Generative, Lora, RemoteGenerator, Sampler, Style};
 
 use crate::{dirs, machine::whole, printer::Hinted, style::choice};
@@ -17,19 +21,19 @@ pub struct GenerativeArgs {
     #[arg(long)]
     generative: bool,
     /// Draw with a running ComfyUI, using its graphics card and models (see docs/guides/comfyui-generator.md).
-    #[arg(long, value_name = "comfyui=URL", value_parser = remote, hide_short_help = true)]
+    #[arg(long, value_name = "comfyui=URL", value_parser = Remotes, hide_short_help = true)]
     generator: Option<RemoteGenerator>,
     /// Workflow for ComfyUI to run, in its API format [default: a bundled one for SD 1.x, SD 2.x and SDXL].
     #[arg(long, value_name = "FILE", requires = "generator", hide_short_help = true)]
     workflow: Option<PathBuf>,
     /// Checkpoint: a file, a diffusers folder, or a name that `enlarger models scan` lists.
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
     checkpoint: Option<String>,
     /// ControlNet that keeps the result close to the source, or `none` [default: a tile ControlNet of the checkpoint's family].
-    #[arg(long, value_name = "NAME|FILE", hide_short_help = true)]
+    #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true)]
     control: Option<String>,
     /// VAE to use instead of the checkpoint's.
-    #[arg(long, value_name = "NAME|FILE", hide_short_help = true)]
+    #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true)]
     vae: Option<String>,
     /// LoRA and its strength, such as more_details:0.5; can be given several times.
     #[arg(long, value_name = "NAME|FILE[:N]", hide_short_help = true)]
@@ -60,9 +64,19 @@ pub struct GenerativeArgs {
     model_dirs: Vec<PathBuf>,
 }
 
-/// `comfyui=http://HOST:PORT`.
-pub fn remote(text: &str) -> Result<RemoteGenerator, String> {
-    RemoteGenerator::parse(text, None)
+/// Takes `comfyui=http://HOST:PORT`. What is not that is not repeated in the message: it may contain a password.
+#[derive(Debug, Clone)]
+pub struct Remotes;
+
+impl TypedValueParser for Remotes {
+    type Value = RemoteGenerator;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<RemoteGenerator, clap::Error> {
+        RemoteGenerator::parse(&value.to_string_lossy(), None).map_err(|why| {
+            let flag = arg.map_or_else(String::new, |arg| format!(" for '{arg}'"));
+            clap::Error::raw(ErrorKind::ValueValidation, format!("invalid value{flag}: {why}\n")).with_cmd(command)
+        })
+    }
 }
 
 fn guidance(text: &str) -> Result<f32, String> {

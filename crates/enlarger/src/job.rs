@@ -209,7 +209,7 @@ impl<'a> Job<'a> {
             models_dir: dirs::models_dir(),
             device: Some(args.machine.device()?),
             model_dirs: args.generative.folders(),
-            any_path: true,
+            own_requests: true,
             generative: None,
             generator: args.generative.remote(),
         })?;
@@ -286,7 +286,8 @@ impl<'a> Job<'a> {
     }
 }
 
-struct Watching<'a>(&'a File<'a>);
+/// Shows progress, and hears signals.
+pub struct Watching<'a>(pub &'a File<'a>);
 
 impl Watch for Watching<'_> {
     fn progress(&self, progress: &Progress) {

@@ -58,8 +58,11 @@ pub struct GpuArgs {
     pub gpu_memory: Option<u64>,
 }
 
-fn gpu(text: &str) -> Result<GpuChoice, Infallible> {
-    text.parse()
+fn gpu(text: &str) -> Result<GpuChoice, String> {
+    if text.trim().is_empty() {
+        return Err("expected none, auto, part of a GPU's name, or pci: and its address".into());
+    }
+    text.parse().map_err(|never: Infallible| match never {})
 }
 
 fn devices() -> PossibleValuesParser {

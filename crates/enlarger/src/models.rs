@@ -105,7 +105,12 @@ fn scan(given: Vec<PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
     let (files, folders): (Vec<_>, Vec<_>) = folders.into_iter().partition(|path| path.is_file());
     let library = library(folders.clone());
     let mut found = library.scan();
-    found.extend(files.iter().filter_map(|file| library.look(file)));
+    for file in &files {
+        match library.look(file) {
+            Some(model) => found.push(model),
+            None => eprintln!("warning: {} is not a folder, and not a model by its extension", file.display()),
+        }
+    }
     if json {
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
@@ -116,10 +121,25 @@ fn scan(given: Vec<PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
     }
     let all: Vec<_> = folders.iter().chain(&files).map(|path| path.display().to_string()).collect();
     let place = if all.is_empty() { "the usual folders".to_owned() } else { all.join(", ") };
-    Err(Hinted::error(
-        format!("no models that can be used were found in {place}"),
-        "name the folder: `enlarger models scan ComfyUI/models`, or set ENLARGER_MODEL_DIRS",
-    ))
+    Err(match (found.len(), library.files() + files.len()) {
+        (0, 0) => Hinted::error(
+            format!("there are no files in {place}"),
+            "give the folder of ComfyUI or A1111 that holds their models: `enlarger models scan ComfyUI/models`",
+        ),
+        (0, all) => Hinted::error(
+            format!("{place}: no model among {}", counted(all, "file")),
+            "models are .safetensors files; give the folder that they are in: `enlarger models scan ComfyUI/models`",
+        ),
+        (count, _) => Hinted::error(
+            format!("{place}: {} there, and none is supported", counted(count, "model")),
+            "the list says why; docs/guides/generative.md says what is supported, and how ComfyUI draws with other models",
+        ),
+    })
+}
+
+/// "1 file", "2 files".
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn list(models: &[ModelInfo]) {

@@ -74,9 +74,9 @@ mod tests {
         };
         let checkpoint = Kind::Checkpoint { family: Family::Sd1, prediction: Prediction::Noise, vae: true, text: true };
         let all = [
-            found("xl", What::Part(Kind::Control { family: Family::Sdxl })),
+            found("xl", What::Part(Kind::Control { family: Family::Sdxl, union: false })),
             found("photo", What::Part(checkpoint)),
-            found("tile", What::Part(Kind::Control { family: Family::Sd1 })),
+            found("tile", What::Part(Kind::Control { family: Family::Sd1, union: false })),
             found("any", What::Part(Kind::Vae)),
             found("flux", What::Unsupported("flux is a network of the Flux family".into())),
         ];

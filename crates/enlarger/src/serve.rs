@@ -110,7 +110,7 @@ async fn serve(config: Config, file: Option<PathBuf>, device: Arc<dyn Device>) -
         strip: None,
         device: Some(device),
         model_dirs: config.model_dirs.clone(),
-        any_path: false,
+        own_requests: false,
         generative: config.generative(),
         generator: config.remote(),
     };

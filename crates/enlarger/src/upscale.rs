@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::{
     inputs::{Input, Inputs},
-    job::{self, Job, JobArgs},
+    job::{self, Job, JobArgs, Watching},
     paths::{parent, real},
     printer::{Batch, File, Hinted},
     read::read,
@@ -126,7 +126,7 @@ impl Upscale<'_> {
         let batch = Batch::new(total, self.args.quiet || self.args.explain);
         let (mut made, mut skipped, mut failed) = (0, 0, inputs.failed.len());
         self.tell_of_the_rest(inputs, &batch);
-        let mut written = HashSet::new();
+        let (mut written, mut told) = (HashSet::new(), HashSet::new());
         for (index, input) in inputs.list.iter().enumerate() {
             if signals::stopped().is_some() {
                 break;
@@ -135,6 +135,11 @@ impl Upscale<'_> {
             let result = self.one_unwinding(input, &file, &mut written);
             file.end();
             self.print_json(&input.name(), &result);
+            if let Ok(Done::Made(_, outcome) | Done::Printed(outcome)) = &result {
+                // Once for all images.
+                let idle = outcome.plan.idle.iter().filter(|setting| told.insert((*setting).clone()));
+                idle.for_each(|setting| batch.line(&format!("note: {setting}")));
+            }
             match result {
                 Ok(Done::Made(path, outcome)) => {
                     made += 1;
@@ -219,7 +224,7 @@ impl Upscale<'_> {
         let header = enlarger_image::header(&bytes, limits).map_err(PipelineError::from)?;
         let request = self.job.request(&header);
         if self.args.explain {
-            return Ok(Done::Explained(Box::new(enlarger.dry_run(&bytes, &request, limits)?)));
+            return Ok(Done::Explained(Box::new(enlarger.dry_run(&bytes, &request, limits, &Watching(file))?)));
         }
         let size = request.size;
         let factor = size.factor(header.width, header.height);

@@ -11,8 +11,9 @@ mod comfyui;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::LazyLock,
+    time::{Duration, Instant},
 };
 
 use checkpoints::Array;
@@ -44,15 +45,19 @@ fn photo(width: u32, height: u32) -> TempDir {
 }
 
 fn upscale(folder: &Path, args: &[&str]) -> Output {
+    command(folder, MODELS.path(), args).output().expect("the binary runs")
+}
+
+fn command(folder: &Path, models: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
-    command.current_dir(folder).env("ENLARGER_MODEL_DIRS", MODELS.path()).env("ENLARGER_DATA_DIR", folder.join("data"));
+    command.current_dir(folder).env("ENLARGER_MODEL_DIRS", models).env("ENLARGER_DATA_DIR", folder.join("data"));
     // The small network keeps this short; what is shown does not depend on it.
     command.args(["upscale", "photo.png", "--model", "animevideo-v3", "--overwrite", "-o", "result.png"]);
     if !args.contains(&"--width") {
         command.args(["-s", "2x"]);
     }
     command.args(args);
-    command.output().expect("the binary runs")
+    command
 }
 
 fn pixels(path: &Path) -> Vec<u8> {
@@ -225,6 +230,32 @@ fn damaged_weights_end_in_a_sentence_that_names_tile_and_step() {
 }
 
 #[test]
+fn sdxl_draws_and_a_union_control_net_is_found_by_its_header() {
+    let (dir, models) = (photo(32, 24), tempfile::tempdir().expect("a folder"));
+    let at = |name: &str| models.path().join(name);
+    checkpoints::write(&at("checkpoints/xl.safetensors"), &checkpoints::checkpoint_of_sdxl());
+    checkpoints::write(&at("controlnet/promax.safetensors"), &checkpoints::union_of_sdxl());
+    let run = |more: &[&str]| {
+        let args = [&["--generative", "--prompt", "a stone wall", "--seed", "1"], more].concat();
+        let out = command(dir.path(), models.path(), &args).output().expect("the binary runs");
+        assert!(out.status.success(), "{more:?}: {}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let said = run(&["--explain"]);
+    for part in ["generate by xl (", "tiles of 1024 px", "; ControlNet promax (", "kept close to the source by promax"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let made = |more: &[&str]| {
+        run(more);
+        pixels(&dir.path().join("result.png"))
+    };
+    let first = made(&[]);
+    assert_eq!(made(&[]), first, "the same request gives the same pixels");
+    assert_ne!(made(&["--control", "none"]), first, "the ControlNet is followed");
+}
+
+#[test]
 fn areas_that_are_to_stay_stay() {
     let dir = photo(64, 32);
     let base = ["--generative", "--prompt", "a wall", "--seed", "3", "--creativity", "10"];
@@ -266,12 +297,16 @@ fn models_of_other_programs_are_found_and_listed_with_what_goes_together() {
     assert!(text(&scan(&["models", "list"]).stdout).contains("tiny  SD 1.x checkpoint"));
     let none = scan(&["models", "scan", &PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").display().to_string()]);
     assert_eq!(none.status.code(), Some(1));
-    assert!(text(&none.stderr).contains("no models that can be used were found"));
+    assert!(text(&none.stderr).contains("no model among "), "{}", text(&none.stderr));
     let data = tempfile::tempdir().unwrap();
     fs::write(data.path().join("old.ckpt"), b"PK").unwrap();
     let unusable = scan(&["models", "scan", data.path().to_str().unwrap()]);
     assert_eq!(unusable.status.code(), Some(1));
     assert!(text(&unusable.stdout).contains("old.ckpt is a PyTorch file"), "{}", text(&unusable.stdout));
+    assert!(text(&unusable.stderr).contains("1 model there, and none is supported"), "{}", text(&unusable.stderr));
+    let file = scan(&["models", "scan", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    assert_eq!(file.status.code(), Some(1));
+    assert!(text(&file.stderr).contains("Cargo.toml is not a folder, and not a model"), "{}", text(&file.stderr));
     let missing = scan(&["models", "scan", "/no/such/folder"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("/no/such/folder does not exist"), "{}", text(&missing.stderr));
@@ -295,21 +330,83 @@ fn a_texture_continues_at_its_other_side() {
     };
     let mut file = fs::File::create(dir.path().join("photo.png")).expect("room");
     enlarger_image::encode(&waves, &EncodeOptions::default(), &mut file).expect("it can be encoded");
-    let base = ["--generative", "--seed", "3", "--creativity", "10", "--control", "none"];
+    // Passes above 2x, and filters after them.
+    let base = [
+        "--generative",
+        "--seed",
+        "3",
+        "--creativity",
+        "10",
+        "--control",
+        "none",
+        "--resemblance",
+        "5",
+        "--guidance",
+        "1",
+        "--hdr",
+        "5",
+    ];
     // The mean difference between columns, and between rows, that are neighbours where the texture is repeated: across the seam, as a
     // share of the largest inside.
-    let steps = |pixels: &[u8]| {
-        let at = |x: usize, y: usize| f64::from(pixels[(y % 56 * 72 + x % 72) * 3]);
-        let column = |x: usize| (0..56).map(|y| (at(x, y) - at(x + 71, y)).abs()).sum::<f64>() / 56.0;
-        let row = |y: usize| (0..72).map(|x| (at(x, y) - at(x, y + 55)).abs()).sum::<f64>() / 72.0;
-        let (across, down) = ((1..72).map(column).fold(0.0, f64::max), (1..56).map(row).fold(0.0, f64::max));
+    let steps = |pixels: &[u8], factor: usize| {
+        let (width, height) = (36 * factor, 28 * factor);
+        let at = |x: usize, y: usize| f64::from(pixels[(y % height * width + x % width) * 3]);
+        let column =
+            |x: usize| (0..height).map(|y| (at(x, y) - at(x + width - 1, y)).abs()).sum::<f64>() / height as f64;
+        let row = |y: usize| (0..width).map(|x| (at(x, y) - at(x, y + height - 1)).abs()).sum::<f64>() / width as f64;
+        let (across, down) = ((1..width).map(column).fold(0.0, f64::max), (1..height).map(row).fold(0.0, f64::max));
         [column(0) / across, row(0) / down]
     };
-    let seamless = steps(&made(dir.path(), &[&base[..], &["--seamless"]].concat()));
-    let plain = steps(&made(dir.path(), &base));
-    println!("across the seam, of the largest inside: {seamless:?} seamless, {plain:?} otherwise");
-    assert!(seamless.iter().all(|step| *step <= 1.2), "{seamless:?}");
-    assert!(seamless.iter().zip(plain).all(|(seamless, plain)| *seamless < plain), "{seamless:?} {plain:?}");
+    for factor in [2, 4, 8] {
+        let width = (36 * factor).to_string();
+        let with = |more: &[&str]| steps(&made(dir.path(), &[&base[..], &["--width", &width], more].concat()), factor);
+        let seamless = with(&["--seamless"]);
+        println!("{factor}x: across the seam, of the largest inside: {seamless:?}");
+        assert!(seamless.iter().all(|step| *step <= 0.8), "{factor}x: {seamless:?}");
+        if factor == 2 {
+            let plain = with(&[]);
+            assert!(seamless.iter().zip(plain).all(|(seamless, plain)| *seamless < plain), "{seamless:?} {plain:?}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_the_wait_for_a_comfyui_that_says_nothing() {
+    let (dir, fake) = (photo(16, 16), Fake::new(Mood::Silent));
+    for (number, more) in [&["--explain"][..], &[]].into_iter().enumerate() {
+        let generator = fake.generator();
+        let args = [&["--generator", &generator], more].concat();
+        let mut child =
+            command(dir.path(), MODELS.path(), &args).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        while fake.waiting() <= number {
+            assert!(child.try_wait().expect("a child").is_none(), "it did not wait for ComfyUI");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let sent = Instant::now();
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+        assert_eq!(child.wait().expect("it ends").code(), Some(130), "{more:?}");
+        assert!(sent.elapsed() < Duration::from_secs(5), "ComfyUI itself is waited for twice as long");
+    }
+}
+
+#[test]
+fn settings_without_effect_are_told_once_unless_quiet() {
+    let dir = photo(16, 16);
+    let said = |more: &[&str]| text(&upscale(dir.path(), &[&["--prompt", "a stone wall"], more].concat()).stderr);
+    let note = "note: without the generative engine, the prompt has no effect";
+    assert_eq!(said(&[]).matches(note).count(), 1, "{}", said(&[]));
+    assert!(!said(&["--quiet"]).contains("note"));
+    assert!(!said(&["--generative"]).contains("no effect"));
+}
+
+#[test]
+fn empty_names_are_refused() {
+    let dir = photo(16, 16);
+    for flag in ["--checkpoint", "--control", "--vae", "--gpu"] {
+        let out = upscale(dir.path(), &[flag, ""]);
+        assert_eq!(out.status.code(), Some(2), "{flag}: {}", text(&out.stderr));
+    }
 }
 
 #[test]
@@ -411,11 +508,16 @@ fn what_goes_wrong_in_comfyui_is_told_with_tile_and_reason() {
         (Mood::Small, "made 384x288 pixels of 128x64, in tile 1 of 1"),
         (Mood::Text, "made a result that cannot be read"),
         (Mood::Forgets, "ComfyUI no longer knows the workflow"),
-        (Mood::Page, "ComfyUI sent an unexpected response to /object_info: it is not JSON"),
+        (Mood::Page, "ComfyUI sent an unexpected response to /object_info: it is a web page"),
+        (Mood::Login, "a proxy in front of it asks for a login (status 401)"),
+        (Mood::Down, "a proxy in front of it answers with status 502"),
         (Mood::Old, "ComfyUI lacks nodes that the workflow uses: AddNoise"),
     ] {
-        let told = refused(dir.path(), &["--generator", &Fake::new(mood).generator()]);
+        let fake = Fake::new(mood);
+        let told = refused(dir.path(), &["--generator", &fake.generator()]);
         assert!(told.contains(said) && !told.contains("secret"), "{said}: {told}");
+        let address = matches!(mood, Mood::Small | Mood::Text) || told.contains(&fake.address);
+        assert!(address, "people are told where their own ComfyUI is: {told}");
     }
     let fake = Fake::new(Mood::Echo);
     let told = refused(dir.path(), &["--generator", &fake.generator(), "--checkpoint", "other"]);
@@ -426,10 +528,16 @@ fn what_goes_wrong_in_comfyui_is_told_with_tile_and_reason() {
     let gone = fake.generator();
     drop(fake);
     let told = refused(dir.path(), &["--generator", &gone]);
-    assert!(told.contains("ComfyUI cannot be reached") && told.contains("start ComfyUI"), "{told}");
-    for wrong in ["http://127.0.0.1:8188", "comfyui=ftp://a", "comfyui=http://me:key@host", "local"] {
+    assert!(told.contains("the connection was refused") && told.contains("start ComfyUI"), "{told}");
+    let told = refused(dir.path(), &["--generator", "comfyui=http://comfyui.invalid:8188"]);
+    assert!(told.contains("the name of its host is not known") && told.contains("correct the address"), "{told}");
+    let plain = Fake::new(Mood::Echo);
+    let told = refused(dir.path(), &["--generator", &plain.generator().replace("http:", "https:")]);
+    assert!(told.contains("TLS failed: ") && told.contains("give `generator` an http address"), "{told}");
+    for wrong in ["http://127.0.0.1:8188", "comfyui=ftp://a", "comfyui=http://me:hunter2@host", "local"] {
         let out = upscale(dir.path(), &["--generator", wrong]);
         assert_eq!(out.status.code(), Some(2), "{wrong}: {}", text(&out.stderr));
-        assert!(text(&out.stderr).contains("expected comfyui=http://HOST:PORT"), "{}", text(&out.stderr));
+        let said = text(&out.stderr);
+        assert!(said.contains("expected comfyui=http://HOST:PORT") && !said.contains("hunter2"), "{said}");
     }
 }

@@ -416,14 +416,18 @@ const pace = computed(() => {
   return s ? 2 ** Math.round(Math.log2(s)) : null;
 });
 
+/** Whether the service can do it, however long it takes. */
+const feasible = computed(() => estimated.value !== null);
+
 effect(() => {
   const picture = current.value;
   const crop = stripCrop.value;
   stripAttempt.value;
-  if (!picture || !crop || picture.fault.value || misfit(picture) || !pace.value) return;
+  if (!picture || !crop || picture.fault.value || misfit(picture) || !feasible.value) return;
   const request = requestFor(settings.value.factor, crop);
   const stop = new AbortController();
-  const slow = pace.value * crop.width * crop.height > DRAFT_FROM;
+  // What has not been measured yet may take long: a ComfyUI that has drawn nothing so far.
+  const slow = pace.value === null || pace.value * crop.width * crop.height > DRAFT_FROM;
   const timer = setTimeout(() => develop(picture, crop, request, slow, stop.signal), 200);
   return () => {
     clearTimeout(timer);

@@ -9,7 +9,7 @@ import glob, hashlib, json, os, pathlib, sys, tempfile
 import numpy as np
 import torch
 import diffusers
-from diffusers import (AutoencoderKL, ControlNetModel, DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
+from diffusers import (AutoencoderKL, ControlNetModel, ControlNetUnionModel, DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
                        EulerDiscreteScheduler, LCMScheduler, UNet2DConditionModel)
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -241,6 +241,35 @@ def sdxl():
     save(out, "sdxl")
 
 
+def union():
+    """A ControlNet of SDXL for eight kinds of pictures, the seventh of which is a tile; alone, and with guidance."""
+    keys, out = Keys(), {}
+    control = ControlNetUnionModel(block_out_channels=(32, 64, 128), layers_per_block=2,
+                                   down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+                                   attention_head_dim=(2, 4, 8), cross_attention_dim=32 + 48, transformer_layers_per_block=(1, 2, 3),
+                                   use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=16,
+                                   projection_class_embeddings_input_dim=48 + 6 * 16,
+                                   conditioning_embedding_out_channels=(16, 32, 96, 256), num_control_type=8, num_trans_channel=32,
+                                   num_proj_channel=32)
+    keys.fill(control, "", lambda n: n)
+    keys.write("union")
+    hint = (signal("hint", [1, 3, 64, 64]) / 4 + 0.5).clamp(0, 1)
+    small, context, pooled = signal("small", [1, 4, 8, 8]), signal("context", [1, 77, 80]), signal("pooled", [1, 48])
+    sizes = torch.tensor([[1024., 768, 0, 16, 1024, 768]])
+    tile = torch.nn.functional.one_hot(torch.tensor([6]), 8).float()
+
+    def residuals(*texts):
+        n = len(texts)
+        added = dict(text_embeds=pooled.repeat(n, 1), time_ids=sizes.repeat(n, 1))
+        down, mid = control(small.repeat(n, 1, 1, 1), 500, torch.cat(texts), [hint.repeat(n, 1, 1, 1)], tile.repeat(n, 1), [6],
+                            added_cond_kwargs=added, return_dict=False)
+        return [*down, mid]
+    for i, r in enumerate(residuals(context)):
+        out[f"control.{i:02}"] = r
+    out["guided"] = residuals(signal("negative", [1, 77, 80]), context)[-1]
+    save(out, "union")
+
+
 def samplers():
     """The samplers alone on a formula in place of a network, with noise from outside."""
     import diffusers.schedulers.scheduling_euler_discrete as _e
@@ -298,5 +327,5 @@ def save(out, kind):
         print(kind, k, tuple(v.shape), float(v.abs().mean()))
 
 
-for part in sys.argv[1:] or ["sd15", "sdxl", "samplers", "tokens"]:
+for part in sys.argv[1:] or ["sd15", "sdxl", "union", "samplers", "tokens"]:
     globals()[part]()

@@ -146,12 +146,53 @@ impl Local {
         })
     }
 
-    /// Which of the files that were found fit a checkpoint of a family.
+    fn only_checkpoint(&self, found: &[Found]) -> Result<PathBuf, PipelineError> {
+        let all: Vec<&Found> = found.iter().filter(|f| f.what.kind() == "checkpoint").collect();
+        match all[..] {
+            [one] => Ok(one.path.clone()),
+            [] => Err(PipelineError::Request {
+                what: format!(
+                    "the generative engine needs a Stable Diffusion checkpoint, and none was found{}",
+                    self.instead()
+                ),
+                hint: "name its file as the checkpoint, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS"
+                    .into(),
+            }),
+            _ => {
+                let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
+                Err(PipelineError::Request {
+                    what: format!("there are {} checkpoints", all.len()),
+                    hint: format!("choose one as the checkpoint: {}", names.join(", ")),
+                })
+            }
+        }
+    }
+
+    /// What there is where no checkpoint is: how many other files, and of the first that is not supported, why.
+    fn instead(&self) -> String {
+        let found = self.library.scan();
+        let why = found.iter().find_map(|found| match &found.what {
+            What::Unsupported(why) => Some(why.split("; hint: ").next().unwrap_or(why)),
+            _ => None,
+        });
+        match (found.len(), why) {
+            (0, _) => String::new(),
+            (count, None) => format!(" among {count} other models"),
+            (1, Some(why)) => format!(": {why}"),
+            (count, Some(why)) => format!(" among {count} models, such as: {why}"),
+        }
+    }
+
+    /// The ControlNet for tiles of a family: by its name, or one for several kinds of pictures.
     fn default_control(found: &[Found], family: Family) -> Option<&Found> {
-        found.iter().find(|f| {
-            matches!(f.what, What::Part(Kind::Control { family: own }) if own == family)
-                && f.name.to_lowercase().contains("tile")
-        })
+        let follows = |f: &&Found, of_union: bool| match f.what {
+            What::Part(Kind::Control { family: own, union }) if own == family => {
+                f.name.to_lowercase().contains("tile") || of_union && union
+            }
+            _ => false,
+        };
+        let named = found.iter().find(|f| follows(f, false));
+        named.or_else(|| found.iter().find(|f| follows(f, true)))
     }
 }
 
@@ -168,7 +209,7 @@ impl Local {
             if asked.checkpoint.is_none() || asked.control.is_none() { self.library.parts() } else { Vec::new() };
         let checkpoint = match &asked.checkpoint {
             Some(name) => self.library.find("checkpoint", name).in_part(Part::Checkpoint)?,
-            None => only_checkpoint(&found).in_part(Part::Checkpoint)?,
+            None => self.only_checkpoint(&found).in_part(Part::Checkpoint)?,
         };
         let mut files = Files { checkpoint, ..Files::default() };
         let family = Checkpoint::open(&files.checkpoint).in_part(Part::Checkpoint)?.family;
@@ -196,7 +237,7 @@ impl Local {
             None => match Self::default_control(&found, family) {
                 Some(found) => files.control = Some(found.path.clone()),
                 None => notes.push(format!(
-                    "no {family} ControlNet with \"tile\" in its name was found, so only low creativity stays close to the source"
+                    "no {family} ControlNet with \"tile\" in its name, and no union ControlNet was found, so only low creativity stays close to the source"
                 )),
             },
         }
@@ -378,24 +419,6 @@ fn here(pass: Pass<'_>) -> Result<&Diffuse, PipelineError> {
             what: format!("this was planned for {}", step.generator),
             hint: "start it again".into(),
         }),
-    }
-}
-
-fn only_checkpoint(found: &[Found]) -> Result<PathBuf, PipelineError> {
-    let all: Vec<&Found> = found.iter().filter(|f| f.what.kind() == "checkpoint").collect();
-    match all[..] {
-        [one] => Ok(one.path.clone()),
-        [] => Err(PipelineError::Request {
-            what: "the generative engine needs a Stable Diffusion checkpoint, and none was found".into(),
-            hint: "name its file as the checkpoint, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS".into(),
-        }),
-        _ => {
-            let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
-            Err(PipelineError::Request {
-                what: format!("there are {} checkpoints", all.len()),
-                hint: format!("choose one as the checkpoint: {}", names.join(", ")),
-            })
-        }
     }
 }
 

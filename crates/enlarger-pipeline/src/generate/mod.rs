@@ -36,7 +36,7 @@ pub(crate) trait Generator: Send + Sync {
     ///
     /// # Errors
     /// A sentence that names what is missing or does not fit, and what would; [`PipelineError::Cancelled`] if `cancelled` says so while
-    /// files are read for their hashes.
+    /// files are read for their hashes, or another program is waited for.
     fn offering(
         &self,
         asked: &Generative,
@@ -47,8 +47,8 @@ pub(crate) trait Generator: Send + Sync {
     /// Kinds and names of what requests may name, where only the generator knows.
     ///
     /// # Errors
-    /// If it cannot be asked.
-    fn names(&self) -> Result<Vec<(&'static str, String)>, PipelineError> {
+    /// If it cannot be asked; [`PipelineError::Cancelled`].
+    fn names(&self, _cancelled: &dyn Fn() -> bool) -> Result<Vec<(&'static str, String)>, PipelineError> {
         Ok(Vec::new())
     }
 
@@ -302,6 +302,14 @@ impl Passes {
         match self {
             Self::Files(of) => of.notes(),
             Self::Workflow(of) => of.notes(),
+        }
+    }
+
+    /// Sentences about settings that have no effect.
+    pub fn idle(&self) -> Vec<String> {
+        match self {
+            Self::Files(_) => Vec::new(),
+            Self::Workflow(of) => of.idle(),
         }
     }
 

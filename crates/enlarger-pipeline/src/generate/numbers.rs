@@ -247,7 +247,7 @@ impl Generation {
     /// A pass at a size, counted from 0; areas that stay are given in pixels of `source`.
     ///
     /// # Errors
-    /// [`PipelineError::Request`] if an area lies outside the source.
+    /// [`PipelineError::Generative`] if there is no such schedule.
     pub fn pass(&self, number: u32, source: Extent, at: Extent) -> Result<Diffuse, PipelineError> {
         let denoise = self.denoise * FURTHER.powi(number as i32);
         let schedule = self.schedule(denoise)?;
@@ -276,7 +276,7 @@ impl Generation {
             shifts: (0..steps).map(shift).collect(),
             seed: self.seed.wrapping_add(u64::from(number)),
             seamless: self.asked.seamless,
-            keep: kept(&self.asked, source, at)?,
+            keep: kept(&self.asked, source, at),
             why: self.why.clone(),
         })
     }
@@ -299,23 +299,9 @@ impl Generation {
     }
 }
 
-/// Areas that stay, on a canvas of another size.
-pub(super) fn kept(asked: &Generative, source: Extent, at: Extent) -> Result<Vec<Crop>, PipelineError> {
-    asked.keep.iter().map(|area| scaled(*area, source, at)).collect::<Result<_, _>>().in_part(Part::Keep)
-}
-
-/// An area of the source on a canvas of another size.
-fn scaled(area: Crop, from: Extent, to: Extent) -> Result<Crop, PipelineError> {
-    if area.lies_in(from) {
-        return Ok(area.scaled(from, to));
-    }
-    Err(PipelineError::Request {
-        what: format!(
-            "the area to keep ({}x{} at {},{}) lies outside the {} pixels being enlarged",
-            area.width, area.height, area.x, area.y, from
-        ),
-        hint: "give areas as X,Y,WIDTH,HEIGHT in pixels of the source".into(),
-    })
+/// Areas of the source that stay, on a canvas of another size.
+pub(super) fn kept(asked: &Generative, source: Extent, at: Extent) -> Vec<Crop> {
+    asked.keep.iter().map(|area| area.scaled(source, at)).collect()
 }
 
 #[cfg(test)]

@@ -63,6 +63,9 @@ impl RemoteGenerator {
 /// Runs workflows in a ComfyUI.
 pub(crate) struct Remote {
     comfyui: ComfyUi,
+    address: String,
+    /// Whether errors say the address.
+    tells_address: bool,
     /// One of a file, or the bundled ones: without a ControlNet, and with one.
     workflows: Vec<Workflow>,
     /// What was offered for each, and when.
@@ -72,26 +75,37 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Reads the workflow. ComfyUI is not called yet.
+    /// Reads the workflow. ComfyUI is not called yet. Its address is in the log, and in errors if `tells_address`.
     ///
     /// # Errors
     /// If the file cannot be read or is not a workflow with the places it needs.
-    pub fn new(remote: &RemoteGenerator) -> Result<Self, PipelineError> {
+    pub fn new(remote: &RemoteGenerator, tells_address: bool) -> Result<Self, PipelineError> {
         let workflows = match &remote.workflow {
             Some(path) => vec![read(path)?],
             None => vec![Workflow::bundled(false), Workflow::bundled(true)],
         };
         let offers = Mutex::new(vec![None; workflows.len()]);
-        Ok(Self { comfyui: ComfyUi::at(&remote.address)?, workflows, offers, speed: Mutex::default() })
+        let (comfyui, address) = (ComfyUi::at(&remote.address)?, remote.address.clone());
+        Ok(Self { comfyui, address, tells_address, workflows, offers, speed: Mutex::default() })
+    }
+
+    /// What ComfyUI's error is to others. Its operator is told where it is, too.
+    fn failed(&self, error: Error, place: &str) -> PipelineError {
+        if error != Error::Cancelled {
+            tracing::warn!(address = self.address, "{error}{place}");
+        }
+        let at = if self.tells_address { format!("{place} ({})", self.address) } else { place.to_owned() };
+        PipelineError::from(error).at_place(&at)
     }
 
     /// What ComfyUI has for a workflow.
-    fn offer(&self, index: usize) -> Result<Offer, PipelineError> {
+    fn offer(&self, index: usize, cancelled: &dyn Fn() -> bool) -> Result<Offer, PipelineError> {
         let known = lock(&self.offers)[index].clone();
         if let Some((_, offer)) = known.filter(|(when, _)| when.elapsed() < BELIEVED) {
             return Ok(offer);
         }
-        let offer = self.comfyui.offer(&self.workflows[index])?;
+        let offer = self.comfyui.offer(&self.workflows[index], &|| !cancelled());
+        let offer = offer.map_err(|error| self.failed(error, ""))?;
         lock(&self.offers)[index] = Some((Instant::now(), offer.clone()));
         Ok(offer)
     }
@@ -101,11 +115,12 @@ impl Remote {
         &self,
         asked: &Generative,
         notes: &mut Vec<String>,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<(&Workflow, Offer, Option<String>), PipelineError> {
         let [plain, rest @ ..] = &self.workflows[..] else { unreachable!("there is always one") };
         let without = asked.control.as_deref() == Some("none");
         let [with_control] = rest else {
-            let offer = self.offer(0)?;
+            let offer = self.offer(0, cancelled)?;
             let names = offer.names(Place::Control);
             let control = match &asked.control {
                 Some(name) if plain.has(Place::Control) && !without => Some(find("ControlNet", name, names)?),
@@ -114,9 +129,9 @@ impl Remote {
             return Ok((plain, offer, control));
         };
         if without {
-            return Ok((plain, self.offer(0)?, None));
+            return Ok((plain, self.offer(0, cancelled)?, None));
         }
-        let offer = self.offer(1)?;
+        let offer = self.offer(1, cancelled)?;
         let names = offer.names(Place::Control);
         let control = match &asked.control {
             Some(name) => Some(find("ControlNet", name, names)?),
@@ -133,7 +148,7 @@ impl Remote {
              the source"
                 .into(),
         );
-        Ok((plain, self.offer(0)?, None))
+        Ok((plain, self.offer(0, cancelled)?, None))
     }
 
     fn planned(&self, pass: Pass<'_>) -> Result<(&Workflow, Redraw), PipelineError> {
@@ -154,12 +169,12 @@ impl Generator for Remote {
         &self,
         asked: &Generative,
         prompts: &Prompts,
-        _cancelled: &dyn Fn() -> bool,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<Offering, PipelineError> {
-        let mut notes = Vec::new();
-        let (workflow, offer, control) = self.chosen(asked, &mut notes)?;
+        let (mut notes, mut idle) = (Vec::new(), Vec::new());
+        let (workflow, offer, control) = self.chosen(asked, &mut notes, cancelled)?;
         if let Some(lora) = prompts.loras.first() {
-            notes.push(format!("the LoRA {:?} of the prompt has no effect: the workflow decides on LoRAs", lora.name));
+            idle.push(format!("the LoRA {:?} of the prompt has no effect: the workflow decides on LoRAs", lora.name));
         }
         Ok(Offering::Workflow(Offered {
             workflow: Weights { name: workflow.name().into(), sha256: workflow.sha256().into() },
@@ -167,11 +182,12 @@ impl Generator for Remote {
             checkpoint: checkpoint(workflow, asked, &offer)?,
             control,
             notes,
+            idle,
         }))
     }
 
-    fn names(&self) -> Result<Vec<(&'static str, String)>, PipelineError> {
-        let offer = self.offer(self.workflows.len() - 1)?;
+    fn names(&self, cancelled: &dyn Fn() -> bool) -> Result<Vec<(&'static str, String)>, PipelineError> {
+        let offer = self.offer(self.workflows.len() - 1, cancelled)?;
         let of = |place, kind| offer.names(place).iter().map(move |name| (kind, name.clone()));
         Ok(of(Place::Checkpoint, "checkpoint").chain(of(Place::Control, "control")).collect())
     }
@@ -199,7 +215,7 @@ impl Generator for Remote {
         let (workflow, step) = self.planned(pass)?;
         let grid = grid(&step)?;
         let drawing = Drawing {
-            comfyui: &self.comfyui,
+            remote: self,
             filled: fill(workflow, &step),
             folder: format!("enlarger-{}", uuid::Uuid::new_v4().simple()),
             noise: whole(&grid),
@@ -240,7 +256,7 @@ impl Generator for Remote {
 
 /// A pass that is being drawn.
 struct Drawing<'a> {
-    comfyui: &'a ComfyUi,
+    remote: &'a Remote,
     /// With all that is the same for each tile.
     filled: Filled<'a>,
     /// ComfyUI's folder for the files of this pass.
@@ -259,12 +275,13 @@ impl Drawing<'_> {
         going: &dyn Fn() -> bool,
     ) -> Result<Vec<f32>, PipelineError> {
         let (step, number) = (self.step, tile.number);
-        let here = |error: Error| PipelineError::in_tile(error, number + 1, tile.of);
+        let (comfyui, place) = (&self.remote.comfyui, format!(", in tile {} of {}", number + 1, tile.of));
+        let here = |error: Error| self.remote.failed(error, &place);
         let (start, size) = ([tile.row.start, tile.column.start], [tile.row.length(), tile.column.length()]);
         let upload = |what: &str, pixels: &dyn Pixels| -> Result<Stored, PipelineError> {
             let all = [step.at.height as usize, step.at.width as usize];
             let png = png(&read_beyond(pixels, all, start, size, step.seamless)?, size)?;
-            self.comfyui.upload(&self.folder, &format!("{number}-{what}.png"), &png, going).map_err(here)
+            comfyui.upload(&self.folder, &format!("{number}-{what}.png"), &png, going).map_err(here)
         };
         let [height, width] = size;
         let at = [("x", start[1]), ("y", start[0]), ("width", width), ("height", height)];
@@ -283,7 +300,7 @@ impl Drawing<'_> {
         }
         let pixels = (width * height) as u64;
         let most = 8 * pixels + MOST_METADATA;
-        let bytes = self.comfyui.run(&filled, most, going).map_err(here)?;
+        let bytes = comfyui.run(&filled, most, going).map_err(here)?;
         let limits = Limits { max_bytes: most, max_pixels: pixels.max(1 << 20), ..Limits::default() };
         let wrong = |what: String| {
             here(Error::Workflow {

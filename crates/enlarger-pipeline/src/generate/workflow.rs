@@ -84,6 +84,8 @@ pub(crate) struct Offered {
     pub control: Option<String>,
     /// Sentences about the choice.
     pub notes: Vec<String>,
+    /// Sentences about settings that have no effect.
+    pub idle: Vec<String>,
 }
 
 impl Offered {
@@ -132,10 +134,15 @@ pub(crate) fn numbers(
 }
 
 impl Numbers {
-    /// Sentences about the choice, and about what has no effect.
+    /// Sentences about the choice.
     pub fn notes(&self) -> Vec<String> {
-        let Offered { workflow, places, .. } = &self.offered;
-        let mut all = self.offered.sentences();
+        self.offered.sentences()
+    }
+
+    /// Sentences about settings that have no effect.
+    pub fn idle(&self) -> Vec<String> {
+        let Offered { workflow, places, idle: all, .. } = &self.offered;
+        let mut all = all.clone();
         let settings = [
             (Place::Prompt, "prompt"),
             (Place::Negative, "negative prompt"),
@@ -184,7 +191,7 @@ impl Numbers {
     /// A pass at a size, counted from 0; areas that stay are given in pixels of `source`.
     ///
     /// # Errors
-    /// [`PipelineError::Request`] if an area lies outside the source.
+    /// [`PipelineError::Generative`] if there are no such steps.
     pub fn pass(&self, number: u32, source: Extent, at: Extent) -> Result<Redraw, PipelineError> {
         let Self { offered, asked, dials, .. } = self;
         let there = |place: Place| offered.places.contains(&place);
@@ -209,7 +216,7 @@ impl Numbers {
             seed: self.seed.wrapping_add(u64::from(number)) & u64::from(u32::MAX),
             shared_noise: there(Place::Canvas) && there(Place::Tile),
             seamless: asked.seamless,
-            keep: kept(asked, source, at)?,
+            keep: kept(asked, source, at),
             why: self.why.clone(),
         })
     }

@@ -169,6 +169,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Sentences about the choices made, for users.
     pub notes: Vec<String>,
+    /// Sentences about settings of the request that have no effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle: Vec<String>,
 }
 
 impl Plan {
@@ -205,6 +208,11 @@ impl Plan {
         self.steps.iter().filter_map(Step::pass)
     }
 
+    /// Whether the picture is a texture that repeats.
+    pub(crate) fn wraps(&self) -> bool {
+        self.generated().any(Pass::seamless)
+    }
+
     /// Names of the models and of the checkpoint in a row, or what enlarges instead.
     pub fn means(&self, between: &str) -> String {
         let mut models = self.models();
@@ -224,7 +232,7 @@ impl Plan {
 
 /// What has to be measured besides the usual statistics.
 pub(crate) fn subjects(statistics: &Statistics, request: &Request) -> Asked {
-    let asked = style::asked(&with_prompt(request, statistics.content, &mut Vec::new()));
+    let asked = style::asked(&with_prompt(request, statistics.content, &mut Vec::new(), &mut Vec::new()));
     let follows = follows(statistics, request);
     let damaged = statistics.condition == Condition::Damaged;
     Asked { faces: asked.faces || follows, coarse_grain: follows && damaged, ..asked }
@@ -254,6 +262,20 @@ pub(crate) fn generates(request: &Request) -> Option<(&Creative, &Generative)> {
     }
 }
 
+/// Areas of the source that stay, as far as they lie in a crop, and where they lie there.
+fn kept(areas: &[Crop], statistics: &Statistics, crop: Option<Crop>) -> Result<Vec<Crop>, PipelineError> {
+    let whole = Extent { width: statistics.width, height: statistics.height };
+    if let Some(Crop { x, y, width, height }) = areas.iter().find(|area| !area.lies_in(whole)) {
+        return Err(PipelineError::Request {
+            what: format!(
+                "the area to keep ({width}x{height} at {x},{y}) lies outside the {whole} pixels of the source"
+            ),
+            hint: "give areas as X,Y,WIDTH,HEIGHT in pixels of the source".into(),
+        });
+    }
+    Ok(areas.iter().filter_map(|area| crop.map_or(Some(*area), |crop| area.within(crop))).collect())
+}
+
 /// The texts of a request for the generative engine.
 ///
 /// # Errors
@@ -277,25 +299,31 @@ pub(crate) fn plan_with(
 ) -> Result<Plan, PipelineError> {
     let source = cropped(statistics, request.crop)?;
     let result = result_size(source, request.size)?;
-    let mut notes = Vec::new();
-    let mut style = with_prompt(request, statistics.content, &mut notes);
+    let (mut notes, mut idle) = (Vec::new(), Vec::new());
+    let mut style = with_prompt(request, statistics.content, &mut notes, &mut idle);
     let asked = style::asked(&style);
     let seed = request.seed.unwrap_or_else(|| seed_of(statistics, request));
     let generated = match (generates(request), &style, offering) {
         (Some((_, asked)), Style::Creative(knobs), Some(offering)) => {
+            let keep = kept(&asked.keep, statistics, request.crop).in_part(Part::Keep)?;
+            let asked = &Generative { keep, ..asked.clone() };
             Some(Passes::of(knobs, asked, &prompts(knobs, asked)?, offering, seed)?)
         }
         _ => None,
     };
     if request.generative.as_ref().is_some_and(|asked| !asked.is_none()) && generated.is_none() {
-        notes.push(not_generated(request).into());
+        idle.push(not_generated(request).into());
+    }
+    if let (Some(name), Quality::Fast) = (&request.model, request.quality) {
+        idle.push(format!("fast changes nothing here: {name} was chosen explicitly"));
     }
     if let (Some(generated), Style::Creative(knobs)) = (&generated, &mut style) {
         notes.extend(generated.notes());
+        idle.extend(generated.idle());
         step_back(knobs, generated);
     }
     if let (Some(square), true, None, None) = (statistics.subject.square, asked.pixels, &request.model, &generated) {
-        return Ok(pixels::plan(statistics, request.crop, [source, result], square, seed, notes));
+        return Ok(pixels::plan(statistics, request.crop, [source, result], square, seed, notes, idle));
     }
     let faces = style::faces_in(
         &statistics.subject.faces,
@@ -336,7 +364,8 @@ pub(crate) fn plan_with(
     }
     let alpha = if statistics.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let halo = draft.then_some(DRAFT_HALO);
-    Ok(Plan { version: 1, crop: request.crop, source, result, bits: statistics.bits, alpha, seed, halo, steps, notes })
+    let bits = statistics.bits;
+    Ok(Plan { version: 1, crop: request.crop, source, result, bits, alpha, seed, halo, steps, notes, idle })
 }
 
 /// Above this the small errors of JPEG show, and come back with each round.
@@ -420,7 +449,7 @@ pub fn result_size(source: Extent, size: Size) -> Result<Extent, PipelineError> 
 }
 
 /// A prompt guides the generative engine alone. It may choose a preset if none was named; the plan says so.
-fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> Style {
+fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>, idle: &mut Vec<String>) -> Style {
     let mut style = request.style.clone();
     let generates = generates(request).is_some();
     if let Style::Creative(knobs) = &mut style
@@ -429,13 +458,13 @@ fn with_prompt(request: &Request, content: Content, notes: &mut Vec<String>) -> 
         let preset = style::preset_of(prompt, content).filter(|_| knobs.optimized_for == OptimizedFor::Standard);
         if let Some((preset, word)) = preset {
             let chose = format!("{word:?} chose {}", preset.name());
-            notes.push(match generates {
-                true => format!("the prompt guides the result; its word {chose}"),
-                false => format!("without {ENGINE}, the prompt only chooses a preset: {chose} ({GUIDE})"),
-            });
+            match generates {
+                true => notes.push(format!("the prompt guides the result; its word {chose}")),
+                false => idle.push(format!("without {ENGINE}, the prompt only chooses a preset: {chose} ({GUIDE})")),
+            }
             knobs.optimized_for = preset;
         } else if !generates {
-            notes.push(format!("without {ENGINE}, the prompt has no effect ({GUIDE})"));
+            idle.push(format!("without {ENGINE}, the prompt has no effect ({GUIDE})"));
         }
     }
     style
@@ -604,12 +633,7 @@ fn choose<'a>(
             return Ok(small);
         }
         (None, Quality::Draft | Quality::Best) => best(statistics, style, factor, models, notes)?,
-        (Some(name), quality) => {
-            if quality == Quality::Fast {
-                notes.push(format!("fast changes nothing here: {name} was chosen explicitly"));
-            }
-            find(name, true, models).in_part(Part::Model)?
-        }
+        (Some(name), _) => find(name, true, models).in_part(Part::Model)?,
     };
     choice = restrained(choice, style, models);
     if request.quality == Quality::Draft {
@@ -677,15 +701,7 @@ fn choose_patches<'a>(
 /// The patches as far as they lie in a crop, and where they lie there.
 fn inside(patches: Vec<(Crop, Choice<'_>)>, crop: Option<Crop>) -> Vec<(Crop, Choice<'_>)> {
     let Some(crop) = crop else { return patches };
-    let side = |start: u32, length: u32, from: u32, whole: u32| {
-        let (first, end) = (start.max(from), (start + length).min(from + whole));
-        (first < end).then(|| (first - from, end - first))
-    };
-    let cut = |(area, choice): (Crop, _)| {
-        let (x, width) = side(area.x, area.width, crop.x, crop.width)?;
-        let (y, height) = side(area.y, area.height, crop.y, crop.height)?;
-        Some((Crop { x, y, width, height }, choice))
-    };
+    let cut = |(area, choice): (Crop, _)| Some((area.within(crop)?, choice));
     patches.into_iter().filter_map(cut).collect()
 }
 

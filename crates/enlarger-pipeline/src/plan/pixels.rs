@@ -12,6 +12,7 @@ pub(super) fn plan(
     square: u32,
     seed: u64,
     mut notes: Vec<String>,
+    idle: Vec<String>,
 ) -> Plan {
     notes.push(match square {
         1 => "pixel art: enlarged by whole pixels in the source's colors; the sliders have no effect".into(),
@@ -23,7 +24,7 @@ pub(super) fn plan(
     let alpha = if statistics.transparent { AlphaWay::Whole } else { AlphaWay::Opaque };
     let aligned = crop.is_none_or(|part| part.x.is_multiple_of(square) && part.y.is_multiple_of(square));
     let steps = steps(source, result, if aligned { square } else { 1 });
-    Plan { version: 1, crop, source, result, bits: statistics.bits, alpha, seed, halo: None, steps, notes }
+    Plan { version: 1, crop, source, result, bits: statistics.bits, alpha, seed, halo: None, steps, notes, idle }
 }
 
 /// Back to its true pixels, then each to a whole square. Where the result's size is not a multiple of theirs, some

@@ -265,6 +265,11 @@ impl From<ServiceError> for ApiError {
 
 impl From<PipelineError> for ApiError {
     fn from(error: PipelineError) -> Self {
-        Self::bad_request(error.code(), error.to_string()).explained(&error)
+        if !error.is_the_generators() {
+            return Self::bad_request(error.code(), error.to_string()).explained(&error);
+        }
+        let told = Self::unavailable(error.to_string()).explained(&error);
+        // Trying again does not help until somebody changes something.
+        if error.is_retryable() { told } else { Self { retry_after: None, ..told } }
     }
 }

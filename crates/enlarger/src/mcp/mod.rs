@@ -47,7 +47,7 @@ pub fn run(args: McpArgs) -> anyhow::Result<ExitCode> {
         models_dir: dirs::models_dir(),
         device: Some(args.machine.device()?),
         model_dirs: Vec::new(),
-        any_path: false,
+        own_requests: false,
         generative: None,
         generator: None,
     })?;

@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use enlarger_image::{Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{
     Creative, Engine, Enlarger, Flavor, Knob, Knobs, OptimizedFor, Outcome, Output, PipelineError, Precision, Quality,
-    Request, Size, Style, Watch, human_seconds,
+    Request, Size, Style, Unwatched, Watch, human_seconds,
 };
 use rmcp::model::{self, ToolAnnotations};
 use serde_json::{Map, Value, json};
@@ -148,7 +148,7 @@ impl Tool {
                 let picture = Picture::read(&mut arguments)?;
                 let request = request(&mut arguments)?;
                 arguments.done(&names)?;
-                let explained = enlarger.dry_run(&picture.bytes, &request, &Limits::for_own_files())?;
+                let explained = enlarger.dry_run(&picture.bytes, &request, &Limits::for_own_files(), &Unwatched)?;
                 Ok(Done { text: explained.to_string(), data: json!(explained) })
             }
             Self::ListModels => {

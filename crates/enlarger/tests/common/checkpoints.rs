@@ -1,5 +1,7 @@
 //! Tiny random files of Stable Diffusion in the layouts that people have on disk, by formula: nothing is committed.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::{
     fs,
     io::{BufWriter, Write},
@@ -11,8 +13,12 @@ use sha2::{Digest, Sha256};
 
 /// Names and shapes of a checkpoint of SD 1.5 with a tenth of its channels.
 const KEYS: &str = include_str!("../../../enlarger-diffusion/tests/reference/sd15.keys");
-/// Width of SD 1.x's text, by which files are recognised. The keys have 32.
+/// The same of SDXL, and of a ControlNet for several kinds of pictures.
+const SDXL: &str = include_str!("../../../enlarger-diffusion/tests/reference/sdxl.keys");
+const UNION: &str = include_str!("../../../enlarger-diffusion/tests/reference/union.keys");
+/// Widths of the text of SD 1.x and of SDXL's second encoder, by which files are recognised. The keys have 32 and 48.
 const TEXT: usize = 768;
+const SECOND_TEXT: usize = 1280;
 
 /// An array: its name, type, shape and bytes.
 pub struct Array(pub String, pub &'static str, pub Vec<usize>, pub Vec<u8>);
@@ -67,22 +73,56 @@ fn arrays(prefixes: &[&str]) -> Vec<Array> {
     // One layer of text is enough.
     let lines = lines.filter(|line| !line.contains("encoder.layers.1.") && !line.contains("encoder.layers.2."));
     let array = |line: &str| {
-        let (name, shape) = line.split_once(' ').expect("a name and a shape");
-        let mut shape: Vec<usize> = shape.split('x').map(|l| l.parse().expect("a number")).collect();
+        let (name, mut shape) = read(line);
         if name.starts_with("cond_stage_model.") {
             shape.iter_mut().filter(|l| **l == 32).for_each(|l| *l = TEXT);
         } else if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
             shape[1] = TEXT;
         }
-        if name.contains("token_embedding") {
-            // 49,408 words: in 8 bits, with small exponents.
-            let byte = |i: usize| ((i.wrapping_mul(2_654_435_761) >> 20) & 0x8f | 0x28) as u8;
-            let bytes = (0..shape.iter().product()).map(byte).collect();
-            return Array(name.to_owned(), "F8_E4M3", shape, bytes);
-        }
-        random(name, shape)
+        with_words(name, shape)
     };
     lines.map(array).collect()
+}
+
+/// The same of SDXL.
+fn arrays_of_sdxl(keys: &str) -> Vec<Array> {
+    // Of two layers of text the last one is left out.
+    let further = |line: &str| {
+        let layer = |part: &str| line.split_once(part)?.1.split('.').next()?.parse::<usize>().ok();
+        layer("text_model.encoder.layers.").or_else(|| layer("resblocks.")).is_some_and(|layer| layer > 1)
+    };
+    let array = |line: &str| {
+        let (name, mut shape) = read(line);
+        if name.starts_with("conditioner.embedders.0.") {
+            shape.iter_mut().filter(|l| **l == 32).for_each(|l| *l = TEXT);
+        } else if name.starts_with("conditioner.embedders.1.") {
+            shape.iter_mut().filter(|l| **l == 48 || **l == 3 * 48).for_each(|l| *l = *l / 48 * SECOND_TEXT);
+        } else if name.contains("attn2.to_k") || name.contains("attn2.to_v") {
+            shape[1] = TEXT + SECOND_TEXT;
+        } else if name.contains("label_emb.0.0.weight")
+            || name.contains("add_embedding.linear_1.weight") && shape[1] == 144
+        {
+            shape[1] += SECOND_TEXT - 48;
+        }
+        with_words(name, shape)
+    };
+    keys.lines().filter(|line| !line.starts_with("control_model.") && !further(line)).map(array).collect()
+}
+
+/// A name and a shape.
+fn read(line: &str) -> (&str, Vec<usize>) {
+    let (name, shape) = line.split_once(' ').expect("a name and a shape");
+    (name, shape.split('x').map(|l| l.parse().expect("a number")).collect())
+}
+
+/// A random array. The 49,408 words have 8 bits, with small exponents.
+fn with_words(name: &str, shape: Vec<usize>) -> Array {
+    if !name.contains("token_embedding") {
+        return random(name, shape);
+    }
+    let byte = |i: usize| ((i.wrapping_mul(2_654_435_761) >> 20) & 0x8f | 0x28) as u8;
+    let bytes = (0..shape.iter().product()).map(byte).collect();
+    Array(name.to_owned(), "F8_E4M3", shape, bytes)
 }
 
 /// A whole checkpoint: UNet, VAE, text encoder.
@@ -93,6 +133,16 @@ pub fn checkpoint() -> Vec<Array> {
 /// A ControlNet that fits it.
 pub fn control() -> Vec<Array> {
     arrays(&["control_model."])
+}
+
+/// A whole checkpoint of SDXL.
+pub fn checkpoint_of_sdxl() -> Vec<Array> {
+    arrays_of_sdxl(SDXL)
+}
+
+/// A ControlNet that fits it, for several kinds of pictures.
+pub fn union_of_sdxl() -> Vec<Array> {
+    arrays_of_sdxl(UNION)
 }
 
 /// A LoRA of the UNet's self-attention and convolutions, which do not depend on the text's width.

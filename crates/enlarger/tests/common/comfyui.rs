@@ -36,6 +36,12 @@ pub enum Mood {
     Forgets,
     /// Something else answers, with a page.
     Page,
+    /// A proxy in front of it asks for a login.
+    Login,
+    /// A proxy in front of it cannot reach it.
+    Down,
+    /// It takes connections and says nothing.
+    Silent,
     /// It has no node AddNoise.
     Old,
 }
@@ -54,11 +60,18 @@ struct State {
     ended: HashMap<String, Value>,
     running: Vec<String>,
     interrupted: usize,
+    /// Requests that were not answered.
+    waiting: usize,
 }
 
 impl Fake {
     pub fn new(mood: Mood) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::at("127.0.0.1:0", mood)
+    }
+
+    /// Where one was before, as an address without its scheme.
+    pub fn at(address: &str, mood: Mood) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = format!("http://{}", listener.local_addr().unwrap());
         let state = State {
             mood,
@@ -67,6 +80,7 @@ impl Fake {
             ended: HashMap::new(),
             running: Vec::new(),
             interrupted: 0,
+            waiting: 0,
         };
         let (state, stop) = (Arc::new(Mutex::new(state)), Arc::new(AtomicBool::new(false)));
         let (shared, stopped) = (state.clone(), stop.clone());
@@ -96,6 +110,11 @@ impl Fake {
         self.state.lock().unwrap().prompts.clone()
     }
 
+    /// Requests that were not answered.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().unwrap().waiting
+    }
+
     /// Workflows that were stopped, and that still run.
     pub fn interrupted_and_running(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();
@@ -106,8 +125,10 @@ impl Fake {
 impl Drop for Fake {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-        // Wakes it up.
-        let _ = TcpStream::connect(self.address.trim_start_matches("http://"));
+        // Wakes it up, and waits until nobody listens.
+        while TcpStream::connect(self.address.trim_start_matches("http://")).is_ok() {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -121,8 +142,15 @@ pub fn titled<'a>(prompt: &'a Value, title: &str) -> &'a Value {
 fn answer(stream: &TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
-    if reader.read_line(&mut head).unwrap_or(0) == 0 {
-        return;
+    let mut to = stream;
+    match reader.read_line(&mut head) {
+        Ok(0) => return,
+        Ok(_) => {}
+        // Not text: it speaks TLS.
+        Err(_) => {
+            let _ = to.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
+            return;
+        }
     }
     loop {
         let mut line = String::new();
@@ -136,15 +164,24 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).expect("the body");
     let target = head.split(' ').nth(1).expect("a target");
+    if state.lock().unwrap().mood == Mood::Silent {
+        state.lock().unwrap().waiting += 1;
+        // Until the one who asks hangs up.
+        let _ = reader.read(&mut [0]);
+        return;
+    }
     let (status, bytes) = respond(target, &body, &mut state.lock().unwrap());
-    let mut stream = stream;
     let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes));
+    let _ = to.write_all(head.as_bytes()).and_then(|()| to.write_all(&bytes));
 }
 
 fn respond(target: &str, body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
-    if state.mood == Mood::Page {
-        return (200, b"<html><body>Welcome</body></html>".to_vec());
+    let page = |status| (status, b"<html><body>Welcome</body></html>".to_vec());
+    match state.mood {
+        Mood::Page => return page(200),
+        Mood::Login => return page(401),
+        Mood::Down => return page(502),
+        _ => {}
     }
     let json = |value: Value| (200, value.to_string().into_bytes());
     let read = || serde_json::from_slice::<Value>(body).expect("JSON");

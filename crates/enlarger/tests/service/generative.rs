@@ -114,6 +114,16 @@ fn errors_name_the_field_that_each_api_has_for_what_is_wrong() {
         ),
         // Misspelt fields are not ignored: what they ask for would be missing without a word.
         ("/api/tasks", own(none.clone(), json!({ "checkpont": "tiny" })), "request.generative.checkpont"),
+        (
+            "/api/tasks",
+            own(none.clone(), json!({ "keep": [{ "x": 0, "y": 0, "width": 9, "height": 9, "w": 5 }] })),
+            "request.generative.keep[0].w",
+        ),
+        // Nor is what is empty, or not an object.
+        ("/api/tasks", own(none.clone(), json!({ "checkpoint": "" })), "request.generative.checkpoint"),
+        ("/api/tasks", own(none.clone(), json!([])), "request.generative"),
+        ("/api/tasks", own(none.clone(), json!({ "keep": [[0, 0, 9, 9]] })), "request.generative.keep[0]"),
+        ("/api/tasks", body(&json!({ "request": [] })), "request"),
     ] {
         let answer = server.post(path, &sent);
         assert_eq!(answer.status, 400, "{field}: {}", answer.text());
@@ -147,6 +157,7 @@ fn our_own_api_lists_checkpoints_and_chooses_among_them() {
         drawn(&server, "/api/tasks", &asked(json!({ "checkpoint": "tiny", "negative": "moss", "steps": 6 })));
     assert_eq!(checkpoint(&task), Some("tiny"));
     assert_eq!(task["request"]["generative"]["negative"], "moss");
+    assert!(task["device"].as_str().is_some_and(|device| !device.is_empty()), "what worked is said: {task}");
     let (_, other) =
         drawn(&server, "/api/tasks", &asked(json!({ "checkpoint": "tiny", "negative": "snow", "steps": 6 })));
     assert_ne!(first, other);
@@ -170,6 +181,24 @@ fn our_own_api_lists_checkpoints_and_chooses_among_them() {
         assert_eq!(answer.status, 400, "{}", answer.text());
         assert!(answer.text().contains(&said.replace('"', "\\\"")), "{said}: {}", answer.text());
     }
+}
+
+#[test]
+fn a_preview_shows_a_part_as_the_engine_draws_it_but_for_what_stays() {
+    let server = server(&["--checkpoint", "tiny"]);
+    let preview = |generative: Value| {
+        let request = json!({ "size": { "factor": 2.0 }, "crop": { "x": 8, "y": 4, "width": 12, "height": 12 }, "seed": 1,
+            "look": { "mode": "creative", "prompt": "a wall" }, "generative": generative });
+        let answer = server.post("/api/preview", &body(&json!({ "request": request })));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(png_size(&answer.bytes), (24, 24));
+        answer.bytes
+    };
+    let keep = |x: u32, width: u32| json!({ "keep": [{ "x": x, "y": 0, "width": width, "height": 16 }] });
+    let (drawn, plain) = (preview(json!({})), preview(json!({ "checkpoint": "none" })));
+    assert_ne!(drawn, plain);
+    assert_eq!(preview(keep(0, 8)), drawn, "what stays lies beside it");
+    assert_ne!(preview(keep(0, 14)), drawn, "what stays reaches into it");
 }
 
 #[test]

@@ -94,7 +94,8 @@ pub(crate) fn request(fields: &mut Fields<'_>) -> Request {
 /// A field that is one of our own types, or its default.
 fn part<T: DeserializeOwned + Default>(fields: &mut Fields<'_>, name: &str) -> T {
     let Some(text) = fields.raw(name) else { return T::default() };
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap_or_else(|error| {
+    let read = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text));
+    read.map(|wire::Strict(part)| part).unwrap_or_else(|error| {
         let path = error.path().to_string();
         let field = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
         // Drop the position, which is relative to the field and useless to clients.

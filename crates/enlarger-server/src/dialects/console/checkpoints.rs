@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use enlarger_models::{Found, What};
-use enlarger_pipeline::Enlarger;
+use enlarger_pipeline::{Enlarger, Unwatched};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     config::Config,
-    http::{AnyError, ApiResult, blocking},
+    http::{AnyError, ApiResult, ErrorBody, blocking},
 };
 
 /// Stable Diffusion files in the folders of the setting `model_dirs`.
@@ -73,6 +73,7 @@ fn elsewhere((kind, name): (&'static str, String)) -> CheckpointFile {
         their headers. Where the setting `generator` names a ComfyUI, the checkpoints and ControlNets that it has.",
     responses(
         (status = 200, description = "The files", body = CheckpointList),
+        (status = 503, description = "The ComfyUI that draws cannot be reached, or is not usable", body = ErrorBody),
         AnyError,
     ),
 )]
@@ -85,7 +86,7 @@ pub(crate) async fn list(
     let configured = named.or_else(|| remote.then(|| "ComfyUI".to_owned()));
     let files = blocking(move || {
         if remote {
-            return Ok(enlarger.generator_names()?.into_iter().map(elsewhere).collect());
+            return Ok(enlarger.generator_names(&Unwatched)?.into_iter().map(elsewhere).collect());
         }
         Ok(enlarger.library().parts().into_iter().filter_map(listed).collect())
     })

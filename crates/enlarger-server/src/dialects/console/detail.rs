@@ -64,6 +64,9 @@ pub(crate) struct TaskDetail {
     /// The plan: steps, measured statistics (`facts`) and notes.
     #[schema(value_type = Option<TaskPlan>, required)]
     plan: Option<Value>,
+    /// What models ran on: the name of a GPU, or the CPU's kernels, with the arithmetic. Null until there is a result.
+    #[schema(required)]
+    device: Option<String>,
     /// Seconds by stage.
     #[schema(value_type = Option<TaskTimings>, required)]
     timings: Option<Value>,
@@ -176,6 +179,7 @@ impl Details {
             wait_seconds: place.map(|(_, seconds)| seconds),
             estimate_seconds: job.estimate_seconds,
             plan,
+            device: made.as_ref().and_then(|made| made.device.clone()),
             timings: made.map(|made| made.timings),
             error: task.error.clone().map(Into::into),
         })

@@ -17,7 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use enlarger_image::{Format, MetadataPolicy};
-use enlarger_pipeline::{Enlarger, Estimate, Output, Request, Watch};
+use enlarger_pipeline::{Enlarger, Estimate, Output, Request, Unwatched, Watch};
 use enlarger_service::{
     intake::{Intake, Received},
     job::{Kind, SourceInfo, Terms, check_size},
@@ -84,7 +84,11 @@ impl FromRef<App> for Previewer {
 impl Previewer {
     fn run(&self, base: &str, body: &[u8], watch: &dyn Watch) -> ApiResult<Vec<u8>> {
         let mut fields = Fields::parse(body)?;
-        let request = ask::request(&mut fields);
+        let mut request = ask::request(&mut fields);
+        if let Some(generative) = &mut request.generative {
+            // A part of a texture does not repeat.
+            generative.seamless = false;
+        }
         let pixels = request.crop.map(|crop| u64::from(crop.width) * u64::from(crop.height));
         match pixels {
             None => fields.reject("request.crop", "is required: a preview shows part of the image"),
@@ -96,11 +100,11 @@ impl Previewer {
         let picture = picture(&mut fields, &self.intake, base)?;
         let bytes = match &picture {
             Some(Received::Sent(sent, info)) => {
-                self.check(&mut fields, &request, info)?;
+                self.check(&mut fields, &request, info, watch)?;
                 Some(Bytes::from_owner(sent.map()?))
             }
             Some(Received::Ours { bytes, info, .. }) => {
-                self.check(&mut fields, &request, info)?;
+                self.check(&mut fields, &request, info, watch)?;
                 Some(bytes.clone())
             }
             Some(Received::Remote(_)) => {
@@ -124,8 +128,14 @@ impl Previewer {
         Ok(png.into_inner())
     }
 
-    fn check(&self, fields: &mut Fields<'_>, request: &Request, source: &SourceInfo) -> ApiResult<()> {
-        match self.enlarger.estimate(source.width, source.height, request) {
+    fn check(
+        &self,
+        fields: &mut Fields<'_>,
+        request: &Request,
+        source: &SourceInfo,
+        watch: &dyn Watch,
+    ) -> ApiResult<()> {
+        match self.enlarger.estimate(source.width, source.height, request, watch) {
             Ok(estimate) => {
                 let pixels = u64::from(estimate.output_width) * u64::from(estimate.output_height);
                 if pixels > PREVIEW_RESULT_PIXELS {
@@ -214,7 +224,7 @@ pub(crate) async fn estimate(
         let (width, height) = (side("width"), side("height"));
         let request = ask::request(&mut fields);
         fields.done()?;
-        let estimate = match enlarger.estimate(width, height, &request) {
+        let estimate = match enlarger.estimate(width, height, &request, &Unwatched) {
             Ok(estimate) => estimate,
             Err(error) if error.part().is_some() => {
                 refuse(&mut fields, &error, &ask::NAMES)?;

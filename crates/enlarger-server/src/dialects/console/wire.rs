@@ -2,13 +2,16 @@
 //!
 //! Styles, knobs and choices are the exception: their tables in `enlarger-pipeline` are the wire's, too.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt, marker::PhantomData};
 
 use enlarger_models::ModelInfo;
 use enlarger_pipeline::{self as pipeline, Engine, Flavor, OptimizedFor, Quality, Sampler, Style};
 use enlarger_service::job;
 use enlarger_tasks::TaskError;
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::{Value, json};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -16,6 +19,39 @@ use utoipa::{
 };
 
 use crate::http::with_knobs;
+
+/// A type that is read strictly, from objects alone. Derived types also take arrays, as their fields in order, so that `[]` would be all defaults.
+pub(crate) struct Strict<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Strict<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Strict::deserialize(deserializer).map(|strict| strict.0)
+}
+
+fn object_or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Strict<T>>::deserialize(deserializer)?.map(|strict| strict.0))
+}
+
+fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Ok(Vec::<Strict<T>>::deserialize(deserializer)?.into_iter().map(|strict| strict.0).collect())
+}
 
 /// What to do with an image.
 // Named as what it becomes: the names of these types are in the messages of what cannot be read.
@@ -28,18 +64,20 @@ pub(crate) struct Request {
     pub size: Size,
     /// The style, with its knobs.
     #[schema(value_type = Look)]
+    #[serde(deserialize_with = "object")]
     pub look: Style,
     /// A model's name; null: chosen to suit the image.
     pub model: Option<String>,
     /// Random seed; null: derived from the image and the request.
     pub seed: Option<u64>,
     /// The part of the source to use; null: all of it.
+    #[serde(deserialize_with = "object_or_null")]
     pub crop: Option<Crop>,
     #[serde(alias = "draft", deserialize_with = "quality_or_draft", skip_serializing_if = "is_best")]
     #[schema(schema_with = quality)]
     pub quality: Quality,
     /// The generative engine. Null: as the server is configured, for creative requests with a prompt or creativity above 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object_or_null", skip_serializing_if = "Option::is_none")]
     pub generative: Option<Generative>,
 }
 
@@ -57,6 +95,7 @@ pub(crate) struct Generative {
     /// A VAE to use instead of the checkpoint's.
     vae: Option<String>,
     /// LoRAs to add.
+    #[serde(deserialize_with = "objects")]
     loras: Vec<Lora>,
     /// What the result must not show. Null: a list of common faults.
     #[schema(max_length = 10000)]
@@ -76,6 +115,7 @@ pub(crate) struct Generative {
     /// Whether the result repeats without a seam.
     seamless: bool,
     /// Areas of the source that are left unchanged, such as faces. They fade into the rest around themselves.
+    #[serde(deserialize_with = "objects")]
     keep: Vec<Crop>,
 }
 
@@ -209,8 +249,9 @@ pub(crate) enum Size {
     Height(u32),
 }
 
-/// A part of the upright source, in its pixels.
+/// A part of the upright source, in its pixels. Fields that are not listed here are refused.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Crop {
     x: u32,
     y: u32,
