@@ -77,6 +77,7 @@ export const S = {
     factor: (f: string) => `${f}×`,
     factorTooLarge: (f: number) => `${decimal(f)}× is too large for this image`,
     exact: 'Exact',
+    exactSize: 'Exact size',
     exactUnit: 'Unit',
     exactBy: { width: 'Width in pixels', megapixels: 'Megapixels' },
     resultSize: 'Output size',
@@ -323,6 +324,7 @@ export const S = {
     expires: (text: string) => `expires in ${text}`,
     filesGone: 'files deleted',
     saidDone: (name: string) => `${name} is ready.`,
+    saidDoneAll: (n: number) => plural(n, { one: `${images(n)} is ready.`, other: `${images(n)} are ready.` }),
     saidFailed: (name: string, why: string) => `${name} failed: ${why}`,
     status: {
       CREATED: 'Waiting',

@@ -111,7 +111,7 @@ function ExactSize({ exact, picture }: { exact: Exact; picture: desk.Picture }) 
   return (
     <div class="pair even">
       <div class="field">
-        <label for="exact">{S.enlarge.exactBy[exact.by]}</label>
+        <label for="exact">{S.enlarge.exactSize}</label>
         <input
           id="exact"
           type="number"
@@ -423,7 +423,7 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
           {pixels(result.width, result.height)} <small>{megapixels(result.width, result.height)}</small>
         </dd>
       </div>
-      <div>
+      <div class="print-size">
         <dt>{S.enlarge.print(DPI)}</dt>
         <dd>{S.enlarge.printSize(print.cm, print.inches)}</dd>
       </div>

@@ -120,7 +120,7 @@ export function Queue() {
 }
 
 /** Measures of a card, in rem: an image of 4:3, and as many lines of words below it as style.css gives them. */
-const CARD = { least: 10.5, gap: { row: 1.5, column: 1.25 }, words: 9.25 };
+const CARD = { least: 10.4, gap: { row: 1.5, column: 1.25 }, words: 9.25 };
 
 /** Search, filters and order. */
 function Finder() {
@@ -255,9 +255,6 @@ function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onT
       <div class="past-actions">
         {ready && (
           <>
-            <a class="button icon-only" href={href('compare', id)} title={S.queue.compare} aria-label={S.queue.of(S.queue.compare, name)}>
-              <Split />
-            </a>
             <a
               class="button icon-only"
               href={api.local(task.result!.url)}

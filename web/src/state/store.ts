@@ -39,6 +39,8 @@ export interface Toast {
   hint: string | null;
   /** One line for each of several things that the message is about. */
   details: string[];
+  /** How many things of one kind it is about, if the next of that kind is to join them. */
+  group?: { of: string; count: number };
 }
 export const toasts = signal<Toast[]>([]);
 let nextToast = 1;
@@ -52,6 +54,15 @@ export function say(text: string, kind: Toast['kind'] = 'info', hint: string | n
   // Said again, a message is shown once, for its full time anew.
   const others = toasts.value.filter((t) => t.kind !== kind || t.text !== text);
   toasts.value = [...others.slice(1 - SHOWN), { id, kind, text, hint, details }];
+}
+
+/** Says that something has happened, or how often it has, if that is being said already. */
+export function sayAgain(of: string, text: (count: number) => string): void {
+  const shown = toasts.value.find((t) => t.group?.of === of);
+  const group = { of, count: (shown?.group?.count ?? 0) + 1 };
+  if (shown) dismiss(shown.id);
+  say(text(group.count));
+  toasts.value = toasts.value.map((t, i, all) => (i === all.length - 1 ? { ...t, group } : t));
 }
 
 export function dismiss(id: number): void {

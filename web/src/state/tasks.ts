@@ -4,9 +4,10 @@ import { computed, effect, signal } from '@preact/signals';
 import * as api from '../api.ts';
 import { S } from '../strings.ts';
 import type { Task } from '../wire.ts';
+import { split } from '../logic/format.ts';
 import { inOrderOfWork } from '../logic/order.ts';
 import { notify } from './notify.ts';
-import { complain, say } from './store.ts';
+import { complain, say, sayAgain } from './store.ts';
 
 const PER_PAGE = 100;
 
@@ -77,7 +78,7 @@ function onEvent({ event, data }: { event: string; data: string }): void {
 
 function announce(task: Task): void {
   if (!isActive(task) && task.status !== 'CANCELLED') notify(task);
-  if (task.status === 'COMPLETED') say(S.queue.saidDone(task.name));
+  if (task.status === 'COMPLETED') sayAgain('ready', (n) => (n === 1 ? S.queue.saidDone(split(task.name).base) : S.queue.saidDoneAll(n)));
   if (task.status === 'FAILED') say(S.queue.saidFailed(task.name, task.error?.message ?? ''), 'error', task.error?.hint ?? null);
 }
 

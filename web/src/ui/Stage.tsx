@@ -33,14 +33,15 @@ export function Stage({ label, scene, tick, onView, onViewer, labels, front, zoo
   const [size, setSize] = useState({ width: 1, height: 1 });
 
   useEffect(() => {
-    const made = new Viewer(canvas.current!, (view, fitted) => onView?.(view, fitted));
+    const element = canvas.current!;
+    const made = new Viewer(element, (view, fitted) => onView?.(view, fitted));
     viewer.current = made;
     onViewer?.(made);
     const observer = new ResizeObserver(() => {
       made.resize();
-      setSize({ width: canvas.current!.clientWidth, height: canvas.current!.clientHeight });
+      setSize({ width: element.clientWidth, height: element.clientHeight });
     });
-    observer.observe(canvas.current!);
+    observer.observe(element);
     return () => {
       observer.disconnect();
       made.close();
