@@ -45,7 +45,8 @@ export const stem = (name: string) => name.replace(/\.[^.]{1,5}$/, '') || name;
 
 /** A name's folders and the name in them: "holiday/day 1" and "a.jpg". */
 export function split(name: string): { folder: string; base: string } {
-  const at = name.lastIndexOf('/');
+  // Other programs may name files as Windows does.
+  const at = Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\'));
   return { folder: name.slice(0, Math.max(at, 0)), base: name.slice(at + 1) || name };
 }
 

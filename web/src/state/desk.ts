@@ -10,12 +10,12 @@ import { S } from '../strings.ts';
 import type { Crop, Quality, Task, UpscaleRequest } from '../wire.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
 import type { Found } from './folders.ts';
-import { forget, keep, recall } from './keep.ts';
+import { forget, keep, keepTask, keyOfTask, recall } from './keep.ts';
 import { go } from './route.ts';
 import { learn, limits, service } from './service.ts';
 import { change, NEUTRAL, requestFor, settings, sizeFor, wantedFactor, type Settings } from './settings.ts';
 import { complainOf, say } from './store.ts';
-import { put } from './tasks.ts';
+import { fetchTask, put } from './tasks.ts';
 
 /** A picture on the desk. */
 export interface Picture {
@@ -86,7 +86,12 @@ function putOn(picture: Picture, shown: boolean): void {
 }
 
 /** Brings back what was on this tab's desk before it was reloaded. */
-export const restore = async () => take(await recall());
+export async function restore(): Promise<void> {
+  const { found, tasks } = await recall();
+  await take(found);
+  // One that was deleted meanwhile is not missed.
+  for (const id of tasks) await fetchTask(id).then(putBack, () => {});
+}
 
 async function open(file: File, name: string): Promise<Picture> {
   if (file.size === 0) throw new api.Problem(S.errors.emptyFile(name), S.errors.emptyFileHint);
@@ -173,7 +178,13 @@ const BLANK = 'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg"/>';
 
 /** Puts the source of an older task back on the desk, with its knobs. */
 export async function takeAgain(task: Task): Promise<void> {
-  const { source, request } = task;
+  await putBack(task);
+  if (task.source) change(settingsOf(task.request, task.source));
+}
+
+/** Puts the source of an older task back on the desk. */
+async function putBack(task: Task): Promise<void> {
+  const { source } = task;
   if (!source) return;
   const url = api.local(source.url);
   const own = (shown(source.media_type) && (await decoded(url))) || (await decoded(viewOf(url)));
@@ -184,15 +195,21 @@ export async function takeAgain(task: Task): Promise<void> {
     file: null,
     stored: Promise.resolve(source.url),
   });
+  picture.key = keyOfTask(task.task_id);
+  keepTask(task.task_id);
   if (own) picture.focus.value = own.focus;
   putOn(picture, true);
+}
+
+/** What a request was made with. */
+function settingsOf(request: UpscaleRequest, source: Extent): Partial<Settings> {
   const { mode, ...knobs } = request.look;
   const wanted = factorOf(request, source);
   const size = FACTORS[mode].includes(wanted)
     ? { factor: wanted, exact: null }
     : { factor: settings.value.factor, exact: { by: 'width' as const, value: Math.round(source.width * wanted) } };
-  const fromTask = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
-  change({ mode, ...size, model: request.model, quality: request.quality ?? NEUTRAL.quality, generative: { ...NEUTRAL.generative, ...request.generative }, ...fromTask });
+  const look = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
+  return { mode, ...size, ...look, model: request.model, quality: request.quality ?? NEUTRAL.quality, generative: { ...NEUTRAL.generative, ...request.generative } };
 }
 
 export function putAway(...away: readonly Picture[]): void {

@@ -61,8 +61,14 @@ export async function forget(keys: readonly string[]): Promise<void> {
   await withStore((store) => Promise.all(keys.map((key) => done(store.delete(key)))));
 }
 
-/** The files that this tab had on its desk, which are no longer kept by their old keys. */
-export async function recall(): Promise<Found[]> {
+/** What the key of an image begins with that the server has, as the source of a task. */
+const OF_TASK = 'task ';
+
+export const keyOfTask = (id: string) => OF_TASK + id;
+export const keepTask = (id: string) => setList([...list(), keyOfTask(id)]);
+
+/** What this tab had on its desk: files, which are no longer kept by their old keys, and tasks whose sources were there. */
+export async function recall(): Promise<{ found: Found[]; tasks: string[] }> {
   const mine = list();
   setList([]);
   const files = await withStore(async (store) => {
@@ -78,5 +84,5 @@ export async function recall(): Promise<Found[]> {
     await Promise.all(stale.map(([key]) => done(store.delete(key))));
     return found;
   });
-  return files ?? [];
+  return { found: files ?? [], tasks: mine.filter((key) => key.startsWith(OF_TASK)).map((key) => key.slice(OF_TASK.length)) };
 }

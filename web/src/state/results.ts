@@ -2,10 +2,9 @@
 
 import * as api from '../api.ts';
 import { describe } from '../logic/describe.ts';
-import { extension, split, stem } from '../logic/format.ts';
+import { fileName, pathInZip } from '../logic/files.ts';
+import { split } from '../logic/format.ts';
 import { sourceOf } from '../logic/history.ts';
-import { decimal } from '../logic/numbers.ts';
-import { factorOf } from '../logic/sizes.ts';
 import { MAX_BYTES, ZipWriter } from '../logic/zip.ts';
 import { S } from '../strings.ts';
 import { viewOf } from '../viewer/shown.ts';
@@ -16,16 +15,6 @@ export const hasFile = (task: Task) => task.status === 'COMPLETED' && task.files
 
 /** Whether two tasks have the same source, so that their results can be held against each other. */
 export const sameSource = (a: Task, b: Task) => sourceOf(a) === sourceOf(b);
-
-/** "photo_4x.png": what a result is called as a file. */
-export const fileName = (task: Task) =>
-  `${stem(split(task.name).base)}_${task.source ? decimal(factorOf(task.request, task.source)) : ''}x.${extension(task.result?.media_type ?? '')}`;
-
-/** The same with the folders that its source was in. Names come from any program: they lead to no place outside the archive. */
-export function pathInZip(task: Task): string {
-  const folders = split(task.name).folder.split(/[/\\]/).filter((part) => part && part !== '.' && part !== '..' && !part.includes(':'));
-  return [...folders, fileName(task)].join('/');
-}
 
 /** Puts results into one zip, or several where one cannot hold them. `onFile` hears which one is being packed. */
 export async function saveZip(tasks: readonly Task[], onFile: (n: number, all: number) => void): Promise<void> {
