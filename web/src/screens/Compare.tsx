@@ -72,15 +72,21 @@ function Notice({ children }: { children: preact.ComponentChildren }) {
 }
 
 function Table({ task, others }: { task: Task; others: readonly Task[] }) {
-  const [layout, setLayout] = useState<Layout>(others.length > 1 ? 'side' : 'slider');
-  const [left, setLeft] = useState<Shown>(others[0]?.task_id ?? 'original');
-  const [beside, setBeside] = useState<ReadonlySet<Shown>>(new Set(others.length ? [] : ['original']));
+  const [layout, setLayout] = useState<Layout>('slider');
+  const [left, setLeft] = useState<Shown>('original');
+  const [beside, setBeside] = useState<ReadonlySet<Shown>>(new Set(['original']));
   const [one, setOne] = useState<Shown>(task.task_id);
   const [lens, setLens] = useState(false);
   const [invented, setInvented] = useState(false);
   const zoom = useSignal(1);
   const viewer = useRef<Viewer | null>(null);
   const sheet = useRef<HTMLDivElement>(null);
+
+  // What has come to be compared is shown: two by the slider, more beside each other.
+  useEffect(() => {
+    if (others.length) setLeft(others.at(-1)!.task_id);
+    if (others.length > 1) setLayout('side');
+  }, [others.map((t) => t.task_id).join()]);
 
   const results = [task, ...others];
   const known = (which: Shown) => which === 'original' || which === 'lanczos' || results.some((t) => t.task_id === which);
@@ -118,13 +124,6 @@ function Table({ task, others }: { task: Task; others: readonly Task[] }) {
   const place = list.findIndex((t) => t.task_id === task.task_id);
   const [previous, next] = [list[place - 1], place < 0 ? undefined : list[place + 1]];
   const visit = (to: Task | undefined) => to && go('compare', to.task_id);
-  const compareWith = (ids: readonly string[]) => {
-    go('compare', task.task_id, ...ids);
-    if (ids.length > others.length) {
-      setLeft(ids.at(-1)!);
-      if (ids.length > 1) setLayout('side');
-    }
-  };
   const full = () => (document.fullscreenElement ? document.exitFullscreen() : sheet.current?.requestFullscreen());
   useKeys({
     1: () => show('original'),
@@ -281,7 +280,7 @@ function Table({ task, others }: { task: Task; others: readonly Task[] }) {
       </div>
 
       <div class="compare-foot">
-        {variants.length > 1 && <Variants task={task} others={others} variants={variants} letter={letter} onCompare={compareWith} />}
+        {variants.length > 1 && <Variants task={task} others={others} variants={variants} letter={letter} onCompare={(ids) => go('compare', task.task_id, ...ids)} />}
         <Making task={task} />
         <details>
           <summary>{S.compare.keys}</summary>
