@@ -1,6 +1,7 @@
 /** What is in progress, and what has been done. */
 
 import { useSignal } from '@preact/signals';
+import type { VNode } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import { takeAgain } from '../state/desk.ts';
@@ -46,6 +47,8 @@ export function Queue() {
     anchor.current = id;
     selected.value = next;
   };
+
+  const card = useCards(toggle);
 
   return (
     <div class="page queue">
@@ -110,14 +113,26 @@ export function Queue() {
             gap={CARD.gap}
             heightOf={(width) => (width * 3) / 4 + CARD.words}
           >
-            {(task) => (
-              <Past key={task.task_id} task={task} selected={selected.value.has(task.task_id)} onToggle={(e) => toggle(task.task_id, e)} />
-            )}
+            {(task) => card(task, selected.value.has(task.task_id))}
           </VirtualGrid>
         </section>
       )}
     </div>
   );
+}
+
+/** Makes cards, and hands out the same again while nothing has changed: it is not drawn anew with every row that scrolls into sight. */
+function useCards(toggle: (id: string, e: { shiftKey: boolean }) => void): (task: Task, selected: boolean) => VNode {
+  const latest = useRef(toggle);
+  latest.current = toggle;
+  const made = useRef(new WeakMap<Task, { selected: boolean; card: VNode }>());
+  return (task, selected) => {
+    const known = made.current.get(task);
+    if (known?.selected === selected) return known.card;
+    const card = <Past key={task.task_id} task={task} selected={selected} onToggle={(e) => latest.current(task.task_id, e)} />;
+    made.current.set(task, { selected, card });
+    return card;
+  };
 }
 
 /** Measures of a card, in rem: an image of 4:3, and as many lines of words below it as style.css gives them. */
