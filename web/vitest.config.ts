@@ -14,7 +14,7 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
-      { test: { name: 'screenshots', include: ['e2e/screenshots.ts'], testTimeout: 240_000, hookTimeout: 60_000 } },
+      { test: { name: 'screenshots', include: ['e2e/screenshots.ts'], testTimeout: 600_000, hookTimeout: 60_000 } },
     ],
   },
 });

@@ -19,23 +19,21 @@ async function seriousProblems(page: Page): Promise<string[]> {
   });
 }
 
-test('axe finds no serious problem on any screen, dark, light and narrow', async () => {
+test.for([
+  { theme: 'dark', viewport: { width: 1440, height: 900 } },
+  { theme: 'light', viewport: { width: 390, height: 844 } },
+] as const)('axe finds no serious problem on any screen: $theme, $viewport.width px', { timeout: 600_000 }, async ({ theme, viewport }) => {
   const service = await Service.start();
+  const browser = await Browser.start(service, { colorScheme: theme, viewport, reducedMotion: 'reduce' });
   const problems: Record<string, string[]> = {};
   try {
-    for (const { theme, viewport } of [
-      { theme: 'dark', viewport: { width: 1440, height: 900 } },
-      { theme: 'light', viewport: { width: 390, height: 844 } },
-    ] as const) {
-      const browser = await Browser.start(service, { colorScheme: theme, viewport, reducedMotion: 'reduce' });
-      await tour(browser.page, service.url, async (screen) => {
-        const found = await seriousProblems(browser.page);
-        if (found.length) problems[`${screen}, ${theme}, ${viewport.width} px`] = found;
-      });
-      await browser.stop();
-    }
+    await tour(browser.page, service.url, async (screen) => {
+      const found = await seriousProblems(browser.page);
+      if (found.length) problems[screen] = found;
+    });
   } finally {
+    await browser.stop();
     await service.stop();
   }
   expect(problems).toEqual({});
-}, 300_000);
+});

@@ -29,13 +29,18 @@ export async function tour(page: Page, url: string, visit: (screen: string) => P
   await page.getByRole('button', { name: 'Copy as…' }).click();
   await visit('enlarge-copy');
   await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Try several…' }).click();
+  await page.getByRole('radio', { name: 'Four settings' }).check();
+  await page.locator('.trials[aria-busy=false]').waitFor({ timeout: 60_000 });
+  await visit('contact-sheet');
+  await page.keyboard.press('Escape');
 
   await set(page, { mode: 'Creative', factor: 4, model: 'x4plus' });
   await page.keyboard.press('Control+Enter');
   await page.locator('.work[data-status=IN_PROGRESS]').getByText(/part \d+ of/).first().waitFor();
   await visit('pictures-working');
   for (const name of ['stream.jpg', 'brushes.png', 'friends.jpg']) {
-    await page.getByRole('link', { name: `Compare: ${name}` }).first().waitFor({ timeout: 120_000 });
+    await page.getByRole('link', { name: `Compare: ${name}` }).first().waitFor({ timeout: 240_000 });
   }
   await visit('pictures');
 
@@ -50,6 +55,18 @@ export async function tour(page: Page, url: string, visit: (screen: string) => P
   await page.getByRole('radio', { name: 'Side by side' }).check();
   await page.getByRole('button', { name: 'Lens' }).click();
   await visit('compare-side');
+  await page.getByRole('button', { name: 'Lens' }).click();
+
+  // The same photo with other settings, and both results beside each other.
+  await page.getByRole('button', { name: 'Edit and run again' }).click();
+  await set(page, { mode: 'Precision', factor: 4, model: 'animevideo-v3' });
+  await page.keyboard.press('Control+Enter');
+  await page.getByRole('link', { name: 'Compare: friends.jpg' }).nth(1).waitFor({ timeout: 60_000 });
+  await page.getByRole('link', { name: 'Compare: friends.jpg' }).first().click();
+  await page.getByRole('checkbox', { name: 'Compare with B' }).check();
+  await page.getByRole('radio', { name: 'Side by side' }).check();
+  await settled(page);
+  await visit('compare-results');
 
   await page.getByRole('link', { name: 'Models' }).click();
   await page.locator('.model').first().waitFor();

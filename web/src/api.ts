@@ -1,6 +1,7 @@
 /** The service, as functions. Addresses are relative to the page, whatever name the service gives itself. */
 
 import { signal } from '@preact/signals';
+import { duration } from './logic/format.ts';
 import { Problem, sentence } from './logic/problem.ts';
 import type { Extent } from './logic/sizes.ts';
 import { EventParser, type ServerEvent } from './logic/sse.ts';
@@ -75,7 +76,7 @@ async function problemOf(response: Response): Promise<Problem> {
   const message = sentence(body?.message ?? S.errors.status(response.status));
   const retry = Number(response.headers.get('Retry-After'));
   const said = body?.hint ? sentence(body.hint) : null;
-  const hint = said ?? (response.status === 429 && retry ? S.errors.retryAfter(retry) : null);
+  const hint = said ?? (response.status === 429 && retry ? S.errors.retryAfter(duration(retry)) : null);
   return new Problem(message, hint, response.status, body?.invalid_params, body?.error);
 }
 

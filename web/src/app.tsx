@@ -8,9 +8,11 @@ import { Enlarge } from './screens/Enlarge.tsx';
 import { Models } from './screens/Models.tsx';
 import { Queue } from './screens/Queue.tsx';
 import { Settings } from './screens/Settings.tsx';
-import { restore, take } from './state/desk.ts';
+import { restore, takeFolder } from './state/desk.ts';
+import { dropped } from './state/folders.ts';
 import { go, href, route, type Screen } from './state/route.ts';
 import { learn } from './state/service.ts';
+import { complain } from './state/store.ts';
 import { active, connection, stayConnected } from './state/tasks.ts';
 import { Dialog, Toasts } from './ui/controls.tsx';
 import { Alert, Mark } from './ui/icons.tsx';
@@ -23,7 +25,7 @@ export function App() {
   useEffect(() => void learn(), [api.apiKey.value, connection.value]);
   const dropping = useDrop();
   const main = useFocusOnChange();
-  const { screen, id } = route.value;
+  const { screen, id, others } = route.value;
 
   return (
     <>
@@ -41,7 +43,7 @@ export function App() {
       <main id="main" ref={main}>
         {screen === 'enlarge' && <Enlarge />}
         {screen === 'queue' && <Queue />}
-        {screen === 'compare' && <Compare id={id!} />}
+        {screen === 'compare' && <Compare id={id!} others={others} />}
         {screen === 'models' && <Models />}
         {screen === 'settings' && <Settings />}
         {screen === 'unknown' && <NotFound />}
@@ -121,7 +123,7 @@ function useDrop(): boolean {
       setOver(false);
       if (!hasFiles(e)) return;
       go('enlarge');
-      take([...(e.dataTransfer?.files ?? [])]);
+      dropped(e.dataTransfer!).then(takeFolder, complain);
     };
     const events = { dragenter: onEnter, dragleave: onLeave, dragover: onOver, drop: onDrop };
     for (const [name, listener] of Object.entries(events)) addEventListener(name, listener as EventListener);

@@ -1,48 +1,39 @@
-/** Numbers as people read them. */
+/** Sizes, times and names as people read them. */
 
-const whole = new Intl.NumberFormat('en');
-const oneDigit = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
-const twoFigures = new Intl.NumberFormat('en', { maximumSignificantDigits: 2 });
+import { S } from '../strings.ts';
+import { count, decimal } from './numbers.ts';
 
-export const count = (n: number) => whole.format(n);
-export const decimal = (n: number) => oneDigit.format(n);
-export const pixels = (width: number, height: number) => `${whole.format(width)} × ${whole.format(height)}`;
+export const pixels = (width: number, height: number) => `${count(width)} × ${count(height)}`;
 
 export function megapixels(width: number, height: number): string {
   const mp = (width * height) / 1e6;
-  return mp < 0.05 ? '<0.1 MP' : `${oneDigit.format(mp)} MP`;
+  return S.units.megapixels(mp < 0.05 ? '<0.1' : decimal(mp));
 }
 
-/** "16.7" or "0.62": millions of something, never "0". */
-export const millions = (n: number) => (n < 1e6 ? twoFigures : oneDigit).format(n / 1e6);
-
-/** "2.0%" of a share. */
-export const percent = (share: number) => `${(share * 100).toFixed(1)}%`;
-
 export function bytes(n: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   let unit = 0;
-  while (n >= 1000 && unit < units.length - 1) {
+  while (n >= 1000 && unit < S.units.bytes.length - 1) {
     n /= 1000;
     unit += 1;
   }
-  return `${n < 10 && unit > 0 ? oneDigit.format(n) : whole.format(Math.round(n))} ${units[unit]}`;
+  return `${n < 10 && unit > 0 ? decimal(n) : count(Math.round(n))} ${S.units.bytes[unit]}`;
 }
 
 /** "8 s", "3 min", "2 h 10 min", "3 days": the precision that an estimate deserves. */
 export function duration(seconds: number): string {
-  if (seconds < 1) return 'under 1 s';
-  if (seconds < 90) return `${Math.round(seconds)} s`;
+  const U = S.units;
+  if (seconds < 1) return U.underASecond;
+  if (seconds < 90) return U.seconds(Math.round(seconds));
   const minutes = Math.round(seconds / 60);
-  if (minutes < 90) return `${minutes} min`;
+  if (minutes < 90) return U.minutes(minutes);
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return minutes % 60 && hours < 10 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
-  return `${Math.round(hours / 24)} days`;
+  if (hours < 48) return minutes % 60 && hours < 10 ? `${U.hours(hours)} ${U.minutes(minutes % 60)}` : U.hours(hours);
+  return U.days(Math.round(hours / 24));
 }
 
 export function ago(iso: string, now = Date.now()): string {
   const seconds = Math.max(0, (now - Date.parse(iso)) / 1000);
-  return seconds < 45 ? 'just now' : `${duration(seconds)} ago`;
+  return seconds < 45 ? S.units.justNow : S.units.ago(duration(seconds));
 }
 
 export function until(iso: string, now = Date.now()): string {
@@ -51,6 +42,13 @@ export function until(iso: string, now = Date.now()): string {
 
 /** The name without its ending. */
 export const stem = (name: string) => name.replace(/\.[^.]{1,5}$/, '') || name;
+
+/** A name's folders and the name in them: "holiday/day 1" and "a.jpg". */
+export function split(name: string): { folder: string; base: string } {
+  // Other programs may name files as Windows does.
+  const at = Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\'));
+  return { folder: name.slice(0, Math.max(at, 0)), base: name.slice(at + 1) || name };
+}
 
 const EXTENSIONS: Record<string, string> = {
   'image/png': 'png',

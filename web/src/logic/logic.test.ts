@@ -5,10 +5,14 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { inOrderOfWork } from './order.ts';
 import { modelsOf } from './pairs.ts';
-import { duration, megapixels, millions, percent } from './format.ts';
-import { FACTORS, fits, previewSide, scarce, UNKNOWN_LIMITS } from './sizes.ts';
+import { pathInZip } from './files.ts';
+import { duration, megapixels, split } from './format.ts';
+import { millions, percent } from './numbers.ts';
+import { FACTORS, fits, previewSide, printSize, scarce, UNKNOWN_LIMITS } from './sizes.ts';
 import { mayBeTransparent } from './sniff.ts';
 import { EventParser } from './sse.ts';
+import { nameOf } from '../state/folders.ts';
+import { cells, gridOf } from '../viewer/grid.ts';
 import { S } from '../strings.ts';
 import { parse } from './route.ts';
 import { keptFor } from './retention.ts';
@@ -65,6 +69,11 @@ test('small numbers are not rounded to nothing', () => {
 
 test('strings agree with their numbers', () => {
   expect([1, 2].map(S.enlarge.runMany)).toEqual(['Enlarge 1 image', 'Enlarge 2 images']);
+  expect([1, 2, 1500].map(S.enlarge.leftOut)).toEqual([
+    'Left out 1 file that is not an image.',
+    'Left out 2 files that are not images.',
+    'Left out 1,500 files that are not images.',
+  ]);
   expect([1, 3].map(S.queue.deleteAllSure)).toEqual(['Delete 1 image and its files?', 'Delete 3 images and their files?']);
   expect([0.3, 14].map((s) => S.enlarge.about(duration(s)))).toEqual(['under 1 s', '~14 s']);
 });
@@ -99,7 +108,39 @@ test('the two files of an ncnn model go together, by name or because there are n
 test('addresses that lead nowhere are known as such', () => {
   const screen = (hash: string) => parse(hash).screen;
   expect(['', '#', '#/', '#/queue', '#/models/', '#/compare/abc'].map(screen)).toEqual(['enlarge', 'enlarge', 'enlarge', 'queue', 'models', 'compare']);
-  expect(['#/anything', '#/compare', '#/queue/7', '#/compare/a/b', '#nonsense'].map(screen)).toEqual(Array(5).fill('unknown'));
+  expect(['#/anything', '#/compare', '#/queue/7', '#/compare/a/b', '#/compare/,', '#nonsense'].map(screen)).toEqual(Array(6).fill('unknown'));
+  expect(parse('#/compare/a,b,,a,c,b')).toEqual({ screen: 'compare', id: 'a', others: ['b', 'c'] });
+});
+
+test('images of a grid are as large as the window allows, and lie beside each other', () => {
+  const grid = (count: number, width: number, height: number) => {
+    const { columns, rows } = gridOf(count, { width: 400, height: 300 }, { width, height });
+    return [columns, rows];
+  };
+  expect([grid(2, 1600, 600), grid(2, 400, 900), grid(7, 1300, 700), grid(1, 10, 10)]).toEqual([[2, 1], [1, 2], [4, 2], [1, 1]]);
+  const boxes = cells(5, { columns: 3, rows: 2 }, { width: 302, height: 201 }, 1);
+  expect(boxes.map(({ x, y }) => [x, y])).toEqual([[0, 0], [101, 0], [202, 0], [0, 101], [101, 101]]);
+  expect(new Set(boxes.map(({ width, height }) => `${width} ${height}`))).toEqual(new Set(['100 100']));
+});
+
+test('names keep as many of their folders as the server takes', () => {
+  expect(nameOf('/holiday/day 1/a.jpg')).toBe('holiday/day 1/a.jpg');
+  expect(nameOf(`${'long/'.repeat(60)}a.jpg`)).toBe(`${'long/'.repeat(50)}a.jpg`);
+  expect(nameOf(`folder/${'x'.repeat(300)}.jpg`)).toHaveLength(255);
+  expect([split('a.jpg'), split('b/c/a.jpg')]).toEqual([{ folder: '', base: 'a.jpg' }, { folder: 'b/c', base: 'a.jpg' }]);
+});
+
+test('a result goes into a zip under the folders of its source, and to no place outside', () => {
+  const path = (name: string) =>
+    pathInZip({ name, source: { width: 10, height: 10 }, request: { size: { width: 25 } }, result: { media_type: 'image/webp' } } as unknown as Task);
+  expect(['a.jpg', 'holiday/day 1/a.b.jpg', '/etc/a', '../../a.jpg', 'C:\\x/..\\a.png', 'C:/a.png'].map(path)).toEqual([
+    'a_2.5x.webp', 'holiday/day 1/a.b_2.5x.webp', 'etc/a_2.5x.webp', 'a_2.5x.webp', 'x/a_2.5x.webp', 'a_2.5x.webp',
+  ]);
+});
+
+test('a print is measured in centimeters and in inches', () => {
+  const { cm, inches } = printSize({ width: 3000, height: 1500 }, 300);
+  expect([inches, S.enlarge.printSize(cm, inches)]).toEqual([{ width: 10, height: 5 }, '25.4 × 12.7 cm (10.0 × 5.0 in)']);
 });
 
 test('events are understood in any pieces', () => {

@@ -29,6 +29,9 @@ export const FACTORS: Record<Look['mode'], readonly number[]> = {
   precision: [2, 3, 4, 6, 8, 12, 16],
 };
 
+/** Beyond this nothing is enlarged. */
+export const LARGEST_FACTOR = 16;
+
 export function resultSize(source: Extent, factor: number): Extent {
   return { width: Math.round(source.width * factor), height: Math.round(source.height * factor) };
 }
@@ -50,9 +53,10 @@ export function factorOf(request: UpscaleRequest, source: Extent): number {
   return 'width' in size ? size.width / source.width : size.height / source.height;
 }
 
-/** Print size in centimetres at so many dots per inch. */
-export function printSize({ width, height }: Extent, dpi = 300): Extent {
-  return { width: (width / dpi) * 2.54, height: (height / dpi) * 2.54 };
+/** Print size at so many dots per inch. */
+export function printSize({ width, height }: Extent, dpi: number): { cm: Extent; inches: Extent } {
+  const inches = { width: width / dpi, height: height / dpi };
+  return { cm: { width: inches.width * 2.54, height: inches.height * 2.54 }, inches };
 }
 
 /** The longest side of a preview's result that the server makes. */

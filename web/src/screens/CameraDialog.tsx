@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { take } from '../state/desk.ts';
+import { alone } from '../state/folders.ts';
 import { S } from '../strings.ts';
 import { Dialog, Trouble } from '../ui/controls.tsx';
 
@@ -40,7 +41,7 @@ export function CameraDialog({ onClose }: { onClose: () => void }) {
     const blob = await canvas.convertToBlob({ type: 'image/png' });
     const time = new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-');
     onClose();
-    await take([new File([blob], `photo-${time}.png`, { type: 'image/png' })]);
+    await take(alone([new File([blob], `photo-${time}.png`, { type: 'image/png' })]));
   }
 
   return (

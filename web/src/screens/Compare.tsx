@@ -1,33 +1,44 @@
-/** Looking at a result: slider, side by side, lens, and what was invented. */
+/** Looking at results: slider, side by side, lens, and what was invented. */
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import { takeAgain } from '../state/desk.ts';
-import { ago, decimal, duration, extension, megapixels, pixels, stem } from '../logic/format.ts';
-import { factorOf } from '../logic/sizes.ts';
-import { KNOBS } from '../knobs.ts';
+import { fileName } from '../logic/files.ts';
+import { describe, variant } from '../logic/describe.ts';
+import { duration, megapixels, pixels, split } from '../logic/format.ts';
 import { S } from '../strings.ts';
+import { comparable } from '../state/history.ts';
+import { copyImage, dragOut, hasFile, sameSource } from '../state/results.ts';
 import { go, href } from '../state/route.ts';
 import * as store from '../state/tasks.ts';
 import type { PictureFile, Task } from '../wire.ts';
-import { Choice, Select, Trouble } from '../ui/controls.tsx';
-import { Arrow, Download, Glow, Lens, Minus, Plus, Sliders } from '../ui/icons.tsx';
+import { Choice, Trouble } from '../ui/controls.tsx';
+import { Arrow, Copy, Download, Full, Glow, Lens, Minus, Next, Plus, Previous, Sliders } from '../ui/icons.tsx';
 import { Stage } from '../ui/Stage.tsx';
 import { GLOW } from '../viewer/glow.ts';
+import { Shelf } from '../viewer/shelf.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
 import { Pictures, type Source } from '../viewer/sources.ts';
-import type { Layout, Scene, Viewer } from '../viewer/viewer.ts';
+import type { Layer, Layout, Scene, Viewer } from '../viewer/viewer.ts';
 
-type Shown = 'original' | 'lanczos' | 'result';
+/** What can be seen: the source, the source enlarged by Lanczos, or the result of the task with this id. */
+type Shown = 'original' | 'lanczos' | (string & {});
 
-export function Compare({ id }: { id: string }) {
+/** Results that are compared at once: each may take 400 MB. */
+export const MOST = 4;
+
+export function Compare({ id, others }: { id: string; others: readonly string[] }) {
   const task = store.find(id);
   const [problem, setProblem] = useState<api.Problem | null>(null);
   useEffect(() => {
     setProblem(null);
     store.fetchTask(id).catch(setProblem);
   }, [id]);
+  useEffect(() => {
+    // One that is gone is just not among them.
+    for (const other of others) if (!store.find(other)) store.fetchTask(other).catch(() => {});
+  }, [others.join()]);
 
   if (!task) {
     return (
@@ -43,8 +54,9 @@ export function Compare({ id }: { id: string }) {
     );
   }
   if (task.files === 'gone') return <Notice><Trouble message={S.compare.gone} hint={S.compare.goneHint} /></Notice>;
-  if (task.status !== 'COMPLETED' || !task.result || !task.source) return <Notice><Trouble message={S.compare.notDone} /></Notice>;
-  return <Table task={task} />;
+  if (!hasFile(task) || !task.source) return <Notice><Trouble message={S.compare.notDone} /></Notice>;
+  const beside = others.map(store.find).filter((other) => other !== null && hasFile(other) && sameSource(other, task)) as Task[];
+  return <Table task={task} others={beside.slice(0, MOST - 1)} />;
 }
 
 function Notice({ children }: { children: preact.ComponentChildren }) {
@@ -59,56 +71,90 @@ function Notice({ children }: { children: preact.ComponentChildren }) {
   );
 }
 
-/** Whether two results are of the same picture, so that they can be held against each other. */
-const sameSource = (a: Task, b: Task) =>
-  a.name === b.name && a.source?.width === b.source?.width && a.source?.height === b.source?.height && a.source?.bytes === b.source?.bytes;
-
-function Table({ task }: { task: Task }) {
+function Table({ task, others }: { task: Task; others: readonly Task[] }) {
   const [layout, setLayout] = useState<Layout>('slider');
-  const [left, setLeft] = useState<'original' | 'lanczos'>('original');
-  const [one, setOne] = useState<Shown>('result');
+  const [left, setLeft] = useState<Shown>('original');
+  const [beside, setBeside] = useState<ReadonlySet<Shown>>(new Set(['original']));
+  const [one, setOne] = useState<Shown>(task.task_id);
   const [lens, setLens] = useState(false);
   const [invented, setInvented] = useState(false);
   const zoom = useSignal(1);
   const viewer = useRef<Viewer | null>(null);
-  const { sources, map, error, tick } = useSources(task, {
-    lanczos: left === 'lanczos' || (layout === 'single' && one === 'lanczos'),
-    map: invented,
+  const sheet = useRef<HTMLDivElement>(null);
+
+  // What has come to be compared is shown: two by the slider, more beside each other.
+  useEffect(() => {
+    if (others.length) setLeft(others.at(-1)!.task_id);
+    if (others.length > 1) setLayout('side');
+  }, [others.map((t) => t.task_id).join()]);
+
+  const results = [task, ...others];
+  const known = (which: Shown) => which === 'original' || which === 'lanczos' || results.some((t) => t.task_id === which);
+  // After a change of the task what was chosen may not be there any more.
+  const against = known(left) && left !== task.task_id ? left : 'original';
+  const alone = known(one) ? one : task.task_id;
+  const inGrid = [...(['original', 'lanczos'] as const).filter((which) => beside.has(which)), ...others.map((t) => t.task_id)];
+  const seen: Shown[] = layout === 'single' ? [alone] : [...(layout === 'slider' ? [against] : inGrid), task.task_id];
+  const { sources, maps, error, tick } = useSources(task, results.filter((t) => seen.includes(t.task_id)), {
+    lanczos: seen.includes('lanczos'),
+    maps: invented,
   });
 
-  const scene = useMemo<Omit<Scene, 'border'> | null>(() => {
-    const right = layout === 'single' ? sources[one] : sources.result;
-    if (!right) return null;
+  const kept = useRef<{ task: Task; scene: Omit<Scene, 'border'>; seen: readonly Shown[] } | null>(null);
+  const now = useMemo(() => {
+    const layers = seen.map((which): Layer => ({ source: sources.get(which) ?? null, overlay: maps.get(which) ?? null }));
+    // Until all is there, what was seen of this source stays.
+    if (!layers.at(-1)!.source) return kept.current && sameSource(kept.current.task, task) ? kept.current : null;
     const { width, height } = task.result!;
-    const overlay = invented && (layout !== 'single' || one === 'result') ? map : null;
-    return { world: { width, height }, left: layout === 'single' ? null : (sources[left] ?? sources.original), right, layout, overlay, lens };
-  }, [sources, layout, left, one, lens, invented, map, task.task_id]);
+    return { task, seen, scene: { world: { width, height }, layers, layout, lens } };
+  }, [sources, maps, layout, seen.join(), lens, task.task_id]);
+  kept.current = now;
 
-  const variants = store.tasks.value.filter((t) => t.status === 'COMPLETED' && t.files === 'present' && sameSource(t, task));
+  const variants = store.tasks.value.filter((t) => hasFile(t) && sameSource(t, task));
+  const letter = (id: string) => S.compare.letter(variants.findIndex((t) => t.task_id === id));
+  const nameOf = (which: Shown) => {
+    const of = results.find((t) => t.task_id === which);
+    return of && others.length ? `${letter(which)} · ${describe(of)}` : plainName(which);
+  };
   const show = (which: Shown) => {
     setLayout('single');
     setOne(which);
   };
+  const list = comparable.value;
+  const place = list.findIndex((t) => t.task_id === task.task_id);
+  const [previous, next] = [list[place - 1], place < 0 ? undefined : list[place + 1]];
+  const visit = (to: Task | undefined) => to && go('compare', to.task_id);
+  const full = () => (document.fullscreenElement ? document.exitFullscreen() : sheet.current?.requestFullscreen());
   useKeys({
     1: () => show('original'),
     2: () => show('lanczos'),
-    3: () => show('result'),
+    3: () => show(task.task_id),
     s: () => setLayout(layout === 'slider' ? 'side' : layout === 'side' ? 'single' : 'slider'),
     l: () => setLens(!lens),
     i: () => setInvented(!invented),
     f: () => viewer.current?.actual(),
     0: () => viewer.current?.fit(),
+    p: () => visit(previous),
+    n: () => visit(next),
+    m: full,
   });
 
-  const name = `${stem(task.name)}_${decimal(factorOf(task.request, task.source!))}x.${extension(task.result!.media_type)}`;
+  const short = (which: Shown) => ({ value: which, label: isResult(which) && others.length ? letter(which) : plainName(which) });
+  const main = sources.get(task.task_id);
   return (
-    <div class="compare">
+    <div class="compare" ref={sheet}>
       <div class="compare-head">
         <a class="button bare" href={href('queue')}>
           <Arrow />
           {S.compare.back}
         </a>
-        <h1 tabIndex={-1}>{task.name}</h1>
+        <button type="button" class="bare icon-only" disabled={!previous} aria-label={S.compare.previous} title={S.compare.previous} onClick={() => visit(previous)}>
+          <Previous />
+        </button>
+        <button type="button" class="bare icon-only" disabled={!next} aria-label={S.compare.next} title={S.compare.next} onClick={() => visit(next)}>
+          <Next />
+        </button>
+        <h1 tabIndex={-1} title={task.name}>{split(task.name).base}</h1>
         <span class="num muted">
           {pixels(task.source!.width, task.source!.height)} → {pixels(task.result!.width, task.result!.height)} ·{' '}
           {megapixels(task.result!.width, task.result!.height)}
@@ -124,7 +170,10 @@ function Table({ task }: { task: Task }) {
             <Sliders />
             {S.compare.rerun}
           </button>
-          <a class="button primary" href={api.local(task.result!.url)} download={name}>
+          <button type="button" class="icon-only" aria-label={S.results.copy} title={S.results.copy} onClick={() => copyImage(task)}>
+            <Copy />
+          </button>
+          <a class="button primary" href={api.local(task.result!.url)} download={fileName(task)} title={S.results.drag} onDragStart={(e) => dragOut(e, task)}>
             <Download />
             {S.compare.download}
           </a>
@@ -138,17 +187,14 @@ function Table({ task }: { task: Task }) {
           <>
             <Stage
               label={S.compare.stage}
-              scene={scene}
+              scene={now?.scene ?? null}
               tick={tick}
               onViewer={(v) => (viewer.current = v)}
               onView={(view) => (zoom.value = view.zoom)}
-              leftLabel={S.compare[left]}
-              rightLabel={S.compare.result}
+              labels={(now?.seen ?? []).map(nameOf)}
             />
-            {sources.result && sources.result.width < task.result!.width && (
-              <p class="stage-corner">{S.compare.reduced(megapixels(sources.result.width, sources.result.height))}</p>
-            )}
-            {!scene && (
+            {main && main.width < task.result!.width && <p class="stage-corner">{S.compare.reduced(megapixels(main.width, main.height))}</p>}
+            {!now && (
               <p class="stage-note" role="status">
                 {S.compare.loading}
               </p>
@@ -169,22 +215,20 @@ function Table({ task }: { task: Task }) {
           ]}
           onChange={setLayout}
         />
-        {layout === 'single' ? (
-          <Choice<Shown>
-            label={S.compare.show}
-            hideLabel
-            value={one}
-            options={(['original', 'lanczos', 'result'] as const).map((value) => ({ value, label: S.compare[value] }))}
-            onChange={setOne}
-          />
-        ) : (
-          <Choice<'original' | 'lanczos'>
-            label={S.compare.left}
-            hideLabel
-            value={left}
-            options={(['original', 'lanczos'] as const).map((value) => ({ value, label: S.compare[value] }))}
-            onChange={setLeft}
-          />
+        {layout === 'single' && (
+          <Choice<Shown> label={S.compare.show} hideLabel value={alone} options={['original', 'lanczos', ...results.map((t) => t.task_id)].map(short)} onChange={setOne} />
+        )}
+        {layout === 'slider' && (
+          <Choice<Shown> label={S.compare.left} hideLabel value={against} options={['original', 'lanczos', ...others.map((t) => t.task_id)].map(short)} onChange={setLeft} />
+        )}
+        {layout === 'side' && (
+          <span class="row" role="group" aria-label={S.compare.beside}>
+            {(['original', 'lanczos'] as const).map((which) => (
+              <button key={which} type="button" aria-pressed={beside.has(which)} onClick={() => setBeside(toggled(beside, which))}>
+                {S.compare[which]}
+              </button>
+            ))}
+          </span>
         )}
         <span class="row">
           <button type="button" aria-pressed={lens} onClick={() => setLens(!lens)}>
@@ -212,7 +256,7 @@ function Table({ task }: { task: Task }) {
             <Minus />
           </button>
           <output class="num" aria-live="off">
-            {S.compare.zoomAt((zoom.value * 100).toFixed(zoom.value < 0.1 ? 1 : 0))}
+            {S.compare.zoomAt(zoom.value)}
           </output>
           <button type="button" class="bare" aria-label={S.compare.zoomIn} onClick={() => viewer.current?.zoomBy(1.25)}>
             <Plus />
@@ -223,6 +267,11 @@ function Table({ task }: { task: Task }) {
           <button type="button" onClick={() => viewer.current?.actual()}>
             {S.compare.actual}
           </button>
+          {document.fullscreenEnabled && (
+            <button type="button" class="icon-only" aria-label={S.compare.full} title={S.compare.full} onClick={full}>
+              <Full />
+            </button>
+          )}
         </span>
       </div>
       <div class={invented ? 'hint explain' : 'sr'}>
@@ -231,14 +280,7 @@ function Table({ task }: { task: Task }) {
       </div>
 
       <div class="compare-foot">
-        {variants.length > 1 && (
-          <Select
-            label={S.compare.variants}
-            value={task.task_id}
-            options={variants.map((t) => ({ value: t.task_id, label: variant(t) }))}
-            onChange={(id) => go('compare', id)}
-          />
-        )}
+        {variants.length > 1 && <Variants task={task} others={others} variants={variants} letter={letter} onCompare={(ids) => go('compare', task.task_id, ...ids)} />}
         <Making task={task} />
         <details>
           <summary>{S.compare.keys}</summary>
@@ -258,29 +300,55 @@ function Table({ task }: { task: Task }) {
   );
 }
 
-/** "4× creative, creativity +3, sparkle": what sets a variant apart. */
-export function describe(task: Task): string {
-  const { look } = task.request;
-  const parts = [`${task.source ? decimal(factorOf(task.request, task.source)) : '?'}× ${S.enlarge[look.mode].toLowerCase()}`];
-  if (look.mode === 'creative') {
-    for (const { name, title } of KNOBS.creative) {
-      if (look[name]) parts.push(`${title.toLowerCase()} ${look[name] > 0 ? '+' : ''}${look[name]}`);
-    }
-    if (look.engine !== 'automatic') parts.push(S.engines[look.engine][0].toLowerCase());
-    if (look.optimized_for !== 'standard') parts.push(S.optimizedFor[look.optimized_for].toLowerCase());
-  } else {
-    parts.push(KNOBS.precision.map(({ name }) => look[name]).join(' / '));
-    if (look.flavor) parts.push(S.flavors[look.flavor].split(':')[0]!.toLowerCase());
-  }
-  if (task.request.model) parts.push(task.request.model);
-  const { quality = 'best' } = task.request;
-  if (quality !== 'best') parts.push(S.qualities[quality][0].toLowerCase());
-  return parts.join(', ');
+const isResult = (which: Shown) => which !== 'original' && which !== 'lanczos';
+const plainName = (which: Shown) => (which === 'original' ? S.compare.original : which === 'lanczos' ? S.compare.lanczos : S.compare.result);
+
+function toggled<T>(set: ReadonlySet<T>, member: T): ReadonlySet<T> {
+  const next = new Set(set);
+  if (!next.delete(member)) next.add(member);
+  return next;
 }
 
-/** What sets a variant apart from others of the same image. */
-const variant = (task: Task) =>
-  `${describe(task)}, ${extension(task.result!.media_type).toUpperCase()}, ${ago(task.finished_at ?? task.created_at)}`;
+interface VariantsProps {
+  task: Task;
+  others: readonly Task[];
+  variants: readonly Task[];
+  letter: (id: string) => string;
+  /** Hears which results to compare the task with. */
+  onCompare: (ids: readonly string[]) => void;
+}
+
+/** All results of this source: one to look at, and others to hold against it. */
+function Variants({ task, others, variants, letter, onCompare }: VariantsProps) {
+  const ids = others.map((t) => t.task_id);
+  return (
+    <section class="variants" aria-labelledby="variants">
+      <h2 id="variants">{S.compare.variants}</h2>
+      <ul>
+        {variants.map((t) => {
+          const [id, isMain] = [t.task_id, t === task];
+          const chosen = ids.includes(id);
+          return (
+            <li key={id} aria-current={isMain}>
+              <label class="check">
+                <input
+                  type="checkbox"
+                  checked={isMain || chosen}
+                  disabled={isMain || (!chosen && ids.length >= MOST - 1)}
+                  aria-label={S.compare.with(letter(id))}
+                  onChange={() => onCompare(chosen ? ids.filter((other) => other !== id) : [...ids, id])}
+                />
+                <b>{letter(id)}</b>
+              </label>
+              {/* What was the main one stays beside it, if others are compared. */}
+              <a href={href('compare', id, ...(ids.length ? [task.task_id, ...ids].filter((other) => other !== id) : []))}>{variant(t)}</a>
+            </li>
+          );
+        })}
+      </ul>
+    </section>
+  );
+}
 
 /** Which light stands for how much change. */
 function Legend() {
@@ -323,100 +391,83 @@ function useKeys(actions: Record<string, () => void>) {
   }, []);
 }
 
-interface Sources {
-  original: Source | null;
-  lanczos: Source | null;
-  result: Source | null;
-}
-
-/** Pictures held open at once: the original, a variant and the one before it. */
+/** Pictures held open at once: the original, a result and the one before it. */
 const KEPT = 3;
 
-/** The pictures of a task, opened by a worker that lives as long as the screen; what is not wanted is not made. */
-function useSources(task: Task, want: { lanczos: boolean; map: boolean }) {
-  const [tick, setTick] = useState(0);
-  const [sources, setSources] = useState<Sources>({ original: null, lanczos: null, result: null });
-  const [error, setError] = useState<string | null>(null);
-  const [map, setMap] = useState<{ source: Source; of: string } | null>(null);
-  const worker = useRef<Pictures | null>(null);
-  const open = useRef(new Map<string, Promise<Source>>());
+interface Wanted {
+  which: Shown;
+  /** Told apart by what it is made of. */
+  name: string;
+  open: (pictures: Pictures, shelf: Shelf) => Promise<Source>;
+}
 
+/** Opens a file, or what the server shows of it where the browser cannot decode it. */
+async function opened(pictures: Pictures, { url, media_type }: PictureFile): Promise<Source> {
+  const path = api.local(url);
+  if (shown(media_type)) {
+    const blob = await api.file(path);
+    try {
+      return await pictures.open(blob);
+    } catch {
+      // Some files are beyond browsers though their format is not.
+    }
+  }
+  return pictures.open(await api.file(viewOf(path)));
+}
+
+/** Without its signature, which is new each time that the service tells it. */
+const pathOf = (url: string) => new URL(url, location.href).pathname;
+
+/** The source of a task and results, opened by a worker that lives as long as the screen; what is not wanted is not made. */
+function useSources(task: Task, results: readonly Task[], want: { lanczos: boolean; maps: boolean }) {
+  const [tick, setTick] = useState(0);
+  const [there, setThere] = useState<ReadonlyMap<string, Source>>(new Map());
+  const [error, setError] = useState<string | null>(null);
+  const worker = useRef<{ pictures: Pictures; shelf: Shelf } | null>(null);
   useEffect(() => {
-    worker.current = new Pictures(() => setTick((n) => n + 1));
-    return () => worker.current?.close();
+    const pictures = new Pictures(() => setTick((n) => n + 1));
+    worker.current = { pictures, shelf: new Shelf(pictures) };
+    return () => pictures.close();
   }, []);
 
-  /** Opens a file, or what the server shows of it where the browser cannot decode it. */
-  async function begin({ url, media_type }: PictureFile): Promise<Source> {
-    const path = api.local(url);
-    if (shown(media_type)) {
-      const blob = await api.file(path);
-      try {
-        return await worker.current!.open(blob);
-      } catch {
-        // Some files are beyond browsers though their format is not.
-      }
-    }
-    return worker.current!.open(await api.file(viewOf(path)));
+  const source = task.source!;
+  const { width, height } = task.result!;
+  const original: Wanted = { which: 'original', name: pathOf(source.url), open: (pictures) => opened(pictures, source) };
+  const files: Wanted[] = [
+    original,
+    ...results.map((t) => ({ which: t.task_id, name: pathOf(t.result!.url), open: (pictures: Pictures) => opened(pictures, t.result!) })),
+  ];
+  if (want.lanczos) {
+    const open = async (pictures: Pictures, shelf: Shelf) =>
+      pictures.lanczos(await shelf.get(original.name, () => original.open(pictures, shelf)), width, height);
+    files.push({ which: 'lanczos', name: `${original.name} at ${width} × ${height}`, open });
   }
+  const lit: Wanted[] = results.flatMap((t) => {
+    const url = want.maps ? t.invention?.map_url : null;
+    return url ? [{ which: t.task_id, name: pathOf(url), open: async (pictures: Pictures) => pictures.glow(await api.file(api.local(url))) }] : [];
+  });
+  const wanted = [...files, ...lit];
 
-  function get(file: PictureFile): Promise<Source> {
-    const path = api.local(file.url);
-    const known = open.current.get(path);
-    open.current.delete(path);
-    const opening = known ?? begin(file);
-    open.current.set(path, opening);
-    while (open.current.size > KEPT) {
-      const [oldest, source] = open.current.entries().next().value!;
-      open.current.delete(oldest);
-      source.then((s) => worker.current?.release(s)).catch(() => {});
-    }
-    return opening;
-  }
-
+  const names = wanted.map(({ name }) => name).join();
   useEffect(() => {
+    const { pictures, shelf } = worker.current!;
     let stale = false;
     setError(null);
-    (async () => {
-      const original = await get(task.source!);
-      if (stale) return;
-      const result = await get(task.result!);
-      if (!stale) setSources((before) => ({ original, result, lanczos: before.result?.width === result.width ? before.lanczos : null }));
-    })().catch((problem: Error) => !stale && setError(problem.message));
+    for (const { name, open } of wanted) {
+      shelf.get(name, () => open(pictures, shelf)).then(
+        (opened) => !stale && setThere((before) => new Map(before).set(name, opened)),
+        (problem: Error) => !stale && setError(problem.message),
+      );
+    }
+    shelf.keep(Math.max(KEPT, wanted.length));
+    setThere((before) => new Map([...before].filter(([name]) => shelf.has(name))));
     return () => {
       stale = true;
     };
-  }, [task.task_id]);
+  }, [names]);
 
-  const { original, result, lanczos } = sources;
-  useEffect(() => {
-    if (!want.lanczos || lanczos || !original || !result) return;
-    let stale = false;
-    worker.current!.lanczos(original, result.width, result.height).then((made) => {
-      if (!stale) setSources((before) => ({ ...before, lanczos: made }));
-    });
-    return () => {
-      stale = true;
-    };
-  }, [want.lanczos, lanczos, original, result]);
-
-  const url = task.invention?.map_url;
-  useEffect(() => {
-    if (!want.map || !url || map?.of === url) return;
-    let stale = false;
-    api
-      .file(api.local(url))
-      .then((blob) => worker.current!.glow(blob))
-      .then((source) => {
-        if (stale) return worker.current?.release(source);
-        if (map) worker.current!.release(map.source);
-        setMap({ source, of: url });
-      })
-      .catch((problem: Error) => !stale && setError(problem.message));
-    return () => {
-      stale = true;
-    };
-  }, [want.map, url]);
-
-  return { sources, map: map && map.of === url ? map.source : null, error, tick };
+  const seen = (list: readonly Wanted[]) => new Map(list.flatMap(({ which, name }) => (there.has(name) ? [[which, there.get(name)!] as const] : [])));
+  const sources = useMemo(() => seen(files), [there, names]);
+  const maps = useMemo(() => seen(lit), [there, names]);
+  return { sources, maps, error, tick };
 }

@@ -4,13 +4,14 @@ import { computed, signal, useSignal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import * as desk from '../state/desk.ts';
-import { duration, megapixels, pixels } from '../logic/format.ts';
-import { FACTORS, printSize, resultSize, scarce } from '../logic/sizes.ts';
+import { bytes, duration, megapixels, pixels, split } from '../logic/format.ts';
+import { decimal } from '../logic/numbers.ts';
+import { FACTORS, LARGEST_FACTOR, printSize, resultSize, scarce } from '../logic/sizes.ts';
 import * as snippets from '../logic/snippets.ts';
 import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
-import { go } from '../state/route.ts';
 import { service } from '../state/service.ts';
+import { change, isApplied, presets, requestFor, reset, savePreset, settings, sizeFor, STARTING, wantedFactor, withPreset, type Exact } from '../state/settings.ts';
 import { say } from '../state/store.ts';
 import type { CheckpointList, Creative, Engine, Flavor, Generative, Model, OptimizedFor, OutputFormat, Precision, Quality } from '../wire.ts';
 import { Choice, Dialog, Knob, Select, Trouble } from '../ui/controls.tsx';
@@ -27,12 +28,12 @@ export function Controls() {
   return (
     <aside class="panel" aria-label={S.enlarge.title}>
       <div class="panel-scroll">
+        <Presets />
         <Manner />
         <Size />
-        {desk.settings.value.mode === 'creative' ? <CreativeKnobs /> : <PrecisionKnobs />}
+        {settings.value.mode === 'creative' ? <CreativeKnobs /> : <PrecisionKnobs />}
         <Effort />
         <More />
-        <Presets />
       </div>
       <Verdict />
     </aside>
@@ -42,20 +43,15 @@ export function Controls() {
 function useRunKey() {
   useEffect(() => {
     const onKey = (e: KeyboardEvent) => {
-      if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) runAll();
+      if (e.key === 'Enter' && (e.ctrlKey || e.metaKey) && !document.querySelector('dialog[open]')) desk.runAll();
     };
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
   }, []);
 }
 
-async function runAll() {
-  const tasks = await desk.run();
-  if (tasks.length && desk.pictures.value.length === 0) go('queue');
-}
-
 function Manner() {
-  const { mode } = desk.settings.value;
+  const { mode } = settings.value;
   return (
     <Choice
       label={S.enlarge.mode}
@@ -67,8 +63,8 @@ function Manner() {
       ]}
       onChange={(next) => {
         const factors = FACTORS[next];
-        const factor = factors.filter((f) => f <= desk.settings.value.factor).at(-1) ?? factors[0]!;
-        desk.change({ mode: next, factor });
+        const factor = factors.filter((f) => f <= settings.value.factor).at(-1) ?? factors[0]!;
+        change({ mode: next, factor });
       }}
     />
   );
@@ -81,25 +77,66 @@ const Two = ({ title, text }: { title: string; text: string }) => (
   </>
 );
 
+/** The option beside the factors. */
+const EXACT = 'exact';
+
 function Size() {
-  const { mode, factor } = desk.settings.value;
+  const { mode, factor, exact } = settings.value;
   const picture = desk.current.value!;
+  const factors = FACTORS[mode].map((f) => {
+    const ok = desk.possible(picture, f);
+    return { value: f as number | typeof EXACT, label: S.enlarge.factor(decimal(f)), dimmed: !ok, ...(ok ? {} : { title: S.enlarge.factorTooLarge(f) }) };
+  });
   return (
-    <Choice
-      label={S.enlarge.size}
-      value={factor}
-      options={FACTORS[mode].map((f) => {
-        const ok = desk.possible(picture, f);
-        return { value: f, label: S.enlarge.factor(f), dimmed: !ok, ...(ok ? {} : { title: S.enlarge.factorTooLarge(f) }) };
-      })}
-      onChange={(f) => desk.change({ factor: f })}
-    />
+    <>
+      <Choice<number | typeof EXACT>
+        label={S.enlarge.size}
+        value={exact ? EXACT : factor}
+        options={[...factors, { value: EXACT, label: S.enlarge.exact }]}
+        onChange={(f) => change(f === EXACT ? { exact: { by: 'width', value: Math.round(picture.size.width * factor) } } : { factor: f, exact: null })}
+      />
+      {exact && <ExactSize exact={exact} picture={picture} />}
+    </>
   );
 }
 
+function ExactSize({ exact, picture }: { exact: Exact; picture: desk.Picture }) {
+  const { width, height } = picture.size;
+  const set = (next: Partial<Exact>) => change({ exact: { ...exact, ...next } });
+  const by = (next: Exact['by']) => {
+    const result = resultSize(picture.size, wantedFactor(picture.size));
+    set({ by: next, value: next === 'width' ? result.width : Math.max(0.1, Math.round((result.width * result.height) / 1e5) / 10) });
+  };
+  const [least, most] = exact.by === 'width' ? [width, width * LARGEST_FACTOR] : [(width * height) / 1e6, (width * height * LARGEST_FACTOR ** 2) / 1e6];
+  return (
+    <div class="pair even">
+      <div class="field">
+        <label for="exact">{S.enlarge.exactSize}</label>
+        <input
+          id="exact"
+          type="number"
+          inputMode="decimal"
+          min={exact.by === 'width' ? least : decimalUp(least)}
+          max={most}
+          step={exact.by === 'width' ? 1 : 'any'}
+          value={exact.value}
+          onInput={(e) => {
+            const value = e.currentTarget.valueAsNumber;
+            if (value > 0) set({ value: exact.by === 'width' ? Math.round(value) : value });
+          }}
+        />
+      </div>
+      <Select<Exact['by']> label={S.enlarge.exactUnit} value={exact.by} options={optionsOf(S.enlarge.exactBy)} onChange={by} />
+    </div>
+  );
+}
+
+/** Rounded up to a tenth. */
+const decimalUp = (n: number) => Math.ceil(n * 10) / 10;
+
 function CreativeKnobs() {
-  const { creative } = desk.settings.value;
-  const set = (part: Partial<Omit<Creative, 'mode'>>) => desk.change({ creative: { ...creative, ...part } });
+  const { creative } = settings.value;
+  const set = (part: Partial<Omit<Creative, 'mode'>>) => change({ creative: { ...creative, ...part } });
   return (
     <>
       <div class="knobs">
@@ -155,7 +192,7 @@ const checkpoints = signal<CheckpointList>({ files: [], configured: null });
 
 /** The checkpoint that would draw, if one would. */
 const drawing = computed(() => {
-  const { checkpoint } = desk.settings.value.generative;
+  const { checkpoint } = settings.value.generative;
   if (checkpoint !== null) return checkpoint === NONE ? null : checkpoint;
   return checkpoints.value.configured;
 });
@@ -174,8 +211,8 @@ function Drawing() {
   const { configured } = checkpoints.value;
   const files = checkpoints.value.files.filter((file) => file.kind === 'checkpoint');
   if (files.length === 0) return null;
-  const { generative } = desk.settings.value;
-  const set = (part: Partial<Generative>) => desk.change({ generative: { ...generative, ...part } });
+  const { generative } = settings.value;
+  const set = (part: Partial<Generative>) => change({ generative: { ...generative, ...part } });
   const options = [
     { value: '', label: configured ? S.enlarge.checkpointConfigured(configured) : S.enlarge.checkpointNone },
     ...(configured ? [{ value: NONE, label: S.enlarge.checkpointNone }] : []),
@@ -192,8 +229,8 @@ function Drawing() {
 }
 
 function PrecisionKnobs() {
-  const { precision } = desk.settings.value;
-  const set = (part: Partial<Omit<Precision, 'mode'>>) => desk.change({ precision: { ...precision, ...part } });
+  const { precision } = settings.value;
+  const set = (part: Partial<Omit<Precision, 'mode'>>) => change({ precision: { ...precision, ...part } });
   return (
     <>
       <div class="knobs">
@@ -212,17 +249,20 @@ function PrecisionKnobs() {
 }
 
 function Effort() {
-  const { quality } = desk.settings.value;
+  const { quality } = settings.value;
   return (
     <Choice<Quality>
       label={S.enlarge.quality}
       hint={S.qualities[quality][1]}
       value={quality}
       options={(Object.keys(S.qualities) as Quality[]).map((value) => ({ value, label: S.qualities[value][0] }))}
-      onChange={(next) => desk.change({ quality: next })}
+      onChange={(next) => change({ quality: next })}
     />
   );
 }
+
+/** What the server uses where no quality is named, of the formats that have one: the defaults in `enlarger-image/src/encode`. */
+const USUAL_QUALITY: Partial<Record<OutputFormat, number>> = { jpeg: 92, webp: 90, avif: 80 };
 
 function More() {
   const models = useSignal<Model[]>([]);
@@ -232,8 +272,9 @@ function More() {
       () => {}, // The choice is then only the automatic one; what is wrong is said elsewhere.
     );
   }, []);
-  const { model, output } = desk.settings.value;
+  const { model, output } = settings.value;
   const formats = (Object.keys(S.formats) as OutputFormat[]).map((value) => ({ value, label: S.formats[value] }));
+  const usual = USUAL_QUALITY[output.format];
   return (
     <div class="pair">
       <Select
@@ -243,29 +284,40 @@ function More() {
           { value: '', label: S.enlarge.modelAutomatic },
           ...models.value.map((m) => ({ value: m.name, label: m.title })),
         ]}
-        onChange={(name) => desk.change({ model: name || null })}
+        onChange={(name) => change({ model: name || null })}
       />
       <Select<OutputFormat>
         label={S.enlarge.format}
         value={output.format}
         options={formats}
-        onChange={(format) => desk.change({ output: { format } })}
+        onChange={(format) => change({ output: { format } })}
       />
       <p class="hint pair-hint">{models.value.find((m) => m.name === model)?.good_at ?? S.enlarge.modelAutomaticHint}</p>
+      {usual !== undefined && (
+        <div class="pair-hint">
+          <Knob
+            label={S.enlarge.fileQuality}
+            hint={S.enlarge.fileQualityHint}
+            value={output.quality ?? usual}
+            min={1}
+            max={100}
+            neutral={usual}
+            onChange={(quality) => change({ output: { format: output.format, ...(quality === usual ? {} : { quality }) } })}
+          />
+        </div>
+      )}
     </div>
   );
 }
 
 function Presets() {
   const naming = useSignal<string | null>(null);
-  const { factor: _, ...present } = desk.settings.value;
-  const list = desk.presets.value;
 
   function save(e: Event) {
     e.preventDefault();
     const name = naming.value?.trim();
     if (!name) return;
-    desk.presets.value = [...list.filter((p) => p.name !== name), { name, settings: present }];
+    savePreset(name);
     naming.value = null;
     say(S.enlarge.presetSaved(name));
   }
@@ -275,7 +327,7 @@ function Presets() {
       <div class="row between">
         <h2 id="presets">{S.enlarge.presets}</h2>
         <span class="row">
-          <button type="button" class="bare" onClick={() => desk.change({ ...desk.NEUTRAL, factor: desk.settings.value.factor, mode: present.mode })}>
+          <button type="button" class="bare" onClick={reset}>
             {S.enlarge.reset}
           </button>
           <button type="button" class="bare" onClick={() => (naming.value = '')}>
@@ -283,24 +335,29 @@ function Presets() {
           </button>
         </span>
       </div>
-      {list.length > 0 && (
-        <ul class="chips">
-          {list.map((p) => (
-            <li key={p.name} class="chip">
-              <button type="button" onClick={() => desk.apply(p)}>
-                {p.name}
-              </button>
-              <button
-                type="button"
-                aria-label={S.enlarge.presetDelete(p.name)}
-                onClick={() => (desk.presets.value = list.filter((other) => other !== p))}
-              >
-                <Cross />
-              </button>
-            </li>
-          ))}
-        </ul>
-      )}
+      <ul class="chips">
+        {(Object.keys(STARTING) as (keyof typeof STARTING)[]).map((key) => (
+          <li key={key} class="chip">
+            <button type="button" title={S.startingPresets[key][1]} aria-pressed={isApplied(STARTING[key])} onClick={() => change(withPreset(STARTING[key]))}>
+              {S.startingPresets[key][0]}
+            </button>
+          </li>
+        ))}
+        {presets.value.map((p) => (
+          <li key={p.name} class="chip own">
+            <button type="button" aria-pressed={isApplied(p.settings)} onClick={() => change(withPreset(p.settings))}>
+              {p.name}
+            </button>
+            <button
+              type="button"
+              aria-label={S.enlarge.presetDelete(p.name)}
+              onClick={() => (presets.value = presets.value.filter((other) => other !== p))}
+            >
+              <Cross />
+            </button>
+          </li>
+        ))}
+      </ul>
       {naming.value !== null && (
         <Dialog title={S.enlarge.presetSave} onClose={() => (naming.value = null)}>
           <form class="stack" onSubmit={save}>
@@ -321,7 +378,6 @@ function Presets() {
 /** What will come out, what stands in the way, and the button. */
 function Verdict() {
   const picture = desk.current.value!;
-  const { factor } = desk.settings.value;
   const list = desk.pictures.value;
   const runnable = list.filter((p) => desk.factorFor(p) !== null);
   const misfit = desk.fitEach.value ? null : list.filter((p) => !p.fault.value).map((p) => desk.misfit(p)).find((m) => m !== null);
@@ -331,9 +387,9 @@ function Verdict() {
   return (
     <div class="verdict">
       {!misfit && problem && <Trouble message={problem.message} hint={problem.hint} />}
-      {misfit ? <MisfitNote misfit={misfit} many={list.length > 1} /> : !picture.fault.value && <Numbers picture={picture} factor={desk.factorFor(picture) ?? factor} />}
+      {misfit ? <MisfitNote misfit={misfit} many={list.length > 1} /> : !picture.fault.value && <Numbers picture={picture} factor={desk.factorFor(picture) ?? wantedFactor(picture.size)} />}
       <div class="row run">
-        <button type="button" class="primary large grow" disabled={!runnable.length || desk.running.value} onClick={runAll}>
+        <button type="button" class="primary large grow" disabled={!runnable.length || desk.running.value} onClick={desk.runAll}>
           {desk.running.value && sending !== undefined
             ? S.enlarge.uploading(sending)
             : list.length > 1 && runnable.length > 0
@@ -347,9 +403,12 @@ function Verdict() {
   );
 }
 
+/** What prints are usually made at. */
+const DPI = 300;
+
 function Numbers({ picture, factor }: { picture: desk.Picture; factor: number }) {
   const result = resultSize(picture.size, factor);
-  const print = printSize(result);
+  const print = printSize(result, DPI);
   const estimate = desk.estimated.value;
   const runnable = desk.pictures.value.filter((p) => desk.factorFor(p) !== null);
   const others = runnable.length - 1;
@@ -364,9 +423,9 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
           {pixels(result.width, result.height)} <small>{megapixels(result.width, result.height)}</small>
         </dd>
       </div>
-      <div>
-        <dt>{S.enlarge.print}</dt>
-        <dd>{S.enlarge.printSize(print.width, print.height)}</dd>
+      <div class="print-size">
+        <dt>{S.enlarge.print(DPI)}</dt>
+        <dd>{S.enlarge.printSize(print.cm, print.inches)}</dd>
       </div>
       <div>
         <dt>{S.enlarge.time}</dt>
@@ -377,7 +436,7 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
       </div>
     </dl>
     {estimate && free !== undefined && scarce(estimate.bytes, service.value) && (
-      <Trouble message={S.enlarge.scarce(estimate.bytes, free)} hint={S.enlarge.scarceHint} />
+      <Trouble message={S.enlarge.scarce(bytes(estimate.bytes), bytes(free))} hint={S.enlarge.scarceHint} />
     )}
     </>
   );
@@ -393,7 +452,7 @@ function MisfitNote({ misfit, many }: { misfit: desk.Misfit; many: boolean }) {
         </button>
       )}
       {!many && factor !== null && (
-        <button type="button" onClick={() => desk.change({ factor })}>
+        <button type="button" onClick={() => change({ factor, exact: null })}>
           {S.errors.useFactor(factor)}
         </button>
       )}
@@ -410,10 +469,10 @@ const COPIES = [
 
 function CopyAs() {
   const [open, setOpen] = useState(false);
-  const { name } = desk.current.value!;
+  const { name, size } = desk.current.value!;
   const base = location.href.replace(/\/?([?#].*)?$/, '');
-  const { factor, output } = desk.settings.value;
-  const snippet = { base, file: name, request: desk.requestFor(factor), output };
+  const { output } = settings.value;
+  const snippet = { base, file: split(name).base, request: requestFor(sizeFor(size, wantedFactor(size))), output };
   async function copy(what: string, text: string) {
     try {
       await navigator.clipboard.writeText(text);

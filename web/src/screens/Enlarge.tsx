@@ -2,9 +2,12 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import * as desk from '../state/desk.ts';
+import { alone, picked } from '../state/folders.ts';
+import { megapixels } from '../logic/format.ts';
 import { S } from '../strings.ts';
 import { complain } from '../state/store.ts';
-import { Alert, Camera, Cross, Plus } from '../ui/icons.tsx';
+import { Sure } from '../ui/controls.tsx';
+import { Alert, Camera, Cross, Folder, Plus } from '../ui/icons.tsx';
 import { CameraDialog } from './CameraDialog.tsx';
 import { Controls } from './Controls.tsx';
 import { TestStrip } from './TestStrip.tsx';
@@ -16,11 +19,15 @@ export function Enlarge() {
   const [camera, setCamera] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
   const snap = useRef<HTMLInputElement>(null);
-  const pick = () => picker.current?.click();
+  const folder = useRef<HTMLInputElement>(null);
+  const ways = {
+    onPick: () => picker.current?.click(),
+    onFolder: () => folder.current?.click(),
   // Browsers open cameras for pages on localhost and https only; elsewhere a phone's own camera program can help.
-  const shoot = () => (navigator.mediaDevices ? setCamera(true) : snap.current?.click());
+    onCamera: () => (navigator.mediaDevices ? setCamera(true) : snap.current?.click()),
+  };
   const takeFrom = (e: { currentTarget: HTMLInputElement }) => {
-    desk.take([...(e.currentTarget.files ?? [])]);
+    desk.take(alone(e.currentTarget.files ?? []));
     e.currentTarget.value = '';
   };
   usePaste();
@@ -47,11 +54,19 @@ export function Enlarge() {
         aria-label={S.enlarge.camera}
         onChange={takeFrom}
       />
-      {desk.current.value ? (
-        <Desk onPick={pick} onCamera={shoot} />
-      ) : (
-        <Empty onPick={pick} onCamera={shoot} />
-      )}
+      <input
+        ref={folder}
+        class="sr"
+        type="file"
+        {...{ webkitdirectory: true }}
+        tabIndex={-1}
+        aria-label={S.enlarge.folder}
+        onChange={(e) => {
+          desk.takeFolder(picked(e.currentTarget.files ?? []));
+          e.currentTarget.value = '';
+        }}
+      />
+      {desk.current.value ? <Desk {...ways} /> : <Empty {...ways} />}
       {camera && <CameraDialog onClose={() => setCamera(false)} />}
     </div>
   );
@@ -63,7 +78,7 @@ function usePaste() {
       const files = [...(e.clipboardData?.files ?? [])];
       if (!files.length) return;
       e.preventDefault();
-      desk.take(files);
+      desk.take(alone(files));
     };
     document.addEventListener('paste', onPaste);
     return () => document.removeEventListener('paste', onPaste);
@@ -72,12 +87,13 @@ function usePaste() {
 
 interface TakeInProps {
   onPick: () => void;
+  onFolder: () => void;
   onCamera: () => void;
 }
 
 const SAMPLES = ['brushes', 'friends', 'stream'] as const;
 
-function Empty({ onPick, onCamera }: TakeInProps) {
+function Empty({ onPick, onFolder, onCamera }: TakeInProps) {
   return (
     <div class="empty">
       <div class="empty-words">
@@ -87,12 +103,18 @@ function Empty({ onPick, onCamera }: TakeInProps) {
           <button type="button" class="primary large" onClick={onPick}>
             {S.enlarge.choose}
           </button>
+          <button type="button" class="large" onClick={onFolder}>
+            <Folder />
+            {S.enlarge.folder}
+          </button>
           <button type="button" class="large" onClick={onCamera}>
             <Camera />
             {S.enlarge.camera}
           </button>
         </div>
-        <p class="muted">{S.enlarge.paste}</p>
+        <p class="muted" role="status">
+          {desk.taking.value ? S.enlarge.taking(desk.taking.value.done, desk.taking.value.all) : S.enlarge.paste}
+        </p>
       </div>
       <section class="prints" aria-labelledby="samples">
         <h2 id="samples">{S.enlarge.samples}</h2>
@@ -115,13 +137,13 @@ function Empty({ onPick, onCamera }: TakeInProps) {
 async function takeSample(name: string) {
   try {
     const blob = await (await fetch(`./samples/${name}.webp`)).blob();
-    await desk.take([new File([blob], `${name}.webp`, { type: 'image/webp' })]);
+    await desk.take(alone([new File([blob], `${name}.webp`, { type: 'image/webp' })]));
   } catch (error) {
     complain(error);
   }
 }
 
-function Desk({ onPick, onCamera }: TakeInProps) {
+function Desk(ways: TakeInProps) {
   const picture = desk.current.value!;
   return (
     <div class="desk">
@@ -132,27 +154,36 @@ function Desk({ onPick, onCamera }: TakeInProps) {
         <Whole key={picture.id} picture={picture} />
         <TestStrip />
       </div>
-      <Tray onPick={onPick} onCamera={onCamera} />
+      <Tray {...ways} />
       <Controls />
     </div>
   );
 }
 
 /** All pictures on the desk, and the ways to add more. */
-function Tray({ onPick, onCamera }: TakeInProps) {
+function Tray({ onPick, onFolder, onCamera }: TakeInProps) {
+  const [sure, setSure] = useState(false);
+  const list = desk.pictures.value;
+  const current = desk.current.value;
+  const place = list.indexOf(current!) + 1;
+  const all = list.reduce((sum, { size }) => sum + size.width * size.height, 0);
+  const shown = useRef<HTMLLIElement>(null);
+  useEffect(() => shown.current?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), [current]);
+  const { taking } = desk;
   return (
     <div class="tray">
       <ul aria-label={S.enlarge.strip}>
-        {desk.pictures.value.map((p) => (
-          <li key={p.id} class={p === desk.current.value ? 'current' : ''}>
+        {list.map((p) => (
+          <li key={p.id} ref={p === current ? shown : null} class={p === current ? 'current' : ''}>
             <button
               type="button"
               class={`tray-picture ${desk.factorFor(p) === null ? 'misfit' : ''}`}
               aria-label={p.fault.value ? S.enlarge.showFaulty(p.name) : S.enlarge.showPicture(p.name)}
-              aria-current={p === desk.current.value}
+              title={p.name}
+              aria-current={p === current}
               onClick={() => desk.choose(p)}
             >
-              <img src={p.url} alt="" />
+              <img src={p.url} alt="" loading="lazy" decoding="async" />
               {p.fault.value && <Alert />}
             </button>
             <button type="button" class="tray-remove" aria-label={S.enlarge.removePicture(p.name)} onClick={() => desk.putAway(p)}>
@@ -161,13 +192,35 @@ function Tray({ onPick, onCamera }: TakeInProps) {
           </li>
         ))}
       </ul>
-      <button type="button" class="bare" onClick={onPick}>
-        <Plus />
-        {S.enlarge.add}
-      </button>
-      <button type="button" class="bare" onClick={onCamera} aria-label={S.enlarge.camera} title={S.enlarge.camera}>
-        <Camera />
-      </button>
+      <div class="row tray-tools">
+        <button type="button" class="bare" onClick={onPick}>
+          <Plus />
+          {S.enlarge.add}
+        </button>
+        <button type="button" class="bare icon-only" onClick={onFolder} aria-label={S.enlarge.addFolder} title={S.enlarge.addFolder}>
+          <Folder />
+        </button>
+        <button type="button" class="bare icon-only" onClick={onCamera} aria-label={S.enlarge.camera} title={S.enlarge.camera}>
+          <Camera />
+        </button>
+        <span class="muted small num" role="status">
+          {taking.value ? S.enlarge.taking(taking.value.done, taking.value.all) : S.enlarge.onDesk(place, list.length, megapixels(all, 1))}
+        </span>
+        {list.length > 1 && (
+          <button type="button" class="bare" onClick={() => setSure(true)}>
+            {S.enlarge.clear}
+          </button>
+        )}
+      </div>
+      {sure && (
+        <Sure
+          question={S.enlarge.clearSure(list.length)}
+          hint={S.enlarge.clearHint}
+          yes={S.enlarge.clear}
+          onYes={() => desk.putAway(...list)}
+          onClose={() => setSure(false)}
+        />
+      )}
     </div>
   );
 }

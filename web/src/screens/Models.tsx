@@ -3,7 +3,8 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import * as api from '../api.ts';
-import { bytes, percent } from '../logic/format.ts';
+import { bytes } from '../logic/format.ts';
+import { percent } from '../logic/numbers.ts';
 import { modelsOf } from '../logic/pairs.ts';
 import { S } from '../strings.ts';
 import { complain, complainOf, say } from '../state/store.ts';

@@ -1,44 +1,60 @@
 /** What is in progress, and what has been done. */
 
 import { useSignal } from '@preact/signals';
-import { useEffect, useState } from 'preact/hooks';
+import type { VNode } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import * as api from '../api.ts';
 import { takeAgain } from '../state/desk.ts';
-import { ago, bytes, decimal, duration, extension, megapixels, pixels, stem, until } from '../logic/format.ts';
+import { fileName } from '../logic/files.ts';
+import { describe } from '../logic/describe.ts';
+import { ago, bytes, duration, megapixels, pixels, split, until } from '../logic/format.ts';
+import { SORTS, sourceOf, STATES, type Sort } from '../logic/history.ts';
 import { keptFor } from '../logic/retention.ts';
 import { sentence } from '../logic/problem.ts';
-import { factorOf } from '../logic/sizes.ts';
-import { MAX_BYTES, ZipWriter } from '../logic/zip.ts';
 import { S } from '../strings.ts';
+import * as history from '../state/history.ts';
+import { copyImage, dragOut, hasFile, sameSource, saveZip } from '../state/results.ts';
 import { go, href } from '../state/route.ts';
 import { service } from '../state/service.ts';
 import { complain } from '../state/store.ts';
 import * as store from '../state/tasks.ts';
 import type { Task } from '../wire.ts';
-import { Sure, Trouble } from '../ui/controls.tsx';
-import { Again, Cross, Download, Sliders, Split, Trash } from '../ui/icons.tsx';
-import { describe } from './Compare.tsx';
-
-export const fileName = (task: Task) =>
-  `${stem(task.name)}_${task.source ? decimal(factorOf(task.request, task.source)) : ''}x.${extension(task.result?.media_type ?? '')}`;
-
-const hasFile = (task: Task) => task.status === 'COMPLETED' && task.files === 'present' && task.result !== null;
+import { Select, Sure, Trouble } from '../ui/controls.tsx';
+import { Again, Copy, Cross, Download, Grid, Sliders, Split, Star, Trash } from '../ui/icons.tsx';
+import { VirtualGrid } from '../ui/VirtualGrid.tsx';
+import { MOST } from './Compare.tsx';
 
 export function Queue() {
   const selected = useSignal<ReadonlySet<string>>(new Set());
   const active = store.active.value;
-  const past = store.tasks.value.filter((t) => !store.isActive(t));
-  const toggle = (id: string) => {
+  const past = history.past.value;
+  const looked = history.looked.value;
+  const known = store.tasks.value.length;
+  const loading = store.loaded.value && known < store.total.value;
+  useEffect(() => {
+    if (loading) store.loadAll().catch(complain);
+  }, [loading]);
+
+  /** The one that was last selected or not: with Shift all up to the next click are treated the same. */
+  const anchor = useRef<string | null>(null);
+  const toggle = (id: string, e: { shiftKey: boolean }) => {
     const next = new Set(selected.value);
-    if (!next.delete(id)) next.add(id);
+    const on = !next.has(id);
+    const at = (which: string | null) => looked.findIndex((t) => t.task_id === which);
+    const [from, to] = [at(anchor.current), at(id)].sort((a, b) => a - b) as [number, number];
+    const range = e.shiftKey && from >= 0 ? looked.slice(from, to + 1) : looked.filter((t) => t.task_id === id);
+    for (const { task_id } of range) if (on) next.add(task_id); else next.delete(task_id);
+    anchor.current = id;
     selected.value = next;
   };
+
+  const card = useCards(toggle);
 
   return (
     <div class="page queue">
       <div class="row between page-head">
         <h1 tabIndex={-1}>{S.queue.title}</h1>
-        {past.length > 0 && <Bulk past={past} selected={selected.value} clear={() => (selected.value = new Set())} />}
+        {past.length > 0 && <Bulk looked={looked} selected={selected.value} select={(ids) => (selected.value = new Set(ids))} />}
       </div>
 
       {store.loaded.value && !active.length && !past.length && (
@@ -77,19 +93,76 @@ export function Queue() {
             <h2 id="done">{S.queue.done}</h2>
             <p class="muted small">{keptFor(service.value)}</p>
           </div>
-          <ul class="contact-sheet">
-            {past.map((task) => (
-              <Past key={task.task_id} task={task} selected={selected.value.has(task.task_id)} onToggle={() => toggle(task.task_id)} />
-            ))}
-          </ul>
-          {store.tasks.value.length < store.total.value && (
-            <button type="button" onClick={() => store.loadMore().catch(complain)}>
-              {S.queue.more}
-            </button>
+          <Finder />
+          <p class="muted small num" role="status">
+            {loading ? S.queue.loading(known, store.total.value) : S.queue.found(looked.length, past.length)}
+          </p>
+          {looked.length === 0 && (
+            <p class="row">
+              {S.queue.nothingFound}
+              <button type="button" onClick={() => (history.filter.value = history.EVERYTHING)}>
+                {S.queue.showAll}
+              </button>
+            </p>
           )}
+          <VirtualGrid
+            items={looked}
+            label={S.queue.done}
+            class={`contact-sheet ${selected.value.size ? 'selecting' : ''}`}
+            least={CARD.least}
+            gap={CARD.gap}
+            heightOf={(width) => (width * 3) / 4 + CARD.words}
+          >
+            {(task) => card(task, selected.value.has(task.task_id))}
+          </VirtualGrid>
         </section>
       )}
     </div>
+  );
+}
+
+/** Makes cards, and hands out the same again while nothing has changed: it is not drawn anew with every row that scrolls into sight. */
+function useCards(toggle: (id: string, e: { shiftKey: boolean }) => void): (task: Task, selected: boolean) => VNode {
+  const latest = useRef(toggle);
+  latest.current = toggle;
+  const made = useRef(new WeakMap<Task, { selected: boolean; card: VNode }>());
+  return (task, selected) => {
+    const known = made.current.get(task);
+    if (known?.selected === selected) return known.card;
+    const card = <Past key={task.task_id} task={task} selected={selected} onToggle={(e) => latest.current(task.task_id, e)} />;
+    made.current.set(task, { selected, card });
+    return card;
+  };
+}
+
+/** Measures of a card, in rem: an image of 4:3, and as many lines of words below it as style.css gives them. */
+const CARD = { least: 10.4, gap: { row: 1.5, column: 1.25 }, words: 9.25 };
+
+/** Search, filters and order. */
+function Finder() {
+  const { filter, sort } = history;
+  const { query, state, source } = filter.value;
+  const set = (part: Partial<typeof filter.value>) => (filter.value = { ...filter.value, ...part });
+  return (
+    <search class="finder">
+      <div class="field grow">
+        <label for="search">{S.queue.search}</label>
+        <input id="search" type="search" placeholder={S.queue.searchHint} value={query} onInput={(e) => set({ query: e.currentTarget.value })} />
+      </div>
+      <Select
+        label={S.queue.show}
+        value={state}
+        options={STATES.map((value) => ({ value, label: S.queue.states[value] }))}
+        onChange={(next) => set({ state: next })}
+      />
+      <Select<Sort> label={S.queue.sort} value={sort.value} options={SORTS.map((value) => ({ value, label: S.queue.sorts[value] }))} onChange={(next) => (sort.value = next)} />
+      {source && (
+        <button type="button" aria-pressed title={S.queue.everySource} onClick={() => set({ source: null })}>
+          {S.queue.source(split(source.name).base)}
+          <Cross />
+        </button>
+      )}
+    </search>
   );
 }
 
@@ -102,7 +175,7 @@ function Working({ task }: { task: Task }) {
         <Thumb task={task} />
       </div>
       <div class="work-body">
-        <h3>{task.name}</h3>
+        <h3 title={task.name}>{split(task.name).base}</h3>
         <p class="muted">{describe(task)}</p>
         <p class="num work-state">
           {task.status === 'CREATED' ? (
@@ -146,33 +219,49 @@ function Thumb({ task }: { task: Task }) {
   );
 }
 
-function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onToggle: () => void }) {
+function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onToggle: (e: { shiftKey: boolean }) => void }) {
   const [sure, setSure] = useState(false);
   const ready = hasFile(task);
-  const name = task.name;
+  const { name, task_id: id } = task;
+  const favourite = history.isFavourite(id);
   return (
     <li class="past" data-status={task.status}>
       <label class="select">
-        <input type="checkbox" checked={selected} onChange={onToggle} aria-label={S.queue.select(name)} />
+        <input type="checkbox" checked={selected} onClick={onToggle} aria-label={S.queue.select(name)} />
       </label>
+      <button
+        type="button"
+        class="favourite"
+        aria-pressed={favourite}
+        aria-label={S.queue.favourite(name)}
+        title={S.queue.favouriteHint}
+        onClick={() => history.toggleFavourite(id)}
+      >
+        <Star />
+      </button>
       {ready ? (
-        <a class="thumb" href={href('compare', task.task_id)} aria-label={S.queue.of(S.queue.compare, name)}>
+        <a class="thumb" href={href('compare', id)} aria-label={S.queue.of(S.queue.compare, name)} onDragStart={(e) => dragOut(e, task)}>
           <Thumb task={task} />
         </a>
+      ) : task.status === 'FAILED' && task.error ? (
+        <div class="thumb failed">
+          <Trouble message={sentence(task.error.message)} hint={task.error.hint ? sentence(task.error.hint) : null} />
+        </div>
       ) : (
         <div class="thumb">
           <Thumb task={task} />
         </div>
       )}
       <div class="past-body">
-        <h3 title={name}>{name}</h3>
+        <h3 title={name}>{split(name).base}</h3>
         {task.result && (
           <p class="num">
             {pixels(task.result.width, task.result.height)} <small>{megapixels(task.result.width, task.result.height)} · {bytes(task.result.bytes)}</small>
           </p>
         )}
-        <p class="muted small">{describe(task)}</p>
-        {task.status === 'FAILED' && task.error && <Trouble message={sentence(task.error.message)} hint={task.error.hint ? sentence(task.error.hint) : null} />}
+        <p class="muted small" title={describe(task)}>
+          {describe(task)}
+        </p>
         <p class="muted small">
           {task.status !== 'COMPLETED' && `${S.queue.status[task.status]} · `}
           {ago(task.finished_at ?? task.created_at)}
@@ -182,24 +271,24 @@ function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onT
       <div class="past-actions">
         {ready && (
           <>
-            <a class="button icon-only" href={href('compare', task.task_id)} title={S.queue.compare} aria-label={S.queue.of(S.queue.compare, name)}>
-              <Split />
-            </a>
             <a
               class="button icon-only"
               href={api.local(task.result!.url)}
               download={fileName(task)}
               title={S.queue.download}
               aria-label={S.queue.of(S.queue.download, name)}
+              onDragStart={(e) => dragOut(e, task)}
             >
               <Download />
             </a>
+            <button type="button" class="icon-only when-wide" title={S.results.copy} aria-label={S.queue.of(S.results.copy, name)} onClick={() => copyImage(task)}>
+              <Copy />
+            </button>
           </>
         )}
         {(task.status === 'FAILED' || task.status === 'CANCELLED') && task.files === 'present' && (
-          <button type="button" aria-label={S.queue.of(S.queue.retry, name)} onClick={() => store.retryTask(task.task_id)}>
+          <button type="button" class="icon-only" title={S.queue.retry} aria-label={S.queue.of(S.queue.retry, name)} onClick={() => store.retryTask(id)}>
             <Again />
-            {S.queue.retry}
           </button>
         )}
         {task.source && task.files === 'present' && (
@@ -216,52 +305,44 @@ function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onT
             <Sliders />
           </button>
         )}
+        <button
+          type="button"
+          class="icon-only when-wide"
+          title={S.queue.onlySource}
+          aria-label={S.queue.of(S.queue.onlySource, name)}
+          onClick={() => (history.filter.value = { ...history.EVERYTHING, source: { key: sourceOf(task), name } })}
+        >
+          <Grid />
+        </button>
         <button type="button" class="icon-only" title={S.queue.delete} aria-label={S.queue.of(S.queue.delete, name)} onClick={() => setSure(true)}>
           <Trash />
         </button>
       </div>
-      {sure && (
-        <Sure
-          question={S.queue.deleteSure(name)}
-          yes={S.queue.delete}
-          onYes={() => store.deleteTask(task.task_id)}
-          onClose={() => setSure(false)}
-        />
-      )}
+      {sure && <Sure question={S.queue.deleteSure(name)} yes={S.queue.delete} onYes={() => store.deleteTask(id)} onClose={() => setSure(false)} />}
     </li>
   );
 }
 
-/** Actions on the selected pictures, or on all when none is selected. */
-function Bulk({ past, selected, clear }: { past: Task[]; selected: ReadonlySet<string>; clear: () => void }) {
+interface BulkProps {
+  looked: readonly Task[];
+  selected: ReadonlySet<string>;
+  select: (ids: readonly string[]) => void;
+}
+
+/** Actions on what is selected of what is looked at, or on all of that when nothing is. */
+function Bulk({ looked, selected, select }: BulkProps) {
   const [packing, setPacking] = useState<[number, number] | null>(null);
   const [sure, setSure] = useState(false);
-  const chosen = past.filter((t) => selected.has(t.task_id));
-  const files = chosen.filter(hasFile);
-  const any = past.some(hasFile);
-  useEffect(() => {
-    if (selected.size && !chosen.length) clear();
-  }, [past]);
+  const chosen = looked.filter((t) => selected.has(t.task_id));
+  const files = (chosen.length ? chosen : looked).filter(hasFile);
+  const [first, ...rest] = chosen.filter(hasFile);
+  const together = first !== undefined && rest.length > 0 && rest.length < MOST && chosen.every((t) => hasFile(t) && sameSource(t, first));
 
   async function zip() {
     try {
-      setPacking([0, files.length]);
-      const all = chosen.length ? files : (await store.allCompleted()).filter(hasFile);
-      let archive = new ZipWriter();
-      let parts = 0;
-      const finish = () => {
-        parts += 1;
-        save(archive.finish(), parts === 1 ? 'enlarged.zip' : `enlarged-${parts}.zip`);
-        archive = new ZipWriter();
-      };
-      for (const [i, task] of all.entries()) {
-        setPacking([i + 1, all.length]);
-        const blob = await api.file(api.local(task.result!.url));
-        // What does not fit into one archive goes into the next.
-        if (archive.size > 0 && archive.size + blob.size > MAX_BYTES) finish();
-        await archive.add(fileName(task), blob);
-      }
-      finish();
+      // What has not been loaded yet belongs to all of them, too.
+      if (!chosen.length) await store.loadAll();
+      await saveZip(chosen.length ? files : history.comparable.value, (n, all) => setPacking([n, all]));
     } catch (error) {
       complain(error);
     } finally {
@@ -276,8 +357,17 @@ function Bulk({ past, selected, clear }: { past: Task[]; selected: ReadonlySet<s
           <span class="muted num" role="status">
             {S.queue.selected(chosen.length)}
           </span>
-          <button type="button" class="bare" onClick={clear}>
+          <button type="button" class="bare" onClick={() => select([])}>
             {S.queue.clearSelection}
+          </button>
+          <button
+            type="button"
+            disabled={!together}
+            title={together ? undefined : S.queue.compareHint(MOST)}
+            onClick={() => go('compare', ...chosen.map((t) => t.task_id))}
+          >
+            <Split />
+            {S.queue.compareSelected}
           </button>
           <button type="button" onClick={() => setSure(true)}>
             <Trash />
@@ -285,7 +375,12 @@ function Bulk({ past, selected, clear }: { past: Task[]; selected: ReadonlySet<s
           </button>
         </>
       )}
-      {(chosen.length ? files.length > 0 : any) && (
+      {chosen.length < looked.length && (
+        <button type="button" class="bare" onClick={() => select(looked.map((t) => t.task_id))}>
+          {S.queue.selectAll}
+        </button>
+      )}
+      {files.length > 0 && (
         <button type="button" disabled={packing !== null} onClick={zip}>
           <Download />
           {packing ? S.queue.zipping(...packing) : chosen.length ? S.queue.downloadSome(files.length) : S.queue.downloadAll}
@@ -297,20 +392,11 @@ function Bulk({ past, selected, clear }: { past: Task[]; selected: ReadonlySet<s
           yes={S.queue.delete}
           onYes={() => {
             chosen.forEach((t) => store.deleteTask(t.task_id));
-            clear();
+            select([]);
           }}
           onClose={() => setSure(false)}
         />
       )}
     </div>
   );
-}
-
-function save(blob: Blob, name: string): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  // The browser reads the address after this turn; a minute is ample.
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -3,8 +3,10 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import * as api from '../api.ts';
-import { ago, bytes, count, duration } from '../logic/format.ts';
+import { ago, bytes, duration, megapixels } from '../logic/format.ts';
+import { count } from '../logic/numbers.ts';
 import { S } from '../strings.ts';
+import { canNotify, notifying, turnOn } from '../state/notify.ts';
 import { learn, service } from '../state/service.ts';
 import { complain, say, theme, type Theme } from '../state/store.ts';
 import type { ApiKey, ServiceStatus } from '../wire.ts';
@@ -43,6 +45,7 @@ export function Settings() {
             onChange={(value) => (theme.value = value)}
           />
         </section>
+        <Notifications />
         <Access required={s?.auth.required ?? false} />
         <Keys />
       </div>
@@ -77,7 +80,7 @@ function Health({ s }: { s: ServiceStatus }) {
             <Fact term={T.machine}>
               {s.machine.backend}, {T.threads(s.machine.threads)}
             </Fact>
-            <Fact term={T.memory}>{T.memoryOf(s.machine.memory_available, s.machine.memory_total)}</Fact>
+            <Fact term={T.memory}>{T.memoryOf(bytes(s.machine.memory_available), bytes(s.machine.memory_total))}</Fact>
           </>
         )}
       </dl>
@@ -116,10 +119,34 @@ function Limits({ s }: { s: ServiceStatus }) {
       <h2 id="limits">{T.limits}</h2>
       <dl class="facts">
         <Fact term={T.limitUpload}>{bytes(l.max_body_bytes)}</Fact>
-        <Fact term={T.limitSource}>{T.mp(l.max_source_pixels)}</Fact>
-        <Fact term={T.limitResult}>{l.max_result_megapixels ? T.mp(l.max_result_megapixels * 1e6) : T.byMemory}</Fact>
+        <Fact term={T.limitSource}>{megapixels(l.max_source_pixels, 1)}</Fact>
+        <Fact term={T.limitResult}>{l.max_result_megapixels ? megapixels(l.max_result_megapixels * 1e6, 1) : T.byMemory}</Fact>
         <Fact term={T.queue}>{count(l.queue)}</Fact>
       </dl>
+    </section>
+  );
+}
+
+function Notifications() {
+  const denied = useSignal(false);
+  return (
+    <section class="card" aria-labelledby="notify">
+      <h2 id="notify">{T.notify}</h2>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={notifying.value}
+          disabled={!canNotify}
+          onChange={async (e) => {
+            const box = e.currentTarget;
+            if (box.checked) denied.value = !(await turnOn());
+            else notifying.value = false;
+            box.checked = notifying.value;
+          }}
+        />
+        {T.notifyMe}
+      </label>
+      <p class="hint">{!canNotify ? T.notifyNone : denied.value ? T.notifyDenied : T.notifyHint}</p>
     </section>
   );
 }

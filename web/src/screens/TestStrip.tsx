@@ -1,16 +1,22 @@
 /** The live preview: a small region enlarged by the same pipeline, before and after. */
 
+import { useSignal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import { Problem } from '../api.ts';
 import * as desk from '../state/desk.ts';
+import { originalOf } from '../state/region.ts';
+import { MOST_PINNED, pin, pinned } from '../state/trials.ts';
 import { S } from '../strings.ts';
 import type { Crop } from '../wire.ts';
 import { Trouble } from '../ui/controls.tsx';
+import { Grid } from '../ui/icons.tsx';
 import { Stage } from '../ui/Stage.tsx';
 import { bitmapSource } from '../viewer/sources.ts';
 import type { Scene } from '../viewer/viewer.ts';
+import { ContactSheet } from './ContactSheet.tsx';
 
 export function TestStrip() {
+  const trying = useSignal<Crop | null>(null);
   const { scene, problem } = useScene();
   const { working, error: refusal } = desk.stripState.value;
   const fault = desk.current.value?.fault.value ?? null;
@@ -36,8 +42,7 @@ export function TestStrip() {
               label={S.enlarge.previewTitle}
               scene={scene}
               tick={0}
-              leftLabel={S.enlarge.before}
-              rightLabel={S.enlarge.after}
+              labels={[S.enlarge.before, S.enlarge.after]}
             />
           </div>
         ) : (
@@ -55,7 +60,29 @@ export function TestStrip() {
               ? `${S.enlarge.previewOf(shown.crop.width, shown.crop.height)} · ${S.enlarge.previewTook(shown.seconds)}`
               : ''}
         </span>
+        {!fault && crop && (
+          <span class="row caption-tools">
+            <button type="button" onClick={() => (trying.value = crop)}>
+              <Grid />
+              {S.trials.open}
+            </button>
+            <button type="button" class="bare" title={S.trials.pinHint(MOST_PINNED)} onClick={pin}>
+              {pinned.value.length ? S.trials.pinned(pinned.value.length, MOST_PINNED) : S.trials.pin}
+            </button>
+          </span>
+        )}
       </figcaption>
+      {trying.value && desk.current.value && (
+        <ContactSheet
+          picture={desk.current.value}
+          crop={trying.value}
+          onClose={() => (trying.value = null)}
+          onRun={() => {
+            trying.value = null;
+            desk.runAll();
+          }}
+        />
+      )}
     </figure>
   );
 }
@@ -90,34 +117,13 @@ function useScene(): Omit<Seen, 'picture'> {
 const unseen = (picture: desk.Picture, error: unknown) =>
   error instanceof Problem ? error : { message: S.errors.cannotShow(picture.name), hint: S.errors.cannotShowHint };
 
-async function sceneOf(strip: desk.Strip): Promise<Omit<Scene, 'border'>> {
-  const after = await createImageBitmap(strip.result);
-  const before = await originalOf(strip);
+async function sceneOf({ picture, crop, result }: desk.Strip): Promise<Omit<Scene, 'border'>> {
+  const after = await createImageBitmap(result);
+  const before = await originalOf(picture, crop);
   return {
     world: { width: after.width, height: after.height },
-    left: bitmapSource(before),
-    right: bitmapSource(after),
+    layers: [{ source: bitmapSource(before) }, { source: bitmapSource(after) }],
     layout: 'slider',
-    overlay: null,
     lens: false,
   };
-}
-
-/** The same region of the original, or of what the server shows of it where the browser has no bitmap of the file. */
-async function originalOf({ picture, crop }: desk.Strip): Promise<ImageBitmap> {
-  try {
-    return await regionOf(picture.url, picture, crop);
-  } catch {
-    const { url } = await desk.viewed(picture);
-    return regionOf(url, picture, crop).finally(() => URL.revokeObjectURL(url));
-  }
-}
-
-/** A region of a picture, cut from an image of it that may be smaller. */
-async function regionOf(url: string, picture: desk.Picture, crop: Crop): Promise<ImageBitmap> {
-  const image = new Image();
-  image.src = url;
-  await image.decode();
-  const share = image.naturalWidth / picture.size.width;
-  return createImageBitmap(image, crop.x * share, crop.y * share, Math.max(1, crop.width * share), Math.max(1, crop.height * share));
 }

@@ -1,23 +1,26 @@
-/** The desk: pictures that are about to be enlarged, and how. */
+/** The desk: pictures that are about to be enlarged. */
 
 import { computed, effect, signal, untracked, type Signal } from '@preact/signals';
 import * as api from '../api.ts';
 import { busiest } from '../logic/detail.ts';
-import { megapixels } from '../logic/format.ts';
-import { FACTORS, fits, previewSide, resultSize, scarce, type Extent } from '../logic/sizes.ts';
+import { bytes, megapixels } from '../logic/format.ts';
+import { factorOf, FACTORS, fits, LARGEST_FACTOR, previewSide, resultSize, scarce, type Extent } from '../logic/sizes.ts';
 import { pictureType, SNIFF_BYTES } from '../logic/sniff.ts';
-import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
-import type { Creative, Crop, Generative, Look, Output, Precision, Quality, Task, UpscaleRequest } from '../wire.ts';
+import type { Crop, Quality, Task, UpscaleRequest } from '../wire.ts';
 import { shown, viewOf } from '../viewer/shown.ts';
-import { forget, keep, recall } from './keep.ts';
+import type { Found } from './folders.ts';
+import { forget, keep, keepTask, keyOfTask, recall } from './keep.ts';
+import { go } from './route.ts';
 import { learn, limits, service } from './service.ts';
-import { complainOf, say, stored } from './store.ts';
-import { put } from './tasks.ts';
+import { change, NEUTRAL, requestFor, settings, sizeFor, wantedFactor, type Settings } from './settings.ts';
+import { complainOf, say } from './store.ts';
+import { fetchTask, put } from './tasks.ts';
 
 /** A picture on the desk. */
 export interface Picture {
   id: number;
+  /** With the folders that it was dropped in: "holiday/day 1/a.jpg". */
   name: string;
   size: Extent;
   /** What shows it in this page. It may be smaller than `size`. */
@@ -45,116 +48,66 @@ export const choose = (picture: Picture) => {
   currentId.value = picture.id;
 };
 
-/** How to enlarge: what the controls show. Both manners keep their knobs while the other is used. */
-export interface Settings {
-  mode: Look['mode'];
-  factor: number;
-  creative: Omit<Creative, 'mode'>;
-  precision: Omit<Precision, 'mode'>;
-  quality: Quality;
-  model: string | null;
-  generative: Generative;
-  output: Output;
-}
-
-/** Each knob at its default. */
-const neutral = <Name extends string>(knobs: readonly { name: Name; default: number }[]) =>
-  Object.fromEntries(knobs.map((knob) => [knob.name, knob.default])) as Record<Name, number>;
-
-export const NEUTRAL: Settings = {
-  mode: 'creative',
-  factor: 4,
-  creative: { ...neutral(KNOBS.creative), engine: 'automatic', optimized_for: 'standard', prompt: null },
-  precision: { ...neutral(KNOBS.precision), flavor: null },
-  quality: 'best',
-  model: null,
-  generative: { checkpoint: null, negative: null },
-  output: { format: 'png' },
-};
-
-/** What earlier versions did not keep. */
-const LATER = ['quality', 'generative'] as const;
-type Later = (typeof LATER)[number];
-type Kept<T extends Partial<Settings>> = Omit<T, Later> & Partial<Pick<Settings, Later>>;
-const isSettings = (v: unknown): v is Kept<Settings> =>
-  typeof v === 'object' && v !== null && Object.keys(NEUTRAL).every((key) => key in v || (LATER as readonly string[]).includes(key));
-
-const kept = stored<Kept<Settings>>('settings', NEUTRAL, isSettings);
-export const settings = computed<Settings>(() => ({
-  quality: NEUTRAL.quality,
-  generative: NEUTRAL.generative,
-  ...kept.value,
-  creative: { ...NEUTRAL.creative, ...kept.value.creative },
-  precision: { ...NEUTRAL.precision, ...kept.value.precision },
-}));
-export const change = (part: Partial<Settings>) => {
-  kept.value = { ...settings.value, ...part };
-};
-
-/** A preset is everything but the size. */
-export type Preset = { name: string; settings: Kept<Omit<Settings, 'factor'>> };
-export const presets = stored<Preset[]>(
-  'presets',
-  [],
-  (v): v is Preset[] => Array.isArray(v) && v.every((p) => typeof p?.name === 'string' && isSettings({ factor: 0, ...p.settings })),
-);
-
-export const apply = (preset: Preset) => change({ quality: NEUTRAL.quality, generative: NEUTRAL.generative, ...preset.settings });
-
-export const look = computed<Look>(() => {
-  const { mode, creative, precision } = settings.value;
-  return mode === 'creative' ? { mode, ...creative } : { mode, ...precision };
-});
-
-export function requestFor(factor: number, crop: Crop | null = null): UpscaleRequest {
-  const { mode, model, quality, generative } = settings.value;
-  const drawn = mode === 'creative' && (generative.checkpoint !== null || generative.negative !== null);
-  return { size: { factor }, look: look.value, model, seed: null, crop, quality, ...(drawn ? { generative } : {}) };
-}
-
 // ---------------------------------------------------------------- taking pictures in
 
 let nextId = 1;
 
-/** Puts files on the desk; says what cannot be used and why. */
-export async function take(files: Iterable<File>): Promise<void> {
+/** How many of the files that are being taken in have been, while that goes on. */
+export const taking = signal<{ done: number; all: number } | null>(null);
+
+/** Puts files on the desk and shows the first; says what cannot be used and why. */
+export async function take(found: readonly Found[]): Promise<void> {
   const problems: unknown[] = [];
-  for (const file of files) {
+  let first = true;
+  for (const [i, { file, name }] of found.entries()) {
+    if (found.length > 1) taking.value = { done: i, all: found.length };
     try {
-      const picture = await open(file);
-      keep(picture.key, file);
-      putOn(picture);
+      const picture = await open(file, name);
+      keep(picture.key, { file, name });
+      putOn(picture, first);
+      first = false;
     } catch (error) {
       problems.push(error);
     }
   }
+  taking.value = null;
   complainOf(problems, S.enlarge.skipped);
 }
 
-function putOn(picture: Picture): void {
+/** Takes what was in folders, and says how much else was. */
+export async function takeFolder({ found, others }: { found: readonly Found[]; others: number }): Promise<void> {
+  await take(found);
+  if (others) say(S.enlarge.leftOut(others));
+}
+
+function putOn(picture: Picture, shown: boolean): void {
   pictures.value = [...pictures.value, picture];
-  currentId.value = picture.id;
+  if (shown) currentId.value = picture.id;
 }
 
 /** Brings back what was on this tab's desk before it was reloaded. */
-export const restore = async () => take(await recall());
+export async function restore(): Promise<void> {
+  const { found, tasks } = await recall();
+  await take(found);
+  // One that was deleted meanwhile is not missed.
+  for (const id of tasks) await fetchTask(id).then(putBack, () => {});
+}
 
-async function open(file: File): Promise<Picture> {
-  const name = file.name || 'image.png';
+async function open(file: File, name: string): Promise<Picture> {
   if (file.size === 0) throw new api.Problem(S.errors.emptyFile(name), S.errors.emptyFileHint);
   // What is not known by its first bytes, the service may know.
   const type = pictureType(new Uint8Array(await file.slice(0, SNIFF_BYTES).arrayBuffer()));
   const { maxBodyBytes, maxSourcePixels } = limits.value;
   if (file.size > maxBodyBytes) {
-    throw new api.Problem(S.errors.tooManyBytes(name, file.size, maxBodyBytes), S.errors.tooManyBytesHint);
+    throw new api.Problem(S.errors.tooManyBytes(name, bytes(file.size), bytes(maxBodyBytes)), S.errors.tooManyBytesHint);
   }
-  const typed = !type || file.type === type ? file : new File([file], name, { type });
+  const typed = !type || file.type === type ? file : new File([file], file.name, { type });
   const picture = place({ name, size: { width: 0, height: 0 }, url: '', file: typed, stored: null });
   const { size, url, focus } = (type && shown(type) && (await decoded(URL.createObjectURL(typed)))) || (await viewed(picture));
   if (size.width * size.height > maxSourcePixels) {
     URL.revokeObjectURL(url);
     throw new api.Problem(
-      S.errors.sourceTooLarge(name, megapixels(size.width, size.height), maxSourcePixels),
+      S.errors.sourceTooLarge(name, megapixels(size.width, size.height), megapixels(maxSourcePixels, 1)),
       S.errors.sourceTooLargeHint,
     );
   }
@@ -225,7 +178,13 @@ const BLANK = 'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg"/>';
 
 /** Puts the source of an older task back on the desk, with its knobs. */
 export async function takeAgain(task: Task): Promise<void> {
-  const { source, request } = task;
+  await putBack(task);
+  if (task.source) change(settingsOf(task.request, task.source));
+}
+
+/** Puts the source of an older task back on the desk. */
+async function putBack(task: Task): Promise<void> {
+  const { source } = task;
   if (!source) return;
   const url = api.local(source.url);
   const own = (shown(source.media_type) && (await decoded(url))) || (await decoded(viewOf(url)));
@@ -236,20 +195,27 @@ export async function takeAgain(task: Task): Promise<void> {
     file: null,
     stored: Promise.resolve(source.url),
   });
+  picture.key = keyOfTask(task.task_id);
+  keepTask(task.task_id);
   if (own) picture.focus.value = own.focus;
-  putOn(picture);
-  const { mode, ...knobs } = request.look;
-  const factor = 'factor' in request.size ? request.size.factor : settings.value.factor;
-  const fromTask = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
-  change({ mode, factor, model: request.model, quality: request.quality ?? NEUTRAL.quality, generative: { ...NEUTRAL.generative, ...request.generative }, ...fromTask });
+  putOn(picture, true);
 }
 
-export function putAway(picture: Picture): void {
-  pictures.value = pictures.value.filter((p) => p !== picture);
-  if (picture.file) {
-    URL.revokeObjectURL(picture.url);
-    forget(picture.key);
-  }
+/** What a request was made with. */
+function settingsOf(request: UpscaleRequest, source: Extent): Partial<Settings> {
+  const { mode, ...knobs } = request.look;
+  const wanted = factorOf(request, source);
+  const size = FACTORS[mode].includes(wanted)
+    ? { factor: wanted, exact: null }
+    : { factor: settings.value.factor, exact: { by: 'width' as const, value: Math.round(source.width * wanted) } };
+  const look = mode === 'creative' ? { creative: { ...NEUTRAL.creative, ...knobs } } : { precision: { ...NEUTRAL.precision, ...knobs } };
+  return { mode, ...size, ...look, model: request.model, quality: request.quality ?? NEUTRAL.quality, generative: { ...NEUTRAL.generative, ...request.generative } };
+}
+
+export function putAway(...away: readonly Picture[]): void {
+  pictures.value = pictures.value.filter((p) => !away.includes(p));
+  for (const picture of away) if (picture.file) URL.revokeObjectURL(picture.url);
+  forget(away.map((picture) => picture.key));
 }
 
 /** The picture's address at the service; sends it there first when it has not been. */
@@ -303,7 +269,7 @@ effect(() => {
   tooMuch.value = null;
   if (!picture) return;
   const { mode } = settings.value;
-  const requests = FACTORS[mode].filter((factor) => fits(picture.size, factor, limits.value)).map((factor) => ({ factor, request: requestFor(factor) }));
+  const requests = FACTORS[mode].filter((factor) => fits(picture.size, factor, limits.value)).map((factor) => ({ factor, request: requestFor({ factor }) }));
   const stop = new AbortController();
   const timer = setTimeout(async () => {
     const { width, height } = picture.size;
@@ -328,6 +294,7 @@ effect(() => {
 /** Whether a picture can be enlarged so much, as far as is known. */
 export function possible(picture: Picture, factor: number): boolean {
   const refused = tooMuch.value;
+  if (factor < 1 || factor > LARGEST_FACTOR) return false;
   return fits(picture.size, factor, limits.value) && !(refused?.picture === picture && factor >= refused.from);
 }
 
@@ -340,13 +307,14 @@ export interface Misfit {
 }
 
 export function misfit(picture: Picture): Misfit | null {
-  const { factor } = settings.value;
-  if (possible(picture, factor)) return null;
   const { size, name } = picture;
+  const factor = wantedFactor(size);
+  if (possible(picture, factor)) return null;
+  if (factor < 1 || factor > LARGEST_FACTOR) return { text: S.errors.outOfRange(name, factor), factor: largestPossible(picture) };
   const wanted = resultSize(size, factor);
   const text = fits(size, factor, limits.value)
     ? S.errors.refusedAt(factor, name, tooMuch.value!.why)
-    : S.errors.resultTooLarge(name, factor, megapixels(wanted.width, wanted.height), limits.value.maxResultPixels);
+    : S.errors.resultTooLarge(name, factor, megapixels(wanted.width, wanted.height), megapixels(limits.value.maxResultPixels, 1));
   return { text, factor: largestPossible(picture) };
 }
 
@@ -357,12 +325,12 @@ export const estimateProblem = signal<api.Problem | null>(null);
 
 effect(() => {
   const picture = current.value;
-  const request = requestFor(settings.value.factor);
   if (!picture || misfit(picture)) {
     estimated.value = null;
     estimateProblem.value = null;
     return;
   }
+  const request = requestFor(sizeFor(picture.size, wantedFactor(picture.size)));
   const stop = new AbortController();
   const timer = setTimeout(async () => {
     try {
@@ -404,7 +372,7 @@ export const stripAttempt = signal(0);
 export const stripCrop = computed<Crop | null>(() => {
   const picture = current.value;
   if (!picture) return null;
-  const side = previewSide(picture.size, settings.value.factor, pace.value);
+  const side = previewSide(picture.size, wantedFactor(picture.size), pace.value);
   const start = (share: number, length: number) => Math.round(Math.min(Math.max(share * length - side / 2, 0), length - side));
   const { x, y } = picture.focus.value;
   return { x: start(x, picture.size.width), y: start(y, picture.size.height), width: side, height: side };
@@ -424,7 +392,7 @@ effect(() => {
   const crop = stripCrop.value;
   stripAttempt.value;
   if (!picture || !crop || picture.fault.value || misfit(picture) || !feasible.value) return;
-  const request = requestFor(settings.value.factor, crop);
+  const request = requestFor({ factor: wantedFactor(picture.size) }, crop);
   const stop = new AbortController();
   // What has not been measured yet may take long: a ComfyUI that has drawn nothing so far.
   const slow = pace.value === null || pace.value * crop.width * crop.height > DRAFT_FROM;
@@ -445,10 +413,7 @@ async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, sl
     if (stop.aborted) return;
     const qualities = new Set<Quality>([...(slow ? ['draft' as const] : []), request.quality ?? NEUTRAL.quality]);
     for (const quality of qualities) {
-      const started = performance.now();
-      const submission = { image, name: picture.name, request: { ...request, quality }, output: { format: 'png' as const } };
-      const result = await api.preview(submission, stop);
-      strip.value = { picture, crop, result, seconds: (performance.now() - started) / 1000 };
+      strip.value = { picture, crop, ...(await previewed(image, picture, { ...request, quality }, stop)) };
     }
     stripState.value = { working: false, error: null };
   } catch (error) {
@@ -460,6 +425,17 @@ async function develop(picture: Picture, crop: Crop, request: UpscaleRequest, sl
   }
 }
 
+async function previewed(image: string, { name }: Picture, request: UpscaleRequest, stop: AbortSignal): Promise<Pick<Strip, 'result' | 'seconds'>> {
+  const started = performance.now();
+  const result = await api.preview({ image, name, request, output: { format: 'png' } }, stop);
+  return { result, seconds: (performance.now() - started) / 1000 };
+}
+
+/** A region of a picture as other settings would enlarge it. */
+export async function tryOut(picture: Picture, crop: Crop, s: Settings, stop: AbortSignal): Promise<Pick<Strip, 'result' | 'seconds'>> {
+  return previewed(await addressOf(picture), picture, requestFor({ factor: wantedFactor(picture.size) }, crop, s), stop);
+}
+
 // ---------------------------------------------------------------- running
 
 /** Whether pictures that the factor is too large for get their largest factor instead. */
@@ -468,14 +444,14 @@ export const running = signal(false);
 
 /** The factor that a picture will get, or `null` if none fits or the picture cannot be used. */
 export function factorFor(picture: Picture): number | null {
-  const { factor } = settings.value;
+  const factor = wantedFactor(picture.size);
   if (picture.fault.value) return null;
   if (possible(picture, factor)) return factor;
   return fitEach.value ? largestPossible(picture) : null;
 }
 
 /** Submits everything on the desk. What was accepted leaves the desk; resolves to the tasks. */
-export async function run(): Promise<Task[]> {
+async function run(): Promise<Task[]> {
   if (running.value) return [];
   running.value = true;
   const accepted: Task[] = [];
@@ -486,7 +462,7 @@ export async function run(): Promise<Task[]> {
       if (factor === null) continue;
       try {
         const image = await addressOf(picture);
-        const submission = { image, name: picture.name, request: requestFor(factor), output: settings.value.output };
+        const submission = { image, name: picture.name, request: requestFor(sizeFor(picture.size, factor)), output: settings.value.output };
         const as = JSON.stringify(submission);
         if (picture.submitted?.as !== as) picture.submitted = { as, key: randomKey() };
         const task = await api.submit(submission, picture.submitted.key);
@@ -504,4 +480,10 @@ export async function run(): Promise<Task[]> {
   complainOf(problems, S.enlarge.refused);
   if (accepted.length) say(S.enlarge.queued(accepted.length));
   return accepted;
+}
+
+/** Submits everything, and shows the queue if nothing is left over. */
+export async function runAll(): Promise<void> {
+  const tasks = await run();
+  if (tasks.length && pictures.value.length === 0) go('queue');
 }

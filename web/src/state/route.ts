@@ -10,7 +10,7 @@ addEventListener('hashchange', () => {
   route.value = parse(location.hash);
 });
 
-export const href = (screen: Screen, id?: string) => (screen === 'enlarge' ? '#/' : `#/${screen}${id ? `/${id}` : ''}`);
-export const go = (screen: Screen, id?: string) => {
-  location.hash = href(screen, id);
+export const href = (screen: Screen, ...ids: readonly string[]) => (screen === 'enlarge' ? '#/' : `#/${screen}${ids.length ? `/${ids.join(',')}` : ''}`);
+export const go = (screen: Screen, ...ids: readonly string[]) => {
+  location.hash = href(screen, ...ids);
 };

@@ -39,6 +39,8 @@ export interface Toast {
   hint: string | null;
   /** One line for each of several things that the message is about. */
   details: string[];
+  /** How many things of one kind it is about, if the next of that kind is to join them. */
+  group?: { of: string; count: number };
 }
 export const toasts = signal<Toast[]>([]);
 let nextToast = 1;
@@ -46,12 +48,20 @@ let nextToast = 1;
 /** Most messages shown at once; older ones make room. */
 const SHOWN = 4;
 
-export function say(text: string, kind: Toast['kind'] = 'info', hint: string | null = null, details: string[] = []): void {
+export function say(text: string, kind: Toast['kind'] = 'info', hint: string | null = null, details: string[] = [], group?: Toast['group']): void {
   const id = nextToast;
   nextToast += 1;
   // Said again, a message is shown once, for its full time anew.
   const others = toasts.value.filter((t) => t.kind !== kind || t.text !== text);
-  toasts.value = [...others.slice(1 - SHOWN), { id, kind, text, hint, details }];
+  toasts.value = [...others.slice(1 - SHOWN), { id, kind, text, hint, details, ...(group ? { group } : {}) }];
+}
+
+/** Says that something has happened, or how often it has, if that is being said already. */
+export function sayAgain(of: string, text: (count: number) => string): void {
+  const shown = toasts.value.find((t) => t.group?.of === of);
+  const count = (shown?.group?.count ?? 0) + 1;
+  if (shown) dismiss(shown.id);
+  say(text(count), 'info', null, [], { of, count });
 }
 
 export function dismiss(id: number): void {

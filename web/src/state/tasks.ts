@@ -4,10 +4,12 @@ import { computed, effect, signal } from '@preact/signals';
 import * as api from '../api.ts';
 import { S } from '../strings.ts';
 import type { Task } from '../wire.ts';
+import { split } from '../logic/format.ts';
 import { inOrderOfWork } from '../logic/order.ts';
-import { complain, say } from './store.ts';
+import { notify } from './notify.ts';
+import { complain, say, sayAgain } from './store.ts';
 
-const PER_PAGE = 50;
+const PER_PAGE = 100;
 
 export type Connection = 'connecting' | 'open' | 'lost';
 export const connection = signal<Connection>('connecting');
@@ -16,7 +18,7 @@ const byId = signal<ReadonlyMap<string, Task>>(new Map());
 export const total = signal(0);
 export const loaded = signal(false);
 /** All that is known, newest first. */
-export const tasks = computed(() => [...byId.value.values()].sort((a, b) => b.created_at.localeCompare(a.created_at)));
+export const tasks = computed(() => [...byId.value.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1)));
 /** What is running and waiting, in the order of work. */
 export const active = computed(() => inOrderOfWork(tasks.value.filter(isActive)));
 
@@ -38,14 +40,6 @@ function drop(id: string): void {
   byId.value = next;
 }
 
-/** Loads the next page of the history. */
-export async function loadMore(): Promise<void> {
-  const page = Math.floor(byId.value.size / PER_PAGE) + 1;
-  const answer = await api.tasks(page, PER_PAGE);
-  total.value = answer.total;
-  put(...answer.tasks);
-}
-
 async function reload(): Promise<void> {
   const answer = await api.tasks(1, PER_PAGE);
   total.value = answer.total;
@@ -53,15 +47,13 @@ async function reload(): Promise<void> {
   loaded.value = true;
 }
 
-/** Every task that has a result, on all pages, newest first. */
-export async function allCompleted(): Promise<Task[]> {
-  const PER_PAGE = 100;
-  const found = new Map<string, Task>();
-  for (let page = 1; ; page += 1) {
-    const answer = await api.tasks(page, PER_PAGE, 'COMPLETED');
-    // What finishes meanwhile moves older ones to the next page: none is missed, and none is taken twice.
-    for (const task of answer.tasks) found.set(task.task_id, titled(task));
-    if (answer.tasks.length < PER_PAGE) return [...found.values()];
+/** Loads what of the history is not known yet, a page at a time. */
+export async function loadAll(): Promise<void> {
+  for (let page = 1; byId.value.size < total.value; page += 1) {
+    const answer = await api.tasks(page, PER_PAGE);
+    total.value = answer.total;
+    put(...answer.tasks);
+    if (answer.tasks.length < PER_PAGE) return;
   }
 }
 
@@ -85,7 +77,8 @@ function onEvent({ event, data }: { event: string; data: string }): void {
 }
 
 function announce(task: Task): void {
-  if (task.status === 'COMPLETED') say(S.queue.saidDone(task.name));
+  if (!isActive(task) && task.status !== 'CANCELLED') notify(task);
+  if (task.status === 'COMPLETED') sayAgain('ready', (n) => (n === 1 ? S.queue.saidDone(split(task.name).base) : S.queue.saidDoneAll(n)));
   if (task.status === 'FAILED') say(S.queue.saidFailed(task.name, task.error?.message ?? ''), 'error', task.error?.hint ?? null);
 }
 

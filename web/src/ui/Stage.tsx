@@ -1,8 +1,10 @@
 /** The viewer on the page: canvas, border handle, pointer, wheel and keys. */
 
 import { useEffect, useRef, useState } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
 import { S } from '../strings.ts';
-import { Viewer, type Scene, type View } from '../viewer/viewer.ts';
+import { gridOf } from '../viewer/grid.ts';
+import { GAP, Viewer, type Scene, type View } from '../viewer/viewer.ts';
 
 interface StageProps {
   label: string;
@@ -12,8 +14,10 @@ interface StageProps {
   onView?: (view: View, fitted: boolean) => void;
   /** Receives the viewer once it is there, and `null` when it goes. */
   onViewer?: (viewer: Viewer | null) => void;
-  leftLabel?: string | undefined;
-  rightLabel?: string | undefined;
+  /** What each layer is. */
+  labels: readonly string[];
+  /** What is in front of each image of a grid, at its bottom. */
+  front?: (index: number) => ComponentChildren;
   /** Whether the wheel zooms, or is left to the page. */
   zoomable?: boolean;
 }
@@ -22,17 +26,22 @@ const PAN_STEP = 60;
 const ZOOM_STEP = 1.25;
 const BORDER_STEP = 0.02;
 
-export function Stage({ label, scene, tick, onView, onViewer, leftLabel, rightLabel, zoomable = true }: StageProps) {
+export function Stage({ label, scene, tick, onView, onViewer, labels, front, zoomable = true }: StageProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const viewer = useRef<Viewer | null>(null);
   const [border, setBorder] = useState(0.5);
+  const [size, setSize] = useState({ width: 1, height: 1 });
 
   useEffect(() => {
-    const made = new Viewer(canvas.current!, (view, fitted) => onView?.(view, fitted));
+    const element = canvas.current!;
+    const made = new Viewer(element, (view, fitted) => onView?.(view, fitted));
     viewer.current = made;
     onViewer?.(made);
-    const observer = new ResizeObserver(() => made.resize());
-    observer.observe(canvas.current!);
+    const observer = new ResizeObserver(() => {
+      made.resize();
+      setSize({ width: element.clientWidth, height: element.clientHeight });
+    });
+    observer.observe(element);
     return () => {
       observer.disconnect();
       made.close();
@@ -81,8 +90,14 @@ export function Stage({ label, scene, tick, onView, onViewer, leftLabel, rightLa
         onKeyDown={onKeyDown}
         {...usePointers(viewer, zoomable)}
       />
-      {split && leftLabel && <span class="tag tag-left" aria-hidden="true">{leftLabel}</span>}
-      {split && rightLabel && <span class="tag tag-right" aria-hidden="true">{rightLabel}</span>}
+      {scene?.layout === 'side' ? (
+        <Grid scene={scene} size={size} labels={labels} front={front} />
+      ) : (
+        <>
+          {split && <span class="tag tag-left" aria-hidden="true">{labels.at(0)}</span>}
+          {scene && <span class="tag tag-right" aria-hidden="true">{labels.at(-1)}</span>}
+        </>
+      )}
       {split && (
         <div
           class="border-handle"
@@ -124,6 +139,22 @@ export function Stage({ label, scene, tick, onView, onViewer, leftLabel, rightLa
         </div>
       )}
     </div>
+  );
+}
+
+/** The cells of a grid of images, over the canvas that draws them. */
+function Grid({ scene, size, labels, front }: Pick<StageProps, 'labels' | 'front'> & { scene: Omit<Scene, 'border'>; size: Scene['world'] }) {
+  const { columns, rows } = gridOf(scene.layers.length, scene.world, size);
+  const style = { gap: `${GAP}px`, gridTemplate: `repeat(${rows}, minmax(0, 1fr)) / repeat(${columns}, minmax(0, 1fr))` };
+  return (
+    <ul class="stage-grid" style={style}>
+      {labels.map((label, i) => (
+        <li key={i}>
+          <span class="tag tag-left">{label}</span>
+          {front?.(i)}
+        </li>
+      ))}
+    </ul>
   );
 }
 

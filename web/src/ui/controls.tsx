@@ -112,12 +112,14 @@ export function Select<T extends string>({ label, value, options, onChange }: Se
 
 interface DialogProps {
   title: string;
+  /** As large as the window allows. */
+  wide?: boolean;
   onClose: () => void;
   children: ComponentChildren;
 }
 
 /** A native modal dialog: it keeps the focus, and Escape closes it. The focus starts where `autofocus` is, never on the ✕. */
-export function Dialog({ title, onClose, children }: DialogProps) {
+export function Dialog({ title, wide, onClose, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -127,7 +129,7 @@ export function Dialog({ title, onClose, children }: DialogProps) {
     first?.focus();
   }, []);
   return (
-    <dialog ref={ref} aria-labelledby={id} onClose={onClose}>
+    <dialog ref={ref} class={wide ? 'wide' : ''} aria-labelledby={id} onClose={onClose}>
       <div class="dialog-head">
         <h2 id={id}>{title}</h2>
         <button type="button" class="bare" aria-label={S.close} onClick={() => ref.current?.close()}>

@@ -24,6 +24,14 @@ export const Key = icon(<path d="M7 9.5a3.5 3.5 0 1 0 0 1h9.5v3M13 10.5v2.5" />)
 export const Alert = icon(<path d="M10 3 2.5 16.5h15zM10 8v4M10 14v.6" />);
 export const Arrow = icon(<path d="M12 4 6 10l6 6" />);
 
+export const Previous = icon(<path d="m12.5 4-6 6 6 6" />);
+export const Next = icon(<path d="m7.5 4 6 6-6 6" />);
+export const Full = icon(<path d="M3.5 7.5v-4h4M12.5 3.5h4v4M16.5 12.5v4h-4M7.5 16.5h-4v-4" />);
+export const Copy = icon(<path d="M7 7h9.5v9.5H7zM13 7V3.5H3.5V13H7" />);
+export const Star = icon(<path d="m10 3 2.1 4.6 5 .6-3.7 3.4 1 5-4.4-2.5-4.4 2.5 1-5L2.9 8.2l5-.6z" />);
+export const Grid = icon(<path d="M3.5 3.5h5.5v5.5H3.5zM11 3.5h5.5v5.5H11zM3.5 11h5.5v5.5H3.5zM11 11h5.5v5.5H11z" />);
+export const Folder = icon(<path d="M2.5 5h5l1.5 2h8.5v8.5h-15z" />);
+
 /** The mark: a small square, and the large one that it becomes. */
 export const Mark = () => (
   <svg class="mark" viewBox="0 0 32 32" aria-hidden="true" focusable="false">

@@ -36,7 +36,8 @@ export class Pictures {
   readonly #tiles = new Map<string, ImageBitmap>();
   readonly #asked = new Set<string>();
   readonly #opening = new Map<number, { resolve: (source: Source) => void; reject: (error: Error) => void }>();
-  readonly #ids = new WeakMap<Source, number>();
+  /** Those that have not been released. */
+  readonly #ids = new Map<Source, number>();
   #next = 1;
 
   /** @param onTile called when there is something new to draw */
@@ -58,9 +59,12 @@ export class Pictures {
     return this.#begin((picture) => ({ do: 'glow', picture, blob }));
   }
 
-  /** Lets the worker forget a picture. */
+  /** Lets the worker forget a picture. It has no more tiles. */
   release(source: Source): void {
-    this.#say({ do: 'close', picture: this.#ids.get(source)! });
+    const picture = this.#ids.get(source);
+    if (picture === undefined) return;
+    this.#ids.delete(source);
+    this.#say({ do: 'close', picture });
   }
 
   /** Ends the worker and frees every tile. */
@@ -128,7 +132,7 @@ export class Pictures {
           this.#tiles.set(key, bitmap);
           return bitmap;
         }
-        if (!this.#asked.has(key) && this.#asked.size < OUTSTANDING) {
+        if (this.#ids.has(source) && !this.#asked.has(key) && this.#asked.size < OUTSTANDING) {
           this.#asked.add(key);
           this.#say({ do: 'tile', picture, level, column, row });
         }

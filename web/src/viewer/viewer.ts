@@ -1,17 +1,24 @@
-/** Draws pictures of any size on a canvas: zoom, pan, a border between two of them, a lens, an overlay. */
+/** Draws pictures of any size on a canvas: zoom, pan, a border between two of them or all side by side, a lens, light over them. */
 
+import type { Extent } from '../logic/sizes.ts';
+import { cells, gridOf, type Rect } from './grid.ts';
 import { onLevel } from './protocol.ts';
 import { tilesIn, type Source } from './sources.ts';
 
+/** The first and the last picture on two sides of a border, all of them in a grid, or the last alone. */
 export type Layout = 'slider' | 'side' | 'single';
+
+/** A picture, and the light that is laid over it. Without a picture its place stays empty. */
+export interface Layer {
+  source: Source | null;
+  overlay?: Source | null;
+}
 
 /** What is shown. Coordinates of the world are the pixels of the result, whichever picture is drawn. */
 export interface Scene {
-  world: { width: number; height: number };
-  left: Source | null;
-  right: Source | null;
+  world: Extent;
+  layers: readonly Layer[];
   layout: Layout;
-  overlay: Source | null;
   /** Share of the width where the border is, 0..1. */
   border: number;
   lens: boolean;
@@ -25,18 +32,22 @@ export interface View {
 }
 
 const LENS_RADIUS = 110;
+/** How much larger than around it a lens shows things, at least. */
+const LENS_POWER = 2;
 const MAX_ZOOM = 16;
+/** Between pictures in a grid, in CSS pixels. */
+export const GAP = 2;
 /** Side of a square of the board that shows through transparent images, in CSS pixels, and its two greys. */
 const BOARD = 8;
 const BOARD_GREYS = ['#c9c9c9', '#b2b2b2'] as const;
 /** From here on (device pixels per picture pixel) pixels are shown as squares, as photo programs do. */
 const SQUARES = 8;
 
-interface Rect {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
+/** A part of the canvas, and what it shows: one picture, or two with a border between them. */
+interface Pane extends Rect {
+  layers: readonly Layer[];
+  /** Share of its width that the first of two takes. */
+  border: number;
 }
 
 export class Viewer {
@@ -97,11 +108,8 @@ export class Viewer {
   /** Zooms about a point of the canvas in CSS pixels, or about its middle. */
   zoomBy(factor: number, at?: { x: number; y: number }): void {
     if (!this.#scene) return;
-    const pane = this.#panes()[0]!;
     const zoom = Math.min(MAX_ZOOM, Math.max(this.#fitZoom() / 2, this.#view.zoom * factor));
-    const ratio = devicePixelRatio;
-    const dx = at ? ((at.x * ratio) % pane.width) - pane.width / 2 : 0;
-    const dy = at ? at.y * ratio - pane.height / 2 : 0;
+    const { dx, dy } = at ? this.#fromMiddle(at) : { dx: 0, dy: 0 };
     const { x, y, zoom: before } = this.#view;
     this.#fitted = false;
     this.#set({ x: x + dx / before - dx / zoom, y: y + dy / before - dy / zoom, zoom });
@@ -138,6 +146,14 @@ export class Viewer {
     return Math.min(pane.width / width, pane.height / height);
   }
 
+  /** How far a point, in CSS pixels, is from the middle of the pane that it is in, in device pixels. */
+  #fromMiddle(at: { x: number; y: number }): { dx: number; dy: number } {
+    const [x, y] = [at.x * devicePixelRatio, at.y * devicePixelRatio];
+    const panes = this.#panes();
+    const pane = panes.find((p) => x >= p.x && x <= p.x + p.width && y >= p.y && y <= p.y + p.height) ?? panes[0]!;
+    return { dx: x - pane.x - pane.width / 2, dy: y - pane.y - pane.height / 2 };
+  }
+
   #set(view: View): void {
     const scene = this.#scene;
     if (!scene) return;
@@ -149,35 +165,37 @@ export class Viewer {
     this.redraw();
   }
 
-  #panes(): Rect[] {
+  #panes(): Pane[] {
     const { width, height } = this.canvas;
-    if (this.#scene?.layout !== 'side') return [{ x: 0, y: 0, width, height }];
-    const half = Math.floor(width / 2) - 1;
-    return [
-      { x: 0, y: 0, width: half, height },
-      { x: width - half, y: 0, width: half, height },
-    ];
+    const whole = { x: 0, y: 0, width, height };
+    if (!this.#scene) return [{ ...whole, layers: [], border: 0 }];
+    const { layers, layout, world, border } = this.#scene;
+    const [first, last] = [layers.at(0), layers.at(-1)];
+    if (!first || !last) return [{ ...whole, layers: [], border: 0 }];
+    if (layout === 'slider') return [{ ...whole, layers: [first, last], border }];
+    if (layout === 'single') return [{ ...whole, layers: [last], border: 0 }];
+    const grid = gridOf(layers.length, world, whole);
+    return cells(layers.length, grid, whole, Math.round(GAP * devicePixelRatio)).map((cell, i) => ({ ...cell, layers: [layers[i]!], border: 0 }));
   }
 
   #draw(): void {
-    const scene = this.#scene;
     const c = this.#context;
     c.setTransform(1, 0, 0, 1, 0, 0);
     c.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    if (!scene) return;
-    const [first, second] = this.#panes();
-    if (scene.layout === 'side') {
-      this.#paint(scene.left, first!, first!, this.#view);
-      this.#paint(scene.right, second!, second!, this.#view);
-      this.#paint(scene.overlay, second!, second!, this.#view);
-    } else {
-      const border = scene.layout === 'slider' ? Math.round(scene.border * first!.width) : 0;
-      this.#paint(scene.left, first!, { ...first!, width: border }, this.#view);
-      const right = { ...first!, x: border, width: first!.width - border };
-      this.#paint(scene.right, first!, right, this.#view);
-      this.#paint(scene.overlay, first!, right, this.#view);
+    const panes = this.#panes();
+    for (const pane of panes) this.#paintPane(pane, this.#view);
+    if (this.#scene?.lens) for (const pane of panes) this.#paintLens(pane);
+  }
+
+  #paintPane(pane: Pane, view: View): void {
+    const split = pane.layers.length > 1 ? Math.round(pane.border * pane.width) : 0;
+    const left = { ...pane, width: split };
+    const right = { ...pane, x: pane.x + split, width: pane.width - split };
+    const last = pane.layers.at(-1);
+    for (const [layer, clip] of [[pane.layers.at(0), left], [last, right]] as const) {
+      this.#paint(layer?.source ?? null, pane, clip, view);
+      this.#paint(layer?.overlay ?? null, pane, clip, view);
     }
-    if (scene.lens) this.#paintLens(scene);
   }
 
   /** Draws a source as seen through `pane`, only where `clip` is. */
@@ -251,30 +269,28 @@ export class Viewer {
     return this.#pattern.pattern;
   }
 
-  /** A round glass that shows both pictures at 1:1, or as large as around it, left and right of its middle. */
-  #paintLens(scene: Scene): void {
+  /** A round glass in a pane that shows the same at 1:1 or more, and always larger than around it; with a border, both sides of it. */
+  #paintLens(pane: Pane): void {
     const c = this.#context;
     const ratio = devicePixelRatio;
-    const pane = this.#panes().at(-1)!;
-    const at = this.#pointer
-      ? { x: this.#pointer.x * ratio, y: this.#pointer.y * ratio }
-      : { x: pane.x + pane.width / 2, y: pane.y + pane.height / 2 };
-    const under = this.#panes().find((p) => at.x >= p.x && at.x <= p.x + p.width) ?? pane;
-    const worldX = this.#view.x + (at.x - under.x - under.width / 2) / this.#view.zoom;
-    const worldY = this.#view.y + (at.y - under.y - under.height / 2) / this.#view.zoom;
-    const radius = LENS_RADIUS * ratio;
-    const glass: Rect = { x: at.x - radius, y: at.y - radius, width: radius * 2, height: radius * 2 };
-    const view: View = { x: worldX, y: worldY, zoom: Math.max(1, ratio, this.#view.zoom) };
+    const { dx, dy } = this.#pointer ? this.#fromMiddle(this.#pointer) : { dx: 0, dy: 0 };
+    const at = { x: pane.x + pane.width / 2 + dx, y: pane.y + pane.height / 2 + dy };
+    const radius = Math.min(LENS_RADIUS * ratio, pane.width / 3);
+    const glass: Pane = { ...pane, x: at.x - radius, y: at.y - radius, width: radius * 2, height: radius * 2, border: 0.5 };
+    const { x, y, zoom } = this.#view;
+    const view: View = { x: x + dx / zoom, y: y + dy / zoom, zoom: Math.max(ratio, zoom * LENS_POWER) };
     c.save();
     c.beginPath();
+    c.rect(pane.x, pane.y, pane.width, pane.height);
+    c.clip();
+    c.beginPath();
     c.arc(at.x, at.y, radius, 0, Math.PI * 2);
+    c.save();
     c.clip();
     c.fillStyle = '#000';
     c.fillRect(glass.x, glass.y, glass.width, glass.height);
-    const left = scene.layout === 'single' ? null : scene.left;
-    if (left) this.#paint(left, glass, { ...glass, width: radius }, view);
-    this.#paint(scene.right, glass, left ? { ...glass, x: at.x, width: radius } : glass, view);
-    if (left) {
+    this.#paintPane(glass, view);
+    if (pane.layers.length > 1) {
       c.fillStyle = 'rgb(255 255 255 / 0.85)';
       c.fillRect(Math.round(at.x) - 1, glass.y, 2, glass.height);
     }
@@ -284,5 +300,6 @@ export class Viewer {
     c.lineWidth = 2 * ratio;
     c.strokeStyle = 'rgb(255 255 255 / 0.9)';
     c.stroke();
+    c.restore();
   }
 }

@@ -1,0 +1,102 @@
+import { readFileSync } from 'node:fs';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Browser, sample, Service } from './harness.ts';
+
+let service: Service;
+let browser: Browser;
+
+/** So many entries that a page with all of them would be slow. */
+const ENTRIES = 1000;
+
+beforeEach(async () => {
+  service = await Service.start();
+  browser = await Browser.start(service);
+  const { page } = browser;
+  const body = JSON.stringify({ image: readFileSync(sample('friends.jpg')).toString('base64'), name: 'x.jpg', request: { size: { factor: 2 }, quality: 'draft' } });
+  const { task_id } = await (await fetch(`${service.url}api/tasks`, { method: 'POST', body })).json();
+  await expect.poll(async () => (await (await fetch(`${service.url}api/tasks/${task_id}`)).json()).status, { timeout: 30_000 }).toBe('COMPLETED');
+  const task = await (await fetch(`${service.url}api/tasks/${task_id}`)).json();
+  // One real task, told as many: 3 in 100 failed, and each name has two results.
+  const entries = Array.from({ length: ENTRIES }, (_, i) => ({
+    ...task,
+    task_id: `00000000-0000-4000-8000-${String(i).padStart(12, '0')}`,
+    name: `photo ${Math.floor(i / 2) + 1}.jpg`,
+    created_at: new Date(Date.UTC(2026, 0, 1) - i * 60_000).toISOString(),
+    finished_at: new Date(Date.UTC(2026, 0, 1) - i * 60_000 + 1000).toISOString(),
+    ...(i % 100 < 3 ? { status: 'FAILED', result: null, error: { code: 'x', message: 'something went wrong' } } : {}),
+  }));
+  await page.route('**/api/tasks?*', (route) => {
+    const query = new URL(route.request().url()).searchParams;
+    const [at, per] = [Number(query.get('page')), Number(query.get('per_page'))];
+    return route.fulfill({ json: { tasks: entries.slice((at - 1) * per, at * per), total: ENTRIES } });
+  });
+  await page.goto(`${service.url}#/queue`);
+  await page.getByText('1,000 images').waitFor();
+});
+
+afterEach(async () => {
+  const { complaints } = browser;
+  await browser.stop();
+  await service.stop();
+  expect(complaints, 'errors of the page').toEqual([]);
+});
+
+const titles = () => browser.page.locator('.past h3').allInnerTexts();
+
+test('of 1,000 entries only those in sight are on the page, wherever it is scrolled', async () => {
+  const { page } = browser;
+  expect((await titles())[0]).toBe('photo 1.jpg');
+  for (const to of [0, 0.5, 1, 0.25]) {
+    await page.evaluate((to) => scrollTo(0, to * document.documentElement.scrollHeight), to);
+    await expect
+      .poll(() =>
+        page.locator('.past').evaluateAll((all) => {
+          const boxes = all.map((li) => li.getBoundingClientRect());
+          const list = document.querySelector('.contact-sheet')!.getBoundingClientRect();
+          const top = Math.min(...boxes.map((b) => b.top));
+          const bottom = Math.max(...boxes.map((b) => b.bottom));
+          // No gap at either edge of the window, unless the list ends there.
+          return { few: all.length < 100, top: top <= Math.max(0, list.top + 1), bottom: bottom >= Math.min(innerHeight, list.bottom - 30) };
+        }),
+      )
+      .toEqual({ few: true, top: true, bottom: true });
+  }
+  await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+  await expect.poll(async () => (await titles()).at(-1)).toBe('photo 500.jpg');
+});
+
+test('the history is searched, filtered, sorted and marked, and what is found is selected', async () => {
+  const { page } = browser;
+  const found = (text: string) => page.getByRole('status').filter({ hasText: text }).waitFor();
+  await page.getByLabel('Search').fill('42 DRAFT photo');
+  await found('30 of 1,000 images');
+  await page.getByLabel('Sort by').selectOption('name');
+  await expect.poll(titles).toEqual(expect.arrayContaining(['photo 42.jpg']));
+  expect((await titles())[0], 'in the order of numbers').toBe('photo 42.jpg');
+  await page.getByLabel('Search').fill('');
+  await page.getByLabel('Show', { exact: true }).selectOption('FAILED');
+  await found('30 of 1,000 images');
+  await page.getByLabel('Show', { exact: true }).selectOption('all');
+  await page.getByLabel('Search').fill('photo 7.jpg');
+  await page.getByRole('button', { name: 'Favorite: photo 7.jpg' }).first().click();
+  await page.getByLabel('Search').fill('');
+  await page.getByLabel('Show', { exact: true }).selectOption('favourites');
+  await found('1 of 1,000 images');
+  await page.reload();
+  await page.getByText('1,000 images').waitFor();
+  await page.getByLabel('Show', { exact: true }).selectOption('favourites');
+  await expect.poll(titles, { message: 'marks are kept' }).toEqual(['photo 7.jpg']);
+
+  await page.getByLabel('Show', { exact: true }).selectOption('all');
+  await page.getByRole('button', { name: 'Show all results of this image: photo 3.jpg' }).first().click();
+  await found('2 of 1,000 images');
+  await page.getByRole('button', { name: 'Select all' }).click();
+  await page.getByText('2 selected').waitFor();
+  expect(await page.getByRole('button', { name: 'Compare', exact: true }).isEnabled()).toBe(true);
+  await page.getByRole('button', { name: 'Results of photo 3.jpg' }).click();
+  await page.getByRole('button', { name: 'Clear selection' }).click();
+  const boxes = page.getByRole('checkbox');
+  await boxes.nth(1).check();
+  await boxes.nth(5).click({ modifiers: ['Shift'] });
+  await page.getByText('5 selected').waitFor();
+});
