@@ -163,7 +163,7 @@ class Release:
                 put(f"usr/share/man/man1/{page.name}.gz", gzip.compress(page.read_bytes(), mtime=epoch()))
             put("usr/share/applications/enlarger.desktop", (HERE / "linux/enlarger.desktop").read_bytes())
             put("usr/share/icons/hicolor/scalable/apps/enlarger.svg", (ROOT / "web/public/icon.svg").read_bytes())
-            put("usr/lib/systemd/system/enlarger.service", (HERE / "linux/enlarger.service").read_bytes())
+            put("usr/lib/systemd/system/enlarger.service", (ROOT / "deploy/enlarger.service").read_bytes())
             settings = output(self.binary, "serve", "--print-config")
             put("etc/enlarger/config.toml", settings.replace('#data_dir = ""', 'data_dir = "/var/lib/enlarger"'))
             put("usr/share/doc/enlarger/copyright", self.copyright())
