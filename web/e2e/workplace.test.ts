@@ -109,6 +109,22 @@ test('an exact width is met to the pixel, megapixels closely, and the quality of
   expect(await page.locator('.run button.primary').isDisabled()).toBe(true);
 });
 
+test('the resolution that is set is written into the file, and print sizes follow it', async () => {
+  const { page } = browser;
+  await drop(page, sample('friends.jpg'));
+  await set(page, { factor: 2, model: FAST });
+  await page.getByLabel('Resolution').selectOption('240');
+  await page.getByText('Print at 240 dpi').waitFor();
+  await page.getByText('6.8 × 6.8 cm (2.7 × 2.7 in)').waitFor();
+  await page.keyboard.press('Control+Enter');
+  await page.locator('.past[data-status=COMPLETED]').waitFor({ timeout: 30_000 });
+  const { tasks } = await (await fetch(`${service.url}api/tasks`)).json();
+  const png = Buffer.from(await (await fetch(tasks[0].result.url)).arrayBuffer());
+  // pHYs (ISO 15948, 11.3.5.3): pixels per meter across and down, and the unit.
+  const at = png.indexOf('pHYs') + 4;
+  expect([png.readUInt32BE(at), png.readUInt32BE(at + 4), png[at + 8]]).toEqual([Math.round(240 / 0.0254), Math.round(240 / 0.0254), 1]);
+});
+
 test('six presets set what they are for, and show whether they still apply', async () => {
   const { page } = browser;
   await drop(page, sample('friends.jpg'));

@@ -115,6 +115,9 @@ export const S = {
     modelAutomatic: 'Automatic',
     modelAutomaticHint: 'Chosen to suit the image',
     format: 'Save as',
+    dpi: 'Resolution',
+    dpiOfSource: 'As in the image',
+    dpiOf: (n: number) => `${count(n)} dpi`,
     fileQuality: 'File quality',
     fileQualityHint: 'Higher values make larger files with fewer compression artifacts.',
     presets: 'Presets',
@@ -144,7 +147,7 @@ export const S = {
     oldPhoto: ['Old photo', 'Removes noise and compression, adds nothing'],
     gameTexture: ['Game texture', 'Pixel art stays pixel art; other art gets clean edges'],
     logo: ['Logo and text', 'Hard edges, flat areas, no texture'],
-    print: ['Print', 'Texture that holds up close; saved as TIFF'],
+    print: ['Print', 'Texture that holds up close; saved as TIFF with 300 dpi'],
     web: ['Web', 'Crisp and faithful; saved as a small WebP'],
   },
 

@@ -1312,6 +1312,11 @@ export interface components {
         };
         /** @description The file to make. */
         Output: {
+            /**
+             * Format: float
+             * @description Pixels per inch. Null: the source's.
+             */
+            dpi?: number | null;
             /** @description PNG unless given. */
             format?: ("png" | "jpeg" | "webp" | "tiff" | "avif") | null;
             /**
@@ -1638,7 +1643,7 @@ export interface components {
             image: string;
             /** @description The image's name, used in file names. */
             name?: string;
-            /** @description The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100). */
+            /** @description The file to make: `format` (png, jpeg, webp, tiff, avif), `quality` (1 to 100) and `dpi`. */
             output?: components["schemas"]["Output"];
             /** @description Size, style (`look`), model, seed, crop, quality (`draft`, `fast` or `best`) and generative engine, as in a task's details. */
             request?: components["schemas"]["UpscaleRequest"];

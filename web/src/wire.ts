@@ -22,7 +22,7 @@ export type UpscaleRequest = Required<Omit<api.UpscaleRequest, 'look' | 'quality
 };
 
 export type OutputFormat = NonNullable<api.Output['format']>;
-export type Output = { format: OutputFormat; quality?: number };
+export type Output = { format: OutputFormat; quality?: number; dpi?: number };
 export type Submission = Required<Pick<api.Submission, 'image' | 'name'>> & { request: UpscaleRequest; output: Output };
 
 export type Task = Omit<api.TaskDetail, 'request'> & { request: UpscaleRequest };

@@ -113,7 +113,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         format: job.output.format.map(Into::into),
         quality: job.output.quality,
         metadata: MetadataPolicy::NoGps,
-        dpi: None,
+        dpi: job.output.dpi,
     };
     let outcome = enlarger.job_of(source, &job.request, &output, result, watch).and_then(|outcome| {
         enlarger_image::encode(&outcome.difference.map, &EncodeOptions::default(), map)?;

@@ -105,6 +105,9 @@ pub struct OutputFile {
     pub format: Option<OutputFormat>,
     /// 1..=100, for lossy formats.
     pub quality: Option<u8>,
+    /// Pixels per inch, instead of the source's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpi: Option<f32>,
 }
 
 /// The formats that are written.

@@ -31,7 +31,7 @@ const creative: Snippet = {
 const precision: Snippet = {
   ...creative,
   request: { ...creative.request, size: { factor: 3 }, look: { mode: 'precision', sharpen: 0, smart_grain: 7, ultra_detail: 30, flavor: null }, model: null, quality: 'fast' },
-  output: { format: 'jpeg', quality: 90 },
+  output: { format: 'jpeg', quality: 90, dpi: 240 },
 };
 
 /** A folder with the image and programs that only print what they are given. */
@@ -72,7 +72,7 @@ test('the command line has a flag for each setting that is not neutral', () => {
     '--engine', 'magnific_sharpy', '--optimized-for', '3d_renders', '--prompt', AWKWARD, '-f', 'webp',
   ]);
   expect(words(precision)).toEqual([
-    'upscale', creative.file, '-s', '3x', '--quality', 'fast', '--sharpen', '0', '--smart-grain', '7', '--ultra-detail', '30', '-f', 'jpeg', '-q', '90',
+    'upscale', creative.file, '-s', '3x', '--quality', 'fast', '--sharpen', '0', '--smart-grain', '7', '--ultra-detail', '30', '-f', 'jpeg', '-q', '90', '--dpi', '240',
   ]);
   expect(words({ ...precision, file: '-v.png' }).slice(0, 2)).toEqual(['upscale', './-v.png']);
 });

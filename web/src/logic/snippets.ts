@@ -42,6 +42,7 @@ export function commandLine({ file, request, output }: Snippet): string {
   }
   words.push(`-f ${output.format}`);
   if (output.quality) words.push(`-q ${output.quality}`);
+  if (output.dpi) words.push(`--dpi ${output.dpi}`);
   return words.join(' ');
 }
 

@@ -13,7 +13,7 @@ import { S } from '../strings.ts';
 import { service } from '../state/service.ts';
 import { change, isApplied, presets, requestFor, reset, savePreset, settings, sizeFor, STARTING, wantedFactor, withPreset, type Exact } from '../state/settings.ts';
 import { say } from '../state/store.ts';
-import type { CheckpointList, Creative, Engine, Flavor, Generative, Model, OptimizedFor, OutputFormat, Precision, Quality } from '../wire.ts';
+import type { CheckpointList, Creative, Engine, Flavor, Generative, Model, OptimizedFor, Output, OutputFormat, Precision, Quality } from '../wire.ts';
 import { Choice, Dialog, Knob, Select, Trouble } from '../ui/controls.tsx';
 import { Cross } from '../ui/icons.tsx';
 
@@ -261,6 +261,9 @@ function Effort() {
   );
 }
 
+/** Pixels per inch on offer: screens, drafts, and prints from newspapers to fine art. */
+const RESOLUTIONS = [72, 96, 150, 240, 300, 360, 600, 1200];
+
 /** What the server uses where no quality is named, of the formats that have one: the defaults in `enlarger-image/src/encode`. */
 const USUAL_QUALITY: Partial<Record<OutputFormat, number>> = { jpeg: 92, webp: 90, avif: 80 };
 
@@ -275,6 +278,10 @@ function More() {
   const { model, output } = settings.value;
   const formats = (Object.keys(S.formats) as OutputFormat[]).map((value) => ({ value, label: S.formats[value] }));
   const usual = USUAL_QUALITY[output.format];
+  const set = (part: Partial<Record<keyof Output, Output[keyof Output]>>) => {
+    const next = Object.entries({ ...output, ...part }).filter(([, value]) => value !== undefined);
+    change({ output: Object.fromEntries(next) as Output });
+  };
   return (
     <div class="pair">
       <Select
@@ -290,9 +297,17 @@ function More() {
         label={S.enlarge.format}
         value={output.format}
         options={formats}
-        onChange={(format) => change({ output: { format } })}
+        onChange={(format) => set({ format, quality: undefined })}
       />
       <p class="hint pair-hint">{models.value.find((m) => m.name === model)?.good_at ?? S.enlarge.modelAutomaticHint}</p>
+      <div class="pair-hint">
+        <Select
+          label={S.enlarge.dpi}
+          value={String(output.dpi ?? '')}
+          options={[{ value: '', label: S.enlarge.dpiOfSource }, ...RESOLUTIONS.map((n) => ({ value: String(n), label: S.enlarge.dpiOf(n) }))]}
+          onChange={(n) => set({ dpi: n ? Number(n) : undefined })}
+        />
+      </div>
       {usual !== undefined && (
         <div class="pair-hint">
           <Knob
@@ -302,7 +317,7 @@ function More() {
             min={1}
             max={100}
             neutral={usual}
-            onChange={(quality) => change({ output: { format: output.format, ...(quality === usual ? {} : { quality }) } })}
+            onChange={(quality) => set({ quality: quality === usual ? undefined : quality })}
           />
         </div>
       )}
@@ -403,12 +418,13 @@ function Verdict() {
   );
 }
 
-/** What prints are usually made at. */
-const DPI = 300;
+/** What prints are usually made at, where nothing else is set. */
+const USUAL_DPI = 300;
 
 function Numbers({ picture, factor }: { picture: desk.Picture; factor: number }) {
   const result = resultSize(picture.size, factor);
-  const print = printSize(result, DPI);
+  const dpi = settings.value.output.dpi ?? USUAL_DPI;
+  const print = printSize(result, dpi);
   const estimate = desk.estimated.value;
   const runnable = desk.pictures.value.filter((p) => desk.factorFor(p) !== null);
   const others = runnable.length - 1;
@@ -424,7 +440,7 @@ function Numbers({ picture, factor }: { picture: desk.Picture; factor: number })
         </dd>
       </div>
       <div class="print-size">
-        <dt>{S.enlarge.print(DPI)}</dt>
+        <dt>{S.enlarge.print(dpi)}</dt>
         <dd>{S.enlarge.printSize(print.cm, print.inches)}</dd>
       </div>
       <div>

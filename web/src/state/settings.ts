@@ -88,7 +88,7 @@ export const STARTING = {
   oldPhoto: { mode: 'precision', precision: { sharpen: 5, smart_grain: 0, ultra_detail: 15, flavor: 'photo_denoiser' } },
   gameTexture: { mode: 'creative', creative: { ...NEUTRAL.creative, optimized_for: 'videogame_assets' } },
   logo: { mode: 'precision', precision: { sharpen: 15, smart_grain: 0, ultra_detail: 0, flavor: 'sublime' } },
-  print: { mode: 'creative', creative: { ...NEUTRAL.creative, creativity: 4 }, output: { format: 'tiff' } },
+  print: { mode: 'creative', creative: { ...NEUTRAL.creative, creativity: 4 }, output: { format: 'tiff', dpi: 300 } },
   web: { mode: 'precision', precision: { ...NEUTRAL.precision, sharpen: 15, flavor: 'photo' }, output: { format: 'webp', quality: 82 } },
 } as const satisfies Record<string, Preset['settings']>;
 

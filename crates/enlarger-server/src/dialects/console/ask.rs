@@ -48,7 +48,7 @@ pub(crate) struct Submission {
     /// Size, style (`look`), model, seed, crop, quality (`draft`, `fast` or `best`) and generative engine, as in a task's details.
     #[schema(required = false)]
     request: wire::Request,
-    /// The file to make: `format` (png, jpeg, webp, tiff, avif) and `quality` (1 to 100).
+    /// The file to make: `format` (png, jpeg, webp, tiff, avif), `quality` (1 to 100) and `dpi`.
     #[schema(required = false)]
     output: wire::OutputFile,
     /// Receives a POST whenever the task's status changes.
@@ -61,6 +61,9 @@ pub(crate) fn read(fields: &mut Fields<'_>, policy: &Policy) -> Ask {
     let output: wire::OutputFile = part(fields, "output");
     if output.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
         fields.reject("output.quality", "must be between 1 and 100");
+    }
+    if output.dpi.is_some_and(|dpi| !(1.0..=65_535.0).contains(&dpi)) {
+        fields.reject("output.dpi", "must be between 1 and 65535");
     }
     Ask {
         kind: Kind::Console,

@@ -363,6 +363,9 @@ pub(crate) struct OutputFile {
     /// For lossy formats.
     #[schema(minimum = 1, maximum = 100)]
     pub quality: Option<u8>,
+    /// Pixels per inch. Null: the source's.
+    #[schema(minimum = 1, maximum = 65535)]
+    pub dpi: Option<f32>,
 }
 
 /// The formats that are written.
@@ -385,7 +388,7 @@ impl From<OutputFile> for job::OutputFile {
             OutputFormat::Tiff => job::OutputFormat::Tiff,
             OutputFormat::Avif => job::OutputFormat::Avif,
         });
-        Self { format, quality: file.quality }
+        Self { format, quality: file.quality, dpi: file.dpi }
     }
 }
 

@@ -78,6 +78,7 @@ pub(super) fn read(fields: &mut Fields<'_>, _: &Policy) -> Ask {
     let output = OutputFile {
         format: fields.choice("output_format", FORMATS, OutputFormat::name),
         quality: quality.and_then(|quality| quality.try_into().ok()),
+        ..OutputFile::default()
     };
     let name = fields.text("name", LONGEST_NAME);
     Ask { kind: Kind::Console, request, output, name, webhook_url: None, filter_nsfw: false }
