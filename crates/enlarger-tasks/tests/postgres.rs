@@ -460,7 +460,7 @@ async fn p21_a_database_that_cannot_be_opened_is_refused_with_a_hint_and_without
         (format!("{start}/absent"), false, "\"absent\" does not exist", "create the database"),
         (format!("postgres://u:hunter2@127.0.0.1:{closed}/x"), true, "refused", "check that PostgreSQL runs there"),
         (
-            format!("postgres://u:hunter2@no-such-host.invalid/x"),
+            "postgres://u:hunter2@no-such-host.invalid/x".to_owned(),
             true,
             "no-such-host.invalid",
             "check that PostgreSQL runs there",

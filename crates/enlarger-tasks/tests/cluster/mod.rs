@@ -152,14 +152,10 @@ impl Cluster {
             self.data().display(),
             rubbish.display()
         );
-        Command::new("setsid")
-            .args(["sh", "-c", &script])
-            .current_dir(base)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a watchdog");
+        let mut watchdog = Command::new("setsid");
+        watchdog.args(["--fork", "sh", "-c", &script]).current_dir(base);
+        let started = watchdog.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(started.is_ok_and(|status| status.success()), "a watchdog starts");
     }
 
     /// A program of PostgreSQL, run by who may run it.
