@@ -1605,10 +1605,16 @@ export interface components {
         };
         Storage: {
             data_dir: string;
-            /** Format: int64 */
-            free_bytes: number;
-            /** Format: int64 */
-            used_bytes: number;
+            /**
+             * Format: int64
+             * @description Null if the storage has no limit, or cannot be reached.
+             */
+            free_bytes: number | null;
+            /**
+             * Format: int64
+             * @description Null if the storage cannot be reached.
+             */
+            used_bytes: number | null;
         };
         /** @description Announces a file to upload. */
         StorageRequest: {
@@ -3255,6 +3261,13 @@ export interface operations {
                 content: {
                     "application/octet-stream": string;
                 };
+            };
+            /** @description The storage serves the result itself, at the URL in `Location` */
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The URL was not issued by this server */
             403: {

@@ -413,9 +413,9 @@ async fn finish(
 /// Deletes what an attempt published without being committed.
 async fn discard(worker: &Worker, held: &Lease) {
     // It may have been committed, although the answer was lost on the way.
-    match worker.queue.get(held.task, &Scope::All).await {
-        Ok(task) if task.is_none_or(|task| task.state != TaskState::Completed) => {}
-        _ => return,
+    let task = worker.queue.get(held.task, &Scope::All).await;
+    if !task.is_ok_and(|task| task.is_none_or(|task| task.state != TaskState::Completed)) {
+        return;
     }
     for key in worker.files.blobs.list(held.task).await.unwrap_or_default() {
         if key.attempt() == Some(held.attempt) {

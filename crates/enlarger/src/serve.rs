@@ -84,7 +84,8 @@ pub fn load(settings: ConfigLayer, file: Option<&Path>) -> anyhow::Result<Config
 }
 
 fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(level).map_err(|e| {
+    // It notes every repeated request, and we note what came of them.
+    let filter = EnvFilter::try_new(format!("object_store=warn,{level}")).map_err(|e| {
         Hinted::usage(format!("invalid log level or filter `{level}`: {e}"), "for example `--log info`")
     })?;
     let subscriber = tracing_subscriber::fmt()

@@ -10,7 +10,9 @@ use object_store::{
 use url::Url;
 
 /// Servers fail over within seconds. Whoever calls decides what to do about longer outages.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// More than fit into that time: pauses begin at 100 ms.
+const MOST_TRIES: usize = 50;
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long nothing may arrive, also while a part is being sent: 140 kB/s are enough for the largest.
@@ -87,7 +89,7 @@ impl Location {
         });
         let retry = RetryConfig {
             backoff: BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() },
-            max_retries: usize::MAX,
+            max_retries: MOST_TRIES,
             retry_timeout: PATIENCE,
         };
         let mut builder = AmazonS3Builder::from_env()

@@ -53,8 +53,8 @@ const PARTS_AT_ONCE: usize = 4;
 const IN_MEMORY: u64 = 1 << 20;
 /// How long a measurement of everything is good enough: it takes a request for each thousand blobs.
 const MEASURED_FOR: Duration = Duration::from_secs(60);
-/// How long a server may take to show that it works.
-const PING: Duration = Duration::from_secs(5);
+/// How long a server may take to show that it works: longer than it is asked again, which ends with a better error.
+const PING: Duration = Duration::from_secs(7);
 /// Longest life of a signed URL (Amazon S3, "Sharing objects with presigned URLs").
 const LONGEST_URL: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -202,7 +202,8 @@ impl BlobStore for Bucket {
         let mut tasks = HashMap::new();
         let mut found = self.s3.list(Some(&root));
         while let Some(blob) = found.try_next().await.map_err(failed)? {
-            let task = blob.location.prefix_match(&root).and_then(|mut parts| parts.next()?.as_ref().parse::<Uuid>().ok());
+            let task =
+                blob.location.prefix_match(&root).and_then(|mut parts| parts.next()?.as_ref().parse::<Uuid>().ok());
             let Some(task) = task else { continue };
             // Listings have whole seconds.
             let modified = SystemTime::from(blob.last_modified) + Duration::from_secs(1);
