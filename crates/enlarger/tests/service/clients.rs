@@ -156,7 +156,8 @@ fn the_quick_starts_work_as_printed() {
 
 #[test]
 fn schemathesis_finds_no_server_error_and_no_answer_beside_the_specification() {
-    let server = Server::start(&["--role", "api"]);
+    // With a worker: some routes answer when their task has ended.
+    let server = Server::start(&[]);
     let said = Command::new("schemathesis")
         .args(["run", &server.url("/openapi.json"), "--url", &server.url("")])
         .args([
