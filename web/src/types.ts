@@ -1923,12 +1923,10 @@ export interface components {
             /**
              * Format: int64
              * @description How much new detail to add. Lower values add less.
-             * @default 0
              */
             creativity?: number;
             /**
              * @description Magnific model engines.
-             * @default automatic
              * @enum {string}
              */
             engine?: "automatic" | "magnific_illusio" | "magnific_sharpy" | "magnific_sparkle";
@@ -1940,13 +1938,11 @@ export interface components {
             /**
              * Format: int64
              * @description How fine the added texture is. Lower values cause fewer artifacts.
-             * @default 0
              */
             fractality?: number;
             /**
              * Format: int64
              * @description Definition and local contrast. High values look artificial.
-             * @default 0
              */
             hdr?: number;
             /**
@@ -1959,16 +1955,12 @@ export interface components {
              * @description The file. A text is read as base64, a `data:` URI or a URL.
              */
             image: string;
-            /**
-             * @description A model's name, or `auto`: chosen to suit the image.
-             * @default auto
-             */
+            /** @description A model's name, or `auto`: chosen to suit the image. */
             model?: string;
             /** @description The image's name, used in file names. Without it, that of the file. */
             name?: string;
             /**
              * @description What the image shows.
-             * @default standard
              * @enum {string}
              */
             optimized_for?: "standard" | "soft_portraits" | "hard_portraits" | "art_n_illustration" | "videogame_assets" | "nature_n_landscapes" | "films_n_photography" | "3d_renders" | "science_fiction_n_horror";
@@ -1978,23 +1970,20 @@ export interface components {
              */
             output_compression?: number;
             /**
-             * @description The file to make.
-             * @default png
+             * @description The file to make. PNG unless given.
              * @enum {string}
              */
             output_format?: "png" | "jpeg" | "webp" | "tiff" | "avif";
             /** @description Guides the generative engine. Without one, it is used only to choose a preset. */
             prompt?: string;
             /**
-             * @description How much work goes into the result.
-             * @default best
+             * @description How much work goes into the result. `best` unless given.
              * @enum {string}
              */
             quality?: "draft" | "fast" | "best";
             /**
              * Format: int64
              * @description How closely the result follows the original.
-             * @default 0
              */
             resemblance?: number;
             /**
@@ -2004,8 +1993,7 @@ export interface components {
             response_format?: "file" | "url" | "b64_json";
             /**
              * Format: double
-             * @description Scale factor, 1 to 16, also with a fraction.
-             * @default 2
+             * @description Scale factor, 1 to 16, also with a fraction. 2 if no size is given.
              */
             scale?: number;
             /**
@@ -2016,19 +2004,16 @@ export interface components {
             /**
              * Format: int64
              * @description How crisp edges are.
-             * @default 7
              */
             sharpen?: number;
             /**
              * Format: int64
              * @description Fine grain that keeps surfaces from looking plastic.
-             * @default 7
              */
             smart_grain?: number;
             /**
              * Format: int64
              * @description How strongly the finest details are emphasized.
-             * @default 30
              */
             ultra_detail?: number;
             /**

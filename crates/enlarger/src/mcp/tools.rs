@@ -134,25 +134,21 @@ impl Tool {
     /// # Errors
     /// What is wrong with the arguments or the image, or why it failed.
     pub fn run(self, enlarger: &Enlarger, given: Map<String, Value>, watch: &dyn Watch) -> anyhow::Result<Done> {
-        let names: Vec<String> = self.properties().keys().cloned().collect();
-        let mut arguments = Arguments::new(given);
+        let arguments = Arguments::new(given, &self.properties())?;
         match self {
             Self::Upscale => {
-                let picture = Picture::read(&mut arguments)?;
-                let request = request(&mut arguments)?;
-                let file = File::read(&mut arguments, &picture, &request)?;
-                arguments.done(&names)?;
+                let picture = Picture::read(&arguments)?;
+                let request = request(&arguments)?;
+                let file = File::read(&arguments, &picture, &request)?;
                 upscale(enlarger, &picture, &request, &file, watch)
             }
             Self::Explain => {
-                let picture = Picture::read(&mut arguments)?;
-                let request = request(&mut arguments)?;
-                arguments.done(&names)?;
+                let picture = Picture::read(&arguments)?;
+                let request = request(&arguments)?;
                 let explained = enlarger.dry_run(&picture.bytes, &request, &Limits::for_own_files(), &Unwatched)?;
                 Ok(Done { text: explained.to_string(), data: json!(explained) })
             }
             Self::ListModels => {
-                arguments.done(&names)?;
                 let models = enlarger.models().list();
                 let lines = models.iter().map(|model| format!("{} ({}x): {}", model.name, model.scale, model.good_at));
                 Ok(Done { text: lines.collect::<Vec<_>>().join("\n"), data: json!({ "models": models }) })
@@ -184,7 +180,7 @@ struct Picture {
 }
 
 impl Picture {
-    fn read(arguments: &mut Arguments) -> anyhow::Result<Self> {
+    fn read(arguments: &Arguments) -> anyhow::Result<Self> {
         let (path, base64) = (arguments.text("image")?.map(PathBuf::from), arguments.text("image_base64")?);
         let limits = Limits::for_own_files();
         let bytes = match (&path, base64) {
@@ -205,7 +201,7 @@ impl Picture {
     }
 }
 
-fn request(arguments: &mut Arguments) -> anyhow::Result<Request> {
+fn request(arguments: &Arguments) -> anyhow::Result<Request> {
     let scale = arguments.number("scale", 1.0..=16.0)?;
     let width = arguments.integer("width", 1..=LONGEST_SIDE)?;
     let height = arguments.integer("height", 1..=LONGEST_SIDE)?;
@@ -225,7 +221,7 @@ fn request(arguments: &mut Arguments) -> anyhow::Result<Request> {
     })
 }
 
-fn style(arguments: &mut Arguments) -> anyhow::Result<Style> {
+fn style(arguments: &Arguments) -> anyhow::Result<Style> {
     match Style::is_precision(|name| arguments.has(name)) {
         Ok(true) => {
             let flavor = arguments.choice("flavor", Flavor::ALL, Flavor::name)?;
@@ -246,7 +242,7 @@ fn style(arguments: &mut Arguments) -> anyhow::Result<Style> {
     }
 }
 
-fn knobs<F: Knobs>(arguments: &mut Arguments) -> anyhow::Result<F> {
+fn knobs<F: Knobs>(arguments: &Arguments) -> anyhow::Result<F> {
     let mut family = F::default();
     for knob in F::KNOBS {
         if let Some(value) = arguments.integer(knob.name, knob.range.clone())? {
@@ -264,7 +260,7 @@ struct File {
 }
 
 impl File {
-    fn read(arguments: &mut Arguments, picture: &Picture, request: &Request) -> anyhow::Result<Self> {
+    fn read(arguments: &Arguments, picture: &Picture, request: &Request) -> anyhow::Result<Self> {
         let asked = arguments.choice("format", FORMATS, word)?;
         let output = arguments.text("output")?.map(PathBuf::from);
         let named = output.as_ref().and_then(|path| Format::from_extension(path.extension()?.to_str()?));

@@ -117,7 +117,15 @@ impl ToSchema for UpscaleForm {}
 
 impl PartialSchema for UpscaleForm {
     fn schema() -> RefOr<Schema> {
-        with_knobs(with_knobs(BesideKnobs::schema(), &Creative::default()), &Precision::default())
+        let whole = with_knobs(with_knobs(BesideKnobs::schema(), &Creative::default()), &Precision::default());
+        let RefOr::T(Schema::Object(mut whole)) = whole else { unreachable!("a struct is an object") };
+        // Generated clients send defaults, and those of both styles would be refused together.
+        for property in whole.properties.values_mut() {
+            if let RefOr::T(Schema::Object(property)) = property {
+                property.default = None;
+            }
+        }
+        whole.into()
     }
 }
 
@@ -129,8 +137,8 @@ struct BesideKnobs {
     /// The file. A text is read as base64, a `data:` URI or a URL.
     #[schema(format = Binary)]
     image: String,
-    /// Scale factor, 1 to 16, also with a fraction.
-    #[schema(default = 2.0, minimum = 1, maximum = 16, required = false)]
+    /// Scale factor, 1 to 16, also with a fraction. 2 if no size is given.
+    #[schema(minimum = 1, maximum = 16, required = false)]
     scale: f64,
     /// Width of the result in pixels, instead of `scale`.
     #[schema(minimum = 1, maximum = 300000, required = false)]
@@ -139,7 +147,7 @@ struct BesideKnobs {
     #[schema(minimum = 1, maximum = 300000, required = false)]
     height: u32,
     /// A model's name, or `auto`: chosen to suit the image.
-    #[schema(default = "auto", max_length = 255, required = false)]
+    #[schema(max_length = 255, required = false)]
     model: String,
     #[schema(schema_with = quality, required = false)]
     quality: String,
@@ -170,8 +178,7 @@ struct BesideKnobs {
 
 fn quality() -> Object {
     let words: Vec<&str> = Quality::ALL.iter().map(|quality| quality.name()).collect();
-    let usual = Some(Quality::default().name().into());
-    creative::one_of("How much work goes into the result.", &words).default(usual).build()
+    creative::one_of("How much work goes into the result. `best` unless given.", &words).build()
 }
 
 fn response_format() -> Object {
@@ -186,5 +193,5 @@ fn response_format() -> Object {
 
 fn output_format() -> Object {
     let words: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
-    creative::one_of("The file to make.", &words).default(Some(OutputFormat::Png.name().into())).build()
+    creative::one_of("The file to make. PNG unless given.", &words).build()
 }
