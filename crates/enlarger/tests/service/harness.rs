@@ -283,22 +283,24 @@ fn parent(id: u32) -> Option<u32> {
 
 /// A program in a mount namespace of its own, where `dir` is a disk of so many megabytes.
 fn on_small_disk(dir: &Path, megabytes: u32, program: &Path) -> Command {
-    let mut command = Command::new("unshare");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENLARGER_")) {
-        command.env_remove(name);
-    }
+    let mut command = without_settings("unshare");
     let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$1\" && shift && exec \"$@\"");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"]).arg(dir).arg(program);
     command
 }
 
-/// The binary, without settings from the environment but credentials for the storage of tests.
+/// The binary, without settings from the environment or the user's folder but credentials for the storage of tests.
 pub fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+    without_settings(env!("CARGO_BIN_EXE_enlarger"))
+}
+
+fn without_settings(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENLARGER_") || name.starts_with("AWS_")) {
         command.env_remove(name);
     }
     command.envs([("AWS_ACCESS_KEY_ID", moto::KEY.0), ("AWS_SECRET_ACCESS_KEY", moto::KEY.1)]);
+    command.env("XDG_CONFIG_HOME", "/no/such/folder");
     command
 }
 
