@@ -123,25 +123,30 @@ async fn answer(request: RequestBuilder, limit: u64) -> Result<Answer, Unanswere
     Ok(Answer { status: response.status().as_u16(), body })
 }
 
-fn unanswered(error: &reqwest::Error) -> Unanswered {
-    if error.is_timeout() {
-        return Unanswered::Timeout(if error.is_connect() { CONNECT_SECONDS } else { TOTAL_SECONDS });
+fn unanswered(failed: &reqwest::Error) -> Unanswered {
+    if failed.is_timeout() {
+        return Unanswered::Timeout(if failed.is_connect() { CONNECT_SECONDS } else { TOTAL_SECONDS });
     }
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut cause: Option<&(dyn Error + 'static)> = Some(failed);
     while let Some(error) = cause {
         if error.is::<UnknownName>() {
             return Unanswered::Name;
         }
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            if io.kind() == io::ErrorKind::ConnectionRefused {
-                return Unanswered::Refused;
-            }
-            // What an error of input and output wraps is not among its sources.
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return Unanswered::Tls(tls.to_string());
-            }
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Unanswered::Tls(tls.to_string());
         }
-        cause = error.source();
+        let io = error.downcast_ref::<io::Error>();
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::ConnectionRefused) => return Unanswered::Refused,
+            // Nothing but TLS reads before there is a connection.
+            Some(io::ErrorKind::UnexpectedEof) if failed.is_connect() => {
+                return Unanswered::Tls("the connection was closed".into());
+            }
+            _ => {}
+        }
+        // What an error of input and output wraps is not among its sources.
+        let wrapped = io.and_then(|io| io.get_ref()).map(|inner| inner as &(dyn Error + 'static));
+        cause = wrapped.or_else(|| error.source());
     }
     Unanswered::Connection
 }
