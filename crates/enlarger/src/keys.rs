@@ -45,11 +45,10 @@ enum Command {
 
 /// Runs the command.
 pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
-    let config =
-        serve::load(
-            ConfigLayer { data_dir: args.data_dir, database: args.database, ..ConfigLayer::default() },
-            dirs::config_file().as_deref(),
-        )?;
+    let config = serve::load(
+        ConfigLayer { data_dir: args.data_dir, database: args.database, ..ConfigLayer::default() },
+        dirs::config_file().as_deref(),
+    )?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = open_store(&config).await?.api_keys;

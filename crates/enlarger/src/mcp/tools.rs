@@ -297,7 +297,11 @@ impl File {
                 "set overwrite, or choose another output",
             ));
         }
-        Ok(Self { path, output: Output { format: Some(format), quality, metadata: MetadataPolicy::All, dpi: None }, overwrite })
+        Ok(Self {
+            path,
+            output: Output { format: Some(format), quality, metadata: MetadataPolicy::All, dpi: None },
+            overwrite,
+        })
     }
 }
 
