@@ -233,8 +233,16 @@ async fn prepare<'c, A, T>(
     let (now, id): (i64, i64) = (row.get("now"), row.get("id"));
     let now = if context.clock.is_local() { Timestamp::from_millisecond(now).ok() } else { Some(context.now()) };
     let mut tx = Tx::new(&mut *transaction, context.clone(), now);
-    let value = write(&mut tx, with).await?;
+    let written = write(&mut tx, with).await;
     let changes = tx.changes;
+    let value = match written {
+        Ok(value) => value,
+        Err(error) => {
+            // Now, not when the connection is next used: nobody else can have its rows before. If it is lost, so are they.
+            let _ = transaction.rollback().await;
+            return Err(error);
+        }
+    };
     announce(&mut transaction, store.origin, &changes).await.map_err(|error| failed(&error))?;
     Ok(Prepared { transaction, id, value, changes })
 }
