@@ -2,13 +2,17 @@
 //! was not committed, and if that is not known, the database knows.
 
 use std::{
-    sync::Arc,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use sqlx::{Connection as _, Error, PgConnection, Row as _, pool::PoolConnection};
-use tokio::{sync::broadcast, time::timeout};
+use tokio::{
+    sync::{SemaphorePermit, broadcast},
+    time::timeout,
+};
 
 use super::{LONGEST, PATIENCE, Postgres, failure::failed, listener::announce};
 use crate::{
@@ -93,6 +97,7 @@ struct Prepared<'c, T> {
 
 impl Postgres {
     async fn look<A, T>(&self, begin: Option<&'static str>, with: A, read: Operation<A, T>) -> Result<T, StoreError> {
+        let _turn = self.turn().await?;
         let mut conn = self.connection().await?;
         let reading = async {
             let now = (!self.context.clock.is_local()).then(|| self.context.now());
@@ -105,15 +110,17 @@ impl Postgres {
             result
         };
         let result = timeout(LONGEST, reading).await.unwrap_or_else(|_| Err(silent()));
-        if result.as_ref().is_err_and(StoreError::is_transient) {
-            conn.close_on_drop();
+        match &result {
+            Err(error) if error.is_transient() => conn.close_on_drop(),
+            _ => self.serve(),
         }
         result
     }
 
     async fn attempt<A, T>(&self, with: A, write: Operation<A, T>) -> Attempt<T> {
-        let mut conn = match self.connection().await {
-            Ok(conn) => conn,
+        let acquired = async { Ok((self.turn().await?, self.connection().await?)) };
+        let (_turn, mut conn) = match acquired.await {
+            Ok(acquired) => acquired,
             Err(error) => return Attempt::Undone(error),
         };
         let (value, changes) = match self.transact(&mut conn, with, write).await {
@@ -134,11 +141,29 @@ impl Postgres {
                 }
             }
         };
+        self.serve();
         for change in changes {
             // Nobody listens: fine.
             let _ = self.changes.send(change);
         }
         Attempt::Ended(Ok(value))
+    }
+
+    /// Waits for a connection to be free, as long as others get done with theirs.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        let mut waiting = pin!(self.turns.acquire());
+        loop {
+            let served = self.served.load(Ordering::Relaxed);
+            match timeout(PATIENCE, &mut waiting).await {
+                Ok(turn) => return turn.map_err(|_| StoreError::Unavailable("the store is closed".to_owned())),
+                Err(_) if self.served.load(Ordering::Relaxed) == served => return Err(self.no_connection()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn serve(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn transact<A, T>(&self, conn: &mut PgConnection, with: A, write: Operation<A, T>) -> Transacted<T> {
@@ -183,11 +208,13 @@ impl Postgres {
 
     async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, StoreError> {
         self.pool.acquire().await.map_err(|error| match error {
-            Error::PoolTimedOut => {
-                StoreError::Unavailable(format!("{}: no connection within {} s", self.place, PATIENCE.as_secs()))
-            }
+            Error::PoolTimedOut => self.no_connection(),
             error => failed(&error),
         })
+    }
+
+    fn no_connection(&self) -> StoreError {
+        StoreError::Unavailable(format!("{}: no connection within {} s", self.place, PATIENCE.as_secs()))
     }
 }
 
@@ -206,8 +233,16 @@ async fn prepare<'c, A, T>(
     let (now, id): (i64, i64) = (row.get("now"), row.get("id"));
     let now = if context.clock.is_local() { Timestamp::from_millisecond(now).ok() } else { Some(context.now()) };
     let mut tx = Tx::new(&mut *transaction, context.clone(), now);
-    let value = write(&mut tx, with).await?;
+    let written = write(&mut tx, with).await;
     let changes = tx.changes;
+    let value = match written {
+        Ok(value) => value,
+        Err(error) => {
+            // Now, not when the connection is next used: nobody else can have its rows before. If it is lost, so are they.
+            let _ = transaction.rollback().await;
+            return Err(error);
+        }
+    };
     announce(&mut transaction, store.origin, &changes).await.map_err(|error| failed(&error))?;
     Ok(Prepared { transaction, id, value, changes })
 }

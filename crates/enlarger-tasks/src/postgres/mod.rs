@@ -6,7 +6,10 @@ mod failure;
 mod listener;
 mod url;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -14,7 +17,7 @@ use sqlx::{
     migrate::MigrateError,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
 };
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use uuid::Uuid;
 
 use self::{
@@ -65,6 +68,10 @@ const LOCKS: i32 = i32::from_be_bytes(*b"enlr");
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// One for each connection; callers wait here, not in the pool, whose patience is for a server that is gone.
+    turns: Semaphore,
+    /// How many turns ended well.
+    served: AtomicU64,
     /// Host, port and database, for messages.
     place: String,
     /// Names this store in the notifications that it sends.
@@ -94,7 +101,9 @@ pub(crate) async fn open(url: &::url::Url, config: StoreConfig, clock: Arc<dyn C
         .test_before_acquire(false)
         .connect_lazy_with(options.options(limits));
     let context = Arc::new(Context { config, clock });
-    let engine = Postgres { pool, place, origin, changes, context, _listener: listener };
+    let turns = Semaphore::new(CONNECTIONS as usize);
+    let served = AtomicU64::new(0);
+    let engine = Postgres { pool, turns, served, place, origin, changes, context, _listener: listener };
     Ok(Store::new(Arc::new(SqlStore::new(engine))))
 }
 

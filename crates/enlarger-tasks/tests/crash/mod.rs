@@ -262,7 +262,8 @@ pub async fn p1_workers_killed_and_frozen_under_load_lose_and_double_nothing(url
     while !herd.children.is_empty() {
         frozen.retain(|&(id, since)| {
             let thaw = since.elapsed() >= LEASE + Duration::from_millis(200);
-            if thaw {
+            // It may have claimed once more before it was frozen, and have been killed for that.
+            if thaw && herd.children.contains_key(&id) {
                 herd.signal(id, "-CONT");
             }
             !thaw
