@@ -114,7 +114,7 @@ async fn upscale(
     let response = match wanted {
         Wanted::File => files.result(&task).await?,
         Wanted::Url => {
-            let url = urls.result(&client.base, &task).await?;
+            let url = urls.result(&client.base, &task)?;
             Json(Answer::of(&task, Image { url, b64_json: None })?).into_response()
         }
         Wanted::Base64 => in_base64(&files, &task).await?,
