@@ -144,17 +144,12 @@ impl Details {
             Some(info) => (Some(PictureFile::source(info, url(Key::Source(task.id)))), Some(url(Key::Thumb(task.id)))),
             None => (None, None),
         };
-        let result = match made.as_ref().filter(|_| present) {
-            Some(made) => Some(PictureFile::result(made, url(Key::Result(task.id, made.file.clone())))),
-            None => None,
-        };
-        let invention = match made.as_ref().and_then(|made| made.invention) {
-            Some(difference) => Some(DifferenceNow {
-                share: difference.share,
-                map_url: if present { Some(url(Key::Map(task.id, difference.attempt))) } else { None },
-            }),
-            None => None,
-        };
+        let result = made.as_ref().filter(|_| present);
+        let result = result.map(|made| PictureFile::result(made, url(Key::Result(task.id, made.file.clone()))));
+        let invention = made.as_ref().and_then(|made| made.invention).map(|difference| DifferenceNow {
+            share: difference.share,
+            map_url: present.then(|| url(Key::Map(task.id, difference.attempt))),
+        });
         let mut plan = task.plan.clone();
         if let (Some(Value::Object(plan)), Some(made)) = (&mut plan, &made) {
             plan.insert("notes".into(), made.notes.clone().into());
