@@ -142,16 +142,21 @@ async fn reach_store(
     stop: &CancellationToken,
 ) -> Result<Option<Store>, ServeError> {
     const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+    let open = async || match open_store(config).await {
+        Err(ServeError::Store(error)) if error.is_transient() => Err(error),
+        ended => Ok(ended.map(Some)),
+    };
+    // Most databases answer at once. Until then connections wait, as nothing is served.
+    let mut error = match open().await {
+        Ok(ended) => return ended,
+        Err(error) => error,
+    };
     let opened = stop.child_token();
     let waiting = http::serve(listener, waiting(), opened.clone(), Duration::from_secs(1));
     let opening = async {
         let _opened = opened.clone().drop_guard();
         let mut pause = Duration::from_secs(1);
         loop {
-            let error = match open_store(config).await {
-                Err(ServeError::Store(error)) if error.is_transient() => error,
-                ended => return ended.map(Some),
-            };
             let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
             tracing::warn!("not ready: {error}; trying again{hint}");
             tokio::select! {
@@ -159,6 +164,10 @@ async fn reach_store(
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+            error = match open().await {
+                Ok(ended) => return ended,
+                Err(error) => error,
+            };
         }
     };
     tokio::join!(waiting, opening).1
