@@ -583,18 +583,18 @@ mod tests {
             json!({ "size": 2 }),
             json!({ "size": { "depth": 2 } }),
             json!({ "size": { "width": -1 } }),
-            json!({ "look": "creative" }),
             json!({ "look": { "mode": "other" } }),
             json!({ "look": { "mode": "creative", "engine": "steam" } }),
             json!({ "crop": { "x": 1 } }),
-            json!({ "crop": [1] }),
             json!({ "quality": "good" }),
         ] {
             let here = serde_json::from_value::<Request>(wrong.clone()).map(|_| ()).expect_err("refused").to_string();
             let domain = serde_json::from_value::<pipeline::Request>(wrong.clone()).expect_err("refused").to_string();
-            // Serde's own words for it.
-            let domain = domain.replace("internally tagged enum Style", "an object");
             assert_eq!(here, domain, "{wrong}");
+        }
+        for wrong in [json!({ "look": "creative" }), json!({ "crop": [1] })] {
+            let here = serde_json::from_value::<Request>(wrong.clone()).map(|_| ()).expect_err("refused").to_string();
+            assert!(here.ends_with("expected an object"), "{wrong}: {here}");
         }
         for wrong in [json!("png"), json!({ "format": "gif" }), json!({ "quality": 256 })] {
             let here = serde_json::from_value::<OutputFile>(wrong.clone()).expect_err("refused").to_string();
