@@ -1,7 +1,6 @@
 //! The generative engine as a job sees it: progress, cancelling, what a plan and a request keep. On tiny random checkpoints.
 
 #[path = "../../enlarger/tests/common/checkpoints.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod checkpoints;
 
 use std::{

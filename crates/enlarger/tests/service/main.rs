@@ -22,7 +22,6 @@ mod storage;
 mod webhooks;
 mod wire;
 
-#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/checkpoints.rs"]
 mod checkpoints;
 
