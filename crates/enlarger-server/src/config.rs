@@ -534,6 +534,18 @@ impl Config {
         if self.save_to.as_os_str().is_empty() && self.save_name != NamePattern::default() {
             return fail("`save_name` is set without `save_to`", "add --save-to DIR");
         }
+        if self.role == Role::Api && !self.save_to.as_os_str().is_empty() {
+            return fail("`save_to` has no effect with `role = \"api\"`", "set it for the workers, which save results");
+        }
+        if self.jwt_secret.reveal().is_empty()
+            && self.jwks_url.is_empty()
+            && !(self.jwt_audience.is_empty() && self.jwt_issuer.is_empty())
+        {
+            return fail(
+                "`jwt_audience` or `jwt_issuer` is set, but no bearer token is accepted",
+                "set `jwt_secret` or `jwks_url`, or remove them",
+            );
+        }
         if self.auth == Auth::On && self.insecure_no_auth {
             return fail("`auth` is on and `insecure_no_auth` is set", "choose one of them");
         }

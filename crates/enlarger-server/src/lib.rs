@@ -263,10 +263,13 @@ pub async fn serve(
         match enlarger.prepare() {
             Ok(sentences) if sentences.is_empty() => {
                 let found = enlarger.library().parts().iter().filter(|f| f.what.kind() == "checkpoint").count();
-                tracing::info!(
-                    found,
-                    "no checkpoint is configured, so only requests that name one are drawn; --checkpoint NAME, and --model-dirs DIR for its folder, configure one"
-                );
+                // Whoever has none need not know of them.
+                if found > 0 {
+                    tracing::info!(
+                        found,
+                        "no checkpoint is configured, so only requests that name one are drawn; --checkpoint NAME, and --model-dirs DIR for its folder, configure one"
+                    );
+                }
             }
             Ok(sentences) => sentences.iter().for_each(|sentence| tracing::info!(?folders, "{sentence}")),
             Err(error) => {

@@ -234,14 +234,14 @@ impl Watch<'_> {
         let mut found: Vec<_> = all
             .filter(|path| !outside.includes(path))
             .filter_map(|path| Some((path.clone(), Stamp::of(&path)?)))
-            .filter(|(path, stamp)| !self.journal.is_finished(self.inside(path), *stamp))
+            .filter(|(path, stamp)| !self.journal.is_finished(path, *stamp))
             .collect();
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         self.retries.retain(|path, _| found.iter().any(|(found, _)| found == path));
         Some(found)
     }
 
-    /// A path as messages and the journal have it.
+    /// A path as messages have it.
     fn inside<'p>(&self, path: &'p Path) -> &'p Path {
         path.strip_prefix(&self.folder).unwrap_or(path)
     }
@@ -321,13 +321,13 @@ impl Watch<'_> {
         );
         let first = self.results.join(parent_inside(self.inside(path))).join(name);
         // It was begun before a crash, and its result is there only if it was finished.
-        if let Some(begun) = self.journal.begun(self.inside(path), stamp)
+        if let Some(begun) = self.journal.begun(path, stamp)
             && occupied(&begun)?
         {
             return Ok(End::Finished(begun));
         }
         let result = free(&first)?;
-        self.journal.write(self.inside(path), stamp, State::Begun, &result)?;
+        self.journal.write(path, stamp, State::Begun, &result)?;
         let outcome = self.job.write(&bytes, &request, &result, false, file)?;
         Ok(End::Enlarged(result, Box::new(outcome)))
     }
@@ -376,7 +376,7 @@ impl Watch<'_> {
     }
 
     fn note(&self, path: &Path, stamp: Stamp, state: State, result: &Path) {
-        if let Err(error) = self.journal.write(self.inside(path), stamp, state, result) {
+        if let Err(error) = self.journal.write(path, stamp, state, result) {
             self.batch.say(&format!("warning: {}", sentence(&error)));
         }
     }
@@ -446,8 +446,8 @@ struct Outside(Vec<PathBuf>);
 impl Outside {
     fn of(folder: &Path, results: &Path) -> Self {
         let mut outside = vec![folder.join(REJECTED)];
-        // Results that lie between their sources are known by their note.
-        if real(results) != real(folder) {
+        // Results that lie between their sources are known by their note. A folder within that of results has none of them.
+        if !real(folder).starts_with(real(results)) {
             outside.push(results.to_owned());
             outside.push(real(results));
         }

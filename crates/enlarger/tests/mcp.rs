@@ -116,3 +116,27 @@ fn nothing_but_the_protocol_is_on_standard_output_whatever_comes_in() {
     rest.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).expect("the protocol only")));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no half-written file");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_it_while_the_assistant_stays() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = folder();
+    let mut server = Command::new(PROGRAM)
+        .arg("mcp")
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = server.stdin.take().unwrap();
+    let mut output = BufReader::new(server.stdout.take().unwrap());
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } });
+    writeln!(input, "{hello}").unwrap();
+    output.read_line(&mut String::new()).unwrap();
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    let ended = server.wait().unwrap();
+    assert_eq!((ended.code(), ended.signal()), (Some(143), None));
+    drop(input);
+}

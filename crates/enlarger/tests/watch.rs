@@ -244,3 +244,28 @@ fn two_processes_do_not_write_to_the_same_folder() {
     let file = Command::new(env!("CARGO_BIN_EXE_enlarger")).arg("watch").arg(wrong).assert().code(1);
     assert!(text(&file.get_output().stderr).contains("is not a folder"));
 }
+
+#[test]
+fn folders_within_that_of_results_are_watched_and_equal_names_in_two_folders_are_two_images() {
+    let (dir, photo) = empty();
+    let at = |name: &str| dir.path().join(name);
+    let when = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for folder in ["in", "other"] {
+        fs::create_dir_all(at(folder)).expect("made");
+        let path = at(folder).join("fox.jpg");
+        fs::write(&path, &photo).expect("written");
+        fs::File::options().write(true).open(&path).expect("there").set_modified(when).expect("set");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+        let args = ["--settle", "0.2", "--draft", "-s", "2x", "-o", "results", "--once"];
+        command.current_dir(dir.path()).args(["watch", folder]).args(args);
+        command.assert().success();
+    }
+    assert_eq!(names(&at("results")), ["fox_2x-2.png", "fox_2x.png"]);
+    fs::create_dir(at("results/inbox")).expect("made");
+    fs::write(at("results/inbox/owl.jpg"), &photo).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+    let args = ["watch", "results/inbox", "--settle", "0.2", "--draft", "-s", "2x", "-o", "results", "--once"];
+    command.current_dir(dir.path()).args(args);
+    command.assert().success();
+    assert!(at("results/owl_2x.png").is_file());
+}

@@ -224,7 +224,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         if error.is_transient() {
             tracing::warn!(%error, "the task database is not available");
-            return Self::unavailable("the server cannot store anything at the moment");
+            return Self::unavailable("the server cannot use its database at the moment");
         }
         Self::internal(error)
     }
@@ -233,9 +233,12 @@ impl From<StoreError> for ApiError {
 impl From<std::io::Error> for ApiError {
     #[track_caller]
     fn from(error: std::io::Error) -> Self {
-        if enlarger_blobs::is_transient(&error) {
+        use std::io::ErrorKind;
+        // The last two: somebody has taken away the storage, or this service's rights to it.
+        let refused = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::PermissionDenied);
+        if enlarger_blobs::is_transient(&error) || refused {
             tracing::error!(%error, "files cannot be read or stored now");
-            return Self::unavailable("the server cannot store anything at the moment");
+            return Self::unavailable("the server cannot read or store files at the moment");
         }
         Self::internal(error)
     }

@@ -39,11 +39,7 @@ impl Bodies {
     /// # Errors
     /// As [`Bodies::spool`]; 415 for what is not a form, 400 for a broken one, two pictures, or more than a megabyte of text.
     pub async fn form(&self, headers: &HeaderMap, body: Body, limit_mb: u64) -> ApiResult<Form> {
-        let boundary = boundary(headers).ok_or_else(|| {
-            let message = "the body is not a form, but this route expects multipart/form-data";
-            ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
-                .hint("send the image as a file: curl -F image=@photo.jpg -F scale=4")
-        })?;
+        let boundary = boundary(headers)?;
         let chunks = try_unfold(self.reader(body, limit_mb), |mut reader| async move {
             let chunk = reader.next().await.map_err(Carried)?;
             Ok::<_, Carried>(chunk.map(|chunk| (chunk, reader)))
@@ -94,8 +90,22 @@ impl Bodies {
 }
 
 /// What separates the fields of the form that these headers announce.
-fn boundary(headers: &HeaderMap) -> Option<String> {
-    multer::parse_boundary(headers.get(header::CONTENT_TYPE)?.to_str().ok()?).ok()
+fn boundary(headers: &HeaderMap) -> ApiResult<String> {
+    let announced = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    multer::parse_boundary(announced).map_err(|error| {
+        let (status, code, message) = match error {
+            multer::Error::NoBoundary => (
+                StatusCode::BAD_REQUEST,
+                "invalid_params",
+                "the Content-Type header names no boundary of the form's fields",
+            ),
+            _ => {
+                let message = "the body is not a form, but this route expects multipart/form-data";
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+            }
+        };
+        ApiError::new(status, code, message).hint("send the image as a file: curl -F image=@photo.jpg -F scale=4")
+    })
 }
 
 async fn text(field: &mut Field<'_>, name: &str, left: &mut usize) -> ApiResult<String> {

@@ -3,7 +3,7 @@
 mod arguments;
 mod tools;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -55,8 +55,8 @@ pub fn run(args: McpArgs) -> anyhow::Result<ExitCode> {
     let gone = CancellationToken::new();
     let server = Server { enlarger: Arc::new(enlarger), turn: Arc::default(), gone: gone.clone() };
     // When the runtime ends, so does what still runs: within a strip.
-    let _gone = gone.drop_guard();
-    runtime.block_on(async {
+    let leaving = gone.drop_guard();
+    let ended = runtime.block_on(async {
         let mut signals = Signals::listen().context("cannot listen for Ctrl-C")?;
         let served = async {
             // An assistant that leaves before it has said anything is not an error.
@@ -65,10 +65,17 @@ pub fn run(args: McpArgs) -> anyhow::Result<ExitCode> {
         };
         tokio::select! {
             () = served => Ok(ExitCode::SUCCESS),
-            signal = signals.next() => Ok(ExitCode::from(signal.exit_code())),
+            signal = signals.next() => anyhow::Ok(ExitCode::from(signal.exit_code())),
         }
-    })
+    });
+    drop(leaving);
+    // A job ends within a strip. What waits for standard input may never end.
+    runtime.shutdown_timeout(LAST_STRIP);
+    ended
 }
+
+/// How long a job that is cancelled may take to end.
+const LAST_STRIP: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Server {

@@ -68,7 +68,7 @@ impl Tool {
                  large one: explain estimates it."
             }
             Self::Explain => {
-                "Show how an image would be enlarged, with the estimated time and memory, without doing it."
+                "Show how an image would be enlarged, with the estimated time and memory, without running it."
             }
             Self::ListModels => "List the models that can be chosen, with what each is good at.",
         };

@@ -35,7 +35,7 @@ pub enum State {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Row {
-    /// From the watched folder. Paths that are not text are kept as far as they are.
+    /// Its whole path, since several folders may be watched in turn. Paths that are not text are kept as far as they are.
     source: String,
     #[serde(flatten)]
     stamp: Stamp,

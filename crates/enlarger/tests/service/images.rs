@@ -168,7 +168,7 @@ fn a_client_that_disconnects_cancels_its_job_unless_it_can_ask_for_it_again() {
 fn one_line_of_curl_enlarges_a_photo() {
     let server = Server::start(&[]);
     let page = std::fs::read_to_string(root().join("docs/guides/api.md")).unwrap();
-    let line = page.lines().find(|line| line.starts_with("curl -F image=@photo.jpg")).expect("the line");
+    let line = page.lines().find(|line| line.starts_with("curl -f -F image=@photo.jpg")).expect("the line");
     std::fs::write(server.dir().join("photo.jpg"), photo(32, 24)).unwrap();
     let line = line.replace("http://127.0.0.1:7788", &server.url(""));
     let said = Command::new("bash").args(["-c", &line]).current_dir(server.dir()).output().unwrap();
