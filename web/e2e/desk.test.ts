@@ -183,6 +183,7 @@ test('the chosen quality goes with the estimate, the copied command and the task
   await page.getByRole('button', { name: 'Copy as…' }).click();
   expect(await page.getByLabel('Command line', { exact: true }).innerText()).toContain('--quality fast');
   await page.keyboard.press('Escape');
+  await page.getByRole('dialog').waitFor({ state: 'hidden' });
   await page.keyboard.press('Control+Enter');
   await page.getByRole('link', { name: 'Compare: friends.jpg' }).first().waitFor({ timeout: 30_000 });
   const { tasks } = await (await fetch(`${service.url}api/tasks`)).json();
