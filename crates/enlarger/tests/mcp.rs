@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -63,19 +63,28 @@ fn assistants_enlarge_files_and_learn_what_is_wrong() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "nothing else was left");
 }
 
-#[test]
-fn nothing_but_the_protocol_is_on_standard_output_whatever_comes_in() {
-    let folder = folder();
+/// A server that was told who asks. Its answer has not been read yet.
+fn greeted(folder: &Path) -> (Child, ChildStdin, BufReader<ChildStdout>) {
     let mut server = Command::new(PROGRAM)
         .arg("mcp")
-        .current_dir(folder.path())
+        .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut input = server.stdin.take().unwrap();
-    let mut output = BufReader::new(server.stdout.take().unwrap());
+    let output = BufReader::new(server.stdout.take().unwrap());
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } });
+    writeln!(input, "{hello}").unwrap();
+    (server, input, output)
+}
+
+#[test]
+fn nothing_but_the_protocol_is_on_standard_output_whatever_comes_in() {
+    let folder = folder();
+    let (mut server, mut input, mut output) = greeted(folder.path());
     let mut send = |line: &str| {
         input.write_all(line.as_bytes()).unwrap();
         input.write_all(b"\n").unwrap();
@@ -85,9 +94,6 @@ fn nothing_but_the_protocol_is_on_standard_output_whatever_comes_in() {
         output.read_line(&mut line).unwrap();
         serde_json::from_str::<Value>(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     };
-    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } });
-    send(&hello.to_string());
     assert_eq!(receive()["result"]["serverInfo"]["name"], "enlarger");
     send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
     // As the official servers do, it skips what cannot be read and goes on.
@@ -122,18 +128,7 @@ fn nothing_but_the_protocol_is_on_standard_output_whatever_comes_in() {
 fn a_signal_ends_it_while_the_assistant_stays() {
     use std::os::unix::process::ExitStatusExt;
     let folder = folder();
-    let mut server = Command::new(PROGRAM)
-        .arg("mcp")
-        .current_dir(folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = server.stdin.take().unwrap();
-    let mut output = BufReader::new(server.stdout.take().unwrap());
-    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } });
-    writeln!(input, "{hello}").unwrap();
+    let (mut server, input, mut output) = greeted(folder.path());
     output.read_line(&mut String::new()).unwrap();
     assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
     let ended = server.wait().unwrap();
