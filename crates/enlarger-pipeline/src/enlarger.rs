@@ -495,6 +495,7 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Statistics {
         bits,
         damaged: 0.0,
         soft: 0.0,
+        oversampled: false,
         drawn: 0.0,
         content: Content::Photo,
         condition: Condition::Clean,
@@ -509,9 +510,10 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
     let bytes = |e: Extent, bits: u8| e.pixels() * channels.count() as u64 * u64::from(bits / 8);
     // A part is copied twice: with what networks see around it, and alone.
     let copies = if plan.crop.is_some() { 2 } else { u64::from(plan.alpha != AlphaWay::Opaque) };
-    let source = bytes(whole, plan.bits) + copies * bytes(plan.source, plan.bits);
+    let reduced = plan.reduced.map_or(0, |reduced| bytes(reduced, 16));
+    let source = bytes(whole, plan.bits) + copies * bytes(plan.source, plan.bits) + reduced;
     // The first step reads the source, which is counted already.
-    let (mut here, mut size, mut depth, mut peak) = (0, plan.source, plan.bits, 0);
+    let (mut here, mut size, mut depth, mut peak) = (0, plan.reduced.unwrap_or(plan.source), plan.bits, 0);
     for (i, step) in plan.steps.iter().enumerate() {
         let before = depth;
         (size, depth) = match step {

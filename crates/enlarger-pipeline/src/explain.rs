@@ -84,6 +84,9 @@ impl fmt::Display for Plan {
         if let Some(crop) = self.crop {
             writeln!(f, "crop      {}x{} at {},{}", crop.width, crop.height, crop.x, crop.y)?;
         }
+        if let Some(reduced) = self.reduced {
+            writeln!(f, "reduce    to {reduced}")?;
+        }
         for (index, step) in self.steps.iter().enumerate() {
             writeln!(f, "{:8}  {step}", format!("step {}", index + 1))?;
         }

@@ -65,6 +65,14 @@ pub(crate) fn run(
     let _held = networks.hold(plan);
     let border = if plan.wraps() { Border::Repeats } else { Border::Ends };
     let (framed, part) = framed(plan, picture, border)?;
+    let (framed, part) = match plan.reduced {
+        Some(Extent { width, height }) => {
+            let reduced = resample(&cropped(&framed, part)?, width, height, Resampling::CatmullRom)?;
+            let whole = View::of(&reduced).part;
+            (Cow::Owned(reduced), whole)
+        }
+        None => (framed, part),
+    };
     let source =
         if part == View::of(&framed).part { Cow::Borrowed(&*framed) } else { Cow::Owned(cropped(&framed, part)?) };
     let mut current = Cow::Borrowed(&*source);

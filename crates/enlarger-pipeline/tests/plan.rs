@@ -31,6 +31,7 @@ fn statistics((content, condition): Kind) -> Statistics {
         bits: 8,
         damaged: 0.0,
         soft: 0.0,
+        oversampled: false,
         drawn: 0.0,
         content,
         condition,
@@ -84,6 +85,25 @@ fn photos_and_art_go_the_shortest_way_to_each_size() {
         }
     }
     insta::assert_snapshot!("sizes", table.0);
+}
+
+#[test]
+fn a_photo_without_fine_detail_is_halved_first() {
+    let soft = Statistics { soft: 1.0, oversampled: true, ..statistics((Content::Photo, Condition::Soft)) };
+    let mut table = Table::default();
+    for factor in [1.0, 2.0, 4.0, 8.0, 16.0] {
+        table.add(&format!("{factor}x"), &soft, &request(Style::default(), factor));
+    }
+    insta::assert_snapshot!("halved", table.0);
+
+    let usual = request(Style::default(), 4.0);
+    for unchanged in [
+        (&soft, Request { model: Some("x4plus".into()), ..usual.clone() }),
+        (&soft, Request { quality: Quality::Draft, ..usual.clone() }),
+        (&Statistics { content: Content::Art, ..soft.clone() }, usual),
+    ] {
+        assert_eq!(planned(unchanged.0, &unchanged.1).reduced, None, "{:?}", unchanged.1);
+    }
 }
 
 #[test]

@@ -389,3 +389,24 @@ fn damaged_photos_come_nearer_to_the_truth_than_what_networks_make_of_them() {
     }
     assert!(by_default < 0.95 * alone, "{by_default} and {alone}");
 }
+
+#[test]
+fn a_photo_far_out_of_focus_becomes_sharp_in_its_own_colors() {
+    let photo = sample("friends.jpg");
+    let at = |picture: &Picture, width, height| resize(picture, width, height, Resampling::CatmullRom).expect("room");
+    let soft = at(&at(&photo, photo.width / 8, photo.height / 8), photo.width / 2, photo.height / 2);
+    let request = Request { size: Size::Factor(2.0), ..Request::default() };
+    let (outcome, result) = job(&encode(&soft, Format::Png, None), &request);
+    let half = outcome.plan.reduced.expect("half of it shows all");
+    assert_eq!((half.width, half.height), (soft.width.div_ceil(2), soft.height.div_ceil(2)));
+    assert_eq!((result.width, result.height), (2 * soft.width, 2 * soft.height));
+
+    let cubic = at(&soft, result.width, result.height);
+    let steps = |picture: &Picture| {
+        let values = luminance(picture);
+        values.windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum::<f64>() / values.len() as f64
+    };
+    assert!(steps(&result) > 1.5 * steps(&cubic), "{} against {}", steps(&result), steps(&cubic));
+    let mean = |picture: &Picture| luminance(picture).iter().sum::<f64>() / luminance(picture).len() as f64;
+    assert!((mean(&result) - mean(&cubic)).abs() < 1.0, "{} against {}", mean(&result), mean(&cubic));
+}

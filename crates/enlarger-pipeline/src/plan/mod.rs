@@ -154,6 +154,9 @@ pub struct Plan {
     pub crop: Option<Crop>,
     /// The size that goes in, after the crop.
     pub source: Extent,
+    /// The size that it is reduced to before all steps, if it has no detail beyond that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduced: Option<Extent>,
     /// The size that comes out.
     pub result: Extent,
     /// Bits per sample of the result, 8 or 16.
@@ -337,26 +340,33 @@ pub(crate) fn plan_with(
             count => format!("found {count} faces; the preset is applied to them"),
         });
     }
-    let factor = (result.width as f32 / source.width as f32).max(result.height as f32 / source.height as f32);
+    let reduced = reduced(statistics, request, source).filter(|_| generated.is_none());
+    if reduced.is_some() {
+        notes.push("halved first: the image has no finer detail".into());
+    }
+    let start = reduced.unwrap_or(source);
+    let factor = (result.width as f32 / start.width as f32).max(result.height as f32 / start.height as f32);
     let mut network = choose(statistics, &style, request, factor, models, &mut notes)?;
     if statistics.condition != Condition::Clean && statistics.content == Content::Photo {
-        network.reach = REACH;
+        network.reach = if reduced.is_some() { REDUCED_REACH } else { REACH };
     }
     let draft = request.quality == Quality::Draft;
     let far =
-        passes(source, result, &network, &[]).iter().filter(|step| matches!(step, Step::Network { .. })).count() > 1;
+        passes(start, result, &network, &[]).iter().filter(|step| matches!(step, Step::Network { .. })).count() > 1;
     let closeness = if generated.is_some() { Closeness::Free } else { closeness(statistics, request, far) };
     let patches = if request.model.is_none() && request.quality == Quality::Best {
-        inside(choose_patches(statistics, &style, &network, factor, models, &mut notes)?, request.crop)
+        let patches = choose_patches(statistics, &style, &network, factor, models, &mut notes)?;
+        let patches = inside(patches, request.crop).into_iter();
+        patches.map(|(area, choice)| (area.scaled(source, start), choice)).collect()
     } else {
         Vec::new()
     };
     let (cleaned, soft) = (statistics.condition == Condition::Damaged, statistics.condition == Condition::Soft);
-    let seen = Seen { width: source.width, faces, grain: statistics.subject.grain, cleaned, soft };
+    let seen = Seen { width: start.width, faces, grain: statistics.subject.grain, cleaned, soft };
     let recipe = style::recipe(&style, &network.model.name, factor, closeness, &seen);
     let mut steps = match &generated {
         Some(generated) => generated_steps(source, result, &network, &patches, recipe, generated)?,
-        None => steps(source, result, &network, &patches, recipe),
+        None => steps(start, result, &network, &patches, recipe),
     };
     // A model chosen by name may be meant to add colour.
     if statistics.grey && request.model.is_none() {
@@ -365,7 +375,16 @@ pub(crate) fn plan_with(
     let alpha = if statistics.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let halo = draft.then_some(DRAFT_HALO);
     let bits = statistics.bits;
-    Ok(Plan { version: 1, crop: request.crop, source, result, bits, alpha, seed, halo, steps, notes, idle })
+    Ok(Plan { version: 1, crop: request.crop, source, reduced, result, bits, alpha, seed, halo, steps, notes, idle })
+}
+
+/// What a photo without fine detail is reduced to before it is enlarged. Networks know blur of a pixel or so: of a wider one they make a mask of hard
+/// edges, and of its half they draw what they know (docs/reference/quality.md). What a person names does as it does, and a draft is
+/// to be quick.
+fn reduced(statistics: &Statistics, request: &Request, source: Extent) -> Option<Extent> {
+    let reduces = statistics.content == Content::Photo && request.model.is_none() && request.quality != Quality::Draft;
+    let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
+    (statistics.oversampled && reduces).then_some(half)
 }
 
 /// Above this the small errors of JPEG show, and come back with each round.
@@ -508,6 +527,9 @@ struct Choice<'a> {
 /// the first has left: of 15 photos as JPEG 50, reduced to 0.8 and enlarged 5x, SSIMULACRA2 was -5.4 with two passes and is 1.7 with one
 /// (docs/reference/quality.md).
 const REACH: f32 = 1.5;
+
+/// Of one that was reduced, a second pass draws doll's eyes from what the first made up: one pass and resampling look more natural.
+const REDUCED_REACH: f32 = 2.0;
 
 impl<'a> Choice<'a> {
     /// One network alone.

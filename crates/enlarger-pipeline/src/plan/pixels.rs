@@ -24,7 +24,20 @@ pub(super) fn plan(
     let alpha = if statistics.transparent { AlphaWay::Whole } else { AlphaWay::Opaque };
     let aligned = crop.is_none_or(|part| part.x.is_multiple_of(square) && part.y.is_multiple_of(square));
     let steps = steps(source, result, if aligned { square } else { 1 });
-    Plan { version: 1, crop, source, result, bits: statistics.bits, alpha, seed, halo: None, steps, notes, idle }
+    Plan {
+        version: 1,
+        crop,
+        source,
+        reduced: None,
+        result,
+        bits: statistics.bits,
+        alpha,
+        seed,
+        halo: None,
+        steps,
+        notes,
+        idle,
+    }
 }
 
 /// Back to its true pixels, then each to a whole square. Where the result's size is not a multiple of theirs, some

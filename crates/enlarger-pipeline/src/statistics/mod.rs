@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub use regions::Region;
+use sharpness::Sharpness;
 pub(crate) use subject::Asked;
 pub use subject::Subject;
 use survey::Survey;
@@ -42,6 +43,9 @@ pub struct Statistics {
     pub damaged: f32,
     /// How soft it is, 0..=1 in hundredths: out of focus, or enlarged before.
     pub soft: f32,
+    /// Whether half its size shows all of its detail: it is far out of focus, or was enlarged much before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oversampled: bool,
     /// How much it looks drawn, 0..=1 in hundredths: flat art, lines, text, screens.
     pub drawn: f32,
     /// What it shows, according to the numbers above.
@@ -118,10 +122,10 @@ impl Statistics {
     pub(crate) fn with_subject(picture: &Picture, ask: impl FnOnce(&Self) -> Asked) -> Self {
         let faces = LazyCell::new(|| faces::find(picture));
         let survey = Survey::of(picture);
-        let spectral = sharpness::softness(picture);
+        let sharpness = Sharpness::of(picture);
         let probable = |logits| {
             let [damaged, soft, drawn] = probable(logits);
-            [damaged, soft.max(spectral), drawn]
+            [damaged, soft.max(sharpness.soft), drawn]
         };
         let whole = probable(survey.mean(survey.places()).expect("a picture has pixels"));
         let shows = content(whole);
@@ -141,6 +145,7 @@ impl Statistics {
             bits: picture.samples.bits(),
             damaged,
             soft,
+            oversampled: sharpness.oversampled,
             drawn,
             content,
             condition: condition([damaged, soft, drawn]),
