@@ -44,7 +44,7 @@ fn every_metric_is_explained_and_on_the_dashboard_and_deployments_use_no_other()
     server.wait_done(&id);
     receiver.wait(1);
     let printed = loop {
-        let printed = server.get("/metrics").text();
+        let printed = String::from_utf8(server.get("/metrics").bytes).unwrap();
         if printed.contains("enlarger_webhooks_total") {
             break printed;
         }
