@@ -88,6 +88,10 @@ load: web build-tools ## Measure the service under load; writes docs/reference/p
 	cargo build --release --locked -p enlarger
 	$(PYTHON) benches/load.py target/release/enlarger --out docs/reference/performance.md
 
+scaling: test-setup web ## Count what API nodes and workers ask of the database and the bucket; writes docs/concepts/scaling.md
+	cargo build --release --locked -p enlarger
+	$(VENV)/bin/python benches/scaling.py target/release/enlarger --out docs/concepts/scaling.md
+
 $(VENV)/.tests-ready: tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
@@ -157,4 +161,4 @@ clean: ## Remove build outputs
 	cargo clean
 	rm -rf $(VENV) .tools samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
-.PHONY: help build build-tools dist run samples web test soak test-setup screenshots specification load lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean
+.PHONY: help build build-tools dist run samples web test soak test-setup screenshots specification load scaling lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean
