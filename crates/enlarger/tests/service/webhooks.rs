@@ -71,15 +71,17 @@ fn promise_8_an_older_status_never_comes_after_a_newer_one() {
     let server = Server::start(&LOCAL);
     let image = base64(&photo(32, 24));
     let id = server.submit(CREATIVE, &json!({ "image": image, "webhook_url": receiver.url }));
-    let statuses: Vec<_> = receiver.wait(2).iter().map(|got| got.json()["status"].clone()).collect();
-    assert_eq!(statuses, ["IN_PROGRESS", "COMPLETED"]);
     server.wait_done(&id);
     let patience = std::time::Instant::now() + PATIENCE;
     while server.get("/api/status").json()["queue"]["webhooks_pending"] != 0 {
         assert!(std::time::Instant::now() < patience, "nothing is left to be sent: {}", server.log());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    assert_eq!(receiver.got().len(), 2);
+    // Told again only if the task took as long as that.
+    let told: Vec<_> = receiver.got().iter().map(|got| got.json()["status"].clone()).collect();
+    let (last, before) = told.split_last().expect("something was told");
+    assert!(!before.is_empty() && before.iter().all(|status| status == "IN_PROGRESS"), "{told:?}");
+    assert_eq!(last, "COMPLETED");
 }
 
 fn promise_8_a_receiver_that_hangs_delays_nobody_else() {
