@@ -58,12 +58,16 @@ test: test-setup web ## Run every test
 	# With the binary that the tests above were built with.
 	cd web && npm run e2e
 
+soak: test-setup web ## Break a cluster for a quarter of an hour; CHAOS_SEED=7 for another schedule, CHAOS_PLAN=FILE for another plan
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo nextest run --locked --workspace --test service --run-ignored only --no-capture -E 'test(/^chaos::soak$$/)'
+
 test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; command -v cargo-nextest >/dev/null || $(call built,nextest,0.9.148) || cargo install --locked --profile dev cargo-nextest
 	@command -v chromium >/dev/null || $(APT) chromium
 	@command -v cjpeg >/dev/null && command -v djpeg >/dev/null || $(APT) libjpeg-turbo-progs
 	@command -v tiffcp >/dev/null || $(APT) libtiff-tools
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT) postgresql
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || [ "$$(uname)" != Linux ] || $(APT) faketime
 	@.ci/lavapipe.sh
 
 tests/clients/node_modules/.ready: tests/clients/package-lock.json
@@ -83,6 +87,10 @@ specification: web build-tools ## Regenerate docs/openapi.json and the page's ty
 load: web build-tools ## Measure the service under load; writes docs/reference/performance.md
 	cargo build --release --locked -p enlarger
 	$(PYTHON) benches/load.py target/release/enlarger --out docs/reference/performance.md
+
+scaling: test-setup web ## Count what API nodes and workers ask of the database and the bucket; writes docs/concepts/scaling.md
+	cargo build --release --locked -p enlarger
+	$(VENV)/bin/python benches/scaling.py target/release/enlarger --out docs/concepts/scaling.md
 
 $(VENV)/.tests-ready: tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -153,4 +161,4 @@ clean: ## Remove build outputs
 	cargo clean
 	rm -rf $(VENV) .tools samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
-.PHONY: help build build-tools dist run samples web test test-setup screenshots specification load lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean
+.PHONY: help build build-tools dist run samples web test soak test-setup screenshots specification load scaling lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean

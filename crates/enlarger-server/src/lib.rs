@@ -179,7 +179,7 @@ fn waiting() -> Router {
         .route("/health", get(health))
         .route("/livez", get(health))
         .fallback(async || ApiError::unavailable("the server is waiting for its task database"))
-        .layer(middleware::from_fn(http::with_request_id))
+        .layer(middleware::from_fn_with_state(Metrics::default(), http::with_request_id))
 }
 
 /// Serves until `stop` is cancelled, then drains and returns. `listener` is bound by the caller, so that a test can ask for
@@ -376,7 +376,7 @@ fn router(app: &App) -> Router {
         .layer(tower::util::option_layer(auth::cors(&app.config)))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(dialects::reword))
-        .layer(middleware::from_fn(http::with_request_id))
+        .layer(middleware::from_fn_with_state(app.metrics.clone(), http::with_request_id))
         .with_state(app.clone());
     // Outside of routing, which must see the path as it is then.
     Router::new().fallback(move |request: Request| {

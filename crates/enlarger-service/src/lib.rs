@@ -51,6 +51,7 @@ pub mod signed;
 pub mod submit;
 pub mod sweeper;
 pub mod urls;
+mod wakes;
 mod watching;
 pub mod worker;
 

@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use enlarger_egress::{Delivered, Webhooks, next_try};
@@ -11,7 +11,7 @@ use enlarger_tasks::{Delivery, Outbox, Queue, Scope, StoreError, Task, TaskState
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, job::Job, metrics::Metrics, random::random, urls::Urls};
+use crate::{error::Error, job::Job, metrics::Metrics, random::random, urls::Urls, wakes::Wakes};
 
 /// Deliveries at once. A receiver that hangs holds a place for 15 seconds; the store shares places among receivers.
 const AT_ONCE: usize = 128;
@@ -19,8 +19,6 @@ const AT_ONCE: usize = 128;
 const LEASE: Duration = Duration::from_secs(60);
 /// The longest time that a delivery takes, with some margin.
 const DELIVERY: Duration = Duration::from_secs(20);
-/// How often an idle sender polls, besides being notified.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// The body of a webhook: this task, at this status, with this URL of its result once there is one. `None` if the task cannot be
 /// read.
@@ -53,7 +51,8 @@ impl Sender {
 
 async fn send_all(sender: Arc<Sender>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut changes = sender.queue.changes();
+    // A task that was just created is announced to nobody.
+    let mut wakes = Wakes::new(&*sender.queue, |state| state != TaskState::Created);
     while !sender.stop.is_cancelled() {
         let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
         let due = if free == 0 { Ok(Vec::new()) } else { sender.outbox.due(free, LEASE).await };
@@ -64,8 +63,7 @@ async fn send_all(sender: Arc<Sender>) {
         if due.is_empty() {
             tokio::select! {
                 () = sender.stop.cancelled() => {}
-                _ = changes.recv() => {}
-                () = tokio::time::sleep(IDLE) => {}
+                () = wakes.next() => {}
             }
             continue;
         }
@@ -103,8 +101,8 @@ async fn deliver(sender: &Sender, delivery: &Delivery, taken: Instant) -> Result
     if taken.elapsed() + DELIVERY > LEASE {
         return Ok(());
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    // This machine's clock may be wrong.
+    let now = delivery.taken_at.checked_add(taken.elapsed()).unwrap_or(delivery.taken_at).as_second();
     let outcome = sender.webhooks.deliver(&delivery.url, &event.to_string(), now, &body).await;
     let label = match &outcome {
         Delivered::Ok => "delivered",

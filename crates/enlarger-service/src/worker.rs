@@ -28,11 +28,12 @@ use crate::{
     job::{Difference, Input, Job, Made, Terms},
     metrics::Metrics,
     saver::Unsaved,
+    wakes::Wakes,
     watching::Watching,
 };
 
-/// How often an idle worker polls, besides being notified.
-const IDLE: Duration = Duration::from_secs(1);
+/// Pause before a failed claim is repeated.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often a running task reports progress and checks for cancellation, besides being notified.
 const BEAT: Duration = Duration::from_millis(500);
 /// How much of the drain time is reserved for stopping jobs that do not finish.
@@ -89,7 +90,7 @@ impl Worker {
 }
 
 async fn slot_loop(worker: Arc<Worker>, name: String) {
-    let mut changes = worker.queue.changes();
+    let mut wakes = Wakes::new(&*worker.queue, |state| state == TaskState::Created);
     while !worker.stop.is_cancelled() {
         match worker.queue.claim(&name, worker.lease).await {
             Ok(Some(task)) => {
@@ -105,13 +106,12 @@ async fn slot_loop(worker: Arc<Worker>, name: String) {
             Ok(None) => {
                 tokio::select! {
                     () = worker.stop.cancelled() => {}
-                    _ = changes.recv() => {}
-                    () = tokio::time::sleep(IDLE) => {}
+                    () = wakes.next() => {}
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot claim a task");
-                tokio::time::sleep(IDLE).await;
+                tokio::time::sleep(AGAIN).await;
             }
         }
     }

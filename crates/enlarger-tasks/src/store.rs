@@ -253,6 +253,8 @@ pub struct Counts {
     pub cancelled: u64,
     /// Estimated work of the waiting tasks, in seconds.
     pub queued_cost: f64,
+    /// How long the oldest of the waiting tasks has existed; zero if none waits.
+    pub oldest: Duration,
     /// Webhooks not delivered yet.
     pub outbox_pending: u64,
 }

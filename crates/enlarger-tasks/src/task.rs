@@ -176,6 +176,9 @@ pub struct Delivery {
     pub attempt: u32,
     /// When the status changed.
     pub created_at: Timestamp,
+    /// When it was taken to be sent, by the clock of the store: receivers refuse a time that is minutes off, as a machine's
+    /// own may be.
+    pub taken_at: Timestamp,
 }
 
 /// An upload slot to create.

@@ -209,6 +209,7 @@ async fn p3_leases_hold_between_machines_whose_clocks_differ_by_ten_minutes() {
     assert_eq!(done.started_at.unwrap().duration_since(done.created_at).as_mins(), 0, "one clock");
     // Webhooks are put off by the same clock.
     let first = early.outbox.due(9, LEASE).await.unwrap();
+    assert_eq!(first[0].taken_at.duration_since(first[0].created_at).as_mins(), 0, "receivers see that clock, too");
     early.outbox.delivered(first[0].event, 1).await.unwrap();
     let second = early.outbox.due(9, LEASE).await.unwrap();
     early.outbox.failed(second[0].event, 1, Duration::from_secs(300), "500").await.unwrap();

@@ -158,3 +158,19 @@ async fn p20_a_database_of_the_first_release_migrates_with_all_that_refers_to_it
     let left = sqlx::query("SELECT count(*) AS n FROM outbox").fetch_one(&mut new).await.unwrap();
     assert_eq!(left.get::<i64, _>("n"), 0);
 }
+
+#[tokio::test]
+async fn p20_a_database_of_a_newer_version_is_refused_with_a_hint() {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let sqlite = Sqlite::new();
+    open(sqlite.path()).await.unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(sqlite.path());
+    let mut newer = options.connect().await.unwrap();
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (9999, 'later', TRUE, x'', 0)";
+    sqlx::query(later).execute(&mut newer).await.unwrap();
+    newer.close().await.unwrap();
+    let refusal = open(sqlite.path()).await.unwrap_err();
+    assert!(matches!(refusal, StoreError::Open { .. }), "{refusal:?}");
+    assert!(refusal.hint().is_some_and(|hint| hint.contains("a newer version")), "{refusal:?}");
+}

@@ -1,19 +1,32 @@
-//! A proxy that can be told to answer for the server behind it.
+//! A proxy between a client and a server, which can be told to be a bad line.
+
+use std::{io, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
 
 /// What to do with connections, new and old.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(dead_code, reason = "not every test uses all of them")]
 pub enum Mood {
     Pass,
-    /// Answers 503, as S3 does when there are too many requests.
-    Busy,
-    /// Accepts, and says nothing.
+    /// Passes everything on, each piece so much later.
+    Slow(Duration),
+    /// Keeps what it is given until the mood changes.
     Silent,
+    /// Answers 503, as S3 does when there are too many requests. Connections of before are cut.
+    Busy,
+    /// Accepts nobody. Connections of before are cut, whatever was on its way.
+    Closed,
+}
+
+impl Mood {
+    fn cuts(self) -> bool {
+        matches!(self, Self::Busy | Self::Closed)
+    }
 }
 
 pub struct Proxy {
@@ -22,6 +35,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// On a free port.
     pub async fn before(server: u16, mood: Mood) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -39,28 +53,52 @@ impl Proxy {
     }
 }
 
-async fn attend(mut client: TcpStream, server: u16, mut moods: watch::Receiver<Mood>) {
-    let mood = *moods.borrow_and_update();
-    let attended = async {
-        match mood {
-            Mood::Pass => {
-                let mut server = TcpStream::connect(("127.0.0.1", server)).await?;
-                copy_bidirectional(&mut client, &mut server).await?;
-            }
-            Mood::Busy => {
-                let _ = client.read(&mut [0; 4096]).await?;
-                let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
-                let head =
-                    format!("HTTP/1.1 503 Slow Down\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-                client.write_all((head + body).as_bytes()).await?;
-            }
-            Mood::Silent => std::future::pending().await,
+async fn attend(mut client: TcpStream, server: u16, moods: watch::Receiver<Mood>) -> io::Result<()> {
+    let mood = *moods.borrow();
+    match mood {
+        Mood::Closed => Ok(()),
+        Mood::Busy => {
+            let _ = client.read(&mut [0; 4096]).await?;
+            let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+            let head = format!("HTTP/1.1 503 Slow Down\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            client.write_all((head + body).as_bytes()).await
         }
-        Ok::<_, std::io::Error>(())
-    };
-    // Connections of the old mood are cut.
-    tokio::select! {
-        _ = attended => {}
-        _ = moods.changed() => {}
+        Mood::Pass | Mood::Slow(_) | Mood::Silent => {
+            let (from_client, to_client) = client.split();
+            let mut server = TcpStream::connect(("127.0.0.1", server)).await?;
+            let (from_server, to_server) = server.split();
+            // The first error drops both connections.
+            let there = pass(from_client, to_server, moods.clone());
+            tokio::try_join!(there, pass(from_server, to_client, moods)).map(drop)
+        }
     }
+}
+
+async fn pass(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    mut moods: watch::Receiver<Mood>,
+) -> io::Result<()> {
+    let mut piece = vec![0; 1 << 14];
+    let mut cuts = moods.clone();
+    loop {
+        let size = tokio::select! {
+            read = from.read(&mut piece) => read?,
+            () = until(&mut cuts, Mood::cuts) => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        let mood = *moods.borrow();
+        if let Mood::Slow(pause) = mood {
+            tokio::time::sleep(pause).await;
+        }
+        until(&mut moods, |mood| mood != Mood::Silent).await;
+        if size == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&piece[..size]).await?;
+    }
+}
+
+/// Returns when the mood is such, or the proxy is gone.
+async fn until(moods: &mut watch::Receiver<Mood>, such: impl Fn(Mood) -> bool) {
+    let _ = moods.wait_for(|mood| such(*mood)).await;
 }

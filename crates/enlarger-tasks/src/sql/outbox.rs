@@ -115,7 +115,7 @@ async fn take_due(tx: &mut Tx<'_>, limit: u32, lease: Duration) -> Result<Vec<De
     // RETURNING promises no order.
     let mut deliveries = Vec::with_capacity(rows.len());
     for row in &rows {
-        deliveries.push((row.integer("seq")?, row::delivery(row)?));
+        deliveries.push((row.integer("seq")?, row::delivery(row, now)?));
     }
     deliveries.sort_by_key(|(seq, _)| *seq);
     Ok(deliveries.into_iter().map(|(_, delivery)| delivery).collect())

@@ -126,7 +126,7 @@ pub(super) fn tasks(rows: &[Row]) -> Result<Vec<Task>, StoreError> {
     rows.iter().map(|row| record(row).map(|record| record.task)).collect()
 }
 
-pub(super) fn delivery(row: &Row) -> Result<Delivery, StoreError> {
+pub(super) fn delivery(row: &Row, taken_at: Timestamp) -> Result<Delivery, StoreError> {
     Ok(Delivery {
         event: row.parsed("event")?,
         task: row.parsed("task")?,
@@ -134,6 +134,7 @@ pub(super) fn delivery(row: &Row) -> Result<Delivery, StoreError> {
         url: row.owned("url")?,
         attempt: row.count("attempts")?,
         created_at: row.time("created_at")?,
+        taken_at,
     })
 }
 

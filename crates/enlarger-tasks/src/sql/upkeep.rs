@@ -40,8 +40,16 @@ async fn counts(tx: &mut Tx<'_>) -> Result<Counts, StoreError> {
         }
     }
     let Dialect { by_queue, .. } = tx.conn.dialect();
-    let waiting = format!("SELECT coalesce(sum(cost), 0.0) AS cost FROM tasks {by_queue} WHERE state = 'CREATED'");
-    counts.queued_cost = query(waiting).fetch_one(tx.conn).await?.real("cost")?;
+    // What the index of the queue contains is enough but for one row.
+    let waiting = format!(
+        "WITH waiting AS (SELECT sum(cost) AS cost, min(seq) AS first FROM tasks {by_queue} WHERE state = 'CREATED')
+         SELECT coalesce(cost, 0.0) AS cost, (SELECT created_at FROM tasks WHERE seq = first) AS oldest FROM waiting"
+    );
+    let waiting = query(waiting).fetch_one(tx.conn).await?;
+    counts.queued_cost = waiting.real("cost")?;
+    if let Some(oldest) = waiting.time_opt("oldest")? {
+        counts.oldest = tx.now().await?.duration_since(oldest).try_into().unwrap_or_default();
+    }
     counts.outbox_pending = outbox::pending(tx).await?;
     Ok(counts)
 }

@@ -74,11 +74,11 @@ impl Cluster {
         format!("postgres://{USER}:{ESCAPED}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Runs a statement as the administrator.
-    pub fn sql(&self, database: &str, statement: &str) {
+    /// Runs a statement as the administrator. Returns what psql says of it, such as `UPDATE 1`.
+    pub fn sql(&self, database: &str, statement: &str) -> String {
         let mut psql = self.program("psql");
-        psql.args(["--no-psqlrc", "--quiet", "--username", USER, "--dbname", database, "--command", statement]);
-        run(psql.arg("--host").arg(&self.folder).args(["--port", &self.port.to_string()]));
+        psql.args(["--no-psqlrc", "--username", USER, "--dbname", database, "--command", statement]);
+        run(psql.arg("--host").arg(&self.folder).args(["--port", &self.port.to_string()]))
     }
 
     /// Stops the server, which ends every connection, and starts it again.
@@ -211,8 +211,10 @@ fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).expect("a free port").local_addr().expect("its number").port()
 }
 
-fn run(command: &mut Command) {
+/// What it prints.
+fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}; make test-setup installs PostgreSQL"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -435,7 +435,8 @@ pub async fn p8_deliveries_keep_their_id_survive_crashes_and_end_once(mut bench:
     bench.restart().await;
     bench.clock.advance(20 * SECOND);
     let second = bench.store.outbox.due(10, 20 * SECOND).await.unwrap();
-    assert_eq!(second, [Delivery { attempt: 2, ..first[0].clone() }], "same id");
+    let taken_at = bench.clock.now();
+    assert_eq!(second, [Delivery { attempt: 2, taken_at, ..first[0].clone() }], "same id");
     // The worker was only slow, not dead: its writes are ignored now.
     bench.store.outbox.give_up(first[0].event, 1, "timeout").await.unwrap();
     bench.store.outbox.failed(second[0].event, 2, 300 * SECOND, "500").await.unwrap();
@@ -444,7 +445,7 @@ pub async fn p8_deliveries_keep_their_id_survive_crashes_and_end_once(mut bench:
     assert_eq!(bench.store.outbox.due(10, SECOND).await.unwrap(), []);
     bench.clock.advance(SECOND);
     let third = bench.store.outbox.due(10, SECOND).await.unwrap();
-    assert_eq!(third, [Delivery { attempt: 3, ..first[0].clone() }]);
+    assert_eq!(third, [Delivery { attempt: 3, taken_at: bench.clock.now(), ..first[0].clone() }]);
     bench.store.outbox.give_up(third[0].event, 3, "410").await.unwrap();
     assert_eq!(bench.store.upkeep.counts().await.unwrap().outbox_pending, 0);
     bench.clock.advance(HOUR);

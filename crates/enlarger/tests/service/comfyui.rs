@@ -53,8 +53,7 @@ fn comfyuis_sequence_upscales_a_real_photo() {
 fn comfyuis_sequence_carries_a_key_by_basic_from_its_page_and_headless() {
     for comfys in ["", "X-API-KEY: comfyui-0123456789abcdef\n"] {
         let mut server = Server::start(&["--auth", "on"]);
-        let made =
-            binary().args(["keys", "--data-dir"]).arg(server.dir()).args(["create", "comfyui"]).output().unwrap();
+        let made = server.keys().args(["create", "comfyui"]).output().unwrap();
         let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
         let basic = format!("Authorization: Basic {}\n", base64(format!("me:{key}").as_bytes()));
         replay(&server, &basic, comfys);

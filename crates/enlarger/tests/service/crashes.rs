@@ -13,6 +13,20 @@ use serde_json::json;
 
 use crate::harness::*;
 
+on_both! {
+    promise_2_a_server_killed_between_accept_and_reply_made_one_task_per_key,
+    promise_3_another_worker_picks_up_what_a_killed_one_held,
+    #[cfg(target_os = "linux")]
+    promise_4_a_picture_that_kills_its_worker_fails_after_three_and_hurts_no_other,
+    promise_5_sigterm_finishes_short_work_gives_back_long_work_and_burns_no_attempt,
+    promise_9_what_is_completed_can_be_downloaded_whatever_was_killed,
+    promise_11_pictures_that_break_decoders_fail_alone,
+    #[cfg(target_os = "linux")]
+    promise_16_a_disk_that_fills_fails_no_task_and_is_told,
+    #[cfg(target_os = "linux")]
+    promise_16_a_fetched_picture_and_an_upload_find_room_later,
+}
+
 #[test]
 fn a_server_killed_in_mid_task_completes_it_after_it_starts_again() {
     let mut server = Server::start(&["--lease-seconds", "2"]);
@@ -25,7 +39,6 @@ fn a_server_killed_in_mid_task_completes_it_after_it_starts_again() {
     assert_eq!(png_size(&result.bytes), (768, 576));
 }
 
-#[test]
 fn promise_2_a_server_killed_between_accept_and_reply_made_one_task_per_key() {
     let mut server = Server::start(&[]);
     let body = json!({ "image": base64(&photo(32, 24)), "scale_factor": "2x" }).to_string();
@@ -57,7 +70,6 @@ fn promise_2_a_server_killed_between_accept_and_reply_made_one_task_per_key() {
     assert_eq!(server.get("/api/tasks").json()["total"], rounds);
 }
 
-#[test]
 fn promise_3_another_worker_picks_up_what_a_killed_one_held() {
     let api = Server::start(&["--role", "api"]);
     let mut worker = api.another(&["--role", "worker", "--lease-seconds", "2"]);
@@ -84,7 +96,6 @@ fn process_of_its_own(server: &Server) -> u32 {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
 fn promise_4_a_picture_that_kills_its_worker_fails_after_three_and_hurts_no_other() {
     // Killed as the kernel kills a process that takes too much memory: once the worker, and after that what runs the picture.
     let mut server = Server::start(&["--lease-seconds", "1"]);
@@ -202,7 +213,6 @@ fn unfinished_files_without_a_lock_go_when_they_are_old() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
 fn promise_16_a_disk_that_fills_fails_no_task_and_is_told() {
     let Some(server) = Server::start_on_small_disk(32, &[]) else {
         eprintln!("not tried: nobody may mount a disk here");
@@ -222,7 +232,6 @@ fn promise_16_a_disk_that_fills_fails_no_task_and_is_told() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
 fn promise_16_a_fetched_picture_and_an_upload_find_room_later() {
     let Some(server) = Server::start_on_small_disk(32, &["--allow-net", "127.0.0.0/8"]) else {
         eprintln!("not tried: nobody may mount a disk here");
@@ -307,7 +316,6 @@ fn wait_logged(server: &Server, words: &str) {
     }
 }
 
-#[test]
 fn promise_5_sigterm_finishes_short_work_gives_back_long_work_and_burns_no_attempt() {
     let mut server = Server::start(&["--drain-seconds", "6"]);
     let id = server.submit("/api/tasks", &endless());
@@ -331,7 +339,6 @@ fn promise_5_sigterm_finishes_short_work_gives_back_long_work_and_burns_no_attem
     assert_eq!(task["status"], "COMPLETED", "finished before the end: {task}");
 }
 
-#[test]
 fn promise_9_what_is_completed_can_be_downloaded_whatever_was_killed() {
     let mut server = Server::start(&["--lease-seconds", "1"]);
     let ids: Vec<String> = (0..12).map(|_| server.submit("/api/tasks", &quick())).collect();
@@ -358,7 +365,6 @@ fn promise_9_what_is_completed_can_be_downloaded_whatever_was_killed() {
     }
 }
 
-#[test]
 fn promise_11_pictures_that_break_decoders_fail_alone() {
     let server = Server::start(&[]);
     let whole = [photo(64, 48), sample("friends.jpg")];

@@ -7,10 +7,14 @@ use sha2::Sha256;
 
 use crate::harness::*;
 
+on_both! {
+    promise_21_secrets_are_never_logged,
+}
+
 const JWT_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn create_key(server: &Server, args: &[&str]) -> String {
-    let made = binary().args(["keys", "--data-dir"]).arg(server.dir()).arg("create").args(args).output().unwrap();
+    let made = server.keys().arg("create").args(args).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     String::from_utf8(made.stdout).unwrap().trim().to_owned()
 }
@@ -200,7 +204,6 @@ fn risky_or_contradictory_settings_do_not_start() {
     assert!(String::from_utf8_lossy(&said.stderr).contains("`jobs` is 0"), "all else was understood: {said:?}");
 }
 
-#[test]
 fn promise_21_secrets_are_never_logged() {
     let hook = Receiver::start(|_| 200);
     let args = [

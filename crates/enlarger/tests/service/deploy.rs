@@ -35,7 +35,7 @@ fn every_setting_that_deployments_use_exists() {
 }
 
 #[test]
-fn every_metric_that_deployments_use_is_one_that_the_server_prints() {
+fn every_metric_is_explained_and_on_the_dashboard_and_deployments_use_no_other() {
     let receiver = Receiver::start(|_| 200);
     let server = Server::start(&["--allow-net", "127.0.0.0/8"]);
     let mut task = quick();
@@ -44,7 +44,7 @@ fn every_metric_that_deployments_use_is_one_that_the_server_prints() {
     server.wait_done(&id);
     receiver.wait(1);
     let printed = loop {
-        let printed = server.get("/metrics").text();
+        let printed = String::from_utf8(server.get("/metrics").bytes).unwrap();
         if printed.contains("enlarger_webhooks_total") {
             break printed;
         }
@@ -54,7 +54,16 @@ fn every_metric_that_deployments_use_is_one_that_the_server_prints() {
     let used = texts(&root().join("deploy"));
     let used = words(&used, "enlarger_", char::is_ascii_lowercase);
     assert!(used.len() > 5, "{used:?}");
-    for name in used {
+    for name in &used {
         assert!(metrics.contains(name), "{name} is not among {metrics:?}");
+    }
+    let names_after = |comment| -> BTreeSet<&str> {
+        let lines = printed.lines().filter_map(|line| line.strip_prefix(comment));
+        lines.filter_map(|line| line.split_once(' ')).map(|(name, _)| name).collect()
+    };
+    let all = names_after("# TYPE ");
+    assert_eq!(names_after("# HELP "), all, "each is explained");
+    for name in all {
+        assert!(used.iter().any(|used| used.starts_with(name)), "the dashboard does not show {name}");
     }
 }

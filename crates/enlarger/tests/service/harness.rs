@@ -1,11 +1,15 @@
 //! The real binary on a free port, and a client for it.
 
 use std::{
+    cell::RefCell,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +17,9 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::moto;
+#[cfg(target_os = "linux")]
+use crate::cluster::Cluster;
+use crate::moto::{self, Moto};
 
 /// Long enough for the slowest machine; nothing is asserted about how long things take.
 pub const PATIENCE: Duration = Duration::from_secs(240);
@@ -25,7 +31,7 @@ pub struct Server {
     child: Child,
     pub port: u16,
     args: Vec<String>,
-    dir: Arc<TempDir>,
+    place: Arc<Place>,
     /// Megabytes of a disk of its own, if it has one.
     disk: Option<u32>,
     said: Arc<Mutex<String>>,
@@ -35,28 +41,29 @@ pub struct Server {
 
 impl Server {
     pub fn start(args: &[&str]) -> Self {
-        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let args = args.iter().map(ToString::to_string).collect();
-        Self::spawn(dir, None, args, 0, Arc::default())
+        Self::spawn(Place::new(), None, args, 0, Arc::default())
     }
 
     /// On a disk of so many megabytes, which it sees alone. `None` where this machine lets nobody mount one.
     pub fn start_on_small_disk(megabytes: u32, args: &[&str]) -> Option<Self> {
-        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
-        let mounts = on_small_disk(dir.path(), megabytes, Path::new("true")).output();
+        let place = Place::new();
+        let mounts = on_small_disk(place.folder.path(), megabytes, Path::new("true")).output();
         if !mounts.is_ok_and(|output| output.status.success()) {
             return None;
         }
         let args = args.iter().map(ToString::to_string).collect();
-        Some(Self::spawn(dir, Some(megabytes), args, 0, Arc::default()))
+        Some(Self::spawn(place, Some(megabytes), args, 0, Arc::default()))
     }
 
-    fn spawn(dir: Arc<TempDir>, disk: Option<u32>, args: Vec<String>, port: u16, said: Arc<Mutex<String>>) -> Self {
+    fn spawn(place: Arc<Place>, disk: Option<u32>, args: Vec<String>, port: u16, said: Arc<Mutex<String>>) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_enlarger"));
-        let mut command = disk.map_or_else(binary, |megabytes| on_small_disk(dir.path(), megabytes, program));
+        let folder = place.folder.path();
+        let mut command = disk.map_or_else(binary, |megabytes| on_small_disk(folder, megabytes, program));
         let mut child = command
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
-            .arg(dir.path())
+            .arg(folder)
+            .args(place.args())
             .args(&args)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -79,7 +86,7 @@ impl Server {
                 log.push('\n');
             }
         });
-        let server = Self { child, port: port.unwrap(), args, dir, disk, said, key: None };
+        let server = Self { child, port: port.unwrap(), args, place, disk, said, key: None };
         let patience = Instant::now() + PATIENCE;
         while server.get("/readyz").status != 200 {
             assert!(Instant::now() < patience, "it never gets ready: {}", server.log());
@@ -91,7 +98,7 @@ impl Server {
     /// A second process on the same data.
     pub fn another(&self, args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
-        Self::spawn(self.dir.clone(), None, args, 0, self.said.clone())
+        Self::spawn(self.place.clone(), None, args, 0, self.said.clone())
     }
 
     /// Ends without a warning.
@@ -103,7 +110,7 @@ impl Server {
     /// Starts again on the same address and data.
     pub fn start_again(&mut self) {
         let key = self.key.take();
-        let mut next = Self::spawn(self.dir.clone(), self.disk, self.args.clone(), self.port, self.said.clone());
+        let mut next = Self::spawn(self.place.clone(), self.disk, self.args.clone(), self.port, self.said.clone());
         next.key = key;
         *self = next;
     }
@@ -120,7 +127,33 @@ impl Server {
     }
 
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        self.place.folder.path()
+    }
+
+    /// `enlarger keys`, for the keys of this server.
+    pub fn keys(&self) -> Command {
+        let mut command = binary();
+        command.args(["keys", "--data-dir"]).arg(self.dir()).args(self.place.args().iter().take(2));
+        command
+    }
+
+    /// The names of the files of a task that are stored, in order.
+    pub fn stored(&self, task: &str) -> Vec<String> {
+        let mut names: Vec<String> = match &self.place.elsewhere {
+            None => {
+                let folder = self.dir().join("files/tasks").join(&task[34..]).join(task);
+                let files = std::fs::read_dir(folder).into_iter().flatten();
+                files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned()).collect()
+            }
+            #[cfg(target_os = "linux")]
+            Some(elsewhere) => {
+                let listed = elsewhere.moto.ask("GET", &format!("/{}?list-type=2", moto::BUCKET));
+                let keys = listed.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+                keys.filter_map(|key| Some(key.split_once(task)?.1.trim_start_matches('/').to_owned())).collect()
+            }
+        };
+        names.sort();
+        names
     }
 
     /// All files below a folder of the data directory.
@@ -152,11 +185,20 @@ impl Server {
 
     /// Changes the database, e.g. the times in it: nobody waits a day for a test. Returns how many rows were changed.
     pub fn turn(&self, sql: &str) -> u32 {
-        let script = "import sqlite3,sys; db=sqlite3.connect(sys.argv[1], timeout=60); \
-            print(db.execute(sys.argv[2]).rowcount); db.commit()";
-        let database = self.dir().join("tasks.sqlite");
-        let output = Command::new("python3").args(["-c", script]).arg(database).arg(sql).output().expect("it runs");
-        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or_else(|_| panic!("{output:?}"))
+        let said = match &self.place.elsewhere {
+            None => {
+                let script = "import sqlite3,sys; db=sqlite3.connect(sys.argv[1], timeout=60); \
+                    print(db.execute(sys.argv[2]).rowcount); db.commit()";
+                let database = self.dir().join("tasks.sqlite");
+                let output = Command::new("python3").args(["-c", script]).arg(database).arg(sql).output();
+                let output = output.expect("it runs");
+                String::from_utf8(output.stdout).expect("a number")
+            }
+            #[cfg(target_os = "linux")]
+            Some(Elsewhere { cluster, database, .. }) => cluster.sql(database.rsplit_once('/').expect("a name").1, sql),
+        };
+        let count = said.rsplit(char::is_whitespace).find_map(|word| word.parse().ok());
+        count.unwrap_or_else(|| panic!("{sql}: {said}"))
     }
 
     /// All that was logged so far.
@@ -188,19 +230,9 @@ impl Server {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, ureq::Error> {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
-        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(key) = &self.key {
-            request = request.header("x-api-key", key);
-        }
-        let request = request.body(body.to_vec()).expect("a request");
-        let mut response = config.new_agent().run(request)?;
-        let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-        let headers = response.headers().clone();
-        Ok(Answer { status: response.status().as_u16(), headers, bytes })
+        let mut headers = headers.to_vec();
+        headers.extend(self.key.as_deref().map(|key| ("x-api-key", key)));
+        ask(method, &self.url(path), &headers, body, PATIENCE)
     }
 
     /// Submits a task and returns its id.
@@ -249,6 +281,109 @@ impl Drop for Server {
     }
 }
 
+/// Where a server keeps its data.
+struct Place {
+    folder: TempDir,
+    /// Where it keeps tasks and files, if not in its folder.
+    #[cfg(target_os = "linux")]
+    elsewhere: Option<Elsewhere>,
+    #[cfg(not(target_os = "linux"))]
+    elsewhere: Option<std::convert::Infallible>,
+}
+
+#[cfg(target_os = "linux")]
+struct Elsewhere {
+    cluster: Cluster,
+    database: String,
+    moto: Arc<Moto>,
+    storage: String,
+}
+
+#[cfg(target_os = "linux")]
+thread_local! {
+    static ELSEWHERE: RefCell<Option<Arc<Moto>>> = const { RefCell::new(None) };
+}
+
+/// Runs a test in which each server has a PostgreSQL database and a part of a bucket of its own.
+#[cfg(target_os = "linux")]
+pub fn on_postgres_and_bucket(test: fn()) {
+    ELSEWHERE.set(Some(Arc::new(Moto::start())));
+    test();
+}
+
+/// Makes two tests of each: on SQLite and files, and on PostgreSQL and a bucket.
+macro_rules! on_both {
+    ($($(#[$condition:meta])* $test:ident),+ $(,)?) => {
+        mod on_files {
+            $(
+                $(#[$condition])*
+                #[test]
+                fn $test() {
+                    super::$test();
+                }
+            )+
+        }
+
+        #[cfg(target_os = "linux")]
+        mod on_postgres_and_bucket {
+            $(
+                $(#[$condition])*
+                #[test]
+                fn $test() {
+                    crate::harness::on_postgres_and_bucket(super::$test);
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_both;
+
+impl Place {
+    fn new() -> Arc<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        #[cfg(target_os = "linux")]
+        let elsewhere = ELSEWHERE.with_borrow(Clone::clone).map(|moto| {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let cluster = Cluster::shared();
+            let (database, part) = (cluster.database(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let storage = format!("s3://{}/part-{part}?endpoint=http://127.0.0.1:{}", moto::BUCKET, moto.port);
+            Elsewhere { cluster, database, moto, storage }
+        });
+        #[cfg(not(target_os = "linux"))]
+        let elsewhere = None;
+        Arc::new(Self { folder, elsewhere })
+    }
+
+    /// The database first.
+    fn args(&self) -> Vec<&str> {
+        match &self.elsewhere {
+            None => Vec::new(),
+            #[cfg(target_os = "linux")]
+            Some(Elsewhere { database, storage, .. }) => vec!["--database", database, "--storage", storage],
+        }
+    }
+}
+
+/// Sends one request, on a connection of its own.
+pub fn ask(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    patience: Duration,
+) -> Result<Answer, ureq::Error> {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(patience)).build();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.to_vec()).expect("a request");
+    let mut response = config.new_agent().run(request)?;
+    let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+    let headers = response.headers().clone();
+    Ok(Answer { status: response.status().as_u16(), headers, bytes })
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
@@ -282,19 +417,20 @@ fn parent(id: u32) -> Option<u32> {
 }
 
 /// A program in a mount namespace of its own, where `dir` is a disk of so many megabytes.
-fn on_small_disk(dir: &Path, megabytes: u32, program: &Path) -> Command {
+pub fn on_small_disk(dir: &Path, megabytes: u32, program: &Path) -> Command {
     let mut command = without_settings("unshare");
     let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$1\" && shift && exec \"$@\"");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"]).arg(dir).arg(program);
     command
 }
 
-/// The binary, without settings from the environment or the user's folder but credentials for the storage of tests.
+/// The binary, without settings.
 pub fn binary() -> Command {
     without_settings(env!("CARGO_BIN_EXE_enlarger"))
 }
 
-fn without_settings(program: &str) -> Command {
+/// A program without settings from the environment or the user's folder but credentials for the storage of tests.
+pub fn without_settings(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENLARGER_") || name.starts_with("AWS_")) {
         command.env_remove(name);
@@ -374,23 +510,37 @@ pub struct Receiver {
 
 impl Receiver {
     /// `status` of the n-th request, from 0. 0 never answers.
-    pub fn start(status: impl Fn(usize) -> u16 + Send + 'static) -> Self {
+    pub fn start(status: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Self {
+        Self::answering(move |n, _| status(n))
+    }
+
+    /// The same, where the status depends on the request.
+    pub fn answering(status: impl Fn(usize, &Received) -> u16 + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
         let got: Arc<Mutex<Vec<Received>>> = Arc::default();
-        let kept = got.clone();
+        let (kept, status) = (got.clone(), Arc::new(status));
         std::thread::spawn(move || {
-            let mut open = Vec::new();
-            for (n, stream) in listener.incoming().map_while(Result::ok).enumerate() {
-                let Some(received) = receive(&stream) else { continue };
-                kept.lock().unwrap().push(received);
-                match status(n) {
-                    0 => open.push(stream),
-                    code => {
-                        let answer = format!("HTTP/1.1 {code} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                        let _ = (&stream).write_all(answer.as_bytes());
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (kept, status) = (kept.clone(), status.clone());
+                // A sender may stop in the middle.
+                std::thread::spawn(move || {
+                    let Some(received) = receive(&stream) else { return };
+                    let n = {
+                        let mut kept = kept.lock().unwrap();
+                        kept.push(received.clone());
+                        kept.len() - 1
+                    };
+                    match status(n, &received) {
+                        0 => loop {
+                            std::thread::park();
+                        },
+                        code => {
+                            let answer = format!("HTTP/1.1 {code} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                            let _ = (&stream).write_all(answer.as_bytes());
+                        }
                     }
-                }
+                });
             }
         });
         Self { url, got }
@@ -409,6 +559,13 @@ impl Receiver {
         }
         self.got()
     }
+}
+
+/// The headers that say who sent a webhook and when.
+pub fn signed_headers(received: &Received) -> ureq::http::HeaderMap {
+    let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+    let headers = names.into_iter().filter_map(|name| Some((name.parse().ok()?, received.header(name).parse().ok()?)));
+    headers.collect()
 }
 
 fn receive(stream: &TcpStream) -> Option<Received> {

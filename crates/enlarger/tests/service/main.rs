@@ -1,10 +1,13 @@
 //! What `enlarger serve` promises, proven on the real binary over real HTTP.
 
+#[cfg(target_os = "linux")]
+mod chaos;
 mod clients;
 mod comfyui;
 mod crashes;
 mod credentials;
 mod deploy;
+mod fidelity;
 mod generative;
 mod generator;
 mod harness;
@@ -35,3 +38,6 @@ mod cluster;
 
 #[path = "../../../enlarger-blobs/tests/servers/moto.rs"]
 mod moto;
+
+#[path = "../../../enlarger-blobs/tests/servers/proxy.rs"]
+mod proxy;

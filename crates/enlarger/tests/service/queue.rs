@@ -10,7 +10,13 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-#[test]
+on_both! {
+    promise_6_cancelling_is_final_and_leaves_no_result,
+    promise_7_one_key_is_one_task_however_often_it_is_sent,
+    promise_15_a_full_queue_says_when_to_come_again,
+    promise_17_expired_files_go_the_task_says_so_and_a_running_task_keeps_its_own,
+}
+
 fn promise_6_cancelling_is_final_and_leaves_no_result() {
     let server = Server::start(&[]);
     let running = server.submit("/api/tasks", &endless());
@@ -30,15 +36,12 @@ fn promise_6_cancelling_is_final_and_leaves_no_result() {
     }
     assert_eq!(cancel(&next).status, 409, "it was done");
     assert_eq!(server.task(&next)["status"], "COMPLETED");
-    let files = std::fs::read_dir(server.dir().join("files/tasks").join(&running[34..]).join(&running)).unwrap();
-    let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(names, ["source"], "the source alone is left, to be tried again with");
+    assert_eq!(server.stored(&running), ["source"], "the source alone is left, to be tried again with");
     let again = server.post(&format!("/api/tasks/{waiting}/retry"), &json!({}));
     assert_eq!(again.status, 200);
     server.wait_done(&waiting);
 }
 
-#[test]
 fn promise_7_one_key_is_one_task_however_often_it_is_sent() {
     let server = Server::start(&[]);
     let body = json!({ "image": base64(&photo(32, 24)) }).to_string();
@@ -72,7 +75,6 @@ fn promise_7_one_key_is_one_task_however_often_it_is_sent() {
     assert_eq!(send("k3", &body).status, 200);
 }
 
-#[test]
 fn promise_15_a_full_queue_says_when_to_come_again() {
     let server = Server::start(&["--queue-limit", "3"]);
     let running = server.submit("/api/tasks", &endless());
@@ -140,7 +142,7 @@ fn deleting_takes_the_files_and_the_task_away() {
     assert_eq!(urls.map(|url| server.get(url).status), [200; 3]);
     assert_eq!(server.send("DELETE", &format!("/api/tasks/{id}"), &[], &[]).status, 204);
     assert_eq!(urls.map(|url| server.get(url).status), [404; 3]);
-    assert!(!server.dir().join("files/tasks").join(&id[34..]).join(&id).exists());
+    assert_eq!(server.stored(&id), [""; 0]);
     assert_eq!(server.get(&format!("/api/tasks/{id}")).status, 404);
     let running = server.submit("/api/tasks", &endless());
     assert_eq!(server.send("DELETE", &format!("/api/tasks/{running}"), &[], &[]).status, 409);
@@ -165,7 +167,6 @@ fn a_finished_task_tells_what_was_invented_and_where() {
     assert_eq!(server.task(&running)["invention"], Value::Null);
 }
 
-#[test]
 fn promise_17_expired_files_go_the_task_says_so_and_a_running_task_keeps_its_own() {
     let mut server = Server::start(&["--lease-seconds", "3", "--retention-hours", "24"]);
     let done = server.submit(CREATIVE, &json!({ "image": base64(&photo(32, 24)) }));

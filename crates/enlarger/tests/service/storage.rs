@@ -1,9 +1,6 @@
 //! Files in a bucket, on moto's server.
 
 use std::{
-    io,
-    net::{Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -13,53 +10,12 @@ use serde_json::json;
 use crate::{
     harness::*,
     moto::{BUCKET, Moto},
+    proxy::{Mood, Proxy},
 };
 
-/// The way to a server, which can be closed. What is on its way then is cut off.
-struct Gate {
-    port: u16,
-    /// The connections, while it is open.
-    passing: Arc<Mutex<Option<Vec<TcpStream>>>>,
-}
-
-impl Gate {
-    fn before(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let gate =
-            Self { port: listener.local_addr().unwrap().port(), passing: Arc::new(Mutex::new(Some(Vec::new()))) };
-        let passing = gate.passing.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let mut passing = passing.lock().unwrap();
-                let (Some(open), Ok(server)) = (passing.as_mut(), TcpStream::connect(("127.0.0.1", server))) else {
-                    continue;
-                };
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    thread::spawn(move || {
-                        let _ = io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-                open.push(client);
-            }
-        });
-        gate
-    }
-
-    fn close(&self) {
-        for connection in self.passing.lock().unwrap().take().into_iter().flatten() {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn open(&self) {
-        *self.passing.lock().unwrap() = Some(Vec::new());
-    }
-
-    fn storage(&self) -> String {
-        format!("s3://{BUCKET}/files?endpoint=http://127.0.0.1:{}", self.port)
-    }
+/// The URL of the bucket behind a proxy.
+fn storage(proxy: &Proxy) -> String {
+    format!("s3://{BUCKET}/files?endpoint=http://127.0.0.1:{}", proxy.port)
 }
 
 fn until(what: &str, server: &Server, mut done: impl FnMut() -> bool) {
@@ -116,26 +72,27 @@ fn files_in_a_bucket_are_served_by_us_or_by_it_and_vanish_when_they_expire() {
 #[test]
 fn promise_16_while_the_bucket_is_away_nothing_is_lost_and_the_server_recovers_alone() {
     let moto = Moto::start();
-    let gate = Gate::before(moto.port);
-    let mut server = Server::start(&["--storage", &gate.storage(), "--lease-seconds", "2"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let proxy = runtime.block_on(Proxy::before(moto.port, Mood::Pass));
+    let mut server = Server::start(&["--storage", &storage(&proxy), "--lease-seconds", "2"]);
     let id = server.submit("/api/tasks", &slow());
     server.wait(&id, &["IN_PROGRESS"]);
-    gate.close();
+    proxy.turn(Mood::Closed);
     until("the worker waits", &server, || server.log().contains("waiting for room"));
     assert_eq!(server.get("/readyz").status, 503);
     let refused = server.post("/api/tasks", &quick());
     assert_eq!((refused.status, refused.header("retry-after").is_empty()), (503, false), "{}", refused.text());
-    gate.open();
+    proxy.turn(Mood::Pass);
     let task = server.wait_done(&id);
     assert!(task["result"]["url"].as_str().unwrap().contains("result-1"), "it was not the task's fault: {task}");
 
     server.kill();
-    gate.close();
+    proxy.turn(Mood::Closed);
     let opened = thread::scope(|scope| {
         let opening = scope.spawn(|| {
             // Longer than the server looks for its storage before it says so.
             thread::sleep(Duration::from_secs(12));
-            gate.open();
+            proxy.turn(Mood::Pass);
         });
         server.start_again();
         opening.join()
