@@ -23,6 +23,16 @@ pub trait Device: Debug + Send + Sync {
         None
     }
 
+    /// Its operations on tensors, if it is a GPU; [`crate::dense`] has those of the CPU. They are the same until it was lost and opened
+    /// again.
+    ///
+    /// # Errors
+    /// [`NnError::Device`] if the GPU cannot be used.
+    #[cfg(feature = "gpu")]
+    fn tensors(&self) -> Option<Result<std::sync::Arc<crate::devices::gpu::tensors::Tensors>, NnError>> {
+        None
+    }
+
     /// Loads a network on it.
     ///
     /// # Errors

@@ -309,7 +309,7 @@ impl Enlarger {
     /// What the passes of the generative engine cost: the time of all, the memory of the largest.
     fn generated(&self, plan: &Plan) -> Result<Cost, PipelineError> {
         plan.generated().try_fold(Cost { seconds: Some(0.0), ..Cost::default() }, |sum, pass| {
-            let cost = self.generator.cost(pass)?;
+            let cost = self.generator.cost(pass, self.device())?;
             let (flops, seconds) = (sum.flops + cost.flops, sum.seconds.zip(cost.seconds).map(|(a, b)| a + b));
             Ok(Cost { flops, seconds, bytes: sum.bytes.max(cost.bytes), held: cost.held })
         })

@@ -24,8 +24,7 @@ pub struct Engine {
     /// Bytes that a network with its maps may take.
     pub budget: u64,
     kernels: Mutex<HashMap<Kind, Kernel>>,
-    /// Operations per second, as measured so far.
-    rate: Mutex<f64>,
+    pace: Mutex<Pace>,
     /// One strip at a time: the budget is for one.
     turn: Mutex<()>,
     /// What makes kernels' texts.
@@ -34,8 +33,8 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(card: Card, store: Store, budget: u64) -> Self {
-        let (kernels, rate, turn) = (Mutex::default(), Mutex::new(SLOWEST), Mutex::default());
-        Self { card, store, budget, kernels, rate, turn, text: Kind::text }
+        let (kernels, pace, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { card, store, budget, kernels, pace, turn, text: Kind::text }
     }
 
     /// A kernel, compiled and tested when it is first needed.
@@ -60,12 +59,33 @@ impl Engine {
 
     /// Operations that are submitted at once.
     pub fn at_once(&self) -> f64 {
-        SUBMISSION * *self.rate.lock().expect("no panic under it")
+        self.pace.lock().expect("no panic under it").at_once()
+    }
+
+    /// Learns from so many operations in so many seconds.
+    pub fn learn(&self, flops: f64, seconds: f64) {
+        self.pace.lock().expect("no panic under it").learn(flops, seconds);
+    }
+}
+
+/// Operations per second, as measured so far.
+#[derive(Debug)]
+pub struct Pace(f64);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(SLOWEST)
+    }
+}
+
+impl Pace {
+    /// Operations that are submitted at once.
+    pub fn at_once(&self) -> f64 {
+        SUBMISSION * self.0
     }
 
     /// Learns from so many operations in so many seconds. Short submissions measure overhead, so it grows by steps.
-    pub fn learn(&self, flops: f64, seconds: f64) {
-        let mut rate = self.rate.lock().expect("no panic under it");
-        *rate = (flops / seconds.max(1e-6)).clamp(*rate / 4.0, *rate * 2.0).max(SLOWEST / 10.0);
+    pub fn learn(&mut self, flops: f64, seconds: f64) {
+        self.0 = (flops / seconds.max(1e-6)).clamp(self.0 / 4.0, self.0 * 2.0).max(SLOWEST / 10.0);
     }
 }

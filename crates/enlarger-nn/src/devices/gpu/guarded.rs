@@ -7,6 +7,7 @@ use super::{
     engine::Engine,
     kernel::Store,
     model::CardModel,
+    tensors::Tensors,
 };
 use crate::{
     arch::detect,
@@ -29,6 +30,8 @@ const USUAL_MEMORY: u64 = 2 << 30;
 pub struct Gpu {
     title: String,
     pub engine: Arc<Engine>,
+    /// Made when they are first asked for.
+    tensors: OnceLock<Arc<Tensors>>,
     cpu: Arc<dyn Device>,
 }
 
@@ -48,7 +51,7 @@ impl Gpu {
             memory.unwrap_or_else(|| adapter.memory().map_or(USUAL_MEMORY, |memory| (memory as f64 * share) as u64));
         let store = if precision == Precision::F32 { Store::F32 } else { Store::F16 };
         let engine = Engine::new(Card::open(adapter)?, store, budget);
-        Ok(Self { title: adapter.name.clone(), engine: Arc::new(engine), cpu })
+        Ok(Self { title: adapter.name.clone(), engine: Arc::new(engine), tensors: OnceLock::new(), cpu })
     }
 }
 
@@ -70,6 +73,10 @@ impl Device for Gpu {
 
     fn spare(&self) -> Option<&dyn Device> {
         Some(&*self.cpu)
+    }
+
+    fn tensors(&self) -> Option<Result<Arc<Tensors>, NnError>> {
+        Some(Ok(self.tensors.get_or_init(|| Arc::new(Tensors::new(self.engine.clone()))).clone()))
     }
 
     fn load(&self, network: &dyn Architecture, weights: &StateDict) -> Result<Box<dyn Model>, NnError> {

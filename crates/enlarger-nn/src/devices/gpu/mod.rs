@@ -18,6 +18,7 @@ mod program;
 mod proof;
 mod rate;
 mod schedule;
+pub mod tensors;
 #[cfg(test)]
 mod tests;
 

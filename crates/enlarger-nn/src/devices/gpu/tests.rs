@@ -1,7 +1,7 @@
 //! What happens when a card fails, which a healthy one has to be made to do.
 
 #[path = "../../../tests/common/lavapipe.rs"]
-mod lavapipe;
+pub mod lavapipe;
 
 use std::{
     ops::ControlFlow,
