@@ -4,6 +4,9 @@
 
 mod common;
 
+#[path = "common/checkpoints.rs"]
+mod checkpoints;
+
 use std::{
     fs,
     io::Write,
@@ -12,7 +15,7 @@ use std::{
 };
 
 use assert_cmd::assert::{Assert, OutputAssertExt};
-use common::{folder, text};
+use common::{folder, folder_of, text};
 use enlarger_image::{Limits, Sample, with_samples};
 use serde_json::Value;
 
@@ -60,6 +63,41 @@ fn a_gpu_that_is_named_makes_what_the_cpu_makes() {
     let error = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / cpu.len() as f64;
     assert!(cpu.len() == gpu.len() && -10.0 * error.log10() >= 55.0, "{error}");
     assert_eq!(gpu, samples(&dir.path().join("env.png")));
+}
+
+#[test]
+fn a_checkpoint_draws_on_the_gpu_that_is_named_and_on_the_cpu_if_memory_lacks() {
+    let dir = folder_of(32, 24);
+    checkpoints::write(&dir.path().join("tiny.safetensors"), &checkpoints::checkpoint());
+    checkpoints::write(&dir.path().join("tile.safetensors"), &checkpoints::control());
+    let files = ["--checkpoint", "tiny.safetensors", "--control", "tile.safetensors"];
+    let draw = |args: &[&str]| {
+        let base = ["-s", "2x", "--prompt", "a wall", "--seed", "1", "--json", "--precision", "f32"];
+        let made = upscale(dir.path(), &[&base[..], &files, args].concat()).assert().success();
+        serde_json::from_slice::<Value>(&made.get_output().stdout).expect("JSON")["result"].clone()
+    };
+    draw(&["-o", "cpu.png"]);
+    let made = draw(&["-o", "gpu.png", "--gpu", "llvmpipe"]);
+    assert!(made["device"].as_str().is_some_and(|device| device.contains("llvmpipe")), "{made}");
+    assert!(!made["notes"].to_string().contains("CPU"), "nothing failed: {made}");
+    let [cpu, gpu] = ["cpu.png", "gpu.png"].map(|name| samples(&dir.path().join(name)));
+    let error = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / cpu.len() as f64;
+    assert!(cpu.len() == gpu.len() && -10.0 * error.log10() >= 45.0, "{error}");
+
+    // As much as the upscaling model needs is too little to draw; what the note names is enough.
+    let refused = upscale(dir.path(), &["--gpu", "llvmpipe", "--gpu-memory", "1"]).assert().code(1);
+    let number = |words: &str, before: &str| -> String {
+        let (_, rest) = words.split_once(before).unwrap_or_else(|| panic!("{words}"));
+        rest.chars().take_while(char::is_ascii_digit).collect()
+    };
+    let little = number(&told(&refused), "allow it with --gpu-memory ");
+    let made = draw(&["-o", "little.png", "--gpu", "llvmpipe", "--gpu-memory", &little]);
+    let notes = made["notes"].to_string();
+    assert!(notes.contains("the CPU draws instead of the GPU llvmpipe"), "{made}");
+    let enough = number(&notes, "allow it with --gpu-memory ");
+    let made = draw(&["-o", "enough.png", "--gpu", "llvmpipe", "--gpu-memory", &enough]);
+    assert!(!made["notes"].to_string().contains("CPU"), "{made}");
+    assert_eq!(samples(&dir.path().join("enough.png")), gpu);
 }
 
 #[test]
