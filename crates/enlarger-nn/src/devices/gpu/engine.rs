@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -10,7 +10,10 @@ use super::{
     kernel::{Kind, Store},
     proof::prove,
 };
-use crate::error::NnError;
+use crate::{
+    devices::{Memory, Surveyed},
+    error::NnError,
+};
 
 /// Seconds that a submission is made to take: systems take a card that is busy for 2 s for one that hangs.
 const SUBMISSION: f64 = 0.1;
@@ -25,7 +28,10 @@ pub struct Engine {
     pub budget: u64,
     kernels: Mutex<HashMap<Kind, Kernel>>,
     /// Operations per second, as measured so far.
-    rate: Mutex<f64>,
+    rate: Mutex<Option<f64>>,
+    /// Which card it is, and what is known of it.
+    is: Surveyed,
+    memory: Arc<Memory>,
     /// One strip at a time: the budget is for one.
     turn: Mutex<()>,
     /// What makes kernels' texts.
@@ -33,12 +39,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(card: Card, store: Store, budget: u64) -> Self {
-        let (kernels, rate, turn) = (Mutex::default(), Mutex::new(SLOWEST), Mutex::default());
-        Self { card, store, budget, kernels, rate, turn, text: Kind::text }
+    pub fn new(
+        card: Card,
+        store: Store,
+        budget: u64,
+        is: Surveyed,
+        memory: Arc<Memory>,
+        text: fn(&Kind) -> String,
+    ) -> Self {
+        let (kernels, rate, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { card, store, budget, kernels, rate, is, memory, turn, text }
     }
 
-    /// A kernel, compiled and tested when it is first needed.
+    /// A kernel, compiled when it is first needed, and tested when it is first needed on this card with this driver.
     ///
     /// # Errors
     /// [`NnError::Device`] if the driver does not compile it, or it computes something else.
@@ -47,8 +60,12 @@ impl Engine {
         if let Some(kernel) = kernels.get(kind) {
             return Ok(kernel.clone());
         }
-        let kernel = self.card.compile(&(self.text)(kind))?;
-        prove(&self.card, kind, &kernel)?;
+        let text = (self.text)(kind);
+        let kernel = self.card.compile(&text)?;
+        if !self.memory.has_passed(&self.is, &text) {
+            prove(&self.card, kind, &kernel)?;
+            self.memory.pass(&self.is, &text);
+        }
         kernels.insert(kind.clone(), kernel.clone());
         Ok(kernel)
     }
@@ -60,12 +77,18 @@ impl Engine {
 
     /// Operations that are submitted at once.
     pub fn at_once(&self) -> f64 {
-        SUBMISSION * *self.rate.lock().expect("no panic under it")
+        SUBMISSION * self.rate().unwrap_or(SLOWEST)
+    }
+
+    /// Operations per second, as measured so far.
+    pub fn rate(&self) -> Option<f64> {
+        *self.rate.lock().expect("no panic under it")
     }
 
     /// Learns from so many operations in so many seconds. Short submissions measure overhead, so it grows by steps.
     pub fn learn(&self, flops: f64, seconds: f64) {
         let mut rate = self.rate.lock().expect("no panic under it");
-        *rate = (flops / seconds.max(1e-6)).clamp(*rate / 4.0, *rate * 2.0).max(SLOWEST / 10.0);
+        let before = rate.unwrap_or(SLOWEST);
+        *rate = Some((flops / seconds.max(1e-6)).clamp(before / 4.0, before * 2.0).max(SLOWEST / 10.0));
     }
 }
