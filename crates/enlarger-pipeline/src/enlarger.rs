@@ -393,13 +393,18 @@ impl Enlarger {
         timings.filters = lap() - timings.network;
 
         stage(watch, Stage::Encode, 1.0)?;
+        let device = place.networks().device();
         let format = output.format.unwrap_or(Format::Png);
         let encode = EncodeOptions {
             format,
             quality: output.quality,
             metadata: output.metadata,
             dpi: output.dpi,
-            provenance: Some(plan.provenance()),
+            provenance: Some(match device.health() {
+                // The same plan has other bytes on another GPU, or with another driver.
+                Some(gpu) => format!("{}, on {device} ({}, {})", plan.provenance(), gpu.kernel, gpu.driver),
+                None => plan.provenance(),
+            }),
         };
         memory::room_for_small()?;
         enlarger_image::encode(&picture, &encode, out)?;
@@ -415,7 +420,7 @@ impl Enlarger {
             height: picture.height,
             statistics,
             plan,
-            device: place.networks().device().to_string(),
+            device: device.to_string(),
             difference,
             timings,
             notes,

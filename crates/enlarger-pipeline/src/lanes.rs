@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(running(), [0, 0]);
 
         devices[0].failed.store(true, Ordering::Relaxed);
-        assert!(std::ptr::eq(lanes.usual(), &raw const lanes.lanes[1].networks));
+        assert!(std::ptr::eq(lanes.usual(), &lanes.lanes[1].networks));
         let places: Vec<Place<'_>> = (0..3).map(|_| lanes.enter()).collect();
         assert_eq!(places.iter().map(|place| place.at).collect::<Vec<_>>(), [1, 1, 0], "there is no other room");
     }

@@ -66,6 +66,15 @@ fn a_gpu_that_is_named_makes_what_the_cpu_makes() {
     let error = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / cpu.len() as f64;
     assert!(cpu.len() == gpu.len() && -10.0 * error.log10() >= 55.0, "{error}");
     assert_eq!(gpu, samples(&dir.path().join("env.png")));
+    // The file says where it comes from: the same on another GPU would have other bytes.
+    let note = |name| enlarger_image::provenance(&mut fs::File::open(dir.path().join(name)).expect("it was made"));
+    let note = |name| note(name).expect("it can be read").expect("it has a note");
+    assert!(
+        note("gpu.png").contains(", on llvmpipe") && note("gpu.png").contains("(fma, Vulkan, llvmpipe"),
+        "{}",
+        note("gpu.png")
+    );
+    assert!(!note("cpu.png").contains(", on "), "{}", note("cpu.png"));
 }
 
 #[test]

@@ -54,17 +54,21 @@ impl Memory {
     /// Remembers the cards, and forgets what others passed. Of those that were not measured now, it keeps what was measured before.
     pub fn keep(&self, survey: &Survey) {
         let mut known = self.known();
-        let before = std::mem::replace(&mut known.survey, survey.clone());
+        let before = known.clone();
+        known.survey = survey.clone();
         for card in known.survey.cards.iter_mut().filter(|card| card.rate == 0.0 && card.unfit.is_none()) {
-            if let Some(before) = before.cards.iter().find(|before| before.is(card)) {
+            if let Some(before) = before.survey.cards.iter().find(|before| before.is(card)) {
                 *card = before.clone();
             }
         }
         if known.survey.cpu == 0.0 {
-            known.survey.cpu = before.cpu;
+            known.survey.cpu = before.survey.cpu;
         }
         known.proofs.retain(|card, _| survey.cards.iter().any(|there| *card == key(there)));
-        self.write(&known);
+        // Where there is no GPU, nothing is worth a file.
+        if *known != before {
+            self.write(&known);
+        }
     }
 
     /// Takes the file away while drivers are loaded: if they end this process, the next one finds nothing, and asks another process

@@ -75,10 +75,10 @@ impl Survey {
         let listed = |cards: &[&Surveyed]| cards.iter().map(|card| card.place()).collect::<Vec<_>>();
         let called: Vec<&Surveyed> = self.cards.iter().filter(|card| card.is_called(text)).collect();
         // Of a "4070" and a "4070 Ti", the first has the whole name.
-        let whole = |card: &&&Surveyed| card.name.eq_ignore_ascii_case(text);
-        let exact: Vec<&&Surveyed> = called.iter().filter(whole).collect();
+        let exact: Vec<&Surveyed> =
+            called.iter().copied().filter(|card| card.name.eq_ignore_ascii_case(text)).collect();
         match (&*called, &*exact) {
-            ([card], _) | (_, [card]) => Ok(card),
+            ([card], _) | (_, [card]) => Ok(*card),
             ([], _) => Err(NnError::NoGpu { asked: asked(), there: listed(&self.cards.iter().collect::<Vec<_>>()) }),
             (several, _) => Err(NnError::ManyGpus { asked: asked(), there: listed(several) }),
         }
@@ -112,7 +112,7 @@ impl Surveyed {
     pub fn is_called(&self, text: &str) -> bool {
         match text.strip_prefix("pci:") {
             Some(address) => !address.is_empty() && self.pci.to_lowercase().ends_with(&address.to_lowercase()),
-            None => self.name.to_lowercase().contains(&text.to_lowercase()),
+            None => !text.is_empty() && self.name.to_lowercase().contains(&text.to_lowercase()),
         }
     }
 

@@ -133,11 +133,10 @@ impl Host {
 
     /// Notes that the card failed, and lets go of it if it was lost. Returns whether it was.
     fn failed(&self, engine: &Arc<Engine>) -> bool {
-        // What passed before proves little now.
-        self.memory.forget(&self.adapter.is);
         if !engine.card.is_lost() {
             return false;
         }
+        self.distrust();
         let mut state = self.state();
         if let Some(lost) = state.engine.take_if(|current| Arc::ptr_eq(current, engine)) {
             state.losses += 1;
@@ -147,6 +146,11 @@ impl Host {
             std::mem::forget(lost);
         }
         true
+    }
+
+    /// Has kernels tested again: what they passed before proves little now.
+    fn distrust(&self) {
+        self.memory.forget(&self.adapter.is);
     }
 
     /// The CPU takes over.
@@ -254,7 +258,12 @@ impl Model for Guarded {
                 done = y + rows.len() / stride;
                 emit(y, rows);
             });
-            ran.map_err(|error| self.blame(error, &card.engine))
+            ran.map_err(|error| {
+                if matches!(error, NnError::Device(_)) {
+                    self.host.distrust();
+                }
+                self.blame(error, &card.engine)
+            })
         });
         let why = match ran {
             Err(NnError::Device(why)) => why,
