@@ -27,8 +27,7 @@ pub struct Engine {
     /// Bytes that a network with its maps may take.
     pub budget: u64,
     kernels: Mutex<HashMap<Kind, Kernel>>,
-    /// Operations per second, as measured so far.
-    rate: Mutex<Option<f64>>,
+    pace: Mutex<Pace>,
     /// Which card it is, and what is known of it.
     is: Surveyed,
     memory: Arc<Memory>,
@@ -47,8 +46,8 @@ impl Engine {
         memory: Arc<Memory>,
         text: fn(&Kind) -> String,
     ) -> Self {
-        let (kernels, rate, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { card, store, budget, kernels, rate, is, memory, turn, text }
+        let (kernels, pace, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { card, store, budget, kernels, pace, is, memory, turn, text }
     }
 
     /// A kernel, compiled when it is first needed, and tested when it is first needed on this card with this driver.
@@ -77,18 +76,33 @@ impl Engine {
 
     /// Operations that are submitted at once.
     pub fn at_once(&self) -> f64 {
-        SUBMISSION * self.rate().unwrap_or(SLOWEST)
+        self.pace.lock().expect("no panic under it").at_once()
     }
 
-    /// Operations per second, as measured so far.
+    /// Learns from so many operations in so many seconds.
+    pub fn learn(&self, flops: f64, seconds: f64) {
+        self.pace.lock().expect("no panic under it").learn(flops, seconds);
+    }
+
+    /// Operations per second, once some were measured.
     pub fn rate(&self) -> Option<f64> {
-        *self.rate.lock().expect("no panic under it")
+        self.pace.lock().expect("no panic under it").0
+    }
+}
+
+/// Operations per second, as measured so far.
+#[derive(Debug, Default)]
+pub struct Pace(Option<f64>);
+
+impl Pace {
+    /// Operations that are submitted at once.
+    pub fn at_once(&self) -> f64 {
+        SUBMISSION * self.0.unwrap_or(SLOWEST)
     }
 
     /// Learns from so many operations in so many seconds. Short submissions measure overhead, so it grows by steps.
-    pub fn learn(&self, flops: f64, seconds: f64) {
-        let mut rate = self.rate.lock().expect("no panic under it");
-        let before = rate.unwrap_or(SLOWEST);
-        *rate = Some((flops / seconds.max(1e-6)).clamp(before / 4.0, before * 2.0).max(SLOWEST / 10.0));
+    pub fn learn(&mut self, flops: f64, seconds: f64) {
+        let before = self.0.unwrap_or(SLOWEST);
+        self.0 = Some((flops / seconds.max(1e-6)).clamp(before / 4.0, before * 2.0).max(SLOWEST / 10.0));
     }
 }
