@@ -33,6 +33,11 @@ pub trait Device: Debug + Send + Sync {
         None
     }
 
+    /// How a GPU does; `None` of the CPU.
+    fn health(&self) -> Option<Health> {
+        None
+    }
+
     /// Loads a network on it.
     ///
     /// # Errors
@@ -45,6 +50,25 @@ pub trait Device: Debug + Send + Sync {
     fn peak_flops(&self, _threads: usize) -> Option<f64> {
         None
     }
+}
+
+/// How a GPU does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Health {
+    /// The interface and the driver's name and version.
+    pub driver: String,
+    /// The kind of kernels.
+    pub kernel: &'static str,
+    /// Operations per second as its work has shown; `None` before the first.
+    pub rate: Option<f64>,
+    /// How often it was lost since the program started.
+    pub losses: u64,
+    /// How often the CPU took over since then.
+    pub fallbacks: u64,
+    /// Why the CPU took over the last time.
+    pub trouble: Option<String>,
+    /// Whether the next job runs on it.
+    pub in_use: bool,
 }
 
 impl Display for dyn Device + '_ {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use enlarger_pipeline::LaneStatus;
 use enlarger_tasks::Counts;
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -44,6 +45,24 @@ impl Metrics {
         gauge("enlarger_webhooks_pending").set(counts.outbox_pending as f64);
     }
 
+    /// What devices do now.
+    pub fn devices(&self, lanes: &[LaneStatus]) {
+        for (at, lane) in lanes.iter().enumerate() {
+            // Several cards may have one name.
+            let labels = || vec![Label::new("lane", at.to_string()), Label::new("device", lane.device.clone())];
+            let gauge = |name, value| self.0.register_gauge(&Key::from_parts(name, labels()), &ABOUT).set(value);
+            let count = |name, value| self.0.register_counter(&Key::from_parts(name, labels()), &ABOUT).absolute(value);
+            gauge("enlarger_device_slots", lane.slots as f64);
+            gauge("enlarger_device_jobs", lane.running as f64);
+            if let Some(gpu) = &lane.gpu {
+                gauge("enlarger_gpu_in_use", f64::from(u8::from(gpu.in_use)));
+                gauge("enlarger_gpu_flops", gpu.rate.unwrap_or(0.0));
+                count("enlarger_gpu_losses_total", gpu.losses);
+                count("enlarger_gpu_fallbacks_total", gpu.fallbacks);
+            }
+        }
+    }
+
     /// All metrics, in the text format of Prometheus.
     pub fn render(&self) -> String {
         self.0.handle().render()
@@ -57,6 +76,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use enlarger_pipeline::Health;
+
     use super::*;
 
     #[test]
@@ -70,5 +91,23 @@ mod tests {
         assert!(second.render().contains("enlarger_attempts_total{outcome=\"completed\"} 1"));
         assert!(second.render().contains("enlarger_attempt_seconds_sum 1.5"), "{}", second.render());
         assert!(!second.render().contains("submitted"));
+    }
+
+    #[test]
+    fn losses_of_gpus_are_counted_by_device() {
+        let gpu = Health { losses: 2, fallbacks: 3, in_use: true, rate: Some(5e12), ..Health::default() };
+        let lane = |device: &str, gpu| LaneStatus { device: device.into(), slots: 2, running: 1, gpu };
+        let metrics = Metrics::default();
+        metrics.devices(&[lane("A f16", Some(gpu)), lane("avx2 int16", None)]);
+        let text = metrics.render();
+        for line in [
+            "enlarger_gpu_losses_total{lane=\"0\",device=\"A f16\"} 2",
+            "enlarger_gpu_fallbacks_total{lane=\"0\",device=\"A f16\"} 3",
+            "enlarger_gpu_in_use{lane=\"0\",device=\"A f16\"} 1",
+            "enlarger_device_slots{lane=\"1\",device=\"avx2 int16\"} 2",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("enlarger_gpu_losses_total{lane=\"1\""), "{text}");
     }
 }

@@ -7,6 +7,8 @@ mod credentials;
 mod deploy;
 mod generative;
 mod generator;
+#[cfg(target_os = "linux")]
+mod gpus;
 mod harness;
 mod hostile;
 mod images;

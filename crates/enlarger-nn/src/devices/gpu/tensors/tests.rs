@@ -4,22 +4,18 @@ use std::sync::Arc;
 
 use super::{Function, Tensors, Walk, Width, text::Kind};
 use crate::{
-    device::{Device, Precision},
-    devices::{
-        Backend,
-        gpu::{card::Adapter, guarded::Gpu, tests::lavapipe},
-    },
+    device::Precision,
+    devices::gpu::{card::Adapter, guarded::Host, tests::lavapipe},
     error::NnError,
 };
 
 /// The software renderer, with kernels of another text.
 fn tensors(text: fn(&Kind) -> String, memory: Option<u64>) -> Tensors {
     lavapipe::load();
-    let adapters = Adapter::all();
-    let adapter = adapters.iter().find(|adapter| adapter.is_called("llvmpipe")).expect("it was just loaded");
-    let cpu: Arc<dyn Device> = Backend::default().find().expect("there is one");
-    let gpu = Gpu::open(adapter, memory, Precision::Auto, cpu).expect("it opens");
-    Tensors { text, ..Tensors::new(gpu.engine) }
+    let adapter =
+        Adapter::all().into_iter().find(|adapter| adapter.is.is_called("llvmpipe")).expect("it was just loaded");
+    let host = Host::open(adapter, memory, Precision::Auto, Arc::default()).expect("it opens");
+    Tensors { text, ..Tensors::new(host.engine().expect("it is open")) }
 }
 
 #[test]
