@@ -242,12 +242,8 @@ impl Tensors {
         Ok(Tensor { shape, width, held: Arc::new(self.memory.take((fours * 4 * width.bytes()) as u64, true)?) })
     }
 
-    /// Writes once all work before is submitted, since buffers are used again.
     fn write(&self, to: &Held, bytes: &[u8]) -> Result<(), NnError> {
-        let mut work = self.work();
-        work.submit(&self.engine.card)?;
-        self.engine.card.write(&to.buffer, 0, bytes);
-        Ok(())
+        self.work().write(&self.engine.card, &to.buffer, bytes)
     }
 
     fn fixed(&self, bytes: &[u8]) -> Result<Held, NnError> {

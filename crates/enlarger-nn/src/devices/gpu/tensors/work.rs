@@ -16,8 +16,8 @@ const RUNS: usize = 64;
 const GROUPS: u32 = 32_768;
 /// Submissions that the card has before more are held back, so that little is left to do when somebody cancels.
 const AHEAD: usize = 8;
-/// A submission that was waited for less than this was over before: its time is not known.
-const WAITED: f64 = 1e-3;
+/// Bytes that are on their way to a card before they are waited for: until then they take memory twice.
+const STAGED: u64 = 64 << 20;
 
 /// What is not submitted yet, and what is not known to be done.
 pub struct Work {
@@ -25,12 +25,17 @@ pub struct Work {
     runs: usize,
     flops: f64,
     flying: VecDeque<(Ticket, f64)>,
+    /// When the last submission that was waited for was done, while the card has more to do.
+    done: Option<Instant>,
+    /// Bytes that were written since the last submission.
+    staged: u64,
     pace: Pace,
 }
 
 impl Work {
     pub fn new() -> Self {
-        Self { batch: Batch::new(), runs: 0, flops: 0.0, flying: VecDeque::new(), pace: Pace::default() }
+        let (batch, flying, pace) = (Batch::new(), VecDeque::new(), Pace::default());
+        Self { batch, runs: 0, flops: 0.0, flying, done: None, staged: 0, pace }
     }
 
     /// Runs a kernel on groups of threads, of which `job` tells the first. Those on the first axis are cut into pieces that do not keep
@@ -74,17 +79,39 @@ impl Work {
         }
         let ticket = card.submit(std::mem::replace(&mut self.batch, Batch::new()))?;
         self.flying.push_back((ticket, self.flops));
-        (self.runs, self.flops) = (0, 0.0);
+        (self.runs, self.flops, self.staged) = (0, 0.0, 0);
         while self.flying.len() > AHEAD {
             let Some((ticket, flops)) = self.flying.pop_front() else { break };
-            let started = Instant::now();
             card.wait(&ticket)?;
-            let waited = started.elapsed().as_secs_f64();
-            if waited > WAITED && flops > 0.5 * self.pace.at_once() {
-                self.pace.learn(flops, waited);
+            // The card is kept busy, so that is the time of this one. Small ones measure overhead.
+            let before = self.done.replace(Instant::now());
+            if let Some(before) = before.filter(|_| flops > 0.5 * self.pace.at_once()) {
+                self.pace.learn(flops, before.elapsed().as_secs_f64());
             }
         }
         Ok(())
+    }
+
+    /// Writes once what was prepared is submitted, since buffers are used again.
+    ///
+    /// # Errors
+    /// [`NnError::Device`] if the card fails.
+    pub fn write(&mut self, card: &Card, to: &Buffer, bytes: &[u8]) -> Result<(), NnError> {
+        self.submit(card)?;
+        card.write(to, 0, bytes);
+        self.staged += bytes.len() as u64;
+        if self.staged > STAGED {
+            let ticket = card.submit(Batch::new())?;
+            self.settle();
+            card.wait(&ticket)?;
+        }
+        Ok(())
+    }
+
+    /// All that was submitted will have been waited for.
+    fn settle(&mut self) {
+        self.flying.clear();
+        (self.done, self.staged) = (None, 0);
     }
 
     /// Submits what was prepared, and a copy of a buffer to another, which is for whoever waits for the ticket.
@@ -97,7 +124,7 @@ impl Work {
         batch.copy((from, 0), (to, 0), bytes);
         let ticket = card.submit(batch)?;
         // Whoever waits for it waits for all before.
-        self.flying.clear();
+        self.settle();
         Ok(ticket)
     }
 }
