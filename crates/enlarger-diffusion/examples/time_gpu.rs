@@ -140,7 +140,11 @@ fn diffusion(tensors: &Arc<Tensors>, checkpoint: &Path, side: usize) -> Result<(
     let flops = cost::unet(&checkpoint.unet, [side, side], 77).flops;
     time(&format!("UNet, {side}x{side} latents"), flops, || {
         let predicted = ops.download(&unet.run(&ops, &x, 500.0, &context, None)?)?;
-        if predicted.iter().all(|v| v.is_finite()) { Ok(()) } else { Err("the UNet gave values that are no numbers".into()) }
+        if predicted.iter().all(|v| v.is_finite()) {
+            Ok(())
+        } else {
+            Err("the UNet gave values that are no numbers".into())
+        }
     })?;
     drop(unet);
     let vae = Vae::load(&ops, &checkpoint.vae, 1.0)?;
