@@ -44,11 +44,34 @@ def full(name, shape):
             sides = 128, 128
         else:
             sides = 512, 512
+        # The first normalization of a block is of what it reads.
+        sides = sides[::-1] if "block.0.norm1" in name else sides
         return [side if axis < 2 and length >= 32 else length for axis, (length, side) in enumerate(zip(shape, (*sides, 0, 0)))]
     if name.startswith("cond_stage_model."):
         return [{32: 768, 128: 3072}.get(length, length) for length in shape]
     text = "attn2.to_k" in name or "attn2.to_v" in name
     return [768 if text and axis == 1 else length if axis > 1 or length < 8 else 10 * length for axis, length in enumerate(shape)]
+
+
+def arrays_of(tiny):
+    """Names and shapes of the checkpoint's arrays."""
+    for line in KEYS.read_text().splitlines():
+        name, shape = line.split(" ")
+        shape = [int(length) for length in shape.split("x")]
+        if name.startswith(("lora_", "control_model.")):
+            continue
+        if not tiny:
+            shape = full(name, shape)
+        elif "attn2.to_k" in name or "attn2.to_v" in name:
+            shape[1] = 768
+        elif name.startswith("cond_stage_model."):
+            shape = [768 if length == 32 else length for length in shape]
+        yield name, shape
+    if not tiny:
+        # Where the tiny one keeps its number of channels.
+        for block, sides in (("encoder.down.2", (512, 256)), ("decoder.up.1", (256, 512))):
+            yield f"first_stage_model.{block}.block.0.nin_shortcut.weight", [*sides, 1, 1]
+            yield f"first_stage_model.{block}.block.0.nin_shortcut.bias", [sides[0]]
 
 
 def checkpoint(folder, tiny):
@@ -61,17 +84,7 @@ def checkpoint(folder, tiny):
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(1)
     header, at, arrays = {}, 0, []
-    for line in KEYS.read_text().splitlines():
-        name, shape = line.split(" ")
-        shape = [int(length) for length in shape.split("x")]
-        if name.startswith(("lora_", "control_model.")):
-            continue
-        if not tiny:
-            shape = full(name, shape)
-        elif "attn2.to_k" in name or "attn2.to_v" in name:
-            shape[1] = 768
-        elif name.startswith("cond_stage_model."):
-            shape = [768 if length == 32 else length for length in shape]
+    for name, shape in arrays_of(tiny):
         size = 2
         for length in shape:
             size *= length

@@ -100,7 +100,8 @@ fn a_checkpoint_draws_on_the_gpu_that_is_named_and_on_the_cpu_if_memory_lacks() 
     assert!(cpu.len() == gpu.len() && -10.0 * error.log10() >= 45.0, "{error}");
 
     // As much as the upscaling model needs is too little to draw; what the note names is enough.
-    let refused = upscale(dir.path(), &["--gpu", "llvmpipe", "--gpu-memory", "1"]).assert().code(1);
+    let full = ["--precision", "f32", "--gpu", "llvmpipe", "--gpu-memory", "1"];
+    let refused = upscale(dir.path(), &full).assert().code(1);
     let number = |words: &str, before: &str| -> String {
         let (_, rest) = words.split_once(before).unwrap_or_else(|| panic!("{words}"));
         rest.chars().take_while(char::is_ascii_digit).collect()
