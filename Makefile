@@ -129,6 +129,13 @@ bench-diffusion: ## Measure Stable Diffusion against onnxruntime and torch (12 G
 	cargo build --release --locked -p enlarger-diffusion --example time_diffusion
 	benches/.venv/bin/python benches/diffusion.py target/release/examples/time_diffusion target/diffusion --out docs/reference/performance.md
 
+bench-gpu: ## Measure a GPU, GPU=part of its name, beside PyTorch and ncnn-vulkan where they are installed; writes docs/reference/performance.md
+	$(PYTHON) -m venv --system-site-packages benches/.venv
+	benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	test -d target/packages/unpacked || $(MAKE) packages
+	cargo build --release --locked -p enlarger-diffusion --example time_gpu
+	benches/.venv/bin/python benches/gpu.py target/release/examples/time_gpu "$(GPU)" target/gpu --packages target/packages/unpacked --out docs/reference/performance.md
+
 bench-whole: build ## Measure time beyond the network, and memory; writes docs/reference/performance.md
 	$(PYTHON) benches/whole.py target/release/enlarger samples/friends.jpg --out docs/reference/performance.md
 
@@ -161,4 +168,4 @@ clean: ## Remove build outputs
 	cargo clean
 	rm -rf $(VENV) .tools samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
-.PHONY: help build build-tools dist run samples web test soak test-setup screenshots specification load scaling lint quality bench bench-diffusion bench-whole peers packages models diffusion-fixtures clean
+.PHONY: help build build-tools dist run samples web test soak test-setup screenshots specification load scaling lint quality bench bench-diffusion bench-gpu bench-whole peers packages models diffusion-fixtures clean

@@ -6,7 +6,7 @@
 
 import { count, decimal, millions, percent, plural, tenths, wholePercent } from './logic/numbers.ts';
 import type { Extent } from './logic/sizes.ts';
-import type { Engine, Flavor, OptimizedFor, OutputFormat, Progress, Quality, Status } from './wire.ts';
+import type { Engine, Flavor, GpuStatus, OptimizedFor, OutputFormat, Progress, Quality, Status } from './wire.ts';
 
 /** "1 image", "2 images". */
 const images = (n: number) => plural(n, { one: `${count(n)} image`, other: `${count(n)} images` });
@@ -409,6 +409,21 @@ export const S = {
     uptime: 'Uptime',
     machine: 'Machine',
     threads: (n: number) => plural(n, { one: `${count(n)} thread`, other: `${count(n)} threads` }),
+    gpu: 'GPU',
+    gpuState: (name: string, gpu: GpuStatus, running: number, slots: number) =>
+      [
+        name,
+        gpu.driver,
+        gpu.kernel,
+        gpu.gflops !== null && `${count(Math.round(gpu.gflops))} GFLOP/s`,
+        `${count(running)} of ${plural(slots, { one: `${count(slots)} job`, other: `${count(slots)} jobs` })}`,
+        gpu.losses > 0 && plural(gpu.losses, { one: 'lost once', other: `lost ${count(gpu.losses)} times` }),
+        gpu.fallbacks > 0 && `the CPU took over ${plural(gpu.fallbacks, { one: 'once', other: `${count(gpu.fallbacks)} times` })}`,
+        gpu.trouble,
+        !gpu.in_use && 'not used now',
+      ]
+        .filter(Boolean)
+        .join(' · '),
     memory: 'Memory',
     memoryOf: (free: string, all: string) => `${free} free of ${all}`,
     queue: 'Queue',

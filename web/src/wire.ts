@@ -33,6 +33,7 @@ export type Progress = api.TaskProgress;
 export type Estimate = api.EstimateResponse;
 export type Model = api.Model;
 export type CheckpointList = api.CheckpointList;
+export type GpuStatus = api.GpuStatus;
 export type ApiKey = api.KeyInfo & Partial<Pick<api.CreatedKey, 'key'>>;
 /** Without a key, where one is required, only the version and whether it is. */
 export type ServiceStatus = { version: string; auth: Pick<api.AuthStatus, 'required'> } & Partial<api.Inside>;

@@ -17,6 +17,7 @@ use crate::{
     needs,
     ops::{Activation, Ops},
     prompt::{Embedding, Piece, Tokenizer, encode},
+    sampler::Prediction,
     tiles::Tiles,
     unet::{ControlNet, Unet, heads},
     vae::Vae,
@@ -63,6 +64,10 @@ pub struct Costs {
     pub resident: u64,
     /// Bytes at the most, weights included.
     pub peak: u64,
+    /// Weights of the networks that stay in memory.
+    pub parameters: u64,
+    /// Bytes of maps at the most, in 32 bits.
+    pub maps: u64,
 }
 
 impl Costs {
@@ -179,6 +184,11 @@ impl Bundle {
         }
     }
 
+    /// What the network was trained to predict.
+    pub fn prediction(&self) -> Prediction {
+        self.checkpoint.prediction
+    }
+
     /// Which family the files are of.
     pub fn family(&self) -> Family {
         self.checkpoint.family
@@ -230,6 +240,7 @@ impl Bundle {
         let loaded = asked_bytes + vae.bytes();
         let resident = loaded + canvases;
         let running = (asked as u64 * most.bytes).max(encoder.bytes).max(decoder.bytes + band) + PATCHES;
+        let parameters = |w: Option<&Weights>| w.map_or(0, Weights::parameters);
         let texts = text.bytes() + second_text.bytes();
         // Both prompts are asked at once, so weights are read once for both. Of a VAE each half has about half.
         let half = count * vae.bytes() as f64 / 2.0;
@@ -241,6 +252,8 @@ impl Bundle {
             texts,
             resident,
             peak: (resident + running).max(texts + PATCHES),
+            parameters: [Some(unet), Some(vae), self.control.as_ref()].map(parameters).iter().sum(),
+            maps: (asked as u64 * most.bytes).max(encoder.bytes).max(decoder.bytes),
         })
     }
 

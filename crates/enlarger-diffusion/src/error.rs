@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use enlarger_error::Explained;
 pub(crate) use enlarger_error::shortened;
+use enlarger_nn::NnError;
 
 /// Errors of this crate. Each is a sentence that a person can act on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum Error {
         /// What could not be allocated.
         bytes: usize,
     },
+    /// A GPU failed, or has too little memory.
+    #[error("{0}")]
+    Device(String),
     /// A result is not a number: damaged weights, or an overflow.
     #[error("{0} gave values that are not numbers; the weights may be damaged")]
     NotANumber(String),
@@ -42,6 +46,7 @@ impl Explained for Error {
             Self::Weights(_) => "checkpoint_weights",
             Self::Request(_) => "request",
             Self::Memory { .. } => "memory",
+            Self::Device(_) => "network_gpu",
             Self::NotANumber(_) => "not_a_number",
             Self::Cancelled => "cancelled",
         }
@@ -52,7 +57,19 @@ impl Explained for Error {
             Self::File(_) => Some("copy or download the file again".into()),
             Self::NotANumber(_) => Some("copy or download the file again, or use another".into()),
             Self::Memory { .. } => Some("use a smaller image, or close other programs".into()),
+            Self::Device(_) => Some("use the CPU with --gpu none".into()),
             _ => None,
+        }
+    }
+}
+
+impl From<NnError> for Error {
+    fn from(error: NnError) -> Self {
+        match error {
+            NnError::Memory { bytes } => Self::Memory { bytes },
+            NnError::Device(why) => Self::Device(why),
+            NnError::DeviceMemory { .. } => Self::Device(error.to_string()),
+            other => Self::Weights(other.to_string()),
         }
     }
 }

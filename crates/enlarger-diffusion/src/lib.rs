@@ -21,7 +21,7 @@
 //! use enlarger_diffusion::{
 //!     clip::{Clip, END},
 //!     cpu::Cpu,
-//!     engine::{Conditioning, Model, Request, control_weights},
+//!     engine::{Conditioning, Model, Prompted, Request, control_weights, run},
 //!     family::Checkpoint,
 //!     file::Safetensors,
 //!     layers::Heads,
@@ -70,7 +70,8 @@
 //!     control: Some((&picture, &control_weights(13, 0.6, 0.825))),
 //!     tiles: &Tiles { side: 64, overlap: 16, shifts: Vec::new(), wrap: false },
 //! };
-//! let result = model.run(&ops, &request, &mut |_| ControlFlow::Continue(()))?;
+//! let networks = Prompted::new(&model, ops, &request)?;
+//! let result = run(&networks, &request, &mut |_| ControlFlow::Continue(()))?;
 //! # assert_eq!(result.len(), pixels.len());
 //! # Ok(())
 //! # }
@@ -84,18 +85,19 @@
 //! | [`family`] | what a file is, by its header; where the parts of a checkpoint are |
 //! | [`names`] | LDM, OpenCLIP and old diffusers names, to one naming inside |
 //! | [`weights`], [`lora`] | arrays of one network, by name, with LoRAs added |
-//! | [`ops`] | sixteen operations that a device has; [`cpu`] has them on the CPU |
+//! | [`ops`] | sixteen operations that a device has; [`cpu`] has them on the CPU, `gpu` on a graphics card |
 //! | [`layers`], [`unet`], [`vae`], [`clip`] | networks over any [`ops::Ops`] |
 //! | [`prompt`], [`sampler`], [`noise`] | text, schedules and noise: no network |
 //! | [`tiles`] | large pictures, tile by tile |
 //! | [`engine`] | image to image |
+//! | [`ladder`] | a device that goes on where another fails |
 //! | [`bundle`] | files that make a model together: whether they fit, what they cost, loading them |
 //! | [`cost`] | operations and bytes, from shapes |
 //!
 //! # What is not here
 //!
-//! Inpainting, `.ckpt` and `.pt` files, and 16-bit arithmetic (weights stay in 16 or 8 bits and are widened when
-//! they are used).
+//! Inpainting, `.ckpt` and `.pt` files, and 16-bit arithmetic on the CPU (weights stay in 16 or 8 bits and are widened
+//! when they are used).
 //!
 //! `benches/diffusion.py` compares speed and memory with onnxruntime and torch; see docs/reference/performance.md.
 //!
@@ -117,6 +119,9 @@ pub mod engine;
 mod error;
 pub mod family;
 pub mod file;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+pub mod ladder;
 pub mod layers;
 pub mod lora;
 pub mod names;
@@ -125,6 +130,7 @@ pub mod noise;
 pub mod ops;
 pub mod prompt;
 pub mod sampler;
+mod shapes;
 pub mod tiles;
 pub mod unet;
 mod union;

@@ -110,6 +110,11 @@ impl Weights {
         self.entries.values().filter_map(bytes).sum()
     }
 
+    /// How many values there are in all arrays.
+    pub fn parameters(&self) -> u64 {
+        self.entries.keys().filter_map(|name| self.shape(name)).map(|s| s.iter().product::<usize>() as u64).sum()
+    }
+
     /// One axis of an array.
     ///
     /// # Errors

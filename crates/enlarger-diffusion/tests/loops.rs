@@ -9,7 +9,7 @@ use enlarger_diffusion::{
     Error,
     clip::{CHUNK, Clip, Token},
     cpu::Cpu,
-    engine::{Conditioning, Model, Part, Progress, Request, canvas, control_weights},
+    engine::{Conditioning, Model, Part, Progress, Prompted, Request, canvas, control_weights, latents, run},
     layers::Heads,
     ops::{Activation, Ops},
     sampler::{Prediction, Sampler, Schedule},
@@ -88,12 +88,13 @@ fn check(
             }
             ControlFlow::Continue(())
         };
-        let got = model.latents(&ops, &request, &mut watch).unwrap();
+        let networks = Prompted::new(&model, ops.clone(), &request).unwrap();
+        let got = latents(&networks, &request, &mut watch).unwrap();
         close(name, &got, &last(&reference[&format!("loop.{name}.latents")], [4, 8, 8]), LOOP);
         assert_eq!(steps, [0, 1, 2, 3, 4, 5, 6, 7]);
 
-        let stopped = model
-            .run(&ops, &request, &mut |p| if p.done == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+        let mut stop = |p: Progress| if p.done == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let stopped = run(&networks, &request, &mut stop);
         assert_eq!(stopped, Err(Error::Cancelled));
     }
 }
@@ -172,23 +173,24 @@ fn three_tiles_with_a_moving_grid_end_where_a_loop_over_diffusers_networks_ends(
         predictions += usize::from(p.part == Part::Predict && p.done < p.of);
         ControlFlow::Continue(())
     };
-    let tiled = model.latents(&ops, &request, &mut count).unwrap();
+    let networks = Prompted::new(&model, ops, &request).unwrap();
+    let tiled = latents(&networks, &request, &mut count).unwrap();
     assert_eq!(predictions, 21);
     close("three tiles", &tiled, &last(&reference["loop.tiles.latents"], [4, 8, 32]), LOOP);
 
     // The largest step across the borders of a grid that does not move is no larger than elsewhere.
-    let still = Tiles { shifts: Vec::new(), ..tiles.clone() };
-    request.tiles = &still;
-    let latents = model.latents(&ops, &request, &mut |_| ControlFlow::Continue(())).unwrap();
+    let unmoved = Tiles { shifts: Vec::new(), ..tiles.clone() };
+    request.tiles = &unmoved;
+    let still = latents(&networks, &request, &mut |_| ControlFlow::Continue(())).unwrap();
     let borders = [12, 16, 28];
     let elsewhere: Vec<usize> = (1..32).filter(|x| !borders.contains(x)).collect();
-    let largest = steps_across(&latents, &elsewhere);
-    assert!(steps_across(&latents, &borders) <= largest);
+    let largest = steps_across(&still, &elsewhere);
+    assert!(steps_across(&still, &borders) <= largest);
 
     // Nor is that across the seam of a canvas that wraps.
-    let around = Tiles { wrap: true, ..still.clone() };
+    let around = Tiles { wrap: true, ..unmoved.clone() };
     request.tiles = &around;
-    let wrapped = model.latents(&ops, &request, &mut |_| ControlFlow::Continue(())).unwrap();
+    let wrapped = latents(&networks, &request, &mut |_| ControlFlow::Continue(())).unwrap();
     assert!(steps_across(&wrapped, &[0]) <= steps_across(&wrapped, &elsewhere));
 }
 
@@ -217,7 +219,7 @@ fn on_a_canvas_that_wraps_no_place_is_special() {
     let picture: Vec<f32> =
         signal("around", 64 * 256 * 3, 1.0).iter().map(|v| (v / 4.0 + 0.5).clamp(0.0, 1.0)).collect();
     let noise = signal("noise around", 8 * 32 * 4, 1.0);
-    let run = |columns: usize| {
+    let made = |columns: usize| {
         let picture = moved(&picture, 256, 8 * columns, 3);
         let whole = Whole { pixels: &picture, width: 256 };
         let request = Request {
@@ -234,10 +236,11 @@ fn on_a_canvas_that_wraps_no_place_is_special() {
             control: Some((&whole, &control_weights(13, 0.6, 0.825))),
             tiles: &Tiles { side: 16, overlap: 4, shifts: vec![[3 + columns, 0], [9 + columns, 0]], wrap: true },
         };
-        model.run(&ops, &request, &mut |_| ControlFlow::Continue(())).unwrap()
+        let networks = Prompted::new(&model, ops.clone(), &request).unwrap();
+        run(&networks, &request, &mut |_| ControlFlow::Continue(())).unwrap()
     };
     // By half, where the VAE's own tiles come to lie on each other.
-    close("moved by half", &run(16), &moved(&run(0), 256, 128, 3), 1e-4);
+    close("moved by half", &made(16), &moved(&made(0), 256, 128, 3), 1e-4);
 }
 
 #[test]
@@ -264,7 +267,8 @@ fn pictures_of_any_size_come_out_whole_and_in_order() {
             control: None,
             tiles: &Tiles { side: 8, overlap: 2, shifts: Vec::new(), wrap: false },
         };
-        let result = model.run(&ops, &request, &mut |_| ControlFlow::Continue(())).unwrap();
+        let networks = Prompted::new(&model, ops.clone(), &request).unwrap();
+        let result = run(&networks, &request, &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(result.len(), picture.len());
         assert!(result.iter().all(|v| (0.0..=1.0).contains(v)));
     }

@@ -23,6 +23,21 @@ pub trait Device: Debug + Send + Sync {
         None
     }
 
+    /// Its operations on tensors, if it is a GPU; [`crate::dense`] has those of the CPU. They are the same until it was lost and opened
+    /// again.
+    ///
+    /// # Errors
+    /// [`NnError::Device`] if the GPU cannot be used.
+    #[cfg(feature = "gpu")]
+    fn tensors(&self) -> Option<Result<std::sync::Arc<crate::devices::gpu::tensors::Tensors>, NnError>> {
+        None
+    }
+
+    /// How a GPU does; `None` of the CPU.
+    fn health(&self) -> Option<Health> {
+        None
+    }
+
     /// Loads a network on it.
     ///
     /// # Errors
@@ -35,6 +50,25 @@ pub trait Device: Debug + Send + Sync {
     fn peak_flops(&self, _threads: usize) -> Option<f64> {
         None
     }
+}
+
+/// How a GPU does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Health {
+    /// The interface and the driver's name and version.
+    pub driver: String,
+    /// The kind of kernels.
+    pub kernel: &'static str,
+    /// Operations per second as its work has shown; `None` before the first.
+    pub rate: Option<f64>,
+    /// How often it was lost since the program started.
+    pub losses: u64,
+    /// How often the CPU took over since then.
+    pub fallbacks: u64,
+    /// Why the CPU took over the last time.
+    pub trouble: Option<String>,
+    /// Whether the next job runs on it.
+    pub in_use: bool,
 }
 
 impl Display for dyn Device + '_ {

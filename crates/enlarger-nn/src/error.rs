@@ -34,6 +34,14 @@ pub enum NnError {
         /// The names and addresses of those there are.
         there: Vec<String>,
     },
+    /// Several GPUs have the name that was asked for.
+    #[error("{} GPUs of this machine match {asked:?}: {}", there.len(), there.join("; "))]
+    ManyGpus {
+        /// What was asked for.
+        asked: String,
+        /// Their names and addresses.
+        there: Vec<String>,
+    },
     /// A GPU failed. What it computed before is right.
     #[error("the GPU failed: {0}")]
     Device(String),
@@ -69,7 +77,7 @@ impl Explained for NnError {
             Self::Format(_) => "network_format",
             Self::Architecture(_) => "network_architecture",
             Self::Backend(_) => "network_device",
-            Self::NoGpu { .. } => "network_no_gpu",
+            Self::NoGpu { .. } | Self::ManyGpus { .. } => "network_no_gpu",
             Self::Device(_) => "network_gpu",
             Self::DeviceMemory { .. } => "network_gpu_memory",
             Self::Memory { .. } => "network_memory",
@@ -89,6 +97,9 @@ impl Explained for NnError {
             ),
             Self::NoGpu { .. } => {
                 Some("`enlarger doctor` lists them; `auto` lets the program choose, and `none` is the CPU".into())
+            }
+            Self::ManyGpus { .. } => {
+                Some("name one by its address or its whole name, or use all with --gpu all".into())
             }
             Self::Device(_) => Some("use the CPU with --gpu none".into()),
             Self::Threads { .. } => Some("use fewer threads, or close other programs".into()),

@@ -103,7 +103,7 @@ pub mod weights;
 
 pub use architecture::{Architecture, Family};
 pub use cpu::CpuKernels;
-pub use device::{Arithmetic, Device, Precision};
+pub use device::{Arithmetic, Device, Health, Precision};
 pub use devices::{Backend, GpuChoice};
 pub use error::NnError;
 pub use graph::{ConvLayer, Graph, Id, Millionths, Node};

@@ -6,7 +6,7 @@ use common::{Photo, gpu, portable, psnr, random_weights, run, run_in_strips, wor
 use enlarger_nn::{
     Architecture, Arithmetic, Backend, Device, GpuChoice, Network, NnError, Node, Precision, StateDict,
     arch::{Activation, Compact, RrdbNet, detect},
-    devices::gpu::Adapter,
+    devices::gpu::list,
     weights,
 };
 
@@ -142,9 +142,12 @@ fn a_gpu_is_named_by_text_or_address() {
 #[test]
 fn a_software_renderer_is_never_chosen() {
     common::load_gpu_driver();
-    assert!(Adapter::all().iter().any(|adapter| adapter.name.starts_with("llvmpipe")), "it is there");
-    let chosen = Backend { gpu: GpuChoice::Auto, ..Backend::default() }.find().expect("the CPU");
-    assert_eq!(chosen.to_string(), Backend::default().find().expect("the CPU").to_string());
+    assert!(list().cards.iter().any(|card| card.name.starts_with("llvmpipe")), "it is there");
+    for gpu in [GpuChoice::Auto, GpuChoice::All] {
+        let chosen = Backend { gpu, ..Backend::default() }.find_all().expect("the CPU");
+        let chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+        assert_eq!(chosen, [Backend::default().find().expect("the CPU").to_string()]);
+    }
 }
 
 #[cfg(target_os = "linux")]

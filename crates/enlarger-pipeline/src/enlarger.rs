@@ -20,6 +20,7 @@ use crate::{
     explain::{Estimate, Explanation},
     extent::Extent,
     generate::{Cost, Generator, Local, Offering, Pass, Prompts, Remote, RemoteGenerator},
+    lanes::{Lane, LaneStatus, Lanes},
     memory::{self, Memory},
     networks::Networks,
     plan::{AlphaWay, Plan, Step, check_model, generates, plan_with, prompts, subjects},
@@ -41,8 +42,8 @@ pub struct EnlargerOptions {
     pub strip: Option<u32>,
     /// The folder of added models; `None` for bundled models only.
     pub models_dir: Option<PathBuf>,
-    /// What networks run on; `None` is the fastest.
-    pub device: Option<Arc<dyn Device>>,
+    /// What networks run on, the fastest first; none is this machine's fastest CPU device, a job at a time.
+    pub lanes: Vec<Lane>,
     /// Where checkpoints and their like lie, as ComfyUI and A1111 keep them.
     pub model_dirs: Vec<PathBuf>,
     /// Whether requests are a person's own: they may name files of the generative engine by their paths, and errors say where another
@@ -110,9 +111,10 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// Enlarges pictures: networks, their speed, and jobs. One per process, shared by all jobs.
+/// Enlarges pictures: devices with their networks, and jobs. One per process, shared by all jobs.
 pub struct Enlarger {
-    networks: Networks,
+    catalogue: Arc<Catalogue>,
+    lanes: Lanes,
     library: Arc<Library>,
     generator: Box<dyn Generator>,
     /// What requests use that ask to draw and do not say with what.
@@ -131,23 +133,27 @@ impl Enlarger {
         let cores = memory::cores();
         let threads = options.threads.map_or(cores, |asked| asked.min(cores)).get();
         let run = RunOptions { strip: options.strip, halo: None };
-        let device = options.device.map_or_else(|| Backend::default().find(), Ok)?;
+        let mut lanes = options.lanes;
+        if lanes.is_empty() {
+            lanes.push(Lane { device: Backend::default().find()?, slots: 1 });
+        }
         // Beside the added models, which have a folder of their own.
         let cache = options.models_dir.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from);
         let library = Library::new(options.model_dirs, cache);
         let library = if options.own_requests { library.with_paths() } else { library };
-        let catalogue = Catalogue::open(options.models_dir)?;
-        let (networks, library) = (Networks::new(catalogue, device, threads), Arc::new(library));
+        let (catalogue, library) = (Arc::new(Catalogue::open(options.models_dir)?), Arc::new(library));
+        let networks = |lane: Lane| (Networks::new(catalogue.clone(), lane.device, threads), lane.slots);
+        let lanes = Lanes::new(lanes.into_iter().map(networks).collect());
         let generator: Box<dyn Generator> = match &options.generator {
             Some(remote) => Box::new(Remote::new(remote, options.own_requests)?),
             None => Box::new(Local::new(library.clone(), threads)),
         };
-        Ok(Self { networks, library, generator, drawing: options.generative, options: run, threads })
+        Ok(Self { catalogue, lanes, library, generator, drawing: options.generative, options: run, threads })
     }
 
     /// The available models.
     pub fn models(&self) -> &Catalogue {
-        self.networks.catalogue()
+        &self.catalogue
     }
 
     /// Files that the generative engine can use.
@@ -163,9 +169,19 @@ impl Enlarger {
         self.generator.names(&|| watch.cancelled())
     }
 
-    /// What networks run on.
+    /// What networks run on, or the one of several devices that the next job most likely runs on.
     pub fn device(&self) -> &dyn Device {
-        self.networks.device()
+        self.lanes.usual().device()
+    }
+
+    /// All devices, the fastest first, and what they do now.
+    pub fn lanes(&self) -> Vec<LaneStatus> {
+        self.lanes.status()
+    }
+
+    /// How many jobs may run at once. More would share what is there.
+    pub fn slots(&self) -> usize {
+        self.lanes.slots()
     }
 
     /// Threads that a job uses.
@@ -299,7 +315,7 @@ impl Enlarger {
     fn cost(&self, plan: &Plan, whole: Extent, channels: Channels) -> Result<Estimate, PipelineError> {
         let generated = self.generated(plan)?;
         Ok(Estimate {
-            seconds: generated.seconds.map(|seconds| self.networks.seconds(plan) + seconds),
+            seconds: generated.seconds.map(|seconds| self.lanes.usual().seconds(plan) + seconds),
             bytes: peak_bytes(plan, whole, channels) + generated.bytes,
             output_width: plan.result.width,
             output_height: plan.result.height,
@@ -309,7 +325,7 @@ impl Enlarger {
     /// What the passes of the generative engine cost: the time of all, the memory of the largest.
     fn generated(&self, plan: &Plan) -> Result<Cost, PipelineError> {
         plan.generated().try_fold(Cost { seconds: Some(0.0), ..Cost::default() }, |sum, pass| {
-            let cost = self.generator.cost(pass)?;
+            let cost = self.generator.cost(pass, self.device())?;
             let (flops, seconds) = (sum.flops + cost.flops, sum.seconds.zip(cost.seconds).map(|(a, b)| a + b));
             Ok(Cost { flops, seconds, bytes: sum.bytes.max(cost.bytes), held: cost.held })
         })
@@ -355,6 +371,7 @@ impl Enlarger {
         out: &mut W,
         watch: &dyn Watch,
     ) -> Result<Outcome, PipelineError> {
+        let place = self.lanes.enter();
         let mut room = Memory::now().available;
         let mut timings = Timings::default();
         let mut clock = Instant::now();
@@ -370,19 +387,24 @@ impl Enlarger {
 
         stage(watch, Stage::Enlarge, 0.0)?;
         let Ran { picture, networks, notes: mended } =
-            run(&plan, &decoded.picture, &self.networks, &*self.generator, &self.options, watch)?;
+            run(&plan, &decoded.picture, place.networks(), &*self.generator, &self.options, watch)?;
         let difference = Difference::of(&picture, &decoded.picture, plan.crop);
         timings.network = networks.as_secs_f64();
         timings.filters = lap() - timings.network;
 
         stage(watch, Stage::Encode, 1.0)?;
+        let device = place.networks().device();
         let format = output.format.unwrap_or(Format::Png);
         let encode = EncodeOptions {
             format,
             quality: output.quality,
             metadata: output.metadata,
             dpi: output.dpi,
-            provenance: Some(plan.provenance()),
+            provenance: Some(match device.health() {
+                // The same plan has other bytes on another GPU, or with another driver.
+                Some(gpu) => format!("{}, on {device} ({}, {})", plan.provenance(), gpu.kernel, gpu.driver),
+                None => plan.provenance(),
+            }),
         };
         memory::room_for_small()?;
         enlarger_image::encode(&picture, &encode, out)?;
@@ -398,7 +420,7 @@ impl Enlarger {
             height: picture.height,
             statistics,
             plan,
-            device: self.device().to_string(),
+            device: device.to_string(),
             difference,
             timings,
             notes,

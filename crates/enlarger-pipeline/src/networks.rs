@@ -24,7 +24,7 @@ const KEPT: usize = 2;
 
 /// Loads networks once and remembers their speed.
 pub(crate) struct Networks {
-    catalogue: Catalogue,
+    catalogue: Arc<Catalogue>,
     device: Arc<dyn Device>,
     /// Of a job.
     threads: usize,
@@ -88,12 +88,8 @@ impl Drop for Held<'_> {
 }
 
 impl Networks {
-    pub fn new(catalogue: Catalogue, device: Arc<dyn Device>, threads: usize) -> Self {
+    pub fn new(catalogue: Arc<Catalogue>, device: Arc<dyn Device>, threads: usize) -> Self {
         Self { catalogue, device, threads, shelf: Mutex::default(), measured: Mutex::default(), rate: OnceLock::new() }
-    }
-
-    pub fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
     }
 
     pub fn device(&self) -> &dyn Device {

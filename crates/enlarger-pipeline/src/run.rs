@@ -8,7 +8,7 @@ use std::{
 };
 
 use enlarger_image::{Channels, ImageError, Metadata, Picture, Sample, Samples, with_samples};
-use enlarger_nn::{RunOptions, Source};
+use enlarger_nn::{Device, RunOptions, Source};
 
 use crate::{
     blend::blend,
@@ -57,8 +57,10 @@ pub(crate) fn run(
     watch: &dyn Watch,
 ) -> Result<Ran, PipelineError> {
     let options = &RunOptions { halo: plan.halo, ..options.clone() };
-    let drawing: Vec<Option<f64>> =
-        plan.generated().map(|pass| Ok(generator.cost(pass)?.seconds)).collect::<Result<_, PipelineError>>()?;
+    let drawing: Vec<Option<f64>> = plan
+        .generated()
+        .map(|pass| Ok(generator.cost(pass, networks.device())?.seconds))
+        .collect::<Result<_, PipelineError>>()?;
     let weight = |seconds: &Option<f64>| seconds.unwrap_or(UNKNOWN_SECONDS);
     let meter = Meter::new(networks.costs(plan, drawing.iter().map(weight).sum()), watch);
     let mut drawing = drawing.into_iter();
@@ -110,7 +112,10 @@ pub(crate) fn run(
                     undrawn = Some((current.try_clone()?, pass.keep()));
                 }
                 let hint = border.resample(&source, pass.at(), Resampling::CatmullRom)?;
-                let drawn = diffuse(pass, current.into_owned(), &hint, plan.bits_after(index), generator, &part)?;
+                let drawn_by = (generator, networks.device());
+                let (drawn, notes) =
+                    diffuse(pass, current.into_owned(), &hint, plan.bits_after(index), drawn_by, &part)?;
+                meter.note(notes);
                 meter.end(part, started.elapsed());
                 drawn
             }
@@ -200,22 +205,22 @@ fn matching(from: u32, to: u32) -> [u32; 2] {
     [margin as u32, ((margin * other + side / 2) / side) as u32]
 }
 
-/// Draws a picture anew, close to the source, which the hint shows at its size. Alpha stays.
+/// Draws a picture anew, close to the source, which the hint shows at its size. Alpha stays. Gives the generator's notes, too.
 fn diffuse(
     pass: Drawing<'_>,
     from: Picture,
     hint: &Picture,
     bits: u8,
-    generator: &dyn Generator,
+    (generator, device): (&dyn Generator, &dyn Device),
     part: &MeterPart<'_>,
-) -> Result<Picture, PipelineError> {
+) -> Result<(Picture, Vec<String>), PipelineError> {
     let mut drawn = from.try_clone()?.into_depth(bits)?;
-    {
+    let notes = {
         let [seen, hint] = [&from, hint].map(|picture| PictureSource::new(View::of(picture), 0, Plane::Colour));
         let canvas = Canvas::new(&mut drawn, 0);
-        generator.run(pass, &seen, &hint, &canvas.sink(Plane::Colour, false), &|p| part.tick(p))?;
-    }
-    Ok(drawn)
+        generator.run(pass, device, [&seen, &hint], &canvas.sink(Plane::Colour, false), &|p| part.tick(p))?
+    };
+    Ok((drawn, notes))
 }
 
 /// Lays areas of a picture over another of its size and depth. They fade around themselves.

@@ -120,17 +120,22 @@ settings! {
     jwt_audience: String = String::new(), "ENLARGER_JWT_AUDIENCE" { value_name = "TEXT" };
     /// Required `iss` claim of bearer tokens. Empty: not checked.
     jwt_issuer: String = String::new(), "ENLARGER_JWT_ISSUER" { value_name = "TEXT" };
-    /// How many images to enlarge at once. A single job already uses all threads; a higher number helps only with many small
-    /// images.
+    /// How many images to enlarge at once on the CPU. A single job already uses all threads; a higher number helps only with
+    /// many small images.
     jobs: usize = 1, "ENLARGER_JOBS" { value_name = "N" };
     /// Threads per job. 0: one per core.
     threads: usize = 0, "ENLARGER_THREADS" { value_name = "N" };
     /// Arithmetic: `auto` (fastest), `f32`, `int16` (x86 CPUs) or `bf16` (CPUs with AMX).
     precision: Precision = Precision::Auto, "ENLARGER_PRECISION" { value_parser = precision };
-    /// GPU to run models on: `none`, `auto` (the fastest, if it is faster than the CPU), part of its name, or `pci:` and its address.
+    /// GPU to run models on: `none`, `auto` (the fastest, if it is faster than the CPU), `all` (each that is), part of its name, or
+    /// `pci:` and its address; several with commas.
     gpu: String = "none".to_owned(), "ENLARGER_GPU" { value_name = "GPU" };
     /// Maximum GPU memory to use, in MB. 0: 70% of dedicated memory, or 25% of memory shared with the CPU.
     gpu_memory: u64 = 0, "ENLARGER_GPU_MEMORY" { value_name = "MB" };
+    /// How many images to enlarge at once on each GPU: while one is computed, others are decoded or encoded.
+    gpu_jobs: usize = 2, "ENLARGER_GPU_JOBS" { value_name = "N" };
+    /// Also enlarge images on the CPU when GPUs are used, `jobs` at once. Those images take longer than on a GPU.
+    cpu_beside_gpu: bool = false, "ENLARGER_CPU_BESIDE_GPU" { num_args = 0..=1, default_missing_value = "true" };
     /// Seconds without a heartbeat before a worker's job is reassigned.
     lease_seconds: u64 = 30, "ENLARGER_LEASE_SECONDS" { value_name = "S" };
     /// Grace period in seconds for running jobs at shutdown; unfinished jobs return to the queue.
@@ -576,6 +581,7 @@ impl Config {
         }
         let positive = [
             ("jobs", self.jobs as u64),
+            ("gpu_jobs", self.gpu_jobs as u64),
             ("lease_seconds", self.lease_seconds),
             ("queue_limit", self.queue_limit),
             ("key_queue_limit", self.key_queue_limit),

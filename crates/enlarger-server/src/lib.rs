@@ -207,7 +207,7 @@ pub async fn serve(
             policy: config.policy(),
             fetch_limit: config.max_body_mb << 20,
             terms: app.terms,
-            jobs: config.jobs,
+            jobs: app.enlarger.slots(),
             lease: Duration::from_secs(config.lease_seconds),
             drain: Duration::from_secs(config.drain_seconds),
             unsaved: app.unsaved.clone(),
@@ -322,7 +322,7 @@ async fn parts(
     let save_to = (!config.save_to.as_os_str().is_empty()).then(|| config.save_to.clone());
     let unsaved = save_to.map(|folder| Unsaved::open(config.data_dir.join("unsaved"), folder)).transpose();
     let unsaved = unsaved.map_err(io_error("cannot open the folder of unsaved results"))?;
-    let follow = Follow::new(store.queue.clone(), config.jobs, stop.clone());
+    let follow = Follow::new(store.queue.clone(), enlarger.slots(), stop.clone());
     Ok(App {
         auth: Arc::new(auth::Authority::new(config, store.api_keys.clone())?),
         base: BaseUrl::new(config),
@@ -412,7 +412,12 @@ async fn ready(
     }
 }
 
-async fn scrape(State(upkeep): State<Arc<dyn Upkeep>>, State(metrics): State<Metrics>) -> Response {
+async fn scrape(
+    State(upkeep): State<Arc<dyn Upkeep>>,
+    State(metrics): State<Metrics>,
+    State(enlarger): State<Arc<Enlarger>>,
+) -> Response {
+    metrics.devices(&enlarger.lanes());
     if let Ok(counts) = upkeep.counts().await {
         metrics.counts(&counts);
     }

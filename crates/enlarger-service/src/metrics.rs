@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use enlarger_pipeline::LaneStatus;
 use enlarger_tasks::Counts;
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
@@ -18,11 +19,15 @@ const SUBMITTED: &str = "enlarger_tasks_submitted_total";
 const ATTEMPTS: &str = "enlarger_attempts_total";
 const WEBHOOKS: &str = "enlarger_webhooks_total";
 const REQUESTS: &str = "enlarger_http_requests_total";
-const COUNTERS: [(&str, &str); 4] = [
+const GPU_LOSSES: &str = "enlarger_gpu_losses_total";
+const GPU_FALLBACKS: &str = "enlarger_gpu_fallbacks_total";
+const COUNTERS: [(&str, &str); 6] = [
     (SUBMITTED, "Jobs that this process accepted, by kind"),
     (ATTEMPTS, "Attempts at jobs that ended in this process, by outcome"),
     (WEBHOOKS, "Deliveries of webhooks by this process, by outcome"),
     (REQUESTS, "HTTP requests that this process answered, by method, route and status code"),
+    (GPU_LOSSES, "How often a GPU of this process was lost, by device"),
+    (GPU_FALLBACKS, "How often the CPU took over from a GPU of this process, by device"),
 ];
 
 const WAITING: &str = "enlarger_tasks_waiting";
@@ -30,12 +35,20 @@ const RUNNING: &str = "enlarger_tasks_running";
 const QUEUED: &str = "enlarger_queue_seconds";
 const OLDEST: &str = "enlarger_queue_oldest_seconds";
 const PENDING: &str = "enlarger_webhooks_pending";
-const GAUGES: [(&str, &str); 5] = [
+const DEVICE_SLOTS: &str = "enlarger_device_slots";
+const DEVICE_JOBS: &str = "enlarger_device_jobs";
+const GPU_IN_USE: &str = "enlarger_gpu_in_use";
+const GPU_FLOPS: &str = "enlarger_gpu_flops";
+const GAUGES: [(&str, &str); 9] = [
     (WAITING, "Jobs waiting, of all processes"),
     (RUNNING, "Jobs running, of all processes"),
     (QUEUED, "Estimated work of the waiting jobs in seconds, on one worker"),
     (OLDEST, "Seconds since the oldest waiting job was accepted; 0 if none waits"),
     (PENDING, "Webhooks not delivered yet, of all processes"),
+    (DEVICE_SLOTS, "Jobs that a device of this process takes at once"),
+    (DEVICE_JOBS, "Jobs that a device of this process runs now"),
+    (GPU_IN_USE, "1 if a GPU of this process is used, 0 if it failed or was lost too often"),
+    (GPU_FLOPS, "Measured floating-point operations per second of a GPU; 0 if unknown"),
 ];
 
 const ATTEMPT: &str = "enlarger_attempt_seconds";
@@ -109,6 +122,24 @@ impl Metrics {
         gauge(PENDING).set(counts.outbox_pending as f64);
     }
 
+    /// What devices do now.
+    pub fn devices(&self, lanes: &[LaneStatus]) {
+        for (at, lane) in lanes.iter().enumerate() {
+            // Several cards may have one name.
+            let labels = || vec![Label::new("lane", at.to_string()), Label::new("device", lane.device.clone())];
+            let gauge = |name, value| self.recorder.register_gauge(&Key::from_parts(name, labels()), &ABOUT).set(value);
+            let count = |name, value| self.recorder.register_counter(&Key::from_parts(name, labels()), &ABOUT).absolute(value);
+            gauge(DEVICE_SLOTS, lane.slots as f64);
+            gauge(DEVICE_JOBS, lane.running as f64);
+            if let Some(gpu) = &lane.gpu {
+                gauge(GPU_IN_USE, f64::from(u8::from(gpu.in_use)));
+                gauge(GPU_FLOPS, gpu.rate.unwrap_or(0.0));
+                count(GPU_LOSSES, gpu.losses);
+                count(GPU_FALLBACKS, gpu.fallbacks);
+            }
+        }
+    }
+
     /// All metrics, in the text format of Prometheus.
     pub fn render(&self) -> String {
         self.recorder.handle().render()
@@ -128,6 +159,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use enlarger_pipeline::Health;
+
     use super::*;
 
     #[test]
@@ -159,5 +192,23 @@ mod tests {
         ] {
             assert!(printed.contains(&line), "{line}: {printed}");
         }
+    }
+
+    #[test]
+    fn losses_of_gpus_are_counted_by_device() {
+        let gpu = Health { losses: 2, fallbacks: 3, in_use: true, rate: Some(5e12), ..Health::default() };
+        let lane = |device: &str, gpu| LaneStatus { device: device.into(), slots: 2, running: 1, gpu };
+        let metrics = Metrics::default();
+        metrics.devices(&[lane("A f16", Some(gpu)), lane("avx2 int16", None)]);
+        let text = metrics.render();
+        for line in [
+            "enlarger_gpu_losses_total{lane=\"0\",device=\"A f16\"} 2",
+            "enlarger_gpu_fallbacks_total{lane=\"0\",device=\"A f16\"} 3",
+            "enlarger_gpu_in_use{lane=\"0\",device=\"A f16\"} 1",
+            "enlarger_device_slots{lane=\"1\",device=\"avx2 int16\"} 2",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("enlarger_gpu_losses_total{lane=\"1\""), "{text}");
     }
 }

@@ -37,7 +37,7 @@ pub fn run(args: ApartArgs) -> anyhow::Result<ExitCode> {
         threads: args.machine.threads,
         strip: None,
         models_dir: Some(args.models_dir),
-        device: Some(args.machine.device()?),
+        lanes: args.machine.lanes()?,
         model_dirs: args.model_dirs,
         own_requests: false,
         generative: args.generative,

@@ -53,7 +53,7 @@ struct Row {
 
 /// Runs the command.
 pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let device = args.machine.device()?;
+    let device = args.machine.devices()?.swap_remove(0);
     let catalogue = Catalogue::open(dirs::models_dir())?;
     let bundled = || catalogue.list().into_iter().filter(|model| model.bundled).map(|model| model.name).collect();
     let models: Vec<String> = if args.model.is_empty() { bundled() } else { args.model.clone() };

@@ -5,7 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use enlarger_error::Explained;
 use enlarger_models::Catalogue;
-use enlarger_nn::{Precision, devices::available};
+use enlarger_nn::{
+    Precision,
+    devices::{Survey, available},
+};
 use enlarger_pipeline::{
     Enlarger, EnlargerOptions, Generative, Memory, PipelineError, RemoteGenerator, Unwatched, cores, self_test,
 };
@@ -43,21 +46,30 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         ($($text:tt)*) => { if !args.json { println!($($text)*); } };
     }
     line!("enlarger   {}", env!("CARGO_PKG_VERSION"));
-    let device = args.isa.device(Precision::Auto, args.gpu)?;
+    // What was remembered is measured again.
+    let memory = gpus::memory(dirs::data_dir())?;
+    let survey = gpus::take(true, &Survey::default());
+    if let Ok(survey) = &survey {
+        memory.keep(survey);
+    }
+    let devices = args.isa.devices(Precision::Auto, args.gpu, memory)?;
+    let device = &devices[0];
     let kernels: Vec<String> = available().map(|device| device.to_string()).collect();
-    let in_use = device.to_string();
+    let in_use = devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     line!("kernels    {}; in use: {in_use}", kernels.join(", "));
     if device.name() == "portable" {
         line!("           no vector instructions (AVX2 or newer) in use: everything works, but slowly");
     }
-    let survey = gpus::take();
     match &survey {
-        Ok(survey) if survey.cards.is_empty() => {
-            line!("GPU        none that a driver for Vulkan, Metal or Direct3D 12 offers");
-        }
         Ok(survey) => {
+            if survey.cards.is_empty() {
+                line!("GPU        none that a driver for Vulkan, Metal or Direct3D 12 offers");
+            }
             for card in &survey.cards {
                 line!("GPU        {card}: {}", survey.verdict(card));
+            }
+            for what in &survey.lacks {
+                line!("           {what}");
             }
         }
         Err(why) => line!("GPU        {why}"),
@@ -76,7 +88,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         Some(dir) => line!("data       {}", dir.display()),
         None => line!("data       no home folder: models cannot be added; set ENLARGER_DATA_DIR"),
     }
-    let test = self_test(&*device);
+    let test = self_test(&**device);
     match &test {
         Ok(t) => line!("self-test  passed (max error {:.1e}, {:.2} s)", t.worst, t.seconds),
         Err(why) => line!("self-test  FAILED: {why}"),
@@ -111,6 +123,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
                 })).collect::<Vec<_>>()),
                 Err(why) => json!({ "failed": why }),
             },
+            "gpus_lack": survey.as_ref().map(|survey| survey.lacks.clone()).unwrap_or_default(),
             "threads": threads,
             "memory_mb": { "available": free, "total": total },
             "models": models,

@@ -207,7 +207,7 @@ impl<'a> Job<'a> {
             threads: args.machine.threads,
             strip: args.strip_width,
             models_dir: dirs::models_dir(),
-            device: Some(args.machine.device()?),
+            lanes: args.machine.lanes()?,
             model_dirs: args.generative.folders(),
             own_requests: true,
             generative: None,

@@ -4,11 +4,11 @@ use std::{convert::Infallible, num::NonZeroUsize, ops::RangeInclusive, sync::Arc
 
 use clap::{Args, builder::PossibleValuesParser};
 use enlarger_error::Explained;
-use enlarger_nn::{Backend, Device, GpuChoice, NnError, Precision};
-use enlarger_pipeline::cores;
+use enlarger_nn::{Backend, Device, GpuChoice, NnError, Precision, devices::Memory};
+use enlarger_pipeline::{Lane, cores};
 use serde::de::DeserializeOwned;
 
-use crate::{gpus, printer::Hinted};
+use crate::{dirs, gpus, printer::Hinted};
 
 /// What `--isa` takes for the fastest.
 const AUTO: &str = "auto";
@@ -22,23 +22,26 @@ pub struct IsaArgs {
 }
 
 impl IsaArgs {
-    /// The device that was asked for, in this precision, on this GPU if it is one.
+    /// The devices that were asked for, in this precision: GPUs, or the CPU. What GPUs learn of themselves is remembered.
     ///
     /// # Errors
-    /// A sentence with a hint, and exit code 2, if this machine does not have it.
-    pub fn device(self, precision: Precision, gpu: GpuArgs) -> anyhow::Result<Arc<dyn Device>> {
+    /// A sentence with a hint, and exit code 2, if this machine does not have them.
+    pub fn devices(
+        self,
+        precision: Precision,
+        gpu: GpuArgs,
+        memory: Arc<Memory>,
+    ) -> anyhow::Result<Vec<Arc<dyn Device>>> {
         let device = (self.isa != AUTO).then_some(self.isa);
         let gpu_memory = gpu.gpu_memory.filter(|&megabytes| megabytes > 0).map(|megabytes| megabytes << 20);
-        let mut asked = Backend { device, precision, gpu: gpu.gpu, gpu_memory };
-        if asked.gpu == GpuChoice::Auto && asked.may_choose_gpu() {
-            asked.gpu = gpus::fastest();
-        }
-        asked.find().map_err(|error| match error {
-            NnError::Backend(_) => Hinted::usage(
+        let asked = Backend { device, precision, gpu: gpu.gpu, gpu_memory };
+        gpus::open(&asked, memory).map_err(|error| match error.downcast::<NnError>() {
+            Ok(error @ NnError::Backend(_)) => Hinted::usage(
                 error.to_string(),
                 "leave --precision and ENLARGER_ISA out, or choose one of the kernels that `enlarger doctor` lists",
             ),
-            other => Hinted::usage(other.to_string(), other.hint().unwrap_or_default().into_owned()),
+            Ok(error) => Hinted::usage(error.to_string(), error.hint().unwrap_or_default().into_owned()),
+            Err(error) => error,
         })
     }
 }
@@ -49,8 +52,8 @@ pub const HEADING: &str = "Machine";
 /// Whether a GPU is used, which one, and how much of it.
 #[derive(Debug, Clone, Args)]
 pub struct GpuArgs {
-    /// GPU to run models on: none, auto (the fastest, if it is faster than the CPU), part of its name, or pci: and its address
-    /// (see `enlarger doctor`).
+    /// GPU to run models on: none, auto (the fastest, if it is faster than the CPU), all (each that is), part of its name, or pci: and
+    /// its address; several with commas (see `enlarger doctor`).
     #[arg(long, env = "ENLARGER_GPU", value_name = "GPU", default_value = "none", value_parser = gpu, help_heading = HEADING)]
     pub gpu: GpuChoice,
     /// Maximum GPU memory to use, in MB [default: 70% of dedicated memory, or 25% of memory shared with the CPU].
@@ -60,7 +63,7 @@ pub struct GpuArgs {
 
 fn gpu(text: &str) -> Result<GpuChoice, String> {
     if text.trim().is_empty() {
-        return Err("expected none, auto, part of a GPU's name, or pci: and its address".into());
+        return Err("expected none, auto, all, part of a GPU's name, or pci: and its address".into());
     }
     text.parse().map_err(|never: Infallible| match never {})
 }
@@ -85,12 +88,20 @@ pub struct MachineArgs {
 }
 
 impl MachineArgs {
-    /// The device that was asked for.
+    /// The devices that were asked for.
     ///
     /// # Errors
-    /// As [`IsaArgs::device`].
-    pub fn device(&self) -> anyhow::Result<Arc<dyn Device>> {
-        self.isa.clone().device(self.precision, self.gpu.clone())
+    /// As [`IsaArgs::devices`].
+    pub fn devices(&self) -> anyhow::Result<Vec<Arc<dyn Device>>> {
+        self.isa.clone().devices(self.precision, self.gpu.clone(), gpus::memory(dirs::data_dir())?)
+    }
+
+    /// The same, to run jobs on.
+    ///
+    /// # Errors
+    /// As [`IsaArgs::devices`].
+    pub fn lanes(&self) -> anyhow::Result<Vec<Lane>> {
+        Ok(self.devices()?.into_iter().map(|device| Lane { slots: Lane::usual(&*device), device }).collect())
     }
 }
 

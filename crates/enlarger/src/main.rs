@@ -61,7 +61,7 @@ enum Command {
     #[command(name = enlarger_server::APART_COMMAND, hide = true)]
     Apart(Box<apart::ApartArgs>),
     #[command(name = gpus::COMMAND, hide = true)]
-    Gpus,
+    Gpus(gpus::SurveyArgs),
 }
 
 fn main() -> ExitCode {
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         Command::Completions(args) => Ok(shell::completions(&args, Cli::command())),
         Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Apart(args) => apart::run(*args),
-        Command::Gpus => gpus::run(),
+        Command::Gpus(args) => gpus::run(&args),
     };
     result.unwrap_or_else(|error| {
         printer::error(&error);

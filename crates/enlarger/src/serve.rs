@@ -11,14 +11,14 @@ use std::{
 
 use clap::Args;
 use enlarger_nn::{Device, GpuChoice};
-use enlarger_pipeline::{Enlarger, EnlargerOptions};
+use enlarger_pipeline::{Enlarger, EnlargerOptions, Lane};
 use enlarger_server::{Config, ConfigLayer, config::Role};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    dirs,
+    dirs, gpus,
     machine::{GpuArgs, IsaArgs, warn_of_threads},
     printer::Hinted,
     signals::Signals,
@@ -63,13 +63,26 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     // Who only answers needs no GPU.
     let gpu = if config.role == Role::Api { GpuChoice::None } else { config.gpu.parse()? };
-    let device = args.isa.device(config.precision, GpuArgs { gpu, gpu_memory: Some(config.gpu_memory) })?;
+    let lanes = lanes(&args.isa, &config, gpu)?;
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config, file, device))?;
+    runtime.block_on(serve(config, file, lanes))?;
     // A checkpoint that is being read for its hash would be waited for.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// What jobs run on: GPUs, the fastest first, or the CPU; or both.
+fn lanes(isa: &IsaArgs, config: &Config, gpu: GpuChoice) -> anyhow::Result<Vec<Lane>> {
+    let memory = gpus::memory(Some(config.data_dir.clone()))?;
+    let gpu_memory = Some(config.gpu_memory);
+    let devices = |gpu| isa.clone().devices(config.precision, GpuArgs { gpu, gpu_memory }, memory.clone());
+    let mut found = devices(gpu)?;
+    if config.cpu_beside_gpu && found[0].health().is_some() {
+        found.extend(devices(GpuChoice::None)?);
+    }
+    let slots = |device: &dyn Device| if device.health().is_some() { config.gpu_jobs } else { config.jobs };
+    Ok(found.into_iter().map(|device| Lane { slots: slots(&*device), device }).collect())
 }
 
 /// Settings, with the data directory filled in.
@@ -100,7 +113,7 @@ fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(config: Config, file: Option<PathBuf>, device: Arc<dyn Device>) -> anyhow::Result<()> {
+async fn serve(config: Config, file: Option<PathBuf>, lanes: Vec<Lane>) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(on_signal(Signals::listen()?, config.drain_seconds, stop.clone()));
     let listener = TcpListener::bind(*config.listen).await.map_err(|error| in_use(*config.listen, &error))?;
@@ -109,7 +122,7 @@ async fn serve(config: Config, file: Option<PathBuf>, device: Arc<dyn Device>) -
         threads: NonZeroUsize::new(config.threads),
         models_dir: Some(config.data_dir.join("models")),
         strip: None,
-        device: Some(device),
+        lanes,
         model_dirs: config.model_dirs.clone(),
         own_requests: false,
         generative: config.generative(),

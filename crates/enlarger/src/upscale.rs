@@ -7,6 +7,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::Instant,
 };
 
@@ -74,6 +79,19 @@ enum Done {
     Explained(Box<Explanation>),
 }
 
+/// What became of a batch so far.
+#[derive(Default)]
+struct Tally {
+    made: usize,
+    skipped: usize,
+    failed: usize,
+    /// Settings without effect that were mentioned.
+    told: HashSet<String>,
+}
+
+/// The results of a batch, by their full paths.
+type Written = Mutex<HashSet<PathBuf>>;
+
 /// Runs the command.
 pub fn run(args: UpscaleArgs) -> anyhow::Result<ExitCode> {
     signals::watch().context("cannot listen for Ctrl-C")?;
@@ -124,45 +142,26 @@ impl Upscale<'_> {
         let started = Instant::now();
         let total = inputs.list.len();
         let batch = Batch::new(total, self.args.quiet || self.args.explain);
-        let (mut made, mut skipped, mut failed) = (0, 0, inputs.failed.len());
         self.tell_of_the_rest(inputs, &batch);
-        let (mut written, mut told) = (HashSet::new(), HashSet::new());
-        for (index, input) in inputs.list.iter().enumerate() {
-            if signals::stopped().is_some() {
-                break;
+        let tally = Mutex::new(Tally { failed: inputs.failed.len(), ..Tally::default() });
+        let (next, written) = (AtomicUsize::default(), Mutex::default());
+        let work = || {
+            while signals::stopped().is_none() {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(input) = inputs.list.get(index) else { break };
+                let file = batch.begin(index, &input.name());
+                let result = self.one_unwinding(input, &file, &written);
+                file.end();
+                self.tell(input, result, &batch, &mut tally.lock().expect("printing does not panic"));
             }
-            let file = batch.begin(index, &input.name());
-            let result = self.one_unwinding(input, &file, &mut written);
-            file.end();
-            self.print_json(&input.name(), &result);
-            if let Ok(Done::Made(_, outcome) | Done::Printed(outcome)) = &result {
-                // Once for all images.
-                let idle = outcome.plan.idle.iter().filter(|setting| told.insert((*setting).clone()));
-                idle.for_each(|setting| batch.line(&format!("note: {setting}")));
-            }
-            match result {
-                Ok(Done::Made(path, outcome)) => {
-                    made += 1;
-                    batch.line(&job::sentence(&input.name(), &path, &outcome));
-                }
-                Ok(Done::Printed(_)) => made += 1,
-                Ok(Done::Explained(explained)) => {
-                    made += 1;
-                    if !self.args.json {
-                        println!("{}\n{explained}", input.name());
-                    }
-                }
-                Ok(Done::Skipped(path)) => {
-                    skipped += 1;
-                    batch.line(&format!("{}: skipped, {} exists", input.name(), path.display()));
-                }
-                Err(_) if signals::stopped().is_some() => break,
-                Err(error) => {
-                    failed += 1;
-                    batch.fail(&input.name(), &error);
-                }
-            }
-        }
+        };
+        // As many at once as there is room for on GPUs; on the CPU, one.
+        let at_once = if self.args.explain { 1 } else { self.job.enlarger.slots().min(total) };
+        thread::scope(|scope| {
+            (1..at_once).for_each(|_| _ = scope.spawn(&work));
+            work();
+        });
+        let Tally { made, skipped, failed, .. } = tally.into_inner().expect("printing does not panic");
         batch.finish();
         let stopped = signals::stopped();
         if total == 0 && inputs.failed.is_empty() {
@@ -184,6 +183,38 @@ impl Upscale<'_> {
             (None, 0) => ExitCode::SUCCESS,
             (None, _) => ExitCode::from(1),
         })
+    }
+
+    /// Says what became of an image, and counts it.
+    fn tell(&self, input: &Input, result: anyhow::Result<Done>, batch: &Batch, tally: &mut Tally) {
+        self.print_json(&input.name(), &result);
+        if let Ok(Done::Made(_, outcome) | Done::Printed(outcome)) = &result {
+            // Once for all images.
+            let idle = outcome.plan.idle.iter().filter(|setting| tally.told.insert((*setting).clone()));
+            idle.for_each(|setting| batch.line(&format!("note: {setting}")));
+        }
+        match result {
+            Ok(Done::Made(path, outcome)) => {
+                tally.made += 1;
+                batch.line(&job::sentence(&input.name(), &path, &outcome));
+            }
+            Ok(Done::Printed(_)) => tally.made += 1,
+            Ok(Done::Explained(explained)) => {
+                tally.made += 1;
+                if !self.args.json {
+                    println!("{}\n{explained}", input.name());
+                }
+            }
+            Ok(Done::Skipped(path)) => {
+                tally.skipped += 1;
+                batch.line(&format!("{}: skipped, {} exists", input.name(), path.display()));
+            }
+            Err(_) if signals::stopped().is_some() => {}
+            Err(error) => {
+                tally.failed += 1;
+                batch.fail(&input.name(), &error);
+            }
+        }
     }
 
     /// Says what will not be enlarged, and why.
@@ -213,12 +244,12 @@ impl Upscale<'_> {
     }
 
     /// A panic is a bug of ours; it must not stop the rest of the batch.
-    fn one_unwinding(&self, input: &Input, file: &File<'_>, written: &mut HashSet<PathBuf>) -> anyhow::Result<Done> {
+    fn one_unwinding(&self, input: &Input, file: &File<'_>, written: &Written) -> anyhow::Result<Done> {
         catch_unwind(AssertUnwindSafe(|| self.one(input, file, written)))
             .unwrap_or_else(|_| Err(Hinted::error("internal error (see above)", "please report it as a bug")))
     }
 
-    fn one(&self, input: &Input, file: &File<'_>, written: &mut HashSet<PathBuf>) -> anyhow::Result<Done> {
+    fn one(&self, input: &Input, file: &File<'_>, written: &Written) -> anyhow::Result<Done> {
         let Job { enlarger, limits, .. } = &self.job;
         let bytes = read(input, limits)?;
         let header = enlarger_image::header(&bytes, limits).map_err(PipelineError::from)?;
@@ -240,7 +271,7 @@ impl Upscale<'_> {
             return Err(Hinted::error("the result would overwrite its own source", "choose another file with -o"));
         }
         let in_full = real(parent(&path)).join(path.file_name().unwrap_or_default());
-        if !written.insert(in_full) {
+        if !written.lock().expect("no panic under it").insert(in_full) {
             return Err(Hinted::error(
                 format!("{} was already written for another image of this batch", path.display()),
                 "enlarge images with the same name into different folders",

@@ -18,7 +18,7 @@ use std::{
 
 use checkpoints::Array;
 use comfyui::{Fake, Mood, titled};
-use common::{sample, text};
+use common::{folder_of, text};
 use enlarger_image::{Channels, EncodeOptions, Limits, Metadata, Picture, Samples};
 use tempfile::TempDir;
 
@@ -32,17 +32,6 @@ static MODELS: LazyLock<TempDir> = LazyLock::new(|| {
     checkpoints::write(&at("loras/grain.safetensors"), &checkpoints::lora());
     folder
 });
-
-/// A folder with a photo of `width` x `height`.
-fn photo(width: u32, height: u32) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    let bytes = fs::read(sample("brushes.png")).expect("the sample is there");
-    let picture = enlarger_image::decode(&bytes, &Limits::default()).expect("a picture").picture;
-    let small = enlarger_pipeline::resize(&picture, width, height, enlarger_pipeline::Resampling::Box).expect("room");
-    let mut file = fs::File::create(folder.path().join("photo.png")).expect("room");
-    enlarger_image::encode(&small, &EncodeOptions::default(), &mut file).expect("it can be encoded");
-    folder
-}
 
 fn upscale(folder: &Path, args: &[&str]) -> Output {
     command(folder, MODELS.path(), args).output().expect("the binary runs")
@@ -94,7 +83,7 @@ fn explained(folder: &Path, args: &[&str]) -> String {
 
 #[test]
 fn a_result_repeats_and_changes_with_the_prompt_the_seed_and_each_knob() {
-    let dir = photo(32, 24);
+    let dir = folder_of(32, 24);
     let base = ["--generative", "--prompt", "a stone wall", "--seed", "1"];
     let with = |more: &[&str]| made(dir.path(), &[&base[..], more].concat());
     let first = with(&[]);
@@ -126,7 +115,7 @@ fn a_result_repeats_and_changes_with_the_prompt_the_seed_and_each_knob() {
 
 #[test]
 fn the_plan_names_files_numbers_and_what_asks_for_them() {
-    let dir = photo(48, 40);
+    let dir = folder_of(48, 40);
     let said = explained(dir.path(), &["--generative", "--prompt", "a wall", "--seed", "7", "--lora", "grain:0.5"]);
     for part in [
         "generate by tiny (",
@@ -160,7 +149,7 @@ fn the_plan_names_files_numbers_and_what_asks_for_them() {
 
 #[test]
 fn files_that_do_not_fit_are_refused_with_what_would() {
-    let dir = photo(16, 16);
+    let dir = folder_of(16, 16);
     let at = |name: &str| dir.path().join(name);
     let no_vae: Vec<Array> =
         checkpoints::checkpoint().into_iter().filter(|a| !a.0.starts_with("first_stage")).collect();
@@ -217,7 +206,7 @@ fn files_that_do_not_fit_are_refused_with_what_would() {
 
 #[test]
 fn damaged_weights_end_in_a_sentence_that_names_tile_and_step() {
-    let dir = photo(16, 16);
+    let dir = folder_of(16, 16);
     let mut arrays = checkpoints::checkpoint();
     let damage = |arrays: &mut [Array], part: &str| {
         let array = arrays.iter_mut().find(|array| array.0.contains(part)).expect("it is there");
@@ -231,7 +220,7 @@ fn damaged_weights_end_in_a_sentence_that_names_tile_and_step() {
 
 #[test]
 fn sdxl_draws_and_a_union_control_net_is_found_by_its_header() {
-    let (dir, models) = (photo(32, 24), tempfile::tempdir().expect("a folder"));
+    let (dir, models) = (folder_of(32, 24), tempfile::tempdir().expect("a folder"));
     let at = |name: &str| models.path().join(name);
     checkpoints::write(&at("checkpoints/xl.safetensors"), &checkpoints::checkpoint_of_sdxl());
     checkpoints::write(&at("controlnet/promax.safetensors"), &checkpoints::union_of_sdxl());
@@ -257,7 +246,7 @@ fn sdxl_draws_and_a_union_control_net_is_found_by_its_header() {
 
 #[test]
 fn areas_that_are_to_stay_stay() {
-    let dir = photo(64, 32);
+    let dir = folder_of(64, 32);
     let base = ["--generative", "--prompt", "a wall", "--seed", "3", "--creativity", "10"];
     let drawn = made(dir.path(), &base);
     let kept = made(dir.path(), &[&base[..], &["--keep", "0,0,32,32"]].concat());
@@ -314,7 +303,7 @@ fn models_of_other_programs_are_found_and_listed_with_what_goes_together() {
 
 #[test]
 fn a_texture_continues_at_its_other_side() {
-    let dir = photo(36, 28);
+    let dir = folder_of(36, 28);
     // Waves that continue, of sides that are no whole latents when they are doubled.
     let value = |x: u32, y: u32| {
         let angle = |at: u32, side: u32| std::f32::consts::TAU * at as f32 / side as f32;
@@ -349,7 +338,7 @@ fn a_texture_continues_at_its_other_side() {
 
 #[test]
 fn models_and_filters_of_every_pass_see_the_other_side_of_a_texture() {
-    let (dir, fake) = (photo(40, 32), Fake::new(Mood::Echo));
+    let (dir, fake) = (folder_of(40, 32), Fake::new(Mood::Echo));
     let path = dir.path().join("photo.png");
     let whole = pixels(&path);
     // A workflow that returns what it gets leaves models, filters and resampling. To them no place of a texture is special: cut
@@ -377,7 +366,7 @@ fn models_and_filters_of_every_pass_see_the_other_side_of_a_texture() {
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_the_wait_for_a_comfyui_that_says_nothing() {
-    let (dir, fake) = (photo(16, 16), Fake::new(Mood::Silent));
+    let (dir, fake) = (folder_of(16, 16), Fake::new(Mood::Silent));
     for (number, more) in [&["--explain"][..], &[]].into_iter().enumerate() {
         let generator = fake.generator();
         let args = [&["--generator", &generator], more].concat();
@@ -396,7 +385,7 @@ fn a_signal_ends_the_wait_for_a_comfyui_that_says_nothing() {
 
 #[test]
 fn settings_without_effect_are_told_once_unless_quiet() {
-    let dir = photo(16, 16);
+    let dir = folder_of(16, 16);
     let said = |more: &[&str]| text(&upscale(dir.path(), &[&["--prompt", "a stone wall"], more].concat()).stderr);
     let note = "note: without the generative engine, the prompt has no effect";
     assert_eq!(said(&[]).matches(note).count(), 1, "{}", said(&[]));
@@ -406,7 +395,7 @@ fn settings_without_effect_are_told_once_unless_quiet() {
 
 #[test]
 fn empty_names_are_refused() {
-    let dir = photo(16, 16);
+    let dir = folder_of(16, 16);
     for flag in ["--checkpoint", "--control", "--vae", "--gpu"] {
         let out = upscale(dir.path(), &[flag, ""]);
         assert_eq!(out.status.code(), Some(2), "{flag}: {}", text(&out.stderr));
@@ -415,7 +404,7 @@ fn empty_names_are_refused() {
 
 #[test]
 fn comfyui_gets_tiles_prompt_and_numbers_and_its_tiles_become_the_picture() {
-    let (dir, fake) = (photo(350, 300), Fake::new(Mood::Echo));
+    let (dir, fake) = (folder_of(350, 300), Fake::new(Mood::Echo));
     let generator = fake.generator();
     let base = ["--generator", &generator, "--prompt", "a stone wall", "--seed", "7", "--steps", "18"];
     let with = |more: &[&str]| made(dir.path(), &[&base[..], more].concat());
@@ -458,7 +447,7 @@ fn comfyui_gets_tiles_prompt_and_numbers_and_its_tiles_become_the_picture() {
 
 #[test]
 fn a_workflow_of_ones_own_is_filled_where_it_has_places_and_notes_say_what_has_no_effect() {
-    let (dir, fake) = (photo(40, 32), Fake::new(Mood::Echo));
+    let (dir, fake) = (folder_of(40, 32), Fake::new(Mood::Echo));
     let node = |class: &str, title: &str, inputs: serde_json::Value| serde_json::json!({ "class_type": class, "inputs": inputs, "_meta": { "title": title } });
     let mine = serde_json::json!({
         "1": node("LoadImage", "enlarger: source", serde_json::json!({ "image": "a.png" })),
@@ -500,7 +489,7 @@ fn a_workflow_of_ones_own_is_filled_where_it_has_places_and_notes_say_what_has_n
 
 #[test]
 fn what_goes_wrong_in_comfyui_is_told_with_tile_and_reason() {
-    let dir = photo(40, 32);
+    let dir = folder_of(40, 32);
     for (mood, said) in [
         (
             Mood::Fails,

@@ -4,6 +4,9 @@
 
 mod common;
 
+#[path = "common/checkpoints.rs"]
+mod checkpoints;
+
 use std::{
     fs,
     io::Write,
@@ -12,16 +15,23 @@ use std::{
 };
 
 use assert_cmd::assert::{Assert, OutputAssertExt};
-use common::{folder, text};
+use common::{folder, folder_of, text};
 use enlarger_image::{Limits, Sample, with_samples};
 use serde_json::Value;
 
-/// The command with this driver for Vulkan as the only one.
-fn enlarger_with(driver: &Path, folder: &Path, args: &[&str]) -> Command {
+/// Mesa's software renderer and a Vulkan loader.
+fn lavapipe() -> PathBuf {
     let lavapipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/lavapipe");
     assert!(lavapipe.join("driver.json").exists(), "{} is missing: run `make test-setup`", lavapipe.display());
+    lavapipe
+}
+
+/// The command with these drivers for Vulkan as the only ones.
+fn enlarger_with(drivers: &[&Path], folder: &Path, args: &[&str]) -> Command {
+    let drivers = std::env::join_paths(drivers).expect("no colons");
     let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
-    command.current_dir(folder).args(args).env("LD_LIBRARY_PATH", &lavapipe).env("VK_DRIVER_FILES", driver);
+    command.current_dir(folder).args(args).env("LD_LIBRARY_PATH", lavapipe()).env("VK_DRIVER_FILES", drivers);
+    command.env("ENLARGER_DATA_DIR", folder.join("data"));
     for name in ["ENLARGER_ISA", "ENLARGER_PRECISION", "ENLARGER_GPU", "ENLARGER_GPU_MEMORY"] {
         command.env_remove(name);
     }
@@ -29,8 +39,7 @@ fn enlarger_with(driver: &Path, folder: &Path, args: &[&str]) -> Command {
 }
 
 fn enlarger(folder: &Path, args: &[&str]) -> Command {
-    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/lavapipe/driver.json");
-    enlarger_with(&driver, folder, args)
+    enlarger_with(&[&lavapipe().join("driver.json")], folder, args)
 }
 
 fn upscale(folder: &Path, args: &[&str]) -> Command {
@@ -60,6 +69,51 @@ fn a_gpu_that_is_named_makes_what_the_cpu_makes() {
     let error = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / cpu.len() as f64;
     assert!(cpu.len() == gpu.len() && -10.0 * error.log10() >= 55.0, "{error}");
     assert_eq!(gpu, samples(&dir.path().join("env.png")));
+    // The file says where it comes from: the same on another GPU would have other bytes.
+    let note = |name| enlarger_image::provenance(&mut fs::File::open(dir.path().join(name)).expect("it was made"));
+    let note = |name| note(name).expect("it can be read").expect("it has a note");
+    assert!(
+        note("gpu.png").contains(", on llvmpipe") && note("gpu.png").contains("(fma, Vulkan, llvmpipe"),
+        "{}",
+        note("gpu.png")
+    );
+    assert!(!note("cpu.png").contains(", on "), "{}", note("cpu.png"));
+}
+
+#[test]
+fn a_checkpoint_draws_on_the_gpu_that_is_named_and_on_the_cpu_if_memory_lacks() {
+    let dir = folder_of(32, 24);
+    checkpoints::write(&dir.path().join("tiny.safetensors"), &checkpoints::checkpoint());
+    checkpoints::write(&dir.path().join("tile.safetensors"), &checkpoints::control());
+    let files = ["--checkpoint", "tiny.safetensors", "--control", "tile.safetensors"];
+    let draw = |args: &[&str]| {
+        let base = ["-s", "2x", "--prompt", "a wall", "--seed", "1", "--json", "--precision", "f32"];
+        let made = upscale(dir.path(), &[&base[..], &files, args].concat()).assert().success();
+        serde_json::from_slice::<Value>(&made.get_output().stdout).expect("JSON")["result"].clone()
+    };
+    draw(&["-o", "cpu.png"]);
+    let made = draw(&["-o", "gpu.png", "--gpu", "llvmpipe"]);
+    assert!(made["device"].as_str().is_some_and(|device| device.contains("llvmpipe")), "{made}");
+    assert!(!made["notes"].to_string().contains("CPU"), "nothing failed: {made}");
+    let [cpu, gpu] = ["cpu.png", "gpu.png"].map(|name| samples(&dir.path().join(name)));
+    let error = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / cpu.len() as f64;
+    assert!(cpu.len() == gpu.len() && -10.0 * error.log10() >= 45.0, "{error}");
+
+    // As much as the upscaling model needs is too little to draw; what the note names is enough.
+    let full = ["--precision", "f32", "--gpu", "llvmpipe", "--gpu-memory", "1"];
+    let refused = upscale(dir.path(), &full).assert().code(1);
+    let number = |words: &str, before: &str| -> String {
+        let (_, rest) = words.split_once(before).unwrap_or_else(|| panic!("{words}"));
+        rest.chars().take_while(char::is_ascii_digit).collect()
+    };
+    let little = number(&told(&refused), "allow it with --gpu-memory ");
+    let made = draw(&["-o", "little.png", "--gpu", "llvmpipe", "--gpu-memory", &little]);
+    let notes = made["notes"].to_string();
+    assert!(notes.contains("the CPU draws instead of the GPU llvmpipe"), "{made}");
+    let enough = number(&notes, "allow it with --gpu-memory ");
+    let made = draw(&["-o", "enough.png", "--gpu", "llvmpipe", "--gpu-memory", &enough]);
+    assert!(!made["notes"].to_string().contains("CPU"), "{made}");
+    assert_eq!(samples(&dir.path().join("enough.png")), gpu);
 }
 
 #[test]
@@ -93,14 +147,21 @@ fn doctor_lists_gpus_and_says_why_one_is_not_used() {
     assert_eq!(report["self_test"]["passed"], true, "{report}");
 }
 
-/// A library that ends the process when it is loaded, as a driver; returns its description.
-fn crashing_driver(folder: &Path) -> PathBuf {
-    let (library, driver) = (folder.join("crash.so"), folder.join("crash.json"));
+/// A library that runs this when it is loaded.
+fn library(file: &Path, on_load: &str) {
+    let new = file.with_extension("new");
     let compile = ["-shared", "-fPIC", "-x", "c", "-o"];
-    let mut cc = Command::new("cc").args(compile).arg(&library).arg("-").stdin(Stdio::piped()).spawn().expect("cc");
-    let code = b"#include <stdlib.h>\n__attribute__((constructor)) static void crash(void) { abort(); }\n";
-    cc.stdin.take().expect("it is piped").write_all(code).expect("cc reads");
+    let mut cc = Command::new("cc").args(compile).arg(&new).arg("-").stdin(Stdio::piped()).spawn().expect("cc");
+    let head = "#define _GNU_SOURCE\n#include <stdlib.h>\n#include <stdio.h>\n#include <string.h>\n";
+    let code = format!("{head}__attribute__((constructor)) static void on_load(void) {{ {on_load} }}\n");
+    cc.stdin.take().expect("it is piped").write_all(code.as_bytes()).expect("cc reads");
     assert!(cc.wait().expect("cc ends").success());
+    fs::rename(new, file).expect("the folder can be written");
+}
+
+/// The description of a driver whose library this is.
+fn driver(folder: &Path, library: &Path) -> PathBuf {
+    let driver = folder.join(library.with_extension("json").file_name().expect("a name"));
     let description = serde_json::json!({
         "file_format_version": "1.0.0",
         "ICD": { "library_path": library, "api_version": "1.1.0" },
@@ -112,15 +173,111 @@ fn crashing_driver(folder: &Path) -> PathBuf {
 #[test]
 fn a_driver_that_crashes_is_a_warning_and_the_cpu_is_used() {
     let dir = folder();
-    let driver = crashing_driver(dir.path());
+    let crash = dir.path().join("crash.so");
+    library(&crash, "abort();");
+    let driver = driver(dir.path(), &crash);
+    let run = |args: &[&str]| enlarger_with(&[&driver], dir.path(), args).assert();
     let args = ["upscale", "photo.png", "--model", "animevideo-v3", "--gpu", "auto", "-o", "out.png"];
-    let made = enlarger_with(&driver, dir.path(), &args).assert().success();
-    let words = told(&made);
+    let words = told(&run(&args).success());
     assert!(words.contains("asking the GPU drivers failed (signal: 6") && words.contains("using the CPU"), "{words}");
     assert!(dir.path().join("out.png").exists());
-    let well = enlarger_with(&driver, dir.path(), &["doctor"]).assert().success();
-    assert!(text(&well.get_output().stdout).contains("asking the GPU drivers failed"));
+    assert!(text(&run(&["doctor"]).success().get_output().stdout).contains("asking the GPU drivers failed"));
+    // A GPU that is named is not replaced silently.
+    let words = told(&run(&["upscale", "photo.png", "--gpu", "llvmpipe"]).code(2));
+    assert!(words.contains("asking the GPU drivers failed") && words.contains("--gpu none"), "{words}");
     // What needs no GPU loads no driver.
-    enlarger_with(&driver, dir.path(), &["models", "list"]).assert().success();
-    enlarger_with(&driver, dir.path(), &["upscale", "photo.png", "--explain"]).assert().success();
+    run(&["models", "list"]).success();
+    run(&["upscale", "photo.png", "--explain"]).success();
+}
+
+#[test]
+fn a_vulkan_loader_that_crashes_or_cannot_be_loaded_leaves_the_cpu() {
+    let dir = folder();
+    let loaders = dir.path().join("loaders");
+    fs::create_dir(&loaders).expect("it can be made");
+    let loader = loaders.join("libvulkan.so.1");
+    let args = ["upscale", "photo.png", "--model", "animevideo-v3", "--overwrite", "-o", "out.png", "--gpu"];
+    let run = |gpu: &str| enlarger(dir.path(), &[&args[..], &[gpu]].concat()).env("LD_LIBRARY_PATH", &loaders).assert();
+    library(&loader, "abort();");
+    assert!(told(&run("auto").success()).contains("asking the GPU drivers failed (signal: 6"));
+    assert!(told(&run("llvmpipe").code(2)).contains("asking the GPU drivers failed"));
+    // As where there is none.
+    fs::write(&loader, "").expect("it can be written");
+    let words = told(&run("all").success());
+    assert!(!words.contains("GPU"), "{words}");
+    let words = told(&run("llvmpipe").code(2));
+    assert!(words.contains("no GPU of this machine matches \"llvmpipe\"; no driver offers one"), "{words}");
+}
+
+/// A second driver is there from the first start on, and its library later. The first start finds out what there is, in a process
+/// of its own; the next ones know.
+#[test]
+fn a_gpu_that_was_used_before_is_opened_at_once() {
+    let dir = folder();
+    let other = dir.path().join("other.so");
+    let drivers = [lavapipe().join("driver.json"), driver(dir.path(), &other)];
+    let run = |args: &[&str]| {
+        let args = [&["upscale", "photo.png", "--model", "animevideo-v3", "--overwrite", "--gpu", "llvmpipe"], args];
+        let mut command = enlarger_with(&[&drivers[0], &drivers[1]], dir.path(), &args.concat());
+        command.output().expect("it starts")
+    };
+    let made = run(&["-o", "first.png"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let remembered = || fs::read(dir.path().join("data/gpus.json"));
+    let known: Value = serde_json::from_slice(&remembered().expect("it remembers")).expect("JSON");
+    let proofs = known["proofs"].as_object().expect("by card").values().next().expect("a card").as_array();
+    assert!(proofs.is_some_and(|proofs| !proofs.is_empty()), "{known}");
+
+    // No process is asked.
+    library(
+        &other,
+        "char line[4096] = \"\"; FILE *file = fopen(\"/proc/self/cmdline\", \"r\"); size_t size = fread(line, 1, 4095, file); \
+         if (memmem(line, size, \"survey-gpus\", 11)) abort();",
+    );
+    let made = run(&["-o", "again.png"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert_eq!(samples(&dir.path().join("first.png")), samples(&dir.path().join("again.png")));
+    assert_eq!(serde_json::from_slice::<Value>(&remembered().expect("it remembers")).expect("JSON"), known);
+
+    // A driver that begins to crash ends one process, after which others are asked first again.
+    library(&other, "abort();");
+    let crashed = run(&["-o", "crashed.png"]);
+    assert_eq!(crashed.status.code(), None, "{}", text(&crashed.stderr));
+    assert!(remembered().is_err());
+    let refused = run(&["-o", "crashed.png"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("asking the GPU drivers failed"), "{}", text(&refused.stderr));
+
+    // And what cannot be read is not believed.
+    fs::remove_file(&other).expect("it is there");
+    fs::write(dir.path().join("data/gpus.json"), "{\"of\": []").expect("it can be written");
+    let made = run(&["-o", "last.png"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+}
+
+#[test]
+fn two_gpus_of_one_name_are_told_apart_and_share_a_batch() {
+    let dir = folder();
+    let copy = dir.path().join("copy.so");
+    fs::copy(lavapipe().join("libvulkan_lvp.so"), &copy).expect("it can be copied");
+    let drivers = [lavapipe().join("driver.json"), driver(dir.path(), &copy)];
+    let run = |gpu: &str| {
+        fs::copy(dir.path().join("photo.png"), dir.path().join("other.png")).expect("it can be copied");
+        let args = ["upscale", "photo.png", "other.png", "--model", "animevideo-v3", "--overwrite", "--json"];
+        let args = [&args[..], &["-o", "results/", "--gpu", gpu]].concat();
+        enlarger_with(&[&drivers[0], &drivers[1]], dir.path(), &args).assert()
+    };
+    let words = told(&run("llvmpipe").code(2));
+    assert!(
+        words.contains("2 GPUs of this machine match \"llvmpipe\": llvmpipe") && words.contains("hint:"),
+        "{words}"
+    );
+    let made = run("#1, #2").success();
+    let lines = text(&made.get_output().stdout);
+    let devices: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["result"]["device"].clone())
+        .collect();
+    let used = |number: &str| devices.iter().filter(|name| name.to_string().contains(number)).count();
+    assert_eq!((devices.len(), used("#1"), used("#2")), (2, 1, 1), "{lines}");
 }

@@ -80,6 +80,14 @@ function Health({ s }: { s: ServiceStatus }) {
             <Fact term={T.machine}>
               {s.machine.backend}, {T.threads(s.machine.threads)}
             </Fact>
+            {s.machine.devices.map(
+              ({ name, slots, running, gpu }, at) =>
+                gpu && (
+                  <Fact key={at} term={T.gpu}>
+                    {T.gpuState(name, gpu, running, slots)}
+                  </Fact>
+                ),
+            )}
             <Fact term={T.memory}>{T.memoryOf(bytes(s.machine.memory_available), bytes(s.machine.memory_total))}</Fact>
           </>
         )}

@@ -8,10 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use enlarger_nn::{
-    NnError,
-    dense::{self, Conv3x3, Dense, Function, Input, Matrix, PANEL},
-};
+use enlarger_nn::dense::{self, Conv3x3, Dense, Function, Input, Matrix, PANEL};
 use rayon::prelude::*;
 
 use self::memory::{Buffer, Memory};
@@ -19,6 +16,7 @@ use crate::{
     array::Array,
     error::{Error, Result},
     ops::{Activation, Ops, Padding},
+    shapes,
 };
 
 /// Floats that patches of pixels may take at a time.
@@ -104,8 +102,7 @@ impl Cpu {
     /// What each channel of each picture is multiplied by to be normalised in groups, and what is added: `[batch][channels]`.
     fn normalisation(&self, x: &Tensor, n: &ScaleShift, groups: usize, eps: f32) -> Result<ScaleShift> {
         let [batch, height, width, channels] = x.shape;
-        let fits = n.scale.len() == channels && groups > 0 && channels > 0 && channels % groups == 0;
-        fit(fits && height * width > 0, "a group normalisation", &[&x.shape[..], &[n.scale.len()]])?;
+        shapes::group_norm(&x.shape, n.scale.len(), groups)?;
         let (area, each) = (height * width, channels / groups);
         let mut factors = ScaleShift { scale: vec![0.0; batch * channels], shift: vec![0.0; batch * channels] };
         let images = factors.scale.chunks_exact_mut(channels).zip(factors.shift.chunks_exact_mut(channels));
@@ -139,24 +136,14 @@ impl Cpu {
 }
 
 impl Packed {
+    fn shape(&self) -> [usize; 4] {
+        [self.outputs, self.inputs, self.kernel[0], self.kernel[1]]
+    }
+
     fn matrix(&self) -> Matrix<'_> {
         let Self { panels, outputs, inputs, kernel: [height, width], bias } = self;
         Matrix { outputs: *outputs, inputs: inputs * height * width, weights: panels.weights(), bias: bias.as_deref() }
     }
-}
-
-impl From<NnError> for Error {
-    fn from(error: NnError) -> Self {
-        match error {
-            NnError::Memory { bytes } => Self::Memory { bytes },
-            other => Self::Weights(other.to_string()),
-        }
-    }
-}
-
-/// Shapes come from files, so they are checked where they meet.
-fn fit(fits: bool, what: &str, shapes: &[&[usize]]) -> Result<()> {
-    if fits { Ok(()) } else { Err(Error::Weights(format!("the shapes of {what} do not fit: {shapes:?}"))) }
 }
 
 /// Values of whole pixels that a thread computes before it looks for more.
@@ -171,7 +158,7 @@ impl Ops for Cpu {
 
     fn upload(&self, shape: [usize; 4], values: &[f32]) -> Result<Tensor> {
         self.tensor(shape, |data| {
-            fit(data.len() == values.len(), "an upload", &[&shape[..], &[values.len()]])?;
+            shapes::fit(data.len() == values.len(), "an upload", &[&shape[..], &[values.len()]])?;
             data.copy_from_slice(values);
             Ok(())
         })
@@ -188,49 +175,34 @@ impl Ops for Cpu {
 
     fn weights(&self, weight: Array, bias: Option<&Array>) -> Result<Packed> {
         self.go_on()?;
-        let (outputs, inputs, kernel) = match *weight.shape.as_slice() {
-            [out, inputs] => (out, inputs, [1, 1]),
-            [out, inputs, height, width] => (out, inputs, [height, width]),
-            _ => return Err(Error::Weights(format!("a layer's weights have the shape {:?}", weight.shape))),
-        };
-        if weight.is_empty() || bias.is_some_and(|b| b.len() != outputs) {
-            return Err(Error::Weights(format!("a layer of {outputs} outputs has weights or a bias of another size")));
-        }
+        let (outputs, inputs, kernel) = shapes::layer(&weight.shape, bias.map(Array::len))?;
         let weight = if kernel == [3, 3] { weight } else { weight.channels_last() };
         let bias = bias.map(Array::to_f32).transpose()?;
         Ok(Packed { panels: weight.panels(PANEL)?, outputs, inputs, kernel, bias })
     }
 
     fn norm(&self, scale: &Array, shift: &Array) -> Result<ScaleShift> {
-        fit(scale.len() == shift.len(), "a normalisation", &[&scale.shape, &shift.shape])?;
+        shapes::fit(scale.len() == shift.len(), "a normalisation", &[&scale.shape, &shift.shape])?;
         Ok(ScaleShift { scale: scale.to_f32()?, shift: shift.to_f32()? })
     }
 
     fn conv(&self, x: &Tensor, w: &Packed, stride: usize, padding: Padding) -> Result<Tensor> {
         let [batch, height, width, channels] = x.shape;
         let [kh, kw] = w.kernel;
-        let shapes = [&x.shape[..], &[w.outputs, w.inputs, kh, kw]];
-        fit(channels == w.inputs && stride > 0, "a convolution", &shapes)?;
         if kh * kw == 1 && stride == 1 {
             return self.linear(x, w);
         }
-        let (before, around) = match padding {
-            Padding::Around => ([(kh - 1) / 2, (kw - 1) / 2], 2),
-            Padding::After => ([0, 0], 1),
-        };
-        let fits = |size: usize, before: usize, k: usize| k % 2 == 1 && size + before >= k.div_ceil(2);
-        fit(fits(height, before[0], kh) && fits(width, before[1], kw), "a convolution", &shapes)?;
+        let (result, before) = shapes::conv(&x.shape, w.shape(), stride, padding)?;
         if w.kernel == [3, 3] {
             let offset = usize::from(padding == Padding::After);
             let (size, input) = ([batch, height, width], Input::Plain);
             return self.conv3x3(x, &Conv3x3 { weights: w.matrix(), size, input, add: None, stride, offset });
         }
-        let out_height = (height + around * ((kh - 1) / 2) - kh) / stride + 1;
-        let out_width = (width + around * ((kw - 1) / 2) - kw) / stride + 1;
+        let [_, out_height, out_width, _] = result;
         let depth = kh * kw * channels;
         let rows = (PATCHES / (out_width * depth)).clamp(1, out_height);
         let mut patches = self.memory.take(rows * out_width * depth)?;
-        self.tensor([batch, out_height, out_width, w.outputs], |data| {
+        self.tensor(result, |data| {
             let images = x.data.chunks_exact(height * width * channels);
             for (image, to) in images.zip(data.chunks_exact_mut(out_height * out_width * w.outputs)) {
                 for (at, to) in to.chunks_mut(rows * out_width * w.outputs).enumerate() {
@@ -265,11 +237,8 @@ impl Ops for Cpu {
         w: &Packed,
         add: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let [batch, height, width, channels] = x.shape;
-        let fits = w.kernel == [3, 3]
-            && channels == w.inputs
-            && add.is_none_or(|add| add.shape == [batch, height, width, w.outputs]);
-        fit(fits, "a convolution", &[&x.shape, &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]])?;
+        let [batch, height, width, _] = x.shape;
+        shapes::same_conv(&x.shape, w.shape(), add.map(|add| &add.shape))?;
         let ScaleShift { scale, shift } = self.normalisation(x, n, groups, eps)?;
         let (size, input) = ([batch, height, width], Input::Normed { scale: &scale, shift: &shift });
         let add = add.map(|add| &**add.data);
@@ -277,17 +246,15 @@ impl Ops for Cpu {
     }
 
     fn double_conv(&self, x: &Tensor, w: &Packed) -> Result<Tensor> {
-        let [batch, height, width, channels] = x.shape;
-        let fits = w.kernel == [3, 3] && channels == w.inputs;
-        fit(fits, "a convolution", &[&x.shape, &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]])?;
+        let [batch, height, width, _] = x.shape;
+        shapes::same_conv(&x.shape, w.shape(), None)?;
         let (size, input) = ([batch, 2 * height, 2 * width], Input::Doubled);
         self.conv3x3(x, &Conv3x3 { weights: w.matrix(), size, input, add: None, stride: 1, offset: 0 })
     }
 
     fn linear(&self, x: &Tensor, w: &Packed) -> Result<Tensor> {
-        let [batch, height, width, channels] = x.shape;
-        let shapes = [&x.shape[..], &[w.outputs, w.inputs, w.kernel[0], w.kernel[1]]];
-        fit(channels == w.inputs && w.kernel == [1, 1], "a linear layer", &shapes)?;
+        let [batch, height, width, _] = x.shape;
+        shapes::linear(&x.shape, w.shape())?;
         self.tensor([batch, height, width, w.outputs], |to| {
             Ok(self.dense.linear(&x.data, &w.matrix(), to, &self.going())?)
         })
@@ -311,7 +278,7 @@ impl Ops for Cpu {
 
     fn layer_norm(&self, x: &Tensor, n: &ScaleShift, eps: f32) -> Result<Tensor> {
         let channels = x.shape[3];
-        fit(n.scale.len() == channels && channels > 0, "a layer normalisation", &[&x.shape[..], &[n.scale.len()]])?;
+        shapes::layer_norm(&x.shape, n.scale.len())?;
         self.tensor(x.shape, |data| {
             data.par_chunks_mut(chunk(channels)).zip(x.data.par_chunks(chunk(channels))).for_each(|(to, from)| {
                 self.dense.layer_norm(from, &n.scale, &n.shift, eps, to);
@@ -322,13 +289,7 @@ impl Ops for Cpu {
 
     fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
         let [batch, height, width, channels] = q.shape;
-        let fits = k.shape == v.shape
-            && k.shape[3] == channels
-            && k.shape[0] == batch
-            && k.shape[1] * k.shape[2] > 0
-            && heads > 0
-            && channels % heads == 0;
-        fit(fits, "an attention", &[&q.shape, &k.shape, &v.shape])?;
+        shapes::attention(&q.shape, &k.shape, &v.shape, heads)?;
         let keys = k.shape[1] * k.shape[2];
         let shape = dense::Attention { batch, queries: height * width, keys, heads, width: channels / heads, causal };
         let mut workspace = self.memory.take(shape.workspace())?;
@@ -353,7 +314,7 @@ impl Ops for Cpu {
     fn geglu(&self, x: &Tensor) -> Result<Tensor> {
         let [batch, height, width, channels] = x.shape;
         let half = channels / 2;
-        fit(channels >= 2 && channels % 2 == 0, "a gate", &[&x.shape])?;
+        shapes::gate(&x.shape)?;
         self.tensor([batch, height, width, half], |data| {
             data.par_chunks_mut(half).zip(x.data.par_chunks(channels)).for_each(|(to, from)| {
                 let (values, gates) = from.split_at(half);
@@ -366,8 +327,7 @@ impl Ops for Cpu {
     fn add(&self, a: &Tensor, b: &Tensor, scale: f32) -> Result<Tensor> {
         let shape = a.shape;
         let channels = shape[3];
-        let fits = |axis: usize| b.shape[axis] == shape[axis] || b.shape[axis] == 1;
-        fit((0..3).all(fits) && b.shape[3] == channels && channels > 0, "a sum", &[&a.shape, &b.shape])?;
+        shapes::sum(&a.shape, &b.shape)?;
         let sum = |to: &mut [f32], a: &[f32], b: &[f32]| {
             for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
                 *to = a + scale * b;
@@ -392,8 +352,7 @@ impl Ops for Cpu {
     fn concat(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let [batch, height, width, first] = a.shape;
         let second = b.shape[3];
-        let fits = a.shape[..3] == b.shape[..3] && first > 0 && second > 0;
-        fit(fits, "a concatenation", &[&a.shape, &b.shape])?;
+        shapes::concat(&a.shape, &b.shape)?;
         self.tensor([batch, height, width, first + second], |data| {
             let sources = a.data.par_chunks(first).zip(b.data.par_chunks(second));
             data.par_chunks_mut(first + second).zip(sources).for_each(|(to, (a, b))| {
@@ -406,7 +365,7 @@ impl Ops for Cpu {
 
     fn double(&self, x: &Tensor) -> Result<Tensor> {
         let [batch, height, width, channels] = x.shape;
-        fit(width > 0 && channels > 0, "a picture to enlarge", &[&x.shape])?;
+        shapes::double(&x.shape)?;
         self.tensor([batch, 2 * height, 2 * width, channels], |data| {
             // Rows of the whole batch lie one after the other, so row / 2 is the source's row in each picture.
             data.par_chunks_mut(2 * width * channels).enumerate().for_each(|(row, to)| {

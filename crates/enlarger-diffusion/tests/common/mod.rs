@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use enlarger_diffusion::{cpu::Cpu, file::Safetensors, ops::Ops};
+use enlarger_diffusion::{file::Safetensors, ops::Ops};
 use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
@@ -46,7 +46,7 @@ pub fn signal(name: &str, count: usize, scale: f32) -> Vec<f32> {
 }
 
 /// A picture with channels first as a tensor with channels last.
-pub fn upload(ops: &Cpu, values: &[f32], [channels, height, width]: [usize; 3]) -> <Cpu as Ops>::Tensor {
+pub fn upload<O: Ops>(ops: &O, values: &[f32], [channels, height, width]: [usize; 3]) -> O::Tensor {
     let area = height * width;
     let last: Vec<f32> = (0..values.len())
         .map(|i| {
@@ -58,7 +58,7 @@ pub fn upload(ops: &Cpu, values: &[f32], [channels, height, width]: [usize; 3]) 
 }
 
 /// A tensor with channels last as values with channels first.
-pub fn download(ops: &Cpu, x: &<Cpu as Ops>::Tensor) -> Vec<f32> {
+pub fn download<O: Ops>(ops: &O, x: &O::Tensor) -> Vec<f32> {
     let [_, height, width, channels] = ops.shape(x);
     let (area, values) = (height * width, ops.download(x).unwrap());
     let first = |i: usize| i / (area * channels) * area * channels + i % area * channels + i / area % channels;

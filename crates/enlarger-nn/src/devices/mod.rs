@@ -6,10 +6,12 @@ pub mod gpu;
 #[cfg(not(feature = "gpu"))]
 #[path = "no_gpu.rs"]
 pub mod gpu;
+mod memory;
 mod survey;
 
 use std::{convert::Infallible, str::FromStr, sync::Arc};
 
+pub use memory::Memory;
 pub use survey::{Survey, Surveyed};
 
 use crate::{
@@ -43,17 +45,20 @@ pub enum GpuChoice {
     None,
     /// The fastest one, if it is measured to be faster than the CPU, and never a software renderer.
     Auto,
-    /// `pci:` and the end of an address, or part of a name.
+    /// All that are measured to be faster than the CPU, and no software renderers.
+    All,
+    /// `pci:` and the end of an address, or part of a name; or several of them with commas.
     Named(String),
 }
 
 impl FromStr for GpuChoice {
     type Err = Infallible;
 
-    /// `auto`, `none`, or what [`Self::Named`] has.
+    /// `auto`, `all`, `none`, or what [`Self::Named`] has.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
             "auto" => Self::Auto,
+            "all" => Self::All,
             "none" | "" => Self::None,
             name => Self::Named(name.to_owned()),
         })
@@ -85,27 +90,50 @@ impl Backend {
         names
     }
 
-    /// The fastest device that satisfies the request.
+    /// The fastest device that satisfies the request. Loads drivers if it may be a GPU.
     ///
     /// # Errors
-    /// [`NnError::Backend`] if this machine has none, [`NnError::NoGpu`] if no GPU has the name that was asked for,
-    /// [`NnError::Device`] if that GPU does not open.
+    /// As [`Self::find_all`].
     pub fn find(&self) -> Result<Arc<dyn Device>, NnError> {
-        match &self.gpu {
-            GpuChoice::None => self.cpu(self.precision),
-            GpuChoice::Auto if self.may_choose_gpu() => {
-                gpu::faster(self.cpu(self.precision)?, self.gpu_memory, self.precision)
-            }
-            GpuChoice::Auto => self.cpu(self.precision),
-            GpuChoice::Named(text) if on_gpu(self.precision) => {
-                gpu::named(text, self.cpu(self.precision)?, self.gpu_memory, self.precision)
-            }
-            GpuChoice::Named(text) => Err(NnError::Backend(format!("{text} with {}", self.precision.name()))),
-        }
+        Ok(self.find_all()?.swap_remove(0))
     }
 
-    /// Whether [`GpuChoice::Auto`] looks for a GPU: who names an instruction set, or arithmetic that only CPUs have, asks for
-    /// the CPU.
+    /// All devices that satisfy the request: the GPUs, or the CPU if there is none to use. Loads drivers if it may be GPUs.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn find_all(&self) -> Result<Vec<Arc<dyn Device>>, NnError> {
+        let survey = match &self.gpu {
+            GpuChoice::None => Survey::default(),
+            GpuChoice::Named(_) => gpu::list(),
+            GpuChoice::Auto | GpuChoice::All => gpu::survey(&self.cpu(self.precision)?, &Survey::default()),
+        };
+        self.open(&survey, Arc::default())
+    }
+
+    /// Opens the GPUs of a survey that satisfy the request, the fastest first, or the CPU if there is none to use. What they learn
+    /// of themselves is remembered.
+    ///
+    /// # Errors
+    /// [`NnError::Backend`] if this machine has no such device, [`NnError::NoGpu`] and [`NnError::ManyGpus`] if a name is not one
+    /// GPU's, [`NnError::Device`] if a GPU does not open.
+    pub fn open(&self, survey: &Survey, memory: Arc<Memory>) -> Result<Vec<Arc<dyn Device>>, NnError> {
+        let cpu = self.cpu(self.precision)?;
+        let chosen = match &self.gpu {
+            GpuChoice::Auto | GpuChoice::All if !self.may_choose_gpu() => Vec::new(),
+            GpuChoice::Named(text) if !on_gpu(self.precision) => {
+                return Err(NnError::Backend(format!("{text} with {}", self.precision.name())));
+            }
+            choice => survey.choose(choice)?,
+        };
+        if chosen.is_empty() {
+            return Ok(vec![cpu]);
+        }
+        gpu::open(survey, &chosen, &cpu, self.gpu_memory, self.precision, &memory)
+    }
+
+    /// Whether the choice of a GPU is left to the program and it may choose one: who names an instruction set, or arithmetic that only
+    /// CPUs have, asks for the CPU.
     pub fn may_choose_gpu(&self) -> bool {
         self.device.is_none() && on_gpu(self.precision)
     }

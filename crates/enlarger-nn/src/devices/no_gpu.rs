@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::survey::Survey;
+use super::{Memory, Survey, Surveyed};
 use crate::{
     device::{Device, Precision},
     error::NnError,
@@ -11,20 +11,24 @@ use crate::{
 /// There is none.
 ///
 /// # Errors
-/// [`NnError::NoGpu`], always.
-pub fn named(text: &str, _: Arc<dyn Device>, _: Option<u64>, _: Precision) -> Result<Arc<dyn Device>, NnError> {
-    Err(NnError::NoGpu { asked: text.to_owned(), there: Vec::new() })
-}
-
-/// The CPU.
-///
-/// # Errors
-/// None.
-pub fn faster(cpu: Arc<dyn Device>, _: Option<u64>, _: Precision) -> Result<Arc<dyn Device>, NnError> {
-    Ok(cpu)
+/// [`NnError::Device`], always: no survey has cards.
+pub fn open(
+    _: &Survey,
+    _: &[&Surveyed],
+    _: &Arc<dyn Device>,
+    _: Option<u64>,
+    _: Precision,
+    _: &Arc<Memory>,
+) -> Result<Vec<Arc<dyn Device>>, NnError> {
+    Err(NnError::Device("this build has no support for GPUs".into()))
 }
 
 /// Nothing.
-pub fn survey(_: &Arc<dyn Device>) -> Survey {
+pub fn list() -> Survey {
+    Survey::default()
+}
+
+/// Nothing.
+pub fn survey(_: &Arc<dyn Device>, _: &Survey) -> Survey {
     Survey::default()
 }

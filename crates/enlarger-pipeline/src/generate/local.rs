@@ -17,8 +17,9 @@ use enlarger_diffusion::{
     array::Array,
     bundle::{Bundle, Costs, Files, Size},
     cpu::Cpu,
-    engine::{Model, Part as Stage, Progress, Request, canvas},
+    engine::{Model, Networks, Part as Stage, Progress, Prompted, Request, canvas, run_rows},
     family::{Checkpoint, Family, Kind},
+    ladder::Ladder,
     noise::Noise,
     ops::{Ops, Padding},
     prompt::Piece as Words,
@@ -26,7 +27,7 @@ use enlarger_diffusion::{
     tiles::{Pixels, Tiles},
 };
 use enlarger_models::{Found, Library, What};
-use enlarger_nn::{RunProgress, Sink, Source, pool};
+use enlarger_nn::{Device, RunProgress, Sink, Source, pool};
 
 use crate::{
     error::{InPart, Part, PipelineError},
@@ -35,6 +36,7 @@ use crate::{
 
 use super::{
     Cost, Diffuse, Generator, Merged, Offering, Parts, Pass, Piece, Prompts, Seen, Weights,
+    gpu::{Gpus, OnGpu},
     kept::{Kept, Key},
 };
 
@@ -52,7 +54,8 @@ pub(crate) struct Local {
     /// Where files that were planned with lie, by SHA-256.
     paths: Mutex<HashMap<String, PathBuf>>,
     kept: Kept<Model<Cpu>>,
-    /// Operations per second, as measured by passes or a calibration.
+    gpus: Gpus,
+    /// Operations per second of the CPU, as measured by passes or a calibration.
     speed: Mutex<Option<f64>>,
     /// Bytes of weights that are read per second, as measured when a model was loaded.
     reading: Mutex<f64>,
@@ -60,8 +63,8 @@ pub(crate) struct Local {
 
 impl Local {
     pub fn new(library: Arc<Library>, threads: usize) -> Self {
-        let (paths, kept, speed) = (Mutex::default(), Kept::default(), Mutex::default());
-        Self { library, threads, paths, kept, speed, reading: Mutex::new(READING) }
+        let (paths, kept, gpus, speed) = (Mutex::default(), Kept::default(), Gpus::default(), Mutex::default());
+        Self { library, threads, paths, kept, gpus, speed, reading: Mutex::new(READING) }
     }
 
     /// A file's name and hash. Where it lies is remembered.
@@ -108,14 +111,15 @@ impl Local {
         Ok(bundle.cost(&Size { width, height, tiles, steps: step.steps(), guided, chunks })?)
     }
 
-    /// The model, from memory if it was the last one.
-    fn model(
+    /// The model on a device, from memory if it was the last one.
+    fn model<O: Ops + 'static>(
         &self,
+        kept: &Kept<Model<O>>,
         step: &Diffuse,
         bundle: &Bundle,
         costs: &Costs,
-        ops: &Cpu,
-    ) -> Result<Arc<Model<Cpu>>, PipelineError> {
+        ops: &O,
+    ) -> Result<Arc<Model<O>>, Error> {
         let load = || {
             let started = Instant::now();
             let model = bundle.load(ops)?;
@@ -126,24 +130,28 @@ impl Local {
             }
             Ok(model)
         };
-        self.kept.get(key(step), costs.resident, load)
+        kept.get(key(step), costs.resident, load)
     }
 
     /// Seconds of a pass: reading of weights and text, encoding, predictions, decoding.
-    fn seconds(&self, step: &Diffuse, costs: &Costs) -> [f64; 4] {
-        let (speed, reading) = (self.speed(), *lock(&self.reading));
-        let loaded = if self.kept.has(&key(step)) { 0 } else { costs.loaded };
-        let mut seconds = costs.work().map(|work| work / speed);
+    fn seconds(&self, step: &Diffuse, costs: &Costs, gpu: Option<&OnGpu>) -> [f64; 4] {
+        let (speed, reading) = (self.speed(gpu), *lock(&self.reading));
+        let kept = gpu.map_or_else(|| self.kept.has(&key(step)), |gpu| gpu.kept.has(&key(step)));
+        let loaded = if kept { 0 } else { costs.loaded };
+        let mut seconds = work(costs, gpu).map(|work| work / speed);
+        if gpu.is_some() {
+            // The CPU reads the text.
+            seconds[0] = costs.work()[0] / self.speed(None);
+        }
         seconds[0] += (loaded + costs.texts) as f64 / reading;
         seconds
     }
 
-    fn speed(&self) -> f64 {
+    fn speed(&self, gpu: Option<&OnGpu>) -> f64 {
         const FALLBACK: f64 = 1e10;
-        let mut speed = lock(&self.speed);
-        *speed.get_or_insert_with(|| {
-            pool(self.threads).map_or(FALLBACK, |pool| pool.install(calibrate).unwrap_or(FALLBACK))
-        })
+        let of_cpu = || pool(self.threads).ok()?.install(|| calibrate(&Cpu::default())).ok();
+        let mut speed = lock(gpu.map_or(&self.speed, |gpu| &gpu.speed));
+        *speed.get_or_insert_with(|| gpu.map_or_else(of_cpu, |gpu| gpu.calibrate().ok()).unwrap_or(FALLBACK))
     }
 
     fn only_checkpoint(&self, found: &[Found]) -> Result<PathBuf, PipelineError> {
@@ -278,11 +286,15 @@ impl Generator for Local {
         self.parts(asked, prompts, cancelled).map(Offering::Files)
     }
 
-    fn cost(&self, pass: Pass<'_>) -> Result<Cost, PipelineError> {
+    fn cost(&self, pass: Pass<'_>, device: &dyn Device) -> Result<Cost, PipelineError> {
         let step = here(pass)?;
         let costs = self.costs(step, &Bundle::open(&self.files(step)?)?)?;
-        let seconds = self.seconds(step, &costs).iter().sum();
-        Ok(Cost { flops: costs.total(), seconds: Some(seconds), bytes: costs.peak, held: self.kept.spares(&key(step)) })
+        let gpu = self.gpus.of(device, &costs).ok().flatten();
+        let seconds = self.seconds(step, &costs, gpu.as_deref()).iter().sum();
+        // Weights in a GPU's memory take none here.
+        let elsewhere = if gpu.is_some() { costs.loaded } else { 0 };
+        let (bytes, held) = (costs.peak - elsewhere, self.kept.spares(&key(step)));
+        Ok(Cost { flops: costs.total(), seconds: Some(seconds), bytes, held })
     }
 
     fn give_back(&self) -> u64 {
@@ -292,11 +304,11 @@ impl Generator for Local {
     fn run(
         &self,
         pass: Pass<'_>,
-        from: &dyn Source,
-        hint: &dyn Source,
+        device: &dyn Device,
+        [from, hint]: [&dyn Source; 2],
         to: &dyn Sink,
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
-    ) -> Result<(), PipelineError> {
+    ) -> Result<Vec<String>, PipelineError> {
         let step = here(pass)?;
         let cancelled = Arc::new(AtomicBool::new(false));
         // Held while telling, so that nobody hears of less than before.
@@ -315,7 +327,7 @@ impl Generator for Local {
             });
             // Dropped however this ends, which ends the thread.
             let _running = running;
-            self.pass(step, [from, hint], to, &Cpu::cancelled_by(cancelled.clone()), &|progress| {
+            self.pass(step, device, [from, hint], to, &cancelled, &|progress| {
                 let mut last = lock(&last);
                 *last = progress;
                 tell(progress)
@@ -328,22 +340,28 @@ impl Local {
     fn pass(
         &self,
         step: &Diffuse,
+        device: &dyn Device,
         [from, hint]: [&dyn Source; 2],
         to: &dyn Sink,
-        ops: &Cpu,
+        cancelled: &Arc<AtomicBool>,
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
-    ) -> Result<(), PipelineError> {
+    ) -> Result<Vec<String>, PipelineError> {
         let bundle = Bundle::open(&self.files(step)?)?;
         let costs = self.costs(step, &bundle)?;
-        let [reading, encode, predict, decode] = self.seconds(step, &costs);
+        let mut notes = Vec::new();
+        let gpu = self.gpus.of(device, &costs).unwrap_or_else(|why| {
+            notes.push(why);
+            None
+        });
+        let [reading, encode, predict, decode] = self.seconds(step, &costs, gpu.as_deref());
         let tiles = tiles(step);
         let side = tiles
             .side
             .min(canvas(step.at.height as usize, step.at.width as usize, false).into_iter().max().unwrap_or(8));
         let texts = [words(&step.prompt), words(&step.negative)];
-        let read = bundle.read(ops, &[&texts[0], &texts[1]], step.clip_skip as usize, [side; 2])?;
+        let cpu = Cpu::cancelled_by(cancelled.clone());
+        let read = bundle.read(&cpu, &[&texts[0], &texts[1]], step.clip_skip as usize, [side; 2])?;
         let [prompt, negative] = &read[..] else { unreachable!("as many as texts") };
-        let model = self.model(step, &bundle, &costs, ops)?;
 
         let (width, height) = (step.at.width as usize, step.at.height as usize);
         let [down, across] = canvas(height, width, step.seamless);
@@ -374,20 +392,35 @@ impl Local {
             let fraction = (before + all * progress.done as f64 / progress.of.max(1) as f64) / whole;
             tell(RunProgress { done: tiles + progress.done, total: encoded + predicted + decoded, fraction })
         };
+        let mut networks = Ladder::new(bundle.prediction());
+        if let Some(gpu) = &gpu {
+            let model = |ops: &_| self.model(&gpu.kept, step, &bundle, &costs, ops);
+            gpu.add_to(&mut networks, &request, cancelled, model);
+        }
+        networks.add("CPU", || {
+            let model = self.model(&self.kept, step, &bundle, &costs, &cpu)?;
+            Ok(Box::new(Prompted::new(model, cpu.clone(), &request)?) as Box<dyn Networks>)
+        });
         let started = Instant::now();
         let mut rows = |first: usize, rows: &[f32]| {
             to.write(0, first as u32, step.at.width, (rows.len() / 3 / width) as u32, rows);
             Ok(())
         };
-        model.run_rows(ops, &request, &mut progress, &mut rows)?;
+        let ran = run_rows(&networks, &request, &mut progress, &mut rows);
+        let failed = networks.notes();
+        if let Some(gpu) = &gpu {
+            gpu.rest(failed.is_empty());
+        }
+        ran?;
         // Tiny pictures measure overhead, not speed.
-        if costs.total() > 1e11 {
-            let work: f64 = costs.work()[1..].iter().sum();
+        if costs.total() > 1e11 && failed.is_empty() {
+            let work: f64 = work(&costs, gpu.as_deref())[1..].iter().sum();
             let now = work / started.elapsed().as_secs_f64().max(1e-6);
-            let mut speed = lock(&self.speed);
+            let mut speed = lock(gpu.as_ref().map_or(&self.speed, |gpu| &gpu.speed));
             *speed = Some(speed.map_or(now, |before| 0.5 * (before + now)));
         }
-        Ok(())
+        notes.extend(failed);
+        Ok(notes)
     }
 
     /// Embeddings that the prompts name: `NAME`, or `embedding:NAME` as ComfyUI has it.
@@ -453,26 +486,33 @@ fn sampler(of: Sampler) -> sampler::Sampler {
     }
 }
 
+/// Operations of a pass: text, encoding, predictions, decoding. On the CPU also what it takes to widen weights.
+fn work(costs: &Costs, gpu: Option<&OnGpu>) -> [f64; 4] {
+    if gpu.is_some() { costs.flops } else { costs.work() }
+}
+
 /// Operations per second of a convolution as the UNet's first level has it.
-fn calibrate() -> Result<f64, Error> {
+pub(super) fn calibrate<O: Ops>(ops: &O) -> Result<f64, Error> {
     const SIDE: usize = 32;
     const CHANNELS: usize = 320;
-    let ops = Cpu::default();
     let x = ops.upload([1, SIDE, SIDE, CHANNELS], &vec![0.5; SIDE * SIDE * CHANNELS])?;
     let weights = Array::new(&[CHANNELS, CHANNELS, 3, 3], vec![0.01; 9 * CHANNELS * CHANNELS]);
     let weights = ops.weights(weights, None)?;
     let started = Instant::now();
-    ops.conv(&x, &weights, 1, Padding::Around)?;
+    // What a device prepares ends when its values are asked for.
+    ops.download(&ops.conv(&x, &weights, 1, Padding::Around)?)?;
     Ok((2 * SIDE * SIDE * 9 * CHANNELS * CHANNELS) as f64 / started.elapsed().as_secs_f64().max(1e-6))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::{fs, io::Write};
+
+    use enlarger_nn::Backend;
 
     use super::*;
     use crate::{extent::Extent, generate::numbers::generation, request::Creative};
@@ -510,19 +550,23 @@ mod tests {
         let path = folder.path().join("a.safetensors");
         sparse(&path);
         let local = Local::new(Arc::new(Library::new(vec![folder.path().to_owned()], None)), 1);
+        let device = Backend::default().find().unwrap();
         let (asked, prompts) = (Generative::default(), Prompts::default());
         let parts = local.parts(&asked, &prompts, &|| false).unwrap();
         assert!(parts.notes[0].starts_with("no SD 1.x ControlNet"), "{:?}", parts.notes);
         let at = Extent { width: 512, height: 256 };
         let pass = generation(&Creative::default(), &asked, &prompts, parts, 1).unwrap().pass(0, at, at).unwrap();
-        let cost = local.cost(Pass::Diffuse(&pass)).unwrap();
+        let cost = local.cost(Pass::Diffuse(&pass), &*device).unwrap();
         assert!(cost.seconds > Some(0.0) && cost.bytes > 20 << 20, "{cost:?}");
 
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"more").unwrap();
-        let error = local.cost(Pass::Diffuse(&pass)).unwrap_err();
+        let error = local.cost(Pass::Diffuse(&pass), &*device).unwrap_err();
         assert_eq!(error.to_string(), "a has changed since this was planned");
         fs::remove_file(&path).unwrap();
-        assert_eq!(local.cost(Pass::Diffuse(&pass)).unwrap_err().to_string(), "there is no checkpoint named \"a\"");
+        assert_eq!(
+            local.cost(Pass::Diffuse(&pass), &*device).unwrap_err().to_string(),
+            "there is no checkpoint named \"a\""
+        );
     }
 }

@@ -4,6 +4,11 @@
 //! ([`Offering`]) and what a pass costs, and runs it on a canvas of pixels. [`Local`] is the one on this machine, [`Remote`] a running
 //! ComfyUI, for whose workflows a plan holds a [`Redraw`].
 
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(not(feature = "gpu"))]
+#[path = "no_gpu.rs"]
+mod gpu;
 mod kept;
 mod local;
 mod numbers;
@@ -13,7 +18,7 @@ mod workflow;
 use std::ops::ControlFlow;
 
 use enlarger_diffusion::tiles::Pixels;
-use enlarger_nn::{RunProgress, Sink, Source};
+use enlarger_nn::{Device, RunProgress, Sink, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -52,25 +57,26 @@ pub(crate) trait Generator: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// What a pass costs, before anything is loaded.
+    /// What a pass costs on a device, before anything is loaded.
     ///
     /// # Errors
     /// If a file is gone or has changed.
-    fn cost(&self, pass: Pass<'_>) -> Result<Cost, PipelineError>;
+    fn cost(&self, pass: Pass<'_>, device: &dyn Device) -> Result<Cost, PipelineError>;
 
-    /// Runs a pass: reads the canvas from `from` and the source, as large, from `hint`; writes all of `to`, which is as large. `tell`
-    /// is called at least every second or so, from any thread, and ends the pass if it breaks.
+    /// Runs a pass, on `device` if that can draw: reads the canvas, and the source, as large; writes all of `to`, which is as large. `tell`
+    /// is called at least every second or so, from any thread, and ends the pass if it breaks. Gives sentences about what went wrong and
+    /// was mended.
     ///
     /// # Errors
     /// [`PipelineError::Cancelled`] if `tell` breaks; files that changed since the plan; what running raises.
     fn run(
         &self,
         pass: Pass<'_>,
-        from: &dyn Source,
-        hint: &dyn Source,
+        device: &dyn Device,
+        canvas_and_source: [&dyn Source; 2],
         to: &dyn Sink,
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
-    ) -> Result<(), PipelineError>;
+    ) -> Result<Vec<String>, PipelineError>;
 
     /// Frees what no job uses; gives its bytes.
     fn give_back(&self) -> u64 {

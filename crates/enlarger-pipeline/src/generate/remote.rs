@@ -15,7 +15,7 @@ use enlarger_diffusion::{
     tiles::{Grid, Pixels, Tile, Tiles, read_beyond},
 };
 use enlarger_image::{Channels, EncodeOptions, Limits, Metadata, Picture, Samples, with_samples};
-use enlarger_nn::{RunProgress, Sink, Source};
+use enlarger_nn::{Device, RunProgress, Sink, Source};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -192,7 +192,7 @@ impl Generator for Remote {
         Ok(of(Place::Checkpoint, "checkpoint").chain(of(Place::Control, "control")).collect())
     }
 
-    fn cost(&self, pass: Pass<'_>) -> Result<Cost, PipelineError> {
+    fn cost(&self, pass: Pass<'_>, _: &dyn Device) -> Result<Cost, PipelineError> {
         let (_, step) = self.planned(pass)?;
         let grid = grid(&step)?;
         let [tall, wide] = grid.tile(0).size();
@@ -207,11 +207,11 @@ impl Generator for Remote {
     fn run(
         &self,
         pass: Pass<'_>,
-        from: &dyn Source,
-        hint: &dyn Source,
+        _: &dyn Device,
+        [from, hint]: [&dyn Source; 2],
         to: &dyn Sink,
         tell: &(dyn Fn(RunProgress) -> ControlFlow<()> + Sync),
-    ) -> Result<(), PipelineError> {
+    ) -> Result<Vec<String>, PipelineError> {
         let (workflow, step) = self.planned(pass)?;
         let grid = grid(&step)?;
         let drawing = Drawing {
@@ -248,7 +248,7 @@ impl Generator for Remote {
         let blended = grid.blend_rows(3, draw, rows);
         blended.map_err(|error| failed.unwrap_or_else(|| error.into()))?;
         match tell(RunProgress { done: count, total: count, fraction: 1.0 }) {
-            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Continue(()) => Ok(Vec::new()),
             ControlFlow::Break(()) => Err(PipelineError::Cancelled),
         }
     }

@@ -45,7 +45,7 @@ pub fn run(args: McpArgs) -> anyhow::Result<ExitCode> {
         threads: args.machine.threads,
         strip: None,
         models_dir: dirs::models_dir(),
-        device: Some(args.machine.device()?),
+        lanes: args.machine.lanes()?,
         model_dirs: Vec::new(),
         own_requests: false,
         generative: None,

@@ -10,6 +10,8 @@ mod deploy;
 mod fidelity;
 mod generative;
 mod generator;
+#[cfg(target_os = "linux")]
+mod gpus;
 mod harness;
 mod hostile;
 mod images;

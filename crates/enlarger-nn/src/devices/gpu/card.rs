@@ -1,13 +1,13 @@
 //! The one file that knows wgpu: cards, their memory and kernels, and work that is submitted to them.
 
 use std::{
-    fmt::{Debug, Display, Formatter},
+    fmt::{Debug, Formatter},
     num::NonZeroU64,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use crate::error::NnError;
+use crate::{devices::Surveyed, error::NnError};
 
 /// A submission that takes longer is taken for a driver that hangs. Those of this crate are made to take 0.1 s.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,27 +28,15 @@ pub enum CardKind {
 /// A card that a driver offers.
 pub struct Adapter {
     wgpu: wgpu::Adapter,
-    /// As the driver calls it.
-    pub name: String,
+    /// Which it is, not yet measured.
+    pub is: Surveyed,
     /// With or without memory of its own.
     pub kind: CardKind,
-    /// PCI address, as `0000:01:00.0`; empty if unknown.
-    pub pci: String,
-    /// The interface and the driver's name and version.
-    pub driver: String,
 }
 
 impl Debug for Adapter {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self}, {:?}, {}", self.kind, self.driver)
-    }
-}
-
-/// As it may be asked for.
-impl Display for Adapter {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.name)?;
-        if self.pci.is_empty() { Ok(()) } else { write!(f, " (pci:{})", self.pci) }
+        write!(f, "{}, {:?}", self.is, self.kind)
     }
 }
 
@@ -66,17 +54,13 @@ impl Adapter {
         adapters.sort_by_key(|adapter| (adapter.kind, adapter.wgpu.get_info().backend != wgpu::Backend::Vulkan));
         let mut seen: Vec<(String, String)> = Vec::new();
         adapters.retain(|adapter| {
-            let key = (adapter.name.clone(), adapter.pci.clone());
+            let key = (adapter.is.name.clone(), adapter.is.pci.clone());
             let new = !seen.contains(&key) || adapter.wgpu.get_info().backend == wgpu::Backend::Vulkan;
             seen.push(key);
             new
         });
+        number(adapters.iter_mut().map(|adapter| &mut adapter.is).collect());
         adapters
-    }
-
-    /// Whether `text` is part of its name, or `pci:` and the end of its address.
-    pub fn is_called(&self, text: &str) -> bool {
-        is_called(&self.name, &self.pci, text)
     }
 
     fn new(wgpu: wgpu::Adapter) -> Self {
@@ -95,16 +79,19 @@ impl Adapter {
         };
         let words = [interface.to_owned(), info.driver, info.driver_info];
         let driver = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ");
-        Self { wgpu, name: info.name, kind, pci: info.device_pci_bus_id, driver }
+        let (memory, pci) = (Self::memory(&wgpu), info.device_pci_bus_id);
+        let is = Surveyed { name: info.name, pci, driver, memory, rate: 0.0, unfit: None };
+        Self { wgpu, is, kind }
     }
 
     /// Bytes of the card's own memory, or of what it may use of the CPU's; `None` if the driver does not say.
-    pub fn memory(&self) -> Option<u64> {
+    #[cfg_attr(not(any(target_os = "linux", target_os = "windows")), allow(unused_variables))]
+    fn memory(wgpu: &wgpu::Adapter) -> Option<u64> {
         #[cfg(any(target_os = "linux", target_os = "windows"))]
         {
             // SAFETY: the handles are only asked for properties, and both outlive the guard.
             let heaps = unsafe {
-                let vulkan = self.wgpu.as_hal::<wgpu::hal::api::Vulkan>()?;
+                let vulkan = wgpu.as_hal::<wgpu::hal::api::Vulkan>()?;
                 let physical = vulkan.raw_physical_device();
                 vulkan.shared_instance().raw_instance().get_physical_device_memory_properties(physical)
             };
@@ -117,10 +104,15 @@ impl Adapter {
     }
 }
 
-fn is_called(name: &str, pci: &str, text: &str) -> bool {
-    match text.strip_prefix("pci:") {
-        Some(address) => !address.is_empty() && pci.to_lowercase().ends_with(&address.to_lowercase()),
-        None => name.to_lowercase().contains(&text.to_lowercase()),
+/// Numbers cards of one name that have no addresses, so that each can be asked for.
+fn number(mut cards: Vec<&mut Surveyed>) {
+    let place = |card: &Surveyed| (card.name.clone(), card.pci.clone());
+    let places: Vec<(String, String)> = cards.iter().map(|card| place(card)).collect();
+    for (at, card) in cards.iter_mut().enumerate() {
+        let number = places[..=at].iter().filter(|other| **other == places[at]).count();
+        if places.iter().filter(|other| **other == places[at]).count() > 1 {
+            card.name = format!("{} #{number}", card.name);
+        }
     }
 }
 
@@ -325,9 +317,11 @@ impl Card {
     /// [`NnError::Device`] if it fails, or takes more than 20 s.
     pub fn wait(&self, ticket: &Ticket) -> Result<(), NnError> {
         let until = wgpu::PollType::Wait { submission_index: Some(ticket.0.clone()), timeout: Some(PATIENCE) };
-        let polled = self.device.poll(until);
-        self.check()?;
-        polled.map(drop).map_err(|error| NnError::Device(format!("it does not answer: {error}")))
+        if let Err(error) = self.device.poll(until) {
+            let hangs = || format!("it does not answer: {error}");
+            self.trouble.lock().expect("no panic under it").lost.get_or_insert_with(hangs);
+        }
+        self.check()
     }
 
     /// Hands on the first bytes of a staging buffer, once the work that was submitted to fill it is done.
@@ -349,6 +343,17 @@ impl Card {
         drop(view);
         staging.0.unmap();
         Ok(result)
+    }
+
+    /// Whether it was lost, and has to be opened again.
+    pub fn is_lost(&self) -> bool {
+        self.trouble.lock().expect("no panic under it").lost.is_some()
+    }
+
+    /// Whether kernels may compute in 16-bit floats, which not all drivers can.
+    #[cfg(test)]
+    pub fn has_f16(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
     /// Loses the card, as a driver that crashes does.
@@ -390,9 +395,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_is_called_by_part_of_its_name_or_the_end_of_its_address() {
-        let called = |text| is_called("NVIDIA GeForce RTX 4070", "0000:01:00.0", text);
-        assert!(called("rtx") && called("GeForce RTX") && called("pci:01:00.0") && called("pci:0000:01:00.0"));
-        assert!(!called("radeon") && !called("01:00.0") && !called("pci:02:00.0") && !called("pci:"));
+    fn cards_of_one_name_without_addresses_have_numbers() {
+        let card = |name: &str, pci: &str| {
+            let (name, pci, driver) = (name.to_owned(), pci.to_owned(), String::new());
+            Surveyed { name, pci, driver, memory: None, rate: 0.0, unfit: None }
+        };
+        let mut cards = [card("a", ""), card("b", "1"), card("a", ""), card("b", "2"), card("c", "")];
+        number(cards.iter_mut().collect());
+        assert_eq!(cards.map(|card| card.name), ["a #1", "b", "a #2", "b", "c"]);
     }
 }

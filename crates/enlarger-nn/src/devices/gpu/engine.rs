@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -10,7 +10,10 @@ use super::{
     kernel::{Kind, Store},
     proof::prove,
 };
-use crate::error::NnError;
+use crate::{
+    devices::{Memory, Surveyed},
+    error::NnError,
+};
 
 /// Seconds that a submission is made to take: systems take a card that is busy for 2 s for one that hangs.
 const SUBMISSION: f64 = 0.1;
@@ -24,8 +27,10 @@ pub struct Engine {
     /// Bytes that a network with its maps may take.
     pub budget: u64,
     kernels: Mutex<HashMap<Kind, Kernel>>,
-    /// Operations per second, as measured so far.
-    rate: Mutex<f64>,
+    pace: Mutex<Pace>,
+    /// Which card it is, and what is known of it.
+    is: Surveyed,
+    memory: Arc<Memory>,
     /// One strip at a time: the budget is for one.
     turn: Mutex<()>,
     /// What makes kernels' texts.
@@ -33,12 +38,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(card: Card, store: Store, budget: u64) -> Self {
-        let (kernels, rate, turn) = (Mutex::default(), Mutex::new(SLOWEST), Mutex::default());
-        Self { card, store, budget, kernels, rate, turn, text: Kind::text }
+    pub fn new(
+        card: Card,
+        store: Store,
+        budget: u64,
+        is: Surveyed,
+        memory: Arc<Memory>,
+        text: fn(&Kind) -> String,
+    ) -> Self {
+        let (kernels, pace, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { card, store, budget, kernels, pace, is, memory, turn, text }
     }
 
-    /// A kernel, compiled and tested when it is first needed.
+    /// A kernel, compiled when it is first needed, and tested when it is first needed on this card with this driver.
     ///
     /// # Errors
     /// [`NnError::Device`] if the driver does not compile it, or it computes something else.
@@ -47,8 +59,12 @@ impl Engine {
         if let Some(kernel) = kernels.get(kind) {
             return Ok(kernel.clone());
         }
-        let kernel = self.card.compile(&(self.text)(kind))?;
-        prove(&self.card, kind, &kernel)?;
+        let text = (self.text)(kind);
+        let kernel = self.card.compile(&text)?;
+        if !self.memory.has_passed(&self.is, &text) {
+            prove(&self.card, kind, &kernel)?;
+            self.memory.pass(&self.is, &text);
+        }
         kernels.insert(kind.clone(), kernel.clone());
         Ok(kernel)
     }
@@ -60,12 +76,33 @@ impl Engine {
 
     /// Operations that are submitted at once.
     pub fn at_once(&self) -> f64 {
-        SUBMISSION * *self.rate.lock().expect("no panic under it")
+        self.pace.lock().expect("no panic under it").at_once()
+    }
+
+    /// Learns from so many operations in so many seconds.
+    pub fn learn(&self, flops: f64, seconds: f64) {
+        self.pace.lock().expect("no panic under it").learn(flops, seconds);
+    }
+
+    /// Operations per second, once some were measured.
+    pub fn rate(&self) -> Option<f64> {
+        self.pace.lock().expect("no panic under it").0
+    }
+}
+
+/// Operations per second, as measured so far.
+#[derive(Debug, Default)]
+pub struct Pace(Option<f64>);
+
+impl Pace {
+    /// Operations that are submitted at once.
+    pub fn at_once(&self) -> f64 {
+        SUBMISSION * self.0.unwrap_or(SLOWEST)
     }
 
     /// Learns from so many operations in so many seconds. Short submissions measure overhead, so it grows by steps.
-    pub fn learn(&self, flops: f64, seconds: f64) {
-        let mut rate = self.rate.lock().expect("no panic under it");
-        *rate = (flops / seconds.max(1e-6)).clamp(*rate / 4.0, *rate * 2.0).max(SLOWEST / 10.0);
+    pub fn learn(&mut self, flops: f64, seconds: f64) {
+        let before = self.0.unwrap_or(SLOWEST);
+        self.0 = Some((flops / seconds.max(1e-6)).clamp(before / 4.0, before * 2.0).max(SLOWEST / 10.0));
     }
 }

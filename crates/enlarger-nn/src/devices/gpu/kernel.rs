@@ -37,6 +37,24 @@ impl Store {
         }
     }
 
+    /// The type of four values in WGSL and the functions that widen and narrow it, by these names.
+    pub fn text(self, four: &str, wide: &str, narrow: &str) -> String {
+        match self {
+            Self::F16 => format!(
+                "alias {four} = vec2<u32>;
+fn {wide}(four: {four}) -> vec4<f32> {{ return vec4<f32>(unpack2x16float(four.x), unpack2x16float(four.y)); }}
+fn {narrow}(four: vec4<f32>) -> {four} {{ return {four}(pack2x16float(four.xy), pack2x16float(four.zw)); }}
+"
+            ),
+            Self::F32 => format!(
+                "alias {four} = vec4<f32>;
+fn {wide}(four: {four}) -> vec4<f32> {{ return four; }}
+fn {narrow}(four: vec4<f32>) -> {four} {{ return four; }}
+"
+            ),
+        }
+    }
+
     /// Values as they are kept.
     pub fn pack(self, values: &[f32]) -> Vec<u8> {
         match self {
@@ -176,20 +194,7 @@ impl Kind {
     pub fn text(&self) -> String {
         let (fours, threads) = (self.fours(), QUADS * (self.outputs / (4 * self.fours())) as u32);
         let mut text = String::new();
-        text += match self.store {
-            Store::F16 => {
-                "alias Four = vec2<u32>;
-fn wide(four: Four) -> vec4<f32> { return vec4<f32>(unpack2x16float(four.x), unpack2x16float(four.y)); }
-fn narrow(four: vec4<f32>) -> Four { return Four(pack2x16float(four.xy), pack2x16float(four.zw)); }
-"
-            }
-            Store::F32 => {
-                "alias Four = vec4<f32>;
-fn wide(four: Four) -> vec4<f32> { return four; }
-fn narrow(four: vec4<f32>) -> Four { return four; }
-"
-            }
-        };
+        text += &self.store.text("Four", "wide", "narrow");
         text += "struct View { origin: i32, row: u32, block: u32, first: u32 }
 struct Job {
     width: u32, height: u32, start: u32, end: u32, blocks: u32, outputs: u32, gain: f32, padding: u32,
@@ -363,7 +368,7 @@ fn places(fours: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::collections::HashSet;
 
     use naga::{
@@ -397,37 +402,41 @@ mod tests {
         kinds
     }
 
+    /// Checks a kernel's text: it is valid, every card has room for what its groups share, and it can be translated for Metal and
+    /// Direct3D.
+    pub fn translates(what: &str, text: &str) {
+        let module =
+            naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{what}: {}", error.emit_to_string(text)));
+        let mut validator =
+            Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+        let info = validator.validate(&module).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        // 16 KiB and 128 bytes are what every card has (WebGPU's limits, and Vulkan's for push constants).
+        let bytes = |space: naga::AddressSpace| -> u32 {
+            let there = module.global_variables.iter().filter(|(_, variable)| variable.space == space);
+            there.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx())).sum()
+        };
+        assert!(bytes(naga::AddressSpace::WorkGroup) <= 16384 && bytes(naga::AddressSpace::Immediate) <= 128, "{what}");
+
+        let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
+        let (text, _) = msl::write_string(&module, &info, &metal, &Default::default()).expect("Metal's language");
+        assert!(text.contains("kernel void"), "{text}");
+        let direct3d = hlsl::Options {
+            shader_model: hlsl::ShaderModel::V5_1,
+            immediates_target: Some(hlsl::BindTarget::default()),
+            ..Default::default()
+        };
+        let mut text = String::new();
+        let pipeline = hlsl::PipelineOptions::default();
+        hlsl::Writer::new(&mut text, &direct3d, &pipeline).write(&module, &info, None).expect("Direct3D's language");
+        assert!(text.contains("[numthreads("), "{text}");
+    }
+
     #[test]
     fn every_kernel_is_valid_and_can_be_translated_for_metal_and_direct3d() {
         let kinds = kinds();
         assert!(kinds.len() >= 20, "{}", kinds.len());
         for kind in kinds {
-            let text = kind.text();
-            let module = naga::front::wgsl::parse_str(&text)
-                .unwrap_or_else(|error| panic!("{kind:?}: {}", error.emit_to_string(&text)));
-            let mut validator = Validator::new(
-                ValidationFlags::all(),
-                Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-            );
-            let info = validator.validate(&module).unwrap_or_else(|error| panic!("{kind:?}: {error:?}"));
-            // 16 KiB and 128 bytes are what every card has (WebGPU's limits, and Vulkan's for push constants).
-            let patch = (TILE.0 + 2) * (TILE.1 + 2) * 2 * 16;
-            assert!(patch as usize + 9 * BLOCK * kind.outputs * 4 <= 16384 && size_of::<Job>() <= 128);
-
-            let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
-            let (text, _) = msl::write_string(&module, &info, &metal, &Default::default()).expect("Metal's language");
-            assert!(text.contains("kernel void"), "{text}");
-            let direct3d = hlsl::Options {
-                shader_model: hlsl::ShaderModel::V5_1,
-                immediates_target: Some(hlsl::BindTarget::default()),
-                ..Default::default()
-            };
-            let mut text = String::new();
-            let pipeline = hlsl::PipelineOptions::default();
-            hlsl::Writer::new(&mut text, &direct3d, &pipeline)
-                .write(&module, &info, None)
-                .expect("Direct3D's language");
-            assert!(text.contains("[numthreads("), "{text}");
+            translates(&format!("{kind:?}"), &kind.text());
         }
     }
 }

@@ -6,76 +6,100 @@
 //! ```
 //!
 //! A card is trusted as far as it is checked: each kernel by a self-test before its first use, each band of a result against the
-//! source. When a check fails or the card is lost, the CPU goes on from the last row that was emitted.
+//! source. When a check fails or the card is lost, the CPU goes on from the last row that was emitted. A lost card is opened again for
+//! what runs next.
 
 mod card;
 mod check;
 mod engine;
 mod guarded;
 mod kernel;
+mod lacks;
 mod model;
 mod program;
 mod proof;
 mod rate;
 mod schedule;
+pub mod tensors;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use card::{Adapter, CardKind};
-use guarded::Gpu;
+use card::{Adapter, CardKind};
+use guarded::{Gpu, Host};
 
-use super::survey::{Survey, Surveyed};
+use super::{Memory, Survey, Surveyed};
 use crate::{
     device::{Device, Precision},
     error::NnError,
 };
 
-/// The card with a name, or part of one, or `pci:` and an address; the CPU is for when it fails.
+/// Opens cards of a survey. The CPU is for when one fails, and `memory` for what they learn of themselves.
 ///
 /// # Errors
-/// [`NnError::NoGpu`] if there is none, [`NnError::Device`] if it cannot be opened.
-pub fn named(
-    text: &str,
-    cpu: Arc<dyn Device>,
-    memory: Option<u64>,
+/// [`NnError::Device`] if there are other cards or drivers now, or one cannot be opened.
+pub fn open(
+    survey: &Survey,
+    cards: &[&Surveyed],
+    cpu: &Arc<dyn Device>,
+    budget: Option<u64>,
     precision: Precision,
-) -> Result<Arc<dyn Device>, NnError> {
+    memory: &Arc<Memory>,
+) -> Result<Vec<Arc<dyn Device>>, NnError> {
+    memory.doubt();
     let adapters = Adapter::all();
-    let found = adapters.iter().find(|adapter| adapter.is_called(text)).ok_or_else(|| NnError::NoGpu {
-        asked: text.to_owned(),
-        there: adapters.iter().map(Adapter::to_string).collect(),
-    })?;
-    Ok(Arc::new(Gpu::open(found, memory, precision, cpu)?))
+    let there: Vec<Surveyed> = adapters.iter().map(|adapter| adapter.is.clone()).collect();
+    let opened = if survey.is_of(&there) {
+        let chosen = adapters.into_iter().filter(|adapter| cards.iter().any(|card| card.is(&adapter.is)));
+        let open = |adapter| Host::open(adapter, budget, precision, memory.clone());
+        let opened = chosen.map(|adapter| Ok(Arc::new(Gpu::new(open(adapter)?, cpu.clone()))));
+        opened.collect::<Result<Vec<_>, NnError>>()
+    } else {
+        Err(NnError::Device("there are other GPUs or drivers now".into()))
+    };
+    memory.trust();
+    let mut opened = opened?;
+    opened.sort_by_key(|gpu| cards.iter().position(|card| card.is(gpu.card())));
+    Ok(opened.into_iter().map(|gpu| gpu as Arc<dyn Device>).collect())
 }
 
-/// The fastest card if it is faster than the CPU, else the CPU.
-///
-/// # Errors
-/// None of its own: a card that fails is not used.
-pub fn faster(cpu: Arc<dyn Device>, memory: Option<u64>, precision: Precision) -> Result<Arc<dyn Device>, NnError> {
-    match survey(&cpu).best() {
-        Some(best) => named(&best.to_ask_for(), cpu, memory, precision),
-        None => Ok(cpu),
-    }
+/// Asks the drivers for cards, without measuring them. As [`survey`], it is best called in a process of its own.
+pub fn list() -> Survey {
+    let cards: Vec<Surveyed> = Adapter::all().into_iter().map(|adapter| adapter.is).collect();
+    let lacks = lacks::lacks(&cards);
+    Survey { cpu: 0.0, cards, lacks }
 }
 
-/// Asks the drivers for cards, and measures each but software renderers, which are never chosen. Loads drivers, which may crash; it is best called in a process of its own.
-pub fn survey(cpu: &Arc<dyn Device>) -> Survey {
-    let cards: Vec<Surveyed> = Adapter::all().iter().map(|adapter| surveyed(adapter, cpu)).collect();
+/// Asks the drivers for cards, and measures each that was not `known`, but software renderers, which are never chosen. Loads
+/// drivers, which may crash; it is best called in a process of its own.
+pub fn survey(cpu: &Arc<dyn Device>, known: &Survey) -> Survey {
+    let cards = Adapter::all().into_iter().map(|adapter| {
+        // One that failed may do better today.
+        let before = known.cards.iter().find(|card| card.is(&adapter.is) && card.unfit.is_none() && card.rate > 0.0);
+        before.cloned().unwrap_or_else(|| measured(adapter, cpu))
+    });
+    let cards: Vec<Surveyed> = cards.collect();
     let compare = cards.iter().any(|card| card.rate > 0.0);
-    Survey { cpu: if compare { rate::of(&**cpu).unwrap_or(0.0) } else { 0.0 }, cards }
+    let rate = if known.cpu > 0.0 {
+        known.cpu
+    } else if compare {
+        rate::of(&**cpu).unwrap_or(0.0)
+    } else {
+        0.0
+    };
+    let lacks = lacks::lacks(&cards);
+    Survey { cpu: rate, cards, lacks }
 }
 
-fn surveyed(adapter: &Adapter, cpu: &Arc<dyn Device>) -> Surveyed {
+fn measured(adapter: Adapter, cpu: &Arc<dyn Device>) -> Surveyed {
+    let card = adapter.is.clone();
     let measured = if adapter.kind == CardKind::Software {
         Err("a program that imitates a GPU on the CPU".to_owned())
     } else {
-        let opened = Gpu::open(adapter, None, Precision::Auto, cpu.clone());
-        opened.map_err(|error| error.to_string()).and_then(|gpu| rate::of(&gpu))
+        let host = Host::open(adapter, None, Precision::Auto, Arc::default());
+        host.map_err(|error| error.to_string()).and_then(|host| rate::of(&Gpu::new(host, cpu.clone())))
     };
     let (rate, unfit) = measured.map_or_else(|why| (0.0, Some(why)), |rate| (rate, None));
-    let (name, pci, driver) = (adapter.name.clone(), adapter.pci.clone(), adapter.driver.clone());
-    Surveyed { name, pci, driver, memory: adapter.memory(), rate, unfit }
+    Surveyed { rate, unfit, ..card }
 }

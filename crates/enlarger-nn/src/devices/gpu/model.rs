@@ -33,7 +33,7 @@ struct Layer {
 
 /// A network with its weights on a card.
 pub struct CardModel {
-    engine: Arc<Engine>,
+    pub engine: Arc<Engine>,
     program: Program,
     layers: Vec<Layer>,
     /// Bytes of the weights.

@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRef, State},
     http::HeaderMap,
 };
-use enlarger_pipeline::{Enlarger, Memory, cores};
+use enlarger_pipeline::{Enlarger, LaneStatus, Memory, cores};
 use enlarger_service::{
     files::Files,
     job::{CREATIVE_PIXELS, PRECISION_SIDE},
@@ -78,11 +78,47 @@ struct LimitStatus {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Machine {
+    /// What jobs run on, with its arithmetic.
     backend: String,
+    /// All that jobs run on, the fastest first.
+    devices: Vec<DeviceStatus>,
     threads: usize,
     cores: usize,
     memory_total: u64,
     memory_available: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct DeviceStatus {
+    /// A GPU's name, or the CPU's kernels, with the arithmetic.
+    name: String,
+    /// How many jobs it takes at once.
+    slots: usize,
+    /// How many it has.
+    running: usize,
+    /// How a GPU does. Null: it is the CPU.
+    #[schema(required)]
+    gpu: Option<GpuStatus>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct GpuStatus {
+    /// The interface and the driver's name and version.
+    driver: String,
+    /// The kind of kernels.
+    kernel: &'static str,
+    /// Billion operations per second as its work has shown. Null: it has not had any yet.
+    #[schema(required)]
+    gflops: Option<f64>,
+    /// How often it was lost since the server started.
+    losses: u64,
+    /// How often the CPU took over since then.
+    fallbacks: u64,
+    /// Whether the next job runs on it. If not, the CPU runs it.
+    in_use: bool,
+    /// Why the CPU took over the last time. Null: it never did.
+    #[schema(required)]
+    trouble: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -182,6 +218,13 @@ async fn inside(watched: &Watched) -> ApiResult<Inside> {
         Ok(message) => Check { name: "save_to", ok: true, message },
         Err(message) => Check { name: "save_to", ok: false, message },
     });
+    let failed = machine.devices.iter().filter_map(|device| {
+        let gpu = device.gpu.as_ref().filter(|gpu| !gpu.in_use)?;
+        let why = gpu.trouble.as_deref().unwrap_or_default();
+        Some(format!("the GPU {} failed too often, and the CPU does its work: {why}", device.name))
+    });
+    let failed: Vec<String> = failed.collect();
+    let gpus = (!failed.is_empty()).then(|| Check { name: "gpu", ok: false, message: failed.join("; ") });
     Ok(Inside {
         uptime_seconds: watched.started.elapsed().as_secs(),
         limits: LimitStatus {
@@ -207,7 +250,7 @@ async fn inside(watched: &Watched) -> ApiResult<Inside> {
             seconds_waiting: counts.queued_cost,
             webhooks_pending: counts.outbox_pending,
         },
-        checks: [Some(database), Some(disk), saved].into_iter().flatten().collect(),
+        checks: [Some(database), Some(disk), saved, gpus].into_iter().flatten().collect(),
         listen: config.listen.to_string(),
         public_url: config.public_url.clone(),
     })
@@ -217,9 +260,23 @@ fn machine_status(enlarger: &Enlarger) -> Machine {
     let memory = Memory::now();
     Machine {
         backend: enlarger.device().to_string(),
+        devices: enlarger.lanes().into_iter().map(device_status).collect(),
         threads: enlarger.threads(),
         cores: cores().get(),
         memory_total: memory.total,
         memory_available: memory.available,
     }
+}
+
+fn device_status(lane: LaneStatus) -> DeviceStatus {
+    let gpu = lane.gpu.map(|gpu| GpuStatus {
+        driver: gpu.driver,
+        kernel: gpu.kernel,
+        gflops: gpu.rate.map(|rate| rate / 1e9),
+        losses: gpu.losses,
+        fallbacks: gpu.fallbacks,
+        in_use: gpu.in_use,
+        trouble: gpu.trouble,
+    });
+    DeviceStatus { name: lane.device, slots: lane.slots, running: lane.running, gpu }
 }
