@@ -1,7 +1,7 @@
 //! The one file that knows wgpu: cards, their memory and kernels, and work that is submitted to them.
 
 use std::{
-    fmt::{Debug, Display, Formatter},
+    fmt::{Debug, Formatter},
     num::NonZeroU64,
     sync::{Arc, Mutex},
     time::Duration,
