@@ -892,6 +892,15 @@ export interface components {
             /** Format: int32 */
             y: number;
         };
+        DeviceStatus: {
+            gpu: components["schemas"]["GpuStatus"] | null;
+            /** @description A GPU's name, or the CPU's kernels, with the arithmetic. */
+            name: string;
+            /** @description How many it has. */
+            running: number;
+            /** @description How many jobs it takes at once. */
+            slots: number;
+        };
         /** @description An image's size and what to do with it. */
         EstimateRequest: {
             /**
@@ -1097,6 +1106,31 @@ export interface components {
              */
             vae?: string | null;
         };
+        GpuStatus: {
+            /** @description The interface and the driver's name and version. */
+            driver: string;
+            /**
+             * Format: int64
+             * @description How often the CPU took over since then.
+             */
+            fallbacks: number;
+            /**
+             * Format: double
+             * @description Billion operations per second as its work has shown. Null: it has not had any yet.
+             */
+            gflops: number | null;
+            /** @description Whether the next job runs on it. If not, the CPU runs it. */
+            in_use: boolean;
+            /** @description The kind of kernels. */
+            kernel: string;
+            /**
+             * Format: int64
+             * @description How often it was lost since the server started.
+             */
+            losses: number;
+            /** @description Why the CPU took over the last time. Null: it never did. */
+            trouble: string | null;
+        };
         /** @description What went wrong. */
         ImagesError: {
             /** @description Machine-readable code. */
@@ -1250,8 +1284,11 @@ export interface components {
             strength?: number;
         };
         Machine: {
+            /** @description What jobs run on, with its arithmetic. */
             backend: string;
             cores: number;
+            /** @description All that jobs run on, the fastest first. */
+            devices: components["schemas"]["DeviceStatus"][];
             /** Format: int64 */
             memory_available: number;
             /** Format: int64 */
@@ -2084,6 +2121,7 @@ export type CheckpointList = components['schemas']['CheckpointList'];
 export type CreatedKey = components['schemas']['CreatedKey'];
 export type CreativeLook = components['schemas']['CreativeLook'];
 export type Crop = components['schemas']['Crop'];
+export type DeviceStatus = components['schemas']['DeviceStatus'];
 export type EstimateRequest = components['schemas']['EstimateRequest'];
 export type EstimateResponse = components['schemas']['EstimateResponse'];
 export type FieldError = components['schemas']['FieldError'];
@@ -2092,6 +2130,7 @@ export type FreepikMagnificUpscalerCreativeRequest = components['schemas']['Free
 export type FreepikTaskData = components['schemas']['FreepikTaskData'];
 export type FreepikTaskResponse = components['schemas']['FreepikTaskResponse'];
 export type Generative = components['schemas']['Generative'];
+export type GpuStatus = components['schemas']['GpuStatus'];
 export type ImagesError = components['schemas']['ImagesError'];
 export type ImagesErrorBody = components['schemas']['ImagesErrorBody'];
 export type ImagesImage = components['schemas']['ImagesImage'];
