@@ -310,21 +310,50 @@ fn flat_art_that_was_compressed_has_no_shadows_around_its_shapes() {
     }
 }
 
+/// How far a place is from the middle of the strokes of "vo|".
+fn from_strokes(x: f32, y: f32) -> f32 {
+    let line = |[ax, ay]: [f32; 2], [bx, by]: [f32; 2]| {
+        let (dx, dy) = (bx - ax, by - ay);
+        let along = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)).clamp(0.0, 1.0);
+        (x - ax - along * dx).hypot(y - ay - along * dy)
+    };
+    let ring = ((x - 21.3).hypot(y - 14.2) - 4.6).abs();
+    let strokes =
+        [line([5.2, 9.4], [8.9, 18.6]), line([8.9, 18.6], [12.6, 9.4]), line([30.4, 5.0], [30.4, 18.8]), ring];
+    strokes.into_iter().fold(f32::MAX, f32::min)
+}
+
+#[test]
+fn small_letters_keep_their_gray_and_their_width() {
+    for (ink, paper) in [([128; 3], [255; 3]), ([140; 3], [40; 3]), ([190, 60, 50], [190, 210, 240])] {
+        // Strokes are a pixel wide.
+        let source = smooth(36, 24, |x, y| if from_strokes(x, y) < 0.5 { ink } else { paper });
+        let result = rgba(&enlarged(&source, &by(None, 4.0)));
+        let [mut core, mut off, mut beyond] = [0.0, 0.0, 0];
+        for (i, pixel) in result.iter().enumerate() {
+            let differs =
+                |colour: [u8; 3]| (0..3).map(|c| (pixel[c] - i32::from(colour[c])).abs()).max().expect("three colours");
+            let place = |i: usize| (i as f32 + 0.5) / 4.0;
+            if from_strokes(place(i % 144), place(i / 144)) < 0.3 {
+                core += 1.0;
+                off += f32::from(differs(ink) > 60);
+            }
+            let past = |c: usize| {
+                let (low, high) = (ink[c].min(paper[c]), ink[c].max(paper[c]));
+                (i32::from(low) - pixel[c]).max(pixel[c] - i32::from(high))
+            };
+            beyond = beyond.max((0..3).map(past).max().expect("three colours"));
+        }
+        let wrong = off / core;
+        println!("{ink:?} on {paper:?}: wrong {wrong:.3}, up to {beyond} beyond");
+        assert!(wrong < 0.2, "{ink:?} on {paper:?}: {wrong} of the strokes has another colour");
+        assert!(beyond < 25, "{ink:?} on {paper:?}: up to {beyond} beyond both colours");
+    }
+}
+
 #[test]
 fn letters_keep_their_colour_and_have_no_smudges_beside_them_in_two_passes() {
     let (ink, paper) = ([160, 20, 20], [255; 3]);
-    // How far a place is from the middle of the strokes of "vo|".
-    let from_strokes = |x: f32, y: f32| {
-        let line = |[ax, ay]: [f32; 2], [bx, by]: [f32; 2]| {
-            let (dx, dy) = (bx - ax, by - ay);
-            let along = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)).clamp(0.0, 1.0);
-            (x - ax - along * dx).hypot(y - ay - along * dy)
-        };
-        let ring = ((x - 21.3).hypot(y - 14.2) - 4.6).abs();
-        let strokes =
-            [line([5.2, 9.4], [8.9, 18.6]), line([8.9, 18.6], [12.6, 9.4]), line([30.4, 5.0], [30.4, 18.8]), ring];
-        strokes.into_iter().fold(f32::MAX, f32::min)
-    };
     const HALF: f32 = 0.7;
     let source = smooth(36, 24, |x, y| if from_strokes(x, y) < HALF { ink } else { paper });
     let result = enlarged(&source, &by(None, 16.0));

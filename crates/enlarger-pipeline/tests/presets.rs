@@ -352,9 +352,9 @@ fn pixel_art_is_known_without_being_named_and_logos_and_thumbnails_are_drawn() {
             let photo = sample("stream.jpg");
             let small = resize(&photo, side, side, Resampling::Box).expect("there is room");
             assert!(!whole(&small, style), "a photo of {side} pixels");
-            // As GIF: 64 colours.
+            // As in a GIF: each colour has 16 levels.
             let Samples::U8(samples) = &small.samples else { panic!("8 bits") };
-            let few = Samples::U8(samples.iter().map(|s| (s / 64) * 85).collect());
+            let few = Samples::U8(samples.iter().map(|s| (s / 16) * 17).collect());
             assert!(!whole(&Picture { samples: few, ..small }, style), "a photo of {side} pixels in few colours");
         }
         // Photographs and logos that were enlarged by whole pixels.
