@@ -329,7 +329,7 @@ fn small_letters_keep_their_gray_and_their_width() {
         // Strokes are a pixel wide.
         let source = smooth(36, 24, |x, y| if from_strokes(x, y) < 0.5 { ink } else { paper });
         let result = rgba(&enlarged(&source, &by(None, 4.0)));
-        let [mut core, mut off, mut beyond] = [0.0, 0.0, 0];
+        let (mut core, mut off, mut beyond) = (0.0, 0.0, 0);
         for (i, pixel) in result.iter().enumerate() {
             let differs =
                 |colour: [u8; 3]| (0..3).map(|c| (pixel[c] - i32::from(colour[c])).abs()).max().expect("three colours");
