@@ -148,10 +148,14 @@ const ALPHAS: usize = 2;
 /// Share of edges that a pixel of a colour in between makes soft. Of 298 tiles and sprites of four games nine in ten have less, and all of 24 photos of
 /// 16 to 96 pixels in 16 or 64 colours more than twice as much.
 const SOFT: f32 = 0.25;
+/// Share of changes between neighbours that are too weak for an edge: gray noise and fog consist of them. Of those tiles and sprites, one in ten has
+/// more.
+const FAINT: f32 = 0.6;
 /// Longest side of art of two colours, and of any art: what is larger shows detail everywhere, or is a logo, a chart or text.
 const TWO_COLOURS: usize = 64;
 const SMALL: usize = 128;
-/// Share of neighbours of one colour above which there is little detail.
+/// Share of neighbours of one colour below which it is noise, and above which there is little detail.
+const NOISE: f32 = 0.15;
 const PLAIN: f32 = 0.85;
 
 impl Drawn {
@@ -177,8 +181,14 @@ impl Drawn {
         let count =
             |most: usize| colours.iter().filter(|(c, n)| c[3] > 0 && **n <= most).map(|(_, n)| n).sum::<usize>();
         let rare = count(RARE.0) as f32 <= RARE.1 * count(usize::MAX) as f32;
-        let detailed = longer <= TWO_COLOURS || colours.len() > 2 && (longer <= SMALL || self.plain() <= PLAIN);
-        alphas.len() <= ALPHAS && rare && (enlarged || detailed) && self.soft() <= SOFT
+        let plain = self.plain();
+        let detailed = longer <= TWO_COLOURS || colours.len() > 2 && (longer <= SMALL || plain <= PLAIN);
+        alphas.len() <= ALPHAS
+            && rare
+            && (enlarged || detailed)
+            && plain >= NOISE
+            && self.faint() <= FAINT
+            && self.soft() <= SOFT
     }
 
     /// Share of neighbours that have one colour.
@@ -191,6 +201,18 @@ impl Drawn {
     fn lines(&self) -> Vec<Vec<Colour>> {
         let column = |x: usize| self.pixels.iter().skip(x).step_by(self.width).copied().collect();
         self.pixels.chunks_exact(self.width).map(<[_]>::to_vec).chain((0..self.width).map(column)).collect()
+    }
+
+    /// Share of changes between neighbours that are weaker than an edge.
+    fn faint(&self) -> f32 {
+        let (mut faint, mut changes) = (0, 0);
+        for line in self.lines() {
+            for pair in line.windows(2).filter(|pair| pair[0] != pair[1]) {
+                changes += 1;
+                faint += usize::from(far(seen(pair[0]), seen(pair[1])) < EDGE);
+            }
+        }
+        faint as f32 / changes.max(1) as f32
     }
 
     /// Share of edges, along rows and columns, on which a pixel has a colour between its neighbours'.
@@ -253,7 +275,11 @@ mod tests {
     fn sprite(side: usize) -> Picture {
         let (width, height) = (12 * side, 8 * side);
         let colours = [[200, 40, 40, 255], [40, 160, 60, 255], [20, 20, 60, 255], [0, 0, 0, 0]];
-        let colour = |i: usize| colours[((i % width / side) * 7 + (i / width / side) * 5 + i / width / side / 3) % 4];
+        // Bars of two squares each, which begin elsewhere in every third row.
+        let colour = |i: usize| {
+            let (x, y) = (i % width / side, i / width / side);
+            colours[((x + y / 3) / 2 * 7 + y / 2 * 5) % 4]
+        };
         let samples = Samples::U8((0..width * height).flat_map(colour).collect());
         Picture {
             width: width as u32,
@@ -293,6 +319,7 @@ mod tests {
         assert_eq!(square(&picture(&|i| (i % 90 * 2 + i / 90) as u8), PixelArt::Possible), None);
         assert_eq!(square(&picture(&|i| (i * 7919 % 251) as u8), PixelArt::Possible), None);
         assert_eq!(square(&picture(&|_| 9), PixelArt::Possible), None);
+        assert_eq!(square(&picture(&|i| 120 + (i * 7919 % 13) as u8), PixelArt::Evident), None, "faint noise");
         let dot = Picture { width: 1, height: 1, samples: Samples::U8(vec![3]), ..picture(&|_| 0) };
         assert_eq!(square(&dot, PixelArt::Possible), None);
     }
