@@ -145,11 +145,10 @@ const EVIDENT_COLOURS: usize = 256;
 const RARE: (usize, f32) = (2, 0.2);
 /// Alphas between transparent and opaque: a shadow's, a ghost's. Smooth edges have many.
 const ALPHAS: usize = 2;
-/// Share of edges that a pixel of a colour in between makes soft. Of 298 tiles and sprites of four games nine in ten have less, and all of 24 photos of
-/// 16 to 96 pixels in 16 or 64 colours more than twice as much.
+/// Share of edges that a pixel of a colour in between makes soft. Of 390 tiles and sprites of three games, 347 have no more, and all of 24 photos of 16
+/// to 96 pixels in 16 or 64 colours more than twice as much.
 const SOFT: f32 = 0.25;
-/// Share of changes between neighbours that are too weak for an edge: gray noise and fog consist of them. Of those tiles and sprites, one in ten has
-/// more.
+/// Share of changes between neighbours that are too weak for an edge: gray noise and fog consist of them. 369 of those tiles and sprites have no more.
 const FAINT: f32 = 0.6;
 /// Longest side of art of two colours, and of any art: what is larger shows detail everywhere, or is a logo, a chart or text.
 const TWO_COLOURS: usize = 64;
