@@ -537,7 +537,7 @@ impl Level {
 /// parts.
 fn match_alpha(picture: &mut Picture, source: &Picture) -> Result<(), ImageError> {
     let (mut alpha, wanted) = (alpha_of(picture)?, alpha_of(source)?);
-    let back_projection = Filter::Match { rounds: 2, strength: 1.0 };
+    let back_projection = Filter::Match { rounds: 2, strength: 1.0, reach: 0 };
     back_projection.apply(&mut alpha, &wanted, View::of(&wanted), 0)?;
     put_alpha(picture, &alpha.into_depth(picture.samples.bits())?);
     Ok(())

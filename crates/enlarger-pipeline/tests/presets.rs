@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{ENLARGER, bytes_of, decode, drawn, encode, enlarged, luminance, sample};
+use common::{ENLARGER, bytes_of, cut, decode, drawn, encode, enlarged, logo, luminance, sample, sprite};
 use enlarger_image::{Channels, Format, Picture, Samples};
 use enlarger_pipeline::{
-    AlphaWay, Creative, Crop, Engine, OptimizedFor, Plan, Precision, Quality, Request, Resampling, Size, Statistics,
-    Style, resize,
+    AlphaWay, Creative, Crop, Engine, Flavor, OptimizedFor, Plan, Precision, Quality, Request, Resampling, Size,
+    Statistics, Style, resize,
 };
 
 fn saved(picture: &Picture, quality: u8) -> Picture {
@@ -22,14 +22,6 @@ fn portrait() -> Picture {
 fn half(file: &str) -> Picture {
     let sample = sample(file);
     resize(&sample, sample.width / 2, sample.height / 2, Resampling::Box).expect("there is room")
-}
-
-fn cut(picture: &Picture, part: Crop) -> Picture {
-    let Samples::U8(samples) = &picture.samples else { panic!("8 bits") };
-    let n = picture.channels.count();
-    let row = |y: u32| &samples[((y * picture.width + part.x) as usize * n)..][..part.width as usize * n];
-    let samples = Samples::U8((part.y..part.y + part.height).flat_map(|y| row(y).iter().copied()).collect());
-    Picture { width: part.width, height: part.height, samples, ..picture.clone() }
 }
 
 /// Numbers of deviation 1, all different.
@@ -310,32 +302,6 @@ fn renders_stay_within_the_colours_of_their_source() {
     }
 }
 
-/// A creature of 12 x 10 pixels on transparent ground, each pixel a square.
-fn sprite(square: u32) -> Picture {
-    const ROWS: [&[u8; 12]; 10] = [
-        b"............",
-        b"...kkkkkk...",
-        b"..kggggggk..",
-        b".kgwwggwwgk.",
-        b".kgwkggwkgk.",
-        b".kggggggggk.",
-        b".kgkrrrrkgk.",
-        b"..kgkkkkgk..",
-        b"...kk..kk...",
-        b"............",
-    ];
-    drawn(12 * square, 10 * square, Channels::Rgba, |x, y, c| {
-        let colour = match ROWS[(y / square) as usize][(x / square) as usize] {
-            b'k' => [24, 20, 37, 255],
-            b'g' => [62, 137, 72, 255],
-            b'w' => [255, 255, 255, 255],
-            b'r' => [228, 59, 68, 128],
-            _ => [0, 0, 0, 0],
-        };
-        colour[c]
-    })
-}
-
 #[test]
 fn pixel_art_gets_larger_by_whole_pixels_with_exactly_its_colours() {
     let game = |factor| asked(preset(OptimizedFor::VideogameAssets), factor);
@@ -362,6 +328,56 @@ fn pixel_art_gets_larger_by_whole_pixels_with_exactly_its_colours() {
     // Who names a model gets it, and other presets draw.
     assert!(!planned(&sprite(4), &Request { model: Some("x4plus".into()), ..game(2.0) }).1.models().is_empty());
     assert!(!planned(&sprite(4), &asked(preset(OptimizedFor::ArtNIllustration), 2.0)).1.models().is_empty());
+}
+
+/// A part of a picture that begins two columns and three rows further in.
+fn cut_in(picture: &Picture) -> Picture {
+    cut(picture, Crop { x: 2, y: 3, width: picture.width - 2, height: picture.height - 3 })
+}
+
+#[test]
+fn pixel_art_is_known_without_being_named_and_logos_and_thumbnails_are_drawn() {
+    let (creative, precise) = (Style::default(), Style::Precision(Precision::default()));
+    let whole = |picture: &Picture, style: &Style| planned(picture, &asked(style.clone(), 4.0)).1.models().is_empty();
+    for style in [&creative, &precise] {
+        for square in [1, 2, 4, 7] {
+            let art = sprite(square);
+            let deep = art.clone().into_depth(16).expect("there is room");
+            for (name, art) in [("whole", &art), ("cut", &cut_in(&art)), ("16 bits", &deep)] {
+                assert!(whole(art, style), "{name}, {square} pixels a square");
+            }
+        }
+        for side in [16, 24, 32, 48, 64, 96, 128] {
+            assert!(!whole(&logo(side), style), "a logo of {side} pixels");
+            let photo = sample("stream.jpg");
+            let small = resize(&photo, side, side, Resampling::Box).expect("there is room");
+            assert!(!whole(&small, style), "a photo of {side} pixels");
+            // As in a GIF: each colour has 16 levels.
+            let Samples::U8(samples) = &small.samples else { panic!("8 bits") };
+            let few = Samples::U8(samples.iter().map(|s| (s / 16) * 17).collect());
+            assert!(!whole(&Picture { samples: few, ..small }, style), "a photo of {side} pixels in few colours");
+        }
+        // Photographs and logos that were enlarged by whole pixels.
+        for small in [logo(32), resize(&sample("stream.jpg"), 48, 36, Resampling::Box).expect("there is room")] {
+            let large = resize(&small, 4 * small.width, 4 * small.height, Resampling::Nearest).expect("there is room");
+            assert!(!whole(&large, style));
+        }
+    }
+    let (_, plan) = planned(&sprite(1), &asked(creative, 4.0));
+    assert!(plan.notes.iter().any(|note| note.contains("the preset art_n_illustration redraws")), "{plan}");
+    let (_, plan) = planned(&sprite(1), &asked(precise, 4.0));
+    assert!(plan.notes.iter().any(|note| note.contains("the flavor sublime redraws")), "{plan}");
+    // What a person names is done.
+    let flavor = Style::Precision(Precision { flavor: Some(Flavor::Sublime), ..Precision::default() });
+    let engines = Engine::ALL.iter().filter(|e| **e != Engine::Automatic).map(|e| engine(*e));
+    let presets = OptimizedFor::ALL.iter().map(|p| preset(*p)).filter(|style| {
+        !matches!(style, Style::Creative(k) if matches!(k.optimized_for, OptimizedFor::Standard | OptimizedFor::VideogameAssets))
+    });
+    for style in engines.chain(presets).chain([flavor]) {
+        assert!(!whole(&sprite(2), &style), "{style:?}");
+    }
+    let named = Request { model: Some("x4plus".into()), ..asked(Style::default(), 4.0) };
+    assert_eq!(planned(&sprite(2), &named).1.models(), ["x4plus"]);
 }
 
 #[test]

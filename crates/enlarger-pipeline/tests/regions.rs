@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{ENLARGER, decode, encode, enlarged, sample};
-use enlarger_image::{Channels, Format, Metadata, Picture, Samples};
+use common::{ENLARGER, decode, encode, enlarged, page, sample};
+use enlarger_image::{Format, Picture, Samples};
 use enlarger_pipeline::{
     Condition, Content, Creative, Crop, Ensemble, OptimizedFor, Plan, Quality, Request, Resampling, Size, Statistics,
     Step, Style, resize,
@@ -33,38 +33,6 @@ fn paste(to: &mut Picture, from: &Picture, part: Crop, [x, y]: [u32; 2]) {
         let source_start = (((part.y + line) * from.width + part.x) * 3) as usize;
         samples[start..start + row].copy_from_slice(&source[source_start..source_start + row]);
     }
-}
-
-/// White paper with lines of strokes that look like writing, of 640 x 512 pixels.
-fn page() -> Picture {
-    let (width, height) = (640u32, 512u32);
-    let mut samples = vec![250u8; (width * height * 3) as usize];
-    let mut state = 9u32;
-    let mut random = |below: u32| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) % below
-    };
-    for line in (12..height - 20).step_by(20) {
-        let mut x = 16;
-        while x < width - 24 {
-            // A letter: one or two stems and a bar, with soft edges as fonts have.
-            let (stems, bar) = (1 + random(2), random(12));
-            let mut dot = |x: u32, y: u32, value: u8| {
-                let at = ((y * width + x) * 3) as usize;
-                samples[at..at + 3].iter_mut().for_each(|s| *s = (*s).min(value));
-            };
-            for y in 0..12 {
-                for stem in 0..stems {
-                    dot(x + 5 * stem, line + y, 30);
-                    dot(x + 5 * stem + 1, line + y, 120);
-                }
-            }
-            (0..6).for_each(|i| dot(x + i, line + bar, 60));
-            x += if random(6) == 0 { 18 } else { 9 };
-        }
-    }
-    let metadata = Metadata::default();
-    Picture { width, height, channels: Channels::Rgb, samples: Samples::U8(samples), metadata }
 }
 
 const PLACE: Crop = Crop { x: 300, y: 140, width: 256, height: 224 };

@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{decode, encode, job, luminance, sample};
-use enlarger_image::{Format, Picture, Samples};
+use common::{ENLARGER, decode, drawn, encode, job, luminance, page, sample};
+use enlarger_image::{Channels, Format, Picture, Samples};
 use enlarger_pipeline::{
-    Condition, Creative, Crop, Engine, Flavor, OptimizedFor, Precision, Request, Resampling, Size, Statistics, Style,
-    resize,
+    Condition, Content, Creative, Crop, Engine, Flavor, OptimizedFor, Precision, Request, Resampling, Size, Statistics,
+    Style, resize,
 };
 
 const CROP: u32 = 64;
@@ -37,14 +37,7 @@ fn crops() -> Vec<(String, Vec<u8>)> {
 }
 
 fn cut(picture: &Picture, x: u32, y: u32) -> Picture {
-    let Samples::U8(samples) = &picture.samples else { panic!("the samples have 8 bits") };
-    let channels = picture.channels.count();
-    let row = |row: u32| {
-        let start = (row * picture.width + x) as usize * channels;
-        &samples[start..start + CROP as usize * channels]
-    };
-    let samples = (y..y + CROP).flat_map(|r| row(r).iter().copied()).collect();
-    Picture { width: CROP, height: CROP, samples: Samples::U8(samples), ..picture.clone() }
+    common::cut(picture, Crop { x, y, width: CROP, height: CROP })
 }
 
 fn noisy(picture: &Picture) -> Picture {
@@ -144,28 +137,61 @@ fn damage_is_seen() {
     }
 }
 
+/// The same picture one pixel further right and down; the outermost pixels are repeated.
+fn shifted(picture: &Picture, [x, y]: [u32; 2]) -> Picture {
+    let samples = picture.samples.as_slice::<u8>().expect("8 bits");
+    let n = picture.channels.count();
+    drawn(picture.width, picture.height, picture.channels, |to_x, to_y, c| {
+        let (from_x, from_y) = (to_x.saturating_sub(x), to_y.saturating_sub(y));
+        samples[(from_y * picture.width + from_x) as usize * n + c]
+    })
+}
+
+/// What is said of a picture, and what enlarges it.
+fn verdict(picture: &Picture) -> (Content, Condition, Vec<String>) {
+    let (statistics, plan) = ENLARGER.plan(picture, &Request::default()).expect("a plan");
+    (statistics.content, statistics.condition, plan.models().into_iter().map(Into::into).collect())
+}
+
 #[test]
 fn a_verdict_does_not_flip_when_a_picture_is_shifted_cropped_or_saved_again() {
-    let grey = |value: u8| {
-        let sample = sample("stream.jpg");
-        let count = sample.width as usize * sample.height as usize * 3;
-        Picture { samples: Samples::U8(vec![value; count]), ..sample }
+    let flat = |value: u8| drawn(64, 64, Channels::Rgb, move |_, _, _| value);
+    let part = |picture: &Picture, x, y, width, height| common::cut(picture, Crop { x, y, width, height });
+    let text = part(&page(), 0, 0, 200, 120);
+    let two_levels = |picture: &Picture| {
+        let samples = picture.samples.as_slice::<u8>().expect("8 bits").chunks_exact(picture.channels.count());
+        let samples = Samples::U8(samples.map(|pixel| if pixel[0] < 128 { 0 } else { 255 }).collect());
+        Picture { channels: Channels::Gray, samples, ..picture.clone() }
     };
-    let noise = noisy(&grey(128));
-    for (name, picture) in
-        [("white", grey(255)), ("grey", grey(90)), ("noise", noise), ("a photo", sample("friends.jpg"))]
-    {
-        let whole = cut(&picture, 0, 0);
-        let expected = Statistics::of(&whole);
-        for (x, y) in [(1, 0), (0, 1), (3, 3)] {
-            let statistics = Statistics::of(&cut(&picture, x, y));
-            assert_eq!(
-                (statistics.content, statistics.condition),
-                (expected.content, expected.condition),
-                "{name}: {statistics:?}"
-            );
+    // Half as large as it is, so that its own compression is gone.
+    let photo = sample("friends.jpg");
+    let photo = resize(&photo, photo.width / 2, photo.height / 2, Resampling::Box).expect("there is room");
+    let mut hdr = photo.clone();
+    // BT.2020 primaries and PQ.
+    hdr.metadata.cicp = Some([9, 16, 0, 1]);
+    for (name, picture) in [
+        ("white", flat(255)),
+        ("grey", flat(90)),
+        ("noise", noisy(&flat(128))),
+        ("a photo", photo),
+        ("HDR", hdr),
+        ("text", text.clone()),
+        ("a scan of 1 bit", two_levels(&text)),
+        ("an icon of 16 x 16 pixels", common::logo(16)),
+        ("an icon of 32 x 32 pixels", common::logo(32)),
+        ("a sprite of 12 x 10 pixels", common::sprite(1)),
+        ("a sprite in squares of 3 pixels", common::sprite(3)),
+    ] {
+        let expected = verdict(&picture);
+        println!("{name}: {expected:?}");
+        for by in [[1, 0], [0, 1], [1, 1]] {
+            assert_eq!(verdict(&shifted(&picture, by)), expected, "{name}, shifted by {by:?}");
         }
-        assert_eq!(Statistics::of(&decode(&encode(&whole, Format::Png, None))), expected, "{name}");
+        let (width, height) = (picture.width - 3, picture.height - 3);
+        for [x, y] in [[0, 0], [3, 0], [0, 3], [3, 3]] {
+            assert_eq!(verdict(&part(&picture, x, y, width, height)), expected, "{name}, cropped from {x},{y}");
+        }
+        assert_eq!(verdict(&decode(&encode(&picture, Format::Png, None))), expected, "{name}, saved again");
     }
 }
 
@@ -360,6 +386,20 @@ fn no_preset_engine_flavour_or_knob_draws_the_blocks_of_jpeg() {
     }
     for value in [-10, 10] {
         styles.extend(["creativity", "hdr", "resemblance", "fractality"].map(|knob| creative(knob, value)));
+    }
+    // All knobs at once, each at either end, and all at one end with each preset and engine.
+    let ends = |end: [i8; 4], of: Creative| {
+        let [creativity, hdr, resemblance, fractality] = end;
+        Style::Creative(Creative { creativity, hdr, resemblance, fractality, ..of })
+    };
+    for ends_of in 0..16 {
+        styles
+            .push(ends([0, 1, 2, 3].map(|knob| if ends_of >> knob & 1 == 1 { 10 } else { -10 }), Creative::default()));
+    }
+    for end in [[-10; 4], [10; 4]] {
+        let presets = OptimizedFor::ALL.iter().map(|&optimized_for| Creative { optimized_for, ..Creative::default() });
+        let engines = Engine::ALL.iter().map(|&engine| Creative { engine, ..Creative::default() });
+        styles.extend(presets.chain(engines).map(|of| ends(end, of)));
     }
     for style in styles {
         let result = enlarge_by(None, &bytes, style.clone(), Size::Factor(2.0), None);

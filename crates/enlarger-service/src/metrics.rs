@@ -128,7 +128,8 @@ impl Metrics {
             // Several cards may have one name.
             let labels = || vec![Label::new("lane", at.to_string()), Label::new("device", lane.device.clone())];
             let gauge = |name, value| self.recorder.register_gauge(&Key::from_parts(name, labels()), &ABOUT).set(value);
-            let count = |name, value| self.recorder.register_counter(&Key::from_parts(name, labels()), &ABOUT).absolute(value);
+            let count =
+                |name, value| self.recorder.register_counter(&Key::from_parts(name, labels()), &ABOUT).absolute(value);
             gauge(DEVICE_SLOTS, lane.slots as f64);
             gauge(DEVICE_JOBS, lane.running as f64);
             if let Some(gpu) = &lane.gpu {

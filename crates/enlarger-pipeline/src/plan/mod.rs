@@ -10,7 +10,7 @@ use crate::{
     generate::{Diffuse, Offering, Pass, Passes, Prompts, Redraw, without_tags},
     request::{Creative, Crop, Engine, Generative, OptimizedFor, Precision, Quality, Request, Size, Style},
     resize::Resampling,
-    statistics::{Asked, Condition, Content, Statistics},
+    statistics::{Asked, Condition, Content, PixelArt, Statistics},
     style::{self, Closeness, Filter, Recipe, Seen},
 };
 
@@ -238,7 +238,9 @@ pub(crate) fn subjects(statistics: &Statistics, request: &Request) -> Asked {
     let asked = style::asked(&with_prompt(request, statistics.content, &mut Vec::new(), &mut Vec::new()));
     let follows = follows(statistics, request);
     let damaged = statistics.condition == Condition::Damaged;
-    Asked { faces: asked.faces || follows, coarse_grain: follows && damaged, ..asked }
+    // A model that is named gets what there is.
+    let pixels = if request.model.is_none() { asked.pixels } else { PixelArt::Unasked };
+    Asked { faces: asked.faces || follows, coarse_grain: follows && damaged, pixels, ..asked }
 }
 
 /// Whether the result follows a damaged or soft photo, and small faces with it.
@@ -325,8 +327,17 @@ pub(crate) fn plan_with(
         idle.extend(generated.idle());
         step_back(knobs, generated);
     }
-    if let (Some(square), true, None, None) = (statistics.subject.square, asked.pixels, &request.model, &generated) {
-        return Ok(pixels::plan(statistics, request.crop, [source, result], square, seed, notes, idle));
+    let whole = asked.pixels != PixelArt::Unasked && request.model.is_none() && generated.is_none();
+    if let Some(square) = statistics.subject.square.filter(|_| whole) {
+        let mut plan = pixels::plan(statistics, request.crop, [source, result], square, seed, notes, idle);
+        if asked.pixels == PixelArt::Evident {
+            let smooth = match style {
+                Style::Creative(_) => "preset art_n_illustration",
+                Style::Precision(_) => "flavor sublime",
+            };
+            plan.notes.push(format!("the {smooth} redraws pixel art smoothly instead"));
+        }
+        return Ok(plan);
     }
     let faces = style::faces_in(
         &statistics.subject.faces,
@@ -362,7 +373,8 @@ pub(crate) fn plan_with(
         Vec::new()
     };
     let (cleaned, soft) = (statistics.condition == Condition::Damaged, statistics.condition == Condition::Soft);
-    let seen = Seen { width: start.width, faces, grain: statistics.subject.grain, cleaned, soft };
+    let drawn = statistics.content == Content::Art;
+    let seen = Seen { width: start.width, faces, grain: statistics.subject.grain, cleaned, soft, drawn };
     let recipe = style::recipe(&style, &network.model.name, factor, closeness, &seen);
     let mut steps = match &generated {
         Some(generated) => generated_steps(source, result, &network, &patches, recipe, generated)?,
@@ -812,7 +824,7 @@ fn generated_steps(
         here = size;
     }
     if generated.back() > 0.0 {
-        let back = Filter::Match { rounds: 1, strength: generated.back() };
+        let back = Filter::Match { rounds: 1, strength: generated.back(), reach: 0 };
         steps.push(style((back, "resemblance above 0".into())));
     }
     settle(&mut recipe.after);

@@ -1,4 +1,4 @@
-//! What some styles treat specially: faces, grain, whole pixels. It is only searched for them.
+//! What some styles treat specially: faces, grain, pixel art. It is only searched for them.
 
 use enlarger_image::Picture;
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,19 @@ pub(crate) struct Asked {
     pub faces: bool,
     pub grain: bool,
     pub coarse_grain: bool,
-    pub pixels: bool,
+    pub pixels: PixelArt,
+}
+
+/// What is taken for pixel art.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum PixelArt {
+    /// Nothing: it is not searched for.
+    #[default]
+    Unasked,
+    /// What can be nothing else.
+    Evident,
+    /// What may be: a person said so.
+    Possible,
 }
 
 impl Subject {
@@ -46,7 +58,7 @@ impl Subject {
             faces: if asked.faces { faces() } else { Vec::new() },
             grain: if asked.grain { grain::deviation(picture) } else { 0.0 },
             coarse_grain: asked.coarse_grain && grain::is_coarse(picture),
-            square: if asked.pixels { pixels::square(picture) } else { None },
+            square: pixels::square(picture, asked.pixels),
         }
     }
 

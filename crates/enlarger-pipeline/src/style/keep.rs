@@ -11,6 +11,7 @@ use crate::{
 
 use super::{
     blur,
+    bound::bound,
     slab::{colours, read_colours},
 };
 
@@ -26,14 +27,25 @@ pub(super) fn back_project(
     source: &Picture,
     rounds: u32,
     strength: f32,
+    reach: u32,
 ) -> Result<(), ImageError> {
+    let limit = |picture: &mut Picture| {
+        if reach > 0 {
+            bound(picture, source, BEYOND, reach);
+        }
+    };
     for _ in 0..rounds {
+        limit(picture);
         let small = resample(picture, source.width, source.height, Resampling::CatmullRom)?;
         let row = |y: usize| missing_row(source, &small, y);
         change_by_enlarged(picture, source.width, source.height, row, |colour, missing| colour + strength * missing);
     }
+    limit(picture);
     Ok(())
 }
+
+/// How far colours may lie beyond the source's around them, as a share of those colours' range: thin strokes have their colour in no pixel.
+const BEYOND: f32 = 0.1;
 
 /// Share of a square's surroundings below which what they lack counts less and less: nothing there is to be seen.
 const LEAST_WEIGHT: f32 = 1e-4;

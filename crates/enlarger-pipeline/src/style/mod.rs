@@ -34,6 +34,11 @@ pub(crate) use recipe::{Closeness, Recipe, Seen, recipe};
 pub use skin::Face;
 pub(crate) use skin::faces_in;
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
 /// One filter and its numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "filter", rename_all = "snake_case")]
@@ -49,6 +54,10 @@ pub enum Filter {
         rounds: u32,
         /// Share of the difference that is corrected each time, 0..=1.
         strength: f32,
+        /// Before and after each round colours are limited to those of the source that lie within so many pixels; 0 for no limit. Strokes
+        /// that a network draws darker and thinner than they are get their colour and width back.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        reach: u32,
     },
     /// Back-projection for a source that is damaged or soft: what the reduced result lacks is blurred, and counts where it stands out.
     Follow {
@@ -209,13 +218,13 @@ impl Filter {
     ) -> Result<(), ImageError> {
         match *self {
             Self::Keep { share } => keep::keep(picture, source, share),
-            Self::Match { rounds, strength } => keep::back_project(picture, source, rounds, strength)?,
+            Self::Match { rounds, strength, reach } => keep::back_project(picture, source, rounds, strength, reach)?,
             Self::Follow { radius, strength } => follow::follow(picture, source, radius, strength)?,
             Self::Recolour { radius } => recolour::recolour(picture, source, radius),
             Self::ColourCorrection { radius } => keep::correct_colour(picture, source, radius),
             Self::Settle => settle::settle(picture, seen),
             Self::Grey => grey::grey(picture),
-            Self::Bound { over } => bound::bound(picture, source, over),
+            Self::Bound { over } => bound::bound(picture, source, over, 0),
             Self::Curve { strength } => tone::curve(picture, strength),
             Self::Skin { ref faces, skin, features, radius } => skin::skin(picture, faces, skin, features, radius),
             Self::Tone { fine, broad, radius } => tone::tone(picture, fine, broad, radius),

@@ -2,7 +2,7 @@
 
 use crate::{
     request::{Creative, Engine, Flavor, OptimizedFor, Style},
-    statistics::{Asked, Condition, Content},
+    statistics::{Asked, Condition, Content, PixelArt},
 };
 
 /// Which network enlarges what: `MODEL`, `MODEL+OTHER@SHARE` (the mean of two) or `FIRST/MODEL` (the first cleans, the second
@@ -82,7 +82,7 @@ pub(crate) struct Preset {
     pub exact: bool,
     /// Whether the source's grain, which cleaning takes away, is made again.
     pub grain: bool,
-    /// Whether pixel art is enlarged by whole pixels.
+    /// Whether what may be pixel art is enlarged by whole pixels, not only what is without a doubt.
     pub pixels: bool,
     /// Factor on the detail that creativity and fractality add.
     pub invent: f32,
@@ -348,14 +348,18 @@ pub(crate) fn asked(style: &Style) -> Asked {
     match style {
         Style::Creative(knobs) => {
             let (preset, engine) = (preset(knobs.optimized_for), engine(knobs.engine));
-            Asked {
-                faces: preset.face.is_some(),
-                grain: preset.grain || engine.grain,
-                pixels: preset.pixels,
-                ..Asked::default()
-            }
+            let pixels = match (knobs.engine, knobs.optimized_for) {
+                _ if preset.pixels => PixelArt::Possible,
+                (Engine::Automatic, OptimizedFor::Standard) => PixelArt::Evident,
+                _ => PixelArt::Unasked,
+            };
+            let grain = preset.grain || engine.grain;
+            Asked { faces: preset.face.is_some(), grain, pixels, ..Asked::default() }
         }
-        Style::Precision(knobs) => Asked { grain: knobs.smart_grain > 0, ..Asked::default() },
+        Style::Precision(knobs) => {
+            let pixels = if knobs.flavor.is_none() { PixelArt::Evident } else { PixelArt::Unasked };
+            Asked { grain: knobs.smart_grain > 0, pixels, ..Asked::default() }
+        }
     }
 }
 
