@@ -10,6 +10,8 @@ mod generator;
 mod harness;
 mod hostile;
 mod images;
+#[cfg(target_os = "linux")]
+mod machines;
 mod page;
 #[cfg(target_os = "linux")]
 mod postgres;
