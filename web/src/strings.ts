@@ -407,6 +407,8 @@ export const S = {
     allWell: 'Everything is working.',
     version: 'Version',
     uptime: 'Uptime',
+    nodes: 'Processes',
+    draining: 'draining',
     machine: 'Machine',
     threads: (n: number) => plural(n, { one: `${count(n)} thread`, other: `${count(n)} threads` }),
     gpu: 'GPU',

@@ -1190,6 +1190,8 @@ export interface components {
             limits: components["schemas"]["LimitStatus"];
             listen: string;
             machine: components["schemas"]["Machine"];
+            /** @description All processes that are alive, the longest running first. */
+            nodes: components["schemas"]["Node"][];
             public_url: string;
             queue: components["schemas"]["Queue"];
             /**
@@ -1346,6 +1348,32 @@ export interface components {
         ModelList: {
             /** @description As printed by `enlarger models list --json`. */
             models: components["schemas"]["Model"][];
+        };
+        /** @description A process of this service. */
+        Node: {
+            /** @description What models run on. */
+            device: string;
+            /** @description Whether it was told to claim no more tasks. */
+            draining: boolean;
+            host: string;
+            /** @description Its name for `enlarger admin`, new at each start. */
+            id: string;
+            /**
+             * Format: int64
+             * @description Memory of its machine, in bytes.
+             */
+            memory_total: number;
+            /** @description How many models and checkpoints it has. */
+            models: number;
+            /** @description `all`, `api` or `worker`. */
+            role: string;
+            /** Format: date-time */
+            started_at: string;
+            /** @description Threads per job. */
+            threads: number;
+            version: string;
+            /** @description Whether it runs tasks. */
+            works: boolean;
         };
         /** @description The file to make. */
         Output: {
@@ -1717,6 +1745,8 @@ export interface components {
             files: "present" | "gone";
             /** Format: date-time */
             finished_at: string | null;
+            /** @description Why it waits longer than its turn: no running worker has what it needs, for example. Null if one can run it, or it is not waiting. */
+            held_up: string | null;
             /** @description How far the result deviates from the source; null until there is a result. */
             invention: {
                 /**
@@ -2147,6 +2177,7 @@ export type Machine = components['schemas']['Machine'];
 export type Model = components['schemas']['Model'];
 export type ModelFiles = components['schemas']['ModelFiles'];
 export type ModelList = components['schemas']['ModelList'];
+export type Node = components['schemas']['Node'];
 export type Output = components['schemas']['Output'];
 export type PictureFile = components['schemas']['PictureFile'];
 export type PrecisionLook = components['schemas']['PrecisionLook'];

@@ -6,13 +6,14 @@
 //! tasks/3f/0198…3f/map-2.png     where that departs from the source
 //! tasks/3f/0198…3f/thumb         a small copy of the source, made when first asked for
 //! objects/9a/5b…9a               an upload
+//! stamp                          what tells this folder from others
 //! ```
 //!
 //! Publishing is fsync, rename, fsync of the folder: a file has its name when it is whole and durable, or not at all.
 
 use std::{
     fs,
-    io::{self, SeekFrom},
+    io::{self, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -34,6 +35,8 @@ use crate::{
 
 /// The URL scheme of folders.
 pub const SCHEME: &str = "file";
+/// The name of the file with the stamp.
+const STAMP: &str = "stamp";
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
 
@@ -213,6 +216,30 @@ impl BlobStore for Folder {
             let disk = disks.iter().filter(|disk| absolute.starts_with(disk.mount_point()));
             let disk = disk.max_by_key(|disk| disk.mount_point().as_os_str().len());
             Ok(Usage { used: size_of(&it.root), free: disk.map(sysinfo::Disk::available_space) })
+        })
+        .await
+    }
+
+    async fn stamp(&self) -> io::Result<Option<String>> {
+        match tokio::fs::read_to_string(self.root.join(STAMP)).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    async fn set_stamp(&self, stamp: &str, replaced: Option<&str>) -> io::Result<()> {
+        let replaces = replaced.is_some() && self.stamp().await?.as_deref() == replaced;
+        let stamp = stamp.to_owned();
+        self.run(move |it| {
+            let mut file = tempfile::NamedTempFile::new_in(&it.root)?;
+            file.write_all(stamp.as_bytes())?;
+            file.as_file().sync_all()?;
+            let path = it.root.join(STAMP);
+            let kept = if replaces { file.persist(path) } else { file.persist_noclobber(path) };
+            match kept {
+                Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+                _ => sync(&it.root),
+            }
         })
         .await
     }

@@ -55,6 +55,12 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
     /// Checks that a blob could be published now.
     async fn ping(&self) -> io::Result<()>;
 
+    /// What the storage was stamped with, to tell it from others.
+    async fn stamp(&self) -> io::Result<Option<String>>;
+
+    /// Stamps the storage. What it has been stamped with stays, unless that was `replaced`; read it again to learn who won.
+    async fn set_stamp(&self, stamp: &str, replaced: Option<&str>) -> io::Result<()>;
+
     /// A URL by which a client reads (or writes) the blob at the store itself until `expires`; `None` if the store cannot be
     /// reached by clients, and bytes have to pass through this process.
     async fn signed_url(&self, key: &Key, right: Right, expires: Timestamp) -> io::Result<Option<String>> {

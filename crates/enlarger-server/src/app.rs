@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Instant};
 use axum::extract::FromRef;
 use enlarger_pipeline::Enlarger;
 use enlarger_service::{
-    deletions::Deletions, files::Files, follow::Follow, intake::Intake, job::Terms, metrics::Metrics, polls::Polls,
-    reads::Reads, saver::Unsaved, urls::Urls,
+    deletions::Deletions, files::Files, follow::Follow, intake::Intake, job::Terms, metrics::Metrics, nodes::Fleet,
+    polls::Polls, reads::Reads, saver::Unsaved, urls::Urls,
 };
 use enlarger_tasks::{ApiKeys, Objects, Queue, Upkeep};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ pub(crate) struct App {
     pub objects: Arc<dyn Objects>,
     pub api_keys: Arc<dyn ApiKeys>,
     pub upkeep: Arc<dyn Upkeep>,
+    /// All processes that share it.
+    pub fleet: Fleet,
     pub files: Files,
     pub urls: Urls,
     pub reads: Reads,

@@ -303,6 +303,17 @@ pub enum Role {
     Worker,
 }
 
+impl Role {
+    /// Its word in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Api => "api",
+            Self::Worker => "worker",
+        }
+    }
+}
+
 /// Whether credentials are required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]

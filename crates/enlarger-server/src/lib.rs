@@ -38,23 +38,26 @@ use axum::{
 };
 use enlarger_error::Explained;
 use enlarger_pipeline::{Enlarger, Unwatched, cores};
-pub use enlarger_service::{APART_COMMAND, run_apart};
+pub use enlarger_service::{APART_COMMAND, nodes::short_id, run_apart};
 use enlarger_service::{
     deletions::Deletions,
     files::Files,
     follow::Follow,
     intake::Intake,
     metrics::Metrics,
+    nodes::{Fleet, Presence},
     outbox,
     polls::Polls,
     reads::Reads,
     saver::{Saver, Unsaved},
+    signed::Signer,
     submit::Desk,
     sweeper::Sweeper,
     urls::Urls,
     worker::Worker,
 };
-use enlarger_tasks::{Store, StoreConfig, StoreError, SystemClock, Upkeep, sqlite};
+pub use enlarger_tasks::Node;
+use enlarger_tasks::{NODE_LIFE, Store, StoreConfig, StoreError, SystemClock, Upkeep, sqlite};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +80,9 @@ pub enum ServeError {
     /// The task database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The storage, which may be reached later.
+    #[error("cannot reach the storage: {0}")]
+    Storage(io::Error),
     /// The data directory or the address.
     #[error("{what}: {source}")]
     Io {
@@ -87,11 +93,23 @@ pub enum ServeError {
     },
 }
 
+impl ServeError {
+    /// Whether the same may go well later.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Storage(_) => true,
+            Self::Config(_) | Self::Io { .. } => false,
+        }
+    }
+}
+
 impl Explained for ServeError {
     fn code(&self) -> &'static str {
         match self {
             Self::Config(error) => error.code(),
             Self::Store(error) => error.code(),
+            Self::Storage(_) => "storage_unreachable",
             Self::Io { .. } => "data_dir",
         }
     }
@@ -100,6 +118,7 @@ impl Explained for ServeError {
         match self {
             Self::Config(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Storage(_) => Some("check `storage` and the bucket's server".into()),
             Self::Io { .. } => Some("check the folder given to --data-dir, its space and permissions".into()),
         }
     }
@@ -134,22 +153,52 @@ pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
     Ok(enlarger_tasks::open_store(&url, limits, Arc::new(SystemClock)).await?)
 }
 
-/// Opens the task database as soon as it can be reached, and says meanwhile that the server is not ready. `None` if it is
+/// What processes share.
+pub struct Shared {
+    /// The task database.
+    pub store: Store,
+    /// What is stored.
+    pub files: Files,
+    signer: Signer,
+}
+
+/// Opens the task database and the storage, and checks that they belong together.
+///
+/// # Errors
+/// If one of them cannot be opened, or belongs to another.
+pub async fn open_shared(config: &Config) -> Result<Shared, ServeError> {
+    join(config, open_store(config).await?).await
+}
+
+async fn join(config: &Config, store: Store) -> Result<Shared, ServeError> {
+    let files = storage::open(config).await?;
+    let signer = storage::signer(config, &files.scratch)?;
+    storage::join(config, &*store.nodes, &files).await?;
+    Ok(Shared { store, files, signer })
+}
+
+/// Opens database and storage as soon as they can be reached, and says meanwhile that the server is not ready. `None` if it is
 /// stopped before.
-async fn reach_store(
+async fn reach(
     config: &Config,
     listener: &TcpListener,
     stop: &CancellationToken,
-) -> Result<Option<Store>, ServeError> {
+) -> Result<Option<Shared>, ServeError> {
     const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-    let open = async || match open_store(config).await {
-        Err(ServeError::Store(error)) if error.is_transient() => Err(error),
-        ended => Ok(ended.map(Some)),
+    let mut store = None;
+    let mut open = async || {
+        if store.is_none() {
+            store = Some(open_store(config).await?);
+        }
+        match store.clone() {
+            Some(store) => join(config, store).await.map(Some),
+            None => Ok(None),
+        }
     };
-    // Most databases answer at once. Until then connections wait, as nothing is served.
+    // Most answer at once. Until then connections wait, as nothing is served.
     let mut error = match open().await {
-        Ok(ended) => return ended,
-        Err(error) => error,
+        Err(error) if error.is_transient() => error,
+        ended => return ended,
     };
     let opened = stop.child_token();
     let waiting = http::serve(listener, waiting(), opened.clone(), Duration::from_secs(1));
@@ -165,20 +214,42 @@ async fn reach_store(
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
             error = match open().await {
-                Ok(ended) => return ended,
-                Err(error) => error,
+                Err(error) if error.is_transient() => error,
+                ended => return ended,
             };
         }
     };
     tokio::join!(waiting, opening).1
 }
 
-/// What is answered before there is a task database.
+/// Registers this process with the others, which must sign URLs with the same secret.
+async fn register(config: &Config, shared: &Shared, enlarger: &Arc<Enlarger>) -> Result<Presence, ServeError> {
+    let jobs = (config.role != Role::Api).then_some(config.jobs);
+    let (nodes, signing) = (shared.store.nodes.clone(), shared.signer.fingerprint());
+    let presence = Presence::register(nodes, enlarger.clone(), config.role.name(), jobs, signing.clone()).await?;
+    let others = presence.others().await?;
+    let differs = |node: &&Node| !node.about.signing.is_empty() && node.about.signing != signing;
+    if let Some(other) = others.iter().find(differs) {
+        presence.leave().await;
+        let what = format!(
+            "another process of this service (on {}, process {}) signs URLs with another secret, so neither would serve the other's files",
+            other.about.host, other.about.process
+        );
+        let hint = format!(
+            "set the same `signing_secret` for all; to change it, stop all of them first (one that was killed is forgotten after {} s)",
+            NODE_LIFE.as_secs()
+        );
+        return Err(ConfigError::new(what, hint).into());
+    }
+    Ok(presence)
+}
+
+/// What is answered before there are a task database and a storage.
 fn waiting() -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/livez", get(health))
-        .fallback(async || ApiError::unavailable("the server is waiting for its task database"))
+        .fallback(async || ApiError::unavailable("the server is waiting for its database or its storage"))
         .layer(middleware::from_fn_with_state(Metrics::default(), http::with_request_id))
 }
 
@@ -195,8 +266,26 @@ pub async fn serve(
     ready: impl FnOnce() + Send,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let Some(store) = reach_store(&config, &listener, &stop).await? else { return Ok(()) };
-    let app = parts(&config, &store, enlarger, stop.clone()).await?;
+    let Some(shared) = reach(&config, &listener, &stop).await? else { return Ok(()) };
+    let presence = register(&config, &shared, &enlarger).await?;
+    let alive = tokio::spawn(presence.clone().run());
+    let ended = serve_registered(config, enlarger, listener, ready, stop, shared, presence.clone()).await;
+    alive.abort();
+    presence.leave().await;
+    ended
+}
+
+async fn serve_registered(
+    config: Config,
+    enlarger: Arc<Enlarger>,
+    listener: TcpListener,
+    ready: impl FnOnce() + Send,
+    stop: CancellationToken,
+    shared: Shared,
+    presence: Presence,
+) -> Result<(), ServeError> {
+    let store = shared.store.clone();
+    let app = parts(&config, shared, enlarger, stop.clone())?;
     let mut running = Vec::new();
     if config.role != Role::Api {
         let worker = Worker {
@@ -212,6 +301,7 @@ pub async fn serve(
             drain: Duration::from_secs(config.drain_seconds),
             unsaved: app.unsaved.clone(),
             metrics: app.metrics.clone(),
+            presence,
             stop: stop.clone(),
         };
         let sender = outbox::Sender {
@@ -291,14 +381,8 @@ pub async fn serve(
 }
 
 /// Puts together what handlers use, and what runs beside them.
-async fn parts(
-    config: &Config,
-    store: &Store,
-    enlarger: Arc<Enlarger>,
-    stop: CancellationToken,
-) -> Result<App, ServeError> {
-    let files = storage::open(config).await?;
-    let signer = storage::signer(config, &files.scratch)?;
+fn parts(config: &Config, shared: Shared, enlarger: Arc<Enlarger>, stop: CancellationToken) -> Result<App, ServeError> {
+    let Shared { store, files, signer } = shared;
     let direct = config.storage_redirect.then(|| files.blobs.clone());
     let urls = Urls::new(signer, config.retention(), direct);
     let (terms, metrics, polls) = (config.terms(), Metrics::default(), Polls::default());
@@ -331,6 +415,7 @@ async fn parts(
         objects: store.objects.clone(),
         api_keys: store.api_keys.clone(),
         upkeep: store.upkeep.clone(),
+        fleet: Fleet::new(store.nodes.clone()),
         files,
         urls,
         reads: Reads::default(),

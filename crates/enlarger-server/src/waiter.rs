@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{extract::FromRef, http::StatusCode};
-use enlarger_service::{failure::Blame, follow::Follow, submit::Accepted};
+use enlarger_service::{Error, failure::Blame, follow::Follow, submit::Accepted};
 use enlarger_tasks::{Queue, Scope, Task, TaskState};
 use tokio::{runtime::Handle, time::Instant};
 use uuid::Uuid;
@@ -44,23 +44,28 @@ impl Waiter {
         let deadline = Instant::now() + LONGEST;
         let task = self.follow.until(&scope, id, deadline, f64::INFINITY).await;
         abandoned.0 = None;
-        let task = task?;
+        let later = format!("GET /api/tasks/{id} will have it");
+        let task = task.map_err(|error| meanwhile(error, &later))?;
         match task.state {
             TaskState::Completed => Ok(task),
             TaskState::Failed | TaskState::Cancelled => Err(failure(&task)),
-            TaskState::Created | TaskState::InProgress => {
-                let later = format!("GET /api/tasks/{id} will have it");
-                Err(match Instant::now() >= deadline {
-                    true => {
-                        let message = "the result is not ready yet";
-                        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message).hint(later)
-                    }
-                    false => ApiError::unavailable("the server is stopping, and finishes the job when it runs again")
-                        .hint(later),
-                })
-            }
+            TaskState::Created | TaskState::InProgress => Err(match Instant::now() >= deadline {
+                true => {
+                    let message = "the result is not ready yet";
+                    ApiError::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message).hint(later)
+                }
+                false => {
+                    ApiError::unavailable("the server is stopping, and finishes the job when it runs again").hint(later)
+                }
+            }),
         }
     }
+}
+
+/// What went wrong while a task was waited for, which goes on: says where its result will be, also when nobody can look for it now.
+pub(crate) fn meanwhile(error: Error, later: &str) -> ApiError {
+    let error = ApiError::from(error);
+    if error.status == StatusCode::SERVICE_UNAVAILABLE { error.hint(later) } else { error }
 }
 
 /// A task that did not give a result, as an error of the request that asked for it.

@@ -33,6 +33,7 @@
 //! assert_eq!(urls.recognise(&url.replace("result-1", "result-2")), None);
 //! ```
 
+mod abilities;
 mod apart;
 pub mod deletions;
 pub mod error;
@@ -42,6 +43,7 @@ pub mod follow;
 pub mod intake;
 pub mod job;
 pub mod metrics;
+pub mod nodes;
 pub mod outbox;
 pub mod polls;
 pub mod random;

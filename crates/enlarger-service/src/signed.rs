@@ -64,6 +64,13 @@ impl Signer {
         }
     }
 
+    /// Tells this secret from others, and nothing else about it.
+    pub fn fingerprint(&self) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any length will do");
+        mac.update(b"fingerprint");
+        mac.finalize().into_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Path and query of a file. Query values have only letters, digits, `-`, `.`, `_` and `~`, because a common client rewrites others.
     pub fn path(&self, key: &Key, right: Right, expires: Timestamp) -> String {
         let expires = expires.as_second().max(0).unsigned_abs();

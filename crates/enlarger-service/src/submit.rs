@@ -8,6 +8,7 @@ use enlarger_tasks::{Idempotency, NewTask, Queue, Reserved, StoreError, Submitte
 use uuid::Uuid;
 
 use crate::{
+    abilities::needs,
     error::Error,
     intake::Received,
     job::{Input, Job, Kind, OutputFile, SourceInfo, Terms, TooLarge, check_size},
@@ -169,6 +170,7 @@ impl Desk {
             Received::Remote(url) => Input::Url(url),
         };
         let polled = polled && ask.webhook_url.is_none();
+        let needs = needs(&self.enlarger, &ask.request);
         let job = Job {
             request: ask.request,
             output: ask.output,
@@ -187,6 +189,7 @@ impl Desk {
             webhook_url: ask.webhook_url,
             cost: seconds,
             polled,
+            needs,
         };
         match self.queue.submit(new, idempotency).await? {
             Submitted::Created(task) => {

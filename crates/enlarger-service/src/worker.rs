@@ -27,6 +27,7 @@ use crate::{
     files::Files,
     job::{Difference, Input, Job, Made, Terms},
     metrics::Metrics,
+    nodes::Presence,
     saver::Unsaved,
     wakes::Wakes,
     watching::Watching,
@@ -69,6 +70,8 @@ pub struct Worker {
     pub unsaved: Option<Unsaved>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What this process can run.
+    pub presence: Presence,
     /// Cancelled when the service is to end.
     pub stop: CancellationToken,
 }
@@ -92,7 +95,14 @@ impl Worker {
 async fn slot_loop(worker: Arc<Worker>, name: String) {
     let mut wakes = Wakes::new(&*worker.queue, |state| state == TaskState::Created);
     while !worker.stop.is_cancelled() {
-        match worker.queue.claim(&name, worker.lease).await {
+        let Some(can) = worker.presence.can_claim() else {
+            tokio::select! {
+                () = worker.stop.cancelled() => {}
+                () = tokio::time::sleep(IDLE) => {}
+            }
+            continue;
+        };
+        match worker.queue.claim_able(&name, worker.lease, Some(&can)).await {
             Ok(Some(task)) => {
                 work(&worker, task).await;
                 if let Err(error) = worker.files.ping().await {

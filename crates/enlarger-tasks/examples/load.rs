@@ -1,12 +1,12 @@
 //! How the store behaves under load: 1,000 submissions at once, then status reads and heartbeats while every core is
-//! busy; then how many tasks 1, 4 and 16 callers submit and carry out per second. Prints what it measured; asserts only that
-//! nothing was lost.
+//! busy; how many tasks 1, 4 and 16 callers submit and carry out per second; and what each call takes when 1,000, 100,000 and
+//! 1,000,000 tasks have ended. Prints what it measured; asserts only that nothing was lost.
 //!
-//! `cargo run --release -p enlarger-tasks --example load [DATABASE]`, e.g. `sqlite:///tmp/load.db` or the URL of an empty
-//! PostgreSQL database.
+//! `cargo run --release -p enlarger-tasks --example load [DATABASE [ENDED...]]`, e.g. `sqlite:///tmp/load.db` or the URL of an empty
+//! PostgreSQL database, and `1000 100000`.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +15,11 @@ use std::{
 };
 
 use enlarger_tasks::{
-    NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted, SystemClock, open_store, sqlite,
+    ListQuery, NewTask, Report, Scope, Store, StoreConfig, StoreError, Submitted, SystemClock, TaskState, open_store,
+    sqlite,
 };
 use serde_json::json;
+use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
 const SUBMISSIONS: usize = 1000;
@@ -96,13 +98,146 @@ async fn main() -> Result<(), StoreError> {
     let counts = store.upkeep.counts().await?;
     assert_eq!((unique.len(), counts.created + counts.in_progress), (SUBMISSIONS, SUBMISSIONS as u64));
     println!("{SUBMISSIONS} submitted, 0 lost");
+    println!("\n| at once | submissions/s | claimed and completed/s |\n|---|---|---|");
     for callers in [1, 4, 16] {
         let submitted =
             per_second(&store, callers, |store, _| async move { submit(store).await.map(|_| true) }).await?;
         let worked = per_second(&store, callers, work).await?;
-        println!("{callers} at once: {submitted:.0} submissions/s, {worked:.0} tasks claimed and completed/s");
+        println!("| {callers} | {submitted:.0} | {worked:.0} |");
+    }
+    // What is left would be measured, too.
+    while work(store.clone(), 0).await? {}
+
+    let sizes: Vec<u64> = std::env::args().skip(2).map(|size| size.parse().expect("a number of tasks")).collect();
+    let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
+    let mut rows: Vec<(&str, Vec<f64>)> = Vec::new();
+    for &size in &sizes {
+        fill(&url, &store, size).await;
+        for (at, (what, took)) in medians(&store).await?.into_iter().enumerate() {
+            match rows.get_mut(at) {
+                Some((_, all)) => all.push(took),
+                None => rows.push((what, vec![took])),
+            }
+        }
+    }
+    let heads: Vec<String> = sizes.iter().map(|size| format!("{size} ended")).collect();
+    println!("\n| median, ms | {} | most / least |\n|---|{}---|", heads.join(" | "), "---|".repeat(sizes.len()));
+    for (what, took) in rows {
+        let (least, most) = (took.iter().copied().fold(f64::MAX, f64::min), took.iter().copied().fold(0.0, f64::max));
+        let took: Vec<String> = took.iter().map(|ms| format!("{ms:.2}")).collect();
+        println!("| {what} | {} | {:.1} |", took.join(" | "), most / least);
     }
     Ok(())
+}
+
+/// Adds ended tasks until there are so many: of eleven owners, each hundredth failed, with about 1.5 kB of documents.
+async fn fill(url: &str, store: &Store, ended: u64) {
+    let counts = store.upkeep.counts().await.expect("counts");
+    let missing = ended.saturating_sub(counts.completed + counts.failed);
+    let plan = format!("{{\"steps\": \"{}\"}}", "x".repeat(1200));
+    let insert = |hex: &str| {
+        format!(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < $1)
+             INSERT INTO tasks (id, owner, kind, request, input, cost, state, run, attempt, failures, due, not_before,
+                                created_at, started_at, finished_at, expires_at, files, hidden, plan, result, error)
+             SELECT '00000000-0000-7000-8000-' || {hex}, CASE WHEN n % 11 = 0 THEN NULL ELSE 'key-' || (n % 11) END,
+                    'creative', '{{\"scale_factor\": \"2x\", \"prompt\": \"a photograph of a cat\"}}', '{{\"blob\": 1}}',
+                    2.0, CASE WHEN n % 100 = 0 THEN 'FAILED' ELSE 'COMPLETED' END, 1, 1, 0, 1, 1, 1, 1, 1, 1, 'gone', 0, $3,
+                    CASE WHEN n % 100 = 0 THEN NULL ELSE '{{\"file\": \"result-1.png\"}}' END,
+                    CASE WHEN n % 100 = 0 THEN '{{\"code\": \"a\", \"message\": \"b\"}}' END
+             FROM n WHERE n > $2"
+        )
+    };
+    let have = counts.completed + counts.failed;
+    let mut from = have;
+    while from < have + missing {
+        let to = (from + 10_000).min(have + missing);
+        let (first, last) = (from as i64, to as i64);
+        // From the number of the chunk on, as both databases count in it.
+        if url.starts_with("sqlite") {
+            let path = url.trim_start_matches("sqlite://");
+            let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.expect("it opens");
+            let sql = insert("printf('%012x', n)");
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(last)
+                .bind(first)
+                .bind(&plan)
+                .execute(&mut conn)
+                .await
+                .expect("rows");
+            conn.close().await.expect("it closes");
+        } else {
+            let mut conn = sqlx::PgConnection::connect(url).await.expect("it opens");
+            let sql = insert("lpad(to_hex(n), 12, '0')");
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(last)
+                .bind(first)
+                .bind(&plan)
+                .execute(&mut conn)
+                .await
+                .expect("rows");
+            sqlx::query("SELECT fold_tally()").execute(&mut conn).await.expect("it folds");
+        }
+        from = to;
+    }
+    if !url.starts_with("sqlite") {
+        let mut conn = sqlx::PgConnection::connect(url).await.expect("it opens");
+        // As autovacuum does sooner or later.
+        sqlx::query("VACUUM ANALYZE").execute(&mut conn).await.expect("it is cleaned");
+    }
+}
+
+/// What each call takes, in milliseconds.
+async fn medians(store: &Store) -> Result<Vec<(&'static str, f64)>, StoreError> {
+    const TIMES: usize = 200;
+    let counts = store.upkeep.counts().await?;
+    let last = (counts.completed + counts.failed) / 20;
+    let list = |page, states: &[TaskState]| ListQuery { page, states: states.to_vec(), ..ListQuery::default() };
+    let (all, own) = (Scope::All, Scope::Owner("key-1".to_owned()));
+    let lists = [
+        ("list, first page", list(1, &[]), &all),
+        ("list, page 2,000 or the last", list(last.clamp(1, 2000), &[]), &all),
+        ("list, first page of a key", list(1, &[]), &own),
+        ("history search: failed", list(1, &[TaskState::Failed]), &all),
+        ("history search: failed, last page", list((counts.failed / 20).max(1), &[TaskState::Failed]), &all),
+    ];
+    let mut found = Vec::new();
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for _ in 0..TIMES {
+        times[0].push(submit(store.clone()).await?.1);
+        let started = Instant::now();
+        let claimed = store.queue.claim("w", Duration::from_secs(30)).await?.and_then(|task| task.lease());
+        times[1].push(started.elapsed());
+        let lease = claimed.expect("a task waits");
+        let started = Instant::now();
+        store.queue.complete(&lease, json!({ "file": "result-1.png" })).await?;
+        times[2].push(started.elapsed());
+    }
+    for (what, times) in ["submission", "claim", "completion"].into_iter().zip(times) {
+        found.push((what, median(times)));
+    }
+    for (what, query, scope) in lists {
+        let mut times = Vec::new();
+        for _ in 0..TIMES {
+            let started = Instant::now();
+            store.queue.list(&query, scope).await?;
+            times.push(started.elapsed());
+        }
+        found.push((what, median(times)));
+    }
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let started = Instant::now();
+        store.upkeep.counts().await?;
+        times.push(started.elapsed());
+    }
+    found.push(("status: counts", median(times)));
+    Ok(found)
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e3
 }
 
 /// How often per second so many callers together do something, one time after the other, as long as there is something to
@@ -149,6 +284,7 @@ async fn submit(store: Store) -> Result<(Uuid, Duration), StoreError> {
         webhook_url: None,
         cost: 2.0,
         polled: false,
+        needs: BTreeSet::new(),
     };
     match store.queue.submit(task, None).await? {
         Submitted::Created(task) => Ok((task.id, started.elapsed())),

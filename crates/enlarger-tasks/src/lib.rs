@@ -14,7 +14,7 @@
 //! ("Broken" is an error worth another try, or a lease that ran out because the worker died or froze.)
 //!
 //! * [`state`] is that diagram as a pure state machine; every store applies it and decides nothing itself.
-//! * [`Queue`], [`Outbox`], [`Objects`], [`ApiKeys`] and [`Upkeep`] are the contract of a store, one for each of its users: task,
+//! * [`Queue`], [`Outbox`], [`Objects`], [`ApiKeys`], [`Nodes`] and [`Upkeep`] are the contract of a store, one for each of its users: task,
 //!   idempotency key and outbox change in one transaction, and every write of a worker carries its [`Lease`] (task, attempt,
 //!   worker). A worker that lost the lease gets [`StoreError::LeaseLost`] and must drop its work silently.
 //! * [`open_store`] opens the store at a URL: [`sqlite`] needs no installation, [`postgres`] is for several machines, and
@@ -23,7 +23,7 @@
 //! The crate knows nothing of HTTP or pixels: requests, plans, progress and results are opaque JSON.
 //!
 //! ```
-//! use std::{sync::Arc, time::Duration};
+//! use std::{collections::BTreeSet, sync::Arc, time::Duration};
 //!
 //! use enlarger_tasks::{NewTask, Scope, StoreConfig, Submitted, SystemClock, TaskState, open_store, sqlite};
 //! use serde_json::json;
@@ -45,6 +45,7 @@
 //!     webhook_url: None,
 //!     cost: 1.5,
 //!     polled: false,
+//!     needs: BTreeSet::new(),
 //! };
 //! let Submitted::Created(task) = store.queue.submit(new, None).await? else { panic!("the queue is not full") };
 //!
@@ -75,7 +76,11 @@ pub use error::StoreError;
 pub use open::open_store;
 pub use state::TaskState;
 pub use store::{
-    ApiKeys, Beat, Cancelled, Change, Counts, Deleted, Idempotency, ListQuery, Objects, Outbox, Page, Pruned, Queue,
-    QueueLimit, QueuePlace, Report, Reserved, Retried, Retry, Scope, Store, StoreConfig, Submitted, Upkeep,
+    ApiKeys, Beat, Cancelled, Change, Counts, Deleted, Idempotency, ListQuery, NODE_LIFE, Nodes, Objects, Outbox, Page,
+    Pruned, Queue, QueueLimit, QueuePlace, Report, Reserved, Retried, Retry, Scope, Store, StoreConfig, Submitted,
+    Upkeep,
 };
-pub use task::{ApiKey, Delivery, Files, Lease, NewApiKey, NewObject, NewTask, Object, ObjectState, Task, TaskError};
+pub use task::{
+    About, ApiKey, Delivery, Files, Lease, NewApiKey, NewObject, NewTask, Node, Object, ObjectState, Service, Task,
+    TaskError,
+};

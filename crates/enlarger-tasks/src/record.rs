@@ -51,6 +51,7 @@ impl Record {
             finished_at: None,
             expires_at: None,
             polled_at: new.polled.then_some(now),
+            needs: new.needs,
             files: Files::Present,
             progress: None,
             plan: None,

@@ -7,7 +7,7 @@
 //!
 //! Times are the store's: those that a caller hands in are durations from now, since its clock may differ.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     error::StoreError,
     state::TaskState,
-    task::{ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Object, Task, TaskError},
+    task::{About, ApiKey, Delivery, Lease, NewApiKey, NewObject, NewTask, Node, Object, Service, Task, TaskError},
 };
 
 /// The limits of a store. Every process that opens the same database should use the same ones.
@@ -232,7 +232,7 @@ pub enum Deleted {
 /// Where a waiting task stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueuePlace {
-    /// How many waiting tasks are ahead of it now (shorter ones may yet overtake).
+    /// How many waiting tasks are ahead of it now, if owners take turns (shorter ones may yet overtake).
     pub ahead: u64,
     /// Their estimated work, in seconds.
     pub cost_ahead: f64,
@@ -245,7 +245,7 @@ pub struct Counts {
     pub created: u64,
     /// Tasks held by a worker.
     pub in_progress: u64,
-    /// Tasks in the history, by how they ended.
+    /// Tasks in the history, by how they ended; those that their users deleted are not.
     pub completed: u64,
     /// See `completed`.
     pub failed: u64,
@@ -290,18 +290,21 @@ pub struct Store {
     pub objects: Arc<dyn Objects>,
     /// API keys.
     pub api_keys: Arc<dyn ApiKeys>,
+    /// The processes that share it.
+    pub nodes: Arc<dyn Nodes>,
     /// The store itself.
     pub upkeep: Arc<dyn Upkeep>,
 }
 
 impl Store {
     /// A store that is all of these things.
-    pub fn new<S: Queue + Outbox + Objects + ApiKeys + Upkeep + 'static>(store: Arc<S>) -> Self {
+    pub fn new<S: Queue + Outbox + Objects + ApiKeys + Nodes + Upkeep + 'static>(store: Arc<S>) -> Self {
         Store {
             queue: store.clone(),
             outbox: store.clone(),
             objects: store.clone(),
             api_keys: store.clone(),
+            nodes: store.clone(),
             upkeep: store,
         }
     }
@@ -327,7 +330,7 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
     /// The task, or `None` when there is none for this scope.
     async fn get(&self, id: Uuid, scope: &Scope) -> Result<Option<Task>, StoreError>;
 
-    /// The tasks of this scope, newest first.
+    /// The tasks of this scope, newest first. Any page takes as long as the first, however many tasks there are.
     async fn list(&self, query: &ListQuery, scope: &Scope) -> Result<Page, StoreError>;
 
     /// The clients of these tasks polled so long ago. Call it every few seconds with all polls since, not for every
@@ -352,10 +355,21 @@ pub trait Queue: std::fmt::Debug + Send + Sync {
 
     // ---- what the worker calls ----
 
-    /// Takes the task that is due first, preferring those that are still polled, and leases it to `worker` for `lease`;
-    /// `None` if nothing waits. Expired leases are recovered on the way, so a single worker that keeps claiming is
-    /// enough to pick up orphans. `worker` must be unique per process start (host, pid, random).
-    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Task>, StoreError>;
+    /// As [`Queue::claim_able`], for a worker that can run anything.
+    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Task>, StoreError> {
+        self.claim_able(worker, lease, None).await
+    }
+
+    /// Takes a task of which `can` has all that it needs, and leases it to `worker` for `lease`; `None` if none waits. Tasks
+    /// that are still polled go before others, owners take turns, and of an owner's tasks the one that is due first is taken. Expired
+    /// leases are recovered on the way, so a single worker that keeps claiming is enough to pick up orphans. `worker` must be
+    /// unique per process start (host, pid, random).
+    async fn claim_able(
+        &self,
+        worker: &str,
+        lease: Duration,
+        can: Option<&BTreeSet<String>>,
+    ) -> Result<Option<Task>, StoreError>;
 
     /// Extends the lease to `lease` from now and stores the worker's report. Call it every third of the lease, and
     /// often enough (once a second) for live progress and prompt cancellation.
@@ -449,10 +463,35 @@ pub trait ApiKeys: std::fmt::Debug + Send + Sync {
     async fn revoke(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
 }
 
+/// The processes of a service, which share a database and a storage.
+#[async_trait]
+pub trait Nodes: std::fmt::Debug + Send + Sync {
+    /// Which database this is.
+    async fn service(&self) -> Result<Service, StoreError>;
+
+    /// Notes that the database is used with this storage, unless it was used with another before.
+    async fn use_storage(&self, storage: Uuid, place: &str) -> Result<Service, StoreError>;
+
+    /// Says that a process is alive. Call it well before [`NODE_LIFE`] has passed since the last time.
+    async fn beat(&self, id: Uuid, about: &About) -> Result<Node, StoreError>;
+
+    /// A process ends.
+    async fn leave(&self, id: Uuid) -> Result<(), StoreError>;
+
+    /// All processes that are alive, the longest running first.
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError>;
+
+    /// Tells a process to claim no more tasks, or to go on; `None` if there is none with this id.
+    async fn drain(&self, id: Uuid, draining: bool) -> Result<Option<Node>, StoreError>;
+}
+
+/// A process that was not heard of for so long is taken for dead.
+pub const NODE_LIFE: Duration = Duration::from_secs(20);
+
 /// The store itself: health, metrics and pruning.
 #[async_trait]
 pub trait Upkeep: std::fmt::Debug + Send + Sync {
-    /// How many of what there are.
+    /// How many of what there are. Takes as long however many tasks have ended.
     async fn counts(&self) -> Result<Counts, StoreError>;
 
     /// Checks that the database can be written now (disk full, locked, gone: [`StoreError::Unavailable`]).
@@ -460,4 +499,7 @@ pub trait Upkeep: std::fmt::Debug + Send + Sync {
 
     /// Deletes expired rows, some hundreds of each kind per call; call it every minute.
     async fn prune(&self) -> Result<Pruned, StoreError>;
+
+    /// Deletes up to `limit` tasks that ended at least so long ago, as [`Queue::delete`] does. Returns how many there were.
+    async fn forget(&self, ended: Duration, limit: u32) -> Result<u64, StoreError>;
 }

@@ -1,5 +1,7 @@
 //! The rows: tasks, webhook deliveries, uploaded objects and API keys.
 
+use std::collections::BTreeSet;
+
 use enlarger_error::Explained;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,9 @@ pub struct NewTask {
     /// Whether its client only learns of the end by polling. Such a task yields to others once nobody polls it any
     /// more; see [`crate::StoreConfig::poll_patience`].
     pub polled: bool,
+    /// What a worker must have to run it, opaque to the store and without line breaks: it is claimed only by those that
+    /// have all of it ([`crate::Queue::claim_able`]).
+    pub needs: BTreeSet<String>,
 }
 
 /// A task as stored.
@@ -70,6 +75,8 @@ pub struct Task {
     pub expires_at: Option<Timestamp>,
     /// When its client last polled; `None` if the client need not poll.
     pub polled_at: Option<Timestamp>,
+    /// What a worker must have to run it.
+    pub needs: BTreeSet<String>,
     /// Whether its files still exist. Issue URLs only while [`Files::Present`].
     pub files: Files,
     /// The last progress a worker reported; gone when the attempt ends without a result.
@@ -256,4 +263,58 @@ pub struct ApiKey {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked; a revoked key is not accepted.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// A process of a service, as it describes itself. Readers ignore what they do not know, and do without what an earlier version
+/// leaves out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct About {
+    /// The name of its machine.
+    pub host: String,
+    /// Its process id there.
+    pub process: u32,
+    /// Its version.
+    pub version: String,
+    /// What it does: `all`, `api` or `worker`.
+    pub role: String,
+    /// Whether it runs tasks.
+    pub works: bool,
+    /// What it has that tasks may need ([`NewTask::needs`]).
+    pub can: BTreeSet<String>,
+    /// Which secret signs its URLs: a fingerprint.
+    pub signing: String,
+    /// More about it, for people: opaque to the store.
+    pub details: Value,
+}
+
+/// A process of a service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Its own id, new at each start.
+    pub id: Uuid,
+    /// What it said of itself.
+    pub about: About,
+    /// Whether it was told to claim no more tasks.
+    pub draining: bool,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it was last heard of.
+    pub seen_at: Timestamp,
+}
+
+impl Node {
+    /// Whether it runs tasks, and has all that this one needs.
+    pub fn can_run(&self, task: &Task) -> bool {
+        self.about.works && task.needs.is_subset(&self.about.can)
+    }
+}
+
+/// Which database this is, and the storage that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Random, as old as the database.
+    pub database: Uuid,
+    /// The storage that it was first used with: its random id, and where it is, for messages.
+    pub storage: Option<(Uuid, String)>,
 }

@@ -23,6 +23,7 @@ use enlarger_tasks::{
 };
 use jiff::Timestamp;
 use serde_json::json;
+use sqlx::Connection as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -135,6 +136,31 @@ async fn p15_submissions_at_once_to_several_servers_never_exceed_the_limit() {
     assert_eq!(created.len(), 7);
     for owner in ["owner-0", "owner-1"] {
         assert!(created.iter().filter(|of| of.as_deref() == Some(owner)).count() <= 3, "{created:?}");
+    }
+}
+
+/// Far from the limit submissions do not wait for each other; near it they do, and none is one too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn p15_submissions_that_do_not_wait_for_each_other_fill_the_queue_to_its_limit_exactly() {
+    let postgres = Postgres::new();
+    // The server has 300 connections (see `cluster`), so only the first few need not wait.
+    let config = StoreConfig { queue_limit: 330, owner_queue_limit: 320, ..StoreConfig::default() };
+    let mut servers = Vec::new();
+    for _ in 0..4 {
+        servers.push(open_store(&postgres.url, config.clone(), Arc::new(SystemClock)).await.unwrap());
+    }
+    let submit = |index: usize, owner: Option<&str>| {
+        let store = servers[index % 4].clone();
+        let new = NewTask { owner: owner.map(str::to_owned), ..task("creative", 1.0) };
+        tokio::spawn(async move { matches!(store.queue.submit(new, None).await.unwrap(), Submitted::Created(_)) })
+    };
+    for (owner, fit) in [(Some("one"), 320), (None, 10)] {
+        let submissions: Vec<_> = (0..340).map(|index| submit(index, owner)).collect();
+        let mut created = 0;
+        for submission in submissions {
+            created += usize::from(submission.await.unwrap());
+        }
+        assert_eq!(created, fit, "{owner:?}");
     }
 }
 
@@ -426,6 +452,43 @@ async fn processes_that_start_together_agree_on_the_schema() {
     for opening in openings {
         opening.await.unwrap().unwrap().upkeep.ping().await.unwrap();
     }
+}
+
+/// The statements of the first version, which knows nothing of what was added since, go on beside this one.
+#[tokio::test]
+async fn p20_a_process_of_an_earlier_version_works_on_beside_this_one() {
+    const FIRST: &str = include_str!("../migrations/postgres/0001_initial.sql");
+    let cluster = Cluster::shared();
+    let url = cluster.database();
+    let name = url.rsplit('/').next().unwrap();
+    let released = tempfile::tempdir().unwrap();
+    std::fs::write(released.path().join("0001_initial.sql"), FIRST).unwrap();
+    let mut old = sqlx::PgConnection::connect(&url).await.unwrap();
+    sqlx::migrate::Migrator::new(released.path()).await.unwrap().run(&mut old).await.unwrap();
+    let add = |id: Uuid| {
+        format!(
+            "INSERT INTO tasks (id, owner, kind, request, input, cost, state, run, attempt, failures, due, not_before,
+                                created_at, files, hidden)
+             VALUES ('{id}', 'key', 'creative', '{{}}', '{{}}', 1, 'CREATED', 1, 0, 0, 1, 1, 1, 'present', 0)"
+        )
+    };
+    let (before, beside) = (Uuid::now_v7(), Uuid::now_v7());
+    cluster.sql(name, &add(before));
+    let store = open(&url).await.unwrap();
+    cluster.sql(name, &add(beside));
+    let claim = "state = 'IN_PROGRESS', attempt = 1, worker = 'old', lease_until = 9000000000000";
+    cluster.sql(name, &format!("UPDATE tasks SET {claim} WHERE id = '{before}'"));
+    let counts = store.upkeep.counts().await.unwrap();
+    assert_eq!((counts.created, counts.in_progress), (1, 1), "what the other one does is counted");
+    assert_eq!(all(&store).await.iter().map(|task| task.id).collect::<Vec<_>>(), [beside, before]);
+    let claimed = store.queue.claim_able("new", LEASE, Some(&BTreeSet::new())).await.unwrap();
+    assert_eq!(claimed.expect("it needs nothing").id, beside);
+    // A process of a version that says less of itself, and other things.
+    let node = Uuid::new_v4();
+    let about = r#"{"host": "old", "more": [1]}"#;
+    cluster.sql(name, &format!("INSERT INTO nodes VALUES ('{node}', '{about}', 0, 1, 9000000000000)"));
+    let nodes = store.nodes.nodes().await.unwrap();
+    assert_eq!((nodes[0].id, nodes[0].about.host.as_str()), (node, "old"));
 }
 
 #[tokio::test]

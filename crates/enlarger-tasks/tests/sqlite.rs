@@ -150,6 +150,8 @@ async fn p20_a_database_of_the_first_release_migrates_with_all_that_refers_to_it
     let key = enlarger_tasks::Idempotency { key: "k".into(), body_hash: [0; 32], reservation: None };
     let replay = store.queue.submit(conformance::task("creative", 1.0), Some(key)).await.unwrap();
     assert!(matches!(replay, enlarger_tasks::Submitted::Replayed(task) if task.id == done));
+    let counts = store.upkeep.counts().await.unwrap();
+    assert_eq!((counts.in_progress, counts.completed), (1, 1), "those from before are counted");
     let mut new = options.connect().await.unwrap();
     assert!(sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut new).await.unwrap().is_empty());
     // A task that goes still takes its webhooks and keys along.
@@ -160,16 +162,14 @@ async fn p20_a_database_of_the_first_release_migrates_with_all_that_refers_to_it
 }
 
 #[tokio::test]
-async fn p20_a_database_of_a_newer_version_is_refused_with_a_hint() {
-    use sqlx::{ConnectOptions as _, Connection as _};
+async fn p20_a_sqlite_database_of_a_newer_version_is_refused_with_a_hint() {
+    use sqlx::ConnectOptions as _;
     let sqlite = Sqlite::new();
-    open(sqlite.path()).await.unwrap();
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(sqlite.path());
-    let mut newer = options.connect().await.unwrap();
-    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-                 VALUES (9999, 'later', TRUE, x'', 0)";
-    sqlx::query(later).execute(&mut newer).await.unwrap();
-    newer.close().await.unwrap();
+    drop(open(sqlite.path()).await.unwrap());
+    let mut later = sqlx::sqlite::SqliteConnectOptions::new().filename(sqlite.path()).connect().await.unwrap();
+    let row = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+               VALUES (9999, 'later', TRUE, x'', 0)";
+    sqlx::query(row).execute(&mut later).await.unwrap();
     let refusal = open(sqlite.path()).await.unwrap_err();
     assert!(matches!(refusal, StoreError::Open { .. }), "{refusal:?}");
     assert!(refusal.hint().is_some_and(|hint| hint.contains("a newer version")), "{refusal:?}");

@@ -1,5 +1,6 @@
 //! `enlarger`: enlarges images, on the command line and as a service.
 
+mod admin;
 mod apart;
 mod bench;
 mod dirs;
@@ -49,6 +50,7 @@ enum Command {
     Watch(Box<watch::WatchArgs>),
     Serve(Box<serve::ServeArgs>),
     Keys(keys::KeysArgs),
+    Admin(admin::AdminArgs),
     /// Print the API specification (OpenAPI 3.1).
     Openapi,
     Models(models::ModelsArgs),
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Watch(args) => watch::run(*args),
         Command::Serve(args) => serve::run(*args),
         Command::Keys(args) => keys::run(args),
+        Command::Admin(args) => admin::run(args),
         Command::Openapi => {
             println!("{:#}", enlarger_server::openapi::document());
             Ok(ExitCode::SUCCESS)

@@ -20,7 +20,7 @@ import { complain } from '../state/store.ts';
 import * as store from '../state/tasks.ts';
 import type { Task } from '../wire.ts';
 import { Select, Sure, Trouble } from '../ui/controls.tsx';
-import { Again, Copy, Cross, Download, Grid, Sliders, Split, Star, Trash } from '../ui/icons.tsx';
+import { Again, Alert, Copy, Cross, Download, Grid, Sliders, Split, Star, Trash } from '../ui/icons.tsx';
 import { VirtualGrid } from '../ui/VirtualGrid.tsx';
 import { MOST } from './Compare.tsx';
 
@@ -192,6 +192,12 @@ function Working({ task }: { task: Task }) {
             </>
           )}
         </p>
+        {task.held_up && (
+          <p class="unwell">
+            <Alert />
+            {task.held_up}
+          </p>
+        )}
         <progress max={1} value={task.status === 'CREATED' ? 0 : share} aria-label={S.queue.progressOf(task.name)} />
       </div>
       <button type="button" aria-label={S.queue.of(S.queue.cancel, task.name)} onClick={() => store.cancelTask(task.task_id)}>

@@ -92,7 +92,26 @@ function Health({ s }: { s: ServiceStatus }) {
           </>
         )}
       </dl>
+      {s.nodes && s.nodes.length > 1 && <Nodes nodes={s.nodes} />}
     </section>
+  );
+}
+
+/** The processes of a service on several machines. */
+function Nodes({ nodes }: { nodes: NonNullable<ServiceStatus['nodes']> }) {
+  return (
+    <>
+      <h3>{T.nodes}</h3>
+      <ul class="nodes">
+        {nodes.map((n) => (
+          <li key={n.id}>
+            <code>{n.id}</code> {n.host} · {n.role} {n.version}
+            {n.works && ` · ${n.device}, ${T.threads(n.threads)}, ${bytes(n.memory_total)}`}
+            {n.draining && ` · ${T.draining}`}
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 

@@ -4,6 +4,7 @@
 //! PREFIX/tasks/0198…3f/source    the keys are those of the URLs of this service
 //! PREFIX/objects/5b…9a
 //! PREFIX/ping                    empty; written to learn whether blobs can be
+//! PREFIX/stamp                   what tells this storage from others
 //! ```
 //!
 //! An object has its name when all of its bytes are stored durably, or not at all: that is the server's promise. Large files
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryFutureExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use object_store::{
-    CopyMode, CopyOptions, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    CopyMode, CopyOptions, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     aws::AmazonS3,
     path::Path,
     signer::{Method, Signer},
@@ -238,6 +239,27 @@ impl BlobStore for Bucket {
         let used = self.s3.list(Some(&self.prefix)).try_fold(0, sum).await.map_err(failed)?;
         *measured = Some((Instant::now(), used));
         Ok(Usage { used, free: None })
+    }
+
+    async fn stamp(&self) -> io::Result<Option<String>> {
+        match self.s3.get(&self.below("stamp")).await.map_err(failed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            got => Ok(Some(String::from_utf8_lossy(&got?.bytes().await.map_err(failed)?).into_owned())),
+        }
+    }
+
+    async fn set_stamp(&self, stamp: &str, replaced: Option<&str>) -> io::Result<()> {
+        // Not every server heeds the condition below. It is needed only by those who stamp at the same time.
+        let mode = match self.stamp().await? {
+            Some(there) if Some(there.as_str()) == replaced => PutMode::Overwrite,
+            Some(_) => return Ok(()),
+            None => PutMode::Create,
+        };
+        let stamp = Bytes::from(stamp.to_owned());
+        match self.s3.put_opts(&self.below("stamp"), stamp.into(), mode.into()).await {
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            other => other.map(drop).map_err(failed),
+        }
     }
 
     async fn ping(&self) -> io::Result<()> {

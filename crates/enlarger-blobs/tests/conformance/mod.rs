@@ -194,6 +194,19 @@ pub async fn tasks_are_listed_with_all_that_is_theirs_and_deleted_alone(bench: B
     assert_eq!(&bench.store.map(&object).await.unwrap()[..], b"0123456789");
 }
 
+pub async fn a_storage_keeps_the_first_stamp_unless_just_that_one_is_replaced(bench: Bench) {
+    let stamp = async || bench.backend.open().await.stamp().await.unwrap();
+    assert_eq!(stamp().await, None);
+    bench.store.set_stamp("first", None).await.unwrap();
+    bench.store.set_stamp("second", None).await.unwrap();
+    assert_eq!(stamp().await.as_deref(), Some("first"));
+    bench.store.set_stamp("third", Some("second")).await.unwrap();
+    assert_eq!(stamp().await.as_deref(), Some("first"));
+    bench.store.set_stamp("third", Some("first")).await.unwrap();
+    assert_eq!(stamp().await.as_deref(), Some("third"));
+    assert_eq!(bench.store.tasks().await.unwrap(), [], "it is no blob");
+}
+
 /// A picture copied long after it was uploaded is a young blob: the sweeper must not take its task for a forgotten one.
 pub async fn a_copy_is_as_young_as_its_task(bench: Bench) {
     let (object, task) = (Key::Object(Uuid::new_v4()), Uuid::now_v7());
@@ -224,6 +237,7 @@ macro_rules! conformance {
             tasks_are_listed_with_all_that_is_theirs_and_deleted_alone,
             a_copy_is_as_young_as_its_task,
             a_storage_that_works_says_so,
+            a_storage_keeps_the_first_stamp_unless_just_that_one_is_replaced,
         );
     };
     ($backend:ty: $($test:ident),+ $(,)?) => {$(

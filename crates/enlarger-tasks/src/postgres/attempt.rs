@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{LONGEST, PATIENCE, Postgres, failure::failed, listener::announce};
+use super::{LONGEST, PATIENCE, Postgres, failure::failed};
 use crate::{
     error::StoreError,
     sql::{Context, Engine, Operation, Tx},
@@ -145,6 +145,7 @@ impl Postgres {
         for change in changes {
             // Nobody listens: fine.
             let _ = self.changes.send(change);
+            self.announcer.announce(change);
         }
         Attempt::Ended(Ok(value))
     }
@@ -167,7 +168,7 @@ impl Postgres {
     }
 
     async fn transact<A, T>(&self, conn: &mut PgConnection, with: A, write: Operation<A, T>) -> Transacted<T> {
-        let preparing = timeout(LONGEST, prepare(conn, self, with, write)).await;
+        let preparing = timeout(LONGEST, prepare(conn, &self.context, with, write)).await;
         let Prepared { transaction, id, value, changes } = match preparing.unwrap_or_else(|_| Err(silent())) {
             Ok(prepared) => prepared,
             Err(error) => return Transacted::Undone(error),
@@ -221,11 +222,10 @@ impl Postgres {
 /// Everything of a transaction but the commit.
 async fn prepare<'c, A, T>(
     conn: &'c mut PgConnection,
-    store: &Postgres,
+    context: &Arc<Context>,
     with: A,
     write: Operation<A, T>,
 ) -> Result<Prepared<'c, T>, StoreError> {
-    let context: &Arc<Context> = &store.context;
     let begin = conn.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE").await;
     let mut transaction = begin.map_err(|error| failed(&error))?;
     let start = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now, txid_current() AS id";
@@ -243,7 +243,6 @@ async fn prepare<'c, A, T>(
             return Err(error);
         }
     };
-    announce(&mut transaction, store.origin, &changes).await.map_err(|error| failed(&error))?;
     Ok(Prepared { transaction, id, value, changes })
 }
 

@@ -1,16 +1,19 @@
-//! Changes made by other processes. Each transaction announces its own by NOTIFY, which the database passes on when it is
-//! committed.
+//! Changes made by other processes. Each announces its own by NOTIFY, after the commit and not within the transaction: those that
+//! notify are committed one after the other, each waiting for the disk.
 
 use std::time::Duration;
 
 use sqlx::{
-    Error, PgConnection, PgPool,
+    Error, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::{sync::broadcast, task::JoinHandle};
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinHandle,
+};
 use uuid::Uuid;
 
-use crate::store::Change;
+use crate::{sql::CHANGES, store::Change};
 
 const CHANNEL: &str = "enlarger";
 /// A notification has less than 8000 bytes; a change takes less than 50.
@@ -71,13 +74,36 @@ async fn hear(mut listener: PgListener, origin: Uuid, changes: &broadcast::Sende
     }
 }
 
-/// Announces changes when the transaction commits.
-pub(super) async fn announce(conn: &mut PgConnection, origin: Uuid, changes: &[Change]) -> Result<(), Error> {
-    for changes in changes.chunks(AT_ONCE) {
-        let query = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(write(origin, changes));
-        query.execute(&mut *conn).await?;
+/// Announces changes to other processes, in order. Whoever misses one looks for it soon.
+#[derive(Debug)]
+pub(super) struct Announcer {
+    changes: mpsc::Sender<Change>,
+}
+
+impl Announcer {
+    /// Announces in the name of `origin`, on a connection of its own, until dropped.
+    pub fn start(options: &PgConnectOptions, origin: Uuid) -> Self {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(super::PATIENCE);
+        let (changes, queue) = mpsc::channel(CHANGES);
+        tokio::spawn(announce(pool.connect_lazy_with(options.clone()), queue, origin));
+        Announcer { changes }
     }
-    Ok(())
+
+    pub fn announce(&self, change: Change) {
+        // While nobody can be reached, nobody needs to know.
+        let _ = self.changes.try_send(change);
+    }
+}
+
+async fn announce(pool: PgPool, mut queue: mpsc::Receiver<Change>, origin: Uuid) {
+    let mut changes = Vec::with_capacity(AT_ONCE);
+    while queue.recv_many(&mut changes, AT_ONCE).await > 0 {
+        let query = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(write(origin, &changes));
+        if let Err(error) = query.execute(&pool).await {
+            tracing::debug!(%error, "changes were not announced");
+        }
+        changes.clear();
+    }
 }
 
 fn write(origin: Uuid, changes: &[Change]) -> String {

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use self::{
     failure::{cannot_connect, cannot_upgrade, failed},
-    listener::Listener,
+    listener::{Announcer, Listener},
 };
 use crate::{
     clock::Clock,
@@ -39,7 +39,10 @@ use crate::{
 pub const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
 
 /// Every schema ever released, in order. Never edit one; append.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "initial", include_str!("../../migrations/postgres/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "initial", include_str!("../../migrations/postgres/0001_initial.sql")),
+    (2, "many machines", include_str!("../../migrations/postgres/0002_many_machines.sql")),
+];
 
 /// Statements are short, so a few connections keep a whole process busy; a server has 100 by default.
 const CONNECTIONS: u32 = 8;
@@ -57,6 +60,9 @@ const DIALECT: Dialect = Dialect {
     by_queue_owner: "",
     by_leases: "",
     by_kept: "",
+    by_turns: "",
+    at_once: "current_setting('max_connections')::bigint",
+    tidy_tally: "SELECT tidy_tally()",
     for_update: " FOR UPDATE",
     skip_locked: " FOR UPDATE SKIP LOCKED",
 };
@@ -74,9 +80,8 @@ pub(crate) struct Postgres {
     served: AtomicU64,
     /// Host, port and database, for messages.
     place: String,
-    /// Names this store in the notifications that it sends.
-    origin: Uuid,
     changes: broadcast::Sender<Change>,
+    announcer: Announcer,
     context: Arc<Context>,
     _listener: Listener,
 }
@@ -88,6 +93,7 @@ pub(crate) async fn open(url: &::url::Url, config: StoreConfig, clock: Arc<dyn C
     let place = url::place(&options);
     migrate(&options, &place).await?;
     let (changes, _) = broadcast::channel(CHANGES);
+    // Names this store in the notifications that it sends.
     let origin = Uuid::new_v4();
     let listening = Listener::start(&options, origin, changes.clone()).await;
     let listener = listening.map_err(|error| cannot_connect(&place, &error))?;
@@ -99,11 +105,12 @@ pub(crate) async fn open(url: &::url::Url, config: StoreConfig, clock: Arc<dyn C
         .acquire_timeout(PATIENCE)
         // A broken one is found out by its use, which is then tried again.
         .test_before_acquire(false)
-        .connect_lazy_with(options.options(limits));
+        .connect_lazy_with(options.clone().options(limits));
     let context = Arc::new(Context { config, clock });
     let turns = Semaphore::new(CONNECTIONS as usize);
     let served = AtomicU64::new(0);
-    let engine = Postgres { pool, turns, served, place, origin, changes, context, _listener: listener };
+    let announcer = Announcer::start(&options, origin);
+    let engine = Postgres { pool, turns, served, place, changes, announcer, context, _listener: listener };
     Ok(Store::new(Arc::new(SqlStore::new(engine))))
 }
 
@@ -157,6 +164,7 @@ impl Connection for PgConnection {
         let whole = |number: i32| sqlx::query("SELECT pg_advisory_xact_lock($1, $2)").bind(LOCKS).bind(number);
         let query = match lock {
             Lock::Queue => whole(1),
+            Lock::QueueShared => sqlx::query("SELECT pg_advisory_xact_lock_shared($1, $2)").bind(LOCKS).bind(1),
             Lock::Outbox => whole(2),
             // Keys with the same hash only wait for each other.
             Lock::Key(owner, key) => sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")

@@ -2,6 +2,8 @@
 //! (connections, commits, errors, clauses) is an [`Engine`].
 
 mod keys;
+mod list;
+mod nodes;
 mod objects;
 mod outbox;
 pub(crate) mod query;

@@ -35,8 +35,14 @@ pub(crate) struct Dialect {
     pub by_queue_owner: &'static str,
     /// ... by `tasks_leases`, ...
     pub by_leases: &'static str,
-    /// ... or by `tasks_kept`.
+    /// ... by `tasks_kept`, ...
     pub by_kept: &'static str,
+    /// ... or by `tasks_turns`.
+    pub by_turns: &'static str,
+    /// How many transactions there can be at once, as an expression.
+    pub at_once: &'static str,
+    /// A statement that leaves out of `tallied` what there is none of.
+    pub tidy_tally: &'static str,
     /// After a SELECT: nobody else may change these rows until this transaction ends.
     pub for_update: &'static str,
     /// The same, without the rows that somebody else is changing.
@@ -49,6 +55,8 @@ pub(crate) struct Dialect {
 pub(crate) enum Lock<'a> {
     /// Adding a task to the queue, which is counted before.
     Queue,
+    /// The same, together with others who take it like this.
+    QueueShared,
     /// Taking webhooks, of which each receiver gets so many at once.
     Outbox,
     /// Using an idempotency key of this owner.

@@ -1,6 +1,6 @@
 //! The queue: what each call does is in [`tasks`].
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -8,8 +8,8 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    Engine, SqlStore,
-    tasks::{self, Ending},
+    Engine, SqlStore, list,
+    tasks::{self, Crowd, Ending, Room},
 };
 use crate::{
     error::StoreError,
@@ -32,7 +32,15 @@ impl<E: Engine> Queue for SqlStore<E> {
     }
 
     async fn submit(&self, task: NewTask, idempotency: Option<Idempotency>) -> Result<Submitted, StoreError> {
-        self.engine.write((task, idempotency), |tx, (task, key)| Box::pin(tasks::submit(tx, task, key))).await
+        for crowd in [Crowd::Together, Crowd::Alone] {
+            let with = (task.clone(), idempotency.clone(), crowd);
+            let submitting =
+                self.engine.write(with, |tx, (task, key, crowd)| Box::pin(tasks::submit(tx, task, key, crowd)));
+            if let Room::Enough(submitted) = submitting.await? {
+                return Ok(submitted);
+            }
+        }
+        Err(alone())
     }
 
     async fn get(&self, id: Uuid, scope: &Scope) -> Result<Option<Task>, StoreError> {
@@ -41,7 +49,7 @@ impl<E: Engine> Queue for SqlStore<E> {
 
     async fn list(&self, query: &ListQuery, scope: &Scope) -> Result<Page, StoreError> {
         let with = (query.clone(), scope.clone());
-        self.engine.snapshot(with, |tx, (query, scope)| Box::pin(tasks::list(tx, query, scope))).await
+        self.engine.snapshot(with, |tx, (query, scope)| Box::pin(list::list(tx, query, scope))).await
     }
 
     async fn polled(&self, polls: &[(Uuid, Duration)]) -> Result<(), StoreError> {
@@ -49,7 +57,7 @@ impl<E: Engine> Queue for SqlStore<E> {
     }
 
     async fn queue_place(&self, id: Uuid) -> Result<Option<QueuePlace>, StoreError> {
-        self.engine.read(id, |tx, id| Box::pin(tasks::queue_place(tx, id))).await
+        self.engine.snapshot(id, |tx, id| Box::pin(tasks::queue_place(tx, id))).await
     }
 
     async fn cancel(&self, id: Uuid, scope: &Scope) -> Result<Cancelled, StoreError> {
@@ -57,7 +65,15 @@ impl<E: Engine> Queue for SqlStore<E> {
     }
 
     async fn retry(&self, id: Uuid, scope: &Scope) -> Result<Retried, StoreError> {
-        self.engine.write((id, scope.clone()), |tx, (id, scope)| Box::pin(tasks::retry(tx, id, scope))).await
+        for crowd in [Crowd::Together, Crowd::Alone] {
+            let with = (id, scope.clone(), crowd);
+            let retrying =
+                self.engine.write(with, |tx, (id, scope, crowd)| Box::pin(tasks::retry(tx, id, scope, crowd)));
+            if let Room::Enough(retried) = retrying.await? {
+                return Ok(retried);
+            }
+        }
+        Err(alone())
     }
 
     async fn delete(&self, id: Uuid, scope: &Scope) -> Result<Deleted, StoreError> {
@@ -68,13 +84,18 @@ impl<E: Engine> Queue for SqlStore<E> {
         self.engine.changes()
     }
 
-    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<Task>, StoreError> {
+    async fn claim_able(
+        &self,
+        worker: &str,
+        lease: Duration,
+        can: Option<&BTreeSet<String>>,
+    ) -> Result<Option<Task>, StoreError> {
         // Idle workers look without taking a lock.
         if !self.engine.read((), |tx, ()| Box::pin(tasks::claimable(tx))).await? {
             return Ok(None);
         }
-        let with = (worker.to_owned(), lease);
-        self.engine.write(with, |tx, (worker, lease)| Box::pin(tasks::claim(tx, worker, lease))).await
+        let with = (worker.to_owned(), lease, can.cloned());
+        self.engine.write(with, |tx, (worker, lease, can)| Box::pin(tasks::claim(tx, worker, lease, can))).await
     }
 
     async fn heartbeat(&self, held: &Lease, lease: Duration, report: Report) -> Result<Beat, StoreError> {
@@ -121,4 +142,9 @@ impl<E: Engine> SqlStore<E> {
         let with = (held.clone(), ending);
         self.engine.write(with, |tx, (held, ending)| Box::pin(tasks::end_attempt(tx, held, ending))).await
     }
+}
+
+/// Who adds a task alone never has to do it again.
+fn alone() -> StoreError {
+    StoreError::Database("the queue has too little room for anybody".to_owned())
 }

@@ -1,5 +1,7 @@
 //! Database rows to values.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
@@ -7,7 +9,7 @@ use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
 use crate::{
     error::StoreError,
     record::Record,
-    task::{ApiKey, Delivery, Files, Object, ObjectState, Task},
+    task::{ApiKey, Delivery, Files, Node, Object, ObjectState, Service, Task},
 };
 
 /// A row of any of our databases.
@@ -112,6 +114,7 @@ pub(super) fn record(row: &Row) -> Result<Record, StoreError> {
         finished_at: row.time_opt("finished_at")?,
         expires_at: row.time_opt("expires_at")?,
         polled_at: row.time_opt("polled_at")?,
+        needs: needs(row.text_opt("needs")?),
         files: files(row)?,
         progress: row.json_opt("progress")?,
         plan: row.json_opt("plan")?,
@@ -124,6 +127,29 @@ pub(super) fn record(row: &Row) -> Result<Record, StoreError> {
 
 pub(super) fn tasks(rows: &[Row]) -> Result<Vec<Task>, StoreError> {
     rows.iter().map(|row| record(row).map(|record| record.task)).collect()
+}
+
+/// What a task needs, as it is stored: a line for each.
+pub(super) fn needs(lines: Option<&str>) -> BTreeSet<String> {
+    lines.into_iter().flat_map(str::lines).map(str::to_owned).collect()
+}
+
+pub(super) fn node(row: &Row) -> Result<Node, StoreError> {
+    Ok(Node {
+        id: row.parsed("id")?,
+        about: row.json("about")?,
+        draining: row.integer("draining")? != 0,
+        started_at: row.time("started_at")?,
+        seen_at: row.time("seen_at")?,
+    })
+}
+
+pub(super) fn service(row: &Row) -> Result<Service, StoreError> {
+    let storage = match row.text_opt("storage")? {
+        Some(_) => Some((row.parsed("storage")?, row.owned("place")?)),
+        None => None,
+    };
+    Ok(Service { database: row.parsed("database")?, storage })
 }
 
 pub(super) fn delivery(row: &Row, taken_at: Timestamp) -> Result<Delivery, StoreError> {

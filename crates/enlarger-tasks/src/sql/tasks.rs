@@ -1,6 +1,6 @@
 //! Tasks and idempotency keys.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -16,8 +16,8 @@ use crate::{
     record::{Record, after},
     state::{Refused, TaskState},
     store::{
-        Beat, Cancelled, Change, Deleted, Idempotency, ListQuery, Page, QueueLimit, QueuePlace, Report, Reserved,
-        Retried, Retry, Scope, StoreConfig, Submitted,
+        Beat, Cancelled, Change, Deleted, Idempotency, QueueLimit, QueuePlace, Report, Reserved, Retried, Retry, Scope,
+        StoreConfig, Submitted,
     },
     task::{Files, Lease, NewTask, Task, TaskError},
 };
@@ -53,47 +53,40 @@ async fn by_id(conn: &mut dyn Connection, id: Uuid, hold: &str) -> Result<Option
     row.as_ref().map(row::record).transpose()
 }
 
-pub(super) async fn list(tx: &mut Tx<'_>, list: ListQuery, scope: Scope) -> Result<Page, StoreError> {
-    let count = filtered("SELECT count(*) AS total FROM tasks", &list, &scope);
-    let total = count.fetch_one(tx.conn).await?.count("total")?;
-    let per_page = list.per_page.clamp(1, 1000);
-    let skip = list.page.saturating_sub(1).saturating_mul(per_page);
-    let page = filtered("SELECT * FROM tasks", &list, &scope);
-    let page = page.push(" ORDER BY seq DESC LIMIT ").push_bind(per_page).push(" OFFSET ").push_bind(skip);
-    Ok(Page { tasks: row::tasks(&page.fetch_all(tx.conn).await?)?, total })
-}
-
-fn filtered(select: &str, list: &ListQuery, scope: &Scope) -> Query {
-    let mut sql = query(select).push(" WHERE hidden = 0");
-    if let Scope::Owner(owner) = scope {
-        sql = sql.push(" AND owner = ").push_bind(owner.as_str());
-    }
-    if !list.kinds.is_empty() {
-        sql = sql.push(" AND kind IN ").push_list(list.kinds.iter().map(String::as_str));
-    }
-    if !list.states.is_empty() {
-        sql = sql.push(" AND state IN ").push_list(list.states.iter().copied());
-    }
-    sql
-}
-
+/// Of its owner's tasks those that are due before, and of each other owner's so many that everybody has had as many turns.
 pub(super) async fn queue_place(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<QueuePlace>, StoreError> {
-    let Dialect { by_queue, .. } = tx.conn.dialect();
+    let Dialect { by_turns, .. } = tx.conn.dialect();
     // Tasks that nobody asks for come last: a comparison with NULL is not true.
-    let sql = format!(
-        "SELECT count(ahead.seq) AS ahead, coalesce(sum(ahead.cost), 0.0) AS cost_ahead
+    let own = format!(
+        "SELECT coalesce(own.owner, '') AS owner, (own.polled_at <= $2) IS TRUE AS forgotten,
+                count(ahead.seq) AS ahead, coalesce(sum(ahead.cost), 0.0) AS cost_ahead
          FROM tasks AS own
-         LEFT JOIN tasks AS ahead {by_queue}
-                ON ahead.state = 'CREATED'
+         LEFT JOIN tasks AS ahead {by_turns}
+                ON ahead.state = 'CREATED' AND coalesce(ahead.owner, '') = coalesce(own.owner, '')
                AND ((ahead.polled_at <= $2) IS TRUE, ahead.due, ahead.seq)
                    < ((own.polled_at <= $2) IS TRUE, own.due, own.seq)
          WHERE own.id = $1 AND own.state = 'CREATED'
          GROUP BY own.seq"
     );
-    let forgotten = forgotten(tx).await?;
-    let row = query(sql).bind(id).bind(forgotten).fetch_optional(tx.conn).await?;
-    let place = |row: Row| Ok(QueuePlace { ahead: row.count("ahead")?, cost_ahead: row.real("cost_ahead")? });
-    row.map(place).transpose()
+    let since = forgotten(tx).await?;
+    let Some(own) = query(own).bind(id).bind(since).fetch_optional(tx.conn).await? else { return Ok(None) };
+    let mut place = QueuePlace { ahead: own.count("ahead")?, cost_ahead: own.real("cost_ahead")? };
+    let turns = place.ahead + 1;
+    let others = query(format!(
+        "SELECT count(*) AS waiting, coalesce(sum(cost), 0.0) AS cost FROM tasks {by_turns}
+         WHERE state = 'CREATED' AND coalesce(owner, '') <> $1"
+    ));
+    let mut others = others.bind(own.text("owner")?);
+    if !own.truth("forgotten")? {
+        others = others.push(" AND (polled_at <= ").push_bind(since).push(") IS NOT TRUE");
+    }
+    for row in others.push(" GROUP BY coalesce(owner, '')").fetch_all(tx.conn).await? {
+        let waiting: u64 = row.count("waiting")?;
+        let before = waiting.min(turns);
+        place.ahead += before;
+        place.cost_ahead += row.real("cost")? * before as f64 / waiting as f64;
+    }
+    Ok(Some(place))
 }
 
 /// A task whose client must ask, and asked last at this time or before, is not asked for any more.
@@ -134,37 +127,54 @@ pub(super) async fn unreserve(tx: &mut Tx<'_>, token: Uuid) -> Result<(), StoreE
     Ok(())
 }
 
+/// What a transaction that adds a task to the queue found there.
+pub(super) enum Room<T> {
+    Enough(T),
+    /// So little that others must not add any meanwhile: again, with [`Crowd::Alone`].
+    Scarce,
+}
+
+/// Who may add tasks at the same time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Crowd {
+    /// Others, too: while the queue is so far from its limit that all connections together cannot reach it.
+    Together,
+    /// Nobody else.
+    Alone,
+}
+
 pub(super) async fn submit(
     tx: &mut Tx<'_>,
     new: NewTask,
     idempotency: Option<Idempotency>,
-) -> Result<Submitted, StoreError> {
+    crowd: Crowd,
+) -> Result<Room<Submitted>, StoreError> {
     let owner = new.owner.clone().unwrap_or_default();
     if let Some(key) = &idempotency {
         match remembered(tx, &owner, key).await? {
-            Some(Known::Task(task)) => return Ok(Submitted::Replayed(task)),
-            Some(Known::InFlight) => return Ok(Submitted::InFlight),
-            Some(Known::Mismatch) => return Ok(Submitted::Mismatch),
+            Some(Known::Task(task)) => return Ok(Room::Enough(Submitted::Replayed(task))),
+            Some(Known::InFlight) => return Ok(Room::Enough(Submitted::InFlight)),
+            Some(Known::Mismatch) => return Ok(Room::Enough(Submitted::Mismatch)),
             None => {}
         }
     }
-    let full = queue_full(tx, new.owner.as_deref()).await?;
+    let Room::Enough(full) = queue_full(tx, new.owner.as_deref(), crowd).await? else { return Ok(Room::Scarce) };
     let now = tx.now().await?;
     let record = Record::new(new, now, tx.config());
     if full.is_some() || !insert(tx, &record).await? {
         // A caller that heard nothing repeats itself.
         if let Some(there) = by_id(tx.conn, record.task.id, "").await? {
-            return Ok(Submitted::Created(there.task));
+            return Ok(Room::Enough(Submitted::Created(there.task)));
         }
     }
     if let Some(limit) = full {
-        return Ok(Submitted::QueueFull(limit));
+        return Ok(Room::Enough(Submitted::QueueFull(limit)));
     }
     if let Some(key) = &idempotency {
         let until = after(now, tx.config().idempotency_ttl);
         remember(tx.conn, &owner, key, Claim::Task(record.task.id), until).await?;
     }
-    Ok(Submitted::Created(record.task))
+    Ok(Room::Enough(Submitted::Created(record.task)))
 }
 
 /// What an idempotency key stands for.
@@ -228,32 +238,41 @@ async fn remember(
     Ok(())
 }
 
-/// The limit that keeps one more task of this owner out, if any. Nobody else adds one until the end of the transaction.
-async fn queue_full(tx: &mut Tx<'_>, owner: Option<&str>) -> Result<Option<QueueLimit>, StoreError> {
-    tx.conn.lock(Lock::Queue).await?;
+/// The limit that keeps one more task of this owner out, if any. Until the end of the transaction nobody else adds so many that
+/// it would be exceeded.
+///
+/// Those who add together do so only if the committed tasks they count leave room for one more by each connection that the
+/// server allows. Whoever has not committed when the last of them counts has a connection of its own, so the limit is not exceeded.
+async fn queue_full(
+    tx: &mut Tx<'_>,
+    owner: Option<&str>,
+    crowd: Crowd,
+) -> Result<Room<Option<QueueLimit>>, StoreError> {
+    tx.conn.lock(if crowd == Crowd::Alone { Lock::Queue } else { Lock::QueueShared }).await?;
     let StoreConfig { queue_limit, owner_queue_limit, .. } = *tx.config();
-    let Dialect { by_queue, by_queue_owner, .. } = tx.conn.dialect();
-    let all = format!("SELECT count(*) AS waiting FROM tasks {by_queue} WHERE state = 'CREATED'");
-    let all: u64 = query(all).fetch_one(tx.conn).await?.count("waiting")?;
-    let own: u64 = match owner {
-        Some(owner) => {
-            let own = "WHERE state = 'CREATED' AND owner = $1";
-            let own = format!("SELECT count(*) AS waiting FROM tasks {by_queue_owner} {own}");
-            query(own).bind(owner).fetch_one(tx.conn).await?.count("waiting")?
-        }
-        None => 0,
-    };
+    let Dialect { by_queue, by_queue_owner, at_once, .. } = tx.conn.dialect();
+    let count = format!(
+        "SELECT (SELECT count(*) FROM tasks {by_queue} WHERE state = 'CREATED') AS waiting,
+                (SELECT count(*) FROM tasks {by_queue_owner} WHERE state = 'CREATED' AND owner = $1) AS own,
+                {at_once} AS at_once"
+    );
+    let count = query(count).bind(owner.map(str::to_owned)).fetch_one(tx.conn).await?;
+    let (all, own, at_once): (u64, u64, u64) = (count.count("waiting")?, count.count("own")?, count.count("at_once")?);
+    let scarce = all + at_once > queue_limit || (owner.is_some() && own + at_once > owner_queue_limit);
+    if scarce && crowd == Crowd::Together {
+        return Ok(Room::Scarce);
+    }
     let (of_owner, limit) = if own >= owner_queue_limit && owner.is_some() {
         (true, owner_queue_limit)
     } else if all >= queue_limit {
         (false, queue_limit)
     } else {
-        return Ok(None);
+        return Ok(Room::Enough(None));
     };
     let mean = format!("SELECT coalesce(avg(cost), 0.0) AS mean FROM tasks {by_queue} WHERE state = 'CREATED'");
     let mean = query(mean).fetch_one(tx.conn).await?.real("mean")?;
     let retry_after = Duration::from_secs_f64(mean.ceil().clamp(1.0, 3600.0));
-    Ok(Some(QueueLimit { of_owner, limit, retry_after }))
+    Ok(Room::Enough(Some(QueueLimit { of_owner, limit, retry_after })))
 }
 
 // ---- what users do to tasks ----
@@ -266,18 +285,19 @@ pub(super) async fn cancel(tx: &mut Tx<'_>, id: Uuid, scope: Scope) -> Result<Ca
     }
 }
 
-pub(super) async fn retry(tx: &mut Tx<'_>, id: Uuid, scope: Scope) -> Result<Retried, StoreError> {
-    let Some(record) = hold(tx.conn, id, &scope).await? else { return Ok(Retried::NotFound) };
+pub(super) async fn retry(tx: &mut Tx<'_>, id: Uuid, scope: Scope, crowd: Crowd) -> Result<Room<Retried>, StoreError> {
+    let Some(record) = hold(tx.conn, id, &scope).await? else { return Ok(Room::Enough(Retried::NotFound)) };
     let Ok(next) = record.retry(tx.now().await?, tx.config()) else {
-        return Ok(Retried::NotRetryable(record.task));
+        return Ok(Room::Enough(Retried::NotRetryable(record.task)));
     };
     if record.task.files != Files::Present {
-        return Ok(Retried::InputGone(record.task));
+        return Ok(Room::Enough(Retried::InputGone(record.task)));
     }
-    if let Some(limit) = queue_full(tx, record.task.owner.as_deref()).await? {
-        return Ok(Retried::QueueFull(limit));
+    match queue_full(tx, record.task.owner.as_deref(), crowd).await? {
+        Room::Scarce => Ok(Room::Scarce),
+        Room::Enough(Some(limit)) => Ok(Room::Enough(Retried::QueueFull(limit))),
+        Room::Enough(None) => Ok(Room::Enough(Retried::Queued(advance(tx, &record, next).await?))),
     }
-    Ok(Retried::Queued(advance(tx, &record, next).await?))
 }
 
 pub(super) async fn delete(tx: &mut Tx<'_>, id: Uuid, scope: Scope) -> Result<Deleted, StoreError> {
@@ -285,16 +305,22 @@ pub(super) async fn delete(tx: &mut Tx<'_>, id: Uuid, scope: Scope) -> Result<De
     if !record.task.state.is_terminal() {
         return Ok(Deleted::StillActive(record.task));
     }
+    let now = tx.now().await?;
+    hide(tx, id, now).await?;
+    tx.changes.push(Change { task: id, state: record.task.state });
+    Ok(Deleted::Done)
+}
+
+/// Deletes a task that has ended: the sweeper deletes its files, and then its row.
+pub(super) async fn hide(tx: &mut Tx<'_>, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
     // Back from "gone" to "deleting": the row leaves by the same door, whether its files went before or not.
     let sql = "UPDATE tasks SET hidden = 1, files = 'deleting',
                                 expires_at = CASE WHEN expires_at < $1 THEN expires_at ELSE $1 END
                WHERE id = $2";
-    let now = tx.now().await?;
     query(sql).bind(now).bind(id).execute(tx.conn).await?;
     // The key is free again: a replay must not answer with a task that is not there.
     query("DELETE FROM idempotency_keys WHERE task = $1").bind(id).execute(tx.conn).await?;
-    tx.changes.push(Change { task: id, state: record.task.state });
-    Ok(Deleted::Done)
+    Ok(())
 }
 
 pub(super) async fn polled(tx: &mut Tx<'_>, mut polls: Vec<(Uuid, Duration)>) -> Result<(), StoreError> {
@@ -316,28 +342,121 @@ pub(super) async fn polled(tx: &mut Tx<'_>, mut polls: Vec<(Uuid, Duration)>) ->
 
 // ---- what workers do to tasks ----
 
-pub(super) async fn claim(tx: &mut Tx<'_>, worker: String, lease: Duration) -> Result<Option<Task>, StoreError> {
+pub(super) async fn claim(
+    tx: &mut Tx<'_>,
+    worker: String,
+    lease: Duration,
+    can: Option<BTreeSet<String>>,
+) -> Result<Option<Task>, StoreError> {
     recover_expired_leases(tx).await?;
-    let (now, forgotten) = (tx.now().await?, forgotten(tx).await?);
-    let Dialect { by_queue, skip_locked, .. } = tx.conn.dialect();
-    let asked_for = query(format!(
-        "SELECT * FROM tasks {by_queue}
-         WHERE state = 'CREATED' AND not_before <= $1 AND (polled_at <= $2) IS NOT TRUE
-         ORDER BY due, seq LIMIT 1 {skip_locked}"
-    ));
-    let any = query(format!(
-        "SELECT * FROM tasks {by_queue}
-         WHERE state = 'CREATED' AND not_before <= $1 ORDER BY due, seq LIMIT 1 {skip_locked}"
-    ));
-    let row = match asked_for.bind(now).bind(forgotten).fetch_optional(tx.conn).await? {
-        None => any.bind(now).fetch_optional(tx.conn).await?,
-        found => found,
-    };
-    let Some(record) = row.as_ref().map(row::record).transpose()? else { return Ok(None) };
-    match record.claim(&worker, lease, now, tx.config()) {
-        Ok(next) => Ok(Some(advance(tx, &record, next).await?)),
-        Err(_) => Ok(None),
+    let now = tx.now().await?;
+    let mut eligible = Eligible { now, forgotten: Some(forgotten(tx).await?), able: able(tx, can).await? };
+    loop {
+        for owner in waiting_owners(tx, &eligible).await? {
+            let Dialect { by_turns, skip_locked, .. } = tx.conn.dialect();
+            let next = format!("SELECT * FROM tasks {by_turns} WHERE state = 'CREATED' AND coalesce(owner, '') = ");
+            let next = eligible.add_to(query(next).push_bind(owner.as_str()));
+            let next = next.push(" ORDER BY due, seq LIMIT 1").push(skip_locked);
+            // Others may have taken the last one meanwhile.
+            let Some(row) = next.fetch_optional(tx.conn).await? else { continue };
+            let record = row::record(&row)?;
+            let Ok(next) = record.claim(&worker, lease, now, tx.config()) else { continue };
+            take_turn(tx, &owner).await?;
+            return Ok(Some(advance(tx, &record, next).await?));
+        }
+        // Tasks that nobody asks for come last.
+        if eligible.forgotten.take().is_none() {
+            return Ok(None);
+        }
     }
+}
+
+/// Which of the waiting tasks may be claimed.
+struct Eligible {
+    now: Timestamp,
+    /// Only those that were asked for since then.
+    forgotten: Option<i64>,
+    /// Only those that need nothing, or one of these sets. `None`: any.
+    able: Option<Vec<String>>,
+}
+
+impl Eligible {
+    fn add_to(&self, mut sql: Query) -> Query {
+        sql = sql.push(" AND not_before <= ").push_bind(self.now);
+        if let Some(forgotten) = self.forgotten {
+            sql = sql.push(" AND (polled_at <= ").push_bind(forgotten).push(") IS NOT TRUE");
+        }
+        match &self.able {
+            None => sql,
+            Some(able) if able.is_empty() => sql.push(" AND needs IS NULL"),
+            Some(able) => {
+                sql.push(" AND (needs IS NULL OR needs IN ").push_list(able.iter().map(String::as_str)).push(")")
+            }
+        }
+    }
+}
+
+/// What waiting tasks need, as it is stored, of which a worker has all. `None` if it can run any.
+async fn able(tx: &mut Tx<'_>, can: Option<BTreeSet<String>>) -> Result<Option<Vec<String>>, StoreError> {
+    let Some(can) = can else { return Ok(None) };
+    let needed = "SELECT DISTINCT needs FROM tasks WHERE state = 'CREATED' AND needs IS NOT NULL";
+    let mut able = Vec::new();
+    for row in query(needed).fetch_all(tx.conn).await? {
+        let needs = row.text("needs")?;
+        if row::needs(Some(needs)).is_subset(&can) {
+            able.push(needs.to_owned());
+        }
+    }
+    Ok(Some(able))
+}
+
+/// Whose tasks may be claimed, whoever waited longest for a turn first. Nothing is locked by it.
+async fn waiting_owners(tx: &mut Tx<'_>, eligible: &Eligible) -> Result<Vec<String>, StoreError> {
+    /// Some of those at the front may be taken before we get there.
+    const FRONT: u32 = 16;
+    let Dialect { by_turns, .. } = tx.conn.dialect();
+    // From each owner to the next by the index, however many tasks they have.
+    let owners = query(format!(
+        "WITH RECURSIVE waiting (owner) AS (
+             SELECT (SELECT coalesce(owner, '') FROM tasks {by_turns} WHERE state = 'CREATED'
+                     ORDER BY coalesce(owner, '') LIMIT 1)
+             UNION ALL
+             SELECT (SELECT coalesce(tasks.owner, '') FROM tasks {by_turns}
+                     WHERE state = 'CREATED' AND coalesce(tasks.owner, '') > waiting.owner
+                     ORDER BY coalesce(tasks.owner, '') LIMIT 1)
+             FROM waiting WHERE waiting.owner IS NOT NULL)
+         SELECT waiting.owner AS owner
+         FROM waiting LEFT JOIN turns ON turns.owner = waiting.owner
+         WHERE waiting.owner IS NOT NULL
+           AND EXISTS (SELECT 1 FROM tasks {by_turns}
+                       WHERE state = 'CREATED' AND coalesce(tasks.owner, '') = waiting.owner"
+    ));
+    let owners = eligible.add_to(owners).push(
+        ")
+         ORDER BY coalesce(turns.turn, 0), waiting.owner LIMIT ",
+    );
+    let rows = owners.push_bind(FRONT).fetch_all(tx.conn).await?;
+    rows.iter().map(|row| Ok(row.text("owner")?.to_owned())).collect()
+}
+
+/// Notes that it was an owner's turn.
+async fn take_turn(tx: &mut Tx<'_>, owner: &str) -> Result<(), StoreError> {
+    let skip_locked = tx.conn.dialect().skip_locked;
+    // Whoever is taking another task of this owner at the moment notes nearly the same, and is not waited for.
+    let noted = format!(
+        "UPDATE turns SET turn = (SELECT max(turn) FROM turns) + 1
+         WHERE owner = (SELECT owner FROM turns WHERE owner = $1{skip_locked})"
+    );
+    if query(noted).bind(owner).execute(tx.conn).await? == 0 {
+        query(
+            "INSERT INTO turns (owner, turn) SELECT $1, coalesce(max(turn), 0) + 1 FROM turns WHERE true
+             ON CONFLICT (owner) DO NOTHING",
+        )
+        .bind(owner)
+        .execute(tx.conn)
+        .await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn heartbeat(
@@ -509,8 +628,8 @@ async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<bool, StoreError> {
     let task = &record.task;
     let inserted = query(
         "INSERT INTO tasks (id, owner, kind, request, input, webhook_url, cost, state, run, attempt, failures,
-                            due, not_before, polled_at, created_at, files, hidden)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0)
+                            due, not_before, polled_at, created_at, files, needs, hidden)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 0)
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(task.id)
@@ -529,12 +648,18 @@ async fn insert(tx: &mut Tx<'_>, record: &Record) -> Result<bool, StoreError> {
     .bind(task.polled_at)
     .bind(task.created_at)
     .bind(task.files)
+    .bind(stored(&task.needs))
     .execute(tx.conn)
     .await?;
     if inserted == 1 {
         tx.changes.push(Change { task: task.id, state: task.state });
     }
     Ok(inserted == 1)
+}
+
+/// What a task needs, as it is stored: equal for tasks that need the same.
+fn stored(needs: &BTreeSet<String>) -> Option<String> {
+    (!needs.is_empty()).then(|| needs.iter().map(String::as_str).collect::<Vec<_>>().join("\n"))
 }
 
 /// Writes `next` over `last`, with the outbox row that the step announces, and returns the task as it is now.

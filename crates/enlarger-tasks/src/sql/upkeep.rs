@@ -1,16 +1,22 @@
 //! The database itself: its health, its numbers, and what it may forget.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::{
     CHUNK, Engine, SqlStore, Tx, milliseconds, outbox,
     query::{Dialect, query},
+    tasks,
 };
 use crate::{
     error::StoreError,
     state::TaskState,
     store::{Counts, Pruned, Upkeep},
 };
+
+/// How long processes that ended without saying so are remembered.
+const DEAD_NODES: Duration = Duration::from_secs(3600);
 
 #[async_trait]
 impl<E: Engine> Upkeep for SqlStore<E> {
@@ -25,11 +31,16 @@ impl<E: Engine> Upkeep for SqlStore<E> {
     async fn prune(&self) -> Result<Pruned, StoreError> {
         self.engine.write((), |tx, ()| Box::pin(prune(tx))).await
     }
+
+    async fn forget(&self, ended: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.engine.write((ended, limit), |tx, (ended, limit)| Box::pin(forget(tx, ended, limit))).await
+    }
 }
 
 async fn counts(tx: &mut Tx<'_>) -> Result<Counts, StoreError> {
     let mut counts = Counts::default();
-    for row in query("SELECT state, count(*) AS n FROM tasks GROUP BY state").fetch_all(tx.conn).await? {
+    let tally = "SELECT state, CAST(sum(n) AS BIGINT) AS n FROM tallied WHERE block = -1 GROUP BY state";
+    for row in query(tally).fetch_all(tx.conn).await? {
         let n = row.count("n")?;
         match row.parsed("state")? {
             TaskState::Created => counts.created = n,
@@ -78,6 +89,25 @@ async fn prune(tx: &mut Tx<'_>) -> Result<Pruned, StoreError> {
         let query = query(sql).push(skip_locked).push(")").bind(before).bind(CHUNK);
         *removed = query.execute(tx.conn).await?;
     }
+    query(tx.conn.dialect().tidy_tally).execute(tx.conn).await?;
+    query("DELETE FROM nodes WHERE seen_at <= $1").bind(before(DEAD_NODES)).execute(tx.conn).await?;
     let [tasks, idempotency_keys, outbox] = removed;
     Ok(Pruned { tasks, idempotency_keys, outbox })
+}
+
+/// As a user deletes a task: out of sight at once, its files follow, and its key is free again.
+async fn forget(tx: &mut Tx<'_>, ended: Duration, limit: u32) -> Result<u64, StoreError> {
+    let now = tx.now().await?;
+    let skip_locked = tx.conn.dialect().skip_locked;
+    let old = query(format!(
+        "SELECT id FROM tasks WHERE hidden = 0 AND finished_at <= $1 ORDER BY seq LIMIT $2{skip_locked}"
+    ))
+    .bind(now.as_millisecond().saturating_sub(milliseconds(ended)))
+    .bind(limit)
+    .fetch_all(tx.conn)
+    .await?;
+    for row in &old {
+        tasks::hide(tx, row.parsed("id")?, now).await?;
+    }
+    Ok(old.len() as u64)
 }

@@ -35,9 +35,10 @@ use crate::{
 };
 
 /// Every schema ever released, in order. Never edit one; append.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
     (2, "kept and polled", include_str!("../../migrations/sqlite/0002_kept_and_polled.sql")),
+    (3, "many machines", include_str!("../../migrations/sqlite/0003_many_machines.sql")),
 ];
 
 /// How long a statement waits for another process that holds the write lock before it is [`StoreError::Unavailable`].
@@ -53,6 +54,9 @@ const DIALECT: Dialect = Dialect {
     by_queue_owner: " INDEXED BY tasks_queue_owner",
     by_leases: " INDEXED BY tasks_leases",
     by_kept: " INDEXED BY tasks_kept",
+    by_turns: " INDEXED BY tasks_turns",
+    at_once: "0",
+    tidy_tally: "DELETE FROM tally WHERE n = 0",
     for_update: "",
     skip_locked: "",
 };

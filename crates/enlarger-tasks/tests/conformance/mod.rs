@@ -2,15 +2,15 @@
 //! a test of its own. Time stands still unless a test moves it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use enlarger_tasks::{
-    Beat, Cancelled, Clock, Deleted, Delivery, Files, Idempotency, Lease, ListQuery, ManualClock, NewApiKey, NewObject,
-    NewTask, Object, ObjectState, Report, Reserved, Retried, Retry, Scope, Store, StoreConfig, StoreError, Submitted,
-    Task, TaskError, TaskState, open_store,
+    About, Beat, Cancelled, Clock, Deleted, Delivery, Files, Idempotency, Lease, ListQuery, ManualClock, NewApiKey,
+    NewObject, NewTask, Node, Object, ObjectState, Report, Reserved, Retried, Retry, Scope, Store, StoreConfig,
+    StoreError, Submitted, Task, TaskError, TaskState, open_store,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -105,6 +105,7 @@ pub fn task(kind: &str, cost: f64) -> NewTask {
         webhook_url: Some("https://example.com/hook".to_owned()),
         cost,
         polled: false,
+        needs: BTreeSet::new(),
     }
 }
 
@@ -852,6 +853,186 @@ pub async fn lists_are_newest_first_in_pages_by_kind_and_state(bench: Bench) {
     assert_eq!(list(running).await, (1, vec![ids[6]]));
 }
 
+/// Every page of every filter is what one would get by looking at all tasks, after all that can happen to them.
+pub async fn any_page_of_any_list_is_right_whatever_happened_to_the_tasks(bench: Bench) {
+    // A linear congruential generator (Knuth's MMIX constants): the same choices in every run.
+    let mut seed = 1u64;
+    let mut next = |below: u64| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) % below
+    };
+    let all = Scope::All;
+    let mut ids = Vec::new();
+    for _ in 0..400 {
+        let owner = [None, Some("a".to_owned()), Some("b".to_owned())][next(3) as usize].clone();
+        let kind = if next(40) == 0 { "rare" } else { ["creative", "precision"][next(2) as usize] };
+        ids.push(bench.submit(NewTask { owner, ..task(kind, 1.0) }).await.id);
+    }
+    for _ in 0..300 {
+        let (task, lease) = bench.claim("w").await;
+        match next(8) {
+            0 => drop(bench.store.queue.release(&lease).await.unwrap()),
+            1 => drop(bench.store.queue.fail(&lease, error(), Retry::Never).await.unwrap()),
+            2 => drop(bench.store.queue.cancel(task.id, &all).await.unwrap()),
+            3 => {
+                bench.store.queue.complete(&lease, json!({})).await.unwrap();
+                assert_eq!(bench.store.queue.delete(task.id, &all).await.unwrap(), Deleted::Done);
+                if next(2) == 0 {
+                    bench.store.queue.files_deleted(task.id).await.unwrap();
+                }
+            }
+            _ => drop(bench.store.queue.complete(&lease, json!({})).await.unwrap()),
+        }
+        bench.store.queue.retry(ids[next(400) as usize], &all).await.unwrap();
+    }
+    // What nobody deleted, as the rows say.
+    let mut there = Vec::new();
+    for id in ids.iter().rev() {
+        there.extend(bench.store.queue.get(*id, &all).await.unwrap());
+    }
+    let counts = bench.store.upkeep.counts().await.unwrap();
+    let count = |state| there.iter().filter(|task| task.state == state).count() as u64;
+    for (state, counted) in [
+        (TaskState::Created, counts.created),
+        (TaskState::InProgress, counts.in_progress),
+        (TaskState::Completed, counts.completed),
+        (TaskState::Failed, counts.failed),
+        (TaskState::Cancelled, counts.cancelled),
+    ] {
+        assert_eq!(count(state), counted, "{state}");
+    }
+    assert!(there.len() < 400 && counts.failed > 0 && counts.cancelled > 0, "{counts:?}");
+    bench.store.upkeep.prune().await.unwrap();
+    let states = [vec![], vec![TaskState::Failed], vec![TaskState::Created, TaskState::Cancelled]];
+    for owner in [None, Some("a"), Some("nobody")] {
+        let scope = owner.map_or(Scope::All, |owner| Scope::Owner(owner.to_owned()));
+        for kinds in [vec![], vec!["rare".to_owned()], vec!["creative".to_owned(), "rare".to_owned()]] {
+            for states in &states {
+                let expected: Vec<Uuid> = there
+                    .iter()
+                    .filter(|task| owner.is_none() || task.owner.as_deref() == owner)
+                    .filter(|task| kinds.is_empty() || kinds.contains(&task.kind))
+                    .filter(|task| states.is_empty() || states.contains(&task.state))
+                    .map(|task| task.id)
+                    .collect();
+                for per_page in [1, 7, 100, 1000] {
+                    let pages = expected.len() as u64 / per_page + 2;
+                    for page in (1..=pages).step_by(if per_page == 1 { 37 } else { 1 }) {
+                        let query = ListQuery { kinds: kinds.clone(), states: states.clone(), page, per_page };
+                        let got = bench.store.queue.list(&query, &scope).await.unwrap();
+                        let from = ((page - 1) * per_page).min(expected.len() as u64) as usize;
+                        let to = (from + per_page as usize).min(expected.len());
+                        let ids: Vec<_> = got.tasks.iter().map(|task| task.id).collect();
+                        assert_eq!(got.total, expected.len() as u64, "{query:?} {scope:?}");
+                        assert_eq!(ids, expected[from..to], "{query:?} {scope:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+// ---- fairness, and what workers can run ----
+
+pub async fn owners_take_turns_however_many_tasks_one_of_them_has(bench: Bench) {
+    for _ in 0..50 {
+        bench.submit(owned("greedy")).await;
+    }
+    for _ in 0..5 {
+        bench.claim("w").await;
+    }
+    bench.clock.advance(HOUR);
+    let modest = bench.submit(owned("modest")).await.id;
+    let other = [bench.submit(task("creative", 1.0)).await.id, bench.submit(task("creative", 1.0)).await.id];
+    let ahead = async |id| bench.store.queue.queue_place(id).await.unwrap().unwrap().ahead;
+    assert_eq!((ahead(modest).await, ahead(other[1]).await), (2, 4), "45 others wait, but not in front");
+    let mut served = Vec::new();
+    for _ in 0..7 {
+        let (task, _) = bench.claim("w").await;
+        served.push(task.owner.unwrap_or_default());
+    }
+    // Those who were never served are, then everybody in turn.
+    assert_eq!(served, ["", "modest", "greedy", "", "greedy", "greedy", "greedy"]);
+    // It was not forgotten meanwhile whose turn it is.
+    bench.submit(owned("modest")).await;
+    assert_eq!(bench.claim("w").await.0.owner.as_deref(), Some("modest"));
+    assert_eq!(bench.claim("w").await.0.owner.as_deref(), Some("greedy"));
+}
+
+pub async fn a_task_is_claimed_only_by_a_worker_that_has_all_that_it_needs(bench: Bench) {
+    let set = |words: &[&str]| words.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let needing = |words: &[&str]| NewTask { needs: set(words), ..task("creative", 1.0) };
+    let both = bench.submit(needing(&["model b", "model a"])).await;
+    assert_eq!(both.needs, set(&["model a", "model b"]));
+    let one = bench.submit(needing(&["model a"])).await.id;
+    let none = bench.submit(task("creative", 1.0)).await.id;
+    let claim = async |can: &[&str]| {
+        let claimed = bench.store.queue.claim_able("w", LEASE, Some(&set(can))).await.unwrap();
+        claimed.map(|task| task.id)
+    };
+    assert_eq!(claim(&["model b"]).await, Some(none), "others were due before it");
+    assert_eq!(claim(&["model b", "model c"]).await, None);
+    assert_eq!(claim(&["model a"]).await, Some(one));
+    assert_eq!(claim(&["model c", "model b", "model a"]).await, Some(both.id));
+    // Whoever does not say what it has, as earlier versions do not, is asked to run anything.
+    let last = bench.submit(needing(&["model z"])).await.id;
+    assert_eq!(bench.claim("w").await.0.id, last);
+}
+
+// ---- processes ----
+
+pub async fn a_process_is_known_while_it_says_that_it_lives(bench: Bench) {
+    let nodes = &bench.store.nodes;
+    let about = About { host: "one".into(), works: true, can: BTreeSet::from(["a".into()]), ..About::default() };
+    let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
+    let first = nodes.beat(one, &about).await.unwrap();
+    assert_eq!((&first.about, first.draining, first.started_at), (&about, false, bench.clock.now()));
+    bench.clock.advance(10 * SECOND);
+    nodes.beat(two, &About::default()).await.unwrap();
+    assert!(nodes.drain(one, true).await.unwrap().unwrap().draining);
+    let beat = nodes.beat(one, &about).await.unwrap();
+    assert!(beat.draining && beat.started_at == first.started_at && beat.seen_at > first.seen_at);
+    let ids = async || nodes.nodes().await.unwrap().iter().map(|node| node.id).collect::<Vec<_>>();
+    assert_eq!(ids().await, [one, two]);
+    bench.clock.advance(15 * SECOND);
+    nodes.beat(two, &About::default()).await.unwrap();
+    bench.clock.advance(5 * SECOND);
+    assert_eq!(ids().await, [two], "the other one was not heard of for 20 s");
+    nodes.leave(two).await.unwrap();
+    assert_eq!(ids().await, Vec::<Uuid>::new());
+    assert_eq!(nodes.drain(two, true).await.unwrap(), None);
+    let needy = bench.submit(NewTask { needs: BTreeSet::from(["a".into()]), ..task("creative", 1.0) }).await;
+    assert!(beat.can_run(&needy));
+    assert!(!Node { about: About { works: false, ..about }, ..beat }.can_run(&needy));
+}
+
+pub async fn a_database_belongs_to_the_first_storage_that_it_is_used_with(mut bench: Bench) {
+    let fresh = bench.store.nodes.service().await.unwrap();
+    assert_eq!(fresh.storage, None);
+    let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+    let used = bench.store.nodes.use_storage(first, "s3://a").await.unwrap();
+    assert_eq!((used.database, used.storage.clone()), (fresh.database, Some((first, "s3://a".to_owned()))));
+    bench.restart().await;
+    assert_eq!(bench.store.nodes.use_storage(second, "s3://b").await.unwrap(), used);
+    assert_eq!(bench.store.nodes.service().await.unwrap(), used);
+}
+
+pub async fn old_tasks_can_be_forgotten_and_younger_and_living_ones_stay(bench: Bench) {
+    let old = bench.finish(task("creative", 1.0)).await.id;
+    let waiting = bench.submit(task("creative", 1.0)).await.id;
+    bench.clock.advance(HOUR);
+    let (claimed, lease) = bench.claim("w").await;
+    assert_eq!(claimed.id, waiting);
+    let young = bench.finish(task("creative", 1.0)).await.id;
+    assert_eq!(bench.store.upkeep.forget(HOUR, 10).await.unwrap(), 1);
+    assert_eq!(bench.store.upkeep.forget(HOUR, 10).await.unwrap(), 0);
+    assert_eq!(bench.store.queue.get(old, &Scope::All).await.unwrap(), None);
+    let expired = bench.store.queue.take_expired(10).await.unwrap();
+    assert_eq!(expired.iter().map(|task| task.id).collect::<Vec<_>>(), [old], "its files are to be deleted");
+    bench.get(young).await;
+    bench.store.queue.complete(&lease, json!({})).await.unwrap();
+}
+
 pub async fn failed_and_cancelled_tasks_can_be_retried_as_a_new_run(bench: Bench) {
     let id = bench.submit(task("creative", 1.0)).await.id;
     let scope = Scope::All;
@@ -1024,6 +1205,12 @@ macro_rules! conformance {
             a_running_task_that_nobody_asks_for_gives_way_to_others_only,
             another_owner_sees_nothing,
             lists_are_newest_first_in_pages_by_kind_and_state,
+            any_page_of_any_list_is_right_whatever_happened_to_the_tasks,
+            owners_take_turns_however_many_tasks_one_of_them_has,
+            a_task_is_claimed_only_by_a_worker_that_has_all_that_it_needs,
+            a_process_is_known_while_it_says_that_it_lives,
+            a_database_belongs_to_the_first_storage_that_it_is_used_with,
+            old_tasks_can_be_forgotten_and_younger_and_living_ones_stay,
             failed_and_cancelled_tasks_can_be_retried_as_a_new_run,
             listeners_hear_of_every_change,
             api_keys_are_found_listed_and_revoked,

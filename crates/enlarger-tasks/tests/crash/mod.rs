@@ -36,6 +36,7 @@ fn task(kind: &str) -> NewTask {
         webhook_url: Some("https://example.com/hook".to_owned()),
         cost: 1.0,
         polled: false,
+        needs: BTreeSet::new(),
     }
 }
 

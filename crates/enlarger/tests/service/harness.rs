@@ -45,6 +45,11 @@ impl Server {
         Self::spawn(Place::new(), None, args, 0, Arc::default())
     }
 
+    /// In a folder that is there.
+    pub fn start_in(dir: TempDir, args: &[&str]) -> Self {
+        Self::spawn(Arc::new(dir), None, args.iter().map(ToString::to_string).collect(), 0, Arc::default())
+    }
+
     /// On a disk of so many megabytes, which it sees alone. `None` where this machine lets nobody mount one.
     pub fn start_on_small_disk(megabytes: u32, args: &[&str]) -> Option<Self> {
         let place = Place::new();

@@ -15,6 +15,8 @@ mod gpus;
 mod harness;
 mod hostile;
 mod images;
+#[cfg(target_os = "linux")]
+mod machines;
 mod page;
 #[cfg(target_os = "linux")]
 mod postgres;

@@ -99,7 +99,11 @@ pub(crate) async fn run(
     known(&owner, &model)?;
     let accepted = submitter.submit(&client, body, RUN).await?;
     let deadline = Instant::now() + HELD;
-    let task = follow.until(&client.caller.scope(), accepted.task.id, deadline, f64::INFINITY).await?;
+    let id = accepted.task.id;
+    let task = follow.until(&client.caller.scope(), id, deadline, f64::INFINITY).await;
+    let task = task.map_err(|error| {
+        waiter::meanwhile(error, &format!("GET /v2/models/{owner}/{model}/requests/{id} will have it"))
+    })?;
     let response = match task.state {
         TaskState::Completed => {
             let data = TaskData::of(&urls, &task, &client.base).await?;

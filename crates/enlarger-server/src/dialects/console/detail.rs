@@ -5,6 +5,7 @@ use enlarger_blobs::Key;
 use enlarger_service::{
     follow::Follow,
     job::{Job, Made, SourceInfo},
+    nodes::Fleet,
     urls::Urls,
 };
 use enlarger_tasks::{Files, Task, TaskState};
@@ -59,6 +60,9 @@ pub(crate) struct TaskDetail {
     /// Estimated seconds until it starts, while waiting.
     #[schema(required)]
     wait_seconds: Option<f64>,
+    /// Why it waits longer than its turn: no running worker has what it needs, for example. Null if one can run it, or it is not waiting.
+    #[schema(required)]
+    held_up: Option<String>,
     /// Estimated seconds of processing.
     estimate_seconds: f64,
     /// The plan: steps, measured statistics (`facts`) and notes.
@@ -120,12 +124,13 @@ struct PictureFile {
 #[derive(Clone)]
 pub(crate) struct Details {
     follow: Follow,
+    fleet: Fleet,
     urls: Urls,
 }
 
 impl FromRef<App> for Details {
     fn from_ref(app: &App) -> Self {
-        Self { follow: app.follow.clone(), urls: app.urls.clone() }
+        Self { follow: app.follow.clone(), fleet: app.fleet.clone(), urls: app.urls.clone() }
     }
 }
 
@@ -136,6 +141,7 @@ impl Details {
     /// If the store fails.
     pub async fn of(&self, task: &Task, base: &str) -> ApiResult<TaskDetail> {
         let place = if task.state == TaskState::Created { self.follow.place(task.id).await? } else { None };
+        let held_up = self.fleet.why_waiting(task).await?;
         let (job, made) = (Job::of(task)?, Made::of(task)?);
         let present = task.files == Files::Present;
         let url = |key: Key| self.urls.of_task(base, task, &key);
@@ -172,6 +178,7 @@ impl Details {
             progress: task.progress.clone().filter(|_| task.state == TaskState::InProgress),
             position: place.map(|(ahead, _)| ahead),
             wait_seconds: place.map(|(_, seconds)| seconds),
+            held_up,
             estimate_seconds: job.estimate_seconds,
             plan,
             device: made.as_ref().and_then(|made| made.device.clone()),

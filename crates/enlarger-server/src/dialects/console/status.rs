@@ -11,9 +11,11 @@ use enlarger_pipeline::{Enlarger, LaneStatus, Memory, cores};
 use enlarger_service::{
     files::Files,
     job::{CREATIVE_PIXELS, PRECISION_SIDE},
+    nodes::{Fleet, Machine as MachineOfNode, short_id},
     saver::Unsaved,
 };
 use enlarger_tasks::Upkeep;
+use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -58,6 +60,8 @@ struct Inside {
     disk_budget_bytes: Option<u64>,
     history_seconds: u64,
     queue: Queue,
+    /// All processes that are alive, the longest running first.
+    nodes: Vec<Node>,
     checks: Vec<Check>,
     listen: String,
     public_url: String,
@@ -143,6 +147,52 @@ struct Queue {
     webhooks_pending: u64,
 }
 
+/// A process of this service.
+#[derive(Debug, Serialize, ToSchema)]
+struct Node {
+    /// Its name for `enlarger admin`, new at each start.
+    id: String,
+    host: String,
+    version: String,
+    /// `all`, `api` or `worker`.
+    role: String,
+    /// Whether it runs tasks.
+    works: bool,
+    /// Whether it was told to claim no more tasks.
+    draining: bool,
+    /// What models run on.
+    device: String,
+    /// Threads per job.
+    threads: usize,
+    /// Memory of its machine, in bytes.
+    memory_total: u64,
+    /// How many models and checkpoints it has.
+    models: usize,
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+}
+
+impl From<&enlarger_tasks::Node> for Node {
+    fn from(node: &enlarger_tasks::Node) -> Self {
+        let about = &node.about;
+        // A later version may say it in another way.
+        let machine: MachineOfNode = serde_json::from_value(about.details.clone()).unwrap_or_default();
+        Self {
+            id: short_id(node),
+            host: about.host.clone(),
+            version: about.version.clone(),
+            role: about.role.clone(),
+            works: about.works,
+            draining: node.draining,
+            device: machine.device,
+            threads: machine.threads,
+            memory_total: machine.memory,
+            models: about.can.len(),
+            started_at: node.started_at,
+        }
+    }
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 struct Check {
     name: &'static str,
@@ -174,6 +224,7 @@ pub(crate) async fn status(
 pub(crate) struct Watched {
     config: Arc<Config>,
     upkeep: Arc<dyn Upkeep>,
+    fleet: Fleet,
     files: Files,
     unsaved: Option<Unsaved>,
     enlarger: Arc<Enlarger>,
@@ -185,6 +236,7 @@ impl FromRef<App> for Watched {
         Self {
             config: app.config.clone(),
             upkeep: app.upkeep.clone(),
+            fleet: app.fleet.clone(),
             files: app.files.clone(),
             unsaved: app.unsaved.clone(),
             enlarger: app.enlarger.clone(),
@@ -250,6 +302,7 @@ async fn inside(watched: &Watched) -> ApiResult<Inside> {
             seconds_waiting: counts.queued_cost,
             webhooks_pending: counts.outbox_pending,
         },
+        nodes: watched.fleet.nodes().await?.iter().map(Node::from).collect(),
         checks: [Some(database), Some(disk), saved, gpus].into_iter().flatten().collect(),
         listen: config.listen.to_string(),
         public_url: config.public_url.clone(),
