@@ -41,12 +41,14 @@ use enlarger_pipeline::{Enlarger, Unwatched, cores};
 pub use enlarger_service::{APART_COMMAND, run_apart};
 use enlarger_service::{
     deletions::Deletions,
+    favorites::Favorites,
     files::Files,
     follow::Follow,
     intake::Intake,
     metrics::Metrics,
     outbox,
     polls::Polls,
+    presets::Presets,
     reads::Reads,
     saver::{Saver, Unsaved},
     submit::Desk,
@@ -210,6 +212,7 @@ pub async fn serve(
             jobs: config.jobs,
             lease: Duration::from_secs(config.lease_seconds),
             drain: Duration::from_secs(config.drain_seconds),
+            relay: config.relay()?,
             unsaved: app.unsaved.clone(),
             metrics: app.metrics.clone(),
             stop: stop.clone(),
@@ -229,6 +232,7 @@ pub async fn serve(
             upkeep: store.upkeep.clone(),
             files: app.files.clone(),
             reads: app.reads.clone(),
+            favorites: app.favorites.clone(),
             models_dir: config.models_dir(),
             disk_budget: config.disk_budget(),
             stop: stop.clone(),
@@ -322,6 +326,10 @@ async fn parts(
     let save_to = (!config.save_to.as_os_str().is_empty()).then(|| config.save_to.clone());
     let unsaved = save_to.map(|folder| Unsaved::open(config.data_dir.join("unsaved"), folder)).transpose();
     let unsaved = unsaved.map_err(io_error("cannot open the folder of unsaved results"))?;
+    let favorites = Favorites::open(config.data_dir.join("favorites"));
+    let favorites = favorites.map_err(io_error("cannot open the folder of favorites"))?;
+    let presets = Presets::open(config.data_dir.join("presets"));
+    let presets = presets.map_err(io_error("cannot open the folder of presets"))?;
     let follow = Follow::new(store.queue.clone(), config.jobs, stop.clone());
     Ok(App {
         auth: Arc::new(auth::Authority::new(config, store.api_keys.clone())?),
@@ -334,6 +342,8 @@ async fn parts(
         files,
         urls,
         reads: Reads::default(),
+        favorites,
+        presets,
         unsaved,
         bodies,
         intake,

@@ -3,6 +3,7 @@
 use axum::extract::FromRef;
 use enlarger_blobs::Key;
 use enlarger_service::{
+    favorites::Favorites,
     follow::Follow,
     job::{Job, Made, SourceInfo},
     urls::Urls,
@@ -40,6 +41,8 @@ pub(crate) struct TaskDetail {
     expires_at: Option<Timestamp>,
     #[schema(inline)]
     files: FilesNow,
+    /// Whether it is a favorite, which the disk budget spares.
+    favorite: bool,
     #[schema(required)]
     source: Option<PictureFile>,
     #[schema(required)]
@@ -121,11 +124,12 @@ struct PictureFile {
 pub(crate) struct Details {
     follow: Follow,
     urls: Urls,
+    favorites: Favorites,
 }
 
 impl FromRef<App> for Details {
     fn from_ref(app: &App) -> Self {
-        Self { follow: app.follow.clone(), urls: app.urls.clone() }
+        Self { follow: app.follow.clone(), urls: app.urls.clone(), favorites: app.favorites.clone() }
     }
 }
 
@@ -164,6 +168,7 @@ impl Details {
             started_at: task.started_at,
             finished_at: task.finished_at,
             expires_at: task.expires_at,
+            favorite: self.favorites.has(task.id),
             files: if present { FilesNow::Present } else { FilesNow::Gone },
             source,
             thumb_url,
