@@ -27,6 +27,9 @@ dist: web build-tools ## Build the files of a release: archive, Debian package, 
 	$(PYTHON) packaging/dist.py package target/dist/enlarger $(DIST)
 	$(PYTHON) packaging/dist.py manifests $(DIST)
 
+dist-check: ## Install the files of `make dist` on a clean Debian, use them and remove them (as root, with debootstrap)
+	.ci/clean-root.sh $(DIST) target/clean-root
+
 run: build ## Build, then serve the API and the page at http://127.0.0.1:7788
 	./target/release/enlarger serve
 
@@ -168,4 +171,4 @@ clean: ## Remove build outputs
 	cargo clean
 	rm -rf $(VENV) .tools samples/enlarged web/dist web/node_modules web/generator/node_modules tests/clients/node_modules
 
-.PHONY: help build build-tools dist run samples web test soak test-setup screenshots specification load scaling lint quality bench bench-diffusion bench-gpu bench-whole peers packages models diffusion-fixtures clean
+.PHONY: help build build-tools dist dist-check run samples web test soak test-setup screenshots specification load scaling lint quality bench bench-diffusion bench-gpu bench-whole peers packages models diffusion-fixtures clean

@@ -55,6 +55,7 @@ async def main():
         await call("upscale", image="photo.png", hdr=1, flavor="photo")
         await call("upscale", image="photo.png", model="nosuch", output="other.png")
         await call("upscale", image_base64="?")
+        await call("upscale", image=".")
         try:
             await client.call_tool("enhance", {})
         except MCPError as error:

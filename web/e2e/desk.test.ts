@@ -196,8 +196,11 @@ test('what was kept before there was a quality is still there, and means the bes
   await set(page, { factor: 2, quality: 'Fast' });
   await savePreset('Old');
   await page.getByRole('button', { name: 'Old', exact: true }).waitFor();
-  await page.evaluate(() => {
+  await page.evaluate(async () => {
     for (const [name, value] of Object.entries(localStorage)) localStorage.setItem(name, value.replace('"quality":"fast",', ''));
+    const { presets } = await (await fetch('api/presets')).json();
+    delete presets[0].settings.quality;
+    await fetch('api/presets', { method: 'PUT', body: JSON.stringify({ presets }) });
   });
   await page.reload();
   const checked = (name: string) => page.getByRole('radio', { name, exact: true }).isChecked();
@@ -212,7 +215,7 @@ test('dialogs put the focus into their field, and Enter does what they are for',
   const { page } = browser;
   await drop(page, sample('friends.jpg'));
   await savePreset('My old photos');
-  await page.getByText('Preset “My old photos” saved in this browser.').waitFor();
+  await page.getByText('Preset “My old photos” saved.').waitFor();
   await page.getByRole('button', { name: 'My old photos', exact: true }).waitFor();
   // Where there is no field, the focus is not on the ✕ either.
   await page.getByRole('button', { name: 'Copy as…' }).click();

@@ -30,6 +30,11 @@ beforeEach(async () => {
     const [at, per] = [Number(query.get('page')), Number(query.get('per_page'))];
     return route.fulfill({ json: { tasks: entries.slice((at - 1) * per, at * per), total: ENTRIES } });
   });
+  await page.route('**/api/tasks/*/favorite', (route) => {
+    const entry = entries.find(({ task_id }) => route.request().url().includes(task_id));
+    entry.favorite = route.request().method() === 'PUT';
+    return route.fulfill({ json: entry });
+  });
   await page.goto(`${service.url}#/queue`);
   await page.getByText('1,000 images').waitFor();
 });

@@ -138,8 +138,11 @@ export const tasks = (page: number, perPage: number, status?: Task['status']) =>
   json<{ tasks: Task[]; total: number }>('GET', `/api/tasks?page=${page}&per_page=${perPage}${status ? `&status=${status}` : ''}`);
 export const cancel = (id: string) => json<Task>('POST', `/api/tasks/${id}/cancel`);
 export const retry = (id: string) => json<Task>('POST', `/api/tasks/${id}/retry`);
+export const favor = (id: string, favorite: boolean) => json<Task>(favorite ? 'PUT' : 'DELETE', `/api/tasks/${id}/favorite`);
 export const remove = async (id: string) => void (await call('DELETE', `/api/tasks/${id}`));
 
+export const presets = async () => (await json<{ presets: unknown[] }>('GET', '/api/presets')).presets;
+export const replacePresets = async (presets: readonly unknown[]) => void (await call('PUT', '/api/presets', { presets }));
 export const models = async () => (await json<{ models: Model[] }>('GET', '/api/models')).models;
 export const checkpoints = () => json<CheckpointList>('GET', '/api/checkpoints');
 /** Adds the model that these files make up: one file, or the two of ncnn. `onProgress` hears the share that was sent. */

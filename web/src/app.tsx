@@ -12,6 +12,7 @@ import { restore, takeFolder } from './state/desk.ts';
 import { dropped } from './state/folders.ts';
 import { go, href, route, type Screen } from './state/route.ts';
 import { learn } from './state/service.ts';
+import { loadPresets } from './state/settings.ts';
 import { complain } from './state/store.ts';
 import { active, connection, stayConnected } from './state/tasks.ts';
 import { Dialog, Toasts } from './ui/controls.tsx';
@@ -22,7 +23,11 @@ export function App() {
     stayConnected();
     restore();
   }, []);
-  useEffect(() => void learn(), [api.apiKey.value, connection.value]);
+  useEffect(() => {
+    learn();
+    // A lost connection, or a key that is wanted, is said elsewhere.
+    if (connection.value === 'open') loadPresets().catch(() => {});
+  }, [api.apiKey.value, connection.value]);
   const dropping = useDrop();
   const main = useFocusOnChange();
   const { screen, id, others } = route.value;

@@ -17,7 +17,7 @@ export const S = {
   name: 'enlarger',
 
   units: {
-    bytes: ['B', 'kB', 'MB', 'GB', 'TB'],
+    bytes: ['B', 'KB', 'MB', 'GB', 'TB'],
     megapixels: (n: string) => `${n} MP`,
     underASecond: 'under 1 s',
     seconds: (n: number) => `${count(n)} s`,
@@ -124,7 +124,7 @@ export const S = {
     presetSave: 'Save as preset',
     presetName: 'Preset name',
     presetDelete: (name: string) => `Delete the preset ${name}`,
-    presetSaved: (name: string) => `Preset “${name}” saved in this browser.`,
+    presetSaved: (name: string) => `Preset “${name}” saved.`,
     copy: 'Copy as…',
     copyThis: 'Copy',
     copyCli: 'Command line',
@@ -308,7 +308,7 @@ export const S = {
     onlySource: 'Show all results of this image',
     everySource: 'Show all images',
     favourite: (name: string) => `Favorite: ${name}`,
-    favouriteHint: 'Favorites are kept in this browser.',
+    favouriteHint: 'Favorites stay when the disk budget is reached.',
     found: (n: number, all: number) => (n === all ? images(n) : `${count(n)} of ${images(all)}`),
     loading: (n: number, all: number) => `Loading ${count(n)} of ${count(all)}…`,
     nothingFound: 'No image matches.',

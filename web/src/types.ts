@@ -135,6 +135,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/presets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List saved presets of settings */
+        get: operations["listPresets"];
+        /** Replace all saved presets of settings */
+        put: operations["replacePresets"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/preview": {
         parameters: {
             query?: never;
@@ -237,6 +255,24 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tasks/{id}/favorite": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Make a task a favorite, which the disk budget spares */
+        put: operations["favorTask"];
+        post?: never;
+        /** Make a task no favorite */
+        delete: operations["disfavorTask"];
         options?: never;
         head?: never;
         patch?: never;
@@ -974,7 +1010,7 @@ export interface components {
              */
             engine?: "automatic" | "magnific_illusio" | "magnific_sharpy" | "magnific_sparkle";
             /**
-             * @description Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
+             * @description Whether the task fails if the image looks sexually explicit to a small classifier.
              * @default false
              */
             filter_nsfw?: boolean;
@@ -1430,7 +1466,7 @@ export interface components {
         /** @description An image to enlarge in Precision style, which adds no detail. The server is more lenient than this schema. */
         PrecisionV1Request: {
             /**
-             * @description Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
+             * @description Whether the task fails if the image looks sexually explicit to a small classifier.
              * @default false
              */
             filter_nsfw?: boolean;
@@ -1470,7 +1506,7 @@ export interface components {
         /** @description An image to enlarge in Precision style, which adds no detail. The server is more lenient than this schema. */
         PrecisionV2Request: {
             /**
-             * @description Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
+             * @description Whether the task fails if the image looks sexually explicit to a small classifier.
              * @default false
              */
             filter_nsfw?: boolean;
@@ -1511,6 +1547,19 @@ export interface components {
              * @example https://www.example.com/webhook
              */
             webhook_url?: string;
+        };
+        /** @description Settings under a name. */
+        Preset: {
+            /** @description Different from those of the others. */
+            name: string;
+            /** @description As the page has them; the server keeps them as they are. */
+            settings: {
+                [key: string]: unknown;
+            };
+        };
+        /** @description The presets of this API key, or of everybody where none is required. */
+        PresetList: {
+            presets: components["schemas"]["Preset"][];
         };
         /** @description The same error again. */
         Problem: {
@@ -1741,6 +1790,8 @@ export interface components {
              * @description When its files are deleted. Null for unfinished tasks, and for finished tasks that are kept until they are deleted or the disk budget is reached.
              */
             expires_at: string | null;
+            /** @description Whether it is a favorite, which the disk budget spares. */
+            favorite: boolean;
             /** @enum {string} */
             files: "present" | "gone";
             /** Format: date-time */
@@ -2183,6 +2234,8 @@ export type PictureFile = components['schemas']['PictureFile'];
 export type PrecisionLook = components['schemas']['PrecisionLook'];
 export type PrecisionV1Request = components['schemas']['PrecisionV1Request'];
 export type PrecisionV2Request = components['schemas']['PrecisionV2Request'];
+export type Preset = components['schemas']['Preset'];
+export type PresetList = components['schemas']['PresetList'];
 export type Problem = components['schemas']['Problem'];
 export type Queue = components['schemas']['Queue'];
 export type QueuedRequest = components['schemas']['QueuedRequest'];
@@ -2626,6 +2679,86 @@ export interface operations {
             };
         };
     };
+    listPresets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The presets, as they were sent */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresetList"];
+                };
+            };
+            /** @description Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+        };
+    };
+    replacePresets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PresetList"];
+            };
+        };
+        responses: {
+            /** @description The presets */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresetList"];
+                };
+            };
+            /** @description Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+        };
+    };
     preview: {
         parameters: {
             query?: never;
@@ -2931,6 +3064,86 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            /** @description Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+        };
+    };
+    favorTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The task */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskDetail"];
+                };
+            };
+            /** @description Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreepikErrorResponse"];
+                };
+            };
+        };
+    };
+    disfavorTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The task */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskDetail"];
                 };
             };
             /** @description Error */

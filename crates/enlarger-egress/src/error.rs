@@ -38,6 +38,9 @@ pub enum EgressError {
     /// The bytes could not be stored here.
     #[error("the bytes could not be stored: {0}")]
     Store(String),
+    /// A key has characters that no header of HTTP may have.
+    #[error("the key has characters that cannot be sent")]
+    Key,
     /// A webhook secret does not have the form that its prefix declares.
     #[error("the webhook secret starts with whsec_ but the rest is not base64")]
     Secret,
@@ -63,6 +66,7 @@ impl Explained for EgressError {
             Self::TooLarge(_) => "url_too_large",
             Self::Encoding => "url_encoding",
             Self::Store(_) => "url_not_stored",
+            Self::Key => "key",
             Self::Secret => "webhook_secret",
         }
     }
@@ -81,6 +85,7 @@ impl Explained for EgressError {
             Self::Encoding => "serve the file without Content-Encoding, or send the image itself",
             Self::TooLarge(_) => "send a smaller file",
             Self::Store(_) => return None,
+            Self::Key => "use the key as it was issued, on one line",
             Self::Secret => "use the secret as it was issued, or any text without that prefix",
         };
         Some(hint.into())

@@ -5,7 +5,8 @@ use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 use reqwest::{
     Client, RequestBuilder, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header, redirect,
+    header::{self, HeaderMap, HeaderValue},
+    redirect,
 };
 
 use crate::{
@@ -54,6 +55,7 @@ pub enum Unanswered {
 pub struct TrustedService {
     base: Url,
     client: Client,
+    patience: Duration,
 }
 
 impl TrustedService {
@@ -62,6 +64,18 @@ impl TrustedService {
     /// # Errors
     /// [`EgressError::Url`] unless it is an http or https URL, and [`EgressError::UserInfo`] if it contains a password.
     pub fn new(address: &str) -> Result<Self, EgressError> {
+        Self::with_secrets(address, &[], Duration::from_secs(TOTAL_SECONDS))
+    }
+
+    /// The same, with headers that no log shows, and so long for each request.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and [`EgressError::Key`] if the value of a header has characters that cannot be sent.
+    pub fn with_secrets(
+        address: &str,
+        secrets: &[(&'static str, &str)],
+        patience: Duration,
+    ) -> Result<Self, EgressError> {
         let mut base = Url::parse(address.trim()).map_err(|_| EgressError::Url)?;
         if !matches!(base.scheme(), "http" | "https") || base.query().is_some() || base.fragment().is_some() {
             return Err(EgressError::Url);
@@ -70,18 +84,30 @@ impl TrustedService {
             return Err(EgressError::UserInfo);
         }
         base.path_segments_mut().map_err(|()| EgressError::Url)?.pop_if_empty();
+        let mut headers = HeaderMap::new();
+        for (name, secret) in secrets {
+            let mut value = HeaderValue::from_str(secret).map_err(|_| EgressError::Key)?;
+            value.set_sensitive(true);
+            headers.insert(*name, value);
+        }
         let client = Client::builder()
+            .default_headers(headers)
             .use_preconfigured_tls(tls().clone())
             .redirect(redirect::Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(Names))
             .pool_max_idle_per_host(0)
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
-            .timeout(Duration::from_secs(TOTAL_SECONDS))
+            .timeout(patience)
             .user_agent(concat!("enlarger/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|_| EgressError::Connection)?;
-        Ok(Self { base, client })
+        Ok(Self { base, client, patience })
+    }
+
+    /// The name of its host.
+    pub fn host(&self) -> &str {
+        self.base.host_str().unwrap_or_default()
     }
 
     /// Gets what lies at a path with a query, at most `limit` bytes.
@@ -93,7 +119,7 @@ impl TrustedService {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        answer(self.client.get(url), limit).await
+        self.answer(self.client.get(url), limit).await
     }
 
     /// Posts a body of a type to a path; the answer has at most `limit` bytes.
@@ -101,7 +127,7 @@ impl TrustedService {
     /// # Errors
     /// As [`Self::get`].
     pub async fn post(&self, path: &[&str], media: &str, body: Vec<u8>, limit: u64) -> Result<Answer, Unanswered> {
-        answer(self.client.post(self.url(path)).header(header::CONTENT_TYPE, media).body(body), limit).await
+        self.answer(self.client.post(self.url(path)).header(header::CONTENT_TYPE, media).body(body), limit).await
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -109,23 +135,24 @@ impl TrustedService {
         url.path_segments_mut().expect("checked in `new`").extend(path);
         url
     }
-}
 
-async fn answer(request: RequestBuilder, limit: u64) -> Result<Answer, Unanswered> {
-    let mut response: Response = request.send().await.map_err(|error| unanswered(&error))?;
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| unanswered(&error))? {
-        if body.len() as u64 + piece.len() as u64 > limit {
-            return Err(Unanswered::TooLarge(limit));
+    async fn answer(&self, request: RequestBuilder, limit: u64) -> Result<Answer, Unanswered> {
+        let told = |error: reqwest::Error| unanswered(&error, self.patience);
+        let mut response: Response = request.send().await.map_err(told)?;
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(told)? {
+            if body.len() as u64 + piece.len() as u64 > limit {
+                return Err(Unanswered::TooLarge(limit));
+            }
+            body.extend_from_slice(&piece);
         }
-        body.extend_from_slice(&piece);
+        Ok(Answer { status: response.status().as_u16(), body })
     }
-    Ok(Answer { status: response.status().as_u16(), body })
 }
 
-fn unanswered(failed: &reqwest::Error) -> Unanswered {
+fn unanswered(failed: &reqwest::Error, patience: Duration) -> Unanswered {
     if failed.is_timeout() {
-        return Unanswered::Timeout(if failed.is_connect() { CONNECT_SECONDS } else { TOTAL_SECONDS });
+        return Unanswered::Timeout(if failed.is_connect() { CONNECT_SECONDS } else { patience.as_secs() });
     }
     let mut cause: Option<&(dyn Error + 'static)> = Some(failed);
     while let Some(error) = cause {

@@ -32,7 +32,7 @@ impl Limits {
     /// For files that a person names on their own machine.
     pub fn for_own_files() -> Self {
         Self {
-            max_bytes: 2_000_000_000,
+            max_bytes: 2 << 30,
             max_pixels: 1_000_000_000,
             max_side: 300_000,
             max_metadata: 64 << 20,

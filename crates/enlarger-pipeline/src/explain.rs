@@ -58,12 +58,21 @@ impl fmt::Display for Explanation {
         for note in notes {
             writeln!(f, "note      {note}")?;
         }
-        let megabytes = estimate.bytes >> 20;
         match estimate.seconds {
             Some(seconds) => write!(f, "estimate  about {}", human_seconds(seconds))?,
             None => write!(f, "estimate  time unknown until ComfyUI has drawn a tile")?,
         }
-        writeln!(f, ", up to {megabytes} MB of memory")
+        writeln!(f, ", up to {} of memory", human_bytes(estimate.bytes))
+    }
+}
+
+/// "512 MB", "1.5 GB", "50 GB": in units of 1024, as settings and other messages count them.
+pub fn human_bytes(bytes: u64) -> String {
+    let megabytes = bytes >> 20;
+    match bytes as f64 / f64::from(1 << 30) {
+        _ if megabytes < 1024 => format!("{megabytes} MB"),
+        gigabytes if gigabytes < 10.0 => format!("{} GB", (gigabytes * 10.0).round() / 10.0),
+        gigabytes => format!("{gigabytes:.0} GB"),
     }
 }
 

@@ -55,6 +55,7 @@ mod difference;
 mod enlarger;
 mod error;
 mod explain;
+mod explicit;
 mod extent;
 mod faces;
 mod generate;
@@ -80,13 +81,14 @@ pub use difference::Difference;
 pub use enlarger::{Enlarger, EnlargerOptions, Outcome, Output, Timings};
 pub use enlarger_nn::Health;
 pub use error::{Part, PipelineError};
-pub use explain::{Estimate, Explanation, human_seconds};
+pub use explain::{Estimate, Explanation, human_bytes, human_seconds};
+pub use explicit::explicit;
 pub use extent::Extent;
 pub use generate::{Diffuse, Merged, Pass, Piece, Redraw, RemoteGenerator, Weights};
 pub use knobs::{Knob, Knobs};
 pub use lanes::{Lane, LaneStatus};
 pub use memory::{Memory, cores};
-pub use names::{NamePattern, numbered, temporary_in};
+pub use names::{NamePattern, numbered, remove_leftovers, temporary_in};
 pub use plan::{AlphaWay, Ensemble, Mix, Patch, Plan, Step, plan};
 pub use request::{
     Creative, Crop, Engine, Flavor, Generative, Lora, OptimizedFor, Precision, Quality, Request, Sampler, Size, Style,

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt, io,
+    fmt, fs, io,
     path::Path,
     str::FromStr,
 };
@@ -152,17 +152,42 @@ pub fn numbered(name: &OsStr, number: u32) -> OsString {
     numbered
 }
 
+const PREFIX: &str = ".enlarger-";
+const SUFFIX: &str = ".tmp";
+
 /// A file to be written in a folder, with a name that no result has. It is deleted unless it is persisted. Its mode is that of any
-/// program's new file, as the person's umask has it; usual for temporary files is 0600.
+/// program's new file, as the person's umask has it; usual for temporary files is 0600. While it is open it is locked, which
+/// tells it from the leftovers of a program that was killed.
 ///
 /// # Errors
 /// If it cannot be made.
 pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".enlarger-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    loop {
+        let file = builder.tempfile_in(folder)?;
+        // Some network drives have no locks.
+        let locked = file.as_file().lock().is_ok();
+        // Whoever cleans up may have come first.
+        if !locked || file.path().try_exists()? {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes temporary files that nobody is writing to any more: their program was killed. Whoever may not do so leaves them.
+pub fn remove_leftovers(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let ours = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+    for path in entries.filter(|entry| ours(&entry.file_name())).map(|entry| entry.path()) {
+        // Opened to be written, as locks on some network drives require.
+        let Ok(file) = fs::File::options().write(true).open(&path) else { continue };
+        if file.try_lock().is_ok() {
+            let _ = fs::remove_file(&path);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -196,5 +221,23 @@ mod tests {
     #[test]
     fn a_number_comes_before_the_extension() {
         assert_eq!(numbered(OsStr::new("fox_1.5x.png"), 2), "fox_1.5x-2.png");
+    }
+
+    #[test]
+    fn what_a_killed_program_was_writing_is_removed_and_what_is_being_written_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let being_written = temporary_in(folder.path()).expect("made");
+        let kept = [".enlarger-watch.jsonl", "fox.tmp", ".enlarger-fox.png"];
+        for name in kept.iter().chain(&[".enlarger-abc123.tmp"]) {
+            fs::write(folder.path().join(name), "x").expect("written");
+        }
+        remove_leftovers(folder.path());
+        remove_leftovers(&folder.path().join("missing"));
+        let mut left: Vec<_> = fs::read_dir(folder.path()).expect("read").map(|e| e.expect("read").path()).collect();
+        left.sort();
+        let mut expected: Vec<_> = kept.iter().map(|name| folder.path().join(name)).collect();
+        expected.push(being_written.path().to_owned());
+        expected.sort();
+        assert_eq!(left, expected);
     }
 }

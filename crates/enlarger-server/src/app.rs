@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Instant};
 use axum::extract::FromRef;
 use enlarger_pipeline::Enlarger;
 use enlarger_service::{
-    deletions::Deletions, files::Files, follow::Follow, intake::Intake, job::Terms, metrics::Metrics, nodes::Fleet,
-    polls::Polls, reads::Reads, saver::Unsaved, urls::Urls,
+    deletions::Deletions, favorites::Favorites, files::Files, follow::Follow, intake::Intake, job::Terms,
+    metrics::Metrics, nodes::Fleet, polls::Polls, presets::Presets, reads::Reads, saver::Unsaved, urls::Urls,
 };
 use enlarger_tasks::{ApiKeys, Objects, Queue, Upkeep};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,8 @@ pub(crate) struct App {
     pub files: Files,
     pub urls: Urls,
     pub reads: Reads,
+    pub favorites: Favorites,
+    pub presets: Presets,
     /// Results that are to be copied to the folder of `save_to`.
     pub unsaved: Option<Unsaved>,
     /// What is sent, and how it becomes a task.

@@ -17,7 +17,10 @@ use enlarger_egress::{Policy, Secret, Webhooks};
 use enlarger_error::Explained;
 use enlarger_nn::Precision;
 use enlarger_pipeline::{Generative, Lora, NamePattern, RemoteGenerator};
-use enlarger_service::job::Terms;
+use enlarger_service::{
+    job::{Kind, Terms},
+    relay::{Budget, Patience, Relay},
+};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
 /// An invalid setting, with a hint.
@@ -193,6 +196,17 @@ settings! {
     generator: String = String::new(), "ENLARGER_GENERATOR" { value_name = "comfyui=URL" };
     /// Workflow for ComfyUI to run, in its API format. Empty: the bundled one, for SD 1.x, SD 2.x and SDXL.
     workflow: PathBuf = PathBuf::new(), "ENLARGER_WORKFLOW" { value_name = "FILE" };
+    /// Service that enlarges instead of this machine, for the requests of `relay_kinds`: the vendor's own, such as
+    /// `https://api.magnific.com`. Their images are sent there.
+    relay: String = String::new(), "ENLARGER_RELAY" { value_name = "URL" };
+    /// File with the API key for `relay`.
+    relay_key_file: PathBuf = PathBuf::new(), "ENLARGER_RELAY_KEY_FILE" { value_name = "FILE" };
+    /// Requests that go to `relay`: `creative`, `precision-v2` or both.
+    relay_kinds: Vec<String> = vec!["creative".to_owned()], "ENLARGER_RELAY_KINDS" { value_name = "KIND", value_delimiter = ',' };
+    /// What may be ordered from `relay` on a day (UTC) in all, in megapixels of results, since it bills by size.
+    relay_daily_megapixels: u64 = 0, "ENLARGER_RELAY_DAILY_MEGAPIXELS" { value_name = "MP" };
+    /// The same for each API key. 0: no limit of its own.
+    relay_key_daily_megapixels: u64 = 0, "ENLARGER_RELAY_KEY_DAILY_MEGAPIXELS" { value_name = "MP" };
     /// Origins allowed to call this server from a browser (CORS), such as `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
 }
@@ -499,6 +513,32 @@ impl Config {
         arguments
     }
 
+    /// The service that enlarges instead of this machine, if there is one.
+    pub(crate) fn relay(&self) -> Result<Option<Relay>, ConfigError> {
+        if self.relay.is_empty() {
+            return Ok(None);
+        }
+        let file = self.relay_key_file.display();
+        let unreadable =
+            |why: String| ConfigError::new(format!("`relay_key_file`: {why}"), "put the service's API key into it");
+        let key = std::fs::read_to_string(&self.relay_key_file);
+        let key = key.map_err(|error| unreadable(format!("cannot read {file}: {}", error.kind())))?;
+        let key = key.trim();
+        if key.is_empty() {
+            return Err(unreadable(format!("{file} is empty")));
+        }
+        // Others are refused at the start.
+        let kinds = self.relay_kinds.iter().filter_map(|kind| Kind::parse(kind)).collect();
+        let budget = Budget { daily: self.relay_daily_megapixels, daily_per_key: self.relay_key_daily_megapixels };
+        let folder = self.data_dir.join("relay");
+        Relay::new(&self.relay, key, kinds, budget, Patience::default(), &folder, self.policy()).map(Some).map_err(
+            |error| {
+                let hint = "for example --relay https://api.magnific.com --relay-key-file FILE";
+                ConfigError::new(format!("`relay` cannot be used: {error}"), hint)
+            },
+        )
+    }
+
     /// What signs and delivers webhooks.
     pub(crate) fn webhooks(&self) -> Result<Webhooks, ConfigError> {
         let secret = |text: &Hidden| {
@@ -510,6 +550,55 @@ impl Config {
         };
         let secrets = self.webhook_secret.iter().map(secret).collect::<Result<_, _>>()?;
         Ok(Webhooks::new(self.policy(), secrets))
+    }
+
+    /// Checks what is said about the relay.
+    fn check_relay(&self) -> Result<(), ConfigError> {
+        let fail = |what: String, hint: &str| Err(ConfigError::new(what, hint));
+        let unset = Self::default();
+        if self.relay.is_empty() {
+            let set = [
+                ("relay_key_file", self.relay_key_file != unset.relay_key_file),
+                ("relay_kinds", self.relay_kinds != unset.relay_kinds),
+                ("relay_daily_megapixels", self.relay_daily_megapixels > 0),
+                ("relay_key_daily_megapixels", self.relay_key_daily_megapixels > 0),
+            ];
+            return match set.iter().find(|(_, set)| *set) {
+                Some((name, _)) => fail(format!("`{name}` is set without `relay`"), "add --relay URL, or leave it out"),
+                None => Ok(()),
+            };
+        }
+        let here = |url: &url::Url| match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        if !url::Url::parse(&self.relay).is_ok_and(|url| url.scheme() == "https" || here(&url)) {
+            return fail(
+                "`relay` is not an https URL".into(),
+                "use https://: others could read the key and the images",
+            );
+        }
+        if self.relay_key_file.as_os_str().is_empty() {
+            return fail(
+                "`relay` is set without `relay_key_file`".into(),
+                "add --relay-key-file FILE, with the service's API key in it",
+            );
+        }
+        if self.relay_daily_megapixels == 0 {
+            let hint = "add --relay-daily-megapixels MP: what may be ordered in a day, such as 200";
+            return fail("`relay` is set without a limit of what it may cost".into(), hint);
+        }
+        let known =
+            |kind: &str| Kind::parse(kind).is_some_and(|kind| Relay::KINDS.iter().any(|(known, _)| *known == kind));
+        match self.relay_kinds.iter().find(|kind| !known(kind)) {
+            Some(kind) => fail(format!("`relay_kinds` contains {kind:?}"), "use creative, precision-v2 or both"),
+            None if self.relay_kinds.is_empty() => {
+                fail("`relay_kinds` is empty".into(), "use creative, precision-v2 or both")
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks that need no input or output.
@@ -547,6 +636,7 @@ impl Config {
         if self.generator.is_empty() && !self.workflow.as_os_str().is_empty() {
             return fail("`workflow` is set without `generator`", "add --generator comfyui=http://127.0.0.1:8188");
         }
+        self.check_relay()?;
         if self.save_to.as_os_str().is_empty() && self.save_name != NamePattern::default() {
             return fail("`save_name` is set without `save_to`", "add --save-to DIR");
         }

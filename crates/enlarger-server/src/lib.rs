@@ -41,6 +41,7 @@ use enlarger_pipeline::{Enlarger, Unwatched, cores};
 pub use enlarger_service::{APART_COMMAND, nodes::short_id, run_apart};
 use enlarger_service::{
     deletions::Deletions,
+    favorites::Favorites,
     files::Files,
     follow::Follow,
     intake::Intake,
@@ -48,6 +49,7 @@ use enlarger_service::{
     nodes::{Fleet, Presence},
     outbox,
     polls::Polls,
+    presets::Presets,
     reads::Reads,
     saver::{Saver, Unsaved},
     signed::Signer,
@@ -299,6 +301,7 @@ async fn serve_registered(
             jobs: app.enlarger.slots(),
             lease: Duration::from_secs(config.lease_seconds),
             drain: Duration::from_secs(config.drain_seconds),
+            relay: config.relay()?,
             unsaved: app.unsaved.clone(),
             metrics: app.metrics.clone(),
             presence,
@@ -319,6 +322,7 @@ async fn serve_registered(
             upkeep: store.upkeep.clone(),
             files: app.files.clone(),
             reads: app.reads.clone(),
+            favorites: app.favorites.clone(),
             models_dir: config.models_dir(),
             disk_budget: config.disk_budget(),
             stop: stop.clone(),
@@ -406,6 +410,10 @@ fn parts(config: &Config, shared: Shared, enlarger: Arc<Enlarger>, stop: Cancell
     let save_to = (!config.save_to.as_os_str().is_empty()).then(|| config.save_to.clone());
     let unsaved = save_to.map(|folder| Unsaved::open(config.data_dir.join("unsaved"), folder)).transpose();
     let unsaved = unsaved.map_err(io_error("cannot open the folder of unsaved results"))?;
+    let favorites = Favorites::open(config.data_dir.join("favorites"));
+    let favorites = favorites.map_err(io_error("cannot open the folder of favorites"))?;
+    let presets = Presets::open(config.data_dir.join("presets"));
+    let presets = presets.map_err(io_error("cannot open the folder of presets"))?;
     let follow = Follow::new(store.queue.clone(), enlarger.slots(), stop.clone());
     Ok(App {
         auth: Arc::new(auth::Authority::new(config, store.api_keys.clone())?),
@@ -419,6 +427,8 @@ fn parts(config: &Config, shared: Shared, enlarger: Arc<Enlarger>, stop: Cancell
         files,
         urls,
         reads: Reads::default(),
+        favorites,
+        presets,
         unsaved,
         bodies,
         intake,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, http::HeaderMap};
 use enlarger_egress::Policy;
-use enlarger_pipeline::{Part, PipelineError};
+use enlarger_pipeline::{Part, PipelineError, Size};
 use enlarger_service::{
     intake::{Intake, Received, Unusable},
     job::SourceInfo,
@@ -48,8 +48,8 @@ pub(crate) struct Endpoint {
 
 /// What the bodies of an API call the parts of a request.
 pub(crate) struct FieldNames {
-    /// What errors are about that are not about a part.
-    pub whole: &'static str,
+    /// The size, which errors are about that are not about a part.
+    pub size: fn(Size) -> &'static str,
     /// A part; `None` of what the API leaves to the server's settings.
     pub part: fn(Part) -> Option<&'static str>,
 }
@@ -123,10 +123,10 @@ impl Submitter {
         match self.desk.estimate(ask, picture.and_then(Received::info)) {
             Ok(seconds) => Ok(seconds),
             Err(Infeasible::TooLarge(large)) => {
-                fields.reject_with(names.whole, large.reason, Some(large.hint));
+                fields.reject_with((names.size)(ask.request.size), large.reason, Some(large.hint));
                 Ok(0.0)
             }
-            Err(Infeasible::Refused(error)) => refuse(fields, &error, names).map(|()| 0.0),
+            Err(Infeasible::Refused(error)) => refuse(fields, &error, names, ask.request.size).map(|()| 0.0),
         }
     }
 }
@@ -135,8 +135,12 @@ impl Submitter {
 ///
 /// # Errors
 /// If that is not the request's fault but that of the server's settings.
-pub(crate) fn refuse(fields: &mut Fields<'_>, error: &PipelineError, names: Names) -> ApiResult<()> {
-    let field = if error.is_the_generators() { None } else { error.part().map_or(Some(names.whole), names.part) };
+pub(crate) fn refuse(fields: &mut Fields<'_>, error: &PipelineError, names: Names, size: Size) -> ApiResult<()> {
+    let field = match error.part() {
+        _ if error.is_the_generators() => None,
+        Some(part) => (names.part)(part),
+        None => Some((names.size)(size)),
+    };
     match field {
         Some(field) => {
             fields.reject_error(field, "cannot be processed", error);

@@ -15,7 +15,7 @@ use std::{
 };
 
 use enlarger_blobs::{Cramped, LOOK_FOR_ROOM, Scratch, no_room};
-use enlarger_image::{EncodeOptions, MetadataPolicy};
+use enlarger_image::{EncodeOptions, Limits, MetadataPolicy};
 use enlarger_pipeline::{Enlarger, Output, PipelineError, Progress, Watch};
 use enlarger_tasks::TaskError;
 use serde::{Deserialize, Serialize};
@@ -30,8 +30,8 @@ use crate::{
 /// The subcommand of the binary that calls [`run`].
 pub const COMMAND: &str = "run-apart";
 
-/// Clients send `filter_nsfw: true` by default, so it cannot be refused; whoever relies on it must hear that nothing was filtered.
-const NOT_FILTERED: &str = "filter_nsfw was set, but nothing was filtered: this server has no content classifier";
+/// From which certainty on an image is explicit, for those who want such images filtered.
+const EXPLICIT: f32 = 0.7;
 
 /// A picture to be enlarged.
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,6 +96,9 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
     let Order { job, terms, .. } = order;
     let kind = Kind::parse(&order.kind).ok_or_else(panicked)?;
     let limits = terms.limits();
+    if job.filter_nsfw {
+        filter(bytes, &limits, watch)?;
+    }
     let source = enlarger_image::open(bytes, &limits).map_err(|error| broken(&error.into()))?;
     let header = source.header();
     // Pictures from elsewhere were not looked at when the task was accepted.
@@ -120,10 +123,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         Ok(outcome)
     });
     let outcome = outcome.map_err(|error| broken(&error))?;
-    let mut notes = [&outcome.plan.notes[..], &outcome.plan.idle, &outcome.notes].concat();
-    if job.filter_nsfw {
-        notes.push(NOT_FILTERED.to_owned());
-    }
+    let notes = [&outcome.plan.notes[..], &outcome.plan.idle, &outcome.notes].concat();
     Ok(Finished {
         extension: outcome.extension.to_owned(),
         media_type: outcome.media_type.to_owned(),
@@ -136,6 +136,19 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         timings: json!(outcome.timings),
         notes,
     })
+}
+
+/// Refuses an image that is sexually explicit.
+fn filter(bytes: &[u8], limits: &Limits, watch: &dyn Watch) -> Result<(), Broken> {
+    let decoded = enlarger_image::decode_unless(bytes, limits, &|| watch.cancelled());
+    let certainty = enlarger_pipeline::explicit(&decoded.map_err(|error| broken(&error.into()))?.picture);
+    if certainty < EXPLICIT {
+        return Ok(());
+    }
+    let percent = (certainty * 100.0).round();
+    let error = Failure::Explicit
+        .error(format!("the image looks sexually explicit ({percent}% certain), and filter_nsfw is set"));
+    Err(Broken::Failed { error: error.with_hint("if it is not, leave filter_nsfw out"), again: false })
 }
 
 fn broken(error: &PipelineError) -> Broken {

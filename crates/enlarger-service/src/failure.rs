@@ -15,6 +15,10 @@ pub enum Failure {
     Fetch,
     /// The result would be too large.
     TooLarge,
+    /// The picture is one that the client wants filtered.
+    Explicit,
+    /// The service that enlarges instead of this machine did not, or must not.
+    Relay,
 }
 
 impl Failure {
@@ -26,6 +30,8 @@ impl Failure {
             Self::Busy => "busy",
             Self::Fetch => "fetch",
             Self::TooLarge => "too_large",
+            Self::Explicit => "explicit",
+            Self::Relay => "relay",
         }
     }
 
@@ -48,10 +54,11 @@ impl Blame {
     /// Whose fault this is. The pipeline's codes for problems of the machine, or of a program
     /// that the operator named, are `network`, `model`, `memory` and `generator`.
     pub fn of(error: &TaskError) -> Self {
-        const OURS: [&str; 8] = [
+        const OURS: [&str; 9] = [
             Failure::Internal.code(),
             Failure::Storage.code(),
             Failure::Busy.code(),
+            Failure::Relay.code(),
             TaskError::WORKER_DIED,
             "network",
             "model",

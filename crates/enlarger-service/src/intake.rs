@@ -125,7 +125,11 @@ impl Intake {
             false => 0,
             true => match start.find(',').filter(|comma| lower[..*comma].trim_end().ends_with(";base64")) {
                 Some(comma) => blanks + comma + 1,
-                None => return Err(refused("must be base64: the data: URI does not say `;base64,`")),
+                None => {
+                    let hint = "begin it with data:image/png;base64, and the like; curl -F cuts values off at `;`, so use \
+                        --form-string for it, or send the file: -F image=@photo.png";
+                    return Err(refused_with("must be base64: the data: URI does not say `;base64,`", hint));
+                }
             },
         };
         self.sent(token, skip)

@@ -93,7 +93,7 @@ pub struct Job {
     pub source: Option<SourceInfo>,
     /// Estimated seconds of processing.
     pub estimate_seconds: f64,
-    /// Whether to filter results. There is no classifier to do it with, which the notes of the result say.
+    /// Whether to refuse sexually explicit images.
     #[serde(default)]
     pub filter_nsfw: bool,
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! * [`submit`] is the one way into the queue, [`job`] what is stored with a task, with the limits of each kind.
-//! * [`worker`] claims, fetches, runs, publishes, commits; [`outbox`] sends webhooks; [`sweeper`] deletes what is due.
+//! * [`worker`] claims, fetches, runs, publishes, commits; [`relay`] has another service run; [`outbox`] sends webhooks; [`sweeper`] deletes what is due.
 //! * [`follow`] waits for tasks, [`polls`] records which clients still poll, [`reads`] what is being downloaded.
 //! * [`urls`] makes the URLs of files and [`signed`] signs them.
 //!
@@ -38,6 +38,7 @@ mod apart;
 pub mod deletions;
 pub mod error;
 pub mod failure;
+pub mod favorites;
 pub mod files;
 pub mod follow;
 pub mod intake;
@@ -46,8 +47,10 @@ pub mod metrics;
 pub mod nodes;
 pub mod outbox;
 pub mod polls;
+pub mod presets;
 pub mod random;
 pub mod reads;
+pub mod relay;
 pub mod saver;
 pub mod signed;
 pub mod submit;

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use enlarger_blobs::Key;
-use enlarger_pipeline::{Extent, NamePattern, numbered, temporary_in};
+use enlarger_pipeline::{Extent, NamePattern, numbered, remove_leftovers, temporary_in};
 use enlarger_tasks::{Files as TaskFiles, Queue, Scope, Task, TaskState};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -42,12 +42,14 @@ pub struct Unsaved {
 }
 
 impl Unsaved {
-    /// Notes in a folder, which is made if needed, about results that are to go to another.
+    /// Notes in a folder, which is made if needed, about results that are to go to another. Copies that a crash left unfinished there
+    /// are removed.
     ///
     /// # Errors
     /// If the folder of notes cannot be made.
     pub fn open(notes: PathBuf, folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&notes)?;
+        remove_leftovers(&folder);
         Ok(Self { notes, folder, problem: Arc::default() })
     }
 

@@ -12,7 +12,7 @@ use enlarger_tasks::{Change, Objects, Queue, Scope, StoreError, TaskState, Upkee
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::{files::Files, reads::Reads};
+use crate::{favorites::Favorites, files::Files, reads::Reads};
 
 /// How often to sweep: well below the five minutes within which files must be gone.
 const EVERY: Duration = Duration::from_secs(30);
@@ -35,6 +35,8 @@ pub struct Sweeper {
     pub files: Files,
     /// Which of them are being read.
     pub reads: Reads,
+    /// Which of them the disk budget spares.
+    pub favorites: Favorites,
     /// Where a process that died may have left an incomplete model.
     pub models_dir: PathBuf,
     /// Bytes that the files of tasks may take; `None`: no limit but the disk.
@@ -103,7 +105,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Deletes the files of the tasks that finished first until the rest fits the budget.
+    /// Deletes the files of the tasks that finished first until the rest fits the budget. Favorites stay.
     async fn keep_to_budget(&self) -> Result<(), StoreError> {
         let Some(budget) = self.disk_budget else { return Ok(()) };
         let tasks = self.files.blobs.tasks().await.unwrap_or_else(|error| {
@@ -111,8 +113,13 @@ impl Sweeper {
             Vec::new()
         });
         let mut used: u64 = tasks.iter().map(|blobs| blobs.bytes).sum();
+        let favorites = self.favorites.all().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read which results are favorites, so none is deleted");
+            tasks.iter().map(|blobs| blobs.task).collect()
+        });
         while used > budget {
-            let evicted = self.queue.evict_oldest(1, &self.reads.tasks()).await?;
+            let spared = [&favorites[..], &self.reads.tasks()].concat();
+            let evicted = self.queue.evict_oldest(1, &spared).await?;
             let Some(id) = evicted.first().map(|task| task.id) else { break };
             let size = tasks.iter().find(|blobs| blobs.task == id).map_or(0, |blobs| blobs.bytes);
             match self.files.blobs.delete_task(id).await {

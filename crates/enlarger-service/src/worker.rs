@@ -14,7 +14,8 @@ use bytes::Bytes;
 use enlarger_blobs::{Draft, Key, is_transient};
 use enlarger_egress::{EgressError, Fetcher, Policy};
 use enlarger_error::Explained;
-use enlarger_pipeline::Enlarger;
+use enlarger_image::{EncodeOptions, ImageError, Limits};
+use enlarger_pipeline::{Enlarger, PipelineError};
 use enlarger_tasks::{Beat, Lease, Queue, Report, Retry, Scope, StoreError, Task, TaskError, TaskState};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::Instant};
@@ -25,9 +26,10 @@ use crate::{
     apart::{self, Broken, Finished, Order, Patient},
     failure::Failure,
     files::Files,
-    job::{Difference, Input, Job, Made, Terms},
+    job::{Difference, Input, Job, Kind, Made, SourceInfo, Terms},
     metrics::Metrics,
     nodes::Presence,
+    relay::{self, Relay, Unrelayed},
     saver::Unsaved,
     wakes::Wakes,
     watching::Watching,
@@ -41,7 +43,7 @@ const BEAT: Duration = Duration::from_millis(500);
 const STOPPING: Duration = Duration::from_secs(5);
 /// Pause before a failed attempt is repeated.
 const PAUSE: Duration = Duration::from_secs(2);
-/// The same after the first failure and after later ones, where others have to do something first: start ComfyUI again, or free memory.
+/// The same after the first failure and after later ones, where others have to do something first: start ComfyUI again, free memory, or pay.
 const LONG_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 
 /// Runs the tasks of a queue.
@@ -66,6 +68,8 @@ pub struct Worker {
     pub lease: Duration,
     /// How long running tasks may go on once `stop` is cancelled.
     pub drain: Duration,
+    /// The service that enlarges instead of this machine, and what it takes, if there is one.
+    pub relay: Option<Relay>,
     /// Which results are to be copied to a folder, if there is one for them.
     pub unsaved: Option<Unsaved>,
     /// What is counted.
@@ -237,6 +241,11 @@ async fn compute(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> Re
         fetch(worker, task, url).await?;
     }
     let source = worker.files.blobs.map(&Key::Source(task.id)).await.map_err(|error| storage("read", &error))?;
+    if let Some(relay) = &worker.relay
+        && let Some(kind) = Kind::of(task).filter(|kind| relay.takes(*kind))
+    {
+        return relayed(worker, relay, kind, task, job, source).await;
+    }
     let (done, result) = oneshot::channel();
     let busy = watch.running.clone().write_owned().await;
     let (worker, task, watch) = (worker.clone(), task.clone(), watch.clone());
@@ -256,6 +265,78 @@ async fn compute(worker: &Arc<Worker>, task: &Task, watch: &Arc<Watching>) -> Re
     }
 }
 
+/// Has the relay enlarge it, and compares the result with the picture.
+async fn relayed(
+    worker: &Arc<Worker>,
+    relay: &Relay,
+    kind: Kind,
+    task: &Task,
+    job: Job,
+    source: Bytes,
+) -> Result<Done, End> {
+    let started = Instant::now();
+    let limits = worker.terms.limits();
+    let header = enlarger_image::header(&source, &limits).map_err(|error| {
+        let error = PipelineError::from(error);
+        End::Failed(TaskError::of(&error), Retry::Never)
+    })?;
+    let pixels = job.request.size.result(header.width, header.height).pixels();
+    let Job { request, filter_nsfw, .. } = &job;
+    let owner = task.owner.as_deref();
+    let order = relay::Order { kind, request, filter_nsfw: *filter_nsfw, source: &source, pixels, owner };
+    let file = relay.enlarge(&order).await.map_err(|why| {
+        let error = Failure::Relay.error(why.to_string());
+        match why {
+            Unrelayed::Files(error) => storage("read or written", &error),
+            Unrelayed::Away { .. } => {
+                let pause = pause(&error, task.failures);
+                End::Failed(
+                    error.with_hint("try again later; the server's operator can see to it"),
+                    Retry::After(pause),
+                )
+            }
+            Unrelayed::Spent { .. } => {
+                End::Failed(error.with_hint("wait until tomorrow (UTC), or use a smaller factor"), Retry::Never)
+            }
+            Unrelayed::Refused { .. } => End::Failed(error, Retry::Never),
+        }
+    })?;
+    let network = started.elapsed().as_secs_f64();
+    let timings = json!({ "decode": 0.0, "plan": 0.0, "network": network, "filters": 0.0, "encode": 0.0 });
+    let (scratch, host, task) = (worker.files.scratch.clone(), relay.host().to_owned(), task.clone());
+    let compared = tokio::task::spawn_blocking(move || {
+        let unusable = |error: ImageError| {
+            let error = Failure::Relay.error(format!("{host} made a result that cannot be used: {error}"));
+            ended_badly(&task, Broken::Failed { error, again: false })
+        };
+        let disk = |error: io::Error| storage("written", &error);
+        // A result may be as large as the vendor's limits have it.
+        let made = enlarger_image::decode(&file, &Limits::for_own_files()).map_err(unusable)?;
+        let whole = enlarger_image::decode(&source, &limits).map_err(unusable)?;
+        let difference = enlarger_pipeline::Difference::of(&made.picture, &whole.picture, None);
+        let mut result = scratch.draft().map_err(disk)?;
+        result.write_all(&file).map_err(disk)?;
+        let mut map = scratch.draft().map_err(disk)?;
+        enlarger_image::encode(&difference.map, &EncodeOptions::default(), &mut map).map_err(unusable)?;
+        let finished = Finished {
+            extension: made.header.format.extension().to_owned(),
+            media_type: made.header.format.media_type().to_owned(),
+            width: made.picture.width,
+            height: made.picture.height,
+            source: SourceInfo::new(&header, source.len() as u64),
+            share: difference.share,
+            plan: json!({}),
+            device: host.clone(),
+            timings,
+            notes: vec![format!("enlarged by {host}")],
+        };
+        Ok(Done { finished, result, map })
+    });
+    compared
+        .await
+        .unwrap_or_else(|_| Err(End::Failed(Failure::Internal.error("the result could not be read"), Retry::Never)))
+}
+
 fn ended_badly(task: &Task, why: Broken) -> End {
     match why {
         Broken::Failed { error, again: true } => {
@@ -271,7 +352,7 @@ fn ended_badly(task: &Task, why: Broken) -> End {
 /// How long to wait after a failure that may pass, by how many attempts failed before.
 fn pause(error: &TaskError, failures: u32) -> Duration {
     match error.code.as_str() {
-        "generator" | "memory" => LONG_PAUSES[(failures as usize).min(1)],
+        "generator" | "memory" | "relay" => LONG_PAUSES[(failures as usize).min(1)],
         _ => PAUSE,
     }
 }

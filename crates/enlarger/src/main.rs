@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         Command::Mcp(args) => mcp::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(args) => bench::run(args),
-        Command::Completions(args) => Ok(shell::completions(&args, Cli::command())),
+        Command::Completions(args) => Ok(shell::completions(&args, &Cli::command())),
         Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Apart(args) => apart::run(*args),
         Command::Gpus(args) => gpus::run(&args),

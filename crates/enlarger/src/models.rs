@@ -82,7 +82,7 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
             }
             for file in files {
                 let model = catalogue.add(&file, name.as_deref())?;
-                println!("{}: {}, {:.1} MB", model.name, model.architecture, model.bytes as f64 / 1e6);
+                println!("{}: {}, {} MB", model.name, model.architecture, megabytes(&model));
             }
         }
         Command::Verify => return Ok(verify(&catalogue)),
@@ -143,10 +143,17 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn list(models: &[ModelInfo]) {
-    let width = models.iter().map(|m| m.name.len()).max().unwrap_or(0);
+    let widest = |text: fn(&ModelInfo) -> String| models.iter().map(|m| text(m).chars().count()).max().unwrap_or(0);
+    let (name, size, licence) = (widest(|m| m.name.clone()), widest(megabytes), widest(|m| m.licence.clone()));
     for m in models {
-        println!("{:width$}  {}x  {:>5.1} MB  {:<12}  {}", m.name, m.scale, m.bytes as f64 / 1e6, m.licence, m.good_at);
+        let mb = megabytes(m);
+        println!("{:name$}  {}x  {mb:>size$} MB  {:licence$}  {}", m.name, m.scale, m.licence, m.good_at);
     }
+}
+
+/// Its size, in units of 1024 x 1024 bytes.
+fn megabytes(model: &ModelInfo) -> String {
+    format!("{:.1}", model.bytes as f64 / f64::from(1 << 20))
 }
 
 fn show(m: &ModelInfo) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use enlarger_image::{Format, Limits};
-use enlarger_pipeline::PipelineError;
+use enlarger_pipeline::{PipelineError, human_bytes};
 
 use crate::{
     inputs::Input,
@@ -48,7 +48,10 @@ pub fn read_now(input: &Input, limits: &Limits) -> anyhow::Result<Vec<u8>> {
     // Before it is opened: that alone would wait for somebody who writes to a pipe.
     let metadata = path.metadata().map_err(told)?;
     if let Some(what) = special(metadata.file_type()) {
-        let hint = "give a file, or pipe the image in and use - for standard input";
+        let hint = match metadata.is_dir() {
+            true => "give the path of an image file",
+            false => "give a file, or pipe the image in and use - for standard input",
+        };
         return Err(Hinted::error(format!("this is {what}, not a file"), hint));
     }
     if metadata.len() > limits.max_bytes {
@@ -76,9 +79,8 @@ fn read_picture(mut from: impl Read, what: &str, limit: u64) -> anyhow::Result<V
 }
 
 fn too_long(what: &str, limit: u64) -> anyhow::Error {
-    let most = limit / 1_000_000;
     Hinted::error(
-        format!("{what} is larger than the limit of {most} MB"),
+        format!("{what} is larger than the limit of {}", human_bytes(limit)),
         "if it is an image, save it with compression",
     )
 }
@@ -92,14 +94,14 @@ mod tests {
     #[test]
     fn reading_ends_at_the_limit_and_at_what_is_not_a_picture() {
         let signature = b"\x89PNG\r\n\x1a\n";
-        let said = |from: &mut dyn Read| read_picture(from, "standard input", 3_000_000).map_err(|e| e.to_string());
+        let said = |from: &mut dyn Read| read_picture(from, "standard input", 3 << 20).map_err(|e| e.to_string());
         let endless = said(&mut signature.chain(repeat(0)));
         assert_eq!(endless, Err("standard input is larger than the limit of 3 MB".into()));
         // Without a limit's worth of bytes being kept: this would never end.
         let nothing = read_picture(repeat(0), "the file", u64::MAX - 1).map_err(|e| e.to_string());
         assert!(nothing.is_err_and(|said| said.contains("not an image")));
         assert_eq!(said(&mut &b""[..]), Err("standard input is empty".into()));
-        assert_eq!(said(&mut signature.chain(repeat(0).take(2_999_992))).map(|bytes| bytes.len()), Ok(3_000_000));
-        assert!(said(&mut signature.chain(repeat(0).take(2_999_993))).is_err());
+        assert_eq!(said(&mut signature.chain(repeat(0).take((3 << 20) - 8))).map(|bytes| bytes.len()), Ok(3 << 20));
+        assert!(said(&mut signature.chain(repeat(0).take((3 << 20) - 7))).is_err());
     }
 }

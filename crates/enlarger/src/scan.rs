@@ -13,7 +13,8 @@ pub fn show(found: &[Found]) {
 fn listing(found: &[Found]) -> String {
     let mut text = String::new();
     let mut line = |indent: &str, f: &Found| {
-        let (megabytes, hash) = (f.bytes as f64 / 1e6, f.sha256.as_deref().and_then(|hash| hash.get(..10)));
+        let (megabytes, hash) =
+            (f.bytes as f64 / f64::from(1 << 20), f.sha256.as_deref().and_then(|hash| hash.get(..10)));
         let hash = hash.map(|hash| format!(", {hash}")).unwrap_or_default();
         let _ =
             writeln!(text, "{indent}{}  {} ({megabytes:.0} MB{hash})  {}", printable(&f.name), f.what, shown_path(f));

@@ -105,22 +105,23 @@ fn is_dropping(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b"._") || names.iter().any(|dropping| name == *dropping)
 }
 
-/// What something is that is neither a file nor a folder.
+/// What something is that is not a file.
 #[cfg(unix)]
 pub fn special(kind: FileType) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt;
     match kind {
         kind if kind.is_file() => None,
+        kind if kind.is_dir() => Some("a folder"),
         kind if kind.is_fifo() => Some("a named pipe"),
         kind if kind.is_socket() => Some("a socket"),
         _ => Some("a device"),
     }
 }
 
-/// What something is that is neither a file nor a folder.
+/// What something is that is not a file.
 #[cfg(not(unix))]
 pub fn special(kind: FileType) -> Option<&'static str> {
-    (!kind.is_file()).then_some("a device")
+    (!kind.is_file()).then_some(if kind.is_dir() { "a folder" } else { "a device" })
 }
 
 /// The name of a format of images that is not read, by its extension in lower case.

@@ -11,7 +11,7 @@ use std::{
 
 use clap::Args;
 use enlarger_nn::{Device, GpuChoice};
-use enlarger_pipeline::{Enlarger, EnlargerOptions, Lane};
+use enlarger_pipeline::{Enlarger, EnlargerOptions, Lane, human_bytes};
 use enlarger_server::{Config, ConfigLayer, config::Role};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -181,7 +181,7 @@ fn kept(config: &Config) -> String {
             1 => "for an hour".into(),
             hours => format!("for {hours} hours"),
         },
-        (None, Some(bytes)) => format!("until you delete them or they exceed {} MB", bytes >> 20),
+        (None, Some(bytes)) => format!("until you delete them or they exceed {}", human_bytes(bytes)),
         (None, None) => "until you delete them".into(),
     }
 }

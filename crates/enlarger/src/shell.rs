@@ -24,11 +24,20 @@ pub struct ManArgs {
 }
 
 /// Prints a completion script for the whole command.
-pub fn completions(args: &CompletionsArgs, mut command: Command) -> ExitCode {
+pub fn completions(args: &CompletionsArgs, command: &Command) -> ExitCode {
     let mut script = Vec::new();
-    generate(args.shell, &mut command, "enlarger", &mut script);
+    generate(args.shell, &mut offered(command), "enlarger", &mut script);
     print!("{}", String::from_utf8_lossy(&script));
     ExitCode::SUCCESS
+}
+
+/// The command without what nobody is to type.
+fn offered(command: &Command) -> Command {
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    Command::new("enlarger")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(command.get_arguments().cloned())
+        .subcommands(shown)
 }
 
 /// The command with a long help for each argument: man pages leave the short help out where `-h` does.

@@ -5,7 +5,8 @@ mod journal;
 
 use std::{
     collections::HashMap,
-    io::ErrorKind,
+    ffi::{OsStr, OsString},
+    io::{ErrorKind, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -320,13 +321,21 @@ impl Watch<'_> {
             self.args.job.format.unwrap_or_default().extension(),
         );
         let first = self.results.join(parent_inside(self.inside(path))).join(name);
-        // It was begun before a crash, and its result is there only if it was finished.
-        if let Some(begun) = self.journal.begun(path, stamp)
+        if let Some(begun) = self.journal.begun(path, stamp)?
             && occupied(&begun)?
         {
             return Ok(End::Finished(begun));
         }
-        let result = free(&first)?;
+        let result = match free(&first) {
+            Ok(result) => result,
+            Err((path, error)) if error.kind() == ErrorKind::InvalidFilename => {
+                let name = path.file_name().unwrap_or_default().display();
+                let hint = "rename the image, or choose shorter names with --name";
+                let error = Hinted::error(format!("its result cannot be called {name}: {}", reason(&error)), hint);
+                return Ok(End::Rejected(error));
+            }
+            Err((path, error)) => return Err(cannot_write(&path, &error)),
+        };
         self.journal.write(path, stamp, State::Begun, &result)?;
         let outcome = self.job.write(&bytes, &request, &result, false, file)?;
         Ok(End::Enlarged(result, Box::new(outcome)))
@@ -401,13 +410,15 @@ fn is_the_images_fault(error: &anyhow::Error) -> bool {
     }
 }
 
-/// The path, or if something is there the first with a number where nothing is.
-fn free(path: &Path) -> anyhow::Result<PathBuf> {
+/// The path, or if something is there the first with a number where nothing is. An error comes with the path that it is about.
+fn free(path: &Path) -> Result<PathBuf, (PathBuf, std::io::Error)> {
     let name = path.file_name().unwrap_or_default();
     let candidates = (2..).map(|number| path.with_file_name(numbered(name, number)));
     for candidate in std::iter::once(path.to_owned()).chain(candidates) {
-        if !occupied(&candidate).map_err(|error| cannot_write(&candidate, &error))? {
-            return Ok(candidate);
+        match occupied(&candidate) {
+            Ok(true) => {}
+            Ok(false) => return Ok(candidate),
+            Err(error) => return Err((candidate, error)),
         }
     }
     unreachable!("there are more numbers than files")
@@ -425,11 +436,26 @@ fn move_aside(from: &Path, to: &Path, text: &str) -> std::io::Result<PathBuf> {
         place = to.with_file_name(numbered(name, number));
     }
     std::fs::rename(from, &place)?;
-    let mut beside = place.clone().into_os_string();
-    beside.push(".txt");
     // Why was said already; the text is for those who were not there.
-    let _ = std::fs::write(beside, text);
+    let beside = place.with_file_name(name_of_text(place.file_name().unwrap_or_default()));
+    let _ = std::fs::File::create_new(beside).and_then(|mut file| file.write_all(text.as_bytes()));
     Ok(place)
+}
+
+/// Most bytes of a name on common file systems.
+const LONGEST_NAME: usize = 255;
+
+/// What the text beside a file is called: `fox.png.txt`, and less of the name if it is too long for that.
+fn name_of_text(name: &OsStr) -> OsString {
+    const EXTENSION: &str = ".txt";
+    let mut text = name.to_owned();
+    if name.len() + EXTENSION.len() > LONGEST_NAME {
+        let mut whole = name.to_string_lossy().into_owned();
+        whole.truncate(whole.floor_char_boundary(LONGEST_NAME - EXTENSION.len()));
+        text = whole.into();
+    }
+    text.push(EXTENSION);
+    text
 }
 
 fn explanation(name: &str, error: &anyhow::Error) -> String {

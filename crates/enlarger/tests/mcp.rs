@@ -53,6 +53,7 @@ fn assistants_enlarge_files_and_learn_what_is_wrong() {
         "hdr (Creative) and flavor (Precision) cannot be combined",
         "there is no model named \"nosuch\"\nhint: ",
         "image_base64 is not base64",
+        "this is a folder, not a file\nhint: give the path",
     ];
     assert_eq!(errors.len(), expected.len(), "{errors:#?}");
     for (error, expected) in errors.iter().zip(expected) {
@@ -96,8 +97,20 @@ fn nothing_but_the_protocol_is_on_standard_output_whatever_comes_in() {
     };
     assert_eq!(receive()["result"]["serverInfo"]["name"], "enlarger");
     send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    // As the official servers do, it skips what cannot be read and goes on.
     send("{ broken");
+    let refused = receive();
+    assert_eq!((&refused["error"]["code"], &refused["id"]), (&json!(-32700), &Value::Null), "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().starts_with("this is not JSON: key must be"), "{refused}");
+    send(r#"{"jsonrpc":"2.0","id":20,"method":7}"#);
+    let refused = receive();
+    assert_eq!((&refused["error"]["code"], &refused["id"]), (&json!(-32600), &json!(20)), "{refused}");
+    for params in ["", r#","params":{"name":7}"#, r#","params":{"name":"upscale","arguments":[]}"#] {
+        send(&format!(r#"{{"jsonrpc":"2.0","id":21,"method":"tools/call"{params}}}"#));
+        let refused = receive();
+        assert_eq!((&refused["error"]["code"], &refused["id"]), (&json!(-32602), &json!(21)), "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains("; hint: its params are "), "{refused}");
+    }
+    send(r#"{"jsonrpc":"2.0","method":"no/such/notification"}"#);
     send(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"upscale","arguments":{"image":7}}}"#);
     let refused = receive();
     assert_eq!((&refused["id"], &refused["result"]["isError"]), (&json!(2), &json!(true)), "{refused}");
@@ -125,13 +138,26 @@ fn nothing_but_the_protocol_is_on_standard_output_whatever_comes_in() {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_ends_it_while_the_assistant_stays() {
+fn a_signal_ends_it_and_the_job_that_runs_while_the_assistant_stays() {
     use std::os::unix::process::ExitStatusExt;
     let folder = folder();
-    let (mut server, input, mut output) = greeted(folder.path());
+    let (mut server, mut input, mut output) = greeted(folder.path());
     output.read_line(&mut String::new()).unwrap();
+    let ask = json!({ "name": "upscale", "arguments": { "image": "photo.png", "scale": 16, "model": "x4plus" } });
+    writeln!(input, r#"{{"jsonrpc":"2.0","method":"notifications/initialized"}}"#).unwrap();
+    for id in [2, 3] {
+        writeln!(input, "{}", json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": ask })).unwrap();
+    }
+    while std::fs::read_dir(folder.path()).unwrap().count() == 2 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
     let ended = server.wait().unwrap();
     assert_eq!((ended.code(), ended.signal()), (Some(143), None));
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        2,
+        "no half-written file, and nothing begun after it"
+    );
     drop(input);
 }

@@ -172,8 +172,12 @@ fn an_image_that_was_interrupted_is_done_again_and_one_that_was_finished_is_not(
     killed.0.kill().expect("killed");
     killed.0.wait().expect("it ends");
     assert_eq!(names(&at("in/enlarged")), [""; 0]);
+    // Whatever it was writing when it was killed.
+    fs::write(at("in/enlarged/.enlarger-half12.tmp"), b"half").expect("written");
     watch(dir.path(), &["--once"]).assert().success();
     assert_eq!(names(&at("in/enlarged")), ["big_2x.png"]);
+    let entries = fs::read_dir(at("in/enlarged")).expect("read").map(|entry| entry.expect("an entry").file_name());
+    assert_eq!(entries.filter(|name| name.to_string_lossy().ends_with(".tmp")).count(), 0);
     // Killed when the result was in its place, and before that was written down.
     let journal = begun();
     let kept: Vec<_> = journal.lines().filter(|line| !line.contains(r#""state":"done""#)).collect();
@@ -232,6 +236,74 @@ fn a_full_disk_costs_no_image() {
     assert_eq!((names(&at("in")), names(&at("in/enlarged"))), (vec!["a.jpg".into(), "enlarged".into()], vec![]));
     watch(dir.path(), &["--once"]).assert().success();
     assert_eq!(names(&at("in/enlarged")), ["a_2x.png"]);
+}
+
+/// Runs a command without the right of root to write to what is read-only.
+fn unprivileged(command: &Command) -> Command {
+    let root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let mut limited = Command::new(if root { "setpriv" } else { "env" });
+    if root {
+        limited.args(["--bounding-set", "-dac_override", "--inh-caps", "-dac_override"]);
+    }
+    limited.current_dir(command.get_current_dir().expect("set")).arg(command.get_program()).args(command.get_args());
+    limited
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("set");
+}
+
+#[test]
+fn a_folder_that_is_read_only_keeps_everything_and_one_that_becomes_writable_is_written() {
+    let (dir, photo) = empty();
+    let at = |path: &str| dir.path().join(path);
+    fs::write(at("in/good.jpg"), &photo).expect("written");
+    fs::write(at("in/junk.png"), b"\x89PNG\r\n\x1a\nnot a picture").expect("written");
+    set_mode(&at("in"), 0o555);
+    let told = |code: i32, args: &[&str]| {
+        text(&unprivileged(&watch(dir.path(), args)).assert().code(code).get_output().stderr)
+    };
+    let beside = told(1, &["--once"]);
+    assert!(beside.contains("cannot write ") && beside.contains("hint: choose another folder with -o"), "{beside}");
+    let kept = told(1, &["--once", "-o", "out"]);
+    assert!(kept.contains("junk.png could not be moved to rejected/ and stays: "), "{kept}");
+    assert!(!told(0, &["--once", "-o", "out"]).contains("junk.png"), "what stays is said once");
+    set_mode(&at("in"), 0o755);
+    fs::write(at("in/more.jpg"), &photo).expect("written");
+    set_mode(&at("out"), 0o555);
+    let full = told(1, &["--once", "-o", "out"]);
+    assert!(full.contains("error: more.jpg: cannot write ") && full.contains("hint: choose another"), "{full}");
+    set_mode(&at("out"), 0o755);
+    told(0, &["--once", "-o", "out"]);
+    assert_eq!(names(&at("out")), ["good_2x.png", "more_2x.png"]);
+    assert_eq!(names(&at("in")), ["good.jpg", "junk.png", "more.jpg"]);
+}
+
+#[test]
+fn a_name_too_long_for_its_result_is_rejected_with_a_text_that_says_so() {
+    let (dir, photo) = empty();
+    let at = |path: &str| dir.path().join(path);
+    let name = format!("{}.jpg", "x".repeat(250));
+    fs::write(at("in").join(&name), photo).expect("written");
+    let told = text(&watch(dir.path(), &["--once"]).assert().code(1).get_output().stderr);
+    assert!(told.contains("its result cannot be called xxx") && told.contains("hint: rename the image"), "{told}");
+    let beside = format!("{}.txt", &name[..251]);
+    assert_eq!(names(&at("in/rejected")), [beside.clone(), name]);
+    let said = fs::read_to_string(at("in/rejected").join(beside)).expect("it is there");
+    assert!(said.contains("was not enlarged: its result cannot be called "), "{said}");
+}
+
+#[test]
+fn who_loses_the_folder_of_results_does_not_write_to_the_one_that_another_process_has_made() {
+    let (dir, photo) = empty();
+    let at = |path: &str| dir.path().join(path);
+    let first = Watching::start(watch(dir.path(), &["-o", "out"]));
+    fs::remove_dir_all(at("out")).expect("removed");
+    let second = Watching::start(watch(dir.path(), &["-o", "out"]));
+    fs::write(at("in/a.jpg"), &photo).expect("written");
+    exists_soon(&at("out/a_2x.png"), &second);
+    first.says("error: a.jpg: another `enlarger watch` is writing to ");
+    assert_eq!(names(&at("out")), ["a_2x.png"]);
 }
 
 #[test]

@@ -12,8 +12,9 @@ export function megapixels(width: number, height: number): string {
 
 export function bytes(n: number): string {
   let unit = 0;
-  while (n >= 1000 && unit < S.units.bytes.length - 1) {
-    n /= 1000;
+  // In units of 1024, as the settings and the server's messages count them.
+  while (n >= 1024 && unit < S.units.bytes.length - 1) {
+    n /= 1024;
     unit += 1;
   }
   return `${n < 10 && unit > 0 ? decimal(n) : count(Math.round(n))} ${S.units.bytes[unit]}`;

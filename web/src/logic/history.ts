@@ -30,11 +30,11 @@ const ORDERS: Record<Sort, (a: Task, b: Task) => number> = {
   largest: (a, b) => (b.result?.bytes ?? 0) - (a.result?.bytes ?? 0),
 };
 
-export function arrange(tasks: readonly Task[], { query, state, source, sort }: View, isFavourite: (id: string) => boolean): Task[] {
+export function arrange(tasks: readonly Task[], { query, state, source, sort }: View): Task[] {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   return tasks
     .filter((task) => {
-      if (state === 'favourites' ? !isFavourite(task.task_id) : state !== 'all' && task.status !== state) return false;
+      if (state === 'favourites' ? !task.favorite : state !== 'all' && task.status !== state) return false;
       if (source && sourceOf(task) !== source.key) return false;
       if (words.length === 0) return true;
       const text = `${task.name} ${describe(task)}`.toLowerCase();

@@ -42,7 +42,7 @@ test('how long results are kept is said in words', () => {
   expect(status(86_400)).toBe('Results are kept for 24 h.');
   expect(status(604_800, null)).toBe('Results are kept for 7 days.');
   expect(status(null, null)).toBe('Results are kept until you delete them.');
-  expect(status(null, 50e9)).toBe('Results are kept until you delete them. Beyond 50 GB in total, the oldest are deleted.');
+  expect(status(null, 51_200 * 2 ** 20)).toBe('Results are kept until you delete them. Beyond 50 GB in total, the oldest are deleted.');
   expect(keptFor(null)).toBe('');
 });
 

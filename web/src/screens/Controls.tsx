@@ -11,8 +11,8 @@ import * as snippets from '../logic/snippets.ts';
 import { KNOBS } from '../knobs.ts';
 import { S } from '../strings.ts';
 import { service } from '../state/service.ts';
-import { change, isApplied, presets, requestFor, reset, savePreset, settings, sizeFor, STARTING, wantedFactor, withPreset, type Exact } from '../state/settings.ts';
-import { say } from '../state/store.ts';
+import { change, deletePreset, isApplied, presets, requestFor, reset, savePreset, settings, sizeFor, STARTING, wantedFactor, withPreset, type Exact } from '../state/settings.ts';
+import { complain, say } from '../state/store.ts';
 import type { CheckpointList, Creative, Engine, Flavor, Generative, Model, OptimizedFor, Output, OutputFormat, Precision, Quality } from '../wire.ts';
 import { Choice, Dialog, Knob, Select, Trouble } from '../ui/controls.tsx';
 import { Cross } from '../ui/icons.tsx';
@@ -332,9 +332,8 @@ function Presets() {
     e.preventDefault();
     const name = naming.value?.trim();
     if (!name) return;
-    savePreset(name);
     naming.value = null;
-    say(S.enlarge.presetSaved(name));
+    savePreset(name).then(() => say(S.enlarge.presetSaved(name)), complain);
   }
 
   return (
@@ -366,7 +365,7 @@ function Presets() {
             <button
               type="button"
               aria-label={S.enlarge.presetDelete(p.name)}
-              onClick={() => (presets.value = presets.value.filter((other) => other !== p))}
+              onClick={() => deletePreset(p).catch(complain)}
             >
               <Cross />
             </button>

@@ -229,7 +229,6 @@ function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onT
   const [sure, setSure] = useState(false);
   const ready = hasFile(task);
   const { name, task_id: id } = task;
-  const favourite = history.isFavourite(id);
   return (
     <li class="past" data-status={task.status}>
       <label class="select">
@@ -238,10 +237,10 @@ function Past({ task, selected, onToggle }: { task: Task; selected: boolean; onT
       <button
         type="button"
         class="favourite"
-        aria-pressed={favourite}
+        aria-pressed={task.favorite}
         aria-label={S.queue.favourite(name)}
         title={S.queue.favouriteHint}
-        onClick={() => history.toggleFavourite(id)}
+        onClick={() => store.favorTask(id, !task.favorite)}
       >
         <Star />
       </button>

@@ -6,18 +6,6 @@ import { hasFile } from './results.ts';
 import { stored } from './store.ts';
 import { isActive, tasks } from './tasks.ts';
 
-/** Marked ones, by id. The service has no place for marks: they are this browser's. */
-export const favourites = stored<readonly string[]>(
-  'favourites',
-  [],
-  (v): v is readonly string[] => Array.isArray(v) && v.every((id) => typeof id === 'string'),
-);
-const marked = computed<ReadonlySet<string>>(() => new Set(favourites.value));
-export const isFavourite = (id: string) => marked.value.has(id);
-export const toggleFavourite = (id: string) => {
-  favourites.value = isFavourite(id) ? favourites.value.filter((other) => other !== id) : [...favourites.value, id];
-};
-
 export const EVERYTHING: Omit<View, 'sort'> = { query: '', state: 'all', source: null };
 export const filter = signal(EVERYTHING);
 export const sort = stored<Sort>('sort', 'newest', (v): v is Sort => (SORTS as readonly unknown[]).includes(v));
@@ -25,6 +13,6 @@ export const sort = stored<Sort>('sort', 'newest', (v): v is Sort => (SORTS as r
 /** What is over. */
 export const past = computed(() => tasks.value.filter((task) => !isActive(task)));
 /** What of it is looked at, in order. */
-export const looked = computed(() => arrange(past.value, { ...filter.value, sort: sort.value }, isFavourite));
+export const looked = computed(() => arrange(past.value, { ...filter.value, sort: sort.value }));
 /** Those that can be compared. */
 export const comparable = computed(() => looked.value.filter(hasFile));

@@ -1,6 +1,7 @@
 /** How to enlarge: what the controls show, and the presets that set them. */
 
-import { computed } from '@preact/signals';
+import { computed, signal } from '@preact/signals';
+import * as api from '../api.ts';
 import type { Extent } from '../logic/sizes.ts';
 import { KNOBS } from '../knobs.ts';
 import type { Creative, Crop, Generative, Look, Output, Precision, Quality, UpscaleRequest } from '../wire.ts';
@@ -70,17 +71,31 @@ export const reset = () => change({ ...NEUTRAL, ...sizeOf(settings.value), mode:
 export type Preset = { name: string; settings: Partial<Omit<Settings, 'factor' | 'exact'>> };
 const sizeOf = ({ factor, exact }: Settings) => ({ factor, exact });
 
-export const presets = stored<Preset[]>(
-  'presets',
-  [],
-  (v): v is Preset[] => Array.isArray(v) && v.every((p) => typeof p?.name === 'string' && isSettings({ factor: 0, ...p.settings })),
-);
+/** One's own, which the service keeps. */
+export const presets = signal<readonly Preset[]>([]);
+
+const isPreset = (v: unknown): v is Preset => {
+  const { name, settings } = v as Partial<Preset>;
+  return typeof name === 'string' && isSettings({ factor: 0, ...settings });
+};
+
+/** Learns them. Those that another program has saved, or another version, may be unusable here. */
+export async function loadPresets(): Promise<void> {
+  presets.value = (await api.presets()).filter(isPreset);
+}
+
+async function keep(next: readonly Preset[]): Promise<void> {
+  await api.replacePresets(next);
+  presets.value = next;
+}
 
 /** Saves what is set under a name. */
-export function savePreset(name: string): void {
+export function savePreset(name: string): Promise<void> {
   const { factor: _, exact: __, ...rest } = settings.value;
-  presets.value = [...presets.value.filter((p) => p.name !== name), { name, settings: rest }];
+  return keep([...presets.value.filter((p) => p.name !== name), { name, settings: rest }]);
 }
+
+export const deletePreset = (preset: Preset): Promise<void> => keep(presets.value.filter((other) => other !== preset));
 
 /** What comes with the page, by the key of its words in `S.startingPresets`. docs/concepts/style.md says what each setting does. */
 export const STARTING = {

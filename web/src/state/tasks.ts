@@ -136,6 +136,7 @@ async function act(work: () => Promise<void>): Promise<void> {
 
 export const cancelTask = (id: string) => act(async () => put(await api.cancel(id)));
 export const retryTask = (id: string) => act(async () => put(await api.retry(id)));
+export const favorTask = (id: string, favorite: boolean) => act(async () => put(await api.favor(id, favorite)));
 export const deleteTask = (id: string) =>
   act(async () => {
     await api.remove(id);

@@ -31,6 +31,7 @@ pub struct Statistics {
     /// Height in pixels, upright.
     pub height: u32,
     /// 1 or 3 colour channels.
+    #[serde(rename = "colors", alias = "colours")]
     pub colours: u8,
     /// Whether red, green and blue are equal in all pixels.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -1,6 +1,7 @@
 //! `enlarger mcp`: a server of the Model Context Protocol on standard input and output. Standard output carries the protocol only.
 
 mod arguments;
+mod lines;
 mod tools;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -11,11 +12,11 @@ use enlarger_pipeline::{Enlarger, EnlargerOptions, Progress, Watch};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
-        PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
+        Implementation, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities,
+        ServerConfig,
     },
-    service::RequestContext,
-    transport::stdio,
+    service::{RequestContext, ServerInitializeError},
 };
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -23,9 +24,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     dirs,
     machine::{MachineArgs, warn_of_threads},
-    printer::{hint_of, sentence},
+    printer::{Hinted, hint_of, sentence},
     signals::Signals,
 };
+use lines::Lines;
 use tools::{Done, Tool};
 
 /// Offer enlarging to AI assistants, as an MCP server on standard input and output.
@@ -53,24 +55,33 @@ pub fn run(args: McpArgs) -> anyhow::Result<ExitCode> {
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let gone = CancellationToken::new();
-    let server = Server { enlarger: Arc::new(enlarger), turn: Arc::default(), gone: gone.clone() };
-    // When the runtime ends, so does what still runs: within a strip.
-    let leaving = gone.drop_guard();
+    let turn: Arc<Mutex<()>> = Arc::default();
+    let server = Server { enlarger: Arc::new(enlarger), turn: Arc::clone(&turn), gone: gone.clone() };
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen().context("cannot listen for Ctrl-C")?;
+        let lines = Lines::listen().context("cannot read standard input")?;
         let served = async {
-            // An assistant that leaves before it has said anything is not an error.
-            let Ok(running) = server.serve(stdio()).await else { return };
-            let _ = running.waiting().await;
+            match server.serve(lines).await {
+                Ok(running) => drop(running.waiting().await),
+                // An assistant that leaves before it has said anything is not an error.
+                Err(ServerInitializeError::ConnectionClosed(_)) => {}
+                Err(_) => {
+                    let hint = "this command is for AI assistants, which begin with `initialize`";
+                    return Err(Hinted::error("the session did not begin as the protocol has it", hint));
+                }
+            }
+            Ok(ExitCode::SUCCESS)
         };
-        tokio::select! {
-            () = served => Ok(ExitCode::SUCCESS),
-            signal = signals.next() => anyhow::Ok(ExitCode::from(signal.exit_code())),
-        }
+        let ended = tokio::select! {
+            ended = served => ended,
+            signal = signals.next() => Ok(ExitCode::from(signal.exit_code())),
+        };
+        // What still runs ends within a strip, and removes what it has written.
+        gone.cancel();
+        let _ = tokio::time::timeout(LAST_STRIP, turn.lock()).await;
+        ended
     });
-    drop(leaving);
-    // A job ends within a strip. What waits for standard input may never end.
-    runtime.shutdown_timeout(LAST_STRIP);
+    runtime.shutdown_background();
     ended
 }
 
@@ -113,14 +124,19 @@ impl ServerHandler for Server {
             ErrorData::invalid_params(message, None)
         })?;
         let arguments = asked.arguments.unwrap_or_default();
-        let _turn = tokio::select! {
-            turn = self.turn.lock() => turn,
+        let turn = tokio::select! {
+            turn = self.turn.clone().lock_owned() => turn,
             () = context.ct.cancelled() => return Err(ErrorData::internal_error("cancelled", None)),
+            () = self.gone.cancelled() => return Err(ErrorData::internal_error("the program is ending", None)),
         };
         let (tell, mut told) = watch::channel(0.0);
         let watching = Watching { tell, asked: context.ct.clone(), gone: self.gone.clone() };
         let enlarger = self.enlarger.clone();
-        let mut work = tokio::task::spawn_blocking(move || tool.run(&enlarger, arguments, &watching));
+        let mut work = tokio::task::spawn_blocking(move || {
+            // Until the work has ended, whoever still waits for it.
+            let _turn = turn;
+            tool.run(&enlarger, arguments, &watching)
+        });
         let done = loop {
             tokio::select! {
                 done = &mut work => break done,
@@ -147,6 +163,23 @@ impl ServerHandler for Server {
             Err(panicked) => return Err(ErrorData::internal_error(format!("internal error: {panicked}"), None)),
         };
         Ok(result.into())
+    }
+
+    /// The library takes a request of a method that it knows, but with other parameters, for one of a method that it does not know.
+    async fn on_custom_request(
+        &self,
+        asked: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let hint = match asked.method.as_str() {
+            "tools/call" => {
+                r#"its params are {"name": "upscale", "arguments": {"image": "PATH"}}, with the name of a tool"#
+            }
+            "tools/list" => "it needs no params",
+            "initialize" => "its params are protocolVersion, capabilities and clientInfo",
+            method => return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, method.to_owned(), None)),
+        };
+        Err(ErrorData::invalid_params(format!("the params of {} have another shape; hint: {hint}", asked.method), None))
     }
 }
 

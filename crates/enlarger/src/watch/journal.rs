@@ -5,12 +5,13 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Write},
     path::{Path, PathBuf},
 };
 
+use enlarger_pipeline::remove_leftovers;
 use serde::{Deserialize, Serialize};
 
 use super::arrivals::Stamp;
@@ -57,34 +58,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens it, and makes the folder if needed.
+    /// Opens it, and makes the folder if needed. Removes what was being written when its process was killed.
     ///
     /// # Errors
     /// If the folder cannot be written, or another process has the journal.
     pub fn open(results: &Path) -> anyhow::Result<Self> {
         let path = results.join(NAME);
-        let told = |error| cannot_write(&path, &error);
-        let mut file = create(&path).map_err(told)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Hinted::error(
-                    format!("another `enlarger watch` is writing to {}", results.display()),
-                    "stop that one, or choose another folder with -o",
-                ));
-            }
-            // Some network drives have no locks.
-            Err(TryLockError::Error(_)) => {}
-        }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(told)?;
-        // The last line is incomplete if the program was killed in mid-write.
-        let rows = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Row>(line).ok());
-        let rows = rows.map(|row| (row.source.clone(), row)).collect();
-        if bytes.last().is_some_and(|last| *last != b'\n') {
-            file.write_all(b"\n").map_err(told)?;
-        }
-        Ok(Self { path, file: file.into(), rows: RefCell::new(rows) })
+        let (file, rows) = read(&path)?;
+        let begun = rows.values().filter(|row| row.state == State::Begun).map(|row| parent(Path::new(&row.result)));
+        begun.chain([results]).collect::<HashSet<_>>().into_iter().for_each(remove_leftovers);
+        Ok(Self { path, file: file.into(), rows: rows.into() })
     }
 
     /// Whether there is nothing left to do with this file.
@@ -92,40 +75,96 @@ impl Journal {
         self.rows.borrow().get(&text(source)).is_some_and(|row| row.stamp == stamp && row.state != State::Begun)
     }
 
-    /// Where the result of a file was to go that was begun, and not finished as far as is known.
-    pub fn begun(&self, source: &Path, stamp: Stamp) -> Option<PathBuf> {
+    /// Where the result of a file was to go that was begun. It is there only if it was finished.
+    ///
+    /// # Errors
+    /// If the folder of results was removed, and its successor cannot be written or is another process's.
+    pub fn begun(&self, source: &Path, stamp: Stamp) -> anyhow::Result<Option<PathBuf>> {
+        self.reopen()?;
         let rows = self.rows.borrow();
-        rows.get(&text(source))
-            .filter(|row| row.stamp == stamp && row.state == State::Begun)
-            .map(|row| PathBuf::from(&row.result))
+        Ok(rows.get(&text(source)).filter(|row| row.stamp == stamp).map(|row| PathBuf::from(&row.result)))
     }
 
     /// Remembers what became of a file, on disk before it returns.
     ///
     /// # Errors
-    /// If it cannot be written; then it is remembered until the program ends, unless the file was only begun.
+    /// As for [`Self::begun`]; then it is remembered until the program ends, unless the file was only begun.
     pub fn write(&self, source: &Path, stamp: Stamp, state: State, result: &Path) -> anyhow::Result<()> {
         let row = Row { source: text(source), stamp, state, result: text(result) };
-        let mut rows = self.rows.borrow_mut();
-        let written = self.append(&row, &rows);
+        let written = self.reopen().and_then(|()| {
+            append(&mut self.file.borrow_mut(), [&row]).map_err(|error| cannot_write(&self.path, &error))
+        });
         if written.is_ok() || state != State::Begun {
-            rows.insert(row.source.clone(), row);
+            self.rows.borrow_mut().insert(row.source.clone(), row);
         }
-        written.map_err(|error| cannot_write(&self.path, &error))
+        written
     }
 
-    fn append(&self, row: &Row, known: &HashMap<String, Row>) -> std::io::Result<()> {
-        let mut lines = Vec::new();
-        let mut file = self.file.borrow_mut();
-        // Somebody has removed the folder of results; what is known is worth keeping.
-        if !self.path.try_exists()? {
-            *file = create(&self.path)?;
-            let _ = file.try_lock();
-            known.values().try_for_each(|row| line(row, &mut lines))?;
+    /// Opens the journal again if somebody has removed it with the folder of results. What is known is worth keeping.
+    fn reopen(&self) -> anyhow::Result<()> {
+        if is_at(&self.file.borrow(), &self.path).map_err(|error| cannot_write(&self.path, &error))? {
+            return Ok(());
         }
-        line(row, &mut lines)?;
-        file.write_all(&lines)?;
-        file.sync_data()
+        let (mut file, others) = read(&self.path)?;
+        let mut rows = self.rows.borrow_mut();
+        let lost = rows.values().filter(|row| !others.contains_key(&row.source));
+        append(&mut file, lost).map_err(|error| cannot_write(&self.path, &error))?;
+        rows.extend(others);
+        self.file.replace(file);
+        Ok(())
+    }
+}
+
+/// The journal that is there, or a new one: locked, with the last row of each source.
+fn read(path: &Path) -> anyhow::Result<(File, HashMap<String, Row>)> {
+    let told = |error| cannot_write(path, &error);
+    let mut file = create(path).map_err(told)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Hinted::error(
+                format!("another `enlarger watch` is writing to {}", parent(path).display()),
+                "stop that one, or choose another folder with -o",
+            ));
+        }
+        // Some network drives have no locks.
+        Err(TryLockError::Error(_)) => {}
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(told)?;
+    // The last line is incomplete if the program was killed in mid-write.
+    let rows = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Row>(line).ok());
+    let rows = rows.map(|row| (row.source.clone(), row)).collect();
+    if bytes.last().is_some_and(|last| *last != b'\n') {
+        file.write_all(b"\n").map_err(told)?;
+    }
+    Ok((file, rows))
+}
+
+fn append<'r>(file: &mut File, rows: impl IntoIterator<Item = &'r Row>) -> std::io::Result<()> {
+    let mut lines = Vec::new();
+    rows.into_iter().try_for_each(|row| line(row, &mut lines))?;
+    file.write_all(&lines)?;
+    file.sync_data()
+}
+
+/// Whether a path still leads to an open file.
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |file: std::fs::Metadata| (file.dev(), file.ino());
+        match path.metadata() {
+            Ok(there) => Ok(id(there) == id(file.metadata()?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+    // Elsewhere an open file cannot be removed.
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.try_exists()
     }
 }
 

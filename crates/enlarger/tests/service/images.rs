@@ -81,7 +81,22 @@ fn refusals_are_sentences_where_openais_clients_look() {
     };
     for (fields, picture, param, message) in [
         (&[("scale", "17")][..], Some(&photo[..]), "scale", "scale must be a number between 1 and 16"),
-        (&[("scale", "2"), ("width", "64")], Some(&photo), "scale", "cannot be combined with width or height"),
+        (
+            &[("scale", "2"), ("width", "64")],
+            Some(&photo),
+            "scale",
+            "scale cannot be combined with width. Hint: send one",
+        ),
+        (&[("width", "64"), ("height", "64")], Some(&photo), "width", "width cannot be combined with height"),
+        (&[("width", "9")], Some(&photo), "width", "must be between 1x and 16x"),
+        (&[("height", "9000")], Some(&photo), "height", "must be between 1x and 16x"),
+        // What `curl -F image="data:image/png;base64,..."` sends.
+        (
+            &[("image", "data:image/png")],
+            None,
+            "image",
+            "Hint: begin it with data:image/png;base64, and the like; curl -F cuts",
+        ),
         (&[("creativity", "2"), ("sharpen", "3")], Some(&photo), "sharpen", "cannot be combined with creativity"),
         (&[("model", "realesrgan")], Some(&photo), "model", "Hint: available: "),
         (&[("response_format", "png")], Some(&photo), "response_format", "must be one of file, url, b64_json"),

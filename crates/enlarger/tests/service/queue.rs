@@ -202,6 +202,12 @@ fn results_stay_on_a_machine_of_ones_own_until_the_disk_budget_is_reached() {
     // About half a megabyte each.
     let task = json!({ "image": base64(&photo(256, 192)), "request": { "model": "animevideo-v3" } });
     let ids: Vec<String> = (0..5).map(|_| server.submit("/api/tasks", &task)).collect();
+    let favor = |method, id: &str| server.send(method, &format!("/api/tasks/{id}/favorite"), &[], &[]).json();
+    assert_eq!(favor("PUT", &ids[1])["favorite"], true);
+    assert_eq!(
+        (&favor("PUT", &ids[2])["favorite"], &favor("DELETE", &ids[2])["favorite"]),
+        (&json!(true), &json!(false))
+    );
     let running = server.submit("/api/tasks", &endless());
     let done: Vec<Value> = ids.iter().map(|id| server.wait_done(id)).collect();
     assert!(done.iter().all(|task| task["files"] == "gone" || task["expires_at"].is_null()), "{done:?}");
@@ -212,7 +218,8 @@ fn results_stay_on_a_machine_of_ones_own_until_the_disk_budget_is_reached() {
     }
     let present = |id: &String| server.task(id)["files"] == "present";
     let left: Vec<bool> = ids.iter().map(present).collect();
-    assert!(left.is_sorted(), "the longest finished went first: {left:?}");
+    assert!(left[1], "a favorite stays: {left:?}");
+    assert!([left[0], left[2], left[3], left[4]].is_sorted(), "the longest finished went first: {left:?}");
     assert!(left[4], "the last one stays");
     let url = server.task(&ids[4])["result"]["url"].as_str().unwrap().to_owned();
     assert_eq!(server.get(&url).status, 200);

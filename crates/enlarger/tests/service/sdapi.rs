@@ -67,7 +67,7 @@ fn refusals_are_sentences_in_detail() {
         (json!({ "upscaler_1": "Lanczos" }), "there is no model named \"Lanczos\". Hint: available: "),
         (json!({ "upscaler_2": "x4plus", "extras_upscaler_2_visibility": 1 }), "an upscaler_1 that is named"),
         (json!({ "resize_mode": 1, "image": "https://example.com/a.png" }), "send the image itself"),
-        (json!({ "resize_mode": 1, "upscaling_resize_w": 9, "upscaling_resize_h": 9 }), "upscaling_resize"),
+        (json!({ "resize_mode": 1, "upscaling_resize_w": 9, "upscaling_resize_h": 9 }), "upscaling_resize_w cannot"),
     ] {
         let said = refused(fields);
         assert!(said.contains(sentence), "{said}");

@@ -15,7 +15,7 @@ use crate::{
 
 /// What bodies call the parts of a request.
 pub(crate) const NAMES: FieldNames = FieldNames {
-    whole: "request",
+    size: |_| "request",
     part: |part| {
         Some(match part {
             Part::Model => "request.model",

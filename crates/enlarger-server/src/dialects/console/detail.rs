@@ -3,6 +3,7 @@
 use axum::extract::FromRef;
 use enlarger_blobs::Key;
 use enlarger_service::{
+    favorites::Favorites,
     follow::Follow,
     job::{Job, Made, SourceInfo},
     nodes::Fleet,
@@ -41,6 +42,8 @@ pub(crate) struct TaskDetail {
     expires_at: Option<Timestamp>,
     #[schema(inline)]
     files: FilesNow,
+    /// Whether it is a favorite, which the disk budget spares.
+    favorite: bool,
     #[schema(required)]
     source: Option<PictureFile>,
     #[schema(required)]
@@ -126,11 +129,17 @@ pub(crate) struct Details {
     follow: Follow,
     fleet: Fleet,
     urls: Urls,
+    favorites: Favorites,
 }
 
 impl FromRef<App> for Details {
     fn from_ref(app: &App) -> Self {
-        Self { follow: app.follow.clone(), fleet: app.fleet.clone(), urls: app.urls.clone() }
+        Self {
+            follow: app.follow.clone(),
+            fleet: app.fleet.clone(),
+            urls: app.urls.clone(),
+            favorites: app.favorites.clone(),
+        }
     }
 }
 
@@ -170,6 +179,7 @@ impl Details {
             started_at: task.started_at,
             finished_at: task.finished_at,
             expires_at: task.expires_at,
+            favorite: self.favorites.has(task.id),
             files: if present { FilesNow::Present } else { FilesNow::Gone },
             source,
             thumb_url,

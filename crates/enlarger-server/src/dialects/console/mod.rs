@@ -6,6 +6,7 @@ mod detail;
 mod events;
 mod keys;
 mod models;
+mod presets;
 mod preview;
 mod status;
 mod tasks;
@@ -30,6 +31,7 @@ impl Dialect for Console {
             .routes(routes!(tasks::get, tasks::delete))
             .routes(routes!(tasks::cancel))
             .routes(routes!(tasks::retry))
+            .routes(routes!(tasks::favor, tasks::disfavor))
             .routes(routes!(events::task_events))
             .routes(routes!(events::all_events))
             .routes(routes!(preview::preview))
@@ -37,6 +39,7 @@ impl Dialect for Console {
             .routes(routes!(models::list, models::add_files))
             .routes(routes!(models::add, models::remove))
             .routes(routes!(checkpoints::list))
+            .routes(routes!(presets::list, presets::replace))
             .routes(routes!(keys::list, keys::create))
             .routes(routes!(keys::revoke))
     }

@@ -143,7 +143,7 @@ impl Previewer {
                 }
                 Ok(())
             }
-            Err(error) => refuse(fields, &error, &ask::NAMES),
+            Err(error) => refuse(fields, &error, &ask::NAMES, request.size),
         }
     }
 }
@@ -227,7 +227,7 @@ pub(crate) async fn estimate(
         let estimate = match enlarger.estimate(width, height, &request, &Unwatched) {
             Ok(estimate) => estimate,
             Err(error) if error.part().is_some() => {
-                refuse(&mut fields, &error, &ask::NAMES)?;
+                refuse(&mut fields, &error, &ask::NAMES, request.size)?;
                 return Err(fields.done().expect_err("it was refused"));
             }
             Err(error) => return Err(error.into()),

@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use enlarger_service::{Error, deletions::Deletions, files::Files, follow::Follow};
+use enlarger_service::{Error, deletions::Deletions, favorites::Favorites, files::Files, follow::Follow};
 use enlarger_tasks::{Cancelled, Deleted, Queue, Retried, Scope, Task, TaskState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -191,6 +191,57 @@ pub(crate) async fn retry(
 }
 
 #[utoipa::path(
+    put, path = "/api/tasks/{id}/favorite", operation_id = "favorTask", tag = "Console",
+    summary = "Make a task a favorite, which the disk budget spares",
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The task", body = TaskDetail),
+        AnyError,
+    ),
+)]
+pub(crate) async fn favor(
+    client: Client,
+    State(follow): State<Follow>,
+    State(favorites): State<Favorites>,
+    State(details): State<Details>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<TaskDetail>> {
+    set_favorite(&client, &follow, &favorites, &details, &id, true).await
+}
+
+#[utoipa::path(
+    delete, path = "/api/tasks/{id}/favorite", operation_id = "disfavorTask", tag = "Console",
+    summary = "Make a task no favorite",
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The task", body = TaskDetail),
+        AnyError,
+    ),
+)]
+pub(crate) async fn disfavor(
+    client: Client,
+    State(follow): State<Follow>,
+    State(favorites): State<Favorites>,
+    State(details): State<Details>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<TaskDetail>> {
+    set_favorite(&client, &follow, &favorites, &details, &id, false).await
+}
+
+async fn set_favorite(
+    client: &Client,
+    follow: &Follow,
+    favorites: &Favorites,
+    details: &Details,
+    id: &str,
+    favorite: bool,
+) -> ApiResult<Json<TaskDetail>> {
+    let task = find(follow, &client.caller.scope(), id).await?;
+    favorites.set(task.id, favorite)?;
+    Ok(Json(details.of(&task, &client.base).await?))
+}
+
+#[utoipa::path(
     delete, path = "/api/tasks/{id}", operation_id = "deleteTask", tag = "Console", summary = "Delete a task and its files",
     params(("id" = Uuid, Path)),
     responses(
@@ -205,6 +256,7 @@ pub(crate) async fn delete(
     State(follow): State<Follow>,
     State(files): State<Files>,
     State(deletions): State<Deletions>,
+    State(favorites): State<Favorites>,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
     let task = find(&follow, &client.caller.scope(), &id).await?;
@@ -217,6 +269,7 @@ pub(crate) async fn delete(
         Deleted::NotFound => return Err(ApiError::no_task()),
     }
     deletions.announce(task.id, task.owner);
+    favorites.set(task.id, false)?;
     // The sweeper would delete the files later; a user who deletes an image wants it gone now.
     files.blobs.delete_task(task.id).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -20,7 +20,11 @@ use crate::{
 
 /// What forms call the parts of a request.
 pub(super) const NAMES: FieldNames = FieldNames {
-    whole: "scale",
+    size: |size| match size {
+        Size::Factor(_) => "scale",
+        Size::Width(_) => "width",
+        Size::Height(_) => "height",
+    },
     part: |part| match part {
         Part::Model => Some("model"),
         Part::Prompt => Some("prompt"),
@@ -86,10 +90,13 @@ pub(super) fn read(fields: &mut Fields<'_>, _: &Policy) -> Ask {
 
 fn size(fields: &mut Fields<'_>) -> Size {
     const LONGEST_SIDE: i64 = 300_000;
+    const SIZES: [&str; 3] = ["scale", "width", "height"];
     let mut side = |name: &str| fields.raw(name).map(|_| fields.integer(name, 1..=LONGEST_SIDE, 1) as u32);
     let (width, height) = (side("width"), side("height"));
-    if [width.is_some(), height.is_some(), fields.raw("scale").is_some()].iter().filter(|given| **given).count() > 1 {
-        fields.reject("scale", "cannot be combined with width or height, nor these with each other");
+    let given: Vec<&str> = SIZES.into_iter().filter(|name| fields.raw(name).is_some()).collect();
+    if given.len() > 1 {
+        let others = given[1..].join(" and ");
+        fields.reject_with(given[0], format!("cannot be combined with {others}"), Some("send one of them"));
     }
     match (width, height) {
         (Some(width), _) => Size::Width(width),

@@ -82,7 +82,7 @@ struct BesideKnobs {
     /// Optional callback URL that will receive asynchronous notifications whenever the task changes status.
     #[schema(required = false, format = Uri, example = "https://www.example.com/webhook")]
     webhook_url: String,
-    /// Accepted for compatibility: this server has no content classifier, so nothing is filtered, and the task's notes say so.
+    /// Whether the task fails if the image looks sexually explicit to a small classifier.
     #[schema(default = false, required = false)]
     filter_nsfw: bool,
 }

@@ -33,7 +33,7 @@ use wire::{TaskData, TaskList, TaskResponse, TaskSummary};
 
 /// What bodies call the parts of a request; checkpoints and models are chosen by the server's settings.
 pub(crate) const NAMES: FieldNames =
-    FieldNames { whole: "scale_factor", part: |part| (part == Part::Prompt).then_some("prompt") };
+    FieldNames { size: |_| "scale_factor", part: |part| (part == Part::Prompt).then_some("prompt") };
 
 /// Both prefixes under which the routes are served. The first is that of Comfy's proxy, the second Magnific's own.
 const PREFIXES: [&str; 2] = ["/proxy/freepik/v1/ai", "/v1/ai"];

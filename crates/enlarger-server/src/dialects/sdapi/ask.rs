@@ -14,8 +14,14 @@ use utoipa::{
 use crate::{http::Fields, submit::FieldNames};
 
 /// What bodies call the parts of a request.
-pub(super) const NAMES: FieldNames =
-    FieldNames { whole: "upscaling_resize", part: |part| (part == Part::Model).then_some("upscaler_1") };
+pub(super) const NAMES: FieldNames = FieldNames {
+    size: |size| match size {
+        Size::Factor(_) => "upscaling_resize",
+        Size::Width(_) => "upscaling_resize_w",
+        Size::Height(_) => "upscaling_resize_h",
+    },
+    part: |part| (part == Part::Model).then_some("upscaler_1"),
+};
 
 /// The upscaler that the server chooses.
 pub(super) const AUTOMATIC: &str = "Automatic";
