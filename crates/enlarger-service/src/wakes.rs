@@ -51,7 +51,7 @@ impl Wakes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{collections::BTreeSet, sync::Arc};
 
     use enlarger_tasks::{NewTask, StoreConfig, SystemClock, open_store, sqlite};
     use serde_json::json;
@@ -74,6 +74,7 @@ mod tests {
                 webhook_url: None,
                 cost: 1.0,
                 polled: false,
+                needs: BTreeSet::new(),
             };
             store.queue.submit(new, None).await.unwrap();
         };

@@ -35,7 +35,7 @@ use crate::{
     watching::Watching,
 };
 
-/// Pause before a failed claim is repeated.
+/// Pause before a claim is repeated that failed, or that this process may not make now.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often a running task reports progress and checks for cancellation, besides being notified.
 const BEAT: Duration = Duration::from_millis(500);
@@ -102,7 +102,7 @@ async fn slot_loop(worker: Arc<Worker>, name: String) {
         let Some(can) = worker.presence.can_claim() else {
             tokio::select! {
                 () = worker.stop.cancelled() => {}
-                () = tokio::time::sleep(IDLE) => {}
+                () = tokio::time::sleep(AGAIN) => {}
             }
             continue;
         };

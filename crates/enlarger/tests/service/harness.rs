@@ -46,8 +46,9 @@ impl Server {
     }
 
     /// In a folder that is there.
-    pub fn start_in(dir: TempDir, args: &[&str]) -> Self {
-        Self::spawn(Arc::new(dir), None, args.iter().map(ToString::to_string).collect(), 0, Arc::default())
+    pub fn start_in(folder: TempDir, args: &[&str]) -> Self {
+        let place = Arc::new(Place { folder, elsewhere: None });
+        Self::spawn(place, None, args.iter().map(ToString::to_string).collect(), 0, Arc::default())
     }
 
     /// On a disk of so many megabytes, which it sees alone. `None` where this machine lets nobody mount one.
