@@ -17,7 +17,10 @@ use enlarger_diffusion::{
 use enlarger_nn::{
     Backend, Device, GpuChoice, Network, RunOptions, Sink, Source,
     arch::detect,
-    devices::gpu::tensors::{Tensor, Tensors, Walk},
+    devices::gpu::{
+        tensors::{Tensor, Tensors, Walk},
+        tensors_of,
+    },
     pool, upscale, weights,
 };
 use serde_json::json;
@@ -36,7 +39,7 @@ fn main() -> Result<()> {
     };
     let tiny = rest.iter().any(|word| word == "tiny");
     let device = Backend { gpu: GpuChoice::Named(gpu.clone()), ..Backend::default() }.find()?;
-    let tensors = device.tensors().ok_or("this is no GPU")??;
+    let tensors = tensors_of(&*device).ok_or("this is no GPU")??;
     println!("{}", json!({ "device": device.to_string() }));
     kernels(&tensors, tiny)?;
     for name in ["x4plus", "animevideo-v3"] {

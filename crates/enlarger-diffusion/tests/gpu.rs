@@ -21,7 +21,10 @@ use enlarger_diffusion::{
     vae::Vae,
     weights::{Part, Weights},
 };
-use enlarger_nn::{Backend, GpuChoice, Precision, devices::gpu::tensors::Tensors};
+use enlarger_nn::{
+    Backend, GpuChoice, Precision,
+    devices::gpu::{tensors::Tensors, tensors_of},
+};
 use safetensors::Dtype;
 
 /// Relative to the largest value, as in `parity.rs`.
@@ -32,7 +35,8 @@ const HALF: f32 = 5e-3;
 fn tensors(precision: Precision) -> Arc<Tensors> {
     lavapipe::load();
     let backend = Backend { gpu: GpuChoice::Named("llvmpipe".into()), precision, ..Backend::default() };
-    backend.find().expect("it was just loaded").tensors().expect("it is a GPU").expect("it works")
+    let device = backend.find().expect("it was just loaded");
+    tensors_of(&*device).expect("it is a GPU").expect("it works")
 }
 
 fn gpu(tensors: Arc<Tensors>) -> Gpu {

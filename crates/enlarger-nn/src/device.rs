@@ -1,6 +1,9 @@
 //! What a device provides. The list of them is in [`crate::devices`].
 
-use std::fmt::{Debug, Display, Formatter};
+use std::{
+    any::Any,
+    fmt::{Debug, Display, Formatter},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +11,7 @@ use crate::{architecture::Architecture, error::NnError, model::Model, tensor::St
 
 /// Something that networks run on, in one kind of arithmetic. A value is proof that it works: only its own module makes
 /// one, and only where it does.
-pub trait Device: Debug + Send + Sync {
+pub trait Device: Any + Debug + Send + Sync {
     /// By which it is asked for.
     fn name(&self) -> &str;
 
@@ -20,16 +23,6 @@ pub trait Device: Debug + Send + Sync {
 
     /// What goes on when it fails, if it may.
     fn spare(&self) -> Option<&dyn Device> {
-        None
-    }
-
-    /// Its operations on tensors, if it is a GPU; [`crate::dense`] has those of the CPU. They are the same until it was lost and opened
-    /// again.
-    ///
-    /// # Errors
-    /// [`NnError::Device`] if the GPU cannot be used.
-    #[cfg(feature = "gpu")]
-    fn tensors(&self) -> Option<Result<std::sync::Arc<crate::devices::gpu::tensors::Tensors>, NnError>> {
         None
     }
 

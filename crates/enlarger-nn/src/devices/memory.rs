@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Surveyed, survey::Survey};
+use super::survey::{Survey, Surveyed};
 
 /// What decides which drivers the Vulkan loader loads, and which loader.
 const DRIVERS: [&str; 4] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES", "LD_LIBRARY_PATH"];

@@ -1,5 +1,6 @@
 //! The devices that networks run on: one line each.
 
+mod choice;
 mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
@@ -9,8 +10,9 @@ pub mod gpu;
 mod memory;
 mod survey;
 
-use std::{convert::Infallible, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
+pub use choice::GpuChoice;
 pub use memory::Memory;
 pub use survey::{Survey, Surveyed};
 
@@ -35,34 +37,6 @@ const DEVICES: &[Kind] = &[
 /// What this machine's CPU can run networks on, the fastest first.
 pub fn available() -> impl Iterator<Item = Arc<dyn Device>> {
     DEVICES.iter().flat_map(|(_, find)| find())
-}
-
-/// Which GPU a user asks for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum GpuChoice {
-    /// None; no driver is loaded.
-    #[default]
-    None,
-    /// The fastest one, if it is measured to be faster than the CPU, and never a software renderer.
-    Auto,
-    /// All that are measured to be faster than the CPU, and no software renderers.
-    All,
-    /// `pci:` and the end of an address, or part of a name; or several of them with commas.
-    Named(String),
-}
-
-impl FromStr for GpuChoice {
-    type Err = Infallible;
-
-    /// `auto`, `all`, `none`, or what [`Self::Named`] has.
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "auto" => Self::Auto,
-            "all" => Self::All,
-            "none" | "" => Self::None,
-            name => Self::Named(name.to_owned()),
-        })
-    }
 }
 
 /// The device that a user asks for.

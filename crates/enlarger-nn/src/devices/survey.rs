@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-use super::GpuChoice;
+use super::choice::GpuChoice;
 use crate::error::NnError;
 
 /// How much faster than the CPU a card has to be measured to be chosen.

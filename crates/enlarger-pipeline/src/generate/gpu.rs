@@ -12,11 +12,14 @@ use enlarger_diffusion::{
     gpu::{Gpu, need},
     ladder::Ladder,
 };
-use enlarger_nn::{Device, devices::gpu::tensors::Tensors};
+use enlarger_nn::{
+    Device,
+    devices::gpu::{tensors::Tensors, tensors_of},
+};
 
 use super::{
-    kept::Kept,
-    local::{calibrate, lock},
+    kept::{Kept, lock},
+    pace::calibrate,
 };
 
 /// GPUs that were used, by their names.
@@ -35,7 +38,7 @@ pub(super) struct OnGpu {
 impl Gpus {
     /// A device, if it is a GPU; or why it does not draw, as a sentence.
     pub fn of(&self, device: &dyn Device, costs: &Costs) -> Result<Option<Arc<OnGpu>>, String> {
-        let Some(tensors) = device.tensors() else { return Ok(None) };
+        let Some(tensors) = tensors_of(device) else { return Ok(None) };
         let title = device.title();
         let tensors = tensors.map_err(|error| format!("the CPU draws instead of the GPU {title}: {error}"))?;
         let (needed, budget) = (need(&tensors, costs), tensors.budget());

@@ -106,7 +106,7 @@ fn watch<M: Send + Sync + 'static>(shelf: Weak<Mutex<Shelf<M>>>) {
     let _ = std::thread::Builder::new().name("idle model".into()).spawn(looks);
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -5,7 +5,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{RecvTimeoutError, channel},
     },
@@ -14,14 +14,13 @@ use std::{
 
 use enlarger_diffusion::{
     Error,
-    array::Array,
     bundle::{Bundle, Costs, Files, Size},
     cpu::Cpu,
     engine::{Model, Networks, Part as Stage, Progress, Prompted, Request, canvas, run_rows},
     family::{Checkpoint, Family, Kind},
     ladder::Ladder,
     noise::Noise,
-    ops::{Ops, Padding},
+    ops::Ops,
     prompt::Piece as Words,
     sampler::{self, Schedule},
     tiles::{Pixels, Tiles},
@@ -37,7 +36,8 @@ use crate::{
 use super::{
     Cost, Diffuse, Generator, Merged, Offering, Parts, Pass, Piece, Prompts, Seen, Weights,
     gpu::{Gpus, OnGpu},
-    kept::{Kept, Key},
+    kept::{Kept, Key, lock},
+    pace::calibrate,
 };
 
 /// How often somebody who waits is told, and may stop it.
@@ -489,23 +489,6 @@ fn sampler(of: Sampler) -> sampler::Sampler {
 /// Operations of a pass: text, encoding, predictions, decoding. On the CPU also what it takes to widen weights.
 fn work(costs: &Costs, gpu: Option<&OnGpu>) -> [f64; 4] {
     if gpu.is_some() { costs.flops } else { costs.work() }
-}
-
-/// Operations per second of a convolution as the UNet's first level has it.
-pub(super) fn calibrate<O: Ops>(ops: &O) -> Result<f64, Error> {
-    const SIDE: usize = 32;
-    const CHANNELS: usize = 320;
-    let x = ops.upload([1, SIDE, SIDE, CHANNELS], &vec![0.5; SIDE * SIDE * CHANNELS])?;
-    let weights = Array::new(&[CHANNELS, CHANNELS, 3, 3], vec![0.01; 9 * CHANNELS * CHANNELS]);
-    let weights = ops.weights(weights, None)?;
-    let started = Instant::now();
-    // What a device prepares ends when its values are asked for.
-    ops.download(&ops.conv(&x, &weights, 1, Padding::Around)?)?;
-    Ok((2 * SIDE * SIDE * 9 * CHANNELS * CHANNELS) as f64 / started.elapsed().as_secs_f64().max(1e-6))
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

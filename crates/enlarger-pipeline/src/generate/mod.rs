@@ -12,6 +12,7 @@ mod gpu;
 mod kept;
 mod local;
 mod numbers;
+mod pace;
 mod remote;
 mod workflow;
 

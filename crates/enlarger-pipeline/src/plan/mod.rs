@@ -712,7 +712,7 @@ fn best<'a>(
         notes.push(format!("{} draws coarse grain: its share is {COARSE_SHARE}", mix.model));
         mix.share = COARSE_SHARE;
     }
-    Ok(if statistics.condition == Condition::Clean && !textured { wary(choice, statistics.damaged) } else { choice })
+    Ok(if condition == Condition::Clean && !textured { wary(choice, statistics.damaged) } else { choice })
 }
 
 /// What enlarges a picture's regions, where that differs from the rest.

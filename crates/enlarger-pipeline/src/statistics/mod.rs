@@ -17,10 +17,11 @@ use crate::{
     faces,
 };
 
+pub(crate) use pixels::PixelArt;
 pub use regions::Region;
 use sharpness::Sharpness;
+pub(crate) use subject::Asked;
 pub use subject::Subject;
-pub(crate) use subject::{Asked, PixelArt};
 use survey::Survey;
 
 /// Everything that a plan may depend on besides the request.

@@ -4,8 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use enlarger_image::{Picture, Sample, with_samples};
 
-use super::subject::PixelArt;
-
 /// Most colours of art that was not enlarged before. Paint programs' palettes for sprites have 16 to 64.
 const COLOURS: usize = 64;
 /// How many pixels each colour has at least, on average: what was drawn by hand repeats its colours.
@@ -19,6 +17,18 @@ const SCENE: u32 = 1280;
 const SQUARES: u32 = 6;
 /// The widest squares.
 const WIDEST: u32 = 64;
+
+/// What is taken for pixel art.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum PixelArt {
+    /// Nothing: it is not searched for.
+    #[default]
+    Unasked,
+    /// What can be nothing else.
+    Evident,
+    /// What may be: a person said so.
+    Possible,
+}
 
 /// The side in pixels of the squares that pixel art is made of, 1 too where they do not begin at the picture's corner; `None` if a
 /// picture is something else, or nothing was asked.

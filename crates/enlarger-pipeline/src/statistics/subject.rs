@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::request::Crop;
 
-use super::{grain, pixels};
+use super::{
+    grain,
+    pixels::{self, PixelArt},
+};
 
 /// What a style asked for and was found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -37,18 +40,6 @@ pub(crate) struct Asked {
     pub grain: bool,
     pub coarse_grain: bool,
     pub pixels: PixelArt,
-}
-
-/// What is taken for pixel art.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum PixelArt {
-    /// Nothing: it is not searched for.
-    #[default]
-    Unasked,
-    /// What can be nothing else.
-    Evident,
-    /// What may be: a person said so.
-    Possible,
 }
 
 impl Subject {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{devices::Surveyed, error::NnError};
+use crate::{devices::survey::Surveyed, error::NnError};
 
 /// A submission that takes longer is taken for a driver that hangs. Those of this crate are made to take 0.1 s.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use super::{
     proof::prove,
 };
 use crate::{
-    devices::{Memory, Surveyed},
+    devices::{memory::Memory, survey::Surveyed},
     error::NnError,
 };
 

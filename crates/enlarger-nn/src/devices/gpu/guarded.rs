@@ -13,13 +13,13 @@ use super::{
     engine::Engine,
     kernel::{Kind, Store},
     model::CardModel,
-    tensors::Tensors,
+    tensors::{Tensors, proof::prove},
 };
 use crate::{
     arch::detect,
     architecture::Architecture,
     device::{Arithmetic, Device, Health, Precision},
-    devices::{Memory, Surveyed},
+    devices::{memory::Memory, survey::Surveyed},
     error::NnError,
     model::{Emit, Model, Report, Strip},
     tensor::StateDict,
@@ -143,7 +143,7 @@ impl Host {
         if self.failed(&engine) {
             engine = self.engine()?;
         }
-        Ok(self.state().tensors.get_or_insert_with(|| Arc::new(Tensors::new(engine))).clone())
+        Ok(self.state().tensors.get_or_insert_with(|| Arc::new(Tensors::new(engine, prove))).clone())
     }
 
     /// Notes that the card failed, and lets go of it if it was lost. Returns whether it was.
@@ -186,6 +186,14 @@ impl Gpu {
         Self { host: Arc::new(host), cpu }
     }
 
+    /// Its operations on tensors.
+    ///
+    /// # Errors
+    /// As [`Host::tensors`].
+    pub fn tensors(&self) -> Result<Arc<Tensors>, NnError> {
+        self.host.tensors()
+    }
+
     /// Which card it is.
     pub fn card(&self) -> &Surveyed {
         &self.host.adapter.is
@@ -210,10 +218,6 @@ impl Device for Gpu {
 
     fn spare(&self) -> Option<&dyn Device> {
         Some(&*self.cpu)
-    }
-
-    fn tensors(&self) -> Option<Result<Arc<Tensors>, NnError>> {
-        Some(self.host.tensors())
     }
 
     fn health(&self) -> Option<Health> {

@@ -2,7 +2,7 @@
 
 use std::{fs, io::ErrorKind, path::Path};
 
-use crate::devices::Surveyed;
+use crate::devices::survey::Surveyed;
 
 /// What is looked at.
 struct Machine<'a> {

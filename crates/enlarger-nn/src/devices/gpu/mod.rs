@@ -24,12 +24,16 @@ pub mod tensors;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use card::{Adapter, CardKind};
 use guarded::{Gpu, Host};
+use tensors::Tensors;
 
-use super::{Memory, Survey, Surveyed};
+use super::{
+    memory::Memory,
+    survey::{Survey, Surveyed},
+};
 use crate::{
     device::{Device, Precision},
     error::NnError,
@@ -62,6 +66,16 @@ pub fn open(
     let mut opened = opened?;
     opened.sort_by_key(|gpu| cards.iter().position(|card| card.is(gpu.card())));
     Ok(opened.into_iter().map(|gpu| gpu as Arc<dyn Device>).collect())
+}
+
+/// A device's operations on tensors, if it is a GPU; [`crate::dense`] has those of the CPU. They are the same until it was lost and
+/// opened again.
+///
+/// # Errors
+/// [`NnError::Device`] if the GPU cannot be used.
+pub fn tensors_of(device: &dyn Device) -> Option<Result<Arc<Tensors>, NnError>> {
+    let device: &dyn Any = device;
+    device.downcast_ref::<Gpu>().map(|gpu| gpu.tensors())
 }
 
 /// Asks the drivers for cards, without measuring them. As [`survey`], it is best called in a process of its own.

@@ -72,14 +72,17 @@ impl Nodes {
             let to_database = Proxy::before(database.port, Mood::Pass).await;
             let to_storage = Proxy::before(storage.port, Mood::Pass).await;
             let through = url.replace(&format!(":{}/", database.port), &format!(":{}/", to_database.port));
-            let bucket = format!("s3://{BUCKET}/chaos?endpoint=http://127.0.0.1:{}", to_storage.port);
+            let apart = role == "api" && is(Saboteur::ApiOfItsOwn);
+            // Of a storage that belongs to another database it would not start.
+            let folder_there = if apart { "apart" } else { "chaos" };
+            let bucket = format!("s3://{BUCKET}/{folder_there}?endpoint=http://127.0.0.1:{}", to_storage.port);
             let another = role == "worker" && is(Saboteur::WorkerWithAnotherSecret);
             let secret = if another { ANOTHER_SECRET } else { SECRET };
             let lease = plan.lease.to_string();
             let mut args = vec!["--role", role, "--storage", &bucket, "--signing-secret", SIGNING_SECRET];
             args.extend(["--webhook-secret", secret, "--allow-net", "127.0.0.0/8", "--lease-seconds", &lease]);
             args.extend(["--jobs", "1", "--threads", "1"]);
-            if !(role == "api" && is(Saboteur::ApiOfItsOwn)) {
+            if !apart {
                 args.extend(["--database", &through]);
             }
             let name = format!("{role}-{}", number + 1);

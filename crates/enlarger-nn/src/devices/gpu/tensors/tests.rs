@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Function, Tensors, Walk, Width, text::Kind};
+use super::{Function, Tensors, Walk, Width, proof::prove, text::Kind};
 use crate::{
     device::Precision,
     devices::gpu::{card::Adapter, guarded::Host, tests::lavapipe},
@@ -15,7 +15,7 @@ fn tensors(text: fn(&Kind) -> String, memory: Option<u64>) -> Tensors {
     let adapter =
         Adapter::all().into_iter().find(|adapter| adapter.is.is_called("llvmpipe")).expect("it was just loaded");
     let host = Host::open(adapter, memory, Precision::Auto, Arc::default()).expect("it opens");
-    Tensors { text, ..Tensors::new(host.engine().expect("it is open")) }
+    Tensors { text, ..Tensors::new(host.engine().expect("it is open"), prove) }
 }
 
 #[test]
