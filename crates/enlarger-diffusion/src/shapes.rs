@@ -61,12 +61,12 @@ pub(crate) fn layer_norm(x: &[usize; 4], norm: usize) -> Result<()> {
 }
 
 pub(crate) fn attention(q: &[usize; 4], k: &[usize; 4], v: &[usize; 4], heads: usize) -> Result<()> {
-    let fits = k == v && k[3] == q[3] && k[0] == q[0] && k[1] * k[2] > 0 && heads > 0 && q[3] % heads == 0;
+    let fits = k == v && k[3] == q[3] && k[0] == q[0] && k[1] * k[2] > 0 && heads > 0 && q[3].is_multiple_of(heads);
     fit(fits, "an attention", &[q, k, v])
 }
 
 pub(crate) fn gate(x: &[usize; 4]) -> Result<()> {
-    fit(x[3] >= 2 && x[3] % 2 == 0, "a gate", &[x])
+    fit(x[3] >= 2 && x[3].is_multiple_of(2), "a gate", &[x])
 }
 
 pub(crate) fn sum(a: &[usize; 4], b: &[usize; 4]) -> Result<()> {

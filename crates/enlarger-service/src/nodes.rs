@@ -155,11 +155,14 @@ impl Presence {
     }
 }
 
+/// When processes were looked up, and who they were.
+type Known = (Instant, Arc<[Node]>);
+
 /// What is known of all processes. Cheap to clone.
 #[derive(Clone)]
 pub struct Fleet {
     nodes: Arc<dyn Nodes>,
-    known: Arc<tokio::sync::Mutex<Option<(Instant, Arc<[Node]>)>>>,
+    known: Arc<tokio::sync::Mutex<Option<Known>>>,
 }
 
 impl Fleet {

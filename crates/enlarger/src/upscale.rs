@@ -158,7 +158,7 @@ impl Upscale<'_> {
         // As many at once as there is room for on GPUs; on the CPU, one.
         let at_once = if self.args.explain { 1 } else { self.job.enlarger.slots().min(total) };
         thread::scope(|scope| {
-            (1..at_once).for_each(|_| _ = scope.spawn(&work));
+            (1..at_once).for_each(|_| _ = scope.spawn(work));
             work();
         });
         let Tally { made, skipped, failed, .. } = tally.into_inner().expect("printing does not panic");

@@ -74,7 +74,7 @@ pub fn prove(on: &Tensors, kind: Kind) -> Result<(), NnError> {
         Kind::Attention { width: head, store } => attention(on, 4 * head as usize, width(store)),
         Kind::Activate(store) => {
             let x = Known::new(on, [1, 3, 5, 6], 1, width(store))?;
-            let functions: [(Function, fn(f64) -> f64); 3] = [
+            let functions: [(Function, Curve); 3] = [
                 (Function::Silu, |v| v / (1.0 + (-v).exp())),
                 (Function::Gelu, gelu),
                 (Function::QuickGelu, |v| v / (1.0 + (-1.702 * v).exp())),
@@ -113,6 +113,9 @@ pub fn prove(on: &Tensors, kind: Kind) -> Result<(), NnError> {
 }
 
 /// x Phi(x), by the series of the error function.
+/// A function of single values.
+type Curve = fn(f64) -> f64;
+
 fn gelu(x: f64) -> f64 {
     let t = x / 2f64.sqrt();
     let (mut term, mut sum) = (t, t);
