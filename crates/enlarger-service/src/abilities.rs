@@ -3,20 +3,17 @@
 use std::collections::BTreeSet;
 
 use enlarger_models::{Library, ModelInfo};
-use enlarger_pipeline::{Enlarger, Generative, Request, Unwatched};
+use enlarger_pipeline::{Enlarger, Generative, Request};
 
 const CHECKPOINT: &str = "checkpoint";
 
-/// What requests may need and this machine has: `model NAME sha256:HASH`, `checkpoint NAME`. Reads the headers of files in its folders,
-/// and asks the program that draws if there is one.
+/// What requests may need and this machine has: `model NAME sha256:HASH`, `checkpoint NAME`. Reads the headers of files in its folders.
 pub(crate) fn abilities(enlarger: &Enlarger) -> BTreeSet<String> {
     let models = enlarger.models().list();
     let parts = enlarger.library().parts();
     let checkpoints = parts.iter().filter(|found| found.what.kind() == CHECKPOINT);
     let checkpoints = checkpoints.map(|found| Library::name(&found.path));
-    let named = enlarger.generator_names(&Unwatched).unwrap_or_default();
-    let named = named.into_iter().filter(|(kind, _)| *kind == CHECKPOINT).map(|(_, name)| name);
-    models.iter().map(model).chain(checkpoints.chain(named).map(|name| checkpoint(&name))).collect()
+    models.iter().map(model).chain(checkpoints.map(|name| checkpoint(&name))).collect()
 }
 
 /// What this request names, in the words of [`abilities`]. What is not there is left out: the job fails with a better sentence.

@@ -54,7 +54,8 @@ fn every_metric_is_explained_and_on_the_dashboard_and_deployments_use_no_other()
     let used = texts(&root().join("deploy"));
     let used = words(&used, "enlarger_", char::is_ascii_lowercase);
     assert!(used.len() > 5, "{used:?}");
-    for name in &used {
+    // Those of GPUs are there where a GPU is: gpus.rs looks at them.
+    for name in used.iter().filter(|name| !name.starts_with("enlarger_gpu_")) {
         assert!(metrics.contains(name), "{name} is not among {metrics:?}");
     }
     let names_after = |comment| -> BTreeSet<&str> {

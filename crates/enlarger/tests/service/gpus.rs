@@ -48,9 +48,14 @@ fn a_server_runs_jobs_on_several_gpus_and_the_cpu_and_says_how_they_do() {
     assert!(used.iter().filter(|device| device.contains("llvmpipe")).count() >= 1, "{used:?}");
     let after = devices();
     assert!(after.to_string().contains("gflops\":") && after[0]["gpu"]["fallbacks"] == 0, "{after}");
-    let metrics = server.get("/metrics").text();
+    let metrics = String::from_utf8(server.get("/metrics").bytes).expect("text");
     assert!(metrics.contains("enlarger_gpu_losses_total{lane=\"0\",device=\"llvmpipe"), "{metrics}");
     assert!(metrics.contains("enlarger_device_slots{lane=\"2\""), "{metrics}");
+    let dashboard = std::fs::read_to_string(crate::harness::root().join("deploy/grafana.json")).expect("there is one");
+    let shown = dashboard.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    for name in shown.filter(|word| word.starts_with("enlarger_gpu_")) {
+        assert!(metrics.contains(&format!("# HELP {name} ")), "{name} is not among {metrics}");
+    }
 }
 
 #[test]
