@@ -180,7 +180,7 @@ test('a job that takes more memory than is free is said to, before it is queued'
   await page.route('**/api/status', async (route) => {
     const status = await (await route.fetch()).json();
     asked += 1;
-    status.machine.memory_available = 40e6;
+    status.machine.memory_available = 40 * 2 ** 20;
     await route.fulfill({ json: status });
   });
   await page.reload();

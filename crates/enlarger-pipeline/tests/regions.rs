@@ -103,7 +103,7 @@ fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
         let request = Request { model: model.map(Into::into), ..request.clone() };
         enlarged(&picture, &request)
     };
-    // What a person names does without back-projection, which changes little on pages: compared by distance.
+    // What a person names does without back-projection: compared by distance.
     let (mixed, drawn) = (run(None), run(Some("x4plus-anime-6b")));
     let photographed = run(Some(&networks));
     let distance = |a: &Picture, b: &Picture, inside: bool| {
@@ -124,8 +124,9 @@ fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
         sum / count
     };
     let inside = [distance(&mixed, &photographed, true), distance(&mixed, &drawn, true)];
-    let outside = [distance(&mixed, &photographed, false), distance(&mixed, &drawn, false)];
-    assert!(2.0 * inside[0] < inside[1] && outside[1] < outside[0], "{inside:?} {outside:?}");
+    let plain = enlarged(&page(), &request);
+    let outside = [distance(&mixed, &photographed, false), distance(&mixed, &plain, false)];
+    assert!(2.0 * inside[0] < inside[1] && 2.0 * outside[1] < outside[0], "{inside:?} {outside:?}");
 }
 
 #[test]

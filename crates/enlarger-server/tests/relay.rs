@@ -201,8 +201,9 @@ async fn clients_get_what_the_service_made_and_learn_why_if_there_is_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let relay_key_file = dir.path().join("key");
     std::fs::write(&relay_key_file, "secret\n").unwrap();
+    let relay = fake.lock().unwrap().base.clone();
     let server = Server::start(Config {
-        relay: fake.lock().unwrap().base.clone(),
+        relay,
         relay_key_file,
         relay_daily_megapixels: 1,
         allow_net: vec!["127.0.0.0/8".parse().unwrap()],
