@@ -143,16 +143,31 @@ mod tests {
         }
     }
 
-    fn fake<'a>(good: usize, then: fn(&mut [f32]) -> Result<()>) -> Result<Box<dyn Networks + 'a>> {
+    /// What happens to a result.
+    type Fault = fn(&mut [f32]) -> Result<()>;
+
+    fn fake<'a>(good: usize, then: Fault) -> Result<Box<dyn Networks + 'a>> {
         Ok(Box::new(Fake { good: Cell::new(good), then }))
     }
 
     #[test]
     fn a_gpu_that_fails_is_followed_by_the_cpu_from_the_tile_on_and_nothing_wrong_is_delivered() {
-        let failures: [(fn(&mut [f32]) -> Result<()>, &str); 3] = [
+        let failures: [(Fault, &str); 3] = [
             (|_| Err(Error::Device("it was lost: unplugged".into())), "it was lost: unplugged"),
-            (|values| Ok(values[1] = f32::NAN), "values that are not numbers"),
-            (|values| Ok(values.fill(0.0)), "one value everywhere"),
+            (
+                |values| {
+                    values[1] = f32::NAN;
+                    Ok(())
+                },
+                "values that are not numbers",
+            ),
+            (
+                |values| {
+                    values.fill(0.0);
+                    Ok(())
+                },
+                "one value everywhere",
+            ),
         ];
         for (then, why) in failures {
             let (loads, mut ladder) = (Cell::new(0), Ladder::new(Prediction::Noise));
