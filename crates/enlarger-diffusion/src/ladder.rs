@@ -113,7 +113,7 @@ mod tests {
     /// Doubles what it is asked, until it has been asked so often; then it does something else.
     struct Fake {
         good: Cell<usize>,
-        then: fn(&mut [f32]) -> Result<()>,
+        then: Fault,
     }
 
     impl Fake {
