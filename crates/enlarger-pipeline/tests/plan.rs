@@ -88,18 +88,6 @@ fn photos_and_art_go_the_shortest_way_to_each_size() {
 }
 
 #[test]
-fn a_slightly_compressed_photo_is_cleaned_and_follows_its_pixels() {
-    let mut table = Table::default();
-    for damaged in [0.1, 0.19, 0.2, 0.4] {
-        let slight = Statistics { damaged, ..statistics(CLEAN) };
-        for factor in [2.0, 4.0] {
-            table.add(&format!("{damaged} damaged, {factor}x"), &slight, &request(Style::default(), factor));
-        }
-    }
-    insta::assert_snapshot!("slightly_damaged", table.0);
-}
-
-#[test]
 fn a_photo_without_fine_detail_is_halved_first() {
     let soft = Statistics { soft: 1.0, oversampled: true, ..statistics((Content::Photo, Condition::Soft)) };
     let mut table = Table::default();

@@ -399,15 +399,8 @@ fn reduced(statistics: &Statistics, request: &Request, source: Extent) -> Option
     (statistics.oversampled && reduces).then_some(half)
 }
 
-/// Above this the small errors of JPEG show, and come back with each round. The default of clean photos, even with much of the plain network,
-/// draws them as scratches beside edges; networks that clean leave them out, and back-projection keeps their results from looking plastic.
-const SLIGHTLY_DAMAGED: f32 = 0.2;
-
-/// Whether a clean photo has errors that networks for clean photos would draw.
-fn slightly_damaged(statistics: &Statistics) -> bool {
-    let clean = (statistics.content, statistics.condition) == (Content::Photo, Condition::Clean);
-    clean && statistics.damaged >= SLIGHTLY_DAMAGED
-}
+/// Above this the small errors of JPEG show, and come back with each round.
+const HARDLY_DAMAGED: f32 = 0.2;
 
 /// How a result is brought back to a source: where a source is right, the result's texture is kept and its local
 /// colour and shading come back (docs/reference/quality.md). What damage there is would come back too, and so would
@@ -428,7 +421,7 @@ fn closeness(statistics: &Statistics, request: &Request, far: bool) -> Closeness
         (Condition::Soft, Content::Photo) => Closeness::Coarse(1.2),
         (Condition::Damaged | Condition::Soft, Content::Art) => Closeness::Free,
         (Condition::Clean, Content::Art) if far => Closeness::Colours,
-        (Condition::Clean, _) if statistics.damaged >= SLIGHTLY_DAMAGED => Closeness::Pixels(1),
+        (Condition::Clean, _) if statistics.damaged >= HARDLY_DAMAGED => Closeness::Pixels(1),
         (Condition::Clean, _) => Closeness::Pixels(2),
     }
 }
@@ -698,21 +691,16 @@ fn best<'a>(
         Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(" (flavor: {})", flavor.name())),
         Style::Precision(_) => (false, String::new()),
     };
-    // Knobs that make more of the texture are to have it.
-    let textured = inventing || matches!(style, Style::Creative(Creative { fractality: 1.., .. }));
-    let slightly = !textured && factor > 2.0 && slightly_damaged(statistics);
-    let (condition, also) = match slightly {
-        true => (Condition::Damaged, " with slight noise or compression"),
-        false => (statistics.condition, ""),
-    };
-    let name = style::networks(style, statistics.content).of(condition, inventing, factor);
-    notes.push(format!("{name}: the image looks like {}{also}{cause}", statistics.words()));
+    let name = style::networks(style, statistics.content).of(statistics.condition, inventing, factor);
+    notes.push(format!("{name}: the image looks like {}{cause}", statistics.words()));
     let mut choice = find(name, false, models)?;
     if let Some(mix) = choice.mix.as_mut().filter(|mix| statistics.subject.coarse_grain && mix.model == PLAIN_MODEL) {
         notes.push(format!("{} draws coarse grain: its share is {COARSE_SHARE}", mix.model));
         mix.share = COARSE_SHARE;
     }
-    Ok(if condition == Condition::Clean && !textured { wary(choice, statistics.damaged) } else { choice })
+    // Knobs that make more of the texture are to have it.
+    let textured = inventing || matches!(style, Style::Creative(Creative { fractality: 1.., .. }));
+    Ok(if statistics.condition == Condition::Clean && !textured { wary(choice, statistics.damaged) } else { choice })
 }
 
 /// What enlarges a picture's regions, where that differs from the rest.
