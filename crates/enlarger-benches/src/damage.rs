@@ -42,11 +42,13 @@ pub enum Damage {
     Enlarged,
     /// The same, saved as JPEG at this quality.
     EnlargedJpeg(u8),
+    /// The 256 colours of a GIF.
+    Palette,
 }
 
 impl Damage {
     /// All kinds that the quality and recognition tables list.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Clean,
         Self::Jpeg(92),
         Self::Jpeg(75),
@@ -67,6 +69,21 @@ impl Damage {
         Self::Blur(15),
         Self::Enlarged,
         Self::EnlargedJpeg(90),
+        Self::Palette,
+    ];
+
+    /// The kinds of the table of drawings.
+    pub const OF_DRAWINGS: [Self; 10] = [
+        Self::Clean,
+        Self::Jpeg(85),
+        Self::Jpeg(60),
+        Self::Cropped(60),
+        Self::WebP(40),
+        Self::Noise(10),
+        Self::Blur(8),
+        Self::Blur(12),
+        Self::Enlarged,
+        Self::Palette,
     ];
 
     /// Its name in tables.
@@ -88,6 +105,7 @@ impl Damage {
             Self::Blur(tenths) => format!("blur {:.1}", f64::from(tenths) / 10.0),
             Self::Enlarged => "enlarged 2x before".into(),
             Self::EnlargedJpeg(q) => format!("enlarged 2x before, JPEG {q}"),
+            Self::Palette => "GIF".into(),
         }
     }
 
@@ -162,6 +180,7 @@ impl Damage {
                 resize(&small, picture.width, picture.height, Resampling::CatmullRom)?
             }
             Self::EnlargedJpeg(quality) => saved(&Self::Enlarged.apply(picture)?, Format::Jpeg, quality)?,
+            Self::Palette => paletted(picture),
         })
     }
 }
@@ -177,6 +196,15 @@ fn saved(picture: &Picture, format: Format, quality: u8) -> anyhow::Result<Pictu
     let options = EncodeOptions { format, quality: Some(quality), ..EncodeOptions::default() };
     enlarger_image::encode(picture, &options, &mut out)?;
     Ok(rgb8(enlarger_image::decode(out.get_ref(), &Limits::default())?.picture))
+}
+
+/// The picture in the colours that an encoder of GIF chooses.
+fn paletted(picture: &Picture) -> Picture {
+    let Samples::U8(source) = &picture.samples else { unreachable!("8-bit pictures only") };
+    let frame = gif::Frame::from_rgb(picture.width as u16, picture.height as u16, source);
+    let palette = frame.palette.as_deref().unwrap_or_default();
+    let mut samples = frame.buffer.iter().flat_map(|&i| palette[3 * usize::from(i)..][..3].iter().copied());
+    map(picture, |_| f64::from(samples.next().expect("one value per sample")))
 }
 
 /// Luminance times these factors.

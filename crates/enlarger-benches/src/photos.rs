@@ -52,6 +52,11 @@ pub fn ground_truth(photo: &Picture, width: u32, height: u32) -> Picture {
     cut(&half, Crop { x: (half.width - w) / 2, y: (half.height - h) / 2, width: w, height: h })
 }
 
+/// What `benches/drawings.py` has drawn of a drawing, a page or a screen.
+pub fn drawn(screenshot: &Picture) -> Picture {
+    cut(screenshot, Crop { x: 0, y: 0, width: 640, height: 480 })
+}
+
 /// A part of an 8-bit RGB picture.
 pub fn cut(picture: &Picture, crop: Crop) -> Picture {
     let Samples::U8(samples) = &picture.samples else { unreachable!("8-bit pictures only") };

@@ -518,6 +518,7 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Statistics {
         damaged: 0.0,
         soft: 0.0,
         oversampled: false,
+        dithered: 0,
         drawn: 0.0,
         content: Content::Photo,
         condition: Condition::Clean,
@@ -533,7 +534,9 @@ fn peak_bytes(plan: &Plan, whole: Extent, channels: Channels) -> u64 {
     // A part is copied twice: with what networks see around it, and alone.
     let copies = if plan.crop.is_some() { 2 } else { u64::from(plan.alpha != AlphaWay::Opaque) };
     let reduced = plan.reduced.map_or(0, |reduced| bytes(reduced, 16));
-    let source = bytes(whole, plan.bits) + copies * bytes(plan.source, plan.bits) + reduced;
+    // The smoothed copy, and another from which it is made.
+    let smoothed = if plan.smoothed > 0 { 2 * bytes(plan.source, plan.bits) } else { 0 };
+    let source = bytes(whole, plan.bits) + copies * bytes(plan.source, plan.bits) + smoothed + reduced;
     // The first step reads the source, which is counted already.
     let (mut here, mut size, mut depth, mut peak) = (0, plan.reduced.unwrap_or(plan.source), plan.bits, 0);
     for (i, step) in plan.steps.iter().enumerate() {

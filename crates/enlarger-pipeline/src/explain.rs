@@ -93,6 +93,10 @@ impl fmt::Display for Plan {
         if let Some(crop) = self.crop {
             writeln!(f, "crop      {}x{} at {},{}", crop.width, crop.height, crop.x, crop.y)?;
         }
+        if self.smoothed > 0 {
+            let times = if self.smoothed == 1 { "once".to_owned() } else { format!("{} times", self.smoothed) };
+            writeln!(f, "smooth    by the weights 1, 2, 1, {times}")?;
+        }
         if let Some(reduced) = self.reduced {
             writeln!(f, "reduce    to {reduced}")?;
         }

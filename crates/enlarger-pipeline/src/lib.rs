@@ -52,6 +52,7 @@ mod blend;
 mod canvas;
 mod classifier;
 mod difference;
+mod dither;
 mod enlarger;
 mod error;
 mod explain;

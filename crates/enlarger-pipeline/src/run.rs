@@ -13,6 +13,7 @@ use enlarger_nn::{Device, RunOptions, Source};
 use crate::{
     blend::blend,
     canvas::{Canvas, PictureSource, Plane, View},
+    dither::smoothed,
     error::PipelineError,
     extent::{Extent, MARGIN},
     generate::{Generator, Pass as Drawing},
@@ -67,6 +68,10 @@ pub(crate) fn run(
     let _held = networks.hold(plan);
     let border = if plan.wraps() { Border::Repeats } else { Border::Ends };
     let (framed, part) = framed(plan, picture, border)?;
+    let (framed, part) = match plan.smoothed {
+        0 => (framed, part),
+        rounds => (Cow::Owned(smoothed(&framed, rounds)?), part),
+    };
     let (framed, part) = match plan.reduced {
         Some(Extent { width, height }) => {
             let reduced = resample(&cropped(&framed, part)?, width, height, Resampling::CatmullRom)?;

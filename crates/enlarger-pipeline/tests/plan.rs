@@ -32,6 +32,7 @@ fn statistics((content, condition): Kind) -> Statistics {
         damaged: 0.0,
         soft: 0.0,
         oversampled: false,
+        dithered: 0,
         drawn: 0.0,
         content,
         condition,
@@ -206,7 +207,7 @@ fn art_keeps_its_network_when_something_is_invented_on_a_damaged_picture() {
     for preset in [OptimizedFor::ArtNIllustration, OptimizedFor::VideogameAssets] {
         let style = creative(|k| (k.optimized_for, k.creativity) = (preset, 7));
         let plan = planned(&statistics(DAMAGED), &request(style, 4.0));
-        assert_eq!(plan.models(), ["x4plus-anime-6b"], "{preset:?}");
+        assert_eq!(plan.models(), ["x4plus", "animevideo-v3"], "{preset:?}");
     }
 }
 

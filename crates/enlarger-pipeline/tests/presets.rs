@@ -323,7 +323,7 @@ fn pixel_art_gets_larger_by_whole_pixels_with_exactly_its_colours() {
     let smooth = resize(&sprite(16), 96, 80, Resampling::Lanczos3).expect("there is room");
     for (name, picture) in [("smooth", smooth), ("texture", half("stream.jpg")), ("JPEG", saved(&render(), 80))] {
         let (statistics, plan) = planned(&picture, &game(2.0));
-        assert_eq!((statistics.subject.square, plan.models()[0]), (None, "x4plus-anime-6b"), "{name}");
+        assert_eq!((statistics.subject.square, plan.models()[0]), (None, "x4plus"), "{name}");
     }
     // Who names a model gets it, and other presets draw.
     assert!(!planned(&sprite(4), &Request { model: Some("x4plus".into()), ..game(2.0) }).1.models().is_empty());

@@ -1,22 +1,28 @@
-//! `quality PHOTOS [--scale N] [--models A,B,C] [--models-dir DIR] [--damage TEXT] [--out FILE]`: enlarges reduced photos and compares the results
-//! with the originals.
-//! Each photo is halved and its centre taken as the truth. That is reduced N times (antialiased cubic; default 4), damaged, enlarged again by each candidate and compared with the truth. `--models` lists the candidates besides the default: models as for `--model` of the command line, or a quality. `--damage` selects damages whose names contain TEXT; `--models-dir` is the folder of added models.
+//! `quality PICTURES [--drawings] [--scale N] [--models A,B,C] [--models-dir DIR] [--damage TEXT] [--out FILE]`: enlarges reduced pictures and compares
+//! the results with the originals.
+//! Each photo is halved and its centre taken as the truth; with `--drawings` the upper left 640 x 480 pixels are (`benches/drawings.py`). That is reduced
+//! N times (antialiased cubic; default 4), damaged, enlarged again by each candidate and compared with the truth. `--models` lists the candidates besides the default: models as for `--model` of the command line, or a quality. `--damage` selects damages whose names contain TEXT; `--models-dir` is the folder of added models.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use enlarger_benches::{
     damage::{Damage, reduce},
     document::replace_block,
     metric::{Scores, scores},
-    photos::{cut, ground_truth, list, load},
+    photos::{cut, drawn, ground_truth, list, load},
     run::run,
 };
 use enlarger_image::Picture;
 use enlarger_pipeline::{Crop, Enlarger, EnlargerOptions, Quality, Request, Resampling, Size, resize};
 
 struct Arguments {
-    photos: PathBuf,
+    pictures: PathBuf,
+    drawings: bool,
     scale: u32,
     models: Option<Vec<String>>,
     models_dir: Option<PathBuf>,
@@ -27,9 +33,21 @@ struct Arguments {
 impl Arguments {
     fn read() -> anyhow::Result<Self> {
         let mut args = std::env::args().skip(1);
-        let photos = PathBuf::from(args.next().context("name the folder of photos")?);
-        let mut read = Self { photos, scale: 4, models: None, models_dir: None, damage: String::new(), out: None };
+        let pictures = PathBuf::from(args.next().context("name the folder of pictures")?);
+        let mut read = Self {
+            pictures,
+            drawings: false,
+            scale: 4,
+            models: None,
+            models_dir: None,
+            damage: String::new(),
+            out: None,
+        };
         while let Some(flag) = args.next() {
+            if flag == "--drawings" {
+                read.drawings = true;
+                continue;
+            }
             let value = args.next().with_context(|| format!("{flag} needs a value"))?;
             match flag.as_str() {
                 "--scale" => read.scale = value.parse().context("--scale needs a whole number")?,
@@ -42,7 +60,28 @@ impl Arguments {
         }
         Ok(read)
     }
+
+    /// What the result should be.
+    fn truth(&self, path: &Path) -> anyhow::Result<Picture> {
+        let picture = load(path)?;
+        Ok(if self.drawings { drawn(&picture) } else { ground_truth(&picture, 448, 320) })
+    }
+
+    /// What the picture shows, from its name.
+    fn kind(&self, path: &Path) -> String {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let kind = name.split('-').next().unwrap_or_default();
+        if self.drawings { kind.to_owned() } else { String::new() }
+    }
+
+    fn damages(&self) -> Vec<Damage> {
+        let all: &[Damage] = if self.drawings { &Damage::OF_DRAWINGS } else { &Damage::ALL };
+        all.iter().copied().filter(|damage| damage.name().contains(&self.damage)).collect()
+    }
 }
+
+/// Scores by kind of picture, damage and candidate.
+type Table = BTreeMap<(String, usize, usize), Vec<Scores>>;
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::read()?;
@@ -51,20 +90,21 @@ fn main() -> anyhow::Result<()> {
     let bundled = || enlarger.models().list().into_iter().map(|m| m.name).collect();
     let models = arguments.models.clone().unwrap_or_else(bundled);
     let candidates: Vec<Option<String>> = [None].into_iter().chain(models.into_iter().map(Some)).collect();
-    let damages: Vec<Damage> = Damage::ALL.into_iter().filter(|d| d.name().contains(&arguments.damage)).collect();
+    let damages = arguments.damages();
 
-    let mut table: BTreeMap<(usize, usize), Vec<Scores>> = BTreeMap::new();
+    let mut table = Table::new();
     let mut chosen: BTreeMap<(usize, String), usize> = BTreeMap::new();
-    let photos = list(&arguments.photos)?;
-    for path in &photos {
-        let whole = ground_truth(&load(path)?, 448, 320);
+    let pictures = list(&arguments.pictures)?;
+    for path in &pictures {
+        let (whole, kind) = (arguments.truth(path)?, arguments.kind(path));
         let small = reduce(&whole, arguments.scale);
         for (d, damage) in damages.iter().enumerate() {
             let input = damage.apply(&small)?;
             let truth = seen(&whole, *damage, arguments.scale);
+            let mut add = |c, scores| table.entry((kind.clone(), d, c)).or_default().push(scores);
             for (c, kernel) in [Resampling::CatmullRom, Resampling::Lanczos3].into_iter().enumerate() {
                 let classic = resize(&input, truth.width, truth.height, kernel)?;
-                table.entry((d, c)).or_default().push(scores(&truth, &classic)?);
+                add(c, scores(&truth, &classic)?);
             }
             for (c, model) in candidates.iter().enumerate() {
                 let (result, models) = enlarge(&enlarger, &input, Size::Width(truth.width), model.clone())?;
@@ -76,41 +116,65 @@ fn main() -> anyhow::Result<()> {
                 } else {
                     resize(&result, truth.width, truth.height, Resampling::CatmullRom)?
                 };
-                table.entry((d, c + 2)).or_default().push(scores(&truth, &result)?);
+                add(c + 2, scores(&truth, &result)?);
             }
         }
         eprintln!("{}", path.display());
     }
 
-    let mut text = String::new();
-    let device = enlarger.device();
-    writeln!(
-        text,
-        "{} photos, {}x, device {device}. Means; SSIMULACRA2 / Butteraugli 3-norm / PSNR.\n",
-        photos.len(),
-        arguments.scale
-    )?;
-    writeln!(text, "| input | candidate | SSIMULACRA2 | Butteraugli | PSNR |\n|---|---|---|---|---|")?;
-    for ((d, c), all) in &table {
-        let name = match c {
-            0 => "bicubic".to_owned(),
-            1 => "Lanczos".to_owned(),
-            2 => "**enlarger, default**".to_owned(),
-            _ => candidates[c - 2].clone().unwrap_or_default(),
-        };
-        let mean = |f: fn(&Scores) -> f64| all.iter().map(f).sum::<f64>() / all.len() as f64;
-        let (s, b, p) = (mean(|s| s.ssimulacra2), mean(|s| s.butteraugli), mean(|s| s.psnr));
-        writeln!(text, "| {} | {name} | {s:.2} | {b:.2} | {p:.2} |", damages[*d].name())?;
-    }
-    writeln!(text, "\nWhat the default chose:\n")?;
-    for ((d, models), count) in &chosen {
-        writeln!(text, "- {}: {models} for {count}", damages[*d].name())?;
-    }
+    let (count, scale, device) = (pictures.len(), arguments.scale, enlarger.device());
+    let names: Vec<String> = ["bicubic", "Lanczos", "**enlarger, default**"].map(str::to_owned).into_iter().collect();
+    let names: Vec<String> = names.into_iter().chain(candidates.into_iter().flatten()).collect();
+    let text = if arguments.drawings {
+        let head = format!("{count} drawings, pages and screens, {scale}x, device {device}. Means of SSIMULACRA2.\n\n");
+        head + &by_kind(&table, &damages, &names)?
+    } else {
+        let head =
+            format!("{count} photos, {scale}x, device {device}. Means; SSIMULACRA2 / Butteraugli 3-norm / PSNR.\n\n");
+        head + &by_damage(&table, &damages, &names)? + &choices(&chosen, &damages)?
+    };
     print!("{text}");
     match arguments.out {
-        Some(path) => replace_block(&path, "quality", &text),
+        Some(path) => replace_block(&path, if arguments.drawings { "drawings" } else { "quality" }, &text),
         None => Ok(()),
     }
+}
+
+fn mean(all: &[Scores], of: fn(&Scores) -> f64) -> f64 {
+    all.iter().map(of).sum::<f64>() / all.len() as f64
+}
+
+/// A line for each damage and candidate, with all metrics.
+fn by_damage(table: &Table, damages: &[Damage], names: &[String]) -> anyhow::Result<String> {
+    let mut text = "| input | candidate | SSIMULACRA2 | Butteraugli | PSNR |\n|---|---|---|---|---|\n".to_owned();
+    for ((_, d, c), all) in table {
+        let (s, b, p) = (mean(all, |s| s.ssimulacra2), mean(all, |s| s.butteraugli), mean(all, |s| s.psnr));
+        writeln!(text, "| {} | {} | {s:.2} | {b:.2} | {p:.2} |", damages[*d].name(), names[*c])?;
+    }
+    Ok(text)
+}
+
+/// A line for each kind and damage with SSIMULACRA2 by all candidates.
+fn by_kind(table: &Table, damages: &[Damage], names: &[String]) -> anyhow::Result<String> {
+    let mut text = format!("| input | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    for ((kind, d, c), all) in table {
+        if *c == 0 {
+            write!(text, "| {kind}, {}", damages[*d].name())?;
+        }
+        write!(text, " | {:.1}", mean(all, |s| s.ssimulacra2))?;
+        if c + 1 == names.len() {
+            text.push_str(" |\n");
+        }
+    }
+    Ok(text)
+}
+
+fn choices(chosen: &BTreeMap<(usize, String), usize>, damages: &[Damage]) -> anyhow::Result<String> {
+    let mut text = "\nWhat the default chose:\n\n".to_owned();
+    for ((d, models), count) in chosen {
+        writeln!(text, "- {}: {models} for {count}", damages[*d].name())?;
+    }
+    Ok(text)
 }
 
 /// The part of the truth that a damage keeps, in the tones that it keeps.

@@ -42,6 +42,11 @@ pub enum AlphaWay {
     Cubic,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(rounds: &u8) -> bool {
+    *rounds == 0
+}
+
 /// One thing done to the whole picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -154,6 +159,9 @@ pub struct Plan {
     pub crop: Option<Crop>,
     /// The size that goes in, after the crop.
     pub source: Extent,
+    /// How often it is smoothed before all steps, if it is a photo in few colours.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub smoothed: u8,
     /// The size that it is reduced to before all steps, if it has no detail beyond that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reduced: Option<Extent>,
@@ -351,6 +359,10 @@ pub(crate) fn plan_with(
             count => format!("found {count} faces; the preset is applied to them"),
         });
     }
+    let smoothed = if restores(statistics, request) && generated.is_none() { statistics.dithered } else { 0 };
+    if smoothed > 0 {
+        notes.push("smoothed first: the image is a photo in few colors".into());
+    }
     let reduced = reduced(statistics, request, source).filter(|_| generated.is_none());
     if reduced.is_some() {
         notes.push("halved first: the image has no finer detail".into());
@@ -387,16 +399,21 @@ pub(crate) fn plan_with(
     let alpha = if statistics.transparent { alpha_way(&steps, models, &mut notes) } else { AlphaWay::Opaque };
     let halo = draft.then_some(DRAFT_HALO);
     let bits = statistics.bits;
-    Ok(Plan { version: 1, crop: request.crop, source, reduced, result, bits, alpha, seed, halo, steps, notes, idle })
+    let (version, crop) = (1, request.crop);
+    Ok(Plan { version, crop, source, smoothed, reduced, result, bits, alpha, seed, halo, steps, notes, idle })
 }
 
 /// What a photo without fine detail is reduced to before it is enlarged. Networks know blur of a pixel or so: of a wider one they make a mask of hard
 /// edges, and of its half they draw what they know (docs/reference/quality.md). What a person names does as it does, and a draft is
 /// to be quick.
 fn reduced(statistics: &Statistics, request: &Request, source: Extent) -> Option<Extent> {
-    let reduces = statistics.content == Content::Photo && request.model.is_none() && request.quality != Quality::Draft;
     let half = Extent { width: source.width.div_ceil(2), height: source.height.div_ceil(2) };
-    (statistics.oversampled && reduces).then_some(half)
+    (statistics.oversampled && restores(statistics, request)).then_some(half)
+}
+
+/// Whether a picture is prepared for its networks.
+fn restores(statistics: &Statistics, request: &Request) -> bool {
+    statistics.content == Content::Photo && request.model.is_none() && request.quality != Quality::Draft
 }
 
 /// Above this the small errors of JPEG show, and come back with each round.
@@ -531,6 +548,8 @@ struct Choice<'a> {
     restore: Option<&'a ModelInfo>,
     model: &'a ModelInfo,
     mix: Option<Mix>,
+    /// Makes the passes after the first.
+    again: Option<&'a ModelInfo>,
     /// How far the last pass may stay below the result's size, for resampling to do the rest.
     reach: f32,
 }
@@ -546,7 +565,7 @@ const REDUCED_REACH: f32 = 2.0;
 impl<'a> Choice<'a> {
     /// One network alone.
     fn of(model: &'a ModelInfo) -> Self {
-        Self { restore: None, model, mix: None, reach: 1.0 }
+        Self { restore: None, model, mix: None, again: None, reach: 1.0 }
     }
 
     /// What makes the result.
@@ -691,9 +710,11 @@ fn best<'a>(
         Style::Precision(Precision { flavor: Some(flavor), .. }) => (false, format!(" (flavor: {})", flavor.name())),
         Style::Precision(_) => (false, String::new()),
     };
-    let name = style::networks(style, statistics.content).of(statistics.condition, inventing, factor);
+    let networks = style::networks(style, statistics.content);
+    let name = networks.of(statistics.condition, inventing, factor);
     notes.push(format!("{name}: the image looks like {}{cause}", statistics.words()));
     let mut choice = find(name, false, models)?;
+    choice.again = networks.again().and_then(|name| models.iter().find(|model| model.name == name));
     if let Some(mix) = choice.mix.as_mut().filter(|mix| statistics.subject.coarse_grain && mix.model == PLAIN_MODEL) {
         notes.push(format!("{} draws coarse grain: its share is {COARSE_SHARE}", mix.model));
         mix.share = COARSE_SHARE;
@@ -838,8 +859,10 @@ fn settle(filters: &mut Vec<(Filter, String)>) {
 /// filter enlarges; earlier passes are as small as that allows, since cost grows with pixels.
 fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Choice)]) -> Vec<Step> {
     let model = choice.model;
+    let again = choice.again.filter(|again| again.scale == model.scale).map(Choice::of);
     let network = |from: Extent, halve: bool| {
         let patch = |(area, choice): &(Crop, Choice)| Patch { area: area.scaled(source, from), by: choice.ensemble() };
+        let choice = again.as_ref().filter(|_| from != source).unwrap_or(choice);
         Step::Network {
             by: choice.ensemble(),
             scale: model.scale,

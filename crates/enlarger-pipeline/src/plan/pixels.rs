@@ -28,6 +28,7 @@ pub(super) fn plan(
         version: 1,
         crop,
         source,
+        smoothed: 0,
         reduced: None,
         result,
         bits: statistics.bits,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     classifier::{KINDS, Logits},
-    faces,
+    dither, faces,
 };
 
 pub(crate) use pixels::PixelArt;
@@ -48,6 +48,9 @@ pub struct Statistics {
     /// Whether half its size shows all of its detail: it is far out of focus, or was enlarged much before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oversampled: bool,
+    /// How often it is smoothed before it is enlarged: a photo in few colours, such as a GIF or a scan in black and white.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub dithered: u8,
     /// How much it looks drawn, 0..=1 in hundredths: flat art, lines, text, screens.
     pub drawn: f32,
     /// What it shows, according to the numbers above.
@@ -60,6 +63,11 @@ pub struct Statistics {
     /// What only some styles ask for, and is measured for them alone.
     #[serde(default, skip_serializing_if = "Subject::is_unknown")]
     pub subject: Subject,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(rounds: &u8) -> bool {
+    *rounds == 0
 }
 
 /// What a picture shows.
@@ -114,6 +122,9 @@ const DRAWN: f32 = 0.72;
 const RUINED: f32 = 0.9;
 const DRAWN_THOUGH_RUINED: f32 = 0.9;
 
+/// The least damage of what is in few colours.
+const DITHERED: f32 = 0.5;
+
 /// Side of the smallest pictures that the classifier was trained on. Of smaller drawings it says little: of 32 icons of 16 pixels, 17 got another
 /// verdict when they were shifted by one pixel or cropped by three. Where they are transparent they are neither JPEG nor photographs.
 const WINDOW: u32 = 64;
@@ -127,12 +138,15 @@ impl Statistics {
     /// Measures a picture, and finds what a style asks for when it sees the rest. Faces are searched for once at most.
     pub(crate) fn with_subject(picture: &Picture, ask: impl FnOnce(&Self) -> Asked) -> Self {
         let faces = LazyCell::new(|| faces::find(picture));
-        let survey = Survey::of(picture);
+        let (survey, dithered) = survey(picture);
         let sharpness = Sharpness::of(picture);
         let transparent = is_transparent(picture);
         let is_icon = transparent && picture.width.min(picture.height) < WINDOW;
         let probable = |logits| {
             let [damaged, soft, drawn] = probable(logits);
+            if dithered > 0 {
+                return [damaged.max(DITHERED), 0.0, drawn];
+            }
             if is_icon && drawn > DRAWN { [0.0, 0.0, drawn] } else { [damaged, soft.max(sharpness.soft), drawn] }
         };
         let whole = probable(survey.mean(survey.places()).expect("a picture has pixels"));
@@ -153,7 +167,8 @@ impl Statistics {
             bits: picture.samples.bits(),
             damaged,
             soft,
-            oversampled: sharpness.oversampled,
+            oversampled: sharpness.oversampled && dithered == 0,
+            dithered,
             drawn,
             content,
             condition: condition([damaged, soft, drawn]),
@@ -163,6 +178,19 @@ impl Statistics {
         statistics.subject = Subject::of(picture, ask(&statistics), || faces.clone());
         statistics
     }
+}
+
+/// The classifier's verdict, and how often the picture had to be smoothed for it: not at all if it looks drawn even so.
+fn survey(picture: &Picture) -> (Survey, u8) {
+    let rounds = dither::rounds(picture);
+    // Twice is enough to tell.
+    let smoothed = (rounds > 0).then(|| dither::smoothed(picture, rounds.min(2)).ok()).flatten();
+    if let Some(survey) = smoothed.map(|smoothed| Survey::of(&smoothed))
+        && survey.mean(survey.places()).map(probable).is_some_and(|[_, _, drawn]| drawn <= DRAWN)
+    {
+        return (survey, rounds);
+    }
+    (Survey::of(picture), 0)
 }
 
 /// Whether an RGB picture is grey.

@@ -19,6 +19,8 @@ pub(crate) struct ByCondition {
     soft: &'static str,
     /// Pictures that are not clean, if detail is to be added: it must not grow out of noise and blocks.
     restored: &'static str,
+    /// What makes every pass after the first, beyond 4x.
+    again: Option<&'static str>,
     /// What [`Quality::Fast`](crate::request::Quality::Fast) uses instead.
     fast: Fast,
 }
@@ -37,7 +39,12 @@ struct Fast {
 impl ByCondition {
     /// The same for all, but for the small ones.
     const fn one(name: &'static str) -> Self {
-        Self { clean: name, twice: name, damaged: name, soft: name, restored: name, fast: FAST }
+        Self { clean: name, twice: name, damaged: name, soft: name, restored: name, again: None, fast: FAST }
+    }
+
+    /// The one for passes after the first, if it is another.
+    pub fn again(&self) -> Option<&'static str> {
+        self.again
     }
 
     /// The small one for a condition and a factor.
@@ -112,6 +119,7 @@ const PHOTO: ByCondition = ByCondition {
     damaged: "x4plus+animevideo-v3@0.3",
     soft: X4PLUS,
     restored: RESTORED,
+    again: None,
     fast: Fast { twice: TWICE, ..FAST },
 };
 /// Whatever has texture keeps it.
@@ -120,7 +128,13 @@ const CRISP: ByCondition = ByCondition { damaged: RESTORED, soft: RESTORED, ..PH
 const RENDER: ByCondition = ByCondition { clean: DF2K, twice: DF2K, ..PHOTO };
 /// Foliage, rock and fur: as much texture as there is.
 const NATURE: ByCondition = ByCondition { clean: DF2K, ..CRISP };
-const ART: ByCondition = ByCondition::one("x4plus-anime-6b");
+/// Drawings, pages and screens: letters keep their shapes and screens of dots stay dots, clean or damaged. A network trained on anime alone
+/// makes them stripes, but draws soft edges best, and with it those of the first pass (docs/reference/quality.md).
+const ART: ByCondition = ByCondition {
+    soft: "x4plus-anime-6b+x4plus@0.5",
+    again: Some("x4plus-anime-6b"),
+    ..ByCondition::one("x4plus+animevideo-v3@0.5")
+};
 
 /// Whether a network makes texture of noise. The others take noise away.
 pub(super) fn makes_texture(network: &str) -> bool {
