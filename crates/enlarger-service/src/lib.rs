@@ -55,6 +55,8 @@ pub mod saver;
 pub mod signed;
 pub mod submit;
 pub mod sweeper;
+#[cfg(test)]
+mod testing;
 pub mod urls;
 mod wakes;
 mod watching;

@@ -219,36 +219,22 @@ fn why_waiting(nodes: &[Node], task: &Task) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use enlarger_tasks::{NewTask, StoreConfig, Submitted, SystemClock, open_store, sqlite};
-    use serde_json::json;
-
     use super::*;
+    use crate::testing::Tasks;
 
     #[tokio::test]
     async fn a_task_that_no_living_worker_can_run_says_what_is_missing() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = sqlite::url_of(&folder.path().join("tasks.sqlite")).unwrap();
-        let store = open_store(&url, StoreConfig::default(), Arc::new(SystemClock)).await.unwrap();
-        let new = NewTask {
-            id: Uuid::now_v7(),
-            owner: None,
-            kind: "console".into(),
-            request: json!({}),
-            input: json!({}),
-            webhook_url: None,
-            cost: 1.0,
-            polled: false,
-            needs: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
-        };
-        let Submitted::Created(task) = store.queue.submit(new, None).await.unwrap() else { panic!() };
+        let tasks = Tasks::new().await;
+        let task = tasks.submit(&["a", "b"]).await;
+        let nodes = &tasks.store.nodes;
         let why = async || {
-            let fleet = Fleet::new(store.nodes.clone());
+            let fleet = Fleet::new(nodes.clone());
             fleet.why_waiting(&task).await.unwrap().unwrap_or_default()
         };
         assert_eq!(why().await, "no worker is running");
         let beat = async |id, works, can: &[&str]| {
             let can = can.iter().map(ToString::to_string).collect();
-            store.nodes.beat(id, &About { works, can, ..About::default() }).await.unwrap();
+            nodes.beat(id, &About { works, can, ..About::default() }).await.unwrap();
         };
         let [api, one, two] = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
         beat(api, false, &["a", "b"]).await;
@@ -259,7 +245,7 @@ mod tests {
         assert_eq!(why().await, "no running worker has all of this: a, b");
         beat(two, true, &["a", "b"]).await;
         assert_eq!(why().await, "");
-        store.nodes.drain(two, true).await.unwrap();
+        nodes.drain(two, true).await.unwrap();
         assert_eq!(why().await, "every worker that can run it is draining");
     }
 }

@@ -51,37 +51,17 @@ impl Wakes {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, sync::Arc};
-
-    use enlarger_tasks::{NewTask, StoreConfig, SystemClock, open_store, sqlite};
-    use serde_json::json;
-    use uuid::Uuid;
-
     use super::*;
+    use crate::testing::Tasks;
 
     #[tokio::test]
     async fn only_work_wakes_and_many_changes_wake_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = sqlite::url_of(&folder.path().join("tasks.sqlite")).unwrap();
-        let store = open_store(&url, StoreConfig::default(), Arc::new(SystemClock)).await.unwrap();
-        let submit = async || {
-            let new = NewTask {
-                id: Uuid::now_v7(),
-                owner: None,
-                kind: "console".into(),
-                request: json!({}),
-                input: json!({}),
-                webhook_url: None,
-                cost: 1.0,
-                polled: false,
-                needs: BTreeSet::new(),
-            };
-            store.queue.submit(new, None).await.unwrap();
-        };
-        let mut created = Wakes::new(&*store.queue, |state| state == TaskState::Created);
-        let mut done = Wakes::new(&*store.queue, |state| state == TaskState::Completed);
+        let tasks = Tasks::new().await;
+        let queue = &*tasks.store.queue;
+        let mut created = Wakes::new(queue, |state| state == TaskState::Created);
+        let mut done = Wakes::new(queue, |state| state == TaskState::Completed);
         for _ in 0..5 {
-            submit().await;
+            tasks.submit(&[]).await;
         }
         created.change().await;
         created.next().await;

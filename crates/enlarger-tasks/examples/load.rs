@@ -19,7 +19,7 @@ use enlarger_tasks::{
     sqlite,
 };
 use serde_json::json;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, sqlite::SqliteConnectOptions};
 use uuid::Uuid;
 
 const SUBMISSIONS: usize = 1000;
@@ -130,61 +130,48 @@ async fn main() -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Adds ended tasks until there are so many: of eleven owners, each hundredth failed, with about 1.5 kB of documents.
+/// Adds ended tasks until there are so many: of eleven owners, each hundredth failed, with about 1.5 kB of documents. The database
+/// makes them itself, because submitting and completing each would take hours.
 async fn fill(url: &str, store: &Store, ended: u64) {
+    const CHUNK: u64 = 10_000;
     let counts = store.upkeep.counts().await.expect("counts");
-    let missing = ended.saturating_sub(counts.completed + counts.failed);
-    let plan = format!("{{\"steps\": \"{}\"}}", "x".repeat(1200));
-    let insert = |hex: &str| {
-        format!(
-            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < $1)
-             INSERT INTO tasks (id, owner, kind, request, input, cost, state, run, attempt, failures, due, not_before,
-                                created_at, started_at, finished_at, expires_at, files, hidden, plan, result, error)
-             SELECT '00000000-0000-7000-8000-' || {hex}, CASE WHEN n % 11 = 0 THEN NULL ELSE 'key-' || (n % 11) END,
-                    'creative', '{{\"scale_factor\": \"2x\", \"prompt\": \"a photograph of a cat\"}}', '{{\"blob\": 1}}',
-                    2.0, CASE WHEN n % 100 = 0 THEN 'FAILED' ELSE 'COMPLETED' END, 1, 1, 0, 1, 1, 1, 1, 1, 1, 'gone', 0, $3,
-                    CASE WHEN n % 100 = 0 THEN NULL ELSE '{{\"file\": \"result-1.png\"}}' END,
-                    CASE WHEN n % 100 = 0 THEN '{{\"code\": \"a\", \"message\": \"b\"}}' END
-             FROM n WHERE n > $2"
-        )
-    };
-    let have = counts.completed + counts.failed;
-    let mut from = have;
-    while from < have + missing {
-        let to = (from + 10_000).min(have + missing);
-        let (first, last) = (from as i64, to as i64);
-        // From the number of the chunk on, as both databases count in it.
-        if url.starts_with("sqlite") {
-            let path = url.trim_start_matches("sqlite://");
-            let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.expect("it opens");
-            let sql = insert("printf('%012x', n)");
-            sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(last)
-                .bind(first)
-                .bind(&plan)
-                .execute(&mut conn)
-                .await
-                .expect("rows");
-            conn.close().await.expect("it closes");
-        } else {
-            let mut conn = sqlx::PgConnection::connect(url).await.expect("it opens");
-            let sql = insert("lpad(to_hex(n), 12, '0')");
-            sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(last)
-                .bind(first)
-                .bind(&plan)
-                .execute(&mut conn)
-                .await
-                .expect("rows");
-            sqlx::query("SELECT fold_tally()").execute(&mut conn).await.expect("it folds");
-        }
-        from = to;
+    let mut have = counts.completed + counts.failed;
+    let sqlite = url.starts_with("sqlite");
+    let hex = if sqlite { "printf('%012x', n)" } else { "lpad(to_hex(n), 12, '0')" };
+    let plan = "x".repeat(1200);
+    while have < ended {
+        let (first, last) = (have + 1, (have + CHUNK).min(ended));
+        let insert = format!(
+            r#"WITH RECURSIVE n (n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM n WHERE n < {last})
+               INSERT INTO tasks (id, owner, kind, request, input, cost, state, run, attempt, failures, due, not_before,
+                                  created_at, started_at, finished_at, expires_at, files, hidden, plan, result, error)
+               SELECT '00000000-0000-7000-8000-' || {hex},
+                      CASE WHEN n % 11 = 0 THEN NULL ELSE 'key-' || CAST(n % 11 AS TEXT) END, 'creative',
+                      '{{"scale_factor": "2x", "prompt": "a photograph of a cat"}}', '{{"blob": 1}}', 2.0,
+                      CASE WHEN n % 100 = 0 THEN 'FAILED' ELSE 'COMPLETED' END,
+                      1, 1, 0, 1, 1, 1, 1, 1, 1, 'gone', 0, '{{"steps": "{plan}"}}',
+                      CASE WHEN n % 100 = 0 THEN NULL ELSE '{{"file": "result-1.png"}}' END,
+                      CASE WHEN n % 100 = 0 THEN '{{"code": "a", "message": "b"}}' END
+               FROM n"#
+        );
+        execute(url, insert).await;
+        have = last;
     }
-    if !url.starts_with("sqlite") {
-        let mut conn = sqlx::PgConnection::connect(url).await.expect("it opens");
+    if !sqlite {
         // As autovacuum does sooner or later.
-        sqlx::query("VACUUM ANALYZE").execute(&mut conn).await.expect("it is cleaned");
+        execute(url, "VACUUM ANALYZE".to_owned()).await;
     }
+}
+
+async fn execute(url: &str, sql: String) {
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+    let done = if url.starts_with("sqlite") {
+        let options: SqliteConnectOptions = url.parse().expect("the URL of a file");
+        sql.execute(&mut options.connect().await.expect("it opens")).await.map(|_| ())
+    } else {
+        sql.execute(&mut PgConnection::connect(url).await.expect("it opens")).await.map(|_| ())
+    };
+    done.expect("the database carries it out");
 }
 
 /// What each call takes, in milliseconds.

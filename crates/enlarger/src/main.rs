@@ -5,6 +5,7 @@ mod apart;
 mod bench;
 mod dirs;
 mod doctor;
+mod freed;
 mod generative;
 mod gpus;
 mod inputs;

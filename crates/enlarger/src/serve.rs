@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    dirs, gpus,
+    dirs, freed, gpus,
     machine::{GpuArgs, IsaArgs, warn_of_threads},
     printer::Hinted,
     signals::Signals,
@@ -56,6 +56,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         print!("{}", enlarger_server::print_config());
         return Ok(ExitCode::SUCCESS);
     }
+    freed::goes_back();
     let file = args.config.or_else(dirs::config_file);
     let mut config = load(args.settings, file.as_deref())?;
     if let Some(port) = args.port {

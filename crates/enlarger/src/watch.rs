@@ -20,6 +20,7 @@ use enlarger_pipeline::{NamePattern, Outcome, PipelineError, human_seconds, numb
 use serde_json::json;
 
 use crate::{
+    freed,
     job::{self, Job, JobArgs},
     paths::{parent, real},
     printer::{self, Batch, File, Hinted, reason, sentence},
@@ -84,6 +85,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// Runs the command.
 pub fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
+    freed::goes_back();
     signals::watch().context("cannot listen for Ctrl-C")?;
     let folder = std::path::absolute(&args.folder).context("cannot find the current folder")?;
     if !folder.is_dir() {

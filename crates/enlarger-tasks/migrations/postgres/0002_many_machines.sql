@@ -33,41 +33,48 @@ CREATE TABLE turns (
 
 CREATE INDEX turns_order ON turns (turn);
 
--- How many tasks that are not hidden there are of each owner, kind and state: among 128 in a row (block = seq / 128), and in total
--- (block = -1). Pages of lists are found by it, however long the history is.
+-- How many tasks that are not hidden there are of each kind and state, of everybody and of each owner, in blocks of several sizes
+-- (block = seq / size). Pages of lists are found by descending from large blocks to small ones, however long the history is.
+CREATE VIEW tally_sizes (size) AS VALUES (128::bigint), (4096), (131072), (9223372036854775807); -- the last one has all tasks
+
 CREATE TABLE tally (
+    whose TEXT   COLLATE "C" NOT NULL, -- '*': everybody's; else '=' and the owner
+    size  BIGINT NOT NULL,
     block BIGINT NOT NULL,
-    owner TEXT   COLLATE "C" NOT NULL, -- '' when credentials are off
     kind  TEXT   COLLATE "C" NOT NULL,
     state TEXT   COLLATE "C" NOT NULL,
     n     BIGINT NOT NULL,
-    PRIMARY KEY (block, owner, kind, state)
+    PRIMARY KEY (whose, size, block, kind, state)
 );
-
-CREATE INDEX tally_owner ON tally (owner, block);
 
 -- What has changed since: transactions that added to the same row would wait for each other. Folded in by every 64th change.
 CREATE TABLE tally_news (
-    block BIGINT NOT NULL,
-    owner TEXT   COLLATE "C" NOT NULL,
+    seq   BIGINT NOT NULL,
+    owner TEXT   COLLATE "C",
     kind  TEXT   COLLATE "C" NOT NULL,
     state TEXT   COLLATE "C" NOT NULL,
     n     BIGINT NOT NULL
 );
 
 CREATE VIEW tallied AS
-SELECT block, owner, kind, state, n FROM tally
+SELECT whose, size, block, kind, state, n FROM tally
 UNION ALL
-SELECT block, owner, kind, state, n FROM tally_news;
+SELECT whose, size, seq / size, kind, state, n
+FROM tally_news CROSS JOIN tally_sizes CROSS JOIN LATERAL (VALUES ('*'), ('=' || owner)) AS of (whose)
+WHERE whose IS NOT NULL;
 
 -- Under an advisory lock of the program ("enlr", 3), so that two do not wait for each other's rows.
 CREATE FUNCTION fold_tally() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF pg_try_advisory_xact_lock(1701735538, 3) THEN
-        WITH gone AS (DELETE FROM tally_news RETURNING block, owner, kind, state, n)
-        INSERT INTO tally (block, owner, kind, state, n)
-        SELECT block, owner, kind, state, sum(n) FROM gone GROUP BY block, owner, kind, state
-        ON CONFLICT (block, owner, kind, state) DO UPDATE SET n = tally.n + excluded.n;
+        WITH gone AS (DELETE FROM tally_news RETURNING seq, owner, kind, state, n)
+        INSERT INTO tally (whose, size, block, kind, state, n)
+        SELECT whose, size, seq / size AS block, kind, state, sum(n)
+        FROM gone CROSS JOIN tally_sizes CROSS JOIN LATERAL (VALUES ('*'), ('=' || owner)) AS of (whose)
+        WHERE whose IS NOT NULL
+        GROUP BY whose, size, seq / size, kind, state
+        HAVING sum(n) <> 0
+        ON CONFLICT (whose, size, block, kind, state) DO UPDATE SET n = tally.n + excluded.n;
     END IF;
 END $$;
 
@@ -83,14 +90,10 @@ END $$;
 CREATE FUNCTION count_task() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP <> 'INSERT' AND OLD.hidden = 0 THEN
-        INSERT INTO tally_news (block, owner, kind, state, n) VALUES
-            (-1, coalesce(OLD.owner, ''), OLD.kind, OLD.state, -1),
-            (OLD.seq / 128, coalesce(OLD.owner, ''), OLD.kind, OLD.state, -1);
+        INSERT INTO tally_news (seq, owner, kind, state, n) VALUES (OLD.seq, OLD.owner, OLD.kind, OLD.state, -1);
     END IF;
     IF TG_OP <> 'DELETE' AND NEW.hidden = 0 THEN
-        INSERT INTO tally_news (block, owner, kind, state, n) VALUES
-            (-1, coalesce(NEW.owner, ''), NEW.kind, NEW.state, 1),
-            (NEW.seq / 128, coalesce(NEW.owner, ''), NEW.kind, NEW.state, 1);
+        INSERT INTO tally_news (seq, owner, kind, state, n) VALUES (NEW.seq, NEW.owner, NEW.kind, NEW.state, 1);
         IF NEW.seq % 64 = 0 THEN
             PERFORM fold_tally();
         END IF;
@@ -103,7 +106,5 @@ CREATE TRIGGER count_change AFTER UPDATE OF state, hidden ON tasks FOR EACH ROW
 WHEN (OLD.state <> NEW.state OR OLD.hidden <> NEW.hidden) EXECUTE FUNCTION count_task();
 
 -- Nobody changes a task meanwhile: the triggers lock the table until this is committed.
-INSERT INTO tally (block, owner, kind, state, n)
-SELECT -1, coalesce(owner, ''), kind, state, count(*) FROM tasks WHERE hidden = 0 GROUP BY 2, 3, 4
-UNION ALL
-SELECT seq / 128, coalesce(owner, ''), kind, state, count(*) FROM tasks WHERE hidden = 0 GROUP BY 1, 2, 3, 4;
+INSERT INTO tally_news (seq, owner, kind, state, n) SELECT seq, owner, kind, state, 1 FROM tasks WHERE hidden = 0;
+SELECT fold_tally();

@@ -33,46 +33,53 @@ CREATE TABLE turns (
 
 CREATE INDEX turns_order ON turns (turn);
 
--- How many tasks that are not hidden there are of each owner, kind and state: among 128 in a row (block = seq / 128), and in total
--- (block = -1). Pages of lists are found by it, however long the history is.
+-- How many tasks that are not hidden there are of each kind and state, of everybody and of each owner, in blocks of several sizes
+-- (block = seq / size). Pages of lists are found by descending from large blocks to small ones, however long the history is.
+CREATE VIEW tally_sizes (size) AS VALUES (128), (4096), (131072), (9223372036854775807); -- the last one has all tasks
+
 CREATE TABLE tally (
+    whose TEXT    NOT NULL, -- '*': everybody's; else '=' and the owner
+    size  INTEGER NOT NULL,
     block INTEGER NOT NULL,
-    owner TEXT    NOT NULL, -- '' when credentials are off
     kind  TEXT    NOT NULL,
     state TEXT    NOT NULL,
     n     INTEGER NOT NULL,
-    PRIMARY KEY (block, owner, kind, state)
+    PRIMARY KEY (whose, size, block, kind, state)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX tally_owner ON tally (owner, block);
+CREATE INDEX tally_none ON tally (n) WHERE n = 0;
 
-CREATE VIEW tallied AS SELECT block, owner, kind, state, n FROM tally;
+-- As PostgreSQL has it, where changes are added up later.
+CREATE VIEW tallied AS SELECT whose, size, block, kind, state, n FROM tally;
+
+-- What is inserted here is added.
+CREATE VIEW tally_news AS SELECT seq, owner, kind, state, 1 AS n FROM tasks WHERE hidden = 0;
+
+CREATE TRIGGER tally_add INSTEAD OF INSERT ON tally_news BEGIN
+    INSERT INTO tally (whose, size, block, kind, state, n)
+    SELECT whose, size, NEW.seq / size, NEW.kind, NEW.state, NEW.n
+    FROM (SELECT '*' AS whose UNION ALL SELECT '=' || NEW.owner), tally_sizes
+    WHERE whose IS NOT NULL
+    ON CONFLICT (whose, size, block, kind, state) DO UPDATE SET n = n + excluded.n;
+END;
 
 CREATE TRIGGER tally_insert AFTER INSERT ON tasks WHEN NEW.hidden = 0 BEGIN
-    INSERT INTO tally (block, owner, kind, state, n) VALUES
-        (-1, coalesce(NEW.owner, ''), NEW.kind, NEW.state, 1),
-        (NEW.seq / 128, coalesce(NEW.owner, ''), NEW.kind, NEW.state, 1)
-    ON CONFLICT (block, owner, kind, state) DO UPDATE SET n = n + excluded.n;
+    INSERT INTO tally_news (seq, owner, kind, state, n) VALUES (NEW.seq, NEW.owner, NEW.kind, NEW.state, 1);
 END;
 
 CREATE TRIGGER tally_update AFTER UPDATE OF state, hidden ON tasks
 WHEN OLD.state <> NEW.state OR OLD.hidden <> NEW.hidden BEGIN
-    INSERT INTO tally (block, owner, kind, state, n) VALUES
-        (-1, coalesce(OLD.owner, ''), OLD.kind, OLD.state, OLD.hidden - 1),
-        (OLD.seq / 128, coalesce(OLD.owner, ''), OLD.kind, OLD.state, OLD.hidden - 1),
-        (-1, coalesce(NEW.owner, ''), NEW.kind, NEW.state, 1 - NEW.hidden),
-        (NEW.seq / 128, coalesce(NEW.owner, ''), NEW.kind, NEW.state, 1 - NEW.hidden)
-    ON CONFLICT (block, owner, kind, state) DO UPDATE SET n = n + excluded.n;
+    INSERT INTO tally_news (seq, owner, kind, state, n) VALUES
+        (OLD.seq, OLD.owner, OLD.kind, OLD.state, OLD.hidden - 1),
+        (NEW.seq, NEW.owner, NEW.kind, NEW.state, 1 - NEW.hidden);
 END;
 
 CREATE TRIGGER tally_delete AFTER DELETE ON tasks WHEN OLD.hidden = 0 BEGIN
-    INSERT INTO tally (block, owner, kind, state, n) VALUES
-        (-1, coalesce(OLD.owner, ''), OLD.kind, OLD.state, -1),
-        (OLD.seq / 128, coalesce(OLD.owner, ''), OLD.kind, OLD.state, -1)
-    ON CONFLICT (block, owner, kind, state) DO UPDATE SET n = n + excluded.n;
+    INSERT INTO tally_news (seq, owner, kind, state, n) VALUES (OLD.seq, OLD.owner, OLD.kind, OLD.state, -1);
 END;
 
-INSERT INTO tally (block, owner, kind, state, n)
-SELECT -1, coalesce(owner, ''), kind, state, count(*) FROM tasks WHERE hidden = 0 GROUP BY 2, 3, 4
+INSERT INTO tally (whose, size, block, kind, state, n)
+SELECT '*', size, seq / size, kind, state, sum(n) FROM tally_news, tally_sizes GROUP BY 1, 2, 3, 4, 5
 UNION ALL
-SELECT seq / 128, coalesce(owner, ''), kind, state, count(*) FROM tasks WHERE hidden = 0 GROUP BY 1, 2, 3, 4;
+SELECT '=' || owner, size, seq / size, kind, state, sum(n) FROM tally_news, tally_sizes
+WHERE owner IS NOT NULL GROUP BY 1, 2, 3, 4, 5;

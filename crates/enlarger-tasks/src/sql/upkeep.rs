@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    CHUNK, Engine, SqlStore, Tx, milliseconds, outbox,
+    CHUNK, Engine, SqlStore, Tx, list, milliseconds, outbox,
     query::{Dialect, query},
     tasks,
 };
@@ -39,8 +39,8 @@ impl<E: Engine> Upkeep for SqlStore<E> {
 
 async fn counts(tx: &mut Tx<'_>) -> Result<Counts, StoreError> {
     let mut counts = Counts::default();
-    let tally = "SELECT state, CAST(sum(n) AS BIGINT) AS n FROM tallied WHERE block = -1 GROUP BY state";
-    for row in query(tally).fetch_all(tx.conn).await? {
+    let tally = "SELECT state, CAST(sum(n) AS BIGINT) AS n FROM tallied WHERE whose = '*' AND size = $1 GROUP BY state";
+    for row in query(tally).bind(list::ALL).fetch_all(tx.conn).await? {
         let n = row.count("n")?;
         match row.parsed("state")? {
             TaskState::Created => counts.created = n,

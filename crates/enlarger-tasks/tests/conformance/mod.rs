@@ -14,6 +14,7 @@ use enlarger_tasks::{
 };
 use jiff::Timestamp;
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 /// One fresh database, which goes when this does.
@@ -55,6 +56,23 @@ impl Bench {
     /// The same database in another process.
     pub async fn another(&self) -> Store {
         open_store(&self.backend.url(), self.config.clone(), self.clock.clone()).await.unwrap()
+    }
+
+    /// Numbers the next tasks from `seq` on, as if all before had been and gone.
+    async fn leap(&self, seq: i64) {
+        let url = self.backend.url();
+        let leapt = if url.starts_with("sqlite") {
+            let mut conn = SqliteConnection::connect(&url).await.unwrap();
+            conn.execute(AssertSqlSafe(format!("UPDATE sqlite_sequence SET seq = {seq} WHERE name = 'tasks'")))
+                .await
+                .map(|_| ())
+        } else {
+            let mut conn = PgConnection::connect(&url).await.unwrap();
+            conn.execute(AssertSqlSafe(format!("ALTER TABLE tasks ALTER COLUMN seq RESTART WITH {seq}")))
+                .await
+                .map(|_| ())
+        };
+        leapt.unwrap();
     }
 
     async fn submit(&self, task: NewTask) -> Task {
@@ -863,7 +881,12 @@ pub async fn any_page_of_any_list_is_right_whatever_happened_to_the_tasks(bench:
     };
     let all = Scope::All;
     let mut ids = Vec::new();
-    for _ in 0..400 {
+    // Far apart, so that they lie in few of many blocks of each size.
+    let leaps = BTreeMap::from([(40, 1_000), (120, 10_000), (200, 300_000), (280, 5_000_000), (360, 1 << 40)]);
+    for i in 0..400 {
+        if let Some(&seq) = leaps.get(&i) {
+            bench.leap(seq).await;
+        }
         let owner = [None, Some("a".to_owned()), Some("b".to_owned())][next(3) as usize].clone();
         let kind = if next(40) == 0 { "rare" } else { ["creative", "precision"][next(2) as usize] };
         ids.push(bench.submit(NewTask { owner, ..task(kind, 1.0) }).await.id);

@@ -9,8 +9,7 @@ use crate::harness::*;
 
 on_both! {
     #[cfg(target_os = "linux")]
-    #[ignore = "promise 14 is not kept yet: memory grows over the first 60 tasks"]
-    memory_stays_the_same_over_many_tasks,
+    promise_14_memory_stays_the_same_over_many_tasks,
     promise_18_the_same_image_and_request_give_the_same_bytes,
     promise_19_profile_orientation_alpha_and_depth_are_kept,
 }
@@ -63,7 +62,7 @@ fn promise_19_profile_orientation_alpha_and_depth_are_kept() {
 }
 
 #[cfg(target_os = "linux")]
-fn memory_stays_the_same_over_many_tasks() {
+fn promise_14_memory_stays_the_same_over_many_tasks() {
     let server = Server::start(&[]);
     let picture = photo(160, 120);
     let resident = || {
