@@ -18,5 +18,6 @@ mod error;
 mod workflow;
 
 pub use client::{ComfyUi, Offer, Stored};
+pub use enlarger_egress::Unanswered;
 pub use error::Error;
 pub use workflow::{Filled, Place, Workflow};

@@ -31,6 +31,8 @@ struct State {
     /// The device whose turn it is.
     at: usize,
     notes: Vec<String>,
+    /// Why the one before it failed.
+    why: Option<String>,
 }
 
 impl<'a> Ladder<'a> {
@@ -47,6 +49,12 @@ impl<'a> Ladder<'a> {
     /// What failed, as sentences.
     pub fn notes(&self) -> Vec<String> {
         self.state.borrow().notes.clone()
+    }
+
+    /// Why the last device, of several, had to take over; `None` if it did not.
+    pub fn last_resort(&self) -> Option<String> {
+        let state = self.state.borrow();
+        state.why.clone().filter(|_| state.at + 1 == self.rungs.len())
     }
 
     /// Asks the device whose turn it is, and the next ones if it fails. Values that are no numbers are a failure, and so is one value
@@ -67,6 +75,7 @@ impl<'a> Ladder<'a> {
             state.at += 1;
             let next = &self.rungs[at + 1].title;
             state.notes.push(format!("the {next} computed what the {} should have: {why}", rung.title));
+            state.why = Some(why);
         }
     }
 
@@ -182,6 +191,7 @@ mod tests {
             }
             let [note] = &ladder.notes()[..] else { panic!("{:?}", ladder.notes()) };
             assert!(note.starts_with("the CPU computed what the GPU A should have: ") && note.contains(why), "{note}");
+            assert!(ladder.last_resort().is_some_and(|told| told.contains(why)), "{:?}", ladder.last_resort());
         }
     }
 
@@ -191,6 +201,7 @@ mod tests {
         ladder.add("GPU A", || fake(0, |_| Err(Error::Cancelled)));
         ladder.add("CPU", || unreachable!("it is not asked"));
         assert_eq!(ladder.encode(&[1.0], [1, 1]), Err(Error::Cancelled));
+        assert_eq!(ladder.last_resort(), None);
         // The last device says itself what is wrong.
         let mut ladder = Ladder::new(Prediction::Noise);
         ladder.add("CPU", || fake(0, |_| Err(Error::Device("gone".into()))));

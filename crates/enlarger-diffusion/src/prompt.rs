@@ -33,7 +33,7 @@ pub type Piece = (Option<String>, f32);
 pub fn pieces(prompt: &str) -> Result<Vec<Piece>> {
     if prompt.len() > LONGEST {
         return Err(Error::Request(format!(
-            "the prompt is too long ({} bytes); hint: use at most {LONGEST}",
+            "a prompt of {} bytes is too long; hint: use at most {LONGEST}",
             prompt.len()
         )));
     }
@@ -99,7 +99,9 @@ pub fn pieces(prompt: &str) -> Result<Vec<Piece>> {
         weigh(&mut pieces[from..], if bracket == '(' { 1.1 } else { 1.0 / 1.1 });
     }
     if pieces.iter().any(|(_, weight)| !weight.is_finite() || weight.abs() > HEAVIEST) {
-        return Err(Error::Request(format!("nested brackets in the prompt add up to a weight above {HEAVIEST}")));
+        return Err(Error::Request(format!(
+            "nested brackets in the prompt add up to a weight above {HEAVIEST}; hint: close brackets, or write (moss:1.3)"
+        )));
     }
     Ok(pieces)
 }

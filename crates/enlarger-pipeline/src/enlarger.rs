@@ -19,7 +19,7 @@ use crate::{
     error::{InPart, Part, PipelineError},
     explain::{Estimate, Explanation},
     extent::Extent,
-    generate::{Cost, Generator, Local, Offering, Pass, Prompts, Remote, RemoteGenerator},
+    generate::{Cost, Generator, Local, Offering, Pass, Patience, Prompts, Remote, RemoteGenerator},
     lanes::{Lane, LaneStatus, Lanes},
     memory::{self, Memory},
     networks::Networks,
@@ -184,6 +184,11 @@ impl Enlarger {
         self.lanes.slots()
     }
 
+    /// How many jobs the device that estimates are for could do in the time in which all devices do theirs.
+    pub fn pace(&self) -> f64 {
+        self.lanes.pace()
+    }
+
     /// Threads that a job uses.
     pub fn threads(&self) -> usize {
         self.threads
@@ -236,7 +241,7 @@ impl Enlarger {
     /// # Errors
     /// As [`Self::estimate`].
     pub fn check(&self, asked: &Generative, watch: &dyn Watch) -> Result<Vec<String>, PipelineError> {
-        Ok(self.generator.offering(asked, &Prompts::default(), &|| watch.cancelled())?.sentences())
+        Ok(self.generator.offering(asked, &Prompts::default(), Patience::Long, &|| watch.cancelled())?.sentences())
     }
 
     /// Whether the model that a request names, or each of a combination, is there.
@@ -248,7 +253,7 @@ impl Enlarger {
     }
 
     fn plan_of(&self, statistics: &Statistics, request: &Request, watch: &dyn Watch) -> Result<Plan, PipelineError> {
-        self.plan_by(statistics, request, self.offering(request, watch)?)
+        self.plan_by(statistics, request, self.offering(request, Patience::Long, watch)?)
     }
 
     fn plan_by(
@@ -262,13 +267,19 @@ impl Enlarger {
     }
 
     /// What the generator has for a request that wants it.
-    fn offering(&self, request: &Request, watch: &dyn Watch) -> Result<Option<Offering>, PipelineError> {
+    fn offering(
+        &self,
+        request: &Request,
+        patience: Patience,
+        watch: &dyn Watch,
+    ) -> Result<Option<Offering>, PipelineError> {
         let Some((knobs, asked)) = generates(request) else { return Ok(None) };
         named(asked)?;
-        self.generator.offering(asked, &prompts(knobs, asked)?, &|| watch.cancelled()).map(Some)
+        self.generator.offering(asked, &prompts(knobs, asked)?, patience, &|| watch.cancelled()).map(Some)
     }
 
-    /// Cost of enlarging a picture of this size, from the speed measured on this machine so far.
+    /// Cost of enlarging a picture of this size, from the speed measured on this machine so far. Another program that is to draw is
+    /// waited for a moment only.
     ///
     /// # Errors
     /// If the size of the result is out of range or a model is not there.
@@ -282,12 +293,12 @@ impl Enlarger {
         let statistics = unseen(width, height, Channels::Rgb, 8);
         let request = &*self.drawing(request);
         // Another program that is down now may be there when the job runs: only its time is unknown.
-        let (offering, down) = match self.offering(request, watch) {
+        let (offering, down) = match self.offering(request, Patience::Short, watch) {
             Err(PipelineError::Remote { error, .. }) if error.is_retryable() => (None, true),
             offering => (offering?, false),
         };
         let plan = self.plan_by(&statistics, request, offering)?;
-        let estimate = self.cost(&plan, Extent { width, height }, Channels::Rgb)?;
+        let (estimate, _) = self.cost(&plan, Extent { width, height }, Channels::Rgb)?;
         Ok(Estimate { seconds: estimate.seconds.filter(|_| !down), ..estimate })
     }
 
@@ -308,18 +319,27 @@ impl Enlarger {
             let (statistics, plan) = self.plan_within(room, &decoded, request, watch)?;
             Ok::<_, PipelineError>((decoded, statistics, plan))
         })?;
-        let estimate = self.cost(&plan, Extent { width: picture.width, height: picture.height }, picture.channels)?;
-        Ok(Explanation { statistics, plan, estimate, notes })
+        let whole = Extent { width: picture.width, height: picture.height };
+        let (estimate, elsewhere) = self.cost(&plan, whole, picture.channels)?;
+        let notes = notes.into_iter().chain(elsewhere).collect();
+        Ok(Explanation { statistics, plan, device: self.device().to_string(), estimate, notes })
     }
 
-    fn cost(&self, plan: &Plan, whole: Extent, channels: Channels) -> Result<Estimate, PipelineError> {
+    /// What a plan costs, and why the generative engine would not run on the device, if so.
+    fn cost(
+        &self,
+        plan: &Plan,
+        whole: Extent,
+        channels: Channels,
+    ) -> Result<(Estimate, Option<String>), PipelineError> {
         let generated = self.generated(plan)?;
-        Ok(Estimate {
+        let estimate = Estimate {
             seconds: generated.seconds.map(|seconds| self.lanes.usual().seconds(plan) + seconds),
             bytes: peak_bytes(plan, whole, channels) + generated.bytes,
             output_width: plan.result.width,
             output_height: plan.result.height,
-        })
+        };
+        Ok((estimate, generated.note))
     }
 
     /// What the passes of the generative engine cost: the time of all, the memory of the largest.
@@ -327,7 +347,8 @@ impl Enlarger {
         plan.generated().try_fold(Cost { seconds: Some(0.0), ..Cost::default() }, |sum, pass| {
             let cost = self.generator.cost(pass, self.device())?;
             let (flops, seconds) = (sum.flops + cost.flops, sum.seconds.zip(cost.seconds).map(|(a, b)| a + b));
-            Ok(Cost { flops, seconds, bytes: sum.bytes.max(cost.bytes), held: cost.held })
+            let (bytes, note) = (sum.bytes.max(cost.bytes), cost.note.or(sum.note));
+            Ok(Cost { flops, seconds, bytes, held: cost.held, note })
         })
     }
 

@@ -34,6 +34,8 @@ pub struct Explanation {
     pub statistics: Statistics,
     /// What would be done to it.
     pub plan: Plan,
+    /// What networks would run on: a GPU's name, or the CPU's kernels and arithmetic.
+    pub device: String,
     /// What that would cost.
     pub estimate: Estimate,
     /// Sentences about the picture: first frame only, colours converted, and so on.
@@ -42,7 +44,7 @@ pub struct Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { statistics, plan, estimate, notes } = self;
+        let Self { statistics, plan, device, estimate, notes } = self;
         writeln!(
             f,
             "detected  {}x{}, {} bits: {} (damaged {:.2}, soft {:.2}, drawn {:.2})",
@@ -58,6 +60,7 @@ impl fmt::Display for Explanation {
         for note in notes {
             writeln!(f, "note      {note}")?;
         }
+        writeln!(f, "device    {device}")?;
         match estimate.seconds {
             Some(seconds) => write!(f, "estimate  about {}", human_seconds(seconds))?,
             None => write!(f, "estimate  time unknown until ComfyUI has drawn a tile")?,

@@ -88,6 +88,14 @@ impl Lanes {
         &self.lanes.iter().find(|lane| lane.works()).unwrap_or(&self.lanes[0]).networks
     }
 
+    /// How many times as fast as the usual device all are that work. Jobs of one device share it. A device that was not measured yet
+    /// counts as much as the usual one.
+    pub fn pace(&self) -> f64 {
+        let usual = self.usual().rate();
+        let times = |lane: &Running| lane.networks.rate().zip(usual).map_or(1.0, |(rate, usual)| rate / usual);
+        self.lanes.iter().filter(|lane| lane.works()).map(times).sum::<f64>().max(1.0)
+    }
+
     /// Jobs that may run at once.
     pub fn slots(&self) -> usize {
         self.lanes.iter().map(|lane| lane.slots).sum()
@@ -119,10 +127,13 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
 
     use enlarger_models::Catalogue;
-    use enlarger_nn::{Architecture, Arithmetic, Model, NnError, StateDict};
+    use enlarger_nn::{Architecture, Arithmetic, Backend, Model, NnError, StateDict};
 
     use super::*;
 
@@ -148,6 +159,20 @@ mod tests {
         fn load(&self, _: &dyn Architecture, _: &StateDict) -> Result<Box<dyn Model>, NnError> {
             Err(NnError::Device("it runs nothing".into()))
         }
+    }
+
+    #[test]
+    fn all_devices_together_are_as_fast_as_each_has_shown() {
+        let catalogue = Arc::new(Catalogue::open(None).expect("the bundled models"));
+        let devices: [Arc<dyn Device>; 3] =
+            [Arc::new(Fake::default()), Arc::new(Fake::default()), Backend::default().find().expect("the CPU")];
+        let networks = |device: &Arc<dyn Device>| (Networks::new(catalogue.clone(), device.clone(), 1), 2);
+        let lanes = Lanes::new(devices.iter().map(networks).collect());
+        assert_eq!(lanes.pace(), 3.0, "nothing is known");
+        for (lane, milliseconds) in lanes.lanes.iter().zip([10, 20, 100]) {
+            lane.networks.learn("animevideo-v3", 1 << 20, Duration::from_millis(milliseconds));
+        }
+        assert!((lanes.pace() - 1.6).abs() < 1e-9, "{}", lanes.pace());
     }
 
     #[test]

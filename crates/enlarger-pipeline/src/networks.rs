@@ -121,6 +121,11 @@ impl Networks {
         Ok(network)
     }
 
+    /// Parameters times pixels per second, if that is known by now.
+    pub fn rate(&self) -> Option<f64> {
+        self.rate.get().copied()
+    }
+
     /// Expected seconds of all networks of a plan.
     pub fn seconds(&self, plan: &Plan) -> f64 {
         let calibrated = || *self.rate.get_or_init(|| self.calibrate());

@@ -414,7 +414,7 @@ fn parts(config: &Config, shared: Shared, enlarger: Arc<Enlarger>, stop: Cancell
     let favorites = favorites.map_err(io_error("cannot open the folder of favorites"))?;
     let presets = Presets::open(config.data_dir.join("presets"));
     let presets = presets.map_err(io_error("cannot open the folder of presets"))?;
-    let follow = Follow::new(store.queue.clone(), enlarger.slots(), stop.clone());
+    let follow = Follow::new(store.queue.clone(), enlarger.clone(), stop.clone());
     Ok(App {
         auth: Arc::new(auth::Authority::new(config, store.api_keys.clone())?),
         base: BaseUrl::new(config),

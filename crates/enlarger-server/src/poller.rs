@@ -42,7 +42,7 @@ pub(crate) fn is_comfyui(headers: &HeaderMap) -> bool {
 }
 
 /// Answers clients that poll. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Poller {
     follow: Follow,
     polls: Polls,

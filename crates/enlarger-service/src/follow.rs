@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use enlarger_pipeline::Enlarger;
 use enlarger_tasks::{Queue, Scope, Task};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,18 +14,18 @@ use crate::error::Error;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Follows tasks. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Follow {
     queue: Arc<dyn Queue>,
-    /// How many tasks run at once.
-    jobs: usize,
+    /// How much work is done at once.
+    enlarger: Arc<Enlarger>,
     stop: CancellationToken,
 }
 
 impl Follow {
-    /// Follows the tasks of a queue of which `jobs` run at once, until `stop`.
-    pub fn new(queue: Arc<dyn Queue>, jobs: usize, stop: CancellationToken) -> Self {
-        Self { queue, jobs, stop }
+    /// Follows the tasks of a queue that these devices work on, until `stop`.
+    pub fn new(queue: Arc<dyn Queue>, enlarger: Arc<Enlarger>, stop: CancellationToken) -> Self {
+        Self { queue, enlarger, stop }
     }
 
     /// The task with this id.
@@ -41,7 +42,7 @@ impl Follow {
     /// If the store fails.
     pub async fn place(&self, id: Uuid) -> Result<Option<(u64, f64)>, Error> {
         let place = self.queue.queue_place(id).await?;
-        Ok(place.map(|place| (place.ahead, place.cost_ahead / self.jobs as f64)))
+        Ok(place.map(|place| (place.ahead, place.cost_ahead / self.enlarger.pace())))
     }
 
     /// Seconds until a task will be done, waiting included.

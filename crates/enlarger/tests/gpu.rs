@@ -110,6 +110,11 @@ fn a_checkpoint_draws_on_the_gpu_that_is_named_and_on_the_cpu_if_memory_lacks() 
     let made = draw(&["-o", "little.png", "--gpu", "llvmpipe", "--gpu-memory", &little]);
     let notes = made["notes"].to_string();
     assert!(notes.contains("the CPU draws instead of the GPU llvmpipe"), "{made}");
+    // Before it runs, that is known, too.
+    let explain = ["--explain", "--gpu", "llvmpipe", "--gpu-memory", &little, "--precision", "f32"];
+    let said = upscale(dir.path(), &[&files[..], &explain].concat()).assert().success();
+    let said = text(&said.get_output().stdout);
+    assert!(said.contains("\ndevice    llvmpipe") && said.contains("the CPU draws instead of the GPU llvmpipe"), "{said}");
     let enough = number(&notes, "allow it with --gpu-memory ");
     let made = draw(&["-o", "enough.png", "--gpu", "llvmpipe", "--gpu-memory", &enough]);
     assert!(!made["notes"].to_string().contains("CPU"), "{made}");

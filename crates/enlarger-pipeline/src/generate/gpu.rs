@@ -14,7 +14,10 @@ use enlarger_diffusion::{
 };
 use enlarger_nn::{
     Device,
-    devices::gpu::{tensors::Tensors, tensors_of},
+    devices::gpu::{
+        tensors::{Share, Tensors},
+        tensors_of, took_over,
+    },
 };
 
 use super::{
@@ -41,7 +44,7 @@ impl Gpus {
         let Some(tensors) = tensors_of(device) else { return Ok(None) };
         let title = device.title();
         let tensors = tensors.map_err(|error| format!("the CPU draws instead of the GPU {title}: {error}"))?;
-        let (needed, budget) = (need(&tensors, costs), tensors.budget());
+        let (needed, budget) = (need(&tensors, costs) + tensors.networks(), tensors.budget());
         if needed > budget {
             let megabytes = needed.div_ceil(1 << 20);
             return Err(format!(
@@ -61,6 +64,11 @@ impl Gpus {
     }
 }
 
+/// Counts that the CPU draws in place of a GPU.
+pub(super) fn count(device: &dyn Device, why: &str) {
+    took_over(device, why);
+}
+
 impl OnGpu {
     /// Adds it to the devices of a request. Where 16 bits are too few, as for the VAE of some checkpoints, it computes in 32.
     pub fn add_to<'a>(
@@ -77,6 +85,11 @@ impl OnGpu {
                 Ok(Box::new(Prompted::new(model(&ops)?, ops.clone(), request)?) as Box<dyn Networks + 'a>)
             });
         }
+    }
+
+    /// Keeps memory for a pass, as long as the result lives.
+    pub fn reserve(&self, costs: &Costs) -> Share {
+        self.tensors.reserve(need(&self.tensors, costs))
     }
 
     /// After a pass: frees what only that needed, and the weights of one that did not go well.

@@ -34,8 +34,8 @@ use crate::{
 };
 
 use super::{
-    Cost, Diffuse, Generator, Merged, Offering, Parts, Pass, Piece, Prompts, Seen, Weights,
-    gpu::{Gpus, OnGpu},
+    Cost, Diffuse, Generator, Merged, Offering, Parts, Pass, Patience, Piece, Prompts, Seen, Weights,
+    gpu::{Gpus, OnGpu, count},
     kept::{Kept, Key, lock},
     pace::calibrate,
 };
@@ -281,6 +281,7 @@ impl Generator for Local {
         &self,
         asked: &Generative,
         prompts: &Prompts,
+        _: Patience,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Offering, PipelineError> {
         self.parts(asked, prompts, cancelled).map(Offering::Files)
@@ -289,12 +290,15 @@ impl Generator for Local {
     fn cost(&self, pass: Pass<'_>, device: &dyn Device) -> Result<Cost, PipelineError> {
         let step = here(pass)?;
         let costs = self.costs(step, &Bundle::open(&self.files(step)?)?)?;
-        let gpu = self.gpus.of(device, &costs).ok().flatten();
+        let (gpu, note) = match self.gpus.of(device, &costs) {
+            Ok(gpu) => (gpu, None),
+            Err(why) => (None, Some(why)),
+        };
         let seconds = self.seconds(step, &costs, gpu.as_deref()).iter().sum();
         // Weights in a GPU's memory take none here.
         let elsewhere = if gpu.is_some() { costs.loaded } else { 0 };
         let (bytes, held) = (costs.peak - elsewhere, self.kept.spares(&key(step)));
-        Ok(Cost { flops: costs.total(), seconds: Some(seconds), bytes, held })
+        Ok(Cost { flops: costs.total(), seconds: Some(seconds), bytes, held, note })
     }
 
     fn give_back(&self) -> u64 {
@@ -350,9 +354,11 @@ impl Local {
         let costs = self.costs(step, &bundle)?;
         let mut notes = Vec::new();
         let gpu = self.gpus.of(device, &costs).unwrap_or_else(|why| {
+            count(device, &why);
             notes.push(why);
             None
         });
+        let _reserved = gpu.as_ref().map(|gpu| gpu.reserve(&costs));
         let [reading, encode, predict, decode] = self.seconds(step, &costs, gpu.as_deref());
         let tiles = tiles(step);
         let side = tiles
@@ -408,6 +414,9 @@ impl Local {
         };
         let ran = run_rows(&networks, &request, &mut progress, &mut rows);
         let failed = networks.notes();
+        if let Some(why) = networks.last_resort() {
+            count(device, &why);
+        }
         if let Some(gpu) = &gpu {
             gpu.rest(failed.is_empty());
         }

@@ -12,6 +12,7 @@ mod gpu;
 mod kept;
 mod local;
 mod numbers;
+mod offers;
 mod pace;
 mod remote;
 mod workflow;
@@ -47,6 +48,7 @@ pub(crate) trait Generator: Send + Sync {
         &self,
         asked: &Generative,
         prompts: &Prompts,
+        patience: Patience,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Offering, PipelineError>;
 
@@ -83,6 +85,15 @@ pub(crate) trait Generator: Send + Sync {
     fn give_back(&self) -> u64 {
         0
     }
+}
+
+/// How long the answer of another program is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as it may take: a job needs it.
+    Long,
+    /// A moment: a client waits to be told that its request is accepted. What the program said before counts, too.
+    Short,
 }
 
 /// Texts of a request, without the tags of LoRAs.
@@ -141,7 +152,7 @@ fn sentences(drawing: &str, control: Option<&str>, notes: &[String]) -> Vec<Stri
 }
 
 /// What a pass costs.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Cost {
     /// Floating-point operations.
     pub flops: f64,
@@ -151,6 +162,8 @@ pub(crate) struct Cost {
     pub bytes: u64,
     /// Bytes of these that are in memory already, or of others that are freed first.
     pub held: u64,
+    /// Why it would not run on the device, as a sentence.
+    pub note: Option<String>,
 }
 
 /// A file of weights, as a plan names it.

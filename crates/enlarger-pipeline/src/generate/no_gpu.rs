@@ -32,6 +32,8 @@ impl Gpus {
     }
 }
 
+pub(super) fn count(_: &dyn Device, _: &str) {}
+
 impl OnGpu {
     pub fn add_to<'a>(
         &self,
@@ -40,6 +42,10 @@ impl OnGpu {
         _: &Arc<AtomicBool>,
         _: impl Fn(&Cpu) -> Result<Arc<Model<Cpu>>, Error> + 'a,
     ) {
+        match self.never {}
+    }
+
+    pub fn reserve(&self, _: &Costs) {
         match self.never {}
     }
 

@@ -5,7 +5,7 @@ use std::{
     io::Cursor,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -25,12 +25,12 @@ use crate::{
 };
 
 use super::{
-    Cost, Generator, Offering, Pass, Prompts, Seen, Weights,
+    Cost, Generator, Offering, Pass, Patience, Prompts, Seen, Weights,
+    kept::lock,
+    offers::Offers,
     workflow::{Offered, Redraw},
 };
 
-/// How long what ComfyUI offers is believed, so that a person who moves sliders does not ask it each time.
-const BELIEVED: Duration = Duration::from_secs(10);
 /// Bytes of a sample and channel that a PNG of noise does not exceed, and room for what ComfyUI writes into it: its workflow.
 const MOST_METADATA: u64 = 4 << 20;
 /// A file of a workflow is a few KB.
@@ -66,10 +66,8 @@ pub(crate) struct Remote {
     address: String,
     /// Whether errors say the address.
     tells_address: bool,
-    /// One of a file, or the bundled ones: without a ControlNet, and with one.
-    workflows: Vec<Workflow>,
-    /// What was offered for each, and when.
-    offers: Mutex<Vec<Option<(Instant, Offer)>>>,
+    /// For one workflow of a file, or the bundled ones: without a ControlNet, and with one.
+    offers: Vec<Offers>,
     /// Seconds per pixel and step, as measured by tiles.
     speed: Mutex<Option<f64>>,
 }
@@ -84,9 +82,10 @@ impl Remote {
             Some(path) => vec![read(path)?],
             None => vec![Workflow::bundled(false), Workflow::bundled(true)],
         };
-        let offers = Mutex::new(vec![None; workflows.len()]);
         let (comfyui, address) = (ComfyUi::at(&remote.address)?, remote.address.clone());
-        Ok(Self { comfyui, address, tells_address, workflows, offers, speed: Mutex::default() })
+        let offers = |workflow| Offers::new(comfyui.clone(), address.clone(), workflow);
+        let offers = workflows.into_iter().map(offers).collect();
+        Ok(Self { comfyui, address, tells_address, offers, speed: Mutex::default() })
     }
 
     /// What ComfyUI's error is to others. Its operator is told where it is, too.
@@ -94,20 +93,12 @@ impl Remote {
         if error != Error::Cancelled {
             tracing::warn!(address = self.address, "{error}{place}");
         }
-        let at = if self.tells_address { format!("{place} ({})", self.address) } else { place.to_owned() };
-        PipelineError::from(error).at_place(&at)
+        self.told(error, place)
     }
 
-    /// What ComfyUI has for a workflow.
-    fn offer(&self, index: usize, cancelled: &dyn Fn() -> bool) -> Result<Offer, PipelineError> {
-        let known = lock(&self.offers)[index].clone();
-        if let Some((_, offer)) = known.filter(|(when, _)| when.elapsed() < BELIEVED) {
-            return Ok(offer);
-        }
-        let offer = self.comfyui.offer(&self.workflows[index], &|| !cancelled());
-        let offer = offer.map_err(|error| self.failed(error, ""))?;
-        lock(&self.offers)[index] = Some((Instant::now(), offer.clone()));
-        Ok(offer)
+    fn told(&self, error: Error, place: &str) -> PipelineError {
+        let at = if self.tells_address { format!("{place} ({})", self.address) } else { place.to_owned() };
+        PipelineError::from(error).at_place(&at)
     }
 
     /// The workflow that draws, what is offered for it, and the ControlNet.
@@ -115,45 +106,48 @@ impl Remote {
         &self,
         asked: &Generative,
         notes: &mut Vec<String>,
+        patience: Patience,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(&Workflow, Offer, Option<String>), PipelineError> {
-        let [plain, rest @ ..] = &self.workflows[..] else { unreachable!("there is always one") };
+        let offer = |of: &Offers| of.get(patience, cancelled).map_err(|error| self.told(error, ""));
+        let [plain, rest @ ..] = &self.offers[..] else { unreachable!("there is always one") };
         let without = asked.control.as_deref() == Some("none");
         let [with_control] = rest else {
-            let offer = self.offer(0, cancelled)?;
+            let (workflow, offer) = (plain.workflow(), offer(plain)?);
             let names = offer.names(Place::Control);
             let control = match &asked.control {
-                Some(name) if plain.has(Place::Control) && !without => Some(find("ControlNet", name, names)?),
+                Some(name) if workflow.has(Place::Control) && !without => Some(find("ControlNet", name, names)?),
                 _ => None,
             };
-            return Ok((plain, offer, control));
+            return Ok((workflow, offer, control));
         };
         if without {
-            return Ok((plain, self.offer(0, cancelled)?, None));
+            return Ok((plain.workflow(), offer(plain)?, None));
         }
-        let offer = self.offer(1, cancelled)?;
-        let names = offer.names(Place::Control);
+        let (workflow, offered) = (with_control.workflow(), offer(with_control)?);
+        let names = offered.names(Place::Control);
         let control = match &asked.control {
             Some(name) => Some(find("ControlNet", name, names)?),
             None => {
-                let checkpoint = checkpoint(with_control, asked, &offer)?.unwrap_or_default();
+                let checkpoint = checkpoint(workflow, asked, &offered)?.unwrap_or_default();
                 names.iter().find(|name| says(name, "tile") && says(name, "xl") == says(&checkpoint, "xl")).cloned()
             }
         };
         if control.is_some() {
-            return Ok((with_control, offer, control));
+            return Ok((workflow, offered, control));
         }
         notes.push(
             "ComfyUI has no ControlNet with \"tile\" in its name that fits the checkpoint, so only low creativity stays close to \
              the source"
                 .into(),
         );
-        Ok((plain, self.offer(0, cancelled)?, None))
+        Ok((plain.workflow(), offer(plain)?, None))
     }
 
     fn planned(&self, pass: Pass<'_>) -> Result<(&Workflow, Redraw), PipelineError> {
         let Pass::Workflow(step) = pass else { return Err(other_generator()) };
-        let workflow = self.workflows.iter().find(|workflow| workflow.sha256() == step.workflow.sha256);
+        let mut workflows = self.offers.iter().map(Offers::workflow);
+        let workflow = workflows.find(|workflow| workflow.sha256() == step.workflow.sha256);
         Ok((workflow.ok_or_else(other_generator)?, step.clone()))
     }
 
@@ -169,10 +163,11 @@ impl Generator for Remote {
         &self,
         asked: &Generative,
         prompts: &Prompts,
+        patience: Patience,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Offering, PipelineError> {
         let (mut notes, mut idle) = (Vec::new(), Vec::new());
-        let (workflow, offer, control) = self.chosen(asked, &mut notes, cancelled)?;
+        let (workflow, offer, control) = self.chosen(asked, &mut notes, patience, cancelled)?;
         if let Some(lora) = prompts.loras.first() {
             idle.push(format!("the LoRA {:?} of the prompt has no effect: the workflow decides on LoRAs", lora.name));
         }
@@ -187,7 +182,8 @@ impl Generator for Remote {
     }
 
     fn names(&self, cancelled: &dyn Fn() -> bool) -> Result<Vec<(&'static str, String)>, PipelineError> {
-        let offer = self.offer(self.workflows.len() - 1, cancelled)?;
+        let last = self.offers.last().expect("there is always one");
+        let offer = last.get(Patience::Long, cancelled).map_err(|error| self.told(error, ""))?;
         let of = |place, kind| offer.names(place).iter().map(move |name| (kind, name.clone()));
         Ok(of(Place::Checkpoint, "checkpoint").chain(of(Place::Control, "control")).collect())
     }
@@ -466,8 +462,4 @@ fn numbers_of(picture: &Picture) -> Vec<f32> {
         .chunks_exact(n)
         .flat_map(|pixel| [0, 1, 2].map(|c| enlarger_image::Sample::to_f64(pixel[c.min(colours - 1)]) as f32))
         .collect())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

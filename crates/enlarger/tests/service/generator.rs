@@ -85,9 +85,46 @@ fn a_task_is_accepted_while_comfyui_is_down_says_why_it_waits_and_is_drawn_once_
 }
 
 #[test]
+fn a_submission_does_not_wait_for_a_comfyui_that_says_nothing() {
+    let fake = Fake::new(Mood::Silent);
+    let server = server(&fake);
+    for _ in 0..2 {
+        server.submit(CREATIVE, &body(&json!({})));
+    }
+    assert!(fake.waiting() > 0, "it was asked");
+    assert!(!server.log().contains("did not answer"), "the question is still open: {}", server.log());
+    // What can be judged without it is.
+    let answer = server.post(CREATIVE, &body(&json!({ "scale_factor": "3x" })));
+    assert_eq!(answer.status, 400, "{}", answer.text());
+}
+
+#[test]
+fn what_comfyui_said_before_is_what_requests_are_judged_by_while_it_says_nothing() {
+    let fake = Fake::new(Mood::Echo);
+    let server = server(&fake);
+    let names = |list: &Answer| list.json()["files"].to_string();
+    assert!(names(&server.get("/api/checkpoints")).contains("tiny.safetensors"));
+    fake.is_now(Mood::Silent);
+    let named = |name: &str| {
+        let generative = json!({ "checkpoint": name });
+        let request = json!({ "size": { "factor": 2.0 }, "look": { "mode": "creative" }, "generative": generative });
+        server.post("/api/tasks", &json!({ "image": base64(&photo(24, 16)), "request": request }))
+    };
+    let refused = named("other");
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.text().contains("it has tiny.safetensors"), "{}", refused.text());
+    assert_eq!(named("tiny").status, 200, "it is there");
+}
+
+#[test]
 fn what_is_wrong_with_the_operators_comfyui_is_not_the_clients_fault() {
     let fake = Fake::new(Mood::Page);
     let server = server(&fake);
+    let patience = Instant::now() + PATIENCE;
+    while !server.log().contains("ComfyUI sent an unexpected response") {
+        assert!(Instant::now() < patience, "it is asked when the server starts: {}", server.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let answer = server.post(CREATIVE, &body(&json!({})));
     assert_eq!(answer.status, 503, "{}", answer.text());
     let text = answer.text();

@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, photo, root};
+use crate::{
+    checkpoints,
+    harness::{Server, base64, photo, root},
+};
 
 /// Makes it the only driver for Vulkan of what this process starts, under two names.
 fn two_gpus(folder: &std::path::Path) {
@@ -39,7 +42,7 @@ fn a_server_runs_jobs_on_several_gpus_and_the_cpu_and_says_how_they_do() {
     assert!(gpu["driver"].as_str().is_some_and(|driver| driver.starts_with("Vulkan, llvmpipe")), "{before}");
     assert!(gpu["in_use"] == true && gpu["gflops"].is_null() && gpu["losses"] == 0, "{before}");
 
-    let picture = crate::harness::base64(&photo(96, 96));
+    let picture = base64(&photo(96, 96));
     let job = json!({ "image": picture, "name": "gpu.png", "request": { "model": "animevideo-v3" } });
     let tasks: Vec<String> = (0..3).map(|_| server.submit("/api/tasks", &job)).collect();
     let mut used: Vec<String> = tasks.iter().map(|id| server.wait_done(id)["device"].to_string()).collect();
@@ -56,6 +59,35 @@ fn a_server_runs_jobs_on_several_gpus_and_the_cpu_and_says_how_they_do() {
     for name in shown.filter(|word| word.starts_with("enlarger_gpu_")) {
         assert!(metrics.contains(&format!("# HELP {name} ")), "{name} is not among {metrics}");
     }
+}
+
+#[test]
+fn a_server_counts_when_the_cpu_draws_in_place_of_a_gpu() {
+    let folder = tempfile::tempdir().expect("a folder");
+    two_gpus(folder.path());
+    checkpoints::write(&folder.path().join("models/tiny.safetensors"), &checkpoints::checkpoint());
+    fs::write(folder.path().join("photo.png"), photo(24, 16)).expect("it can be written");
+    // As much as the upscaling model needs is too little to draw.
+    let args = ["upscale", "photo.png", "--model", "animevideo-v3", "--gpu", "#1", "--gpu-memory", "1"];
+    let refused = crate::harness::binary().args(args).current_dir(folder.path()).output().expect("it ends");
+    let words = String::from_utf8_lossy(&refused.stderr);
+    let (_, needed) = words.split_once("allow it with --gpu-memory ").unwrap_or_else(|| panic!("{words}"));
+    let needed: String = needed.chars().take_while(char::is_ascii_digit).collect();
+
+    let models = folder.path().join("models");
+    let models = models.to_str().expect("a path of letters");
+    let server = Server::start(&["--gpu", "#1", "--gpu-memory", &needed, "--model-dirs", models]);
+    let request = json!({ "model": "animevideo-v3", "size": { "factor": 2.0 }, "look": { "mode": "creative" },
+        "generative": { "checkpoint": "tiny" } });
+    let id = server.submit("/api/tasks", &json!({ "image": base64(&photo(24, 16)), "request": request }));
+    let task = server.wait_done(&id);
+    assert!(task.to_string().contains("the CPU draws instead of the GPU"), "{task}");
+    let gpu = server.get("/api/status").json()["machine"]["devices"][0]["gpu"].clone();
+    assert_eq!(gpu["fallbacks"], 1, "{gpu}");
+    assert!(gpu["trouble"].as_str().is_some_and(|why| why.contains("--gpu-memory")), "{gpu}");
+    let metrics = String::from_utf8(server.get("/metrics").bytes).expect("text");
+    let counted = metrics.lines().find(|line| line.starts_with("enlarger_gpu_fallbacks_total{"));
+    assert!(counted.is_some_and(|line| line.ends_with(" 1")), "{counted:?}");
 }
 
 #[test]

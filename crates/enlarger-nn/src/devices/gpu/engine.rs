@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    budget::Budget,
     card::{Card, Kernel},
     kernel::{Kind, Store},
     proof::prove,
@@ -24,14 +25,14 @@ const SLOWEST: f64 = 1e10;
 pub struct Engine {
     pub card: Card,
     pub store: Store,
-    /// Bytes that a network with its maps may take.
-    pub budget: u64,
+    /// Its memory as far as it may be used.
+    pub budget: Arc<Budget>,
     kernels: Mutex<HashMap<Kind, Kernel>>,
     pace: Mutex<Pace>,
     /// Which card it is, and what is known of it.
     is: Surveyed,
     memory: Arc<Memory>,
-    /// One strip at a time: the budget is for one.
+    /// One strip at a time: what is left of the budget is for one.
     turn: Mutex<()>,
     /// What makes kernels' texts.
     pub text: fn(&Kind) -> String,
@@ -47,6 +48,7 @@ impl Engine {
         text: fn(&Kind) -> String,
     ) -> Self {
         let (kernels, pace, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let budget = Budget::new(budget);
         Self { card, store, budget, kernels, pace, is, memory, turn, text }
     }
 

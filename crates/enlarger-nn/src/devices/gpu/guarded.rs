@@ -175,6 +175,15 @@ impl Host {
         self.state().trouble = Some(why.to_owned());
     }
 
+    /// The CPU takes over, perhaps because the card was lost.
+    pub fn gave_up(&self, why: &str) {
+        self.takes_over(why);
+        let engine = self.state().engine.clone();
+        if let Some(engine) = engine {
+            self.failed(&engine);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic under it")
     }

@@ -9,6 +9,7 @@
 //! source. When a check fails or the card is lost, the CPU goes on from the last row that was emitted. A lost card is opened again for
 //! what runs next.
 
+mod budget;
 mod card;
 mod check;
 mod engine;
@@ -76,6 +77,14 @@ pub fn open(
 pub fn tensors_of(device: &dyn Device) -> Option<Result<Arc<Tensors>, NnError>> {
     let device: &dyn Any = device;
     device.downcast_ref::<Gpu>().map(|gpu| gpu.tensors())
+}
+
+/// Notes that the CPU took over what a GPU was to do with tensors, and why; [`crate::Health`] counts it. Networks do so themselves.
+pub fn took_over(device: &dyn Device, why: &str) {
+    let device: &dyn Any = device;
+    if let Some(gpu) = device.downcast_ref::<Gpu>() {
+        gpu.host.gave_up(why);
+    }
 }
 
 /// Asks the drivers for cards, without measuring them. As [`survey`], it is best called in a process of its own.

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use rayon::prelude::*;
 
 use super::{
+    budget::Share,
     card::{Batch, Bound, Buffer, Kernel, Ticket},
     check::Check,
     engine::Engine,
@@ -36,8 +37,8 @@ pub struct CardModel {
     pub engine: Arc<Engine>,
     program: Program,
     layers: Vec<Layer>,
-    /// Bytes of the weights.
-    weights: u64,
+    /// The bytes of the weights, as a part of the card's budget.
+    weights: Share,
 }
 
 impl CardModel {
@@ -52,7 +53,8 @@ impl CardModel {
         let kinds: Vec<Kind> =
             program.ops.iter().map(|op| Kind::of(op, engine.store, program.colours_of(op))).collect();
         let bytes = kinds.iter().zip(&program.ops).map(|(kind, op)| kind.bytes(op)).sum();
-        let mut model = Self { engine, program, layers: Vec::new(), weights: bytes };
+        let share = engine.budget.weights(bytes);
+        let mut model = Self { engine, program, layers: Vec::new(), weights: share };
         model.check_room(network.halo())?;
         for (op, kind) in model.program.ops.iter().zip(kinds) {
             let conv = &graph.convs()[op.conv];
@@ -78,13 +80,15 @@ impl CardModel {
     /// small for one.
     fn check_room(&self, halo: u32) -> Result<(), NnError> {
         let least = LEAST_COLUMNS.max(3 * u64::from(halo)).div_ceil(self.program.unit as u64);
-        let needed = self.weights + least * self.per_column();
-        if needed > self.engine.budget {
-            return Err(NnError::DeviceMemory { needed, budget: self.engine.budget });
+        let maps = least * self.per_column();
+        let (needed, budget) = (self.weights.bytes + maps, self.engine.budget.bytes);
+        if needed > budget {
+            return Err(NnError::DeviceMemory { needed, budget });
         }
         if self.columns() < least {
             return Err(NnError::Device("its buffers are too small for this model".into()));
         }
+        self.engine.budget.network_needs(maps);
         Ok(())
     }
 
@@ -101,7 +105,7 @@ impl CardModel {
 
     fn fits(&self, schedule: &Schedule) -> bool {
         let whole = schedule.slots.iter().all(|&bytes| bytes <= self.engine.card.most_bytes());
-        whole && self.weights + self.total(schedule) <= self.engine.budget
+        whole && self.total(schedule) <= self.engine.budget.for_maps()
     }
 
     /// Bytes of a schedule's maps, and of the two buffers that results are read from.
@@ -127,7 +131,7 @@ impl CardModel {
     /// The most columns of units that fit the budget.
     fn columns(&self) -> u64 {
         let slot = self.narrow().slots.into_iter().max().unwrap_or(1);
-        let by_budget = self.engine.budget.saturating_sub(self.weights) / self.per_column();
+        let by_budget = self.engine.budget.bytes.saturating_sub(self.weights.bytes) / self.per_column();
         by_budget.min(self.engine.card.most_bytes() / slot)
     }
 

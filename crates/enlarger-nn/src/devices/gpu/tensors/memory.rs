@@ -63,14 +63,16 @@ impl Memory {
             state.unused -= bytes;
             (bytes, buffer)
         } else {
-            if state.held + bytes > self.engine.budget {
+            let budget = self.engine.budget.bytes;
+            if state.held + bytes > budget {
                 self.free(&mut state);
             }
-            if state.held + bytes > self.engine.budget {
-                return Err(NnError::DeviceMemory { needed: state.held + bytes, budget: self.engine.budget });
+            if state.held + bytes > budget {
+                return Err(NnError::DeviceMemory { needed: state.held + bytes, budget });
             }
             let buffer = self.engine.card.buffer(bytes)?;
             state.held += bytes;
+            self.engine.budget.tensors_take(state.held);
             (bytes, buffer)
         };
         state.peak = state.peak.max(state.held - state.unused);
@@ -90,6 +92,7 @@ impl Memory {
     fn free(&self, state: &mut State) {
         state.idle.clear();
         state.held -= std::mem::take(&mut state.unused);
+        self.engine.budget.tensors_take(state.held);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,6 +108,7 @@ impl Drop for Held {
             state.unused += self.bytes;
         } else {
             state.held -= self.bytes;
+            self.memory.engine.budget.tensors_take(state.held);
         }
     }
 }

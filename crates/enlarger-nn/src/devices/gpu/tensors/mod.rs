@@ -25,6 +25,7 @@ use self::{
     text::{DEPTH, FIELDS, Kind, PIXELS, SLICE, SPAN, THREADS, outputs, parts},
     work::Work,
 };
+pub use super::budget::Share;
 use super::{card::Kernel, engine::Engine, kernel::Store};
 use crate::error::NnError;
 
@@ -182,9 +183,19 @@ impl Tensors {
         if self.engine.store == Store::F16 { Width::Half } else { Width::Full }
     }
 
-    /// Bytes of the card's memory that may be used.
+    /// Bytes of the card's memory that may be used, by upscaling networks, too.
     pub fn budget(&self) -> u64 {
-        self.engine.budget
+        self.engine.budget.bytes
+    }
+
+    /// What the networks that are on the card need of it to run.
+    pub fn networks(&self) -> u64 {
+        self.engine.budget.for_networks()
+    }
+
+    /// Leaves so many bytes for tensors, until the result is dropped: networks take what is left.
+    pub fn reserve(&self, bytes: u64) -> Share {
+        self.engine.budget.reserve(bytes)
     }
 
     /// The most bytes that were in use at once.
