@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { chromium, type BrowserContext, type Page } from 'playwright-core';
+import { afterEach, beforeEach, expect } from 'vitest';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const BINARY = process.env.ENLARGER_BIN ?? join(ROOT, 'target/debug/enlarger');
@@ -22,6 +23,29 @@ const FLAGS = [
 ];
 
 export const sample = (name: string) => join(ROOT, 'samples', name);
+
+/** The smallest model: most tests prove what does not depend on which one runs. */
+export const FAST = 'animevideo-v3';
+
+/** Those of the test that runs, in files that have called {@link startFresh}. */
+export let service: Service;
+export let browser: Browser;
+
+/** Gives each test of a file a service of its own and a browser on its page. The page may ask nobody else, and complain of nothing. */
+export function startFresh(...args: string[]): void {
+  beforeEach(async () => {
+    service = await Service.start(...args);
+    browser = await Browser.start(service);
+    await browser.page.goto(service.url);
+  });
+  afterEach(async () => {
+    const { strangers, complaints } = browser;
+    await browser.stop();
+    await service.stop();
+    expect(strangers, 'requests to other hosts').toEqual([]);
+    expect(complaints, 'errors of the page').toEqual([]);
+  });
+}
 
 /** The service under test. */
 export class Service {
