@@ -113,7 +113,7 @@ class Release:
         documents = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "THIRD-PARTY-NOTICES.md"]
         yield self.binary.name, self.binary
         yield from ((name, ROOT / name) for name in documents)
-        yield from ((f"licenses/{path.name}", path) for path in sorted((ROOT / "models/licences").iterdir()))
+        yield from ((f"licenses/{path.name}", path) for path in sorted((ROOT / "models/licenses").iterdir()))
         yield from ((f"completions/{path.name}", path) for path in sorted(self.completions.iterdir()))
         yield from ((f"man/{path.name}", path) for path in sorted(self.man.iterdir()))
         if platform.system() == "Linux":
@@ -188,7 +188,7 @@ class Release:
 
     def copyright(self):
         """Licenses of the program, the models and the libraries, in one text."""
-        texts = [ROOT / "LICENSE-MIT", *sorted((ROOT / "models/licences").iterdir()), ROOT / "THIRD-PARTY-NOTICES.md"]
+        texts = [ROOT / "LICENSE-MIT", *sorted((ROOT / "models/licenses").iterdir()), ROOT / "THIRD-PARTY-NOTICES.md"]
         head = f"enlarger ({repository()}) is licensed under Apache-2.0 (/usr/share/common-licenses/Apache-2.0) or MIT.\n"
         return head + "".join(f"\n{'=' * 80}\n{path.read_text(encoding='utf-8')}" for path in texts)
 

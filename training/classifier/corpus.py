@@ -1,4 +1,4 @@
-"""The classifier's training images: photographs and drawn art from Debian packages, each under a free licence.
+"""The classifier's training images: photographs and drawn art from Debian packages, each under a free license.
 
 `python corpus.py FOLDER` downloads and unpacks the packages into FOLDER and writes FOLDER/corpus.json, a list of
 {"path", "kind": "photo" | "art", "held_out"}. Nothing of it becomes part of the project. Every fourth picture is held

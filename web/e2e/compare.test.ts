@@ -1,25 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Browser, drop, sample, Service, set } from './harness.ts';
+import { expect, test } from 'vitest';
+import { browser, drop, FAST, sample, service, set, startFresh } from './harness.ts';
 
-/** The smallest model: what these tests prove does not depend on which one runs. */
-const FAST = 'animevideo-v3';
-
-let service: Service;
-let browser: Browser;
-
-beforeEach(async () => {
-  service = await Service.start();
-  browser = await Browser.start(service);
-});
-
-afterEach(async () => {
-  const { complaints } = browser;
-  await browser.stop();
-  await service.stop();
-  expect(complaints, 'errors of the page').toEqual([]);
-});
+startFresh();
 
 interface Made {
   task_id: string;

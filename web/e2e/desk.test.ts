@@ -1,27 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Browser, drop, sample, Service, set } from './harness.ts';
+import { expect, test } from 'vitest';
+import { browser, dot, drop, FAST, sample, service, set, startFresh } from './harness.ts';
 
-/** The smallest model: what these tests prove does not depend on which one runs. */
-const FAST = 'animevideo-v3';
-
-let service: Service;
-let browser: Browser;
-
-beforeEach(async () => {
-  service = await Service.start();
-  browser = await Browser.start(service);
-  await browser.page.goto(service.url);
-});
-
-afterEach(async () => {
-  const { complaints } = browser;
-  await browser.stop();
-  await service.stop();
-  expect(complaints, 'errors of the page').toEqual([]);
-});
+startFresh();
 
 const write = (name: string, bytes: Buffer) => {
   const path = join(service.dir, name);
@@ -379,18 +362,6 @@ function tiff(width: number, height: number, bits: number, photometric: number, 
   for (let c = 0; c < samples; c += 1) head.writeUInt16LE(bits, depths + c * 2);
   return Buffer.concat([head, data]);
 }
-
-/** Base64 of an 8 x 8 PNG with a red and a blue half. */
-function dot(): string {
-  const script = `import base64, struct, sys, zlib
-def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-rows = (b'\\0' + b'\\xc0\\x20\\x20' * 4 + b'\\x20\\x20\\xc0' * 4) * 8
-png = b'\\x89PNG\\r\\n\\x1a\\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 8, 8, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
-print(base64.b64encode(png).decode())`;
-  made ??= execFileSync('python3', ['-c', script]).toString().trim();
-  return made;
-}
-let made: string | undefined;
 
 /** A small Compact network of which only the nearest-neighbour branch counts: all its weights are 0. */
 function ncnnPair(): { param: string; bin: Buffer } {

@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { chromium, type BrowserContext, type Page } from 'playwright-core';
+import { afterEach, beforeEach, expect } from 'vitest';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const BINARY = process.env.ENLARGER_BIN ?? join(ROOT, 'target/debug/enlarger');
@@ -22,6 +23,29 @@ const FLAGS = [
 ];
 
 export const sample = (name: string) => join(ROOT, 'samples', name);
+
+/** The smallest model: most tests prove what does not depend on which one runs. */
+export const FAST = 'animevideo-v3';
+
+/** Those of the test that runs, in files that have called {@link startFresh}. */
+export let service: Service;
+export let browser: Browser;
+
+/** Gives each test of a file a service of its own and a browser on its page. The page may ask nobody else, and complain of nothing. */
+export function startFresh(...args: string[]): void {
+  beforeEach(async () => {
+    service = await Service.start(...args);
+    browser = await Browser.start(service);
+    await browser.page.goto(service.url);
+  });
+  afterEach(async () => {
+    const { strangers, complaints } = browser;
+    await browser.stop();
+    await service.stop();
+    expect(strangers, 'requests to other hosts').toEqual([]);
+    expect(complaints, 'errors of the page').toEqual([]);
+  });
+}
 
 /** The service under test. */
 export class Service {
@@ -161,3 +185,15 @@ export function pngSize(path: string): { width: number; height: number } {
   if (bytes.toString('latin1', 1, 4) !== 'PNG') throw new Error(`${path} is not a PNG`);
   return { width: bytes.readUInt32BE(16), height: bytes.readUInt32BE(20) };
 }
+
+/** Base64 of an 8 x 8 PNG with a red and a blue half. */
+export function dot(): string {
+  const script = `import base64, struct, sys, zlib
+def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+rows = (b'\\0' + b'\\xc0\\x20\\x20' * 4 + b'\\x20\\x20\\xc0' * 4) * 8
+png = b'\\x89PNG\\r\\n\\x1a\\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 8, 8, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+print(base64.b64encode(png).decode())`;
+  made ??= execFileSync('python3', ['-c', script]).toString().trim();
+  return made;
+}
+let made: string | undefined;

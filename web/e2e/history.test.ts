@@ -1,18 +1,14 @@
-import { readFileSync } from 'node:fs';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Browser, sample, Service } from './harness.ts';
-
-let service: Service;
-let browser: Browser;
+import { beforeEach, expect, test } from 'vitest';
+import { browser, dot, service, startFresh } from './harness.ts';
 
 /** So many entries that a page with all of them would be slow. */
 const ENTRIES = 1000;
 
+startFresh();
+
 beforeEach(async () => {
-  service = await Service.start();
-  browser = await Browser.start(service);
   const { page } = browser;
-  const body = JSON.stringify({ image: readFileSync(sample('friends.jpg')).toString('base64'), name: 'x.jpg', request: { size: { factor: 2 }, quality: 'draft' } });
+  const body = JSON.stringify({ image: dot(), name: 'x.jpg', request: { size: { factor: 2 }, quality: 'draft' } });
   const { task_id } = await (await fetch(`${service.url}api/tasks`, { method: 'POST', body })).json();
   await expect.poll(async () => (await (await fetch(`${service.url}api/tasks/${task_id}`)).json()).status, { timeout: 30_000 }).toBe('COMPLETED');
   const task = await (await fetch(`${service.url}api/tasks/${task_id}`)).json();
@@ -36,14 +32,8 @@ beforeEach(async () => {
     return route.fulfill({ json: entry });
   });
   await page.goto(`${service.url}#/queue`);
+  await page.reload();
   await page.getByText('1,000 images').waitFor();
-});
-
-afterEach(async () => {
-  const { complaints } = browser;
-  await browser.stop();
-  await service.stop();
-  expect(complaints, 'errors of the page').toEqual([]);
 });
 
 const titles = () => browser.page.locator('.past h3').allInnerTexts();
@@ -104,4 +94,77 @@ test('the history is searched, filtered, sorted and marked, and what is found is
   await boxes.nth(1).check();
   await boxes.nth(5).click({ modifiers: ['Shift'] });
   await page.getByText('5 selected').waitFor();
+});
+
+test('a step of the wheel through 1,000 entries fits into a frame: each card is made once, and none is changed', async () => {
+  const { page } = browser;
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send('Performance.enable', { timeDomain: 'threadTicks' });
+  const metrics = async () => Object.fromEntries((await cdp.send('Performance.getMetrics')).metrics.map(({ name, value }) => [name, value]));
+  const columns = await page.locator('.contact-sheet').evaluate((list) => getComputedStyle(list).gridTemplateColumns.split(' ').length);
+  const row = await page.evaluate(() => {
+    const tops = [...document.querySelectorAll('.past')].map((card) => card.getBoundingClientRect().top);
+    return tops.find((top) => top > tops[0]!)! - tops[0]!;
+  });
+  const STEPS = 120;
+  const PER_ROW = 3;
+  const before = await metrics();
+  const seen = await page.evaluate(
+    async ([steps, by]) => {
+      const list = document.querySelector('.contact-sheet')!;
+      let [made, changed, most] = [0, 0, 0];
+      const watcher = new MutationObserver((records) => {
+        for (const { type, target, addedNodes } of records) {
+          if (type === 'childList' && target === list) made += addedNodes.length;
+          else if (target !== list) changed += 1;
+        }
+      });
+      watcher.observe(list, { subtree: true, childList: true, attributes: true, characterData: true });
+      for (let step = 0; step < steps; step += 1) {
+        scrollBy(0, by);
+        await new Promise(requestAnimationFrame);
+        most = Math.max(most, list.childElementCount);
+      }
+      watcher.disconnect();
+      return { made, changed, most, scrolled: scrollY };
+    },
+    [STEPS, row / PER_ROW] as const,
+  );
+  const after = await metrics();
+  const each = (name: string) => (after[name]! - before[name]!) / STEPS;
+  const work = { layouts: each('LayoutCount'), milliseconds: each('TaskDuration') * 1000 };
+  console.log('a step of scrolling:', { ...work, ...seen });
+  const rows = STEPS / PER_ROW;
+  expect(seen.scrolled).toBeGreaterThan((rows - 1) * row);
+  expect(seen.made, 'each row that comes into sight is made once').toBeLessThanOrEqual((rows + 2) * columns);
+  expect(seen.changed, 'cards that stay are left alone').toBe(0);
+  expect(seen.most).toBeLessThan(100);
+  expect(work.layouts).toBeLessThan(2);
+  expect(work.milliseconds, 'of the processor, for a frame').toBeLessThan(1000 / 60);
+});
+
+test.for([{ width: 390, height: 844 }, { width: 1280, height: 800 }])('a message covers nothing that cannot be brought into sight, $width px wide', async (viewport) => {
+  const { page } = browser;
+  await page.setViewportSize(viewport);
+  await page.route('**/api/tasks/*/favorite', (route) => route.fulfill({ status: 500, json: { message: 'the store is away' } }));
+  await page.getByRole('button', { name: 'Favorite: photo 1.jpg' }).first().click();
+  const toast = page.locator('.toast');
+  await toast.hover();
+  const edges = () => page.locator('.toasts').evaluate((bar) => {
+    const { left, right, top, bottom } = bar.getBoundingClientRect();
+    return { wide: left <= 0 && right >= document.documentElement.clientWidth, low: Math.round(bottom) === innerHeight, top };
+  });
+  expect(await edges()).toMatchObject({ wide: true, low: true });
+  // By the keyboard: what has the focus is in sight.
+  await page.getByRole('checkbox').nth(1).focus();
+  for (let presses = 0; presses < 40; presses += 1) {
+    await page.keyboard.press('Tab');
+    const { top } = await edges();
+    const focused = await page.evaluate(() => document.activeElement!.getBoundingClientRect().bottom);
+    expect(focused, 'above the message').toBeLessThanOrEqual(top);
+  }
+  await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+  const last = page.locator('.past').last();
+  await expect.poll(() => last.locator('h3').innerText()).toBe('photo 500.jpg');
+  expect((await last.boundingBox())!.y + (await last.boundingBox())!.height).toBeLessThanOrEqual((await edges()).top);
 });

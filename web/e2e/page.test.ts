@@ -1,31 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Browser, drop, pngSize, sample, Service, set } from './harness.ts';
+import { expect, test } from 'vitest';
+import { browser, drop, FAST, pngSize, sample, service, set, startFresh } from './harness.ts';
 
-/** The smallest model: what these tests prove does not depend on which one runs. */
-const FAST = 'animevideo-v3';
 /** A network that needs many seconds for a sample, so that there is time to interfere. */
 const SLOW = 'x4plus';
 
-let service: Service;
-let browser: Browser;
-
-beforeEach(async () => {
-  // A short lease: a task whose worker was killed is taken up again after it.
-  service = await Service.start('--lease-seconds', '3');
-  browser = await Browser.start(service);
-  await browser.page.goto(service.url);
-});
-
-afterEach(async () => {
-  const { strangers, complaints } = browser;
-  await browser.stop();
-  await service.stop();
-  expect(strangers, 'requests to other hosts').toEqual([]);
-  expect(complaints, 'errors of the page').toEqual([]);
-});
+// A short lease: a task whose worker was killed is taken up again after it.
+startFresh('--lease-seconds', '3');
 
 const past = (status: string) => browser.page.locator(`.past[data-status=${status}]`);
 const working = () => browser.page.locator('.work[data-status=IN_PROGRESS]');

@@ -2,10 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
-import { Browser, drop, sample, Service, set } from './harness.ts';
-
-/** The smallest model: what these tests prove does not depend on which one runs. */
-const FAST = 'animevideo-v3';
+import { Browser, drop, FAST, sample, Service, set } from './harness.ts';
 
 /** What is on the canvas, and the bytes of the preview drawn by the browser at the same place. */
 interface Compared {

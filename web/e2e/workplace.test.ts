@@ -2,27 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Browser, drop, sample, Service, set } from './harness.ts';
+import { expect, test } from 'vitest';
+import { browser, drop, FAST, sample, service, set, startFresh } from './harness.ts';
 
-/** The smallest model: what these tests prove does not depend on which one runs. */
-const FAST = 'animevideo-v3';
-
-let service: Service;
-let browser: Browser;
-
-beforeEach(async () => {
-  service = await Service.start();
-  browser = await Browser.start(service);
-  await browser.page.goto(service.url);
-});
-
-afterEach(async () => {
-  const { complaints } = browser;
-  await browser.stop();
-  await service.stop();
-  expect(complaints, 'errors of the page').toEqual([]);
-});
+startFresh();
 
 /** Drops files and folders of the disk, as a file manager does. */
 async function dropFromDisk(page: Page, ...files: string[]): Promise<void> {

@@ -348,7 +348,7 @@ export const S = {
     title: 'Models',
     intro: 'Models do the enlarging. You can add ESRGAN and Compact models from the community, for example from OpenModelDB.',
     add: 'Add a model',
-    addHint: 'Drop a .pth or .safetensors file here, or the .param and .bin of an ncnn model together',
+    addHint: 'Drop a .pth or .safetensors file here, or the .param and .bin of an ncnn model together.',
     adding: (name: string) => `Checking ${name}…`,
     added: (name: string) => `Added the model “${name}”.`,
     refused: (n: number) => plural(n, { one: `${count(n)} model not added`, other: `${count(n)} models not added` }),

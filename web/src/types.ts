@@ -1353,7 +1353,7 @@ export interface components {
              */
             kind: "photo" | "clean-photo" | "art" | "fast" | "added";
             /** @description An SPDX expression; "unknown" for added models. */
-            licence: string;
+            license: string;
             /** @description The name to choose it by. */
             name: string;
             /**

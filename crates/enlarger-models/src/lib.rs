@@ -1,6 +1,6 @@
 //! The available networks: those inside the binary, and those a person added.
 //!
-//! Each is a safetensors file and an entry with its source, licence and SHA-256. The bundled ones are described in
+//! Each is a safetensors file and an entry with its source, license and SHA-256. The bundled ones are described in
 //! `models/manifest.toml` and made by `make models`; added ones lie in a folder as `NAME.safetensors` and `NAME.toml`.
 //!
 //! ```
@@ -62,7 +62,8 @@ pub struct ModelInfo {
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
     /// SPDX expression, or "unknown" for added files.
-    pub licence: String,
+    #[serde(alias = "licence")]
+    pub license: String,
     /// Whose work it is.
     pub copyright: String,
     /// The package or file it was made from.
@@ -177,7 +178,7 @@ impl Catalogue {
             parameters: dict.0.values().map(|t| t.data.len() as u64).sum(),
             bytes: file.len() as u64,
             sha256: hash(&file),
-            licence: "unknown".into(),
+            license: "unknown".into(),
             copyright: "unknown".into(),
             source: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             upstream: String::new(),

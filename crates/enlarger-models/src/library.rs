@@ -50,7 +50,7 @@ pub struct Found {
     pub what: What,
     /// Its SHA-256 if it has been read before.
     pub sha256: Option<String>,
-    /// Its licence, if the file tells (`modelspec.license`).
+    /// Its license, if the file tells (`modelspec.license`).
     pub license: Option<String>,
 }
 
@@ -316,7 +316,7 @@ fn parts_of(name: &str) -> Vec<&str> {
     name.split(['/', '\\']).collect()
 }
 
-/// What a file is, by its extension and its header, and its licence.
+/// What a file is, by its extension and its header, and its license.
 fn look_into(path: &Path, bytes: u64, networks: bool) -> Option<(What, Option<String>)> {
     let extension = path.extension()?.to_str()?.to_lowercase();
     let unsupported = |why: String| Some((What::Unsupported(why), None));

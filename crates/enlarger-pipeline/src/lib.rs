@@ -67,6 +67,7 @@ mod memory;
 mod names;
 mod networks;
 mod plan;
+mod quantized;
 mod reduce;
 mod request;
 mod resize;

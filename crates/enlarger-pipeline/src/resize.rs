@@ -7,7 +7,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::sample::from_floats;
+use crate::{reduce::reduced, sample::from_floats};
 
 /// A classic resampling kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,16 @@ pub fn resize(picture: &Picture, width: u32, height: u32, kernel: Resampling) ->
 /// The same for pictures whose colour under transparency is already filled from nearby: it is kept.
 pub(crate) fn resample(picture: &Picture, width: u32, height: u32, kernel: Resampling) -> Result<Picture, ImageError> {
     resized(picture, width, height, kernel, false)
+}
+
+/// What a network sees of a picture at `width` x `height` pixels, in 0..=1 and interleaved: reduced by area averaging, or enlarged by a
+/// cubic filter. `None` if there is no room for it.
+pub(crate) fn floats_at(picture: &Picture, width: u32, height: u32) -> Option<Vec<f32>> {
+    if width <= picture.width && height <= picture.height {
+        return Some(reduced(picture, width, height));
+    }
+    let larger = resize(picture, width, height, Resampling::CatmullRom).ok()?;
+    Some(with_samples!(&larger.samples, samples => samples.iter().map(|sample| sample.to_float()).collect()))
 }
 
 fn resized(picture: &Picture, width: u32, height: u32, kernel: Resampling, weigh: bool) -> Result<Picture, ImageError> {

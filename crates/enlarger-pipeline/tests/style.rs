@@ -89,8 +89,9 @@ fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
         let plain = by_default(Style::default());
         // Creativity: energy of high bands. Hdr: local contrast. Resemblance: distance to the source. Fractality: finest bands.
         for knob in ["creativity", "hdr", "resemblance", "fractality"] {
-            let results = [-10, -5, 0, 5, 10].map(|value| by_default(creative(knob, value)));
-            assert!(results[2].samples == plain.samples, "{name}: {knob} at 0 is no knob at all");
+            assert_eq!(creative(knob, 0), Style::default(), "{knob} at 0 is no knob at all");
+            let [least, less, more, most] = [-10, -5, 5, 10].map(|value| by_default(creative(knob, value)));
+            let results = [&least, &less, &plain, &more, &most];
             let measure = |result: &Picture| match knob {
                 "creativity" => energy_below(result, 8),
                 "hdr" => energy_below(result, 64),
@@ -100,12 +101,12 @@ fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
                 ),
                 _ => energy_below(result, 2),
             };
-            let measured: Vec<f64> = results.iter().map(measure).collect();
+            let measured = results.map(measure);
             // Two results that are both within a quarter of a level of the source differ by how they were rounded.
             let by_rounding = |a: &f64| knob == "resemblance" && -*a < 0.25 / 255.0;
             let ordered = |a: &f64, b: &f64| a < b || by_rounding(a) && by_rounding(b);
             assert!(measured.is_sorted_by(ordered), "{name}: {knob} {measured:?}");
-            let ends = [&results[0], &results[4]].map(|end| distance(end, &plain));
+            let ends = [&least, &most].map(|end| distance(end, &plain));
             println!(
                 "{name}: {knob} {measured:.2?}, ends differ by {:.2} % and {:.2} %",
                 100.0 * ends[0],

@@ -32,12 +32,12 @@ impl FromRef<App> for Waiter {
 }
 
 impl Waiter {
-    /// Waits until a task is completed. If the client disconnects before, nobody would ever fetch the result, so the task is cancelled;
+    /// Waits until a task is completed, and returns it as it is then. If the client disconnects before, nobody would ever fetch the result, so the task is cancelled;
     /// with an `Idempotency-Key` it goes on, because the same request can fetch it later.
     ///
     /// # Errors
     /// Why it failed; 504 after an hour and 503 when the server stops, with the task going on.
-    pub async fn completed(&self, client: &Client, accepted: &Accepted) -> ApiResult<Task> {
+    pub async fn completed(&self, client: &Client, accepted: Accepted) -> ApiResult<Accepted> {
         let (id, scope) = (accepted.task.id, client.caller.scope());
         let kept = client.headers.contains_key(IDEMPOTENCY_KEY);
         let mut abandoned = Abandoned((!kept).then(|| (self.queue.clone(), id, scope.clone())));
@@ -47,7 +47,7 @@ impl Waiter {
         let later = format!("GET /api/tasks/{id} will have it");
         let task = task.map_err(|error| meanwhile(error, &later))?;
         match task.state {
-            TaskState::Completed => Ok(task),
+            TaskState::Completed => Ok(Accepted { task, ..accepted }),
             TaskState::Failed | TaskState::Cancelled => Err(failure(&task)),
             TaskState::Created | TaskState::InProgress => Err(match Instant::now() >= deadline {
                 true => {

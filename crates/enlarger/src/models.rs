@@ -144,10 +144,10 @@ fn counted(count: usize, what: &str) -> String {
 
 fn list(models: &[ModelInfo]) {
     let widest = |text: fn(&ModelInfo) -> String| models.iter().map(|m| text(m).chars().count()).max().unwrap_or(0);
-    let (name, size, licence) = (widest(|m| m.name.clone()), widest(megabytes), widest(|m| m.licence.clone()));
+    let (name, size, license) = (widest(|m| m.name.clone()), widest(megabytes), widest(|m| m.license.clone()));
     for m in models {
         let mb = megabytes(m);
-        println!("{:name$}  {}x  {mb:>size$} MB  {:licence$}  {}", m.name, m.scale, m.licence, m.good_at);
+        println!("{:name$}  {}x  {mb:>size$} MB  {:license$}  {}", m.name, m.scale, m.license, m.good_at);
     }
 }
 
@@ -167,7 +167,7 @@ fn show(m: &ModelInfo) {
         ("where", origin.to_owned()),
         ("bytes", m.bytes.to_string()),
         ("sha256", m.sha256.clone()),
-        ("license", m.licence.clone()),
+        ("license", m.license.clone()),
         ("copyright", m.copyright.clone()),
         ("source", m.source.clone()),
         ("upstream", m.upstream.clone()),

@@ -119,6 +119,38 @@ fn shells_and_man_know_every_command() {
     for words in ["must stay unchanged", "moved to the subfolder"] {
         assert!(watch.contains(words), "{words}: {watch}");
     }
-    let hidden = dir.path().join("enlarger-run-apart.1");
-    assert!(!hidden.exists(), "for the server alone");
+}
+
+/// The server's own commands, and the one that makes man pages.
+#[test]
+fn what_nobody_is_to_type_is_neither_listed_nor_completed_nor_explained() {
+    let binary = env!("CARGO_BIN_EXE_enlarger");
+    let dir = tempfile::tempdir().expect("a folder");
+    run(Command::new(binary).arg("man").arg(dir.path()));
+    let said = |args: &[&str]| run(Command::new(binary).args(args));
+    let lists = [said(&["-h"]), said(&["--help"]), said(&["help"])];
+    let listed = |command: &str| lists.iter().any(|list| list.contains(&format!("\n  {command} ")));
+    let scripts = ["bash", "zsh", "fish", "powershell"].map(|shell| said(&["completions", shell]));
+    // As bash, zsh, fish and PowerShell have a command's name.
+    let completed = |command: &str| {
+        let forms = [
+            format!("enlarger,{command})"),
+            format!("\n({command})\n"),
+            format!(" -a \"{command}\""),
+            format!("'{command}'"),
+        ];
+        scripts.iter().zip(&forms).map(|(script, form)| script.contains(form)).collect::<Vec<bool>>()
+    };
+    let explained = |command: &str| dir.path().join(format!("enlarger-{command}.1")).exists();
+    for (command, shown) in
+        [("upscale", true), ("mcp", true), ("man", false), ("run-apart", false), ("survey-gpus", false)]
+    {
+        assert_eq!(listed(command), shown, "{command}");
+        assert_eq!(completed(command), [shown; 4], "{command}");
+        assert_eq!(explained(command), shown, "{command}");
+        assert!(
+            shown || Command::new(binary).args([command, "--help"]).output().is_ok_and(|said| said.status.success()),
+            "{command}"
+        );
+    }
 }

@@ -55,7 +55,7 @@ export function Models() {
         <h1 tabIndex={-1}>{S.models.title}</h1>
         <span class="row">
           <span class="muted" role="status">
-            {adding.value ? S.models.adding(adding.value) : S.models.addHint}
+            {adding.value && S.models.adding(adding.value)}
           </span>
           <button type="button" disabled={adding.value !== null} onClick={() => picker.current?.click()}>
             <Plus />
@@ -76,7 +76,9 @@ export function Models() {
           }}
         />
       </div>
-      <p class="muted intro">{S.models.intro}</p>
+      <p class="muted intro">
+        {S.models.intro} {S.models.addHint}
+      </p>
       <ul class="model-list">
         {models.value.map((m) => (
           <li key={m.name} class="model">
@@ -89,7 +91,7 @@ export function Models() {
               <Fact term={S.models.scale}>{m.scale}×</Fact>
               <Fact term={S.models.parameters}>{S.models.millions(m.parameters)}</Fact>
               <Fact term={S.models.architecture}>{m.architecture}</Fact>
-              <Fact term={S.models.license}>{m.licence}</Fact>
+              <Fact term={S.models.license}>{m.license}</Fact>
               {m.source && <Fact term={S.models.source}>{m.source}</Fact>}
               <Fact term={S.models.fingerprint}>
                 <code title={m.sha256}>{m.sha256.slice(0, 16)}…</code>

@@ -1,19 +1,16 @@
 //! Tells how certain it is that a picture is sexually explicit.
 //!
-//! The network is the MobileNetV2 (Sandler and others 2018) of NSFWJS (Copyright (c) 2019 Infinite Red, Inc., MIT, `LICENCE.txt`): `weights.bin`
+//! The network is the MobileNetV2 (Sandler and others 2018) of NSFWJS (Copyright (c) 2019 Infinite Red, Inc., MIT, `LICENSE.txt`): `weights.bin`
 //! (SHA-256 8e7dddbb16acacc1bf1601b1b8a761e730ff934b7f2d7771312b2f000e5f5f13) and `weights.json` are the bytes and the manifest in
 //! `dist/models/mobilenet_v2` of the npm package nsfwjs 4.3.0.
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use enlarger_image::{Picture, Sample, with_samples};
+use enlarger_image::Picture;
+use enlarger_nn::Tensor;
 use rayon::prelude::*;
-use serde::Deserialize;
 
-use crate::{
-    reduce::reduced,
-    resize::{Resampling, resize},
-};
+use crate::{quantized, resize::floats_at};
 
 /// Width and height of what the network sees.
 const SIDE: u32 = 224;
@@ -41,12 +38,7 @@ struct Map {
 /// What the network sees: red, green and blue, 0 to 1, over white.
 fn seen(picture: &Picture) -> Option<Map> {
     let channels = picture.channels;
-    let values = if picture.width >= SIDE && picture.height >= SIDE {
-        reduced(picture, SIDE, SIDE)
-    } else {
-        let larger = resize(picture, SIDE, SIDE, Resampling::CatmullRom).ok()?;
-        with_samples!(&larger.samples, samples => samples.iter().map(|s| s.to_float()).collect())
-    };
+    let values = floats_at(picture, SIDE, SIDE)?;
     let rgb = |pixel: &[f32]| {
         let alpha = if channels.has_alpha() { pixel[channels.colours()] } else { 1.0 };
         [0, 1, 2].map(|c| pixel[c.min(channels.colours() - 1)] * alpha + 1.0 - alpha)
@@ -79,14 +71,15 @@ struct Network {
 }
 
 static NETWORK: LazyLock<Network> = LazyLock::new(|| {
-    let arrays = arrays();
+    let arrays: HashMap<String, Tensor> =
+        quantized::arrays(include_bytes!("weights.json"), include_bytes!("weights.bin")).into_iter().collect();
     let convolution = |name: &str, normalization: &str| {
         let kind = if name.ends_with("depthwise") { "depthwise_kernel" } else { "kernel" };
-        let of = |name: &str| &arrays[&format!("{normalization}/{name}")];
+        let of = |name: &str| &arrays[&format!("{normalization}/{name}")].data;
         let variances = of("moving_variance").iter().map(|variance| (variance + EPSILON).sqrt());
         let scales: Vec<f32> = of("gamma").iter().zip(variances).map(|(gamma, root)| gamma / root).collect();
         // The channel that comes out is the last dimension of all kernels: those of a channel alone have one output.
-        let kernel = arrays[&format!("{name}/{kind}")].chunks_exact(scales.len());
+        let kernel = arrays[&format!("{name}/{kind}")].data.chunks_exact(scales.len());
         let weights = kernel.flat_map(|taps| taps.iter().zip(&scales).map(|(weight, scale)| weight * scale)).collect();
         let shifts = of("moving_mean").iter().zip(&scales).map(|(mean, scale)| mean * scale);
         Layer { weights, bias: of("beta").iter().zip(shifts).map(|(beta, shift)| beta - shift).collect() }
@@ -99,7 +92,7 @@ static NETWORK: LazyLock<Network> = LazyLock::new(|| {
     let mut blocks = vec![block("expanded_conv", 1, false)];
     blocks.extend((1..).zip(STRIDES).map(|(number, stride)| block(&format!("block_{number}"), stride, true)));
     let dense = [1, 2, 3].map(|number| {
-        let of = |part| arrays[&format!("dense_{number}/{part}")].clone();
+        let of = |part| arrays[&format!("dense_{number}/{part}")].data.clone();
         Layer { weights: of("kernel"), bias: of("bias") }
     });
     Network { first: convolution("Conv1", "bn_Conv1"), blocks, last: convolution("Conv_1", "Conv_1_bn"), dense }
@@ -207,37 +200,6 @@ impl Map {
         let start = (y * self.side + x) * self.channels;
         (x < self.side && y < self.side).then(|| &self.values[start..start + self.channels])
     }
-}
-
-/// An array of the file: bytes, of which each stands for `scale * byte + min`.
-#[derive(Deserialize)]
-struct Array {
-    name: String,
-    shape: Vec<usize>,
-    quantization: Quantization,
-}
-
-#[derive(Deserialize)]
-struct Quantization {
-    scale: f32,
-    min: f32,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    weights: Vec<Array>,
-}
-
-/// The bundled arrays, by name.
-fn arrays() -> HashMap<String, Vec<f32>> {
-    let [Manifest { weights }]: [Manifest; 1] =
-        serde_json::from_slice(include_bytes!("weights.json")).expect("bundled");
-    let mut bytes = include_bytes!("weights.bin").iter();
-    let array = |Array { name, shape, quantization: Quantization { scale, min } }: Array| {
-        let count = shape.iter().product();
-        (name, bytes.by_ref().take(count).map(|&byte| scale * f32::from(byte) + min).collect())
-    };
-    weights.into_iter().map(array).collect()
 }
 
 #[cfg(test)]

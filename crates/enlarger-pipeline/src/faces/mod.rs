@@ -1,21 +1,20 @@
 //! Finds faces, without recognising anyone: a face is only a place.
 //!
-//! The network is the "tiny face detector" of face-api.js (Copyright (c) 2018 Vincent Mühler, MIT, `LICENCE.txt`), a small relative of
+//! The network is the "tiny face detector" of face-api.js (Copyright (c) 2018 Vincent Mühler, MIT, `LICENSE.txt`), a small relative of
 //! YOLOv2 (Redmon and Farhadi 2017). `weights.bin` (SHA-256 b7503ce7df31039b1c43316a9b865cab6a70dd748cc602d3fa28b551503c3871) and
 //! `weights.json` are `model/tiny_face_detector_model*` of the npm package @vladmandic/face-api 1.7.15, as they are. Detectors in Rust
 //! were looked at: rustface copies windows that a regression has moved by raw pointers, which no picture from outside may reach.
 
 use std::sync::LazyLock;
 
-use enlarger_image::{Picture, Sample, with_samples};
+use enlarger_image::Picture;
 use enlarger_nn::Tensor;
-use serde::Deserialize;
 
 use crate::{
     layers::{Convolution, Map},
-    reduce::reduced,
+    quantized,
     request::Crop,
-    resize::{Resampling, resize},
+    resize::floats_at,
 };
 
 /// Lengths of the longer side at which the picture is searched. Faces that fill a picture are found in the small one,
@@ -119,12 +118,7 @@ fn sigmoid(x: f32) -> f32 {
 /// What the network sees of a picture at this size, in a frame whose sides are whole cells; `None` if there is no room for it.
 fn seen(picture: &Picture, width: u32, height: u32) -> Option<Map> {
     let n = picture.channels.count();
-    let values = if width <= picture.width && height <= picture.height {
-        reduced(picture, width, height)
-    } else {
-        let larger = resize(picture, width, height, Resampling::CatmullRom).ok()?;
-        with_samples!(&larger.samples, samples => samples.iter().map(|s| s.to_float()).collect())
-    };
+    let values = floats_at(picture, width, height)?;
     let whole = |side: u32| (side as usize).next_multiple_of(CELL);
     let mut map = Map::new(whole(width), whole(height), 3);
     for (i, pixel) in values.chunks_exact(n).enumerate() {
@@ -142,8 +136,8 @@ struct Network {
 }
 
 static NETWORK: LazyLock<Network> = LazyLock::new(|| {
-    let mut arrays = arrays().into_iter();
-    let mut next = || arrays.next().expect("the bundled weights are whole");
+    let mut arrays = quantized::arrays(include_bytes!("weights.json"), include_bytes!("weights.bin")).into_iter();
+    let mut next = || arrays.next().expect("the bundled weights are whole").1;
     let mut hidden = vec![Convolution::new(&ordered(&next()), &next(), 1)];
     for _ in 0..5 {
         let weights = joined(&next(), &next());
@@ -160,36 +154,6 @@ impl Network {
         let map = halving.iter().fold(seen, |map, layer| layer.run(&map, leaky).pooled());
         self.last.run(&last.run(&map, leaky).dilated(), |sum| sum)
     }
-}
-
-/// An array of the file: bytes, of which each stands for `scale * byte + min`.
-#[derive(Deserialize)]
-struct Array {
-    shape: Vec<usize>,
-    quantization: Quantization,
-}
-
-#[derive(Deserialize)]
-struct Quantization {
-    scale: f32,
-    min: f32,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    weights: Vec<Array>,
-}
-
-fn arrays() -> Vec<Tensor> {
-    let manifest: [Manifest; 1] = serde_json::from_slice(include_bytes!("weights.json")).expect("bundled");
-    let mut bytes = include_bytes!("weights.bin").iter();
-    let array = |Array { shape, quantization: Quantization { scale, min } }: Array| {
-        let count = shape.iter().product();
-        let data = bytes.by_ref().take(count).map(|&byte| scale * f32::from(byte) + min).collect();
-        Tensor { shape, data }
-    };
-    let [Manifest { weights }] = manifest;
-    weights.into_iter().map(array).collect()
 }
 
 /// Weights of shape `[rows, columns, inputs, outputs]` as `[outputs, inputs, rows, columns]`.

@@ -221,19 +221,20 @@ impl Reader {
         self.send(&result(task)?, "attachment", &Method::GET, &HeaderMap::new()).await
     }
 
-    /// The result of a completed task as base64 within a text: between `before` and `after`, as the body of a response. It is encoded
-    /// as it is sent, because it may be larger than what memory should hold twice.
+    /// The result of a completed task as base64 within JSON, between `before` and `after`. It is encoded as it is sent,
+    /// because it may be larger than what memory should hold twice.
     ///
     /// # Errors
     /// 404 if it has been deleted.
-    pub async fn result_in_base64(&self, task: &Task, before: String, after: String) -> ApiResult<Body> {
+    pub async fn result_in_json(&self, task: &Task, before: String, after: String) -> ApiResult<Response> {
         let bytes = self.files.blobs.map(&result(task)?).await.map_err(missing)?;
         let parts = (0..bytes.len())
             .step_by(BASE64_PART)
             .map(move |start| Bytes::from(BASE64_STANDARD.encode(&bytes[start..bytes.len().min(start + BASE64_PART)])));
         let parts = once(Bytes::from(before)).chain(parts).chain(once(Bytes::from(after)));
         let body = Body::from_stream(stream::iter(parts.map(Ok::<_, io::Error>)));
-        Ok(counted(body, self.reads.of(task.id)))
+        let body = counted(body, self.reads.of(task.id));
+        Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
     }
 }
 

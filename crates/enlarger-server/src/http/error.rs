@@ -212,6 +212,20 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// An error that arose on routes with this prefix, wherever in this server, with the body that their API has for it.
+pub(crate) fn reworded<B: Serialize>(
+    prefix: &str,
+    path: &str,
+    response: Response,
+    body: impl Fn(&ApiError) -> B,
+) -> Response {
+    let error = response.extensions().get::<ApiError>().filter(|_| path.starts_with(prefix));
+    match error.map(body) {
+        Some(body) => with_json(response, &body),
+        None => response,
+    }
+}
+
 /// A response with another body, of JSON.
 pub(crate) fn with_json(response: Response, body: &impl Serialize) -> Response {
     let (mut parts, _) = response.into_parts();

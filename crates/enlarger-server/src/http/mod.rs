@@ -16,7 +16,7 @@ mod turns;
 pub(crate) use address::{BaseUrl, with_plain_path};
 pub(crate) use body::{Bodies, Spooled};
 pub(crate) use connections::serve;
-pub(crate) use error::{ApiError, ApiResult, ERROR_TYPE, ErrorBody, InvalidParam, with_json};
+pub(crate) use error::{ApiError, ApiResult, ERROR_TYPE, ErrorBody, InvalidParam, reworded, with_json};
 pub(crate) use extract::{Path, Query};
 pub(crate) use fields::Fields;
 pub(crate) use form::Form;

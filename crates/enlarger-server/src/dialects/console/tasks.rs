@@ -199,14 +199,8 @@ pub(crate) async fn retry(
         AnyError,
     ),
 )]
-pub(crate) async fn favor(
-    client: Client,
-    State(follow): State<Follow>,
-    State(favorites): State<Favorites>,
-    State(details): State<Details>,
-    Path(id): Path<String>,
-) -> ApiResult<Json<TaskDetail>> {
-    set_favorite(&client, &follow, &favorites, &details, &id, true).await
+pub(crate) async fn favor(task: Marked) -> ApiResult<Json<TaskDetail>> {
+    mark(task, true).await
 }
 
 #[utoipa::path(
@@ -218,25 +212,18 @@ pub(crate) async fn favor(
         AnyError,
     ),
 )]
-pub(crate) async fn disfavor(
-    client: Client,
-    State(follow): State<Follow>,
-    State(favorites): State<Favorites>,
-    State(details): State<Details>,
-    Path(id): Path<String>,
-) -> ApiResult<Json<TaskDetail>> {
-    set_favorite(&client, &follow, &favorites, &details, &id, false).await
+pub(crate) async fn disfavor(task: Marked) -> ApiResult<Json<TaskDetail>> {
+    mark(task, false).await
 }
 
-async fn set_favorite(
-    client: &Client,
-    follow: &Follow,
-    favorites: &Favorites,
-    details: &Details,
-    id: &str,
+/// The task that a request marks, and what that takes.
+type Marked = (Client, State<Follow>, State<Favorites>, State<Details>, Path<String>);
+
+async fn mark(
+    (client, State(follow), State(favorites), State(details), Path(id)): Marked,
     favorite: bool,
 ) -> ApiResult<Json<TaskDetail>> {
-    let task = find(follow, &client.caller.scope(), id).await?;
+    let task = find(&follow, &client.caller.scope(), &id).await?;
     favorites.set(task.id, favorite)?;
     Ok(Json(details.of(&task, &client.base).await?))
 }

@@ -498,7 +498,7 @@ pub(crate) struct Model {
     /// SHA-256 of the file, in hexadecimal.
     sha256: String,
     /// An SPDX expression; "unknown" for added models.
-    licence: String,
+    license: String,
     copyright: String,
     /// The package or file it was made from.
     source: String,
@@ -541,7 +541,7 @@ impl From<ModelInfo> for Model {
             parameters: info.parameters,
             bytes: info.bytes,
             sha256: info.sha256,
-            licence: info.licence,
+            license: info.license,
             copyright: info.copyright,
             source: info.source,
             upstream: info.upstream,

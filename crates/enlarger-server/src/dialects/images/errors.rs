@@ -4,7 +4,7 @@ use axum::{http::StatusCode, response::Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{ApiError, InvalidParam, common_errors, with_json};
+use crate::http::{ApiError, InvalidParam, common_errors, reworded};
 
 /// Prefix of all routes of this API.
 pub(super) const ROUTES: &str = "/v1/images/";
@@ -44,11 +44,7 @@ struct ImagesError {
 
 /// Rewrites an error of these routes in OpenAI's form, wherever in this server it arose.
 pub(super) fn in_openais_form(path: &str, response: Response) -> Response {
-    let error = response.extensions().get::<ApiError>().filter(|_| path.starts_with(ROUTES));
-    match error.map(body) {
-        Some(body) => with_json(response, &body),
-        None => response,
-    }
+    reworded(ROUTES, path, response, body)
 }
 
 fn body(error: &ApiError) -> ImagesErrorBody {

@@ -7,10 +7,9 @@ use axum::{
     Json,
     body::Body,
     extract::State,
-    http::header,
     response::{IntoResponse, Response},
 };
-use enlarger_service::{job::Made, submit::Accepted, urls::Urls};
+use enlarger_service::{job::Made, urls::Urls};
 use enlarger_tasks::Task;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -109,17 +108,17 @@ async fn upscale(
 ) -> ApiResult<Response> {
     let form = submitter.form(&client, body).await?;
     let wanted = ask::wanted(&form, &client.headers)?;
-    let accepted = submitter.accept(&client, form, UPSCALE).await?;
-    let task = waiter.completed(&client, &accepted).await?;
+    let done = waiter.completed(&client, submitter.accept(&client, form, UPSCALE).await?).await?;
+    let task = &done.task;
     let response = match wanted {
-        Wanted::File => files.result(&task).await?,
+        Wanted::File => files.result(task).await?,
         Wanted::Url => {
-            let url = urls.result(&client.base, &task)?;
-            Json(Answer::of(&task, Image { url, b64_json: None })?).into_response()
+            let url = urls.result(&client.base, task)?;
+            Json(Answer::of(task, Image { url, b64_json: None })?).into_response()
         }
-        Wanted::Base64 => in_base64(&files, &task).await?,
+        Wanted::Base64 => in_base64(&files, task).await?,
     };
-    poller.promise(&client.headers, &Accepted { task, replayed: accepted.replayed }, response).await
+    poller.promise(&client.headers, &done, response).await
 }
 
 impl Answer {
@@ -138,6 +137,5 @@ async fn in_base64(files: &files::Reader, task: &Task) -> ApiResult<Response> {
     let json = serde_json::to_string(&answer).map_err(ApiError::internal)?;
     let (before, after) =
         json.split_once("\"\"").ok_or_else(|| ApiError::internal("an answer has no place for its image"))?;
-    let body = files.result_in_base64(task, format!("{before}\""), format!("\"{after}")).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    files.result_in_json(task, format!("{before}\""), format!("\"{after}")).await
 }

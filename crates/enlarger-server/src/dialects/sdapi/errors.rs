@@ -4,7 +4,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{ApiError, ErrorBody, common_errors, with_json};
+use crate::http::{ApiError, ErrorBody, common_errors, reworded};
 
 /// Prefix of all routes of this API.
 pub(super) const ROUTES: &str = "/sdapi/";
@@ -22,11 +22,7 @@ pub(crate) struct SdapiErrorBody {
 
 /// Rewrites an error of these routes in FastAPI's form, wherever in this server it arose.
 pub(super) fn in_fastapis_form(path: &str, response: Response) -> Response {
-    let error = response.extensions().get::<ApiError>().filter(|_| path.starts_with(ROUTES));
-    match error.map(body) {
-        Some(body) => with_json(response, &body),
-        None => response,
-    }
+    reworded(ROUTES, path, response, body)
 }
 
 fn body(error: &ApiError) -> SdapiErrorBody {

@@ -5,15 +5,9 @@ mod errors;
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    body::Body,
-    extract::State,
-    http::header,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, body::Body, extract::State, response::Response};
 use enlarger_pipeline::Enlarger;
-use enlarger_service::{job::Made, submit::Accepted};
+use enlarger_service::job::Made;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -127,11 +121,9 @@ async fn extra_single_image(
     State(files): State<files::Reader>,
     body: Body,
 ) -> ApiResult<Response> {
-    let accepted = submitter.submit(&client, body, EXTRA).await?;
-    let task = waiter.completed(&client, &accepted).await?;
-    let made = Made::of(&task)?.ok_or_else(|| ApiError::internal("a completed task has no result"))?;
+    let done = waiter.completed(&client, submitter.submit(&client, body, EXTRA).await?).await?;
+    let made = Made::of(&done.task)?.ok_or_else(|| ApiError::internal("a completed task has no result"))?;
     let after = format!("\",\"html_info\":{}}}", json!(made.notes.join("\n")));
-    let body = files.result_in_base64(&task, "{\"image\":\"".to_owned(), after).await?;
-    let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
-    poller.promise(&client.headers, &Accepted { task, replayed: accepted.replayed }, response).await
+    let response = files.result_in_json(&done.task, "{\"image\":\"".to_owned(), after).await?;
+    poller.promise(&client.headers, &done, response).await
 }
