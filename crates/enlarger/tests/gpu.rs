@@ -114,7 +114,10 @@ fn a_checkpoint_draws_on_the_gpu_that_is_named_and_on_the_cpu_if_memory_lacks() 
     let explain = ["--explain", "--gpu", "llvmpipe", "--gpu-memory", &little, "--precision", "f32"];
     let said = upscale(dir.path(), &[&files[..], &explain].concat()).assert().success();
     let said = text(&said.get_output().stdout);
-    assert!(said.contains("\ndevice    llvmpipe") && said.contains("the CPU draws instead of the GPU llvmpipe"), "{said}");
+    assert!(
+        said.contains("\ndevice    llvmpipe") && said.contains("the CPU draws instead of the GPU llvmpipe"),
+        "{said}"
+    );
     let enough = number(&notes, "allow it with --gpu-memory ");
     let made = draw(&["-o", "enough.png", "--gpu", "llvmpipe", "--gpu-memory", &enough]);
     assert!(!made["notes"].to_string().contains("CPU"), "{made}");
