@@ -117,6 +117,8 @@ quality: build-tools ## Measure quality on held-out photos; writes docs/referenc
 	benches/photos.sh target/photos
 	cargo run --release --locked -p enlarger-benches --bin recognition -- target/photos --out docs/reference/quality.md
 	cargo run --release --locked -p enlarger-benches --bin quality -- target/photos --out docs/reference/quality.md
+	benches/drawings.py target/drawings
+	cargo run --release --locked -p enlarger-benches --bin quality -- target/drawings --drawings --out docs/reference/quality.md
 
 bench: build ## Measure speed against onnxruntime, and the whole command; writes docs/reference/performance.md
 	$(PYTHON) -m venv benches/.venv
