@@ -8,7 +8,7 @@
 pub fn goes_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        /// In bytes. Blocks of a megabyte are so few that their mappings cost nothing that can be measured.
+        /// In bytes. Images and the maps of models are larger.
         const LARGE: libc::c_int = 1 << 20;
         /// In bytes: glibc's default.
         const TRIM: libc::c_int = 1 << 17;

@@ -135,7 +135,7 @@ fn what_nobody_is_to_type_is_neither_listed_nor_completed_nor_explained() {
     let completed = |command: &str| {
         let forms = [
             format!("enlarger,{command})"),
-            format!("\n({command})\n"),
+            format!("\n'{command}:"),
             format!(" -a \"{command}\""),
             format!("'{command}'"),
         ];

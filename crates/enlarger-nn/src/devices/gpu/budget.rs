@@ -88,7 +88,7 @@ mod tests {
     fn what_networks_and_tensors_take_is_counted_once_and_given_back() {
         let budget = Budget::new(1000);
         let networks = [budget.weights(100), budget.weights(30)];
-        [50, 20].map(|least| budget.network_needs(least));
+        [50, 20].into_iter().for_each(|least| budget.network_needs(least));
         assert_eq!((budget.for_networks(), budget.for_maps()), (180, 870));
         let pass = budget.reserve(500);
         assert_eq!(budget.for_maps(), 370);
