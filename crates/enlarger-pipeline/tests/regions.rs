@@ -96,15 +96,19 @@ fn a_part_that_was_compressed_is_found_in_a_clean_photograph() {
 #[test]
 fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
     let picture = illustrated();
-    let request = Request { size: Size::Factor(2.0), ..Request::default() };
-    let (_, with) = plan(&picture, &request);
+    let (_, with) = plan(&picture, &Request::default());
     let (area, networks) = patches(&with).remove(0);
+    // Enough of what is around it.
+    let (margin, rim) = (48, 16);
+    let seen =
+        Crop { x: area.x - margin, y: area.y - rim, width: area.width + margin + rim, height: area.height + 2 * rim };
+    let request = Request { size: Size::Factor(2.0), crop: Some(seen), ..Request::default() };
     let run = |model: Option<&str>| {
         let request = Request { model: model.map(Into::into), ..request.clone() };
         enlarged(&picture, &request)
     };
     // What a person names does without back-projection: compared by distance.
-    let (mixed, drawn) = (run(None), run(Some("x4plus-anime-6b")));
+    let (mixed, drawn) = (run(None), run(Some("animevideo-v3")));
     let photographed = run(Some(&networks));
     let distance = |other: &Picture, places: [std::ops::Range<u32>; 2]| {
         let (Samples::U8(one), Samples::U8(other_samples)) = (&mixed.samples, &other.samples) else { panic!("8 bits") };
@@ -119,12 +123,11 @@ fn a_patch_is_as_the_same_part_alone_and_what_is_around_it_stays() {
         }
         sum / count
     };
-    let rim = 16;
-    let within = [area.x + rim..area.x + area.width - rim, area.y + rim..area.y + area.height - rim];
+    let within = [margin + rim..margin + area.width - rim, 2 * rim..area.height];
     let inside = [distance(&photographed, within.clone()), distance(&drawn, within)];
     assert!(2.0 * inside[0] < inside[1], "{inside:?}");
     // Beside it the same is made as without it.
-    let beside = Crop { x: 0, y: 0, width: area.x - rim, height: picture.height };
+    let beside = Crop { width: margin - rim, ..seen };
     let alone = enlarged(&picture, &Request { crop: Some(beside), ..request.clone() });
     let outside = distance(&alone, [0..beside.width - rim, 0..beside.height]);
     assert!(outside < 0.5, "{outside}");
