@@ -1,6 +1,6 @@
 /** The small controls that the screens share. */
 
-import { useEffect, useLayoutEffect, useId, useRef, useState } from 'preact/hooks';
+import { useEffect, useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import { S } from '../strings.ts';
 import { Alert, Cross } from './icons.tsx';
@@ -122,7 +122,8 @@ interface DialogProps {
 export function Dialog({ title, wide, onClose, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // Before anything is painted, so that it takes keys as soon as it is there.
+  useLayoutEffect(() => {
     const dialog = ref.current!;
     dialog.showModal();
     const first = dialog.querySelector<HTMLElement>('[autofocus]') ?? dialog.querySelector<HTMLElement>('.dialog-body button, .dialog-body input');
