@@ -18,10 +18,10 @@ const LEAST: usize = 64 * 64;
 /// smoothed once 12, twice none. Of 25 drawings and pages in 256 or 64 colours 18 to 22 still look drawn. In black and white, networks draw the dots
 /// of dark and light areas, which lie far apart, unless they are smoothed four times.
 pub(crate) fn rounds(picture: &Picture) -> u8 {
-    let opaque = !picture.channels.has_alpha();
-    let large = picture.width as usize * picture.height as usize > LEAST;
+    if picture.channels.has_alpha() || picture.width as usize * picture.height as usize <= LEAST {
+        return 0;
+    }
     match with_samples!(&picture.samples, samples => colours(samples, picture.channels.count())) {
-        Some(2..=COLOURS) if !opaque || !large => 0,
         Some(2) => 4,
         Some(3..=COLOURS) => 1,
         _ => 0,

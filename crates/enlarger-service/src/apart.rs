@@ -30,9 +30,6 @@ use crate::{
 /// The subcommand of the binary that calls [`run`].
 pub const COMMAND: &str = "run-apart";
 
-/// From which certainty on an image is explicit, for those who want such images filtered.
-const EXPLICIT: f32 = 0.7;
-
 /// A picture to be enlarged.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -142,7 +139,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
 fn filter(bytes: &[u8], limits: &Limits, watch: &dyn Watch) -> Result<(), Broken> {
     let decoded = enlarger_image::decode_unless(bytes, limits, &|| watch.cancelled());
     let certainty = enlarger_pipeline::explicit(&decoded.map_err(|error| broken(&error.into()))?.picture);
-    if certainty < EXPLICIT {
+    if certainty < enlarger_pipeline::EXPLICIT {
         return Ok(());
     }
     let percent = (certainty * 100.0).round();

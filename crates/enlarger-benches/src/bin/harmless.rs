@@ -5,10 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use enlarger_benches::photos::{cut, list, load};
-use enlarger_pipeline::{Crop, explicit};
-
-/// What the service refuses from on.
-const REFUSED: f32 = 0.7;
+use enlarger_pipeline::{Crop, EXPLICIT, explicit};
 
 fn main() -> anyhow::Result<()> {
     let folders: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -32,10 +29,10 @@ fn main() -> anyhow::Result<()> {
             for (refused, (what, picture)) in refused.iter_mut().zip([("whole", &picture), ("middle", &middle)]) {
                 let certainty = explicit(picture);
                 highest = highest.max(certainty);
-                if certainty >= REFUSED / 2.0 {
+                if certainty >= EXPLICIT / 2.0 {
                     eprintln!("{certainty:.2}  {}, {what}", path.display());
                 }
-                *refused += usize::from(certainty >= REFUSED);
+                *refused += usize::from(certainty >= EXPLICIT);
             }
         }
         let [whole, middles] = refused;

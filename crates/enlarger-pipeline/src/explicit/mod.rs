@@ -12,6 +12,9 @@ use rayon::prelude::*;
 
 use crate::{quantized, resize::floats_at};
 
+/// From which certainty on an image is explicit, for those who want such images filtered.
+pub const EXPLICIT: f32 = 0.7;
+
 /// Width and height of what the network sees.
 const SIDE: u32 = 224;
 /// Added to variances before their root is taken, as in training.

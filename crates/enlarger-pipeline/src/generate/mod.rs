@@ -240,7 +240,7 @@ pub struct Diffuse {
     /// Seed of the noise, of which the lower 32 bits count, as in torch.
     pub seed: u64,
     /// Whether the canvas continues at its other side.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "crate::omit::is_default")]
     pub seamless: bool,
     /// Areas that stay as they are, in pixels of this size.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -372,10 +372,6 @@ impl Pixels for Seen<'_> {
     fn read(&self, x: usize, y: usize, width: usize, height: usize, to: &mut [f32]) {
         self.0.read(x as u32, y as u32, width as u32, height as u32, to);
     }
-}
-
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 impl Diffuse {

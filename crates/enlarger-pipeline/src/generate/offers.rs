@@ -126,7 +126,11 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, net::TcpListener};
+    use std::{
+        io::Write,
+        net::TcpListener,
+        sync::atomic::{AtomicBool, Ordering::Relaxed},
+    };
 
     use super::*;
 
@@ -158,11 +162,22 @@ mod tests {
     #[test]
     fn all_who_wait_share_one_question_and_its_end() {
         let (listener, offers) = silent();
+        // Whoever is asked whether it still waits has found the question open or asked it.
+        let waits: [AtomicBool; 3] = Default::default();
         let answers = std::thread::scope(|scope| {
-            let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| offers.get(Patience::Long, &|| false))).collect();
+            let wait = |waits| {
+                offers.get(Patience::Long, &|| {
+                    AtomicBool::store(waits, true, Relaxed);
+                    false
+                })
+            };
+            let waiting = waits.each_ref().map(|waits| scope.spawn(move || wait(waits)));
             let (mut stream, _) = listener.accept().unwrap();
+            while !waits.iter().all(|waits| waits.load(Relaxed)) {
+                std::thread::yield_now();
+            }
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nnull").unwrap();
-            waiting.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            waiting.map(|thread| thread.join().unwrap())
         });
         assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Nonsense { .. }))), "{answers:?}");
         listener.set_nonblocking(true).unwrap();

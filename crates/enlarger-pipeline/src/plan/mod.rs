@@ -42,11 +42,6 @@ pub enum AlphaWay {
     Cubic,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_none(rounds: &u8) -> bool {
-    *rounds == 0
-}
-
 /// One thing done to the whole picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -160,7 +155,7 @@ pub struct Plan {
     /// The size that goes in, after the crop.
     pub source: Extent,
     /// How often it is smoothed before all steps, if it is a photo in few colours.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "crate::omit::is_default")]
     pub smoothed: u8,
     /// The size that it is reduced to before all steps, if it has no detail beyond that.
     #[serde(default, skip_serializing_if = "Option::is_none")]

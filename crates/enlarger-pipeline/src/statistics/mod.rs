@@ -49,7 +49,7 @@ pub struct Statistics {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oversampled: bool,
     /// How often it is smoothed before it is enlarged: a photo in few colours, such as a GIF or a scan in black and white.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "crate::omit::is_default")]
     pub dithered: u8,
     /// How much it looks drawn, 0..=1 in hundredths: flat art, lines, text, screens.
     pub drawn: f32,
@@ -63,11 +63,6 @@ pub struct Statistics {
     /// What only some styles ask for, and is measured for them alone.
     #[serde(default, skip_serializing_if = "Subject::is_unknown")]
     pub subject: Subject,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_none(rounds: &u8) -> bool {
-    *rounds == 0
 }
 
 /// What a picture shows.

@@ -18,7 +18,7 @@ pub struct Subject {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faces: Vec<Crop>,
     /// Deviation of luminance that its grain has, 0..=1 being black to white, in thousandths; 0 where there is none.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::omit::is_default")]
     pub grain: f32,
     /// Whether it has strong grain that is coarser than its pixels, as scanned film has.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -26,11 +26,6 @@ pub struct Subject {
     /// Of pixel art: the side in pixels of the squares that it is made of, 1 where each pixel is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub square: Option<u32>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_zero(value: &f32) -> bool {
-    *value == 0.0
 }
 
 /// What a style asks for.

@@ -34,11 +34,6 @@ pub(crate) use recipe::{Closeness, Recipe, Seen, recipe};
 pub use skin::Face;
 pub(crate) use skin::faces_in;
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_zero(value: &u32) -> bool {
-    *value == 0
-}
-
 /// One filter and its numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "filter", rename_all = "snake_case")]
@@ -56,7 +51,7 @@ pub enum Filter {
         strength: f32,
         /// Before and after each round colours are limited to those of the source that lie within so many pixels; 0 for no limit. Strokes
         /// that a network draws darker and thinner than they are get their colour and width back.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "crate::omit::is_default")]
         reach: u32,
     },
     /// Back-projection for a source that is damaged or soft: what the reduced result lacks is blurred, and counts where it stands out.

@@ -15,7 +15,7 @@ use super::{
     dispatch::{Dense, GoOn, Task, To, with_scratch},
     linear::{Matrix, PANEL},
     math::{Math, load_some, silu, store_some},
-    multiply::{Left, PIECE, Right, Start, Sums, apart, multiply, prefetch},
+    multiply::{Left, PIECE, Right, Start, Sums, apart, multiply, prefetch, prefetch_to_write},
 };
 use crate::{
     error::NnError,
@@ -35,7 +35,7 @@ const GROUP: usize = 8;
 /// Panels of outputs of a task.
 const PANELS: usize = 2;
 /// Channels that are multiplied at once.
-const DEEP: usize = 32;
+const DEEP: usize = 64;
 /// Values from one point of U to the next: an odd number of cache lines more than the channels have.
 const U_POINT: usize = DEEP * PANEL + PIECE;
 /// Tasks for each thread between two transforms of inputs. Few, so that V is still in cache.
@@ -252,6 +252,9 @@ impl Tiles<'_> {
         let [down, across] = self.conv.result();
         let [image, top, left] = self.place(tile);
         let place = |at: usize, of: usize| {
+            if stride == 1 {
+                return (offset..of).contains(&at).then(|| at - offset);
+            }
             let from_first = at.checked_sub(offset).filter(|at| at % stride == 0)?;
             (at < of).then_some(from_first / stride)
         };
@@ -453,8 +456,18 @@ impl Products<'_> {
                     }
                 }
             }
+            let mut results = tiles.results(0);
             for tile in 0..tiles.count {
-                let results = tiles.results(tile);
+                // Results lie in rows far apart, which the processor does not foresee.
+                let next = tiles.results((tile + 1).min(tiles.count - 1));
+                for at in next.iter().flatten().flatten().map(|result| result * w.outputs) {
+                    for lane in (output..end).step_by(PIECE) {
+                        prefetch_to_write(to.at(at + lane));
+                        if let Some(add) = tiles.conv.add {
+                            prefetch(add.as_ptr().wrapping_add(at + lane));
+                        }
+                    }
+                }
                 for lane in (output..end).step_by(V::LANES) {
                     let (panel, column) = ((lane - output) / PANEL, (lane - output) % PANEL);
                     let m = m.add(panel * points * m_point + tile * PANEL + column);
@@ -463,6 +476,7 @@ impl Products<'_> {
                     let add = tiles.conv.add.map(|add| add.as_ptr().add(lane));
                     store_results::<V, DOUBLED>(m, m_point, bias, add, &results, to.at(lane), w.outputs, lanes);
                 }
+                results = next;
             }
         }
     }

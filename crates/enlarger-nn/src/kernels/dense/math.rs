@@ -11,6 +11,12 @@ pub trait Math: Vector {
     unsafe fn clamp(self, low: f32, high: f32) -> Self;
     /// Moves bits 23 places up, to where the exponent is.
     unsafe fn exponent(self) -> Self;
+    /// `self / divisor` within 2^-23 of its size, where the divisor is 1 to 2^126.
+    #[inline(always)]
+    unsafe fn over(self, divisor: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.div(divisor) }
+    }
 }
 
 impl<const N: usize> Math for [f32; N] {
@@ -54,6 +60,15 @@ mod x86 {
         unsafe fn exponent(self) -> Self {
             // SAFETY: the caller's promise.
             unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self))) }
+        }
+        // A division takes 16 cycles. A reciprocal of 14 bits, and a step of Newton's method.
+        #[inline(always)]
+        unsafe fn over(self, divisor: Self) -> Self {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let near = _mm512_rcp14_ps(divisor);
+                self.mul(_mm512_fmadd_ps(near, _mm512_fnmadd_ps(divisor, near, Self::splat(1.0)), near))
+            }
         }
     }
 }
@@ -117,7 +132,7 @@ pub unsafe fn gelu<V: Math>(x: V) -> V {
 #[inline(always)]
 pub unsafe fn silu<V: Math>(x: V, slope: f32) -> V {
     // SAFETY: the caller's promise.
-    unsafe { x.div(V::splat(1.0).add(exp(x.mul(V::splat(-slope))))) }
+    unsafe { x.over(V::splat(1.0).add(exp(x.mul(V::splat(-slope))))) }
 }
 
 /// The first `count` values, and zeros.

@@ -95,6 +95,18 @@ pub fn prefetch(at: *const f32) {
     let _ = at;
 }
 
+/// The same for a cache line that will be written.
+#[inline(always)]
+pub fn prefetch_to_write(at: *mut f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it reads and writes nothing, so no place is wrong.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// `WIDE` vectors of columns.
 ///
 /// # Safety
