@@ -3,6 +3,7 @@
 //! Its history is polled. Its websocket would also tell how far a node is, but a tile takes seconds, and polling passes every proxy.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     future::Future,
     pin::pin,
@@ -134,8 +135,8 @@ impl ComfyUi {
     /// [`Error::Cancelled`]; what a node or calling it raises.
     pub fn run(&self, filled: &Filled<'_>, limit: u64, going: &dyn Fn() -> bool) -> Result<Vec<u8>, Error> {
         // Chosen here, so that it can be taken back even if the answer is lost.
-        let id = Uuid::new_v4().to_string();
-        let body = json!({ "prompt": filled.nodes, "client_id": self.client, "prompt_id": id });
+        let id = RefCell::new(Uuid::new_v4().to_string());
+        let body = json!({ "prompt": filled.nodes, "client_id": self.client, "prompt_id": &*id.borrow() });
         let made = wait(going, async {
             let answer = self.post(&["prompt"], &body).await.map_err(unanswered)?;
             if answer.status == 400 {
@@ -143,8 +144,9 @@ impl ComfyUi {
             }
             let told = read("/prompt", &answer)?;
             // Older versions choose it themselves.
-            let id = told["prompt_id"].as_str().ok_or_else(|| nonsense("/prompt", "it names no prompt_id"))?;
-            let run = self.finished(id).await?;
+            let told = told["prompt_id"].as_str().ok_or_else(|| nonsense("/prompt", "it names no prompt_id"))?;
+            told.clone_into(&mut id.borrow_mut());
+            let run = self.finished(told).await?;
             let image = image(&run, filled)?;
             let pairs: Vec<(&str, &str)> = image.iter().map(|(key, value)| (*key, value.as_str())).collect();
             let answer = self.service.get(&["view"], &pairs, limit).await.map_err(unanswered)?;
@@ -152,7 +154,7 @@ impl ComfyUi {
             Ok(answer.body)
         });
         if made == Err(Error::Cancelled) {
-            self.take_back(&id);
+            self.take_back(&id.borrow());
         }
         made
     }

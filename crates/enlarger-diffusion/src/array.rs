@@ -7,7 +7,7 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, reserved};
 
 /// Values in the format of the file. They are widened to f32 when they are used.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,13 +56,13 @@ impl Array {
     /// Reads little-endian bytes.
     ///
     /// # Errors
-    /// [`Error::File`] if the type is not F64, which is narrowed to F32, F32, F16, BF16, F8_E4M3 or F8_E5M2.
+    /// [`Error::File`] if the type is not F64, which is narrowed to F32, F32, F16, BF16, F8_E4M3 or F8_E5M2; [`Error::Memory`].
     pub(crate) fn from_bytes(name: &str, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Self> {
         let values = match dtype {
-            Dtype::F64 => Values::F32(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()),
-            Dtype::F32 => Values::F32(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-            Dtype::F16 => Values::F16(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b)).collect()),
-            Dtype::BF16 => Values::Bf16(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b)).collect()),
+            Dtype::F64 => Values::F32(collect(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32))?),
+            Dtype::F32 => Values::F32(collect(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)))?),
+            Dtype::F16 => Values::F16(collect(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b)))?),
+            Dtype::BF16 => Values::Bf16(collect(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b)))?),
             Dtype::F8_E4M3 => Values::F8E4M3(bytes),
             Dtype::F8_E5M2 => Values::F8E5M2(bytes),
             other => {
@@ -126,39 +126,46 @@ impl Array {
     }
 
     /// The same shape with other values, rounded to the format of this array; F8 becomes F16, which keeps small sums.
-    pub fn with_values(&self, values: &[f32]) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Memory`]
+    pub fn with_values(&self, values: &[f32]) -> Result<Self> {
         let values = match self.values {
-            Values::F32(_) => Values::F32(values.to_vec()),
-            Values::Bf16(_) => Values::Bf16(values.iter().map(|&v| bf16::from_f32(v)).collect()),
-            _ => Values::F16(values.iter().map(|&v| f16::from_f32(v)).collect()),
+            Values::F32(_) => Values::F32(collect(values.iter().copied())?),
+            Values::Bf16(_) => Values::Bf16(collect(values.iter().map(|&v| bf16::from_f32(v)))?),
+            _ => Values::F16(collect(values.iter().map(|&v| f16::from_f32(v)))?),
         };
-        Self { shape: self.shape.clone(), values }
+        Ok(Self { shape: self.shape.clone(), values })
     }
 
     /// Rows `start..start + count` of the first axis.
-    pub(crate) fn rows(self, start: usize, count: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Memory`], here and below.
+    pub(crate) fn rows(self, start: usize, count: usize) -> Result<Self> {
         let row: usize = self.shape.iter().skip(1).product();
         let mut shape = self.shape;
         shape.iter_mut().take(1).for_each(|rows| *rows = count);
-        Self { values: each!(self.values, v => v[start * row..(start + count) * row].to_vec()), shape }
+        let rows = start * row..(start + count) * row;
+        Ok(Self { values: each!(self.values, v => collect(v[rows].iter().copied())?), shape })
     }
 
     /// `[a, b]` as `[b, a]`.
-    pub(crate) fn transposed(self) -> Self {
-        let &[a, b] = self.shape.as_slice() else { return self };
+    pub(crate) fn transposed(self) -> Result<Self> {
+        let &[a, b] = self.shape.as_slice() else { return Ok(self) };
         let order = |at: usize| (at % a) * b + at / a;
-        Self { shape: vec![b, a], values: each!(self.values, v => (0..a * b).map(|at| v[order(at)]).collect()) }
+        Ok(Self { shape: vec![b, a], values: each!(self.values, v => collect((0..a * b).map(|at| v[order(at)]))?) })
     }
 
     /// `[out, in, height, width]` as `[out, height, width, in]`, the order in which channels-last pixels lie.
-    pub(crate) fn channels_last(self) -> Self {
-        let &[out, inputs, height, width] = self.shape.as_slice() else { return self };
+    pub(crate) fn channels_last(self) -> Result<Self> {
+        let &[out, inputs, height, width] = self.shape.as_slice() else { return Ok(self) };
         let area = height * width;
         if area == 1 {
-            return self;
+            return Ok(self);
         }
         let values = each!(self.values, v => {
-            let mut to = Vec::with_capacity(v.len());
+            let mut to = reserved(v.len())?;
             for layer in v.chunks_exact(inputs * area) {
                 for tap in 0..area {
                     to.extend(layer[tap..].iter().step_by(area).copied());
@@ -166,7 +173,7 @@ impl Array {
             }
             to
         });
-        Self { shape: vec![out, height, width, inputs], values }
+        Ok(Self { shape: vec![out, height, width, inputs], values })
     }
 
     /// `[out, ...]` as `[panels, ..., outputs of a panel]`, those of the last panel padded with zeros: outputs side by side, as
@@ -188,8 +195,7 @@ impl Array {
 /// See [`Array::panels`].
 fn in_panels<T: Copy + Default + Send + Sync>(values: &[T], [out, inputs]: [usize; 2], wide: usize) -> Result<Vec<T>> {
     let length = out.div_ceil(wide) * wide * inputs;
-    let mut to = Vec::new();
-    to.try_reserve_exact(length).map_err(|_| Error::Memory { bytes: length * size_of::<T>() })?;
+    let mut to = reserved(length)?;
     to.resize(length, T::default());
     to.par_chunks_exact_mut((wide * inputs).max(1)).zip(values.par_chunks((wide * inputs).max(1))).for_each(
         |(to, values)| {
@@ -242,10 +248,10 @@ mod tests {
 
     #[test]
     fn axes_change_places() {
-        let array = Array::new(&[1, 2, 1, 3], (0..6).map(|v| v as f32).collect()).channels_last();
+        let array = Array::new(&[1, 2, 1, 3], (0..6).map(|v| v as f32).collect()).channels_last().unwrap();
         assert_eq!(array, Array::new(&[1, 1, 3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
         let array = Array::new(&[2, 3], (0..6).map(|v| v as f32).collect());
-        assert_eq!(array.clone().rows(1, 1), Array::new(&[1, 3], vec![3.0, 4.0, 5.0]));
-        assert_eq!(array.transposed(), Array::new(&[3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
+        assert_eq!(array.clone().rows(1, 1).unwrap(), Array::new(&[1, 3], vec![3.0, 4.0, 5.0]));
+        assert_eq!(array.transposed().unwrap(), Array::new(&[3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
     }
 }

@@ -140,7 +140,9 @@ impl Bundle {
             match recognise(&file)? {
                 Kind::Lora { family: Some(other) } => fits(other, "a LoRA", path)?,
                 Kind::Lora { family: None } => {}
-                other => return Err(Error::Unsupported(format!("{} is a {other}, not a LoRA", file.name()))),
+                other => {
+                    return Err(Error::Unsupported(format!("{} is {}, not a LoRA", file.name(), other.with_article())));
+                }
             }
             let lora = Lora::new(&file)?;
             let mut changed = lora.merge(&mut checkpoint.unet, Target::Unet, *strength)?;
@@ -360,7 +362,7 @@ fn vae(path: &Path) -> Result<Weights> {
     let file = Arc::new(Safetensors::open(path)?);
     match recognise(&file)? {
         Kind::Vae | Kind::Checkpoint { vae: true, .. } => {}
-        other => return Err(Error::Unsupported(format!("{} is a {other}, not a VAE", file.name()))),
+        other => return Err(Error::Unsupported(format!("{} is {}, not a VAE", file.name(), other.with_article()))),
     }
     Ok(below(&file, "first_stage_model.", Part::Vae))
 }
@@ -369,7 +371,7 @@ fn control(path: &Path) -> Result<(Family, Weights)> {
     let file = Arc::new(Safetensors::open(path)?);
     match recognise(&file)? {
         Kind::Control { family, .. } => Ok((family, below(&file, "control_model.", Part::Unet))),
-        other => Err(Error::Unsupported(format!("{} is a {other}, not a ControlNet", file.name()))),
+        other => Err(Error::Unsupported(format!("{} is {}, not a ControlNet", file.name(), other.with_article()))),
     }
 }
 

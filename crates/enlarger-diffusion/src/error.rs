@@ -77,10 +77,24 @@ impl From<NnError> for Error {
 /// Of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A buffer of `length` zeros, or an error where memory is short.
-pub(crate) fn zeros(length: usize) -> Result<Vec<f32>> {
+/// Room for `length` values, or an error where memory is short.
+pub(crate) fn reserved<T>(length: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
-    values.try_reserve_exact(length).map_err(|_| Error::Memory { bytes: length.saturating_mul(4) })?;
+    let bytes = length.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(length).map_err(|_| Error::Memory { bytes })?;
+    Ok(values)
+}
+
+/// As many zeros.
+pub(crate) fn zeros(length: usize) -> Result<Vec<f32>> {
+    let mut values = reserved(length)?;
     values.resize(length, 0.0);
     Ok(values)
+}
+
+/// Values, or an error where there is no memory for them.
+pub(crate) fn collect<T>(values: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>> {
+    let mut all = reserved(values.len())?;
+    all.extend(values);
+    Ok(all)
 }

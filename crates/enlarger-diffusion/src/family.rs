@@ -86,6 +86,14 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// What it is, as in "it is a LoRA for SDXL".
+    pub(crate) fn with_article(&self) -> String {
+        let article = if matches!(self, Self::Embedding { .. }) { "an" } else { "a" };
+        format!("{article} {self}")
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -150,11 +158,13 @@ pub fn recognise(file: &Safetensors) -> Result<Kind> {
         )),
     };
 
-    if any(".lora_down.weight") || any(".lora_A.weight") || any(".lora.down.weight") {
+    // The first of two matrices, which has the inputs of the layer; blocks are called down, too.
+    let downs = [".lora_down.weight", ".lora_A.weight", ".lora.down.weight"];
+    if downs.iter().any(|down| any(down)) {
         let width = names
             .iter()
             .filter(|n| n.contains("attn2_to_k") || n.contains("attn2.to_k"))
-            .find(|n| n.contains("down") || n.contains("lora_A"))
+            .find(|n| downs.iter().any(|down| n.contains(down)))
             .and_then(|n| file.shape(n)?.get(1).copied());
         return match width {
             Some(width) => Ok(Kind::Lora { family: Some(family(Some(width))?) }),
@@ -241,7 +251,13 @@ impl Checkpoint {
         let file = Arc::new(Safetensors::open(path)?);
         let (family, prediction) = match recognise(&file)? {
             Kind::Checkpoint { family, prediction, .. } => (family, prediction),
-            other => return Err(Error::Unsupported(format!("{} is a {other}, not a checkpoint", file.name()))),
+            other => {
+                return Err(Error::Unsupported(format!(
+                    "{} is {}, not a checkpoint",
+                    file.name(),
+                    other.with_article()
+                )));
+            }
         };
         Ok(Self::parts(&file, family, prediction))
     }

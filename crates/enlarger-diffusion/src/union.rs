@@ -51,7 +51,7 @@ impl<O: Ops> Union<O> {
             let name = format!("transformer_layes.{i}");
             // Queries, keys and values are joined.
             let value = |part: &str| -> Result<Array> {
-                Ok(w.get(&format!("{name}.attn.in_proj_{part}"))?.rows(2 * channels, channels))
+                w.get(&format!("{name}.attn.in_proj_{part}"))?.rows(2 * channels, channels)
             };
             Ok(Layer {
                 norms: [w.norm(ops, &format!("{name}.ln_1"))?, w.norm(ops, &format!("{name}.ln_2"))?],
@@ -65,7 +65,7 @@ impl<O: Ops> Union<O> {
         };
         Ok(Some(Self {
             step: ops.linear(&ops.activate(&first, Activation::Silu)?, &second)?,
-            kind: ops.upload([1, 1, 1, channels], &w.get(KINDS)?.rows(TILE, 1).to_f32()?)?,
+            kind: ops.upload([1, 1, 1, channels], &w.get(KINDS)?.rows(TILE, 1)?.to_f32()?)?,
             layers: (0..w.count("transformer_layes.")).map(layer).collect::<Result<_>>()?,
             project: w.layer(ops, "spatial_ch_projs")?,
         }))

@@ -146,18 +146,18 @@ impl Weights {
         let entry = self.entries.get(name).ok_or_else(|| self.lacks(name))?;
         let mut array = entry.file.read(&entry.name)?;
         if entry.renamed.transposed {
-            array = array.transposed();
+            array = array.transposed()?;
         }
         if let Some(third) = entry.renamed.third {
             let rows = array.shape.first().copied().unwrap_or(0) / 3;
-            array = array.rows(usize::from(third) * rows, rows);
+            array = array.rows(usize::from(third) * rows, rows)?;
         }
         if let Some(deltas) = self.deltas.get(name) {
             let mut values = array.to_f32()?;
             for delta in deltas {
                 delta.add_to(&mut values)?;
             }
-            array = array.with_values(&values);
+            array = array.with_values(&values)?;
         }
         Ok(array)
     }

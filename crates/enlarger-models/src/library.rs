@@ -42,6 +42,7 @@ pub struct Found {
     /// By which it is asked for: its name without extension, with the folders above it where others of its kind have the same.
     pub name: String,
     /// Where it lies.
+    #[serde(serialize_with = "shown")]
     pub path: PathBuf,
     /// Its size; of a folder that of all its weights.
     pub bytes: u64,
@@ -52,6 +53,11 @@ pub struct Found {
     pub sha256: Option<String>,
     /// Its license, if the file tells (`modelspec.license`).
     pub license: Option<String>,
+}
+
+/// A path as text, also where it is none.
+fn shown<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&path.display())
 }
 
 /// What a file is.
@@ -211,8 +217,9 @@ impl Library {
         })
     }
 
-    /// The name by which a file is asked for: without extension, unless it is a folder.
+    /// The name by which a file is asked for: without extension, unless it is a folder, or one in which diffusers saved a ControlNet or a VAE.
     pub fn name(path: &Path) -> String {
+        let path = named_by(path);
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
@@ -223,10 +230,16 @@ impl Library {
     /// # Errors
     /// [`ModelError::NoFile`] with what is there of that kind, [`ModelError::Several`] if several files have that name.
     pub fn find(&self, kind: &'static str, name: &str) -> Result<PathBuf, ModelError> {
-        if self.any_path && Path::new(name).exists() {
-            return Ok(PathBuf::from(name));
+        let path = Path::new(name);
+        if !self.any_path || !path.exists() {
+            return self.named(kind, name);
         }
-        self.named(kind, name)
+        // A folder may merely be called like a file that is meant.
+        if path.is_dir() && !is_of_diffusers(path) && weights_in(path).is_empty() {
+            let part = path.join(PART).with_extension("safetensors");
+            return if part.is_file() { Ok(part) } else { self.named(kind, name) };
+        }
+        Ok(path.to_owned())
     }
 
     /// [`Self::find`] without paths.
@@ -278,11 +291,20 @@ impl Library {
     }
 }
 
+/// What diffusers calls the weights of a part that is saved alone; its folder has the name.
+const PART: &str = "diffusion_pytorch_model";
+
+/// What names a file: the file, or the folder of a part that diffusers saved.
+fn named_by(path: &Path) -> &Path {
+    let is_part = path.file_stem().is_some_and(|stem| stem == PART);
+    path.parent().filter(|folder| is_part && folder.file_name().is_some()).unwrap_or(path)
+}
+
 /// A file that was found, or a folder as diffusers saves it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     path: PathBuf,
-    /// From the folder that was searched.
+    /// From the folder that was searched to what names it.
     below: PathBuf,
 }
 
@@ -299,7 +321,8 @@ impl Place {
     fn is_called(&self, asked: &[&str]) -> bool {
         let [above @ .., name] = asked else { return false };
         let same = |own: &std::ffi::OsStr, asked: &str| own.to_string_lossy().eq_ignore_ascii_case(asked);
-        let names = [self.path.file_name(), self.path.file_stem()].into_iter().flatten();
+        let named_by = named_by(&self.path);
+        let names = [named_by.file_name(), named_by.file_stem()].into_iter().flatten();
         let folders: Vec<_> = self.below.parent().into_iter().flat_map(Path::components).collect();
         names.into_iter().any(|own| same(own, name))
             && above.len() <= folders.len()
@@ -403,7 +426,7 @@ impl Search {
     }
 
     fn take(&mut self, root: &Path, path: PathBuf) {
-        let below = path.strip_prefix(root).unwrap_or(&path).to_owned();
+        let below = named_by(&path).strip_prefix(root).unwrap_or(&path).to_owned();
         self.places.push(Place { path, below });
     }
 }
@@ -574,6 +597,51 @@ mod tests {
         let expected = [("photo", "checkpoint"), ("whole", "checkpoint"), ("bare", "checkpoint"), ("soft", "vae")];
         assert_eq!(found, expected.map(|(name, kind)| (name.to_owned(), kind)));
         assert_eq!(told(Library::new(vec![diffusers], None).scan()), [("whole".to_owned(), "checkpoint")]);
+    }
+
+    #[test]
+    fn a_part_that_diffusers_saved_has_the_name_of_its_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("controlnet/tile_of_mine/diffusion_pytorch_model.safetensors");
+        let arrays: &[(&str, &[usize])] = &[
+            ("controlnet_cond_embedding.conv_in.weight", &[16, 3, 3, 3]),
+            ("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", &[320, 768]),
+        ];
+        sparse(&file, arrays);
+        let library = Library::new(vec![folder.path().to_owned()], None);
+        assert_eq!(library.scan().pop().expect("it is found").name, "tile_of_mine");
+        for name in ["tile_of_mine", "controlnet/Tile_of_mine"] {
+            assert_eq!(library.find("control", name).ok(), Some(file.clone()), "{name}");
+        }
+        let path = file.parent().and_then(Path::to_str).expect("plain");
+        assert_eq!(library.with_paths().find("control", path).ok(), Some(file.clone()));
+    }
+
+    #[test]
+    fn the_family_of_a_lora_is_told_by_the_first_of_its_matrices() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("detail.safetensors");
+        // By kohya's names, of which blocks that go down have it in theirs.
+        let layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k";
+        let [alpha, down, up] = ["alpha", "lora_down.weight", "lora_up.weight"].map(|part| format!("{layer}.{part}"));
+        for (width, family) in [(768, Family::Sd1), (2048, Family::Sdxl)] {
+            let arrays: [(&str, &[usize]); 3] = [(&alpha, &[]), (&down, &[4, width]), (&up, &[320, 4])];
+            sparse(&file, &arrays);
+            let found = Library::new(Vec::new(), None).look(&file).expect("it is a model");
+            assert_eq!(found.what.family(), Some(family));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_no_text_does_not_hide_the_others() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+        let folder = tempfile::tempdir().expect("a folder");
+        sparse(&folder.path().join(OsStr::from_bytes(b"\xff\xfe.safetensors")), CHECKPOINT);
+        sparse(&folder.path().join("photo.safetensors"), CHECKPOINT);
+        let found = serde_json::to_value(Library::new(vec![folder.path().to_owned()], None).scan()).expect("JSON");
+        assert_eq!(found.as_array().map(Vec::len), Some(2), "{found}");
     }
 
     #[test]

@@ -275,7 +275,20 @@ impl Enlarger {
     ) -> Result<Option<Offering>, PipelineError> {
         let Some((knobs, asked)) = generates(request) else { return Ok(None) };
         named(asked)?;
-        self.generator.offering(asked, &prompts(knobs, asked)?, patience, &|| watch.cancelled()).map(Some)
+        let prompts = prompts(knobs, asked)?;
+        few_loras(asked, &prompts)?;
+        let offering = self.generator.offering(asked, &prompts, patience, &|| watch.cancelled());
+        offering.map(Some).map_err(|error| self.blamed(asked, error))
+    }
+
+    /// What is wrong with a part that the operator chose is not the request's fault.
+    fn blamed(&self, asked: &Generative, error: PipelineError) -> PipelineError {
+        match (&self.drawing, error) {
+            (Some(usual), PipelineError::In { part, error }) if asked.takes(usual, part) => {
+                PipelineError::Configured { error }
+            }
+            (_, error) => error,
+        }
     }
 
     /// Cost of enlarging a picture of this size, from the speed measured on this machine so far. Another program that is to draw is
@@ -486,6 +499,19 @@ impl Enlarger {
         }
         if need > *room { Err(PipelineError::Memory { need_mb: need >> 20, have_mb: *room >> 20 }) } else { Ok(()) }
     }
+}
+
+/// LoRAs that a request can have, those in its prompts included. Each is opened when the request comes, and again when it is planned.
+const MOST_LORAS: usize = 32;
+
+fn few_loras(asked: &Generative, prompts: &Prompts) -> Result<(), PipelineError> {
+    let count = asked.loras.len() + prompts.loras.len();
+    if count <= MOST_LORAS {
+        return Ok(());
+    }
+    let part = if asked.loras.len() > MOST_LORAS { Part::Loras } else { Part::Prompt };
+    let (what, hint) = (format!("{count} LoRAs are too many"), format!("use at most {MOST_LORAS}"));
+    Err(PipelineError::Request { what, hint }).in_part(part)
 }
 
 /// Refuses names that are empty: nothing is chosen by them.

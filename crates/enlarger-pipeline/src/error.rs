@@ -71,6 +71,12 @@ pub enum PipelineError {
         /// What is wrong.
         error: Box<Self>,
     },
+    /// What is wrong with what the operator chose to draw with.
+    #[error("{error}")]
+    Configured {
+        /// What is wrong.
+        error: Box<Self>,
+    },
     /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
@@ -194,15 +200,19 @@ impl PipelineError {
         }
     }
 
-    /// Whether it is the fault of the program that draws, which the operator chose, and not of a request.
+    /// Whether it is the fault of what draws, files or a program, which the operator chose, and not of a request.
     pub fn is_the_generators(&self) -> bool {
-        matches!(self, Self::Remote { error, .. } if !matches!(error, enlarger_comfyui::Error::Choice { .. }))
+        match self {
+            Self::Configured { .. } => true,
+            Self::Remote { error, .. } => !matches!(error, enlarger_comfyui::Error::Choice { .. }),
+            _ => false,
+        }
     }
 
     /// Whether the same job may succeed on another try or machine.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::In { error, .. } => error.is_retryable(),
+            Self::In { error, .. } | Self::Configured { error } => error.is_retryable(),
             Self::Remote { error, .. } => error.is_retryable(),
             Self::Memory { .. }
             | Self::GenerativeMemory { .. }
@@ -224,7 +234,7 @@ impl Explained for PipelineError {
             Self::Generative { .. } => "generative",
             Self::Remote { .. } => "generator",
             Self::Memory { .. } | Self::GenerativeMemory { .. } => "memory",
-            Self::In { error, .. } => error.code(),
+            Self::In { error, .. } | Self::Configured { error } => error.code(),
             Self::Cancelled => "cancelled",
         }
     }
@@ -234,7 +244,7 @@ impl Explained for PipelineError {
             Self::Request { hint, .. } | Self::Generative { hint, .. } | Self::GenerativeMemory { hint, .. } => {
                 Some(hint.into())
             }
-            Self::In { error, .. } => error.hint(),
+            Self::In { error, .. } | Self::Configured { error } => error.hint(),
             Self::Memory { .. } => Some("choose a smaller scale or a smaller image, or close other programs".into()),
             _ => self.inner()?.hint(),
         }
@@ -246,7 +256,7 @@ impl Explained for PipelineError {
             Self::Model(error) => Some(error),
             Self::Network(error) => Some(error),
             Self::Generative { error, .. } => Some(error),
-            Self::In { error, .. } => error.inner(),
+            Self::In { error, .. } | Self::Configured { error } => error.inner(),
             Self::Remote { error, .. } => Some(error),
             Self::Request { .. } | Self::Memory { .. } | Self::GenerativeMemory { .. } | Self::Cancelled => None,
         }

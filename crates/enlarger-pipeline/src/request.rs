@@ -4,7 +4,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::knobs::{Knobs, knobs};
+use crate::{
+    error::Part,
+    knobs::{Knobs, knobs},
+};
 
 /// One job: which size, which style, which network.
 ///
@@ -64,6 +67,17 @@ impl Generative {
             vae: self.vae.or(vae),
             loras: if self.loras.is_empty() { loras } else { self.loras },
             ..self
+        }
+    }
+
+    /// Whether a part of it is the usual one.
+    pub(crate) fn takes(&self, usual: &Self, part: Part) -> bool {
+        match part {
+            Part::Checkpoint => usual.checkpoint.is_some() && self.checkpoint == usual.checkpoint,
+            Part::Control => usual.control.is_some() && self.control == usual.control,
+            Part::Vae => usual.vae.is_some() && self.vae == usual.vae,
+            Part::Loras => !usual.loras.is_empty() && self.loras == usual.loras,
+            _ => false,
         }
     }
 

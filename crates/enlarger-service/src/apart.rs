@@ -16,7 +16,7 @@ use std::{
 
 use enlarger_blobs::{Cramped, LOOK_FOR_ROOM, Scratch, no_room};
 use enlarger_image::{EncodeOptions, Limits, MetadataPolicy};
-use enlarger_pipeline::{Enlarger, Output, PipelineError, Progress, Watch};
+use enlarger_pipeline::{Enlarger, Output, PipelineError, Progress, Watch, to_json};
 use enlarger_tasks::TaskError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ pub(crate) fn enlarge<W: Write + Seek + Send>(
         height: outcome.height,
         source: SourceInfo::new(&header, bytes.len() as u64),
         share: outcome.difference.share,
-        plan: json!({ "steps": outcome.plan, "facts": outcome.statistics }),
+        plan: json!({ "steps": to_json(&outcome.plan), "facts": to_json(&outcome.statistics) }),
         device: outcome.device,
         timings: json!(outcome.timings),
         notes,

@@ -16,7 +16,7 @@ use enlarger_error::Explained;
 use enlarger_image::{Format, Header, Limits, MetadataPolicy};
 use enlarger_pipeline::{
     Enlarger, EnlargerOptions, Generative, Outcome, Output, Progress, Quality, Request, Size, Style, Watch,
-    human_seconds,
+    human_seconds, to_json,
 };
 use serde_json::json;
 
@@ -219,6 +219,15 @@ impl<'a> Job<'a> {
                 .check_model(model)
                 .map_err(|error| Hinted::usage(error.to_string(), error.hint().unwrap_or_default().into_owned()))?;
         }
+        if let (Some(asked), None) = (&generative, args.generative.remote()) {
+            match enlarger.check(asked, &UntilSignal) {
+                Err(error) if error.part().is_some() => {
+                    return Err(Hinted::usage(error.to_string(), error.hint().unwrap_or_default().into_owned()));
+                }
+                // Each image says it.
+                _ => {}
+            }
+        }
         if generative.is_some() && !quiet {
             for missing in enlarger.library().missing() {
                 eprintln!("warning: the folder {} does not exist, so nothing is searched there", missing.display());
@@ -286,6 +295,17 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Hears signals.
+struct UntilSignal;
+
+impl Watch for UntilSignal {
+    fn progress(&self, _: &Progress) {}
+
+    fn cancelled(&self) -> bool {
+        signals::stopped().is_some()
+    }
+}
+
 /// Shows progress, and hears signals.
 pub struct Watching<'a>(pub &'a File<'a>);
 
@@ -321,7 +341,7 @@ pub fn sentence(name: &str, path: &Path, outcome: &Outcome) -> String {
 
 /// The same as a JSON object.
 pub fn done(name: &str, path: Option<&Path>, outcome: &Outcome) -> serde_json::Value {
-    let mut line = json!({ "input": name, "status": "done", "result": outcome });
+    let mut line = json!({ "input": name, "status": "done", "result": to_json(outcome) });
     if let Some(path) = path {
         line["output"] = path.display().to_string().into();
     }

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use enlarger_pipeline::{Explanation, NamePattern, Outcome, PipelineError, human_seconds};
+use enlarger_pipeline::{Explanation, NamePattern, Outcome, PipelineError, human_seconds, to_json};
 use serde_json::json;
 
 use crate::{
@@ -310,7 +310,7 @@ impl Upscale<'_> {
             Ok(Done::Made(path, outcome)) => job::done(name, Some(path), outcome),
             Ok(Done::Printed(outcome)) => job::done(name, None, outcome),
             Ok(Done::Explained(explained)) => {
-                let mut line = json!(**explained);
+                let mut line = to_json(&**explained);
                 line["input"] = name.into();
                 line["status"] = "explained".into();
                 line

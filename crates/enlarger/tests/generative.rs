@@ -67,8 +67,12 @@ fn made(folder: &Path, args: &[&str]) -> Vec<u8> {
 
 /// What a run that fails says.
 fn refused(folder: &Path, args: &[&str]) -> String {
+    refused_with(folder, args, 1)
+}
+
+fn refused_with(folder: &Path, args: &[&str], code: i32) -> String {
     let out = upscale(folder, args);
-    assert_eq!(out.status.code(), Some(1), "{args:?}: {}", text(&out.stderr));
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {}", text(&out.stderr));
     assert!(!folder.join("result.png").exists());
     let said = text(&out.stderr);
     assert!(said.contains("hint: ") && !said.contains("internal error"), "{args:?}: {said}");
@@ -179,14 +183,21 @@ fn files_that_do_not_fit_are_refused_with_what_would() {
             &["--checkpoint", "wide.safetensors"],
             "model.diffusion_model.input_blocks.0.0.weight of wide.safetensors has the shape [32, 4, 5, 5], not [32, 4, 3, 3]",
         ),
-        (
-            &["--generative", "--prompt", "<lora:grain:nan>"],
-            "the prompt gives the LoRA \"grain\" a strength of \"nan\"",
-        ),
         (&["--checkpoint", "tile"], "tile.safetensors is a ControlNet for SD 1.x, not a checkpoint"),
         (&["--checkpoint", "none-such"], "there is no checkpoint named \"none-such\""),
         (&["--generative", "--lora", "none-such:0.5"], "there is no LoRA named \"none-such\""),
         (&["--generative", "--lora", "tile"], "tile.safetensors is a ControlNet for SD 1.x, not a LoRA"),
+    ] {
+        let told = refused_with(dir.path(), args, 2);
+        assert!(told.contains(said), "{args:?}: {told}");
+    }
+    let many = "<lora:grain:0.1>".repeat(33);
+    for (args, said) in [
+        (
+            &["--generative", "--prompt", "<lora:grain:nan>"][..],
+            "the prompt gives the LoRA \"grain\" a strength of \"nan\"",
+        ),
+        (&["--generative", "--prompt", &many], "33 LoRAs are too many"),
         (&["--generative", "--lora", "grain:11"], "the strength 11 of grain is not possible"),
         (&["--generative", "--keep", "8,8,9,4"], "lies outside the 16x16 pixels"),
     ] {

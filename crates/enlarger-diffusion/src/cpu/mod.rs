@@ -176,7 +176,7 @@ impl Ops for Cpu {
     fn weights(&self, weight: Array, bias: Option<&Array>) -> Result<Packed> {
         self.go_on()?;
         let (outputs, inputs, kernel) = shapes::layer(&weight.shape, bias.map(Array::len))?;
-        let weight = if kernel == [3, 3] { weight } else { weight.channels_last() };
+        let weight = if kernel == [3, 3] { weight } else { weight.channels_last()? };
         let bias = bias.map(Array::to_f32).transpose()?;
         Ok(Packed { panels: weight.panels(PANEL)?, outputs, inputs, kernel, bias })
     }

@@ -249,7 +249,7 @@ impl Local {
                 )),
             },
         }
-        files.embeddings = self.embeddings(family, prompts);
+        files.embeddings = self.embeddings(family, prompts, &mut notes);
         let bundle = Bundle::open(&files).in_part(Part::Prompt)?;
         let control = files.control.as_ref().map(weights).transpose()?;
         if let Some(hint) = distilled(&files, asked) {
@@ -432,8 +432,8 @@ impl Local {
         Ok(notes)
     }
 
-    /// Embeddings that the prompts name: `NAME`, or `embedding:NAME` as ComfyUI has it.
-    fn embeddings(&self, family: Family, prompts: &Prompts) -> Vec<PathBuf> {
+    /// Embeddings that the prompts name: `NAME`, or `embedding:NAME` as ComfyUI has it, which leaves no doubt that one is meant.
+    fn embeddings(&self, family: Family, prompts: &Prompts, notes: &mut Vec<String>) -> Vec<PathBuf> {
         let texts = [&prompts.prompt, &prompts.negative].map(|text| text.to_lowercase());
         let is_end = |c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | '[' | ']' | ':');
         let named = |name: &str| texts.iter().any(|text| text.split(is_end).any(|word| word == name));
@@ -442,7 +442,17 @@ impl Local {
         }
         let found = self.library.parts().into_iter();
         let found = found.filter(|f| matches!(f.what, What::Part(Kind::Embedding { .. })) && f.what.fits(family));
-        found.map(|found| found.path).filter(|path| named(&Library::name(path).to_lowercase())).collect()
+        let found: Vec<PathBuf> =
+            found.map(|found| found.path).filter(|path| named(&Library::name(path).to_lowercase())).collect();
+        let is_there = |name: &str| found.iter().any(|path| Library::name(path).eq_ignore_ascii_case(name));
+        for name in
+            texts.iter().flat_map(|text| text.split("embedding:").skip(1).filter_map(|rest| rest.split(is_end).next()))
+        {
+            if !name.is_empty() && !is_there(name) {
+                notes.push(format!("there is no {family} embedding named {name:?}, so the prompt is taken literally"));
+            }
+        }
+        found
     }
 }
 

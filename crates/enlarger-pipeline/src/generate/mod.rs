@@ -115,8 +115,8 @@ impl Offering {
     /// Sentences about what draws.
     pub fn sentences(&self) -> Vec<String> {
         match self {
-            Self::Files(parts) => parts.sentences(),
-            Self::Workflow(offered) => offered.sentences(),
+            Self::Files(parts) => [vec![parts.sentence()], parts.notes.clone()].concat(),
+            Self::Workflow(offered) => [vec![offered.sentence()], offered.notes.clone()].concat(),
         }
     }
 }
@@ -133,22 +133,22 @@ pub(crate) struct Parts {
     pub embeddings: Vec<Weights>,
     /// Tile sides in latents at a fractality of -10, -5, 0, 5 and 10.
     pub tiles: [f32; 5],
-    /// Sentences about the choice.
+    /// Sentences about what is missing.
     pub notes: Vec<String>,
 }
 
 impl Parts {
-    /// Sentences about what draws.
-    pub fn sentences(&self) -> Vec<String> {
+    /// What draws.
+    pub fn sentence(&self) -> String {
         let drawing = format!("{} draws the detail", self.checkpoint.name);
-        sentences(&drawing, self.control.as_ref().map(|control| &*control.name), &self.notes)
+        sentence(&drawing, self.control.as_ref().map(|control| &*control.name))
     }
 }
 
-/// What draws, what keeps it close to the source, and notes, as sentences.
-fn sentences(drawing: &str, control: Option<&str>, notes: &[String]) -> Vec<String> {
+/// What draws, and what keeps it close to the source, as a sentence.
+fn sentence(drawing: &str, control: Option<&str>) -> String {
     let held = control.map_or_else(String::new, |control| format!(", kept close to the source by {control}"));
-    std::iter::once(format!("{drawing}{held}")).chain(notes.iter().cloned()).collect()
+    format!("{drawing}{held}")
 }
 
 /// What a pass costs.
@@ -325,10 +325,10 @@ impl Passes {
         }
     }
 
-    /// Sentences about settings that have no effect.
+    /// Sentences about what is missing, and about settings that have no effect.
     pub fn idle(&self) -> Vec<String> {
         match self {
-            Self::Files(_) => Vec::new(),
+            Self::Files(of) => of.idle(),
             Self::Workflow(of) => of.idle(),
         }
     }

@@ -224,9 +224,14 @@ fn cut(prompt: &str) -> Result<Vec<Piece>, PipelineError> {
 }
 
 impl Generation {
-    /// Sentences about the choice of files.
+    /// A sentence about the choice of files.
     pub fn notes(&self) -> Vec<String> {
-        self.parts.sentences()
+        vec![self.parts.sentence()]
+    }
+
+    /// What these lack.
+    pub fn idle(&self) -> Vec<String> {
+        self.parts.notes.clone()
     }
 
     /// The sizes at which passes end: each twice as large, and the result.

@@ -12,7 +12,7 @@ use crate::{
 use super::{
     Prompts, Weights,
     numbers::{self, Dials, FAULTS, FURTHER, STEPS, curve, kept, rounded, words},
-    sentences,
+    sentence,
 };
 
 /// Side of a tile in pixels at a fractality of -10, -5, 0, 5 and 10. SDXL and later models were trained at 1024 pixels.
@@ -82,19 +82,19 @@ pub(crate) struct Offered {
     pub places: Vec<Place>,
     pub checkpoint: Option<String>,
     pub control: Option<String>,
-    /// Sentences about the choice.
+    /// Sentences about what is missing.
     pub notes: Vec<String>,
     /// Sentences about settings that have no effect.
     pub idle: Vec<String>,
 }
 
 impl Offered {
-    /// Sentences about the choice.
-    pub fn sentences(&self) -> Vec<String> {
-        let Self { workflow, checkpoint, control, notes, .. } = self;
+    /// What draws.
+    pub fn sentence(&self) -> String {
+        let Self { workflow, checkpoint, control, .. } = self;
         let by = checkpoint.as_ref().map_or_else(String::new, |name| format!(" with {name}"));
         let drawing = format!("ComfyUI draws the detail with the workflow {}{by}", workflow.name);
-        sentences(&drawing, control.as_deref(), notes)
+        sentence(&drawing, control.as_deref())
     }
 }
 
@@ -134,15 +134,15 @@ pub(crate) fn numbers(
 }
 
 impl Numbers {
-    /// Sentences about the choice.
+    /// A sentence about the choice.
     pub fn notes(&self) -> Vec<String> {
-        self.offered.sentences()
+        vec![self.offered.sentence()]
     }
 
-    /// Sentences about settings that have no effect.
+    /// Sentences about what is missing, and about settings that have no effect.
     pub fn idle(&self) -> Vec<String> {
-        let Offered { workflow, places, idle: all, .. } = &self.offered;
-        let mut all = all.clone();
+        let Offered { workflow, places, notes, idle, .. } = &self.offered;
+        let mut all = [&notes[..], idle].concat();
         let settings = [
             (Place::Prompt, "prompt"),
             (Place::Negative, "negative prompt"),

@@ -175,7 +175,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Sentences about the choices made, for users.
     pub notes: Vec<String>,
-    /// Sentences about settings of the request that have no effect.
+    /// Sentences that are worth saying once for all images: about settings that have no effect, and what the generative engine lacks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub idle: Vec<String>,
 }

@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use enlarger_image::{Format, Limits, MetadataPolicy};
 use enlarger_pipeline::{
     Creative, Engine, Enlarger, Flavor, Knob, Knobs, OptimizedFor, Outcome, Output, PipelineError, Precision, Quality,
-    Request, Size, Style, Unwatched, Watch, human_seconds,
+    Request, Size, Style, Unwatched, Watch, human_seconds, to_json,
 };
 use rmcp::model::{self, ToolAnnotations};
 use serde_json::{Map, Value, json};
@@ -146,7 +146,7 @@ impl Tool {
                 let picture = Picture::read(&arguments)?;
                 let request = request(&arguments)?;
                 let explained = enlarger.dry_run(&picture.bytes, &request, &Limits::for_own_files(), &Unwatched)?;
-                Ok(Done { text: explained.to_string(), data: json!(explained) })
+                Ok(Done { text: explained.to_string(), data: to_json(&explained) })
             }
             Self::ListModels => {
                 let models = enlarger.models().list();
@@ -338,7 +338,7 @@ fn upscale(
     let mut text = format!("{path}: {from} to {width}x{height} by {by} in {}", human_seconds(seconds));
     notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
     let data = json!({
-        "output": path, "width": width, "height": height, "seconds": seconds, "notes": notes, "invention": difference,
+        "output": path, "width": width, "height": height, "seconds": seconds, "notes": notes, "invention": to_json(&difference),
     });
     Ok(Done { text, data })
 }

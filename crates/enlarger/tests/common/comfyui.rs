@@ -207,7 +207,11 @@ fn respond(target: &str, body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
         }
         ["prompt"] => {
             let sent = read();
-            let id = sent["prompt_id"].as_str().expect("an id").to_owned();
+            let mut id = sent["prompt_id"].as_str().expect("an id").to_owned();
+            if state.mood == Mood::Endless {
+                // As older versions do, which choose it themselves.
+                id = format!("own-{}", state.prompts.len());
+            }
             match state.mood {
                 Mood::Endless => state.running.push(id.clone()),
                 Mood::Forgets => {}

@@ -134,6 +134,26 @@ fn errors_name_the_field_that_each_api_has_for_what_is_wrong() {
 }
 
 #[test]
+fn a_configured_file_that_is_missing_is_not_the_clients_fault() {
+    let server = server(&["--checkpoint", "nope"]);
+    let asked = |generative: Value| {
+        let look = json!({ "mode": "creative", "prompt": "a wall" });
+        body(&json!({ "request": { "look": look, "generative": generative } }))
+    };
+    let prompted = body(&json!({ "scale_factor": "2x", "prompt": "a wall" }));
+    for (path, sent) in [(CREATIVE, prompted), ("/api/tasks", asked(Value::Null)), ("/api/tasks", asked(json!({})))] {
+        let answer = server.post(path, &sent);
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(
+            answer.text().contains("this server's settings are at fault: there is no checkpoint"),
+            "{}",
+            answer.text()
+        );
+    }
+    server.submit("/api/tasks", &asked(json!({ "checkpoint": "tiny" })));
+}
+
+#[test]
 fn our_own_api_lists_checkpoints_and_chooses_among_them() {
     let server = server(&[]);
     let list = server.get("/api/checkpoints").json();
