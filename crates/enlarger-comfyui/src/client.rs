@@ -25,6 +25,8 @@ const BEAT: Duration = Duration::from_millis(100);
 const POLLS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// For what is taken back after it was cancelled: the caller does not wait longer.
 const TAKING_BACK: Duration = Duration::from_millis(800);
+/// For each request. ComfyUI answers while it draws, within seconds where Python is busy; a tile of some MB has to pass a slow network.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Seconds in which ComfyUI has to say what it has: people and clients wait for that.
 const OFFER_SECONDS: u64 = 10;
 /// Bytes of an answer in JSON. What a node knows of thousands of files is 1 MB.
@@ -69,7 +71,7 @@ impl ComfyUi {
     /// # Errors
     /// [`Error::Address`]
     pub fn at(address: &str) -> Result<Self, Error> {
-        let service = TrustedService::new(address).map_err(Error::Address)?;
+        let service = TrustedService::new(address, &[], PATIENCE).map_err(Error::Address)?;
         Ok(Self { service, client: Uuid::new_v4().simple().to_string() })
     }
 

@@ -73,8 +73,8 @@ impl Error {
     /// Whether the same may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            // A certificate stays as it is until somebody changes it.
-            Self::Unreachable(why) => !matches!(why, Unanswered::Tls(_)),
+            // A certificate, or another program, stays as it is until somebody changes it.
+            Self::Unreachable(why) => !matches!(why, Unanswered::Tls(_) | Unanswered::Protocol),
             Self::Down(_) | Self::Forgotten | Self::Interrupted => true,
             _ => false,
         }
@@ -104,7 +104,7 @@ impl Explained for Error {
             Self::Address(_) => "give it as http://HOST:PORT, such as http://127.0.0.1:8188".into(),
             Self::Workflow { hint, .. } | Self::Choice { hint, .. } => hint.into(),
             Self::Unreachable(why) => match why {
-                Unanswered::Name => "correct the address given to `generator`",
+                Unanswered::Name | Unanswered::Protocol => "correct the address given to `generator`",
                 Unanswered::Tls(_) => {
                     "ComfyUI itself speaks http: give `generator` an http address, or install a certificate that Mozilla's roots vouch for"
                 }

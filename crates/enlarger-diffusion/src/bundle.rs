@@ -43,6 +43,8 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Bundle {
     checkpoint: Checkpoint,
+    /// Channels of the maps that the UNet carries across, which a ControlNet has to fit.
+    maps: Vec<usize>,
     control: Option<Weights>,
     embeddings: Vec<(String, Embedding)>,
 }
@@ -106,72 +108,35 @@ impl Bundle {
     /// [`Error::File`] if a header is damaged, [`Error::Unsupported`] naming both files if they are of different families, or saying
     /// which part is missing; [`Error::Weights`] naming an array that is missing or has another shape than the networks need.
     pub fn open(files: &Files) -> Result<Self> {
-        let mut checkpoint = Checkpoint::open(&files.checkpoint)?;
-        let (family, named) = (checkpoint.family, name_of(&files.checkpoint));
-        if let Some(path) = &files.vae {
-            checkpoint.vae = vae(path)?;
+        let mut bundle = Self::of(Checkpoint::open(&files.checkpoint)?, files.vae.as_deref())?;
+        if let Some(path) = &files.control {
+            bundle.add_control(path)?;
         }
-        let lacks = |what: &str, hint: &str| Err(Error::Unsupported(format!("{named} has no {what}; hint: {hint}")));
-        if checkpoint.vae.is_empty() {
-            return lacks("VAE", "specify a VAE file, or use a checkpoint that has one");
-        }
-        if checkpoint.text.is_empty() || family == Family::Sdxl && checkpoint.second_text.is_empty() {
-            return lacks("text encoder", "use a checkpoint that has one: single-file checkpoints usually do");
-        }
-        let fits = |other: Family, what: &str, path: &Path| {
-            if other == family {
-                return Ok(());
-            }
-            Err(Error::Unsupported(format!(
-                "{} is {what} for {other}, and {named} is a checkpoint of {family}; hint: use {what} for {family}",
-                name_of(path)
-            )))
-        };
-        let control = match &files.control {
-            Some(path) => {
-                let (other, weights) = control(path)?;
-                fits(other, "a ControlNet", path)?;
-                Some(weights)
-            }
-            None => None,
-        };
         for (path, strength) in &files.loras {
-            let file = Arc::new(Safetensors::open(path)?);
-            match recognise(&file)? {
-                Kind::Lora { family: Some(other) } => fits(other, "a LoRA", path)?,
-                Kind::Lora { family: None } => {}
-                other => {
-                    return Err(Error::Unsupported(format!("{} is {}, not a LoRA", file.name(), other.with_article())));
-                }
-            }
-            let lora = Lora::new(&file)?;
-            let mut changed = lora.merge(&mut checkpoint.unet, Target::Unet, *strength)?;
-            changed += lora.merge(&mut checkpoint.text, Target::Text, *strength)?;
-            changed += lora.merge(&mut checkpoint.second_text, Target::SecondText, *strength)?;
-            if changed == 0 {
-                return Err(Error::Unsupported(format!(
-                    "{} changes no layer of {named}; hint: use a LoRA for {family}",
-                    file.name()
-                )));
-            }
+            bundle.add_lora(path, *strength)?;
         }
-        let embedding = |path: &PathBuf| {
-            let file = Safetensors::open(path)?;
-            if let Kind::Embedding { family: other } = recognise(&file)? {
-                fits(other, "an embedding", path)?;
-            }
-            let word = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            Ok((word, Embedding::read(&file)?))
-        };
-        let embeddings = files.embeddings.iter().map(embedding).collect::<Result<_>>()?;
-        let bundle = Self { checkpoint, control, embeddings };
-        bundle.check()?;
+        for path in &files.embeddings {
+            bundle.add_embedding(path)?;
+        }
         Ok(bundle)
     }
 
-    /// Refuses files that lack arrays, or whose arrays do not fit each other.
-    fn check(&self) -> Result<()> {
-        let Checkpoint { family, unet, vae, text, second_text, .. } = &self.checkpoint;
+    /// A checkpoint with its own VAE, or that of a file.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of(mut checkpoint: Checkpoint, other_vae: Option<&Path>) -> Result<Self> {
+        if let Some(path) = other_vae {
+            checkpoint.vae = vae(path)?;
+        }
+        let Checkpoint { name, family, unet, vae, text, second_text, .. } = &checkpoint;
+        let lacks = |what: &str, hint: &str| Err(Error::Unsupported(format!("{name} has no {what}; hint: {hint}")));
+        if vae.is_empty() {
+            return lacks("VAE", "specify a VAE file, or use a checkpoint that has one");
+        }
+        if text.is_empty() || *family == Family::Sdxl && second_text.is_empty() {
+            return lacks("text encoder", "use a checkpoint that has one: single-file checkpoints usually do");
+        }
         let maps = needs::unet(unet)?;
         needs::vae(vae)?;
         let first = needs::text(text, false)?;
@@ -180,10 +145,73 @@ impl Bundle {
         if taken != width {
             return Err(unet.misfit(&format!("takes text of a width of {taken}, and its text encoder gives {width}")));
         }
-        match &self.control {
-            Some(control) => needs::control(control, &maps),
-            None => Ok(()),
+        Ok(Self { checkpoint, maps, control: None, embeddings: Vec::new() })
+    }
+
+    /// Adds a ControlNet, in place of one that was added before.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn add_control(&mut self, path: &Path) -> Result<()> {
+        let file = Arc::new(Safetensors::open(path)?);
+        match recognise(&file)? {
+            Kind::Control { family, .. } => self.fits(family, "a ControlNet", &file)?,
+            other => return Err(other.instead_of("a ControlNet", &file)),
         }
+        let control = below(&file, "control_model.", Part::Unet);
+        needs::control(&control, &self.maps)?;
+        self.control = Some(control);
+        Ok(())
+    }
+
+    /// Adds a LoRA to the weights that it is for.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; the bundle is of no use then.
+    pub fn add_lora(&mut self, path: &Path, strength: f32) -> Result<()> {
+        let file = Arc::new(Safetensors::open(path)?);
+        match recognise(&file)? {
+            Kind::Lora { family: Some(other) } => self.fits(other, "a LoRA", &file)?,
+            Kind::Lora { family: None } => {}
+            other => return Err(other.instead_of("a LoRA", &file)),
+        }
+        let lora = Lora::new(&file)?;
+        let Checkpoint { name, family, unet, text, second_text, .. } = &mut self.checkpoint;
+        let mut changed = lora.merge(unet, Target::Unet, strength)?;
+        changed += lora.merge(text, Target::Text, strength)?;
+        changed += lora.merge(second_text, Target::SecondText, strength)?;
+        if changed == 0 {
+            return Err(Error::Unsupported(format!(
+                "{} changes no layer of {name}; hint: use a LoRA for {family}",
+                file.name()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Adds an embedding. Its file's name without extension is the word of prompts that stands for it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn add_embedding(&mut self, path: &Path) -> Result<()> {
+        let file = Safetensors::open(path)?;
+        if let Kind::Embedding { family } = recognise(&file)? {
+            self.fits(family, "an embedding", &file)?;
+        }
+        let word = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        self.embeddings.push((word, Embedding::read(&file)?));
+        Ok(())
+    }
+
+    fn fits(&self, other: Family, what: &str, file: &Safetensors) -> Result<()> {
+        let Checkpoint { name, family, .. } = &self.checkpoint;
+        if other == *family {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "{} is {what} for {other}, and {name} is a checkpoint of {family}; hint: use {what} for {family}",
+            file.name()
+        )))
     }
 
     /// What the network was trained to predict.
@@ -362,26 +390,13 @@ fn vae(path: &Path) -> Result<Weights> {
     let file = Arc::new(Safetensors::open(path)?);
     match recognise(&file)? {
         Kind::Vae | Kind::Checkpoint { vae: true, .. } => {}
-        other => return Err(Error::Unsupported(format!("{} is {}, not a VAE", file.name(), other.with_article()))),
+        other => return Err(other.instead_of("a VAE", &file)),
     }
     Ok(below(&file, "first_stage_model.", Part::Vae))
-}
-
-fn control(path: &Path) -> Result<(Family, Weights)> {
-    let file = Arc::new(Safetensors::open(path)?);
-    match recognise(&file)? {
-        Kind::Control { family, .. } => Ok((family, below(&file, "control_model.", Part::Unet))),
-        other => Err(Error::Unsupported(format!("{} is {}, not a ControlNet", file.name(), other.with_article()))),
-    }
 }
 
 /// Weights whose names may begin with a prefix.
 fn below(file: &Arc<Safetensors>, prefix: &str, part: Part) -> Weights {
     let prefixed = file.names().iter().any(|name| name.starts_with(prefix));
     Weights::new(file, if prefixed { prefix } else { "" }, part)
-}
-
-fn name_of(path: &Path) -> String {
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-    crate::error::shortened(&name)
 }

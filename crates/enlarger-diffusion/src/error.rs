@@ -56,7 +56,7 @@ impl Explained for Error {
         match self {
             Self::File(_) => Some("copy or download the file again".into()),
             Self::NotANumber(_) => Some("copy or download the file again, or use another".into()),
-            Self::Memory { .. } => Some("use a smaller image, or close other programs".into()),
+            Self::Memory { .. } => Some("use a smaller image or checkpoint, or close other programs".into()),
             Self::Device(_) => Some("use the CPU with --gpu none".into()),
             _ => None,
         }

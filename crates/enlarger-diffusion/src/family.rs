@@ -3,7 +3,7 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, shortened},
     file::Safetensors,
     sampler::Prediction,
     union,
@@ -87,10 +87,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What it is, as in "it is a LoRA for SDXL".
-    pub(crate) fn with_article(&self) -> String {
+    /// That a file is this and not what was wanted, such as "a LoRA".
+    pub(crate) fn instead_of(&self, wanted: &str, file: &Safetensors) -> Error {
         let article = if matches!(self, Self::Embedding { .. }) { "an" } else { "a" };
-        format!("{article} {self}")
+        Error::Unsupported(format!("{} is {article} {self}, not {wanted}", file.name()))
     }
 }
 
@@ -225,6 +225,8 @@ pub fn recognise(file: &Safetensors) -> Result<Kind> {
 /// The parts of a checkpoint, ready to be loaded.
 #[derive(Debug)]
 pub struct Checkpoint {
+    /// Of its file or folder, for people.
+    pub name: String,
     /// Which.
     pub family: Family,
     /// What the UNet predicts.
@@ -251,19 +253,12 @@ impl Checkpoint {
         let file = Arc::new(Safetensors::open(path)?);
         let (family, prediction) = match recognise(&file)? {
             Kind::Checkpoint { family, prediction, .. } => (family, prediction),
-            other => {
-                return Err(Error::Unsupported(format!(
-                    "{} is {}, not a checkpoint",
-                    file.name(),
-                    other.with_article()
-                )));
-            }
+            other => return Err(other.instead_of("a checkpoint", &file)),
         };
         Ok(Self::parts(&file, family, prediction))
     }
 
-    /// The parts of a file whose family is known.
-    pub fn parts(file: &Arc<Safetensors>, family: Family, prediction: Prediction) -> Self {
+    fn parts(file: &Arc<Safetensors>, family: Family, prediction: Prediction) -> Self {
         let part = |prefix, part| Weights::new(file, prefix, part);
         let prefixed = file.names().iter().any(|n| n.starts_with("model.diffusion_model."));
         let (text, second_text) = match family {
@@ -275,7 +270,15 @@ impl Checkpoint {
             ),
         };
         let unet = part(if prefixed { "model.diffusion_model." } else { "" }, Part::Unet);
-        Self { family, prediction, unet, vae: part("first_stage_model.", Part::Vae), text, second_text }
+        Self {
+            name: file.name(),
+            family,
+            prediction,
+            unet,
+            vae: part("first_stage_model.", Part::Vae),
+            text,
+            second_text,
+        }
     }
 
     fn folder(path: &Path) -> Result<Self> {
@@ -287,15 +290,17 @@ impl Checkpoint {
             Ok(weights)
         };
         let files = arrays_of(&path.join("unet"))?;
-        let first = files.first().ok_or_else(|| {
-            let name = crate::error::shortened(&path.display().to_string());
-            Error::Unsupported(format!("{name} is not a checkpoint: it lacks unet/*.safetensors"))
-        })?;
+        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name = shortened(&name);
+        let first = files
+            .first()
+            .ok_or_else(|| Error::Unsupported(format!("{name} is not a checkpoint: it lacks unet/*.safetensors")))?;
         let (family, prediction) = match files.iter().find_map(|f| recognise(f).ok()) {
             Some(Kind::Checkpoint { family, prediction, .. }) => (family, prediction),
             _ => return recognise(first).and_then(|_| Err(Error::Unsupported("unet/ holds no UNet".into()))),
         };
         Ok(Self {
+            name,
             family,
             prediction,
             unet: part("unet", Part::Unet)?,

@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 
 use crate::{
     array::Array,
-    error::{Error, Result, shortened},
+    error::{Error, Result, reserved, shortened},
 };
 
 /// An open file whose header is sound: every array lies inside the file and is as long as its shape and type say.
@@ -123,8 +123,7 @@ impl Safetensors {
         let missing = || Error::Weights(format!("{} lacks {}", self.name(), shortened(name)));
         let info = self.header.info(name).ok_or_else(missing)?;
         let (from, to) = info.data_offsets;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(to - from).map_err(|_| Error::Memory { bytes: to - from })?;
+        let mut bytes = reserved(to - from)?;
         bytes.resize(to - from, 0);
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.seek(SeekFrom::Start(self.start + from as u64))

@@ -14,9 +14,6 @@ use crate::{
     error::EgressError,
 };
 
-/// Seconds for a request, its body and the answer's included.
-const TOTAL_SECONDS: u64 = 120;
-
 /// What the service answered, whatever the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -44,6 +41,9 @@ pub enum Unanswered {
     /// There is no way to its address, or the connection was lost.
     #[error("there is no way to it, or the connection was lost")]
     Connection,
+    /// Something else speaks there.
+    #[error("its answer is not HTTP")]
+    Protocol,
     /// The answer is longer than allowed.
     #[error("its answer is longer than {} KB", .0 >> 10)]
     TooLarge(u64),
@@ -59,23 +59,13 @@ pub struct TrustedService {
 }
 
 impl TrustedService {
-    /// Reads its address, `http://HOST:PORT` or with a path that all others go below. Nothing is resolved or called.
+    /// Reads its address, `http://HOST:PORT` or with a path that all others go below. Nothing is resolved or called. `secrets` are
+    /// headers that no log shows; `patience` is for a request, its body and the answer's included.
     ///
     /// # Errors
-    /// [`EgressError::Url`] unless it is an http or https URL, and [`EgressError::UserInfo`] if it contains a password.
-    pub fn new(address: &str) -> Result<Self, EgressError> {
-        Self::with_secrets(address, &[], Duration::from_secs(TOTAL_SECONDS))
-    }
-
-    /// The same, with headers that no log shows, and so long for each request.
-    ///
-    /// # Errors
-    /// As [`Self::new`], and [`EgressError::Key`] if the value of a header has characters that cannot be sent.
-    pub fn with_secrets(
-        address: &str,
-        secrets: &[(&'static str, &str)],
-        patience: Duration,
-    ) -> Result<Self, EgressError> {
+    /// [`EgressError::Url`] unless it is an http or https URL, [`EgressError::UserInfo`] if it contains a password, and
+    /// [`EgressError::Key`] if the value of a header has characters that cannot be sent.
+    pub fn new(address: &str, secrets: &[(&'static str, &str)], patience: Duration) -> Result<Self, EgressError> {
         let mut base = Url::parse(address.trim()).map_err(|_| EgressError::Url)?;
         if !matches!(base.scheme(), "http" | "https") || base.query().is_some() || base.fragment().is_some() {
             return Err(EgressError::Url);
@@ -161,6 +151,9 @@ fn unanswered(failed: &reqwest::Error, patience: Duration) -> Unanswered {
         }
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Unanswered::Tls(tls.to_string());
+        }
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return Unanswered::Protocol;
         }
         let io = error.downcast_ref::<io::Error>();
         match io.map(io::Error::kind) {

@@ -1,5 +1,7 @@
 //! A service that the operator named: why it gave no answer is told apart, and never where it is.
 
+use std::time::Duration;
+
 use enlarger_egress::{TrustedService, Unanswered};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -20,7 +22,7 @@ async fn answering(bytes: &'static [u8]) -> u16 {
 }
 
 async fn asked(address: &str) -> Result<u16, Unanswered> {
-    let service = TrustedService::new(address).unwrap();
+    let service = TrustedService::new(address, &[], Duration::from_secs(10)).unwrap();
     Ok(service.get(&["object_info"], &[], 1024).await?.status)
 }
 
@@ -33,6 +35,7 @@ async fn why_a_service_gives_no_answer_is_told_apart() {
     assert_eq!(asked(&format!("http://127.0.0.1:{closed}")).await, Err(Unanswered::Refused));
     assert_eq!(asked("http://nowhere.invalid:80").await, Err(Unanswered::Name));
     assert_eq!(asked(&format!("http://127.0.0.1:{silent}")).await, Err(Unanswered::Connection));
+    assert_eq!(asked(&format!("http://127.0.0.1:{long}")).await, Err(Unanswered::Protocol));
     for port in [plain, silent, long] {
         let why = asked(&format!("https://127.0.0.1:{port}")).await.unwrap_err();
         assert!(matches!(why, Unanswered::Tls(_)), "{why:?}");

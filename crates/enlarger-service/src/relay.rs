@@ -150,7 +150,7 @@ impl Relay {
     ) -> Result<Self, EgressError> {
         // The vendor takes its key under both of its names.
         let headers = ["x-freepik-api-key", "x-magnific-api-key"].map(|name| (name, key));
-        let service = TrustedService::with_secrets(address, &headers, patience.answer)?;
+        let service = TrustedService::new(address, &headers, patience.answer)?;
         let results = folder.join("results");
         fs::create_dir_all(&results).map_err(|error| EgressError::Store(error.kind().to_string()))?;
         remove_leftovers(&results);

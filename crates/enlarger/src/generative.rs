@@ -42,16 +42,16 @@ pub struct GenerativeArgs {
     #[arg(long, value_name = "TEXT", hide_short_help = true)]
     negative: Option<String>,
     /// Steps of a full schedule, 1 to 150; creativity decides how many of them run [default: 18, or 8 for LCM].
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=150), hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=150), allow_negative_numbers = true, hide_short_help = true)]
     steps: Option<u32>,
     /// Sampler [default: dpmpp_2m].
     #[arg(long, value_parser = choice(Sampler::ALL, Sampler::name, Sampler::name, Sampler::what), hide_short_help = true)]
     sampler: Option<Sampler>,
     /// Classifier-free guidance, 1 to 30, instead of --hdr; 1 for distilled checkpoints.
-    #[arg(long, value_name = "N", value_parser = guidance, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = guidance, allow_negative_numbers = true, hide_short_help = true)]
     guidance: Option<f32>,
     /// Layers of the text encoder to skip, counted as A1111 does: 1 skips none.
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=12), hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=12), allow_negative_numbers = true, hide_short_help = true)]
     clip_skip: Option<u32>,
     /// Make a texture that repeats without a seam.
     #[arg(long, hide_short_help = true)]

@@ -15,8 +15,8 @@ use clap::{
 use enlarger_error::Explained;
 use enlarger_image::{Format, Header, Limits, MetadataPolicy};
 use enlarger_pipeline::{
-    Enlarger, EnlargerOptions, Generative, Outcome, Output, Progress, Quality, Request, Size, Style, Watch,
-    human_seconds, to_json,
+    Enlarger, EnlargerOptions, Generative, Outcome, Output, PipelineError, Progress, Quality, Request, Size, Style,
+    Watch, human_seconds, to_json,
 };
 use serde_json::json;
 
@@ -215,15 +215,11 @@ impl<'a> Job<'a> {
         })?;
         if let Some(model) = &args.model {
             // Said once, and before any image is read.
-            enlarger
-                .check_model(model)
-                .map_err(|error| Hinted::usage(error.to_string(), error.hint().unwrap_or_default().into_owned()))?;
+            enlarger.check_model(model).map_err(|error| misused(&error))?;
         }
         if let (Some(asked), None) = (&generative, args.generative.remote()) {
             match enlarger.check(asked, &UntilSignal) {
-                Err(error) if error.part().is_some() => {
-                    return Err(Hinted::usage(error.to_string(), error.hint().unwrap_or_default().into_owned()));
-                }
+                Err(error) if error.part().is_some() => return Err(misused(&error)),
                 // Each image says it.
                 _ => {}
             }
@@ -293,6 +289,11 @@ impl<'a> Job<'a> {
     ) -> anyhow::Result<Outcome> {
         write(path, replace, |out| self.run(bytes, request, out, file))
     }
+}
+
+/// What is wrong with an option, whatever the image.
+fn misused(error: &PipelineError) -> anyhow::Error {
+    Hinted::usage(error.to_string(), error.hint().unwrap_or_default().into_owned())
 }
 
 /// Hears signals.

@@ -220,28 +220,25 @@ impl Local {
             None => self.only_checkpoint(&found).in_part(Part::Checkpoint)?,
         };
         let mut files = Files { checkpoint, ..Files::default() };
-        let family = Checkpoint::open(&files.checkpoint).in_part(Part::Checkpoint)?.family;
+        let opened = Checkpoint::open(&files.checkpoint).in_part(Part::Checkpoint)?;
+        let family = opened.family;
         if let Some(name) = &asked.vae {
             files.vae = Some(self.library.find("vae", name).in_part(Part::Vae)?);
         }
         // A checkpoint without a VAE is what that part is about, as long as no VAE was named.
         let of_files = if files.vae.is_some() { Part::Vae } else { Part::Checkpoint };
-        Bundle::open(&files).in_part(of_files)?;
-        for lora in &asked.loras {
-            files.loras.push((self.library.find("lora", &lora.name).in_part(Part::Loras)?, lora.strength));
-            Bundle::open(&files).in_part(Part::Loras)?;
-        }
-        for lora in &prompts.loras {
-            // Prompts are passed around; whoever pastes one does not mean to open a file of its choice.
-            files.loras.push((self.library.named("lora", &lora.name).in_part(Part::Prompt)?, lora.strength));
-            Bundle::open(&files).in_part(Part::Prompt)?;
+        let mut bundle = Bundle::of(opened, files.vae.as_deref()).in_part(of_files)?;
+        let named = asked.loras.iter().map(|lora| (lora, self.library.find("lora", &lora.name), Part::Loras));
+        // Prompts are passed around; whoever pastes one does not mean to open a file of its choice.
+        let pasted = prompts.loras.iter().map(|lora| (lora, self.library.named("lora", &lora.name), Part::Prompt));
+        for (lora, path, part) in named.chain(pasted) {
+            let path = path.in_part(part)?;
+            bundle.add_lora(&path, lora.strength).in_part(part)?;
+            files.loras.push((path, lora.strength));
         }
         match asked.control.as_deref() {
             Some("none") => {}
-            Some(name) => {
-                files.control = Some(self.library.find("control", name).in_part(Part::Control)?);
-                Bundle::open(&files).in_part(Part::Control)?;
-            }
+            Some(name) => files.control = Some(self.library.find("control", name).in_part(Part::Control)?),
             None => match Self::default_control(&found, family) {
                 Some(found) => files.control = Some(found.path.clone()),
                 None => notes.push(format!(
@@ -249,8 +246,13 @@ impl Local {
                 )),
             },
         }
+        if let Some(path) = &files.control {
+            bundle.add_control(path).in_part(Part::Control)?;
+        }
         files.embeddings = self.embeddings(family, prompts, &mut notes);
-        let bundle = Bundle::open(&files).in_part(Part::Prompt)?;
+        for path in &files.embeddings {
+            bundle.add_embedding(path).in_part(Part::Prompt)?;
+        }
         let control = files.control.as_ref().map(weights).transpose()?;
         if let Some(hint) = distilled(&files, asked) {
             notes.push(hint);

@@ -101,10 +101,23 @@ fn part<T: DeserializeOwned + Default>(fields: &mut Fields<'_>, name: &str) -> T
     read.map(|wire::Strict(part)| part).unwrap_or_else(|error| {
         let path = error.path().to_string();
         let field = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
-        // Drop the position, which is relative to the field and useless to clients.
-        let reason = error.into_inner().to_string();
-        let reason = reason.split(" at line ").next().unwrap_or_default();
-        fields.reject(&field, format!("is invalid: {reason}"));
+        fields.reject(&field, format!("is invalid: {}", plain(&error.into_inner().to_string())));
         T::default()
     })
+}
+
+/// What serde says, without its position, which is relative to the field, and without Rust's names of types.
+fn plain(reason: &str) -> String {
+    let reason = reason.split(" at line ").next().unwrap_or_default();
+    let Some((given, expected)) = reason.split_once(", expected ") else { return reason.to_owned() };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        of if of.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{given}, expected {expected}")
 }
