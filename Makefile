@@ -72,6 +72,7 @@ test-setup: build-tools $(VENV)/.tests-ready tests/clients/node_modules/.ready
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(APT) postgresql
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || [ "$$(uname)" != Linux ] || $(APT) faketime
 	@.ci/lavapipe.sh
+	@.ci/lavapipe-matrix.sh
 
 tests/clients/node_modules/.ready: tests/clients/package-lock.json
 	@command -v npm >/dev/null || $(APT) nodejs npm

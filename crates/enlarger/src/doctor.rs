@@ -119,6 +119,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
                     "driver": card.driver,
                     "memory_mb": card.memory.map(|bytes| bytes >> 20),
                     "gflops": (card.rate > 0.0).then_some(card.rate / 1e9),
+                    "matrix_units": card.matrix,
                     "verdict": survey.verdict(card),
                 })).collect::<Vec<_>>()),
                 Err(why) => json!({ "failed": why }),

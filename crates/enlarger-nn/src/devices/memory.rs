@@ -138,7 +138,7 @@ mod tests {
 
     fn card(driver: &str) -> Surveyed {
         let (name, pci, driver) = ("card".to_owned(), String::new(), driver.to_owned());
-        Surveyed { name, pci, driver, memory: None, rate: 1e12, unfit: None }
+        Surveyed { name, pci, driver, memory: None, rate: 1e12, matrix: false, unfit: None }
     }
 
     #[test]

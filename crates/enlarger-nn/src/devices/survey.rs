@@ -35,6 +35,9 @@ pub struct Surveyed {
     pub memory: Option<u64>,
     /// Operations per second; 0 if it failed or was not measured.
     pub rate: f64,
+    /// Whether that was measured with its units for matrices, which were faster than its threads.
+    #[serde(default)]
+    pub matrix: bool,
     /// Why it is not used even if it is fast, if so.
     pub unfit: Option<String>,
 }
@@ -86,7 +89,8 @@ impl Survey {
 
     /// Whether a card is used if the choice is left to the program, and why, in a few words.
     pub fn verdict(&self, card: &Surveyed) -> String {
-        let fast = format!("{:.0} GFLOP/s, the CPU {:.0}", card.rate / 1e9, self.cpu / 1e9);
+        let units = if card.matrix { " by its matrix units" } else { "" };
+        let fast = format!("{:.0} GFLOP/s{units}, the CPU {:.0}", card.rate / 1e9, self.cpu / 1e9);
         let fit = self.fit();
         match &card.unfit {
             Some(why) => format!("{why}; not used"),
@@ -140,7 +144,7 @@ mod tests {
 
     fn card(name: &str, pci: &str, rate: f64, unfit: Option<&str>) -> Surveyed {
         let (unfit, driver) = (unfit.map(str::to_owned), "Vulkan".into());
-        Surveyed { name: name.into(), pci: pci.into(), driver, memory: Some(4 << 30), rate, unfit }
+        Surveyed { name: name.into(), pci: pci.into(), driver, memory: Some(4 << 30), rate, matrix: false, unfit }
     }
 
     fn chosen(survey: &Survey, choice: GpuChoice) -> Vec<&str> {

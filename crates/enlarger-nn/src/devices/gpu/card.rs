@@ -7,10 +7,15 @@ use std::{
     time::Duration,
 };
 
+use super::matrix::Matrix;
 use crate::{devices::survey::Surveyed, error::NnError};
 
 /// A submission that takes longer is taken for a driver that hangs. Those of this crate are made to take 0.1 s.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What kernels that multiply matrices need.
+const MATRIX: wgpu::Features =
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
 /// What kind of card it is, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +31,7 @@ pub enum CardKind {
 }
 
 /// A card that a driver offers.
+#[derive(Clone)]
 pub struct Adapter {
     wgpu: wgpu::Adapter,
     /// Which it is, not yet measured.
@@ -80,8 +86,25 @@ impl Adapter {
         let words = [interface.to_owned(), info.driver, info.driver_info];
         let driver = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ");
         let (memory, pci) = (Self::memory(&wgpu), info.device_pci_bus_id);
-        let is = Surveyed { name: info.name, pci, driver, memory, rate: 0.0, unfit: None };
+        let is = Surveyed { name: info.name, pci, driver, memory, rate: 0.0, matrix: false, unfit: None };
         Self { wgpu, is, kind }
+    }
+
+    /// Its units that multiply matrices of 16-bit floats with sums in f32, the largest of those that kernels are made for.
+    pub fn matrix(&self) -> Option<Matrix> {
+        use wgpu::CooperativeScalarType::{F16, F32};
+        if !self.wgpu.features().contains(MATRIX) {
+            return None;
+        }
+        let sizes = self.wgpu.cooperative_matrix_properties();
+        let has = |side: &u32| {
+            let found = sizes
+                .iter()
+                .find(|p| [p.m_size, p.n_size, p.k_size] == [*side; 3] && p.ab_type == F16 && p.cr_type == F32);
+            found.is_some()
+        };
+        let side = [16, 8].into_iter().find(has)? as usize;
+        Some(Matrix { side, threads: self.wgpu.get_info().subgroup_max_size })
     }
 
     /// Bytes of the card's own memory, or of what it may use of the CPU's; `None` if the driver does not say.
@@ -167,15 +190,24 @@ enum Work {
 pub struct Ticket(wgpu::SubmissionIndex);
 
 impl Card {
-    /// Opens a card.
+    /// Opens a card, with its units for matrices or without.
     ///
     /// # Errors
     /// [`NnError::Device`] in the driver's words.
-    pub fn open(adapter: &Adapter) -> Result<Self, NnError> {
+    pub fn open(adapter: &Adapter, matrices: bool) -> Result<Self, NnError> {
         let limits = adapter.wgpu.limits();
+        let features = if matrices { MATRIX } else { wgpu::Features::empty() };
+        let experimental_features = if matrices {
+            // SAFETY: what they compute is checked before it is used and while it is; wgpu knows of no other harm (issue 8805 is about
+            // values that several invocations write, which kernels do not).
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
+        };
         let descriptor = wgpu::DeviceDescriptor {
-            required_features: wgpu::Features::IMMEDIATES,
+            required_features: wgpu::Features::IMMEDIATES | features,
             required_limits: limits,
+            experimental_features,
             // Weights and maps live long and are large.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -398,7 +430,7 @@ mod tests {
     fn cards_of_one_name_without_addresses_have_numbers() {
         let card = |name: &str, pci: &str| {
             let (name, pci, driver) = (name.to_owned(), pci.to_owned(), String::new());
-            Surveyed { name, pci, driver, memory: None, rate: 0.0, unfit: None }
+            Surveyed { name, pci, driver, memory: None, rate: 0.0, matrix: false, unfit: None }
         };
         let mut cards = [card("a", ""), card("b", "1"), card("a", ""), card("b", "2"), card("c", "")];
         number(cards.iter_mut().collect());

@@ -9,6 +9,7 @@ use super::{
     budget::Budget,
     card::{Card, Kernel},
     kernel::{Kind, Store},
+    matrix::Matrix,
     proof::prove,
 };
 use crate::{
@@ -36,6 +37,8 @@ pub struct Engine {
     turn: Mutex<()>,
     /// What makes kernels' texts.
     pub text: fn(&Kind) -> String,
+    /// Its units for matrices, while they are used.
+    matrix: Mutex<Option<Matrix>>,
 }
 
 impl Engine {
@@ -43,13 +46,24 @@ impl Engine {
         card: Card,
         store: Store,
         budget: u64,
+        matrix: Option<Matrix>,
         is: Surveyed,
         memory: Arc<Memory>,
         text: fn(&Kind) -> String,
     ) -> Self {
         let (kernels, pace, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let budget = Budget::new(budget);
-        Self { card, store, budget, kernels, pace, is, memory, turn, text }
+        let (budget, matrix) = (Budget::new(budget), Mutex::new(matrix));
+        Self { card, store, budget, kernels, pace, is, memory, turn, text, matrix }
+    }
+
+    /// Its units for matrices, if they are used.
+    pub fn matrix(&self) -> Option<Matrix> {
+        *self.matrix.lock().expect("no panic under it")
+    }
+
+    /// Uses its units for matrices no more. Returns whether it did.
+    pub fn without_matrix(&self) -> bool {
+        self.matrix.lock().expect("no panic under it").take().is_some()
     }
 
     /// A kernel, compiled when it is first needed, and tested when it is first needed on this card with this driver.

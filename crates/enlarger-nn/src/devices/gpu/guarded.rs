@@ -12,6 +12,7 @@ use super::{
     card::{Adapter, Card, CardKind},
     engine::Engine,
     kernel::{Kind, Store},
+    matrix::Matrix,
     model::CardModel,
     tensors::{Tensors, proof::prove},
 };
@@ -49,6 +50,8 @@ pub struct Host {
     adapter: Adapter,
     store: Store,
     budget: u64,
+    /// Its units for matrices, if they are worth using.
+    matrix: Option<Matrix>,
     memory: Arc<Memory>,
     /// What makes kernels' texts.
     text: fn(&Kind) -> String,
@@ -79,7 +82,8 @@ impl State {
 }
 
 impl Host {
-    /// Opens a card. `budget` are the bytes that it may use, `None` is a share of what it has.
+    /// Opens a card. `budget` are the bytes that it may use, `None` is a share of what it has; `matrix` its units for matrices, if they
+    /// are to be used.
     ///
     /// # Errors
     /// [`NnError::Device`] if it cannot be opened.
@@ -87,9 +91,10 @@ impl Host {
         adapter: Adapter,
         budget: Option<u64>,
         precision: Precision,
+        matrix: Option<Matrix>,
         memory: Arc<Memory>,
     ) -> Result<Self, NnError> {
-        Self::with_kernels(adapter, budget, precision, memory, Kind::text)
+        Self::with_kernels(adapter, budget, precision, matrix, memory, Kind::text)
     }
 
     /// The same with kernels of another text.
@@ -100,6 +105,7 @@ impl Host {
         adapter: Adapter,
         budget: Option<u64>,
         precision: Precision,
+        matrix: Option<Matrix>,
         memory: Arc<Memory>,
         text: fn(&Kind) -> String,
     ) -> Result<Self, NnError> {
@@ -107,8 +113,8 @@ impl Host {
         let usual = || adapter.is.memory.map_or(USUAL_MEMORY, |memory| (memory as f64 * share) as u64);
         let budget = budget.unwrap_or_else(usual);
         let store = if precision == Precision::F32 { Store::F32 } else { Store::F16 };
-        let host =
-            Self { adapter, store, budget, memory, text, state: Mutex::default(), fallbacks: AtomicU64::default() };
+        let (state, fallbacks) = (Mutex::default(), AtomicU64::default());
+        let host = Self { adapter, store, budget, matrix, memory, text, state, fallbacks };
         host.engine()?;
         Ok(host)
     }
@@ -127,9 +133,10 @@ impl Host {
             let minutes = WHILE.as_secs() / 60;
             return Err(NnError::Device(format!("it was lost {MOST_LOSSES} times within {minutes} minutes; {why}")));
         }
-        let card = Card::open(&self.adapter).inspect_err(|_| state.lately.push(Instant::now()))?;
+        let card =
+            Card::open(&self.adapter, self.matrix.is_some()).inspect_err(|_| state.lately.push(Instant::now()))?;
         let (is, memory) = (self.adapter.is.clone(), self.memory.clone());
-        let engine = Arc::new(Engine::new(card, self.store, self.budget, is, memory, self.text));
+        let engine = Arc::new(Engine::new(card, self.store, self.budget, self.matrix, is, memory, self.text));
         state.engine = Some(engine.clone());
         Ok(engine)
     }
@@ -233,7 +240,11 @@ impl Device for Gpu {
         let mut state = self.host.state();
         Some(Health {
             driver: self.host.adapter.is.driver.clone(),
-            kernel: "fma",
+            kernel: if state.engine.as_ref().is_some_and(|engine| engine.matrix().is_some()) {
+                "matrix"
+            } else {
+                "fma"
+            },
             rate: state.engine.as_ref().and_then(|engine| engine.rate()),
             losses: state.losses,
             fallbacks: self.host.fallbacks.load(Ordering::Relaxed),
@@ -284,32 +295,37 @@ impl Model for Guarded {
     }
 
     fn run(&self, strip: &Strip<'_>, report: &Report<'_>, emit: &mut Emit<'_>) -> Result<(), NnError> {
-        let mut done = 0;
         let stride = strip.width * self.scale * 3;
-        let ran = self.card().and_then(|card| {
-            let ran = card.run(strip, report, &mut |y, rows| {
-                done = y + rows.len() / stride;
-                emit(y, rows);
-            });
-            ran.map_err(|error| {
-                if matches!(error, NnError::Device(_)) {
-                    self.host.distrust();
-                }
-                self.blame(error, &card.engine)
-            })
-        });
-        let why = match ran {
-            Err(NnError::Device(why)) => why,
-            other => return other,
-        };
-        self.host.takes_over(&why);
-        report.note(format!("the CPU computed what the GPU {} should have: {why}", self.host.adapter.is.name));
-        self.spare()?.run(strip, report, &mut |y, rows| {
+        let mut done: usize = 0;
+        // Rows come once each, whoever computes them.
+        let mut emit_new = |y: usize, rows: &[f32]| {
             let there = done.saturating_sub(y).min(rows.len() / stride);
             if there * stride < rows.len() {
                 emit(y + there, &rows[there * stride..]);
+                done = y + rows.len() / stride;
             }
-        })
+        };
+        let name = &self.host.adapter.is.name;
+        let why = loop {
+            let card = match self.card() {
+                Ok(card) => card,
+                Err(NnError::Device(why)) => break why,
+                Err(other) => return Err(other),
+            };
+            let why = match card.run(strip, report, &mut emit_new) {
+                Err(NnError::Device(why)) => why,
+                other => return other,
+            };
+            self.host.distrust();
+            if card.engine.card.is_lost() || !card.engine.without_matrix() {
+                self.blame(&why, &card.engine);
+                break why;
+            }
+            report.note(format!("the GPU {name} went on without its matrix units: {why}"));
+        };
+        self.host.takes_over(&why);
+        report.note(format!("the CPU computed what the GPU {name} should have: {why}"));
+        self.spare()?.run(strip, report, &mut emit_new)
     }
 }
 
@@ -321,30 +337,34 @@ impl Guarded {
         }
         let engine = self.host.engine()?;
         let card = self.card.lock().expect("no panic under it").clone();
-        if let Some(card) = card.filter(|card| Arc::ptr_eq(&card.engine, &engine)) {
+        let current = |card: &Arc<CardModel>| Arc::ptr_eq(&card.engine, &engine) && card.matrix == engine.matrix();
+        if let Some(card) = card.filter(current) {
             return Ok(card);
         }
         let (architecture, weights) = detect(self.weights.clone())?;
         self.bring(&*architecture, &weights)
     }
 
-    /// Brings the network to the card.
+    /// Brings the network to the card, without its units for matrices if those fail their self-test.
     fn bring(&self, network: &dyn Architecture, weights: &StateDict) -> Result<Arc<CardModel>, NnError> {
         let engine = self.host.engine()?;
-        let card = CardModel::new(engine.clone(), network, weights).map_err(|error| self.blame(error, &engine))?;
-        let card = Arc::new(card);
+        let mut card = CardModel::new(engine.clone(), network, weights);
+        if matches!(card, Err(NnError::Device(_))) && !engine.card.is_lost() && engine.without_matrix() {
+            card = CardModel::new(engine.clone(), network, weights);
+        }
+        if let Err(NnError::Device(why)) = &card {
+            self.blame(why, &engine);
+        }
+        let card = Arc::new(card?);
         *self.card.lock().expect("no panic under it") = Some(card.clone());
         Ok(card)
     }
 
-    /// Draws conclusions from an error. A card that is lost is opened again; one that computes something wrong does so again.
-    fn blame(&self, error: NnError, engine: &Arc<Engine>) -> NnError {
-        if let NnError::Device(why) = &error
-            && !self.host.failed(engine)
-        {
-            self.distrusted.lock().expect("no panic under it").get_or_insert(why.clone());
+    /// Draws conclusions from a failure. A card that is lost is opened again; one that computes something wrong does so again.
+    fn blame(&self, why: &str, engine: &Arc<Engine>) {
+        if !self.host.failed(engine) {
+            self.distrusted.lock().expect("no panic under it").get_or_insert(why.to_owned());
         }
-        error
     }
 
     /// The same network on the CPU.

@@ -2,7 +2,8 @@
 //!
 //! A group of threads computes a tile of pixels for some outputs. It goes through the channels in blocks: a block of the
 //! pixels under the tile and the weights for it are brought to the memory of the group, and each thread adds up the products
-//! for four pixels side by side. Sums are f32, whatever maps are. Pixels outside the map are zero.
+//! for four pixels side by side; or the card's units for matrices do it (`matrix.rs`). Sums are f32, whatever maps are. Pixels
+//! outside the map are zero.
 //!
 //! A map is `[rows][blocks][columns][BLOCK]`, so that a block of some pixels of a row lies in one piece.
 
@@ -12,14 +13,15 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 
 use super::{
+    matrix::Matrix,
     program::{Add, BLOCK, Op},
     schedule::sources,
 };
 
 /// Pixels of a tile.
-const TILE: (u32, u32) = (16, 8);
+pub const TILE: (u32, u32) = (16, 8);
 /// Threads per group of outputs: each has four pixels.
-const QUADS: u32 = TILE.0 * TILE.1 / 4;
+pub const QUADS: u32 = TILE.0 * TILE.1 / 4;
 
 /// What maps and weights are kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,6 +80,8 @@ pub struct Kind {
     pub result: Option<(usize, usize)>,
     /// Outputs of a group of threads: 4, 8, 16 or 32.
     pub outputs: usize,
+    /// What multiplies, if not each thread for itself.
+    pub matrix: Option<Matrix>,
 }
 
 /// The bindings of a kernel's buffers.
@@ -122,13 +126,16 @@ pub struct Job {
 }
 
 impl Kind {
-    /// The kernel for an operation, which makes the result if there are `colours`.
-    pub fn of(op: &Op, store: Store, colours: Option<usize>) -> Self {
+    /// The kernel for an operation, which makes the result if there are `colours`, on a card with these units for matrices.
+    pub fn of(op: &Op, store: Store, colours: Option<usize>, matrix: Option<Matrix>) -> Self {
         let padded = op.outputs.next_multiple_of(BLOCK);
         let outputs = if colours.is_some() && op.outputs <= 4 {
             4
         } else {
             [32, 16, 8].into_iter().find(|&size| padded.is_multiple_of(size)).unwrap_or(BLOCK)
+        };
+        let fits = |matrix: &Matrix| {
+            store == Store::F16 && colours.is_none() && matrix.fits(blocks(&op.inputs) * BLOCK, outputs)
         };
         Self {
             store,
@@ -137,6 +144,7 @@ impl Kind {
             in_place: op.from == op.to.map,
             result: colours.map(|colours| (op.shuffle, colours)),
             outputs,
+            matrix: matrix.filter(fits),
         }
     }
 
@@ -146,31 +154,35 @@ impl Kind {
     }
 
     /// Fours of outputs of a thread.
-    fn fours(&self) -> usize {
+    pub fn fours(&self) -> usize {
         if self.outputs == 4 { 1 } else { 2 }
     }
 
     /// Bytes of an operation's weights, biases and slopes.
     pub fn bytes(&self, op: &Op) -> u64 {
         let outputs = op.outputs.next_multiple_of(self.outputs);
-        let blocks: usize = op.inputs.iter().map(|channels| channels.div_ceil(BLOCK)).sum();
-        (outputs * (blocks * 9 * BLOCK * self.store.bytes() + 2 * size_of::<f32>())) as u64
+        (outputs * (blocks(&op.inputs) * 9 * BLOCK * self.store.bytes() + 2 * size_of::<f32>())) as u64
     }
 
-    /// Weights `[outputs][inputs][3][3]` as the kernel reads them: `[groups][blocks][9][BLOCK][outputs of a group]`.
+    /// Channels that are gone through at a time.
+    fn depth(&self) -> usize {
+        self.matrix.map_or(BLOCK, |matrix| matrix.side)
+    }
+
+    /// Weights `[outputs][inputs][3][3]` as the kernel reads them: `[groups][steps][9][channels of a step][outputs of a group]`.
     pub fn pack_weights(&self, op: &Op, weights: &[f32]) -> Vec<u8> {
         let inputs: usize = op.inputs.iter().sum();
-        let blocks: usize = op.inputs.iter().map(|channels| channels.div_ceil(BLOCK)).sum();
-        let groups = op.outputs.div_ceil(self.outputs);
-        let mut packed = vec![0.0; groups * blocks * 9 * BLOCK * self.outputs];
+        let (depth, groups) = (self.depth(), op.outputs.div_ceil(self.outputs));
+        let steps = blocks(&op.inputs) * BLOCK / depth;
+        let mut packed = vec![0.0; groups * steps * 9 * depth * self.outputs];
         let mut input = 0;
         for (first, &channels) in sources(&op.inputs).zip(&op.inputs) {
             for channel in 0..channels {
-                let (block, lane) = (first + channel / BLOCK, channel % BLOCK);
+                let (step, lane) = ((first * BLOCK + channel) / depth, (first * BLOCK + channel) % depth);
                 for output in 0..op.outputs {
                     let (group, place) = (output / self.outputs, output % self.outputs);
                     for tap in 0..9 {
-                        let to = (((group * blocks + block) * 9 + tap) * BLOCK + lane) * self.outputs + place;
+                        let to = (((group * steps + step) * 9 + tap) * depth + lane) * self.outputs + place;
                         packed[to] = weights[(output * inputs + input) * 9 + tap];
                     }
                 }
@@ -192,18 +204,30 @@ impl Kind {
 
     /// Its text.
     pub fn text(&self) -> String {
-        let (fours, threads) = (self.fours(), QUADS * (self.outputs / (4 * self.fours())) as u32);
-        let mut text = String::new();
-        text += &self.store.text("Four", "wide", "narrow");
+        let mut text = self.head();
+        match self.matrix {
+            None => self.by_threads(&mut text),
+            Some(matrix) => self.by_matrices(matrix, &mut text),
+        }
+        text
+    }
+
+    /// Types and bindings.
+    fn head(&self) -> String {
+        let mut text = match self.matrix {
+            None => self.store.text("Four", "wide", "narrow"),
+            Some(_) => Matrix::head().to_owned(),
+        };
         text += "struct View { origin: i32, row: u32, block: u32, first: u32 }
 struct Job {
     width: u32, height: u32, start: u32, end: u32, blocks: u32, outputs: u32, gain: f32, padding: u32,
     source: View, to: View, add0: View, add1: View, gain0: f32, gain1: f32,
 }
 var<immediate> job: Job;
-@group(0) @binding(0) var<storage, read> weights: array<Four>;
-@group(0) @binding(1) var<storage, read> floats: array<vec4<f32>>;
 ";
+        let weights = if self.matrix.is_some() { "f16" } else { "Four" };
+        _ = writeln!(text, "@group(0) @binding(0) var<storage, read> weights: array<{weights}>;");
+        text += "@group(0) @binding(1) var<storage, read> floats: array<vec4<f32>>;\n";
         let to = if self.result.is_some() { "f32" } else { "Four" };
         _ = writeln!(text, "@group(0) @binding(2) var<storage, read_write> to: array<{to}>;");
         if !self.in_place {
@@ -212,10 +236,20 @@ var<immediate> job: Job;
         for add in 0..self.adds.len() {
             _ = writeln!(text, "@group(0) @binding({}) var<storage, read> add{add}: array<Four>;", 4 + add);
         }
-        let source = if self.in_place { "to" } else { "from_map" };
+        text
+    }
+
+    /// The buffer that it reads.
+    pub fn source(&self) -> &'static str {
+        if self.in_place { "to" } else { "from_map" }
+    }
+
+    /// Each thread adds up the products for its pixels.
+    fn by_threads(&self, text: &mut String) {
+        let (fours, threads) = (self.fours(), QUADS * (self.outputs / (4 * self.fours())) as u32);
         let (wide, high) = (TILE.0 + 2, TILE.1 + 2);
         let (patch, taps) = (wide * high * 2, 9 * BLOCK * self.outputs / 4);
-        let (up, group) = (self.upsampled, self.outputs / 4);
+        let (up, group, source) = (self.upsampled, self.outputs / 4, self.source());
         _ = write!(
             text,
             "var<workgroup> pixels: array<vec4<f32>, {patch}>;
@@ -274,13 +308,22 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
                 }
             }
         }
-        text += "            }
+        text.push_str(
+            "            }
         }
         workgroupBarrier();
     }
-    let y = top + line;
-    if (y >= job.end) { return; }
-";
+",
+        );
+        self.end(text, "return");
+        text.push_str("}\n");
+    }
+
+    /// What follows the sums of a thread, its pixels of a `line` from a `column` of the tile on: the slope, what is added, and the way
+    /// to the map or result. Below the rows that are computed it takes its `leave`.
+    pub fn end(&self, text: &mut String, leave: &str) {
+        let (fours, group) = (self.fours(), self.outputs / 4);
+        _ = writeln!(text, "    let y = top + line;\n    if (y >= job.end) {{ {leave}; }}");
         for four in 0..fours {
             let at = format!("tile.z * {group}u + lane + {four}u");
             let slopes = format!("(job.outputs + {}u) / {}u * {group}u", self.outputs - 1, self.outputs);
@@ -295,13 +338,11 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
             _ = writeln!(text, "    if (left + column + {pixel}u < job.width) {{");
             _ = writeln!(text, "        let x = left + column + {pixel}u;");
             match self.result {
-                None => self.write_map(&mut text, pixel),
-                Some((shuffle, colours)) => self.write_result(&mut text, pixel, shuffle, colours),
+                None => self.write_map(text, pixel),
+                Some((shuffle, colours)) => self.write_result(text, pixel, shuffle, colours),
             }
-            text += "    }\n";
+            text.push_str("    }\n");
         }
-        text += "}\n";
-        text
     }
 
     /// Writes a pixel's block to a map.
@@ -362,8 +403,13 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
     }
 }
 
+/// Blocks of channels that inputs take.
+fn blocks(inputs: &[usize]) -> usize {
+    inputs.iter().map(|channels| channels.div_ceil(BLOCK)).sum()
+}
+
 /// The pixels and fours of outputs of a thread.
-fn places(fours: usize) -> impl Iterator<Item = (usize, usize)> {
+pub fn places(fours: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..4).flat_map(move |pixel| (0..fours).map(move |four| (pixel, four)))
 }
 
@@ -372,8 +418,9 @@ pub mod tests {
     use std::collections::HashSet;
 
     use naga::{
+        Module,
         back::{hlsl, msl},
-        valid::{Capabilities, ValidationFlags, Validator},
+        valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
     };
 
     use super::*;
@@ -383,8 +430,8 @@ pub mod tests {
         devices::gpu::program::Program,
     };
 
-    /// The kernels of networks of all architectures, scales and kinds.
-    fn kinds() -> HashSet<Kind> {
+    /// The kernels of networks of all architectures, scales and kinds, for cards with these units.
+    fn kinds(matrix: Option<Matrix>) -> HashSet<Kind> {
         let mut graphs = Vec::new();
         for (unshuffle, channels, features, growth) in [(1, 3, 64, 32), (2, 3, 24, 12), (4, 1, 16, 8)] {
             graphs.push(RrdbNet { unshuffle, channels, features, blocks: 1, growth, upsamplings: 2 }.graph());
@@ -396,7 +443,7 @@ pub mod tests {
         for graph in &graphs {
             let program = Program::new(graph, 3).expect("it is supported");
             for store in [Store::F16, Store::F32] {
-                kinds.extend(program.ops.iter().map(|op| Kind::of(op, store, program.colours_of(op))));
+                kinds.extend(program.ops.iter().map(|op| Kind::of(op, store, program.colours_of(op), matrix)));
             }
         }
         kinds
@@ -405,21 +452,8 @@ pub mod tests {
     /// Checks a kernel's text: it is valid, every card has room for what its groups share, and it can be translated for Metal and
     /// Direct3D.
     pub fn translates(what: &str, text: &str) {
-        let module =
-            naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{what}: {}", error.emit_to_string(text)));
-        let mut validator =
-            Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32);
-        let info = validator.validate(&module).unwrap_or_else(|error| panic!("{what}: {error:?}"));
-        // 16 KiB and 128 bytes are what every card has (WebGPU's limits, and Vulkan's for push constants).
-        let bytes = |space: naga::AddressSpace| -> u32 {
-            let there = module.global_variables.iter().filter(|(_, variable)| variable.space == space);
-            there.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx())).sum()
-        };
-        assert!(bytes(naga::AddressSpace::WorkGroup) <= 16384 && bytes(naga::AddressSpace::Immediate) <= 128, "{what}");
-
-        let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
-        let (text, _) = msl::write_string(&module, &info, &metal, &Default::default()).expect("Metal's language");
-        assert!(text.contains("kernel void"), "{text}");
+        let (module, info) = valid(what, text, Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+        for_metal(&module, &info);
         let direct3d = hlsl::Options {
             shader_model: hlsl::ShaderModel::V5_1,
             immediates_target: Some(hlsl::BindTarget::default()),
@@ -431,12 +465,47 @@ pub mod tests {
         assert!(text.contains("[numthreads("), "{text}");
     }
 
+    fn valid(what: &str, text: &str, capabilities: Capabilities) -> (Module, ModuleInfo) {
+        let module =
+            naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{what}: {}", error.emit_to_string(text)));
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES | capabilities);
+        let info = validator.validate(&module).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        // 16 KiB and 128 bytes are what every card has (WebGPU's limits, and Vulkan's for push constants).
+        let bytes = |space: naga::AddressSpace| -> u32 {
+            let there = module.global_variables.iter().filter(|(_, variable)| variable.space == space);
+            there.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx())).sum()
+        };
+        assert!(bytes(naga::AddressSpace::WorkGroup) <= 16384 && bytes(naga::AddressSpace::Immediate) <= 128, "{what}");
+        (module, info)
+    }
+
+    fn for_metal(module: &Module, info: &ModuleInfo) {
+        let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
+        let (text, _) = msl::write_string(module, info, &metal, &Default::default()).expect("Metal's language");
+        assert!(text.contains("kernel void"), "{text}");
+    }
+
     #[test]
     fn every_kernel_is_valid_and_can_be_translated_for_metal_and_direct3d() {
-        let kinds = kinds();
+        let kinds = kinds(None);
         assert!(kinds.len() >= 20, "{}", kinds.len());
         for kind in kinds {
             translates(&format!("{kind:?}"), &kind.text());
+        }
+    }
+
+    /// Direct3D has no such units in naga's translation.
+    #[test]
+    fn every_kernel_for_matrix_units_is_valid_and_can_be_translated_for_metal() {
+        for side in [8, 16] {
+            let matrices = kinds(Some(Matrix { side, threads: 32 })).into_iter().filter(|kind| kind.matrix.is_some());
+            let matrices: Vec<Kind> = matrices.collect();
+            assert!(matrices.len() >= 6, "{}", matrices.len());
+            for kind in matrices {
+                let needs = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
+                let (module, info) = valid(&format!("{kind:?}"), &kind.text(), needs);
+                for_metal(&module, &info);
+            }
         }
     }
 }

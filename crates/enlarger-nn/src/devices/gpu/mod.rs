@@ -5,6 +5,8 @@
 //!                        └──────kernel (text) ──proof (self-test)──┘
 //! ```
 //!
+//! A kernel multiplies in each thread, or by the card's units for matrices where those were measured to be faster (`matrix`).
+//!
 //! A card is trusted as far as it is checked: each kernel by a self-test before its first use, each band of a result against the
 //! source. When a check fails or the card is lost, the CPU goes on from the last row that was emitted. A lost card is opened again for
 //! what runs next.
@@ -16,6 +18,7 @@ mod engine;
 mod guarded;
 mod kernel;
 mod lacks;
+mod matrix;
 mod model;
 mod program;
 mod proof;
@@ -57,7 +60,11 @@ pub fn open(
     let there: Vec<Surveyed> = adapters.iter().map(|adapter| adapter.is.clone()).collect();
     let opened = if survey.is_of(&there) {
         let chosen = adapters.into_iter().filter(|adapter| cards.iter().any(|card| card.is(&adapter.is)));
-        let open = |adapter| Host::open(adapter, budget, precision, memory.clone());
+        let open = |adapter: Adapter| {
+            let faster = cards.iter().any(|card| card.is(&adapter.is) && card.matrix);
+            let matrix = adapter.matrix().filter(|_| faster);
+            Host::open(adapter, budget, precision, matrix, memory.clone())
+        };
         let opened = chosen.map(|adapter| Ok(Arc::new(Gpu::new(open(adapter)?, cpu.clone()))));
         opened.collect::<Result<Vec<_>, NnError>>()
     } else {
@@ -120,9 +127,14 @@ fn measured(adapter: Adapter, cpu: &Arc<dyn Device>) -> Surveyed {
     let measured = if adapter.kind == CardKind::Software {
         Err("a program that imitates a GPU on the CPU".to_owned())
     } else {
-        let host = Host::open(adapter, None, Precision::Auto, Arc::default());
-        host.map_err(|error| error.to_string()).and_then(|host| rate::of(&Gpu::new(host, cpu.clone())))
+        let rate = |matrix| {
+            let host = Host::open(adapter.clone(), None, Precision::Auto, matrix, Arc::default());
+            host.map_err(|error| error.to_string()).and_then(|host| rate::of(&Gpu::new(host, cpu.clone())))
+        };
+        // Whatever fails with matrices works without.
+        let matrices = adapter.matrix().and_then(|matrix| rate(Some(matrix)).ok()).unwrap_or(0.0);
+        rate(None).map(|rate| (rate.max(matrices), matrices > rate))
     };
-    let (rate, unfit) = measured.map_or_else(|why| (0.0, Some(why)), |rate| (rate, None));
-    Surveyed { rate, unfit, ..card }
+    let ((rate, matrix), unfit) = measured.map_or_else(|why| ((0.0, false), Some(why)), |measured| (measured, None));
+    Surveyed { rate, matrix, unfit, ..card }
 }

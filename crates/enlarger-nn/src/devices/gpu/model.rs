@@ -10,6 +10,7 @@ use super::{
     check::Check,
     engine::Engine,
     kernel::{Job, Kind, View, binding},
+    matrix::Matrix,
     program::{self, BLOCK, Op, Place, Program, Slope},
     schedule::{Held, LEAST_BAND, Schedule},
 };
@@ -35,6 +36,8 @@ struct Layer {
 /// A network with its weights on a card.
 pub struct CardModel {
     pub engine: Arc<Engine>,
+    /// The card's units for matrices, if its kernels use them.
+    pub matrix: Option<Matrix>,
     program: Program,
     layers: Vec<Layer>,
     /// The bytes of the weights, as a part of the card's budget.
@@ -50,11 +53,12 @@ impl CardModel {
     pub fn new(engine: Arc<Engine>, network: &dyn Architecture, weights: &StateDict) -> Result<Self, NnError> {
         let graph = network.graph();
         let program = Program::new(&graph, network.channels())?;
-        let kinds: Vec<Kind> =
-            program.ops.iter().map(|op| Kind::of(op, engine.store, program.colours_of(op))).collect();
+        let matrix = engine.matrix();
+        let kind = |op: &Op| Kind::of(op, engine.store, program.colours_of(op), matrix);
+        let kinds: Vec<Kind> = program.ops.iter().map(kind).collect();
         let bytes = kinds.iter().zip(&program.ops).map(|(kind, op)| kind.bytes(op)).sum();
         let share = engine.budget.weights(bytes);
-        let mut model = Self { engine, program, layers: Vec::new(), weights: share };
+        let mut model = Self { engine, matrix, program, layers: Vec::new(), weights: share };
         model.check_room(network.halo())?;
         for (op, kind) in model.program.ops.iter().zip(kinds) {
             let conv = &graph.convs()[op.conv];

@@ -4,7 +4,10 @@
 pub mod lavapipe;
 
 use std::{
+    fs,
     ops::ControlFlow,
+    path::Path,
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -15,23 +18,25 @@ use super::{
     card::Adapter,
     guarded::{Gpu, Host},
     kernel::Kind,
+    matrix::Matrix,
 };
 use crate::{
-    arch::RrdbNet,
+    arch::{RrdbNet, detect},
     architecture::Architecture,
     device::{Device, Precision},
     devices::Backend,
     network::Network,
     strips::{RunOptions, Sink, Source, pool, upscale},
     tensor::{StateDict, Tensor},
+    weights,
 };
 
 const WIDTH: usize = 40;
 const HEIGHT: usize = 96;
 
-/// A network whose result is about as bright as its source.
-fn network() -> (RrdbNet, StateDict) {
-    let network = RrdbNet { unshuffle: 1, channels: 3, features: 8, blocks: 1, growth: 8, upsamplings: 2 };
+/// A network of this width whose result is about as bright as its source.
+fn network(features: usize) -> (RrdbNet, StateDict) {
+    let network = RrdbNet { unshuffle: 1, channels: 3, features, blocks: 1, growth: features, upsamplings: 2 };
     let mut dict = StateDict::default();
     for conv in network.graph().convs() {
         let mut data = vec![0.0; conv.outputs * conv.inputs * 9];
@@ -105,14 +110,24 @@ fn enlarge(network: &Network, picture: &Gradient, first: &(dyn Fn() + Sync)) -> 
 /// The software renderer, with kernels of another text.
 fn card(text: fn(&Kind) -> String) -> Gpu {
     lavapipe::load();
-    let adapter =
-        Adapter::all().into_iter().find(|adapter| adapter.is.is_called("llvmpipe")).expect("it was just loaded");
-    let host = Host::with_kernels(adapter, None, Precision::Auto, Arc::default(), text).expect("it opens");
+    gpu(software_renderer(), None, text)
+}
+
+fn software_renderer() -> Adapter {
+    Adapter::all().into_iter().find(|adapter| adapter.is.is_called("llvmpipe")).expect("it was loaded")
+}
+
+fn gpu(adapter: Adapter, matrix: Option<Matrix>, text: fn(&Kind) -> String) -> Gpu {
+    let host = Host::with_kernels(adapter, None, Precision::Auto, matrix, Arc::default(), text).expect("it opens");
     Gpu::new(host, Backend::default().find().expect("there is one"))
 }
 
 fn build(device: &dyn Device) -> Network {
-    let (architecture, weights) = network();
+    build_of(8, device)
+}
+
+fn build_of(features: usize, device: &dyn Device) -> Network {
+    let (architecture, weights) = network(features);
     Network::build(Box::new(architecture), &weights, device).expect("weights that fit")
 }
 
@@ -204,4 +219,116 @@ fn a_driver_without_f16_is_enough() {
     let (result, notes) = enlarge(&build(&gpu), &LIGHT, &|| {});
     let (expected, _) = enlarge(&build(&*Backend::default().find().expect("the CPU")), &LIGHT, &|| {});
     assert!(worst(&result, &expected) < 0.01 && notes.is_empty(), "{notes:?}");
+}
+
+/// What units for matrices do is tried by the only software renderer that has them, which needs a C library of its own: this program
+/// runs itself by that.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn matrix_units_compute_what_threads_do_and_threads_go_on_where_they_fail() {
+    const INSIDE: &str = "ENLARGER_TEST_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        return on_matrix_units();
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/lavapipe-matrix");
+    if !folder.join("driver.json").exists() {
+        println!("Not tested here: `.ci/lavapipe-matrix.sh` could not bring Mesa 26.");
+        return;
+    }
+    let mut again = Command::new(folder.join("lib/ld-linux-x86-64.so.2"));
+    again.arg("--library-path").arg(folder.join("lib")).arg(std::env::current_exe().expect("a path"));
+    let name = "devices::gpu::tests::matrix_units_compute_what_threads_do_and_threads_go_on_where_they_fail";
+    again.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").env("VK_DRIVER_FILES", folder.join("driver.json"));
+    let out = again.output().expect("it runs");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    print!("{said}");
+    assert!(out.status.success() && said.contains("1 passed") && said.contains("by matrices of 8"), "{said}");
+}
+
+fn on_matrix_units() {
+    let adapter = software_renderer();
+    let matrix = adapter.matrix();
+    assert_eq!(matrix.map(|matrix| matrix.side), Some(8), "{adapter:?}");
+    let by_matrices = |text| gpu(adapter.clone(), matrix, text);
+    let kernel = |gpu: &Gpu| gpu.health().expect("a GPU's").kernel;
+
+    // Bundled networks, against the CPU.
+    let cpu = Backend { precision: Precision::F32, ..Backend::default() }.find().expect("the CPU");
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/weights");
+    let mut compared = 0;
+    for entry in fs::read_dir(weights).expect("bundled weights") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "safetensors") {
+            continue;
+        }
+        let build = |device: &dyn Device| {
+            let (architecture, weights) = weights::read(&path).and_then(detect).expect("a bundled network");
+            Network::build(architecture, &weights, device).expect("it loads")
+        };
+        let gpu = by_matrices(Kind::text);
+        let (result, notes) = crop(&build(&gpu));
+        let (expected, _) = crop(&build(&*cpu));
+        assert!(notes.is_empty() && kernel(&gpu) == "matrix", "{notes:?}");
+        let squares: f64 = result.iter().zip(&expected).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let db = -10.0 * (squares / result.len() as f64).log10();
+        println!("{}: {db:.1} dB by matrices of 8", path.display());
+        assert!(db >= 60.0, "{}: {db:.1} dB", path.display());
+        compared += 1;
+    }
+    assert!(compared >= 5, "{compared} networks");
+
+    // Units that compute something wrong, at once or later on.
+    let (expected, _) = enlarge(&build_of(16, &*cpu), &LIGHT, &|| {});
+    let fails_self_test: fn(&Kind) -> String =
+        |kind| if kind.matrix.is_some() { kind.text().replace("y >= 0 &&", "y > 0 &&") } else { kind.text() };
+    let black: fn(&Kind) -> String = |kind| if kind.matrix.is_some() { spoiled(kind, "0.0") } else { kind.text() };
+    for (text, said) in
+        [(fails_self_test, None), (black, Some("went on without its matrix units: it computed a brightness"))]
+    {
+        let gpu = by_matrices(text);
+        let network = build_of(16, &gpu);
+        let (result, notes) = enlarge(&network, &LIGHT, &|| {});
+        assert!(worst(&result, &expected) < 0.01 && worst(&result, &expected) > 0.0, "{}", worst(&result, &expected));
+        match said {
+            None => assert!(notes.is_empty(), "{notes:?}"),
+            Some(said) => assert!(notes.len() == 1 && notes[0].contains(said), "{notes:?}"),
+        }
+        assert_eq!((kernel(&gpu), gpu.health().expect("a GPU's").fallbacks), ("fma", 0));
+        let (again, notes) = enlarge(&network, &LIGHT, &|| {});
+        assert!(again == result && notes.is_empty(), "threads go on: {notes:?}");
+    }
+}
+
+/// A small picture by a network of any factor, and the notes.
+fn crop(network: &Network) -> (Vec<f32>, Vec<String>) {
+    struct Rows(Mutex<Vec<(u32, Vec<f32>)>>);
+    impl Sink for Rows {
+        fn write(&self, _: u32, y: u32, _: u32, _: u32, rgb: &[f32]) {
+            self.0.lock().expect("no panic under it").push((y, rgb.to_vec()));
+        }
+    }
+    struct Waves;
+    impl Source for Waves {
+        fn width(&self) -> u32 {
+            24
+        }
+        fn height(&self) -> u32 {
+            18
+        }
+        fn read(&self, x: u32, y: u32, w: u32, h: u32, rgb: &mut [f32]) {
+            let pixels = (y..y + h).flat_map(|y| (x..x + w).map(move |x| (x as f32, y as f32)));
+            for (rgb, (x, y)) in rgb.chunks_exact_mut(3).zip(pixels) {
+                rgb[0] = 0.5 + 0.3 * (0.7 * x + 0.2 * y).sin();
+                rgb[1] = 0.5 + 0.3 * (0.4 * y - 0.1 * x).cos();
+                rgb[2] = if (x as u32 / 5 + y as u32 / 7).is_multiple_of(2) { 0.3 } else { 0.6 };
+            }
+        }
+    }
+    let rows = Rows(Mutex::default());
+    let options = RunOptions { strip: Some(24), halo: None };
+    let run = || upscale(network, &Waves, &rows, &options, &|_| ControlFlow::Continue(()));
+    let notes = pool(2).and_then(|pool| pool.install(run)).expect("it ends well");
+    let mut rows = rows.0.into_inner().expect("no panic under it");
+    rows.sort_by_key(|(y, _)| *y);
+    (rows.into_iter().flat_map(|(_, rgb)| rgb).collect(), notes)
 }

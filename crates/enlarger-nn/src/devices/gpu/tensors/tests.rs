@@ -14,7 +14,7 @@ fn tensors(text: fn(&Kind) -> String, memory: Option<u64>) -> Tensors {
     lavapipe::load();
     let adapter =
         Adapter::all().into_iter().find(|adapter| adapter.is.is_called("llvmpipe")).expect("it was just loaded");
-    let host = Host::open(adapter, memory, Precision::Auto, Arc::default()).expect("it opens");
+    let host = Host::open(adapter, memory, Precision::Auto, None, Arc::default()).expect("it opens");
     Tensors { text, ..Tensors::new(host.engine().expect("it is open"), prove) }
 }
 
