@@ -23,6 +23,8 @@ use crate::{
 const BEAT: Duration = Duration::from_millis(100);
 /// How often the history is asked at first, and at most: a tile takes as long as it takes.
 const POLLS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+/// Questions about a prompt that may stay unanswered one after the other: it runs on, and its tile took a while.
+const UNANSWERED: usize = 5;
 /// For what is taken back after it was cancelled: the caller does not wait longer.
 const TAKING_BACK: Duration = Duration::from_millis(800);
 /// For each request. ComfyUI answers while it draws, within seconds where Python is busy; a tile of some MB has to pass a slow network.
@@ -130,8 +132,8 @@ impl ComfyUi {
         Ok(Stored(if matches!(kind, "" | "input") { path } else { format!("{path} [{kind}]") }))
     }
 
-    /// Runs a workflow and gets the first image of its result, a file of at most `limit` bytes. If `going` is false, the workflow is
-    /// taken back: out of the queue, or interrupted if it runs.
+    /// Runs a workflow and gets the first image of its result, a file of at most `limit` bytes. If `going` is false, or ComfyUI cannot
+    /// be asked any more, the workflow is taken back: out of the queue, or interrupted if it runs.
     ///
     /// # Errors
     /// [`Error::Cancelled`]; what a node or calling it raises.
@@ -155,7 +157,8 @@ impl ComfyUi {
             expected("/view", &answer)?;
             Ok(answer.body)
         });
-        if made == Err(Error::Cancelled) {
+        // Others have ended, or were never queued.
+        if matches!(made, Err(Error::Cancelled | Error::Unreachable(_) | Error::Down(_) | Error::Nonsense { .. })) {
             self.take_back(&id.borrow());
         }
         made
@@ -164,21 +167,30 @@ impl ComfyUi {
     /// Waits for the end of a prompt; what the history says of it.
     async fn finished(&self, id: &str) -> Result<Value, Error> {
         let mut pause = POLLS[0];
-        let mut lost = 0;
+        let (mut lost, mut unanswered) = (0, 0);
         loop {
-            let history = self.json("/history", self.service.get(&["history", id], &[], MOST_JSON)).await?;
-            if let Some(run) = history.get(id).filter(|run| run.is_object()) {
-                return Ok(run.clone());
-            }
-            let queue = self.json("/queue", self.service.get(&["queue"], &[], MOST_JSON)).await?;
-            // Between the queue and the history it may be in neither for a moment.
-            lost = if waits(&queue, id) { 0 } else { lost + 1 };
-            if lost > 3 {
-                return Err(Error::Forgotten);
+            match self.state(id).await {
+                Ok(State::Ended(run)) => return Ok(run),
+                Ok(State::Waits) => (lost, unanswered) = (0, 0),
+                // Between the queue and the history it may be in neither for a moment.
+                Ok(State::Unknown) if lost == 3 => return Err(Error::Forgotten),
+                Ok(State::Unknown) => lost += 1,
+                Err(error) if !error.is_retryable() || unanswered == UNANSWERED => return Err(error),
+                Err(_) => unanswered += 1,
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(POLLS[1]);
         }
+    }
+
+    /// Where a prompt is.
+    async fn state(&self, id: &str) -> Result<State, Error> {
+        let history = self.json("/history", self.service.get(&["history", id], &[], MOST_JSON)).await?;
+        if let Some(run) = history.get(id).filter(|run| run.is_object()) {
+            return Ok(State::Ended(run.clone()));
+        }
+        let queue = self.json("/queue", self.service.get(&["queue"], &[], MOST_JSON)).await?;
+        Ok(if waits(&queue, id) { State::Waits } else { State::Unknown })
     }
 
     /// Removes a prompt from the queue, or stops it if it runs. Other prompts go on.
@@ -209,6 +221,16 @@ impl ComfyUi {
     ) -> Result<Value, Error> {
         read(asked, &answer.await.map_err(unanswered)?)
     }
+}
+
+/// Where a prompt is.
+enum State {
+    /// In the queue, or running.
+    Waits,
+    /// What the history says of it.
+    Ended(Value),
+    /// In neither.
+    Unknown,
 }
 
 /// Waits for an answer as long as `going` is true.

@@ -164,11 +164,11 @@ impl Bundle {
         Ok(())
     }
 
-    /// Adds a LoRA to the weights that it is for.
+    /// Adds a LoRA to the weights that it is for. Returns how many of its layers the checkpoint does not have.
     ///
     /// # Errors
     /// As [`Self::open`]; the bundle is of no use then.
-    pub fn add_lora(&mut self, path: &Path, strength: f32) -> Result<()> {
+    pub fn add_lora(&mut self, path: &Path, strength: f32) -> Result<usize> {
         let file = Arc::new(Safetensors::open(path)?);
         match recognise(&file)? {
             Kind::Lora { family: Some(other) } => self.fits(other, "a LoRA", &file)?,
@@ -186,7 +186,7 @@ impl Bundle {
                 file.name()
             )));
         }
-        Ok(())
+        Ok(lora.layers().saturating_sub(changed))
     }
 
     /// Adds an embedding. Its file's name without extension is the word of prompts that stands for it.

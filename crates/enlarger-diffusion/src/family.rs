@@ -1,6 +1,6 @@
 //! What a file is, told from its header alone, and where the parts of a checkpoint are.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, fs::File, io::Read, path::Path, sync::Arc};
 
 use crate::{
     error::{Error, Result, shortened},
@@ -9,6 +9,9 @@ use crate::{
     union,
     weights::{Part, Weights},
 };
+
+/// Bytes of a configuration file that are read.
+const LARGEST_CONFIG: u64 = 1 << 20;
 
 /// Networks that fit each other are of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +92,8 @@ pub enum Kind {
 impl Kind {
     /// That a file is this and not what was wanted, such as "a LoRA".
     pub(crate) fn instead_of(&self, wanted: &str, file: &Safetensors) -> Error {
-        let article = if matches!(self, Self::Embedding { .. }) { "an" } else { "a" };
+        // As they are spoken: an SD 1.x checkpoint.
+        let article = if matches!(self, Self::Embedding { .. } | Self::Checkpoint { .. }) { "an" } else { "a" };
         Error::Unsupported(format!("{} is {article} {self}, not {wanted}", file.name()))
     }
 }
@@ -198,7 +202,12 @@ pub fn recognise(file: &Safetensors) -> Result<Kind> {
         }
         return Ok(Kind::Checkpoint {
             family: family(width)?,
-            prediction: if any("v_pred") { Prediction::V } else { Prediction::Noise },
+            // An array of this name, or a note as Stability AI's specification has it.
+            prediction: match file.note("modelspec.prediction_type") {
+                _ if any("v_pred") => Prediction::V,
+                Some(note) if note.eq_ignore_ascii_case("v") => Prediction::V,
+                _ => Prediction::Noise,
+            },
             vae: any("first_stage_model.decoder."),
             text: any("cond_stage_model.") || any("conditioner.embedders."),
         });
@@ -300,14 +309,35 @@ impl Checkpoint {
             _ => return recognise(first).and_then(|_| Err(Error::Unsupported("unet/ holds no UNet".into()))),
         };
         Ok(Self {
+            prediction: predicts(path)?.unwrap_or(prediction),
             name,
             family,
-            prediction,
             unet: part("unet", Part::Unet)?,
             vae: part("vae", Part::Vae)?,
             text: part("text_encoder", Part::Clip)?,
             second_text: part("text_encoder_2", Part::Clip)?,
         })
+    }
+}
+
+/// What a folder's network predicts, as its `scheduler/scheduler_config.json` says; `None` if it says nothing.
+fn predicts(folder: &Path) -> Result<Option<Prediction>> {
+    let Ok(file) = File::open(folder.join("scheduler/scheduler_config.json")) else { return Ok(None) };
+    let config: Option<serde_json::Value> = serde_json::from_reader(file.take(LARGEST_CONFIG)).ok();
+    let damaged = || {
+        Error::File(format!(
+            "scheduler/scheduler_config.json of {} is not JSON",
+            shortened(&folder.display().to_string())
+        ))
+    };
+    match config.ok_or_else(damaged)?["prediction_type"].as_str() {
+        None => Ok(None),
+        Some("epsilon") => Ok(Some(Prediction::Noise)),
+        Some("v_prediction") => Ok(Some(Prediction::V)),
+        Some(other) => Err(Error::Unsupported(format!(
+            "its scheduler says that it predicts {:?}; hint: checkpoints that predict epsilon or v_prediction are supported",
+            shortened(other)
+        ))),
     }
 }
 

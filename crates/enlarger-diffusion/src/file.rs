@@ -14,6 +14,9 @@ use crate::{
     error::{Error, Result, reserved, shortened},
 };
 
+/// How diffusers begins the names of files.
+const SAVED_BY_DIFFUSERS: &str = "diffusion_pytorch_model";
+
 /// An open file whose header is sound: every array lies inside the file and is as long as its shape and type say.
 #[derive(Debug)]
 pub struct Safetensors {
@@ -84,7 +87,12 @@ impl Safetensors {
 
     /// Its name without folder, as it may stand in a sentence.
     pub fn name(&self) -> String {
-        self.path.file_name().map_or_else(String::new, |n| shortened(&n.to_string_lossy()))
+        let name = |path: &Path| path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let own = name(&self.path);
+        // As diffusers calls the weights of everything: its folder tells what it is.
+        let folder =
+            self.path.parent().map(name).filter(|folder| own.starts_with(SAVED_BY_DIFFUSERS) && !folder.is_empty());
+        shortened(&folder.map_or_else(|| own.clone(), |folder| format!("{folder}/{own}")))
     }
 
     /// Names of the arrays, sorted.

@@ -12,6 +12,9 @@ use crate::{
     weights::Weights,
 };
 
+/// The highest rank that is taken: trained ones have up to some hundreds, and up times down is computed in memory.
+const MOST_RANK: usize = 4096;
+
 /// A LoRA file, by kohya's names (`lora_unet_..`, `lora_te_..`) or PEFT's (`unet.….lora_A.weight`).
 #[derive(Debug)]
 pub struct Lora {
@@ -35,7 +38,8 @@ impl Lora {
     /// Lists what a file changes.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for LoHa, LoKr, DoRA and the like, and if there is no LoRA in the file.
+    /// [`Error::Unsupported`] for LoHa, LoKr, DoRA and the like, and if there is no LoRA in the file; [`Error::Weights`] if a layer lacks
+    /// one of its two arrays.
     pub fn new(file: &Arc<Safetensors>) -> Result<Self> {
         let names = file.names();
         for (part, kind) in
@@ -55,13 +59,29 @@ impl Lora {
             (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
         ];
         let mut modules = HashMap::new();
-        for down in &names {
-            let Some((module, end)) = ends.iter().find_map(|(d, u)| Some((down.strip_suffix(d)?, u))) else { continue };
-            let (up, alpha) = (format!("{module}{end}"), format!("{module}.alpha"));
+        let lacks = |name: &str| Err(Error::Weights(format!("{} lacks {}", file.name(), shortened(name))));
+        for name in &names {
+            let Some((module, end)) = ends.iter().find_map(|(d, u)| Some((name.strip_suffix(d)?, u))) else {
+                let down = ends.iter().find_map(|(d, u)| Some(format!("{}{d}", name.strip_suffix(u)?)));
+                match down.filter(|down| file.shape(down).is_none()) {
+                    Some(down) => return lacks(&down),
+                    None => continue,
+                }
+            };
+            let (down, up, alpha) = (name, format!("{module}{end}"), format!("{module}.alpha"));
             if file.shape(&up).is_none() {
-                return Err(Error::Weights(format!("{} lacks {}", file.name(), shortened(&up))));
+                return lacks(&up);
             }
-            let alpha = file.shape(&alpha).is_some().then_some(alpha);
+            let alpha = match file.shape(&alpha) {
+                None => None,
+                Some(shape) if shape.iter().product::<usize>() == 1 => Some(alpha),
+                Some(shape) => {
+                    let (file, alpha) = (file.name(), shortened(&alpha));
+                    return Err(Error::Weights(format!(
+                        "{alpha} of {file} has the shape {shape:?} instead of one number"
+                    )));
+                }
+            };
             let module = module.strip_prefix("base_model.model.").unwrap_or(module);
             modules.insert(module.replace('.', "_"), (down.clone(), up, alpha));
         }
@@ -106,6 +126,13 @@ impl Lora {
             let name = format!("{ours}.weight");
             let shape = weights.shape(&name).unwrap_or_default();
             let (d, u) = (self.file.shape(down).unwrap_or(&[]), self.file.shape(up).unwrap_or(&[]));
+            let rank = d.first().copied().unwrap_or(0);
+            if !(1..=MOST_RANK).contains(&rank) {
+                let (file, layer) = (self.file.name(), shortened(ours));
+                return Err(Error::Weights(format!(
+                    "{file} has a rank of {rank} at {layer}; 1 to {MOST_RANK} are possible"
+                )));
+            }
             let fits = d.len() >= 2
                 && u.len() >= 2
                 && shape.len() >= 2

@@ -224,7 +224,7 @@ impl Tokenizer {
         if chunks.len() > MOST_CHUNKS {
             let count = chunks.len();
             return Err(Error::Request(format!(
-                "a prompt can have {MOST_CHUNKS} chunks of 75 tokens, and this one has {count}"
+                "a prompt can have {MOST_CHUNKS} chunks of 75 tokens, and this one has {count}; hint: shorten it, or use BREAK less often"
             )));
         }
         for chunk in &mut chunks {

@@ -97,7 +97,7 @@ fn what_does_not_go_together_is_named_on_both_sides() {
         .collect();
     sparse(&at("xl.safetensors"), &sdxl, "F16", 0);
     let lora = [("lora_unet_x.lora_down.weight", vec![4, 9]), ("lora_unet_x.lora_up.weight", vec![8, 4])];
-    sparse(&at("other.safetensors"), &lora.map(|(name, shape)| (name.to_owned(), shape)), "F16", 0);
+    sparse(&at("other.safetensors"), &lora.clone().map(|(name, shape)| (name.to_owned(), shape)), "F16", 0);
     let open = |change: &dyn Fn(&mut Files)| {
         let mut files = Files { checkpoint: at("a.safetensors"), ..Files::default() };
         change(&mut files);
@@ -119,6 +119,25 @@ fn what_does_not_go_together_is_named_on_both_sides() {
         open(&|f| f.loras = vec![(at("other.safetensors"), 1.0)]),
         "other.safetensors changes no layer of a.safetensors",
     );
+    let half = [lora[0].clone(), lora[1].clone(), ("lora_unet_y.lora_up.weight", vec![8, 4])];
+    sparse(&at("half.safetensors"), &half.map(|(name, shape)| (name.to_owned(), shape)), "F16", 0);
+    said(
+        open(&|f| f.loras = vec![(at("half.safetensors"), 1.0)]),
+        "half.safetensors lacks lora_unet_y.lora_down.weight",
+    );
+    let (layer, shape) =
+        keys(&ALL).into_iter().find(|(n, s)| n.ends_with("attn1.to_q.weight") && s.len() == 2).unwrap();
+    let layer = layer.trim_start_matches("model.diffusion_model.").trim_end_matches(".weight").replace('.', "_");
+    let lora = |rank: usize| {
+        let arrays = [("down", vec![rank, shape[1]]), ("up", vec![shape[0], rank])];
+        let arrays = arrays.map(|(part, shape)| (format!("lora_unet_{layer}.lora_{part}.weight"), shape));
+        let name = at(&format!("rank{rank}.safetensors"));
+        sparse(&name, &arrays, "F16", 0);
+        open(&|f| f.loras = vec![(name.clone(), 1.0)])
+    };
+    assert_eq!(lora(4), Ok(()));
+    said(lora(0), "has a rank of 0 at");
+    said(lora(1_000_000), "has a rank of 1000000 at");
     said(open(&|f| f.checkpoint = at("none.safetensors")), "none.safetensors");
     assert_eq!(open(&|f| f.vae = control("a.safetensors")), Ok(()), "a checkpoint's VAE will do");
 }

@@ -12,6 +12,7 @@ use enlarger_diffusion::{
     file::Safetensors,
     layers::Heads,
     ops::{Activation, Ops},
+    sampler::Prediction,
     unet::{Context, Unet},
     vae::Vae,
     weights::{Part, Weights},
@@ -275,6 +276,16 @@ fn a_folder_of_diffusers_holds_the_same_network_as_one_file() {
     sparse(&unet, &[("conv_in.weight", &[320, 4, 3, 3]), ("down_blocks.0.x.attn2.to_k.weight", &[320, 768])]);
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     assert_eq!((checkpoint.family, checkpoint.text.is_empty()), (Family::Sd1, true));
+    assert_eq!(checkpoint.prediction, Prediction::Noise);
+    std::fs::create_dir_all(folder.path().join("scheduler")).unwrap();
+    let predicts = |config: &str| {
+        std::fs::write(folder.path().join("scheduler/scheduler_config.json"), config).unwrap();
+        Checkpoint::open(folder.path()).map(|checkpoint| checkpoint.prediction).map_err(|error| error.to_string())
+    };
+    assert_eq!(predicts(r#"{"prediction_type": "v_prediction"}"#), Ok(Prediction::V));
+    assert_eq!(predicts(r#"{"prediction_type": "epsilon"}"#), Ok(Prediction::Noise));
+    assert!(predicts(r#"{"prediction_type": "sample"}"#).unwrap_err().contains("\"sample\""));
+    assert!(predicts("{").unwrap_err().contains("scheduler_config.json"));
     assert!(checkpoint.vae.names().eq(one.names()));
     for name in one.names() {
         assert_eq!(checkpoint.vae.get(name).unwrap().to_f32(), one.get(name).unwrap().to_f32(), "{name}");

@@ -42,12 +42,14 @@ pub enum ModelError {
         bundled: bool,
     },
     /// There is no file of this name in the folders that are searched.
-    #[error("there is no {} named {name:?}", in_words(kind))]
+    #[error("there is no {}{} named {name:?}", if *or_path { "file and no " } else { "" }, in_words(kind))]
     NoFile {
         /// What was asked for: checkpoint, vae, control, lora, embedding.
         kind: &'static str,
         /// The name asked for.
         name: String,
+        /// Whether a path is meant, which would be taken.
+        or_path: bool,
         /// What there is of that kind.
         there: Vec<String>,
     },
@@ -140,7 +142,7 @@ impl Explained for ModelError {
             )
             .into(),
             Self::NoFile { kind, there, .. } if there.is_empty() => format!(
-                "`enlarger models scan DIR` shows what is there; set ENLARGER_MODEL_DIRS to the folders that contain {} files",
+                "`enlarger models scan DIR` shows what a folder has; name folders of {} files with --model-dirs or ENLARGER_MODEL_DIRS",
                 in_words(kind)
             )
             .into(),

@@ -35,6 +35,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use enlarger_diffusion::{family::recognise, file::Safetensors};
 use enlarger_nn::{Architecture, Backend, Network, NnError, StateDict, arch::detect, weights};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -164,6 +165,11 @@ impl Catalogue {
             return Err(ModelError::Taken { name, bundled: taken.bundled });
         }
         let unreadable = |why: NnError| ModelError::Unreadable { path: path.to_owned(), why: why.to_string() };
+        // Told from its header, before gigabytes are read.
+        if let Ok(kind) = Safetensors::open(path).and_then(|file| recognise(&file)) {
+            let why = format!("it is for the generative engine ({kind}), which reads such files where they are");
+            return Err(ModelError::Unreadable { path: path.to_owned(), why });
+        }
         let (architecture, dict) = weights::read(path).and_then(detect).map_err(unreadable)?;
         // Building it once finds what loading alone does not: missing layers, shapes that do not fit.
         let (kind, scale) = (architecture.to_string(), architecture.scale());

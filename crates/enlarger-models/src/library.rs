@@ -260,6 +260,7 @@ impl Library {
             [] => named.first().map(|(place, _)| place.path.clone()).ok_or_else(|| ModelError::NoFile {
                 kind,
                 name: name(),
+                or_path: self.any_path && (asked.len() > 1 || asked[0].ends_with(".safetensors")),
                 there: self.parts().into_iter().filter(|f| f.what.kind() == kind).map(|f| f.name).collect(),
             }),
             // A name that is one file's whole name means that file.

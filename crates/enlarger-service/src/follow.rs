@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use enlarger_pipeline::Enlarger;
-use enlarger_tasks::{Queue, Scope, Task};
+use enlarger_tasks::{ListQuery, Queue, Scope, Task, TaskState};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -41,8 +41,16 @@ impl Follow {
     /// # Errors
     /// If the store fails.
     pub async fn place(&self, id: Uuid) -> Result<Option<(u64, f64)>, Error> {
-        let place = self.queue.queue_place(id).await?;
-        Ok(place.map(|place| (place.ahead, place.cost_ahead / self.enlarger.pace())))
+        let Some(place) = self.queue.queue_place(id).await? else { return Ok(None) };
+        Ok(Some((place.ahead, self.until_free().await? + place.cost_ahead / self.enlarger.pace())))
+    }
+
+    /// Seconds until one of the running tasks ends, if as many run as may.
+    async fn until_free(&self) -> Result<f64, Error> {
+        let running = ListQuery { states: vec![TaskState::InProgress], per_page: 1000, ..ListQuery::default() };
+        let running = self.queue.list(&running, &Scope::All).await?.tasks;
+        let full = running.len() >= self.enlarger.slots();
+        Ok(running.iter().map(remaining).reduce(f64::min).filter(|_| full).unwrap_or(0.0))
     }
 
     /// Seconds until a task will be done, waiting included.
@@ -53,11 +61,8 @@ impl Follow {
         if task.state.is_terminal() {
             return Ok(0.0);
         }
-        if let Some(eta) = task.progress.as_ref().and_then(|progress| progress.get("eta_seconds")?.as_f64()) {
-            return Ok(eta);
-        }
         let wait = self.place(task.id).await?.map_or(0.0, |(_, seconds)| seconds);
-        Ok(wait + task.cost)
+        Ok(wait + remaining(task))
     }
 
     /// The task once it has ended, or its current state when `deadline` has passed, the server is stopping, or it is
@@ -84,4 +89,11 @@ impl Follow {
             }
         }
     }
+}
+
+/// Seconds that a task takes once it runs: as it says itself, or as was estimated.
+fn remaining(task: &Task) -> f64 {
+    let progress = task.progress.as_ref().filter(|_| task.state == TaskState::InProgress);
+    let told = progress.and_then(|progress| progress.get("eta_seconds")?.as_f64());
+    told.unwrap_or(task.cost)
 }

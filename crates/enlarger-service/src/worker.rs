@@ -434,14 +434,15 @@ async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
     let mut last_beat = Instant::now();
     let mut deadline = None;
     loop {
+        let mut ended = false;
         tokio::select! {
             () = tokio::time::sleep(BEAT) => {}
-            change = changes.recv() => {
-                // Ignore all but what ends our work: our own reports arrive here too.
-                if !change.is_ok_and(|change| change.task == held.task && change.state != TaskState::InProgress) {
-                    continue;
-                }
-            }
+            change = changes.recv() => match change {
+                // Our own reports arrive here too.
+                Ok(change) if change.task != held.task || change.state == TaskState::InProgress => continue,
+                // It ended, or it may have: some changes were missed.
+                _ => ended = true,
+            },
             () = worker.stop.cancelled(), if deadline.is_none() => {
                 let drain = worker.drain.saturating_sub(STOPPING);
                 deadline = Some(Instant::now() + drain);
@@ -449,7 +450,7 @@ async fn hold(worker: &Arc<Worker>, held: &Lease, watch: &Watching) -> End {
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return End::Interrupted,
         }
         let progress = watch.report();
-        if progress == last_written && last_beat.elapsed() < worker.lease / 3 {
+        if !ended && progress == last_written && last_beat.elapsed() < worker.lease / 3 {
             continue;
         }
         match worker.queue.heartbeat(held, worker.lease, Report { progress: progress.clone(), plan: None }).await {

@@ -1,6 +1,10 @@
 //! The generative engine as flags.
 
-use std::{ffi::OsStr, path::PathBuf, str::FromStr};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::{
     Arg, Args, Command,
@@ -144,9 +148,15 @@ impl GenerativeArgs {
         self.generator.clone().map(|remote| RemoteGenerator { workflow: self.workflow.clone(), ..remote })
     }
 
-    /// Folders to search.
+    /// Folders to search. A checkpoint that is named by its path may have what goes with it in the folders beside its own, as ComfyUI
+    /// and A1111 keep it.
     pub fn folders(&self) -> Vec<PathBuf> {
-        if self.model_dirs.is_empty() { dirs::model_dirs() } else { self.model_dirs.clone() }
+        let mut folders = if self.model_dirs.is_empty() { dirs::model_dirs() } else { self.model_dirs.clone() };
+        let path = self.checkpoint.as_ref().and_then(|path| Path::new(path).canonicalize().ok());
+        let of_checkpoints = |folder: &&Path| folder.ends_with("checkpoints") || folder.ends_with("Stable-diffusion");
+        let folder = path.as_deref().and_then(Path::parent).filter(of_checkpoints).and_then(Path::parent);
+        folders.extend(folder.map(Path::to_owned));
+        folders
     }
 }
 

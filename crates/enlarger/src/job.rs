@@ -212,7 +212,17 @@ impl<'a> Job<'a> {
             own_requests: true,
             generative: None,
             generator: args.generative.remote(),
+        });
+        // Such as a workflow that is not there.
+        let enlarger = enlarger.map_err(|error| match error {
+            PipelineError::Request { .. } => misused(&error),
+            other => other.into(),
         })?;
+        if generative.is_some() && !quiet {
+            for missing in enlarger.library().missing() {
+                eprintln!("warning: the folder {} does not exist, so nothing is searched there", missing.display());
+            }
+        }
         if let Some(model) = &args.model {
             // Said once, and before any image is read.
             enlarger.check_model(model).map_err(|error| misused(&error))?;
@@ -222,11 +232,6 @@ impl<'a> Job<'a> {
                 Err(error) if error.part().is_some() => return Err(misused(&error)),
                 // Each image says it.
                 _ => {}
-            }
-        }
-        if generative.is_some() && !quiet {
-            for missing in enlarger.library().missing() {
-                eprintln!("warning: the folder {} does not exist, so nothing is searched there", missing.display());
             }
         }
         let output =

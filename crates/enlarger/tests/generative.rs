@@ -199,7 +199,7 @@ fn files_that_do_not_fit_are_refused_with_what_would() {
         ),
         (&["--generative", "--prompt", &many], "33 LoRAs are too many"),
         (&["--generative", "--lora", "grain:11"], "the strength 11 of grain is not possible"),
-        (&["--generative", "--keep", "8,8,9,4"], "lies outside the 16x16 pixels"),
+        (&["--generative", "--keep", "8,8,9,4"], "does not lie within the 16x16 pixels"),
     ] {
         let told = refused(dir.path(), args);
         assert!(told.contains(said), "{args:?}: {told}");
@@ -494,7 +494,7 @@ fn a_workflow_of_ones_own_is_filled_where_it_has_places_and_notes_say_what_has_n
         told.contains("page.json is saved in the format of ComfyUI's page") && told.contains("Export (API)"),
         "{told}"
     );
-    let told = refused(dir.path(), &["--generator", &fake.generator(), "--workflow", "none.json"]);
+    let told = refused_with(dir.path(), &["--generator", &fake.generator(), "--workflow", "none.json"], 2);
     assert!(told.contains("none.json cannot be read"), "{told}");
 }
 
@@ -511,6 +511,8 @@ fn what_goes_wrong_in_comfyui_is_told_with_tile_and_reason() {
         (Mood::Refuses, "Value 20000 bigger than max of 16384 (width)"),
         (Mood::Small, "made 384x288 pixels of 128x64, in tile 1 of 1"),
         (Mood::Text, "made a result that cannot be read"),
+        (Mood::Black, "made a tile of a single color, in tile 1 of 1"),
+        (Mood::Hangs, "there is no way to it, or the connection was lost, in tile 1 of 1"),
         (Mood::Forgets, "ComfyUI no longer knows the workflow"),
         (Mood::Page, "ComfyUI sent an unexpected response to /object_info: it is a web page"),
         (Mood::Login, "a proxy in front of it asks for a login (status 401)"),
@@ -520,9 +522,14 @@ fn what_goes_wrong_in_comfyui_is_told_with_tile_and_reason() {
         let fake = Fake::new(mood);
         let told = refused(dir.path(), &["--generator", &fake.generator()]);
         assert!(told.contains(said) && !told.contains("secret"), "{said}: {told}");
-        let address = matches!(mood, Mood::Small | Mood::Text) || told.contains(&fake.address);
+        assert!(mood != Mood::Hangs || fake.deleted() == 1, "what may still run there is taken back");
+        let address = matches!(mood, Mood::Small | Mood::Text | Mood::Black) || told.contains(&fake.address);
         assert!(address, "people are told where their own ComfyUI is: {told}");
     }
+    // A poll that fails is not the end of a job.
+    let shy = Fake::new(Mood::Shy);
+    made(dir.path(), &["--generator", &shy.generator()]);
+    fs::remove_file(dir.path().join("result.png")).expect("it was made");
     let fake = Fake::new(Mood::Echo);
     let told = refused(dir.path(), &["--generator", &fake.generator(), "--checkpoint", "other"]);
     assert!(

@@ -163,14 +163,14 @@ impl Local {
                     "the generative engine needs a Stable Diffusion checkpoint, and none was found{}",
                     self.instead()
                 ),
-                hint: "name its file as the checkpoint, or the folder of ComfyUI or A1111 with ENLARGER_MODEL_DIRS"
+                hint: "name its file with --checkpoint, or the models folder of ComfyUI or A1111 with --model-dirs or ENLARGER_MODEL_DIRS"
                     .into(),
             }),
             _ => {
                 let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
                 Err(PipelineError::Request {
                     what: format!("there are {} checkpoints", all.len()),
-                    hint: format!("choose one as the checkpoint: {}", names.join(", ")),
+                    hint: format!("choose one with --checkpoint NAME: {}", names.join(", ")),
                 })
             }
         }
@@ -233,7 +233,10 @@ impl Local {
         let pasted = prompts.loras.iter().map(|lora| (lora, self.library.named("lora", &lora.name), Part::Prompt));
         for (lora, path, part) in named.chain(pasted) {
             let path = path.in_part(part)?;
-            bundle.add_lora(&path, lora.strength).in_part(part)?;
+            let unused = bundle.add_lora(&path, lora.strength).in_part(part)?;
+            if unused > 0 {
+                notes.push(format!("the checkpoint lacks {unused} of the layers that the LoRA {} changes", lora.name));
+            }
             files.loras.push((path, lora.strength));
         }
         match asked.control.as_deref() {
@@ -442,10 +445,10 @@ impl Local {
         if texts.iter().all(|text| text.trim().is_empty()) {
             return Vec::new();
         }
-        let found = self.library.parts().into_iter();
-        let found = found.filter(|f| matches!(f.what, What::Part(Kind::Embedding { .. })) && f.what.fits(family));
-        let found: Vec<PathBuf> =
-            found.map(|found| found.path).filter(|path| named(&Library::name(path).to_lowercase())).collect();
+        let found = self.library.parts().into_iter().filter(|f| matches!(f.what, What::Part(Kind::Embedding { .. })));
+        let found = found.filter(|found| named(&found.name.to_lowercase()));
+        let (found, others): (Vec<Found>, Vec<Found>) = found.partition(|found| found.what.fits(family));
+        let found: Vec<PathBuf> = found.into_iter().map(|found| found.path).collect();
         let is_there = |name: &str| found.iter().any(|path| Library::name(path).eq_ignore_ascii_case(name));
         for name in
             texts.iter().flat_map(|text| text.split("embedding:").skip(1).filter_map(|rest| rest.split(is_end).next()))
@@ -453,6 +456,9 @@ impl Local {
             if !name.is_empty() && !is_there(name) {
                 notes.push(format!("there is no {family} embedding named {name:?}, so the prompt is taken literally"));
             }
+        }
+        for Found { name, what, .. } in others {
+            notes.push(format!("{name} in the prompt is taken literally: the file of that name is an {what}"));
         }
         found
     }

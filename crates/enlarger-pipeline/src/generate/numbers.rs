@@ -188,7 +188,7 @@ pub(crate) fn generation(
 pub(super) fn check(asked: &Generative, loras: &[Merged]) -> Result<(), PipelineError> {
     let refuse = |part, what: String, hint: &str| Err(PipelineError::Request { what, hint: hint.into() }).in_part(part);
     if let Some(steps) = asked.steps.filter(|steps| !(1..=MOST_STEPS).contains(steps)) {
-        return refuse(Part::Steps, format!("the number of steps is {steps}"), "choose 1 to 150; the default is 18");
+        return refuse(Part::Steps, format!("{steps} steps are not possible"), "choose 1 to 150; the default is 18");
     }
     if let Some(guidance) = asked.guidance.filter(|guidance| !(1.0..=30.0).contains(guidance)) {
         return refuse(
@@ -216,6 +216,23 @@ pub(super) fn check(asked: &Generative, loras: &[Merged]) -> Result<(), Pipeline
     Ok(())
 }
 
+/// What of a prompt is a notation of A1111 or its extensions that has no meaning here: other networks, wildcards, choices.
+fn foreign(text: &str) -> Option<&str> {
+    let between = |open: &str, close: &str, with: char| {
+        let start = text.find(open)?;
+        let length = text[start + open.len()..].find(close)?;
+        let whole = &text[start..start + open.len() + length + close.len()];
+        let inner = &whole[open.len()..open.len() + length];
+        (!inner.is_empty() && inner.contains(with) && !inner.contains(' ')).then_some(whole)
+    };
+    between("<", ">", ':').or_else(|| between("{", "}", '|')).or_else(|| {
+        let (_, rest) = text.split_once("__")?;
+        let (name, _) = rest.split_once("__")?;
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '/'));
+        is_name.then_some(name)
+    })
+}
+
 fn cut(prompt: &str) -> Result<Vec<Piece>, PipelineError> {
     let whole: Vec<_> = pieces(prompt)?;
     let blank = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
@@ -229,9 +246,19 @@ impl Generation {
         vec![self.parts.sentence()]
     }
 
-    /// What these lack.
+    /// What these lack, and what of the request has no effect.
     pub fn idle(&self) -> Vec<String> {
-        self.parts.notes.clone()
+        let mut idle = self.parts.notes.clone();
+        if self.guidance == 1.0 && self.asked.negative.as_deref().is_some_and(|text| !text.trim().is_empty()) {
+            idle.push("the negative prompt has no effect at guidance 1".into());
+        }
+        let texts = [&self.prompt, &self.negative].into_iter().flatten().filter_map(|piece| piece.text.as_deref());
+        if let Some(foreign) = texts.filter_map(foreign).next() {
+            idle.push(format!(
+                "{foreign:?} is read as plain words: of A1111's notations, prompts take (words:1.3), [words], BREAK and <lora:NAME:0.5>"
+            ));
+        }
+        idle
     }
 
     /// The sizes at which passes end: each twice as large, and the result.

@@ -274,9 +274,9 @@ impl Drawing<'_> {
         let (comfyui, place) = (&self.remote.comfyui, format!(", in tile {} of {}", number + 1, tile.of));
         let here = |error: Error| self.remote.failed(error, &place);
         let (start, size) = ([tile.row.start, tile.column.start], [tile.row.length(), tile.column.length()]);
+        let whole = [step.at.height as usize, step.at.width as usize];
         let upload = |what: &str, pixels: &dyn Pixels| -> Result<Stored, PipelineError> {
-            let all = [step.at.height as usize, step.at.width as usize];
-            let png = png(&read_beyond(pixels, all, start, size, step.seamless)?, size)?;
+            let png = png(&read_beyond(pixels, whole, start, size, step.seamless)?, size)?;
             comfyui.upload(&self.folder, &format!("{number}-{what}.png"), &png, going).map_err(here)
         };
         let [height, width] = size;
@@ -309,8 +309,21 @@ impl Drawing<'_> {
         if [picture.height as usize, picture.width as usize] != size {
             return Err(wrong(format!("made {}x{} pixels of {width}x{height}", picture.width, picture.height)));
         }
-        Ok(numbers_of(&picture))
+        let made = numbers_of(&picture);
+        // As a VAE does that overflows in 16 bits.
+        if is_one_color(&made) && !is_one_color(&read_beyond(from, whole, start, size, step.seamless)?) {
+            return Err(here(Error::Workflow {
+                what: format!("the workflow {} made a tile of a single color", step.workflow.name),
+                hint: "if ComfyUI's VAE overflows in 16 bits, start ComfyUI with --fp32-vae".into(),
+            }));
+        }
+        Ok(made)
     }
+}
+
+/// Whether all pixels are as good as the first, to a level of 255.
+fn is_one_color(pixels: &[f32]) -> bool {
+    pixels.chunks_exact(3).all(|pixel| pixel.iter().zip(pixels).all(|(a, b)| (a - b).abs() <= 1.0 / 255.0))
 }
 
 /// The same for all tiles.

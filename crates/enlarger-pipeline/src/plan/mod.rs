@@ -227,12 +227,14 @@ impl Plan {
         if models.is_empty() { "whole pixels".into() } else { models.join(between) }
     }
 
-    /// The note that is written into the result: "upscaled 4x by enlarger 0.1.0, x4plus, plan 0123456789ab".
+    /// The note that is written into the result: "upscaled 4x by enlarger 0.1.0, x4plus, plan 0123456789ab", and the seed of what was
+    /// generated.
     pub fn provenance(&self) -> String {
         let factor = f64::from(self.result.width) / f64::from(self.source.width);
         let factor = (factor * 100.0).round() / 100.0;
         let version = env!("CARGO_PKG_VERSION");
-        format!("upscaled {factor}x by enlarger {version}, {}, plan {}", self.means("+"), self.hash())
+        let seed = self.generated().next().map_or_else(String::new, |_| format!(", seed {}", self.seed));
+        format!("upscaled {factor}x by enlarger {version}, {}, plan {}{seed}", self.means("+"), self.hash())
     }
 }
 
@@ -276,9 +278,9 @@ fn kept(areas: &[Crop], statistics: &Statistics, crop: Option<Crop>) -> Result<V
     if let Some(Crop { x, y, width, height }) = areas.iter().find(|area| !area.lies_in(whole)) {
         return Err(PipelineError::Request {
             what: format!(
-                "the area to keep ({width}x{height} at {x},{y}) lies outside the {whole} pixels of the source"
+                "the area to keep ({width}x{height} at {x},{y}) does not lie within the {whole} pixels of the source"
             ),
-            hint: "give areas as X,Y,WIDTH,HEIGHT in pixels of the source".into(),
+            hint: "an area has a left and top edge, a width and a height, in pixels of the source".into(),
         });
     }
     Ok(areas.iter().filter_map(|area| crop.map_or(Some(*area), |crop| area.within(crop))).collect())
@@ -911,5 +913,6 @@ fn passes(source: Extent, result: Extent, choice: &Choice, patches: &[(Crop, Cho
 fn seed_of(statistics: &Statistics, request: &Request) -> u64 {
     let json = serde_json::to_vec(&(statistics, request)).expect("facts and requests are plain data");
     let digest = Sha256::digest(json);
-    u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+    // JavaScript reads numbers of up to 53 bits exactly.
+    u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes")) >> 11
 }

@@ -32,6 +32,12 @@ pub enum Mood {
     Small,
     /// The result is not an image.
     Text,
+    /// The result is black, as of a VAE that overflows.
+    Black,
+    /// The result is the source, after questions that are not answered.
+    Shy,
+    /// It takes the workflow and is never heard of again.
+    Hangs,
     /// It is forgotten: the program was restarted.
     Forgets,
     /// Something else answers, with a page.
@@ -62,6 +68,10 @@ struct State {
     interrupted: usize,
     /// Requests that were not answered.
     waiting: usize,
+    /// Times that the history was asked for.
+    asked: usize,
+    /// Prompts that were taken out of the queue.
+    deleted: usize,
 }
 
 impl Fake {
@@ -81,6 +91,8 @@ impl Fake {
             running: Vec::new(),
             interrupted: 0,
             waiting: 0,
+            asked: 0,
+            deleted: 0,
         };
         let (state, stop) = (Arc::new(Mutex::new(state)), Arc::new(AtomicBool::new(false)));
         let (shared, stopped) = (state.clone(), stop.clone());
@@ -113,6 +125,11 @@ impl Fake {
     /// Requests that were not answered.
     pub fn waiting(&self) -> usize {
         self.state.lock().unwrap().waiting
+    }
+
+    /// Prompts that were taken out of the queue.
+    pub fn deleted(&self) -> usize {
+        self.state.lock().unwrap().deleted
     }
 
     /// Workflows that were stopped, and that still run.
@@ -169,6 +186,13 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
         // Until the one who asks hangs up.
         let _ = reader.read(&mut [0]);
         return;
+    }
+    if target.starts_with("/history") {
+        let mut state = state.lock().unwrap();
+        state.asked += 1;
+        if state.mood == Mood::Hangs || state.mood == Mood::Shy && state.asked % 3 > 0 {
+            return;
+        }
     }
     let (status, bytes) = respond(target, &body, &mut state.lock().unwrap());
     let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
@@ -228,7 +252,10 @@ fn respond(target: &str, body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
             let running: Vec<Value> = state.running.iter().map(|id| json!([0, id, {}, {}, ["15"]])).collect();
             json(json!({ "queue_running": running, "queue_pending": [] }))
         }
-        ["queue"] => (200, Vec::new()),
+        ["queue"] => {
+            state.deleted += 1;
+            (200, Vec::new())
+        }
         ["interrupt"] => {
             let id = read()["prompt_id"].clone();
             state.running.retain(|running| *running != id);
@@ -242,11 +269,22 @@ fn respond(target: &str, body: &[u8], state: &mut State) -> (u16, Vec<u8>) {
             match state.mood {
                 Mood::Small => (200, include_bytes!("../../../../samples/brushes.png").to_vec()),
                 Mood::Text => (200, b"not an image".to_vec()),
+                Mood::Black => (200, black(&state.uploads[source])),
                 _ => (200, state.uploads[source].clone()),
             }
         }
         _ => (404, b"404: Not Found".to_vec()),
     }
+}
+
+/// A black image as large as another.
+fn black(png: &[u8]) -> Vec<u8> {
+    let mut picture = enlarger_image::decode(png, &enlarger_image::Limits::default()).expect("an image").picture;
+    let enlarger_image::Samples::U8(samples) = &mut picture.samples else { panic!("8 bits are sent") };
+    samples.fill(0);
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    enlarger_image::encode(&picture, &enlarger_image::EncodeOptions::default(), &mut bytes).expect("it can be encoded");
+    bytes.into_inner()
 }
 
 /// What the history says of a workflow that has ended.

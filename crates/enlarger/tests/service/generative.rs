@@ -193,7 +193,7 @@ fn our_own_api_lists_checkpoints_and_chooses_among_them() {
     for (generative, said) in [
         (json!({ "checkpoint": "other" }), "there is no checkpoint named \"other\""),
         (json!({ "checkpoint": path }), "there is no checkpoint named"),
-        (json!({ "checkpoint": "tiny", "steps": 500 }), "the number of steps is 500"),
+        (json!({ "checkpoint": "tiny", "steps": 500 }), "500 steps are not possible"),
         (json!({ "checkpoint": "tiny", "sampler": "best" }), "unknown variant"),
         (json!({ "checkpoint": "tiny", "loras": [{ "name": "grain", "strength": 99 }] }), "the strength 99"),
     ] {

@@ -134,7 +134,8 @@ fn what_is_wrong_with_the_operators_comfyui_is_not_the_clients_fault() {
 #[test]
 fn a_cancelled_task_is_interrupted_in_comfyui() {
     let fake = Fake::new(Mood::Endless);
-    let server = server(&fake);
+    // Leases are renewed after a third of this, so it is not by a lease that the worker hears of it.
+    let server = Server::start(&["--generator", &fake.generator(), "--lease-seconds", "3600"]);
     let id = server.submit(CREATIVE, &body(&json!({})));
     let patience = Instant::now() + PATIENCE;
     while fake.interrupted_and_running() != (0, 1) {
