@@ -6,7 +6,8 @@ use axum::extract::FromRef;
 use enlarger_pipeline::Enlarger;
 use enlarger_service::{
     deletions::Deletions, favorites::Favorites, files::Files, follow::Follow, intake::Intake, job::Terms,
-    metrics::Metrics, nodes::Fleet, polls::Polls, presets::Presets, reads::Reads, saver::Unsaved, urls::Urls,
+    metrics::Metrics, nodes::Fleet, polls::Polls, presets::Presets, reads::Reads, saver::Unsaved, traces::Traces,
+    urls::Urls,
 };
 use enlarger_tasks::{ApiKeys, Objects, Queue, Upkeep};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,7 @@ pub(crate) struct App {
     pub enlarger: Arc<Enlarger>,
     pub turns: Turns,
     pub metrics: Metrics,
+    pub traces: Traces,
     pub specification: Specification,
     pub started: Instant,
     /// Cancelled when the process is to end.

@@ -13,13 +13,14 @@ use std::{
 };
 
 use clap::{Args, Command, ValueEnum};
-use enlarger_egress::{Policy, Secret, Webhooks};
+use enlarger_egress::{EgressError, Policy, Secret, Webhooks};
 use enlarger_error::Explained;
 use enlarger_nn::Precision;
 use enlarger_pipeline::{Generative, Lora, NamePattern, RemoteGenerator};
 use enlarger_service::{
     job::{Kind, Terms},
     relay::{Budget, Patience, Relay},
+    traces::Traces,
 };
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
@@ -207,8 +208,14 @@ settings! {
     relay_daily_megapixels: u64 = 0, "ENLARGER_RELAY_DAILY_MEGAPIXELS" { value_name = "MP" };
     /// The same for each API key. 0: no limit of its own.
     relay_key_daily_megapixels: u64 = 0, "ENLARGER_RELAY_KEY_DAILY_MEGAPIXELS" { value_name = "MP" };
+    /// Collector to send traces of jobs to, by OTLP over HTTP, such as `http://127.0.0.1:4318`. Empty: none.
+    otlp: String = String::new(), "ENLARGER_OTLP" { value_name = "URL" };
     /// Origins allowed to call this server from a browser (CORS), such as `https://example.com`; `*` for all.
     cors_origin: Vec<String> = Vec::new(), "ENLARGER_CORS_ORIGIN" { value_name = "ORIGIN", value_delimiter = ',' };
+}
+
+fn no_collector(error: EgressError) -> ConfigError {
+    ConfigError::new(format!("`otlp` cannot be used: {error}"), "for example --otlp http://127.0.0.1:4318")
 }
 
 /// An address to listen on, resolved.
@@ -539,6 +546,14 @@ impl Config {
         )
     }
 
+    /// Where traces go. Call it within a runtime.
+    pub(crate) fn traces(&self) -> Result<Traces, ConfigError> {
+        if self.otlp.is_empty() {
+            return Ok(Traces::default());
+        }
+        Traces::to(&self.otlp, self.role.name()).map_err(no_collector)
+    }
+
     /// What signs and delivers webhooks.
     pub(crate) fn webhooks(&self) -> Result<Webhooks, ConfigError> {
         let secret = |text: &Hidden| {
@@ -637,6 +652,9 @@ impl Config {
             return fail("`workflow` is set without `generator`", "add --generator comfyui=http://127.0.0.1:8188");
         }
         self.check_relay()?;
+        if !self.otlp.is_empty() {
+            Traces::check(&self.otlp).map_err(no_collector)?;
+        }
         if self.save_to.as_os_str().is_empty() && self.save_name != NamePattern::default() {
             return fail("`save_name` is set without `save_to`", "add --save-to DIR");
         }

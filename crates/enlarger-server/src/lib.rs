@@ -304,6 +304,7 @@ async fn serve_registered(
             relay: config.relay()?,
             unsaved: app.unsaved.clone(),
             metrics: app.metrics.clone(),
+            traces: app.traces.clone(),
             presence,
             stop: stop.clone(),
         };
@@ -314,6 +315,7 @@ async fn serve_registered(
             urls: app.urls.clone(),
             body: dialects::webhook,
             metrics: app.metrics.clone(),
+            traces: app.traces.clone(),
             stop: stop.clone(),
         };
         let sweeper = Sweeper {
@@ -381,6 +383,7 @@ async fn serve_registered(
     for task in running {
         let _ = task.await;
     }
+    app.traces.end().await;
     Ok(())
 }
 
@@ -390,6 +393,7 @@ fn parts(config: &Config, shared: Shared, enlarger: Arc<Enlarger>, stop: Cancell
     let direct = config.storage_redirect.then(|| files.blobs.clone());
     let urls = Urls::new(signer, config.retention(), direct);
     let (terms, metrics, polls) = (config.terms(), Metrics::default(), Polls::default());
+    let traces = config.traces()?;
     let bodies = Bodies::new(config.bodies_at_once, files.scratch.clone());
     let turns = Turns::new(cores().get());
     let intake = Intake { files: files.clone(), urls: urls.clone(), policy: config.policy(), limits: terms.limits() };
@@ -399,6 +403,7 @@ fn parts(config: &Config, shared: Shared, enlarger: Arc<Enlarger>, stop: Cancell
         enlarger: enlarger.clone(),
         terms,
         metrics: metrics.clone(),
+        traces: traces.clone(),
     };
     let submitter = Submitter {
         bodies: bodies.clone(),
@@ -441,6 +446,7 @@ fn parts(config: &Config, shared: Shared, enlarger: Arc<Enlarger>, stop: Cancell
         enlarger,
         turns,
         metrics,
+        traces,
         specification: Specification(openapi::document()),
         started: Instant::now(),
         stop,

@@ -57,6 +57,7 @@ pub mod submit;
 pub mod sweeper;
 #[cfg(test)]
 mod testing;
+pub mod traces;
 pub mod urls;
 mod wakes;
 mod watching;

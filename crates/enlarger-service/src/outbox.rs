@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use enlarger_egress::{Delivered, Webhooks, next_try};
@@ -11,7 +11,7 @@ use enlarger_tasks::{Delivery, Outbox, Queue, Scope, StoreError, Task, TaskState
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, job::Job, metrics::Metrics, random::random, urls::Urls, wakes::Wakes};
+use crate::{error::Error, job::Job, metrics::Metrics, random::random, traces::Traces, urls::Urls, wakes::Wakes};
 
 /// Deliveries at once. A receiver that hangs holds a place for 15 seconds; the store shares places among receivers.
 const AT_ONCE: usize = 128;
@@ -38,6 +38,8 @@ pub struct Sender {
     pub body: Body,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where it is told when receivers were called.
+    pub traces: Traces,
     /// Cancelled when the service is to end.
     pub stop: CancellationToken,
 }
@@ -103,6 +105,7 @@ async fn deliver(sender: &Sender, delivery: &Delivery, taken: Instant) -> Result
     }
     // This machine's clock may be wrong.
     let now = delivery.taken_at.checked_add(taken.elapsed()).unwrap_or(delivery.taken_at).as_second();
+    let since = SystemTime::now();
     let outcome = sender.webhooks.deliver(&delivery.url, &event.to_string(), now, &body).await;
     let label = match &outcome {
         Delivered::Ok => "delivered",
@@ -110,6 +113,11 @@ async fn deliver(sender: &Sender, delivery: &Delivery, taken: Instant) -> Result
         Delivered::Stop { .. } => "stopped",
     };
     sender.metrics.webhook(label);
+    let error = match &outcome {
+        Delivered::Ok => None,
+        Delivered::Retry { why, .. } | Delivered::Stop { why } => Some(why.as_str()),
+    };
+    sender.traces.called(delivery.task, since, attempt, label, error);
     tracing::info!(%event, task = %delivery.task, attempt, outcome = label, "webhook");
     match outcome {
         Delivered::Ok => sender.outbox.delivered(event, attempt).await,

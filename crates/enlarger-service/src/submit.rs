@@ -1,6 +1,6 @@
 //! The only way into the queue, for every API.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use enlarger_blobs::{BlobStore, Key};
 use enlarger_pipeline::{Enlarger, PipelineError, Request, Unwatched};
@@ -13,6 +13,7 @@ use crate::{
     intake::Received,
     job::{Input, Job, Kind, OutputFile, SourceInfo, Terms, TooLarge, check_size},
     metrics::Metrics,
+    traces::Traces,
 };
 
 /// Estimated seconds for a picture that has not been fetched yet: as for about a megapixel.
@@ -80,6 +81,8 @@ pub struct Desk {
     pub terms: Terms,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where it is told when tasks were accepted.
+    pub traces: Traces,
 }
 
 impl Desk {
@@ -125,7 +128,7 @@ impl Desk {
         idempotency: Option<Idempotency>,
         prepare: impl Future<Output = Result<Submission, E>>,
     ) -> Result<Accepted, E> {
-        let id = Uuid::now_v7();
+        let (id, since) = (Uuid::now_v7(), SystemTime::now());
         let reservation = idempotency.as_ref().and_then(|key| key.reservation);
         let accepted = match prepare.await {
             Ok(submission) => {
@@ -137,6 +140,8 @@ impl Desk {
                 };
                 if !needed {
                     let _ = self.blobs.delete_task(id).await;
+                } else if accepted.is_ok() {
+                    self.traces.accepted(id, since);
                 }
                 accepted.map_err(E::from)
             }

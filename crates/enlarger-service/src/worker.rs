@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     io::{self, Write as _},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use crate::{
     nodes::Presence,
     relay::{self, Relay, Unrelayed},
     saver::Unsaved,
+    traces::Traces,
     wakes::Wakes,
     watching::Watching,
 };
@@ -74,6 +75,8 @@ pub struct Worker {
     pub unsaved: Option<Unsaved>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where it is told what becomes of tasks.
+    pub traces: Traces,
     /// What this process can run.
     pub presence: Presence,
     /// Cancelled when the service is to end.
@@ -161,7 +164,10 @@ struct Stored {
 
 async fn work(worker: &Arc<Worker>, task: Task) {
     let Some(held) = task.lease() else { return };
-    let started = Instant::now();
+    let (started, since) = (Instant::now(), SystemTime::now());
+    if task.attempt == 1 {
+        worker.traces.waited(&task);
+    }
     tracing::info!(task = %task.id, attempt = task.attempt, kind = task.kind, "task started");
     let watch = Arc::new(Watching::new(worker.stop.clone()));
     let end = tokio::select! {
@@ -173,11 +179,20 @@ async fn work(worker: &Arc<Worker>, task: Task) {
     };
     // A cancelled job still uses the machine until it stops.
     watch.idle().await;
+    let mut over = matches!(end, End::Done(_));
+    let error = match &end {
+        End::Failed(error, _) => Some(error.message.clone()),
+        _ => None,
+    };
     let outcome = match end {
         End::Done(stored) => finish(worker, &held, *stored).await,
         End::Failed(error, retry) => {
             tracing::info!(task = %held.task, code = error.code, message = error.message, "task failed");
-            persist(worker, || worker.queue.fail(&held, error.clone(), retry)).await.map(|_| "failed")
+            let failed = persist(worker, || worker.queue.fail(&held, error.clone(), retry)).await;
+            failed.map(|task| {
+                over = task.state.is_terminal();
+                "failed"
+            })
         }
         End::Interrupted | End::Waiting => persist(worker, || worker.queue.release(&held)).await.map(|_| "released"),
         End::Cancelled => Ok("cancelled"),
@@ -193,6 +208,10 @@ async fn work(worker: &Arc<Worker>, task: Task) {
     }
     tracing::info!(task = %held.task, outcome, seconds = started.elapsed().as_secs_f64(), "task ended");
     worker.metrics.attempt(outcome, started.elapsed().as_secs_f64());
+    worker.traces.attempted(&task, since, outcome, error.as_deref());
+    if over && matches!(outcome, "completed" | "failed") {
+        worker.traces.ended(&task, outcome);
+    }
 }
 
 /// Deletes the files of earlier attempts at a task.

@@ -26,6 +26,7 @@ mod saving;
 mod sdapi;
 mod specification;
 mod storage;
+mod traces;
 mod webhooks;
 mod wire;
 
