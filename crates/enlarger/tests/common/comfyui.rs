@@ -190,7 +190,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
     if target.starts_with("/history") {
         let mut state = state.lock().unwrap();
         state.asked += 1;
-        if state.mood == Mood::Hangs || state.mood == Mood::Shy && state.asked % 3 > 0 {
+        if state.mood == Mood::Hangs || state.mood == Mood::Shy && !state.asked.is_multiple_of(3) {
             return;
         }
     }

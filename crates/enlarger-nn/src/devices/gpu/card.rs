@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::matrix::Matrix;
+use super::tile::Matrix;
 use crate::{devices::survey::Surveyed, error::NnError};
 
 /// A submission that takes longer is taken for a driver that hangs. Those of this crate are made to take 0.1 s.

@@ -9,8 +9,8 @@ use super::{
     budget::Budget,
     card::{Card, Kernel},
     kernel::{Kind, Store},
-    matrix::Matrix,
     proof::prove,
+    tile::Matrix,
 };
 use crate::{
     devices::{memory::Memory, survey::Surveyed},

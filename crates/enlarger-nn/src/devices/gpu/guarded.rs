@@ -12,9 +12,9 @@ use super::{
     card::{Adapter, Card, CardKind},
     engine::Engine,
     kernel::{Kind, Store},
-    matrix::Matrix,
     model::CardModel,
     tensors::{Tensors, proof::prove},
+    tile::Matrix,
 };
 use crate::{
     arch::detect,

@@ -13,15 +13,10 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 
 use super::{
-    matrix::Matrix,
     program::{Add, BLOCK, Op},
     schedule::sources,
+    tile::{Matrix, QUADS, TILE},
 };
-
-/// Pixels of a tile.
-pub const TILE: (u32, u32) = (16, 8);
-/// Threads per group of outputs: each has four pixels.
-pub const QUADS: u32 = TILE.0 * TILE.1 / 4;
 
 /// What maps and weights are kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -216,7 +211,7 @@ impl Kind {
     fn head(&self) -> String {
         let mut text = match self.matrix {
             None => self.store.text("Four", "wide", "narrow"),
-            Some(_) => Matrix::head().to_owned(),
+            Some(_) => Self::head_of_matrices().to_owned(),
         };
         text += "struct View { origin: i32, row: u32, block: u32, first: u32 }
 struct Job {

@@ -7,34 +7,19 @@
 use std::fmt::Write;
 
 use super::{
-    kernel::{Kind, QUADS, TILE, places},
+    kernel::{Kind, places},
     program::BLOCK,
+    tile::{Matrix, PART, QUADS, TILE},
 };
 
 /// Subgroups of a group.
 const SUBGROUPS: u32 = 4;
 /// Lines of a tile that a subgroup computes.
 const LINES: u32 = TILE.1 / SUBGROUPS;
-/// Outputs whose sums are in the memory of the group.
-const PART: usize = 16;
 
-/// Units that multiply matrices of 16-bit floats and add them up in f32, as a card offers them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Matrix {
-    /// Of all three matrices: 8 or 16.
-    pub side: usize,
-    /// Threads of the largest subgroup.
-    pub threads: u32,
-}
-
-impl Matrix {
-    /// Whether so many channels and outputs of a group are whole matrices.
-    pub fn fits(self, channels: usize, outputs: usize) -> bool {
-        channels.is_multiple_of(self.side) && outputs.is_multiple_of(PART)
-    }
-
-    /// What a kernel's text begins with.
-    pub fn head() -> &'static str {
+impl Kind {
+    /// What the text of a kernel that multiplies matrices begins with.
+    pub fn head_of_matrices() -> &'static str {
         "enable f16;
 enable wgpu_cooperative_matrix;
 alias Four = vec4<f16>;
@@ -42,9 +27,7 @@ fn wide(four: Four) -> vec4<f32> { return vec4<f32>(four); }
 fn narrow(four: vec4<f32>) -> Four { return Four(four); }
 "
     }
-}
 
-impl Kind {
     /// Subgroups add up the products.
     pub fn by_matrices(&self, matrix: Matrix, text: &mut String) {
         let (side, threads) = (matrix.side, SUBGROUPS * matrix.threads);

@@ -27,6 +27,7 @@ mod schedule;
 pub mod tensors;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 use std::{any::Any, sync::Arc};
 

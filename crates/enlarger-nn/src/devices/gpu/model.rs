@@ -10,9 +10,9 @@ use super::{
     check::Check,
     engine::Engine,
     kernel::{Job, Kind, View, binding},
-    matrix::Matrix,
     program::{self, BLOCK, Op, Place, Program, Slope},
     schedule::{Held, LEAST_BAND, Schedule},
+    tile::Matrix,
 };
 use crate::{
     architecture::Architecture,

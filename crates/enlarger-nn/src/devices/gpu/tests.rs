@@ -18,7 +18,7 @@ use super::{
     card::Adapter,
     guarded::{Gpu, Host},
     kernel::Kind,
-    matrix::Matrix,
+    tile::Matrix,
 };
 use crate::{
     arch::{RrdbNet, detect},
