@@ -37,6 +37,10 @@ enum Mood {
     Unpaid,
     /// Does not want them.
     Picky,
+    /// A gateway in front of it has lost the answer.
+    Lost,
+    /// Repeats the key that it does not accept.
+    Chatty,
     /// Accepts them, and never answers that.
     Hanging,
     /// Accepts them, and never finishes.
@@ -85,6 +89,8 @@ async fn order(
     match mood {
         Mood::Unpaid => refused(StatusCode::PAYMENT_REQUIRED, "Not enough credits"),
         Mood::Picky => refused(StatusCode::BAD_REQUEST, "Invalid image"),
+        Mood::Lost => refused(StatusCode::BAD_GATEWAY, "upstream error"),
+        Mood::Chatty => refused(StatusCode::FORBIDDEN, "the key secret is revoked"),
         Mood::Hanging => std::future::pending().await,
         _ => Json(json!({ "data": { "task_id": "046b6c7f-0b8a", "status": "CREATED", "generated": [] } }))
             .into_response(),
@@ -151,7 +157,7 @@ async fn the_same_image_with_the_same_settings_is_paid_once() {
 #[tokio::test]
 async fn what_may_be_spent_is_never_exceeded_whatever_breaks() {
     let (fake, dir, request) = (fake(Mood::Unpaid).await, tempfile::tempdir().unwrap(), asked());
-    let relay = relay(&fake, dir.path(), Budget { daily: 3, daily_per_key: 2 });
+    let relay = relay(&fake, dir.path(), Budget { daily: 4, daily_per_key: 2 });
     let images: Vec<[u8; 1]> = (0..9).map(|n| [n]).collect();
     let ask = async |image: usize, owner| relay.enlarge(&order_of(&request, &images[image], owner)).await;
     let (mine, yours) = (Some("mine"), Some("yours"));
@@ -164,7 +170,13 @@ async fn what_may_be_spent_is_never_exceeded_whatever_breaks() {
     is_now(&fake, Mood::Picky);
     let Err(Unrelayed::Refused { why, .. }) = ask(0, mine).await else { panic!("refused") };
     assert_eq!(why, "Invalid image");
+    is_now(&fake, Mood::Chatty);
+    let Err(Unrelayed::Away { why, .. }) = ask(0, mine).await else { panic!("refused") };
+    assert!(why.ends_with("(403: the key *** is revoked)"), "{why}");
     // Whether this was accepted nobody knows, so it counts.
+    is_now(&fake, Mood::Lost);
+    let Err(Unrelayed::Away { why, .. }) = ask(5, Some("theirs")).await else { panic!("no answer") };
+    assert!(why.starts_with("cannot do it now"), "{why}");
     is_now(&fake, Mood::Hanging);
     let Err(Unrelayed::Away { why, .. }) = ask(0, mine).await else { panic!("no answer") };
     assert_eq!(why, "gave no answer: it did not answer within 1 seconds");
@@ -177,7 +189,7 @@ async fn what_may_be_spent_is_never_exceeded_whatever_breaks() {
     assert_eq!((whose, limit, left), ("this API key", 2, 0));
     ask(3, yours).await.unwrap();
     let Err(Unrelayed::Spent { whose, limit, left, .. }) = ask(4, yours).await else { panic!("over budget") };
-    assert_eq!((whose, limit, left), ("this server", 3, 0));
+    assert_eq!((whose, limit, left), ("this server", 4, 0));
     assert_eq!(orders(&fake).len(), before + 1, "what is over budget is not sent");
     ask(3, mine).await.expect("what is here costs nothing");
 }

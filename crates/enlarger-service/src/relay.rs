@@ -1,14 +1,15 @@
 //! Has another service enlarge what the operator chose: the vendor's own, with a key of the operator's and within a budget.
 //!
-//! An order is booked in [`Ledger`] before it is sent, and booked off only if the service refused it. So whatever breaks, no more is
+//! An order is booked in [`Ledger`] before it is sent, and booked off only if the service refused it (a status of 4xx, but for 408). So whatever breaks, no more is
 //! spent than allowed. The id of an order that was accepted is kept, and another attempt asks for its result instead of ordering again.
 //! Results are kept by content: the same image with the same settings is paid once.
 
 use std::{
+    collections::HashMap,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -66,12 +67,14 @@ pub struct Relay {
     service: TrustedService,
     fetcher: Fetcher,
     host: String,
+    /// It is never repeated, whatever the service says.
+    key: String,
     kinds: Vec<Kind>,
     patience: Patience,
     /// With results, by content.
     results: PathBuf,
-    /// Held while an order is sent, so that an equal one finds it.
-    ordering: Mutex<()>,
+    /// By content, held while an order is sent, so that an equal one finds it.
+    ordering: std::sync::Mutex<HashMap<String, Weak<Mutex<()>>>>,
     ledger: Arc<Ledger>,
 }
 
@@ -154,15 +157,20 @@ impl Relay {
         let results = folder.join("results");
         fs::create_dir_all(&results).map_err(|error| EgressError::Store(error.kind().to_string()))?;
         remove_leftovers(&results);
+        let ledger = Ledger { folder: folder.to_owned(), budget };
+        // Said now: without it, nothing may be ordered.
+        let unreadable = |error: io::Error| EgressError::Store(format!("{}: {error}", ledger.path().display()));
+        ledger.change(|_| ()).map_err(unreadable)?;
         Ok(Self {
             host: service.host().to_owned(),
+            key: key.to_owned(),
             service,
             fetcher: Fetcher::new(policy),
             kinds,
             patience,
             results,
-            ordering: Mutex::default(),
-            ledger: Arc::new(Ledger { folder: folder.to_owned(), budget }),
+            ordering: std::sync::Mutex::default(),
+            ledger: Arc::new(ledger),
         })
     }
 
@@ -184,7 +192,8 @@ impl Relay {
     pub async fn enlarge(&self, order: &Order<'_>) -> Result<Vec<u8>, Unrelayed> {
         let body = body(order);
         let hash = hash(order, &body);
-        let ordering = self.ordering.lock().await;
+        let turn = self.turn(&hash);
+        let ordering = turn.lock().await;
         let kept = self.results.join(&hash);
         match tokio::fs::read(&kept).await {
             Ok(bytes) => return Ok(bytes),
@@ -218,6 +227,15 @@ impl Relay {
         Ok(bytes)
     }
 
+    /// What is held while this is ordered.
+    fn turn(&self, hash: &str) -> Arc<Mutex<()>> {
+        let mut turns = self.ordering.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = turns.get(hash).and_then(Weak::upgrade).unwrap_or_default();
+        turns.insert(hash.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+
     async fn book(&self, order: String, what: &Order<'_>) -> Result<Row, Unrelayed> {
         let (owner, megapixels) = (what.owner.map(str::to_owned), what.pixels.div_ceil(1_000_000).max(1));
         let booked = self.ledger(move |ledger| ledger.book(order, owner, megapixels)).await?;
@@ -232,7 +250,10 @@ impl Relay {
         // Without an answer nobody knows whether it was accepted, so it stays booked.
         let answer = sent.map_err(|why| self.unanswered(&why))?;
         if answer.status >= 300 {
-            self.ledger(move |ledger| ledger.unbook(booking)).await?;
+            // What a gateway or a broken service answers, it may answer after the order was accepted.
+            if answer.status < 500 && answer.status != 408 {
+                self.ledger(move |ledger| ledger.unbook(booking)).await?;
+            }
             return Err(self.refusal(&answer));
         }
         let task = serde_json::from_slice::<Value>(&answer.body)
@@ -266,7 +287,7 @@ impl Relay {
                     let why = ["error", "message"].iter().find_map(|field| data[*field].as_str());
                     return Err(Unrelayed::Refused {
                         host: self.host.clone(),
-                        why: shortened(why.unwrap_or("no reason")),
+                        why: self.said(why.unwrap_or("no reason")),
                     });
                 }
                 Some("CREATED" | "IN_PROGRESS") if Instant::now() < until => sleep(self.patience.look).await,
@@ -277,6 +298,11 @@ impl Relay {
                 _ => return Err(self.away("sent an answer without a status")),
             }
         }
+    }
+
+    /// What the service says, as it may stand in a sentence.
+    fn said(&self, text: &str) -> String {
+        enlarger_error::shortened(&text.replace(&self.key, "***"))
     }
 
     fn away(&self, why: impl Into<String>) -> Unrelayed {
@@ -290,7 +316,7 @@ impl Relay {
     /// What an answer means that is none.
     fn refusal(&self, answer: &Answer) -> Unrelayed {
         let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-        let message = said["message"].as_str().or(said["error"]["message"].as_str()).map(shortened);
+        let message = said["message"].as_str().or(said["error"]["message"].as_str()).map(|text| self.said(text));
         let told = |what: &str| match &message {
             Some(message) => format!("{what} ({}: {message})", answer.status),
             None => format!("{what} ({})", answer.status),
@@ -318,11 +344,6 @@ impl Relay {
         let ledger = self.ledger.clone();
         tokio::task::spawn_blocking(move || change(&ledger)).await.map_err(io::Error::other)?
     }
-}
-
-/// What a service says, as it may stand in a sentence.
-fn shortened(text: &str) -> String {
-    enlarger_error::shortened(text)
 }
 
 /// The body of an order, without the image. Our words for settings are the vendor's.
@@ -424,12 +445,16 @@ impl Ledger {
         self.change(|rows| rows.iter_mut().filter(|row| row.id == id).for_each(|row| row.task = None))
     }
 
+    fn path(&self) -> PathBuf {
+        self.folder.join("orders.json")
+    }
+
     /// Changes the rows, on disk before it returns. Those that matter no more are left out.
     fn change<T>(&self, change: impl FnOnce(&mut Vec<Row>) -> T) -> io::Result<T> {
         let lock =
             fs::File::options().write(true).create(true).truncate(false).open(self.folder.join("orders.lock"))?;
         lock.lock()?;
-        let path = self.folder.join("orders.json");
+        let path = self.path();
         let mut rows: Vec<Row> = match fs::read(&path) {
             // If it cannot be read nobody knows what was spent, so nothing is.
             Ok(bytes) => serde_json::from_slice(&bytes)?,

@@ -15,7 +15,7 @@ use enlarger_blobs::{Draft, Key, is_transient};
 use enlarger_egress::{EgressError, Fetcher, Policy};
 use enlarger_error::Explained;
 use enlarger_image::{EncodeOptions, ImageError, Limits};
-use enlarger_pipeline::{Enlarger, PipelineError};
+use enlarger_pipeline::{Enlarger, Extent, PipelineError};
 use enlarger_tasks::{Beat, Lease, Queue, Report, Retry, Scope, StoreError, Task, TaskError, TaskState};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::Instant};
@@ -299,7 +299,8 @@ async fn relayed(
         let error = PipelineError::from(error);
         End::Failed(TaskError::of(&error), Retry::Never)
     })?;
-    let pixels = job.request.size.result(header.width, header.height).pixels();
+    let asked = job.request.size.result(header.width, header.height);
+    let pixels = asked.pixels();
     let Job { request, filter_nsfw, .. } = &job;
     let owner = task.owner.as_deref();
     let order = relay::Order { kind, request, filter_nsfw: *filter_nsfw, source: &source, pixels, owner };
@@ -333,6 +334,10 @@ async fn relayed(
         let made = enlarger_image::decode(&file, &Limits::for_own_files()).map_err(unusable)?;
         let whole = enlarger_image::decode(&source, &limits).map_err(unusable)?;
         let difference = enlarger_pipeline::Difference::of(&made.picture, &whole.picture, None);
+        let Extent { width, height } = asked;
+        let other_size = ([made.picture.width, made.picture.height] != [width, height]).then(|| {
+            format!("{host} made {}x{} pixels instead of {width}x{height}", made.picture.width, made.picture.height)
+        });
         let mut result = scratch.draft().map_err(disk)?;
         result.write_all(&file).map_err(disk)?;
         let mut map = scratch.draft().map_err(disk)?;
@@ -347,7 +352,7 @@ async fn relayed(
             plan: json!({}),
             device: host.clone(),
             timings,
-            notes: vec![format!("enlarged by {host}")],
+            notes: [Some(format!("enlarged by {host}")), other_size].into_iter().flatten().collect(),
         };
         Ok(Done { finished, result, map })
     });

@@ -110,7 +110,7 @@ async fn stats(store: &Store, as_json: bool) -> anyhow::Result<()> {
     println!("cancelled  {:>9}", counts.cancelled);
     println!("webhooks   {:>9}   not delivered yet", counts.outbox_pending);
     if nodes.is_empty() {
-        eprintln!("No process is running.");
+        say!("No process is running.");
     }
     let width = nodes.iter().map(|node| node.about.host.chars().count()).max().unwrap_or(0);
     for node in &nodes {
@@ -184,7 +184,7 @@ async fn requeue(store: &Store, mut jobs: Vec<Uuid>) -> anyhow::Result<ExitCode>
                 return Err(Hinted::error(format!("the queue is full; {queued} jobs were queued again"), hint));
             }
         };
-        eprintln!("{id}: {why}");
+        say!("{id}: {why}");
         skipped += 1;
     }
     println!("{queued} jobs queued again, {skipped} skipped");

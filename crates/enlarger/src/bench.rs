@@ -64,7 +64,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     }
     let say = |words: &str| {
         if !args.quiet {
-            eprintln!("{words}");
+            say!("{words}");
         }
     };
     if !args.quiet {

@@ -74,7 +74,7 @@ pub fn open(asked: &Backend, memory: Arc<Memory>) -> anyhow::Result<Vec<Arc<dyn 
             Ok(asked.open(&survey, memory)?)
         }
         Err(why) if measure => {
-            eprintln!("warning: {why}; using the CPU");
+            say!("warning: {why}; using the CPU");
             Ok(Backend { gpu: GpuChoice::None, ..asked.clone() }.find_all()?)
         }
         Err(why) => Err(Hinted::usage(why, "update the GPU's driver, or use the CPU with --gpu none")),

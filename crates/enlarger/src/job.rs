@@ -198,7 +198,7 @@ impl<'a> Job<'a> {
         if !quiet {
             warn_of_threads(args.machine.threads);
             if args.file_quality.is_some() && matches!(format, Format::Png | Format::Tiff) {
-                eprintln!("warning: --file-quality has no effect on {}, which is lossless", format.name());
+                say!("warning: --file-quality has no effect on {}, which is lossless", format.name());
             }
         }
         let style = args.style.style()?;
@@ -220,7 +220,7 @@ impl<'a> Job<'a> {
         })?;
         if generative.is_some() && !quiet {
             for missing in enlarger.library().missing() {
-                eprintln!("warning: the folder {} does not exist, so nothing is searched there", missing.display());
+                say!("warning: the folder {} does not exist, so nothing is searched there", missing.display());
             }
         }
         if let Some(model) = &args.model {

@@ -7,6 +7,9 @@ use enlarger_server::{ConfigLayer, auth::keys, config::Hidden, open_store};
 
 use crate::{dirs, printer::Hinted, serve};
 
+/// Characters of a key's name.
+const LONGEST_NAME: usize = 100;
+
 /// Create, list and revoke API keys.
 #[derive(Debug, Args)]
 pub struct KeysArgs {
@@ -54,11 +57,12 @@ pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
         let store = open_store(&config).await?.api_keys;
         match args.command {
             Command::Create { name, admin } => {
+                check(&name)?;
                 if keys::list(&*store).await?.iter().any(|key| key.name == name && key.revoked_at.is_none()) {
-                    eprintln!("warning: another key is also named {name}; tell them apart by their prefixes");
+                    say!("warning: another key is also named {name}; tell them apart by their prefixes");
                 }
                 let new = keys::create(&*store, &name, admin).await?;
-                eprintln!("Copy this key now; it won't be shown again:");
+                say!("Copy this key now; it won't be shown again:");
                 println!("{}", new.key);
             }
             Command::List { json } => {
@@ -81,6 +85,16 @@ pub fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Refuses names that lists would not show as one word or a few.
+fn check(name: &str) -> anyhow::Result<()> {
+    let fits = (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if fits && !name.trim().is_empty() {
+        return Ok(());
+    }
+    let what = format!("a key's name has 1 to {LONGEST_NAME} characters, without line breaks");
+    Err(Hinted::usage(what, "for example `enlarger keys create studio`"))
+}
+
 /// The beginning of the key that was meant: by itself, or by a name that no other key has which is not revoked.
 fn prefix_of(word: &str, all: &[keys::ApiKey]) -> anyhow::Result<String> {
     let named = |key: &&keys::ApiKey| key.name == word && key.revoked_at.is_none();
@@ -98,7 +112,7 @@ fn prefix_of(word: &str, all: &[keys::ApiKey]) -> anyhow::Result<String> {
 
 fn list(all: &[keys::ApiKey]) {
     if all.is_empty() {
-        eprintln!("No API keys yet. Create one with: enlarger keys create NAME");
+        say!("No API keys yet. Create one with: enlarger keys create NAME");
     }
     let width = all.iter().map(|key| key.name.chars().count()).max().unwrap_or(0);
     for key in all {

@@ -109,7 +109,7 @@ impl MachineArgs {
 pub fn warn_of_threads(asked: Option<NonZeroUsize>) {
     let cores = cores();
     if let Some(asked) = asked.filter(|asked| *asked > cores) {
-        eprintln!("warning: this machine can run only {cores} threads at once; using {cores} instead of {asked}");
+        say!("warning: this machine can run only {cores} threads at once; using {cores} instead of {asked}");
     }
 }
 

@@ -1,5 +1,14 @@
 //! `enlarger`: enlarges images, on the command line and as a service.
 
+/// Writes a line to standard error. Where that is a file on a full disk, or nobody reads it any more, the line is lost, and nothing
+/// else: `eprintln!` would panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod admin;
 mod apart;
 mod bench;
@@ -68,7 +77,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    quiet_broken_pipes();
+    end_where_output_cannot_be_written();
     let result = match Cli::parse().command {
         Command::Upscale(args) => upscale::run(*args),
         Command::Watch(args) => watch::run(*args),
@@ -94,16 +103,23 @@ fn main() -> ExitCode {
     })
 }
 
-/// `enlarger models list | head` must end quietly, as other programs do, not with a panic about a closed pipe.
-fn quiet_broken_pipes() {
+/// `enlarger models list | head` must end quietly, as other programs do, not with a panic about a closed pipe; and a full disk under a
+/// result on standard output is an error like others.
+fn end_where_output_cannot_be_written() {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload_as_str().unwrap_or_default();
         if text.contains("Broken pipe") {
             signals::remove_unfinished();
             std::process::exit(0);
         }
+        // As `println` words it.
+        if let Some(why) = text.strip_prefix("failed printing to stdout: ") {
+            say!("error: cannot write to standard output: {}", printer::without_number(why));
+            signals::remove_unfinished();
+            std::process::exit(1);
+        }
         let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
-        eprintln!("internal error{place}: {text}");
-        eprintln!("hint: this is a bug in enlarger; please report it, with the image if you can share it");
+        say!("internal error{place}: {text}");
+        say!("hint: this is a bug in enlarger; please report it, with the image if you can share it");
     }));
 }

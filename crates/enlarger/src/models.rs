@@ -108,7 +108,7 @@ fn scan(given: Vec<PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
     for file in &files {
         match library.look(file) {
             Some(model) => found.push(model),
-            None => eprintln!("warning: {} is not a folder, and not a model by its extension", file.display()),
+            None => say!("warning: {} is not a folder, and not a model by its extension", file.display()),
         }
     }
     if json {

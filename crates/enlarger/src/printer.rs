@@ -20,9 +20,9 @@ use enlarger_tasks::StoreError;
 
 /// Prints an error with all its causes and hints.
 pub fn error(error: &anyhow::Error) {
-    eprintln!("error: {}", sentence(error));
+    say!("error: {}", sentence(error));
     if let Some(hint) = hint_of(error) {
-        eprintln!("hint: {hint}");
+        say!("hint: {hint}");
     }
 }
 
@@ -45,7 +45,7 @@ pub fn reason(error: &std::io::Error) -> String {
 }
 
 /// Without the system's numbers, as in "No such file or directory (os error 2)".
-fn without_number(text: &str) -> String {
+pub fn without_number(text: &str) -> String {
     let mut text = text.to_owned();
     while let Some(start) = text.find(" (os error ") {
         let Some(length) = text[start..].find(')') else { break };
@@ -154,8 +154,8 @@ impl Batch {
         });
         if bar.is_none() && !self.quiet {
             match self.total {
-                0 => eprintln!("{name}"),
-                total => eprintln!("[{}/{total}] {name}", index + 1),
+                0 => say!("{name}"),
+                total => say!("[{}/{total}] {name}", index + 1),
             }
         }
         File { batch: self, bar, name: name.to_owned(), said: Mutex::new(Instant::now()) }
@@ -171,8 +171,8 @@ impl Batch {
     /// A line that stays, quiet or not.
     pub fn say(&self, text: &str) {
         match &self.bars {
-            Some((multi, _)) => multi.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some((multi, _)) => multi.suspend(|| say!("{text}")),
+            None => say!("{text}"),
         }
     }
 
@@ -197,8 +197,8 @@ impl Batch {
         for (hint, name, more) in hints.iter() {
             // The name is left out if there is only one hint, or if several images share it.
             match *more || hints.len() == 1 {
-                true => eprintln!("hint: {hint}"),
-                false => eprintln!("hint: {name}: {hint}"),
+                true => say!("hint: {hint}"),
+                false => say!("hint: {name}: {hint}"),
             }
         }
     }
@@ -229,7 +229,7 @@ impl File<'_> {
             let mut said = self.said.lock().expect("printing does not panic");
             if said.elapsed() >= Duration::from_secs(10) {
                 *said = Instant::now();
-                eprintln!("      {} {:.0}%, {left}", self.name, p.fraction * 100.0);
+                say!("      {} {:.0}%, {left}", self.name, p.fraction * 100.0);
             }
         }
     }

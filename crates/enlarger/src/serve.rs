@@ -105,6 +105,8 @@ fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would say so where lines cannot be written, and panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     if json {
         subscriber.json().flatten_event(true).init();
@@ -135,14 +137,6 @@ async fn serve(config: Config, file: Option<PathBuf>, lanes: Vec<Lane>) -> anyho
     Ok(enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await?)
 }
 
-/// Prints to standard error. The server outlives whoever reads that; `eprintln!` would panic once nobody does.
-macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
-    }};
-}
-
 fn announce(config: &Config, file: Option<&Path>, address: SocketAddr) {
     let urls = match config.public_url.trim_end_matches('/') {
         "" => reachable(address),
@@ -168,7 +162,12 @@ fn announce(config: &Config, file: Option<&Path>, address: SocketAddr) {
         }
     }
     if config.asks_for_credentials() {
-        say!("An API key is required. Create one with `enlarger keys create NAME`");
+        let place = if dirs::data_dir().is_some_and(|usual| usual == config.data_dir) {
+            String::new()
+        } else {
+            format!(" --data-dir {}", config.data_dir.display())
+        };
+        say!("An API key is required. Create one with `enlarger keys{place} create NAME`");
     }
     if config.insecure_no_auth {
         say!("warning: anyone who can reach {address} can use this server");

@@ -221,7 +221,7 @@ impl Upscale<'_> {
     fn tell_of_the_rest(&self, inputs: &Inputs, batch: &Batch) {
         // No bar is drawn yet, and what would be done is shown without one.
         if !self.args.quiet {
-            inputs.passed_over_lines().iter().for_each(|line| eprintln!("{line}"));
+            inputs.passed_over_lines().iter().for_each(|line| say!("{line}"));
         }
         for (name, error) in &inputs.failed {
             batch.fail(name, error);

@@ -150,3 +150,26 @@ fn a_key_is_revoked_by_its_beginning_or_by_a_name_of_its_own() {
     let gone = text(&keys(&["revoke", "comfyui"]).code(1).get_output().stderr);
     assert!(gone.contains("there is no key comfyui") && gone.contains("hint:"), "{gone}");
 }
+
+/// A log on a full disk loses lines, and nothing else.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing_and_a_result_that_cannot_is_an_error() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let dir = common::folder_of(16, 12);
+    let enlarger = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enlarger"));
+        command.current_dir(dir.path()).args(args).env("ENLARGER_DATA_DIR", dir.path().join("data"));
+        command
+    };
+    let upscale = ["upscale", "photo.png", "nothing.png", "--quality", "fast", "-s", "2x"];
+    let status = enlarger(&upscale).stderr(full()).status().expect("the binary runs");
+    assert_eq!(status.code(), Some(1), "one image is not there");
+    assert!(dir.path().join("photo_2x.png").exists(), "the other is enlarged");
+    let out = enlarger(&["models", "list"]).stdout(full()).output().expect("the binary runs");
+    let said = text(&out.stderr);
+    assert_eq!(
+        (out.status.code(), said.as_str()),
+        (Some(1), "error: cannot write to standard output: No space left on device\n")
+    );
+}

@@ -1,6 +1,6 @@
 //! Reading forms (RFC 7578): fields as JSON, as every API reads them, and the picture to disk.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use axum::{
     body::Body,
@@ -45,7 +45,7 @@ impl Bodies {
             Ok::<_, Carried>(chunk.map(|chunk| (chunk, reader)))
         });
         let mut form = Multipart::new(chunks, boundary);
-        let mut texts = Map::new();
+        let (mut texts, mut seen) = (Map::new(), HashSet::new());
         let mut hash = Sha256::new();
         let mut picture = None;
         let mut left = LONGEST_TEXT;
@@ -55,6 +55,7 @@ impl Bodies {
             hash.update(&name);
             let mut content = Sha256::new();
             match field.file_name().map(str::to_owned) {
+                None if !seen.insert(name.clone()) => return Err(ApiError::field(&name, "was sent twice")),
                 None => {
                     let text = self::text(&mut field, &name, &mut left).await?;
                     content.update(&text);

@@ -15,6 +15,7 @@ use tokio::{
     io::{Empty, Stdout},
     sync::mpsc,
 };
+use tokio_util::sync::CancellationToken;
 
 /// The longest message in bytes. An image may be in it, in base64; larger ones are read from files.
 const LONGEST: usize = 256 << 20;
@@ -29,11 +30,12 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Begins to read, on a thread of its own: nothing can end the wait for standard input, and the program must not wait for it.
+    /// Begins to read, on a thread of its own: nothing can end the wait for standard input, and the program must not wait for it. At its
+    /// end the assistant is `gone`: the library would wait for answers to what still runs.
     ///
     /// # Errors
     /// If there is no thread to be had.
-    pub fn listen() -> io::Result<Self> {
+    pub fn listen(gone: CancellationToken) -> io::Result<Self> {
         let (sender, lines) = mpsc::channel(1);
         let read = move || {
             let mut input = io::stdin().lock();
@@ -42,6 +44,7 @@ impl Lines {
                     return;
                 }
             }
+            gone.cancel();
         };
         std::thread::Builder::new().name("stdin".into()).spawn(read)?;
         Ok(Self { lines, output: AsyncRwTransport::new_server(tokio::io::empty(), tokio::io::stdout()) })

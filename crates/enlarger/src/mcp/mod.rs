@@ -59,7 +59,7 @@ pub fn run(args: McpArgs) -> anyhow::Result<ExitCode> {
     let server = Server { enlarger: Arc::new(enlarger), turn: Arc::clone(&turn), gone: gone.clone() };
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen().context("cannot listen for Ctrl-C")?;
-        let lines = Lines::listen().context("cannot read standard input")?;
+        let lines = Lines::listen(gone.clone()).context("cannot read standard input")?;
         let served = async {
             match server.serve(lines).await {
                 Ok(running) => drop(running.waiting().await),
