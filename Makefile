@@ -49,8 +49,11 @@ web/dist/index.html: web/node_modules/.ready $(WEB_SOURCES)
 web/src/types.ts: docs/openapi.json web/node_modules/.ready
 	cd web && npm run types
 
+# By ourselves: npm's own check refuses Debian's npm, because of a package that works with it.
 web/node_modules/.ready: web/package-lock.json
 	@command -v npm >/dev/null || $(APT) nodejs npm
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)' || \
+		{ echo "The page needs Node.js 20.19 or newer; this is $$(node --version)." >&2; exit 1; }
 	cd web && npm ci --no-audit --no-fund
 	touch $@
 

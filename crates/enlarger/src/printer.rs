@@ -20,10 +20,15 @@ use enlarger_tasks::StoreError;
 
 /// Prints an error with all its causes and hints.
 pub fn error(error: &anyhow::Error) {
-    say!("error: {}", sentence(error));
+    say!("error: {}", harmless(&sentence(error)));
     if let Some(hint) = hint_of(error) {
         say!("hint: {hint}");
     }
+}
+
+/// A text without what moves a terminal's cursor or changes its colors, as names of files may have it.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// An error and its causes in one sentence. Many errors include their cause already, so nothing is repeated.
@@ -143,6 +148,7 @@ impl Batch {
 
     /// A file is begun; `index` counts from 0.
     pub fn begin(&self, index: usize, name: &str) -> File<'_> {
+        let name = &*harmless(name).replace('\n', "\u{fffd}");
         let bar = self.bars.as_ref().map(|(multi, all)| {
             let bar = ProgressBar::new(1000);
             let bar = if self.total < 2 { multi.add(bar) } else { multi.insert_before(all, bar) };
@@ -170,6 +176,7 @@ impl Batch {
 
     /// A line that stays, quiet or not.
     pub fn say(&self, text: &str) {
+        let text = harmless(text);
         match &self.bars {
             Some((multi, _)) => multi.suspend(|| say!("{text}")),
             None => say!("{text}"),
@@ -247,4 +254,14 @@ impl File<'_> {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the templates are constants").progress_chars("━╸ ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_do_not_reach_the_terminal_as_commands() {
+        assert_eq!(harmless("a\u{1b}[2Jb\r.png\nhint"), "a\u{fffd}[2Jb\u{fffd}.png\nhint");
+    }
 }
