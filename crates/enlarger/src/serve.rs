@@ -161,6 +161,9 @@ fn announce(config: &Config, file: Option<&Path>, address: SocketAddr) {
             say!("API docs: {url}/docs/api");
         }
     }
+    if !config.relay.is_empty() && config.role != Role::Api {
+        say!("Requests of {} go to {}, with their images", config.relay_kinds.join(" and "), config.relay);
+    }
     if config.asks_for_credentials() {
         let place = if dirs::data_dir().is_some_and(|usual| usual == config.data_dir) {
             String::new()
