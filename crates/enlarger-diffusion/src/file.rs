@@ -14,8 +14,8 @@ use crate::{
     error::{Error, Result, reserved, shortened},
 };
 
-/// How diffusers begins the names of files.
-const SAVED_BY_DIFFUSERS: &str = "diffusion_pytorch_model";
+/// How diffusers begins the names of files of weights, whatever they are of; a part that is saved alone has this name.
+pub const SAVED_BY_DIFFUSERS: &str = "diffusion_pytorch_model";
 
 /// An open file whose header is sound: every array lies inside the file and is as long as its shape and type say.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::{
 
 use enlarger_diffusion::{
     family::{Checkpoint, Family, Kind, recognise},
-    file::{Safetensors, by_extension, not_read},
+    file::{SAVED_BY_DIFFUSERS, Safetensors, by_extension, not_read},
 };
 use enlarger_nn::{arch::detect, weights};
 use serde::{Deserialize, Serialize, Serializer};
@@ -236,7 +236,7 @@ impl Library {
         }
         // A folder may merely be called like a file that is meant.
         if path.is_dir() && !is_of_diffusers(path) && weights_in(path).is_empty() {
-            let part = path.join(PART).with_extension("safetensors");
+            let part = path.join(SAVED_BY_DIFFUSERS).with_extension("safetensors");
             return if part.is_file() { Ok(part) } else { self.named(kind, name) };
         }
         Ok(path.to_owned())
@@ -292,12 +292,9 @@ impl Library {
     }
 }
 
-/// What diffusers calls the weights of a part that is saved alone; its folder has the name.
-const PART: &str = "diffusion_pytorch_model";
-
 /// What names a file: the file, or the folder of a part that diffusers saved.
 fn named_by(path: &Path) -> &Path {
-    let is_part = path.file_stem().is_some_and(|stem| stem == PART);
+    let is_part = path.file_stem().is_some_and(|stem| stem == SAVED_BY_DIFFUSERS);
     path.parent().filter(|folder| is_part && folder.file_name().is_some()).unwrap_or(path)
 }
 

@@ -112,8 +112,8 @@ fn each_creative_knob_moves_its_own_measure_in_order_on_every_crop() {
                 100.0 * ends[0],
                 100.0 * ends[1]
             );
-            // What the default makes of a clean source is close to it already. By the seed, the calmest crop is 1.0 to 1.1 % away.
-            let least = [0.009, if knob == "resemblance" { 0.0 } else { 0.009 }];
+            // What the default makes of a clean source is close to it already.
+            let least = [0.01, if knob == "resemblance" { 0.0 } else { 0.01 }];
             assert!(ends.iter().zip(least).all(|(end, least)| *end > least), "{name}: {knob} {ends:?}");
         }
     }

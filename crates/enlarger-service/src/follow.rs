@@ -61,8 +61,9 @@ impl Follow {
         if task.state.is_terminal() {
             return Ok(0.0);
         }
-        let wait = self.place(task.id).await?.map_or(0.0, |(_, seconds)| seconds);
-        Ok(wait + remaining(task))
+        // What runs has no place to ask for.
+        let place = if task.state == TaskState::Created { self.place(task.id).await? } else { None };
+        Ok(place.map_or(0.0, |(_, seconds)| seconds) + remaining(task))
     }
 
     /// The task once it has ended, or its current state when `deadline` has passed, the server is stopping, or it is

@@ -1,7 +1,7 @@
 //! Has another service enlarge what the operator chose: the vendor's own, with a key of the operator's and within a budget.
 //!
-//! An order is booked in [`Ledger`] before it is sent, and booked off only if the service refused it (a status of 4xx, but for 408). So whatever breaks, no more is
-//! spent than allowed. The id of an order that was accepted is kept, and another attempt asks for its result instead of ordering again.
+//! An order is booked in [`Ledger`] before it is sent, and booked off only if the service refused it (a status of 4xx, but for 408).
+//! So whatever breaks, no more is spent than allowed. The id of an order that was accepted is kept, and another attempt asks for its result instead of ordering again.
 //! Results are kept by content: the same image with the same settings is paid once.
 
 use std::{

@@ -914,5 +914,5 @@ fn seed_of(statistics: &Statistics, request: &Request) -> u64 {
     let json = serde_json::to_vec(&(statistics, request)).expect("facts and requests are plain data");
     let digest = Sha256::digest(json);
     // JavaScript reads numbers of up to 53 bits exactly.
-    u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes")) >> 11
+    u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes")) & ((1 << 53) - 1)
 }

@@ -97,11 +97,8 @@ impl Adapter {
             return None;
         }
         let sizes = self.wgpu.cooperative_matrix_properties();
-        let has = |side: &u32| {
-            let found = sizes
-                .iter()
-                .find(|p| [p.m_size, p.n_size, p.k_size] == [*side; 3] && p.ab_type == F16 && p.cr_type == F32);
-            found.is_some()
+        let has = |&side: &u32| {
+            sizes.iter().any(|p| [p.m_size, p.n_size, p.k_size] == [side; 3] && p.ab_type == F16 && p.cr_type == F32)
         };
         let side = [16, 8].into_iter().find(has)? as usize;
         Some(Matrix { side, threads: self.wgpu.get_info().subgroup_max_size })

@@ -94,13 +94,34 @@ impl Sink for Canvas<'_> {
     }
 }
 
+/// A small picture with waves and squares.
+struct Waves;
+
+impl Source for Waves {
+    fn width(&self) -> u32 {
+        24
+    }
+    fn height(&self) -> u32 {
+        18
+    }
+    fn read(&self, x: u32, y: u32, w: u32, h: u32, rgb: &mut [f32]) {
+        let pixels = (y..y + h).flat_map(|y| (x..x + w).map(move |x| (x as f32, y as f32)));
+        for (rgb, (x, y)) in rgb.chunks_exact_mut(3).zip(pixels) {
+            rgb[0] = 0.5 + 0.3 * (0.7 * x + 0.2 * y).sin();
+            rgb[1] = 0.5 + 0.3 * (0.4 * y - 0.1 * x).cos();
+            rgb[2] = if (x as u32 / 5 + y as u32 / 7).is_multiple_of(2) { 0.3 } else { 0.6 };
+        }
+    }
+}
+
 /// A light picture.
 const LIGHT: Gradient = Gradient(1.0);
 
 /// The whole result in bands, and the notes.
-fn enlarge(network: &Network, picture: &Gradient, first: &(dyn Fn() + Sync)) -> (Vec<f32>, Vec<String>) {
-    let canvas = Canvas { rows: Mutex::new(vec![None; 4 * HEIGHT]), first };
-    let options = RunOptions { strip: Some(WIDTH as u32), halo: None };
+fn enlarge(network: &Network, picture: &dyn Source, first: &(dyn Fn() + Sync)) -> (Vec<f32>, Vec<String>) {
+    let rows = (network.scale() * picture.height()) as usize;
+    let canvas = Canvas { rows: Mutex::new(vec![None; rows]), first };
+    let options = RunOptions { strip: Some(picture.width()), halo: None };
     let run = || upscale(network, picture, &canvas, &options, &|_| ControlFlow::Continue(()));
     let notes = pool(2).and_then(|pool| pool.install(run)).expect("it ends well");
     let rows = canvas.rows.into_inner().expect("no panic under it");
@@ -266,8 +287,8 @@ fn on_matrix_units() {
             Network::build(architecture, &weights, device).expect("it loads")
         };
         let gpu = by_matrices(Kind::text);
-        let (result, notes) = crop(&build(&gpu));
-        let (expected, _) = crop(&build(&*cpu));
+        let (result, notes) = enlarge(&build(&gpu), &Waves, &|| {});
+        let (expected, _) = enlarge(&build(&*cpu), &Waves, &|| {});
         assert!(notes.is_empty() && kernel(&gpu) == "matrix", "{notes:?}");
         let squares: f64 = result.iter().zip(&expected).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         let db = -10.0 * (squares / result.len() as f64).log10();
@@ -297,38 +318,4 @@ fn on_matrix_units() {
         let (again, notes) = enlarge(&network, &LIGHT, &|| {});
         assert!(again == result && notes.is_empty(), "threads go on: {notes:?}");
     }
-}
-
-/// A small picture by a network of any factor, and the notes.
-fn crop(network: &Network) -> (Vec<f32>, Vec<String>) {
-    struct Rows(Mutex<Vec<(u32, Vec<f32>)>>);
-    impl Sink for Rows {
-        fn write(&self, _: u32, y: u32, _: u32, _: u32, rgb: &[f32]) {
-            self.0.lock().expect("no panic under it").push((y, rgb.to_vec()));
-        }
-    }
-    struct Waves;
-    impl Source for Waves {
-        fn width(&self) -> u32 {
-            24
-        }
-        fn height(&self) -> u32 {
-            18
-        }
-        fn read(&self, x: u32, y: u32, w: u32, h: u32, rgb: &mut [f32]) {
-            let pixels = (y..y + h).flat_map(|y| (x..x + w).map(move |x| (x as f32, y as f32)));
-            for (rgb, (x, y)) in rgb.chunks_exact_mut(3).zip(pixels) {
-                rgb[0] = 0.5 + 0.3 * (0.7 * x + 0.2 * y).sin();
-                rgb[1] = 0.5 + 0.3 * (0.4 * y - 0.1 * x).cos();
-                rgb[2] = if (x as u32 / 5 + y as u32 / 7).is_multiple_of(2) { 0.3 } else { 0.6 };
-            }
-        }
-    }
-    let rows = Rows(Mutex::default());
-    let options = RunOptions { strip: Some(24), halo: None };
-    let run = || upscale(network, &Waves, &rows, &options, &|_| ControlFlow::Continue(()));
-    let notes = pool(2).and_then(|pool| pool.install(run)).expect("it ends well");
-    let mut rows = rows.0.into_inner().expect("no panic under it");
-    rows.sort_by_key(|(y, _)| *y);
-    (rows.into_iter().flat_map(|(_, rgb)| rgb).collect(), notes)
 }
