@@ -112,7 +112,7 @@ def ours(arguments, path):
             said = json.loads(line)
             print(said, file=sys.stderr, flush=True)
             if "device" in said:
-                device = said["device"]
+                device = f"{said['device']} ({said['kernel']})"
             else:
                 found[said["what"]] = said["seconds"], said["flops"]
     if child.returncode:

@@ -40,7 +40,7 @@ fn main() -> Result<()> {
     let tiny = rest.iter().any(|word| word == "tiny");
     let device = Backend { gpu: GpuChoice::Named(gpu.clone()), ..Backend::default() }.find()?;
     let tensors = tensors_of(&*device).ok_or("this is no GPU")??;
-    println!("{}", json!({ "device": device.to_string() }));
+    println!("{}", json!({ "device": device.to_string(), "kernel": device.health().map(|health| health.kernel) }));
     kernels(&tensors, tiny)?;
     for name in ["x4plus", "animevideo-v3"] {
         let sizes = if tiny { [[16, 16], [24, 16]] } else { [[512, 512], [960, 540]] };

@@ -334,7 +334,8 @@ impl Enlarger {
         })?;
         let whole = Extent { width: picture.width, height: picture.height };
         let (estimate, elsewhere) = self.cost(&plan, whole, picture.channels)?;
-        let notes = notes.into_iter().chain(elsewhere).collect();
+        let on_cpu = self.lanes.usual().elsewhere(&plan)?;
+        let notes = notes.into_iter().chain(on_cpu).chain(elsewhere).collect();
         Ok(Explanation { statistics, plan, device: self.device().to_string(), estimate, notes })
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use enlarger_models::Catalogue;
-use enlarger_nn::{Device, Network, grey, pool};
+use enlarger_nn::{Device, Network, NnError, devices::gpu::took_over, grey, pool};
 
 use crate::{
     error::PipelineError,
@@ -35,11 +35,19 @@ pub(crate) struct Networks {
     rate: OnceLock<f64>,
 }
 
+/// A network, ready to run.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub network: Arc<Network>,
+    /// Why it runs on the CPU and not on the GPU, if so: a sentence for the user.
+    pub note: Option<String>,
+}
+
 /// What is in memory.
 #[derive(Default)]
 struct Shelf {
     /// The most recently used last.
-    loaded: Vec<(String, Arc<Network>)>,
+    loaded: Vec<(String, Loaded)>,
     /// What running plans need, once for each.
     needed: Vec<String>,
 }
@@ -103,22 +111,45 @@ impl Networks {
         Held { networks: self, names }
     }
 
-    /// The network of this name, ready to run.
-    pub fn get(&self, model: &str) -> Result<Arc<Network>, PipelineError> {
+    /// The network of this name, on the CPU if the GPU may not use as much memory as it needs.
+    pub fn get(&self, model: &str) -> Result<Loaded, PipelineError> {
         // Held while loading, so that two jobs never load the same weights at once.
         let mut shelf = self.shelf.lock().expect("loading does not panic");
         if let Some(at) = shelf.loaded.iter().position(|(n, _)| n == model) {
             let entry = shelf.loaded.remove(at);
-            let network = entry.1.clone();
+            let loaded = entry.1.clone();
             shelf.loaded.push(entry);
-            return Ok(network);
+            return Ok(loaded);
         }
         // Before the next one comes.
         shelf.trim(KEPT - 1);
         let (architecture, weights) = self.catalogue.load(model)?;
-        let network = Arc::new(Network::build(architecture, &weights, &*self.device)?);
-        shelf.loaded.push((model.to_owned(), network.clone()));
-        Ok(network)
+        let (network, note) = match (Network::build(architecture, &weights, &*self.device), self.device.spare()) {
+            (Err(NnError::DeviceMemory { needed, budget }), Some(cpu)) => {
+                let (megabytes, title) = (needed.div_ceil(1 << 20), self.device.title());
+                let note = format!(
+                    "the CPU computes {model} instead of the GPU {title}, of whose memory it needs {megabytes} MB and {} MB may be used; \
+                     allow it with --gpu-memory {megabytes}",
+                    budget >> 20
+                );
+                took_over(&*self.device, &note);
+                let (architecture, _) = self.catalogue.load(model)?;
+                (Network::build(architecture, &weights, cpu)?, Some(note))
+            }
+            (network, _) => (network?, None),
+        };
+        let loaded = Loaded { network: Arc::new(network), note };
+        shelf.loaded.push((model.to_owned(), loaded.clone()));
+        Ok(loaded)
+    }
+
+    /// Which of a plan's networks would run on the CPU and not on the GPU, and why: sentences.
+    pub fn elsewhere(&self, plan: &Plan) -> Result<Vec<String>, PipelineError> {
+        if self.device.spare().is_none() {
+            return Ok(Vec::new());
+        }
+        let notes = names(plan).map(|model| Ok(self.get(model)?.note)).collect::<Result<Vec<_>, PipelineError>>()?;
+        Ok(notes.into_iter().flatten().collect())
     }
 
     /// Parameters times pixels per second, if that is known by now.
@@ -170,7 +201,7 @@ impl Networks {
     /// Runs the smallest network on a grey square: parameters times pixels per second.
     fn calibrate(&self) -> f64 {
         const FALLBACK: f64 = 5e9;
-        let Ok(network) = self.get(PROBE_MODEL) else { return FALLBACK };
+        let Ok(Loaded { network, .. }) = self.get(PROBE_MODEL) else { return FALLBACK };
         let Ok(pool) = pool(self.threads) else { return FALLBACK };
         let started = Instant::now();
         match pool.install(|| grey(&network, PROBE_SIDE)) {

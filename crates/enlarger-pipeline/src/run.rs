@@ -18,7 +18,7 @@ use crate::{
     extent::{Extent, MARGIN},
     generate::{Generator, Pass as Drawing},
     memory,
-    networks::{Costs, Networks},
+    networks::{Costs, Loaded, Networks},
     plan::{AlphaWay, Ensemble, Patch, Plan, Step},
     request::Crop,
     resize::{Resampling, resample},
@@ -367,7 +367,7 @@ impl Pass<'_> {
         plane: Plane,
         share: f32,
     ) -> Result<(), PipelineError> {
-        let network = self.networks.get(model)?;
+        let Loaded { network, note } = self.networks.get(model)?;
         let source = PictureSource::new(seen, self.margin, plane);
         let sink = canvas.sink(plane, network.scale() == 2 * self.factor).mixing(share);
         let pixels = u64::from(source.width()) * u64::from(source.height());
@@ -377,7 +377,7 @@ impl Pass<'_> {
         let took = started.elapsed();
         self.networks.learn(model, pixels, took);
         self.meter.end(part, took);
-        self.meter.note(notes);
+        self.meter.note(note.into_iter().chain(notes).collect());
         Ok(())
     }
 }

@@ -135,7 +135,7 @@ settings! {
     /// `pci:` and its address; several with commas.
     gpu: String = "none".to_owned(), "ENLARGER_GPU" { value_name = "GPU" };
     /// Maximum GPU memory to use, in MB. 0: 70% of dedicated memory, or 25% of memory shared with the CPU.
-    gpu_memory: u64 = 0, "ENLARGER_GPU_MEMORY" { value_name = "MB" };
+    gpu_memory: u64 = 0, "ENLARGER_GPU_MEMORY" { value_name = "MB", value_parser = megabytes, allow_negative_numbers = true };
     /// How many images to enlarge at once on each GPU: while one is computed, others are decoded or encoded.
     gpu_jobs: usize = 2, "ENLARGER_GPU_JOBS" { value_name = "N" };
     /// Also enlarge images on the CPU when GPUs are used, `jobs` at once. Those images take longer than on a GPU.
@@ -717,6 +717,23 @@ impl Config {
             None => Ok(()),
         }
     }
+}
+
+/// A size on the command line: a number of MB, or one with its unit, such as 8GB.
+///
+/// # Errors
+/// A sentence.
+pub fn megabytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim().trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match &*text.trim()[digits.len()..].trim().to_lowercase() {
+        "" | "m" | "mb" | "mib" => Some(1),
+        "g" | "gb" | "gib" => Some(1024),
+        _ => None,
+    };
+    let number = digits.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    number
+        .filter(|&megabytes| megabytes <= u64::MAX >> 20)
+        .ok_or_else(|| "expected a number of MB, such as 8192, or 8GB".into())
 }
 
 fn read(path: &Path) -> Result<ConfigLayer, ConfigError> {

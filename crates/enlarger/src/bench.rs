@@ -1,11 +1,14 @@
 //! `enlarger bench`.
 
-use std::process::ExitCode;
+use std::{
+    io::{Write, stdout},
+    process::ExitCode,
+};
 
 use clap::Args;
 use enlarger_error::Explained;
 use enlarger_models::Catalogue;
-use enlarger_nn::cpu_features;
+use enlarger_nn::{Device, cpu_features};
 use enlarger_pipeline::{Speed, bench, cores};
 use serde_json::json;
 
@@ -77,45 +80,63 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         None => vec![1, cores().get()],
     };
     counts.dedup();
-    say("measuring the CPU");
+    if device.spare().is_none() {
+        say("measuring the CPU");
+    }
     let peaks: Vec<Option<f64>> = counts.iter().map(|&threads| device.peak_flops(threads)).collect();
     let work = WORK * peaks[0].unwrap_or(USUAL * counts[0] as f64) / counts[0] as f64;
     let total = models.len() * counts.len();
+    let widest = models.iter().map(String::len).max().unwrap_or_default();
+    if !args.json {
+        head(&*device, &counts, &peaks, widest);
+    }
     let mut rows = Vec::new();
     for model in &models {
         for (&threads, peak) in counts.iter().zip(&peaks) {
             say(&format!("[{}/{total}] {model}, {}", rows.len() + 1, count(threads)));
             let speed = bench(&catalogue, model, &*device, threads, args.size, work)?;
             let share = peak.map(|peak| speed.flops / speed.seconds / peak);
-            rows.push(Row { model: model.clone(), threads, speed, share });
+            let row = Row { model: model.clone(), threads, speed, share };
+            if !args.json {
+                println!("{}", row.line(widest));
+                // To a file, too, as soon as it is known.
+                stdout().flush()?;
+            }
+            rows.push(row);
         }
     }
-    let cpu = cpu_name();
     if args.json {
         let peaks = counts.iter().zip(&peaks);
         let peaks = peaks.map(|(threads, peak)| json!({ "threads": threads, "gflops": peak.map(|peak| peak / 1e9) }));
         let report = json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "cpu": cpu,
+            "cpu": cpu_name(),
             "features": cpu_features(),
-            "kernel": device.to_string(),
+            "kernel": kernel(&*device),
             "f32_peak": peaks.collect::<Vec<_>>(),
             "runs": rows.iter().map(Row::json).collect::<Vec<_>>(),
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("CPU        {cpu}: {}", cpu_features().join(", "));
-    println!("kernel     {device}");
-    let peaks = counts.iter().zip(&peaks);
-    let peaks = peaks.filter_map(|(&threads, peak)| Some(format!("{:.1} on {}", (*peak)? / 1e9, count(threads))));
-    println!("f32 peak   {} GFLOP/s\n", peaks.collect::<Vec<_>>().join(", "));
-    let widest = models.iter().map(String::len).max().unwrap_or_default();
-    println!("{:widest$}      input  threads  MP/s out  GFLOP/s  of f32 peak  memory, MB", "model");
-    for row in &rows {
-        println!("{}", row.line(widest));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What stands above the table.
+fn head(device: &dyn Device, counts: &[usize], peaks: &[Option<f64>], widest: usize) {
+    println!("CPU        {}: {}", cpu_name(), cpu_features().join(", "));
+    println!("kernel     {}", kernel(device));
+    let peaks = counts.iter().zip(peaks);
+    let peaks = peaks.filter_map(|(&threads, peak)| Some(format!("{:.1} on {}", (*peak)? / 1e9, count(threads))));
+    let peaks: Vec<String> = peaks.collect();
+    if !peaks.is_empty() {
+        println!("f32 peak   {} GFLOP/s", peaks.join(", "));
+    }
+    println!("\n{:widest$}      input  threads  MP/s out  GFLOP/s  of f32 peak  memory, MB", "model");
+}
+
+/// The device, and of a GPU the kind of its kernels.
+fn kernel(device: &dyn Device) -> String {
+    device.health().map_or_else(|| device.to_string(), |health| format!("{device} ({})", health.kernel))
 }
 
 impl Row {
@@ -130,10 +151,10 @@ impl Row {
 
     fn line(&self, widest: usize) -> String {
         let input = format!("{0}x{0}", self.speed.side);
-        let share = self.share.map_or("-".into(), |share| format!("{:.0}", 100.0 * share));
+        let share = self.share.map_or("-".into(), |share| format!("{:.0} %", 100.0 * share));
         let memory = self.speed.peak_memory.map_or("-".into(), |bytes| (bytes >> 20).to_string());
         format!(
-            "{:widest$}  {input:>9}  {:>7}  {:>8.3}  {:>7.0}  {share:>9} %  {memory:>10}",
+            "{:widest$}  {input:>9}  {:>7}  {:>8.3}  {:>7.0}  {share:>11}  {memory:>10}",
             self.model,
             self.threads,
             self.megapixels(),

@@ -6,7 +6,7 @@ use clap::Args;
 use enlarger_error::Explained;
 use enlarger_models::Catalogue;
 use enlarger_nn::{
-    Precision,
+    GpuChoice, Precision,
     devices::{Survey, available},
 };
 use enlarger_pipeline::{
@@ -19,6 +19,7 @@ use crate::{
     generative::Remotes,
     gpus,
     machine::{GpuArgs, IsaArgs},
+    printer,
 };
 
 /// Check this machine and run a self-test.
@@ -52,7 +53,14 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     if let Ok(survey) = &survey {
         memory.keep(survey);
     }
-    let devices = args.isa.devices(Precision::Auto, args.gpu, memory)?;
+    // What cannot be had is a finding, and the rest is looked at.
+    let (devices, refused) = match args.isa.clone().devices(Precision::Auto, args.gpu.clone(), memory.clone()) {
+        Ok(devices) => (devices, None),
+        Err(why) => {
+            let gpu = GpuArgs { gpu: GpuChoice::None, ..args.gpu };
+            (args.isa.devices(Precision::Auto, gpu, memory)?, Some(why))
+        }
+    };
     let device = &devices[0];
     let kernels: Vec<String> = available().map(|device| device.to_string()).collect();
     let in_use = devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -73,6 +81,12 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             }
         }
         Err(why) => line!("GPU        {why}"),
+    }
+    if let Some(why) = &refused {
+        line!("           FAILED: {}", printer::sentence(why));
+        if let Some(hint) = printer::hint_of(why) {
+            line!("           hint: {hint}");
+        }
     }
     let threads = cores().get();
     line!("threads    {threads}");
@@ -105,7 +119,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         }
         None => {}
     }
-    let well = damaged.is_empty() && test.is_ok() && !matches!(generator, Some(Err(_)));
+    let well = refused.is_none() && damaged.is_empty() && test.is_ok() && !matches!(generator, Some(Err(_)));
 
     if args.json {
         let report = json!({
@@ -124,6 +138,7 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
                 })).collect::<Vec<_>>()),
                 Err(why) => json!({ "failed": why }),
             },
+            "gpu_refused": refused.as_ref().map(printer::sentence),
             "gpus_lack": survey.as_ref().map(|survey| survey.lacks.clone()).unwrap_or_default(),
             "threads": threads,
             "memory_mb": { "available": free, "total": total },

@@ -71,7 +71,11 @@ pub fn open(asked: &Backend, memory: Arc<Memory>) -> anyhow::Result<Vec<Arc<dyn 
     match take(measure, &known) {
         Ok(survey) => {
             memory.keep(&survey);
-            Ok(asked.open(&survey, memory)?)
+            let devices = asked.open(&survey, memory)?;
+            if measure && devices[0].health().is_none() {
+                say!("note: using the CPU: {}", survey.why_none());
+            }
+            Ok(devices)
         }
         Err(why) if measure => {
             say!("warning: {why}; using the CPU");

@@ -11,6 +11,7 @@ macro_rules! say {
 
 mod admin;
 mod apart;
+mod arguments;
 mod bench;
 mod dirs;
 mod doctor;
@@ -78,7 +79,7 @@ enum Command {
 
 fn main() -> ExitCode {
     end_where_output_cannot_be_written();
-    let result = match Cli::parse().command {
+    let result = match arguments::parse::<Cli>().command {
         Command::Upscale(args) => upscale::run(*args),
         Command::Watch(args) => watch::run(*args),
         Command::Serve(args) => serve::run(*args),

@@ -63,7 +63,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         config.listen = config.listen.on_port(port);
     }
     // Who only answers needs no GPU.
-    let gpu = if config.role == Role::Api { GpuChoice::None } else { config.gpu.parse()? };
+    let gpu = if config.role == Role::Api { GpuChoice::None } else { asked(&config.gpu)? };
     let lanes = lanes(&args.isa, &config, gpu)?;
     log_to_stderr(&args.log, args.log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -71,6 +71,11 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // A checkpoint that is being read for its hash would be waited for.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+fn asked(gpu: &str) -> anyhow::Result<GpuChoice> {
+    let hint = "none, auto, all, part of a GPU's name, or pci: and its address";
+    gpu.parse().map_err(|why| Hinted::usage(format!("`gpu` is {gpu:?}: {why}"), hint))
 }
 
 /// What jobs run on: GPUs, the fastest first, or the CPU; or both.
@@ -132,12 +137,19 @@ async fn serve(config: Config, file: Option<PathBuf>, lanes: Vec<Lane>) -> anyho
         generator: config.remote(),
     };
     warn_of_threads(options.threads);
+    let gpus: Vec<String> = options
+        .lanes
+        .iter()
+        .map(|lane| &lane.device)
+        .filter(|device| device.health().is_some())
+        .map(ToString::to_string)
+        .collect();
     let enlarger = Arc::new(Enlarger::new(options)?);
-    let ready = || announce(&config, file.as_deref(), address);
+    let ready = || announce(&config, file.as_deref(), &gpus, address);
     Ok(enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await?)
 }
 
-fn announce(config: &Config, file: Option<&Path>, address: SocketAddr) {
+fn announce(config: &Config, file: Option<&Path>, gpus: &[String], address: SocketAddr) {
     let urls = match config.public_url.trim_end_matches('/') {
         "" => reachable(address),
         url => vec![url.to_owned()],
@@ -146,6 +158,9 @@ fn announce(config: &Config, file: Option<&Path>, address: SocketAddr) {
     say!("enlarger {} · data in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
     if let Some(file) = file {
         say!("Settings from {}", file.display());
+    }
+    if !gpus.is_empty() {
+        say!("Running on {}", gpus.join(", "));
     }
     say!("Results are kept {}", kept(config));
     if !config.save_to.as_os_str().is_empty() {

@@ -101,12 +101,12 @@ fn a_checkpoint_draws_on_the_gpu_that_is_named_and_on_the_cpu_if_memory_lacks() 
 
     // As much as the upscaling model needs is too little to draw; what the note names is enough.
     let full = ["--precision", "f32", "--gpu", "llvmpipe", "--gpu-memory", "1"];
-    let refused = upscale(dir.path(), &full).assert().code(1);
+    let made = upscale(dir.path(), &full).assert().success();
     let number = |words: &str, before: &str| -> String {
         let (_, rest) = words.split_once(before).unwrap_or_else(|| panic!("{words}"));
         rest.chars().take_while(char::is_ascii_digit).collect()
     };
-    let little = number(&told(&refused), "allow it with --gpu-memory ");
+    let little = number(&told(&made), "allow it with --gpu-memory ");
     let made = draw(&["-o", "little.png", "--gpu", "llvmpipe", "--gpu-memory", &little]);
     let notes = made["notes"].to_string();
     assert!(notes.contains("the CPU draws instead of the GPU llvmpipe"), "{made}");
@@ -132,13 +132,36 @@ fn what_cannot_be_had_is_a_sentence_with_a_hint() {
     assert!(words.contains("matches \"radeon\"; there are: llvmpipe") && words.contains("hint:"), "{words}");
     let refused = upscale(dir.path(), &["--gpu", "llvmpipe", "--precision", "int16"]).assert().code(2);
     assert!(told(&refused).contains("does not support llvmpipe with int16"), "{}", told(&refused));
-    // The number that it names is enough.
-    let refused = upscale(dir.path(), &["--gpu", "llvmpipe", "--gpu-memory", "1"]).assert().code(1);
-    let words = told(&refused);
-    let (_, rest) = words.split_once("allow it with --gpu-memory ").unwrap_or_else(|| panic!("{words}"));
-    let needed: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    assert!(words.contains(&format!("needs {needed} MB")), "{words}");
-    upscale(dir.path(), &["--gpu", "llvmpipe", "--gpu-memory", &needed]).assert().success();
+    for (memory, said) in [("-5", "expected a number of MB"), ("lots", "or 8GB")] {
+        let words = told(&upscale(dir.path(), &["--gpu", "llvmpipe", "--gpu-memory", memory]).assert().code(2));
+        assert!(words.contains(said) && !words.contains("environment"), "{words}");
+    }
+    let words = told(&upscale(dir.path(), &["--gpu", "auto,llvmpipe"]).assert().code(2));
+    assert!(words.contains("\"auto\" cannot be one of several"), "{words}");
+    // A variable is named, and one that is empty counts as none.
+    let wrong = upscale(dir.path(), &["--gpu", "llvmpipe"]).env("ENLARGER_GPU_MEMORY", "1 potato").assert().code(2);
+    assert!(told(&wrong).contains("hint: the value is that of the environment variable ENLARGER_GPU_MEMORY"));
+    let empty = upscale(dir.path(), &["-o", "x.png"]).env("ENLARGER_GPU_MEMORY", "").env("ENLARGER_GPU", "").assert();
+    assert!(!told(&empty.success()).contains("GPU"));
+}
+
+#[test]
+fn a_model_that_the_budget_is_too_small_for_runs_on_the_cpu_and_the_need_is_said_before() {
+    let dir = folder();
+    upscale(dir.path(), &["-o", "cpu.png"]).assert().success();
+    let said = upscale(dir.path(), &["--explain", "--gpu", "llvmpipe", "--gpu-memory", "1"]).assert().success();
+    let said = text(&said.get_output().stdout);
+    let made = upscale(dir.path(), &["-o", "small.png", "--gpu", "LLVMpipe", "--gpu-memory", "1"]).assert().success();
+    for words in [said, told(&made)] {
+        assert!(words.contains("the CPU computes animevideo-v3 instead of the GPU llvmpipe"), "{words}");
+        // The number that it names is enough.
+        let (_, rest) = words.split_once("allow it with --gpu-memory ").unwrap_or_else(|| panic!("{words}"));
+        let needed: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        assert!(words.contains(&format!("needs {needed} MB")), "{words}");
+        let enough = upscale(dir.path(), &["-o", "x.png", "--gpu", "llvmpipe", "--gpu-memory", &needed]).assert();
+        assert!(!told(&enough.success()).contains("CPU"));
+    }
+    assert_eq!(samples(&dir.path().join("cpu.png")), samples(&dir.path().join("small.png")));
 }
 
 #[test]
@@ -153,6 +176,22 @@ fn doctor_lists_gpus_and_says_why_one_is_not_used() {
     assert!(report["gpus"][0]["name"].as_str().is_some_and(|name| name.contains("llvmpipe")), "{report}");
     assert!(report["kernels_in_use"].as_str().is_some_and(|name| name.ends_with("f16")), "{report}");
     assert_eq!(report["self_test"]["passed"], true, "{report}");
+    // One that is not there is a finding; the rest is looked at.
+    let found = enlarger(dir.path(), &["doctor"]).env("ENLARGER_GPU", "radeon").assert().code(1);
+    let words = text(&found.get_output().stdout);
+    assert!(words.contains("FAILED: no GPU of this machine matches \"radeon\"; there are: llvmpipe"), "{words}");
+    assert!(words.contains("self-test  passed"), "{words}");
+}
+
+#[test]
+fn who_leaves_the_choice_to_the_program_hears_why_the_cpu_is_used() {
+    let dir = folder();
+    let words = told(&upscale(dir.path(), &["-o", "x.png", "--gpu", "Auto"]).assert().success());
+    assert!(words.contains("note: using the CPU: llvmpipe") && words.contains("imitates a GPU"), "{words}");
+    let drivers = dir.path().join("none.json");
+    let lacks = enlarger_with(&[&drivers], dir.path(), &["doctor"]).assert().success();
+    let words = text(&lacks.get_output().stdout);
+    assert!(words.contains("VK_DRIVER_FILES names ") && words.contains("none.json, which is not there"), "{words}");
 }
 
 /// A library that runs this when it is loaded.
@@ -212,7 +251,7 @@ fn a_vulkan_loader_that_crashes_or_cannot_be_loaded_leaves_the_cpu() {
     // As where there is none.
     fs::write(&loader, "").expect("it can be written");
     let words = told(&run("all").success());
-    assert!(!words.contains("GPU"), "{words}");
+    assert!(words.contains("using the CPU: no driver offers a GPU; the Vulkan loader cannot be loaded: "), "{words}");
     let words = told(&run("llvmpipe").code(2));
     assert!(words.contains("no GPU of this machine matches \"llvmpipe\"; no driver offers one"), "{words}");
 }

@@ -1,6 +1,6 @@
 //! Which GPU to use.
 
-use std::{convert::Infallible, str::FromStr};
+use std::str::FromStr;
 
 /// Which GPU a user asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,15 +17,40 @@ pub enum GpuChoice {
 }
 
 impl FromStr for GpuChoice {
-    type Err = Infallible;
+    type Err = String;
 
-    /// `auto`, `all`, `none`, or what [`Self::Named`] has.
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "auto" => Self::Auto,
-            "all" => Self::All,
-            "none" | "" => Self::None,
-            name => Self::Named(name.to_owned()),
-        })
+    /// `auto`, `all`, `none` or nothing, in any case, or what [`Self::Named`] has.
+    ///
+    /// # Errors
+    /// A sentence if one of these words stands among others.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<String> = text.split(',').map(|word| word.trim().to_lowercase()).collect();
+        match (&*words, words.iter().find(|word| ["auto", "all", "none", ""].contains(&&***word))) {
+            ([word], _) if word == "auto" => Ok(Self::Auto),
+            ([word], _) if word == "all" => Ok(Self::All),
+            ([_], Some(_)) => Ok(Self::None),
+            (_, Some(word)) => Err(format!("{word:?} cannot be one of several; give names or addresses with commas")),
+            (_, None) => Ok(Self::Named(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_known_in_any_case_and_stand_alone() {
+        assert_eq!("AUTO".parse(), Ok(GpuChoice::Auto));
+        assert_eq!(" All ".parse(), Ok(GpuChoice::All));
+        for none in ["none", "None", "", " "] {
+            assert_eq!(none.parse(), Ok(GpuChoice::None), "{none:?}");
+        }
+        for named in ["rtx", "rtx, pci:01:00.0", "automatic"] {
+            assert_eq!(named.parse(), Ok(GpuChoice::Named(named.into())));
+        }
+        for mixed in ["auto,rtx", "rtx,none", "rtx,"] {
+            assert!(mixed.parse::<GpuChoice>().is_err_and(|why| why.contains("cannot be one of several")), "{mixed}");
+        }
     }
 }

@@ -100,6 +100,16 @@ impl Survey {
         }
     }
 
+    /// Why no card is worth using, in a sentence without a full stop.
+    pub fn why_none(&self) -> String {
+        if self.cards.is_empty() {
+            let lacks = self.lacks.first().map_or(String::new(), |what| format!("; {what}"));
+            return format!("no driver offers a GPU{lacks}");
+        }
+        let cards = self.cards.iter().map(|card| format!("{}: {}", card.name, self.verdict(card)));
+        cards.collect::<Vec<_>>().join("; ")
+    }
+
     /// Whether it is about the same cards with the same drivers.
     pub fn is_of(&self, cards: &[Surveyed]) -> bool {
         self.cards.len() == cards.len() && self.cards.iter().zip(cards).all(|(a, b)| a.is(b))
@@ -170,6 +180,10 @@ mod tests {
         assert_eq!(verdicts[1], "5000 GFLOP/s, the CPU 1000; used by --gpu auto");
         assert!(survey(1e13).verdict(&cards[0]).starts_with("2000 GFLOP/s, the CPU 10000; not used"));
         assert_eq!(cards[0].to_string(), "a, Vulkan, 4096 MB");
+        let why = survey(4.5e12).why_none();
+        assert!(why.starts_with("a: 2000 GFLOP/s, ") && why.ends_with("; c: it was lost; not used"), "{why}");
+        let nothing = Survey { lacks: vec!["no loader".into()], ..Survey::default() };
+        assert_eq!(nothing.why_none(), "no driver offers a GPU; no loader");
     }
 
     #[test]

@@ -69,8 +69,8 @@ fn a_server_counts_when_the_cpu_draws_in_place_of_a_gpu() {
     fs::write(folder.path().join("photo.png"), photo(24, 16)).expect("it can be written");
     // As much as the upscaling model needs is too little to draw.
     let args = ["upscale", "photo.png", "--model", "animevideo-v3", "--gpu", "#1", "--gpu-memory", "1"];
-    let refused = crate::harness::binary().args(args).current_dir(folder.path()).output().expect("it ends");
-    let words = String::from_utf8_lossy(&refused.stderr);
+    let made = crate::harness::binary().args(args).current_dir(folder.path()).output().expect("it ends");
+    let words = String::from_utf8_lossy(&made.stderr);
     let (_, needed) = words.split_once("allow it with --gpu-memory ").unwrap_or_else(|| panic!("{words}"));
     let needed: String = needed.chars().take_while(char::is_ascii_digit).collect();
 
@@ -88,6 +88,16 @@ fn a_server_counts_when_the_cpu_draws_in_place_of_a_gpu() {
     let metrics = String::from_utf8(server.get("/metrics").bytes).expect("text");
     let counted = metrics.lines().find(|line| line.starts_with("enlarger_gpu_fallbacks_total{"));
     assert!(counted.is_some_and(|line| line.ends_with(" 1")), "{counted:?}");
+}
+
+#[test]
+fn a_job_does_not_fail_where_the_gpus_memory_is_too_small_for_its_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    two_gpus(folder.path());
+    let server = Server::start(&["--gpu", "#1", "--gpu-memory", "1"]);
+    let job = json!({ "image": base64(&photo(24, 16)), "request": { "model": "animevideo-v3" } });
+    let task = server.wait_done(&server.submit("/api/tasks", &job));
+    assert!(task.to_string().contains("the CPU computes animevideo-v3 instead of the GPU llvmpipe"), "{task}");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! What keeps drivers from offering cards that there seem to be, above all in containers.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use crate::devices::survey::Surveyed;
 
@@ -8,11 +12,14 @@ use crate::devices::survey::Surveyed;
 struct Machine<'a> {
     /// The root of the file system.
     root: &'a Path,
-    /// Whether the Vulkan loader can be loaded.
-    loader: bool,
+    /// Whether the Vulkan loader can be loaded, or what the system says.
+    loader: Result<(), String>,
+    /// What limits the loader to some drivers, and their files.
+    limit: Option<(&'static str, Vec<PathBuf>)>,
     /// `NVIDIA_DRIVER_CAPABILITIES`.
     capabilities: Option<&'a str>,
-    /// Whether a driver of NVIDIA's offers a card, and whether any but a software renderer does.
+    /// Whether any driver offers a card, whether NVIDIA's does, and whether any but a software renderer does.
+    any: bool,
     nvidia: bool,
     hardware: bool,
 }
@@ -25,13 +32,18 @@ pub fn lacks(cards: &[Surveyed]) -> Vec<String> {
     // Its own name is the loader's promise, whatever the package is called.
     // SAFETY: a library that computes nothing when it is loaded; wgpu has loaded it already, if it is there.
     let loader = unsafe { libloading::Library::new("libvulkan.so.1") };
+    // The second is its older name: https://github.com/KhronosGroup/Vulkan-Loader/blob/main/docs/LoaderDriverInterface.md
+    let limit =
+        ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].into_iter().find_map(|name| Some((name, std::env::var_os(name)?)));
     let capabilities = std::env::var("NVIDIA_DRIVER_CAPABILITIES").ok();
     let named = |word: &str| cards.iter().any(|card| card.name.contains(word) || card.driver.contains(word));
     Machine {
         root: Path::new("/"),
-        loader: loader.is_ok(),
+        loader: loader.map(drop).map_err(|error| error.to_string()),
+        limit: limit.map(|(name, files)| (name, std::env::split_paths(&files).collect())),
         capabilities: capabilities.as_deref(),
         nvidia: named("NVIDIA"),
+        any: !cards.is_empty(),
         hardware: cards.iter().any(|card| !["llvmpipe", "SwiftShader"].iter().any(|name| card.name.contains(name))),
     }
     .lacks()
@@ -49,6 +61,23 @@ impl Machine<'_> {
             .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("renderD")))
             .collect();
         let mut lacks = Vec::new();
+        // It is there and broken, which a machine without GPUs need not be.
+        let missing = |why: &String| why.contains("No such file");
+        if let Err(why) = self.loader.as_ref()
+            && !missing(why)
+        {
+            lacks.push(format!("the Vulkan loader cannot be loaded: {why}"));
+        }
+        if let Some((name, files)) = &self.limit
+            && !self.any
+        {
+            lacks.push(match files.iter().find(|file| !file.exists()) {
+                Some(file) => {
+                    format!("{name} names {}, which is not there: correct it or leave it out", file.display())
+                }
+                None => format!("{name} limits Vulkan to drivers that offer no GPU: leave it out to try all"),
+            });
+        }
         if !nvidia && nodes.is_empty() {
             if container && !self.hardware {
                 lacks.push(
@@ -58,7 +87,7 @@ impl Machine<'_> {
             }
             return lacks;
         }
-        if !self.loader {
+        if self.loader.as_ref().is_err_and(missing) {
             lacks.push(
                 "the Vulkan loader libvulkan.so.1 is missing: install libvulkan1 (Debian, Ubuntu) or vulkan-loader \
                  (Fedora)"
@@ -88,7 +117,7 @@ impl Machine<'_> {
             lacks.push(format!(
                 "this user may not open /{path}: add it to the group render, or the container with --group-add"
             ));
-        } else if !nvidia && !self.hardware && self.loader {
+        } else if !nvidia && !self.hardware && self.loader.is_ok() {
             lacks.push("no Vulkan driver for the GPU in /dev/dri: install mesa-vulkan-drivers (AMD, Intel)".into());
         }
         lacks
@@ -107,7 +136,15 @@ mod tests {
             fs::create_dir_all(file.parent().expect("a folder")).expect("it can be made");
             fs::write(file, "").expect("it can be written");
         }
-        let mut here = Machine { root: root.path(), loader: true, capabilities: None, nvidia: false, hardware: false };
+        let mut here = Machine {
+            root: root.path(),
+            loader: Ok(()),
+            limit: None,
+            capabilities: None,
+            any: false,
+            nvidia: false,
+            hardware: false,
+        };
         machine(&mut here);
         here.lacks()
     }
@@ -123,9 +160,19 @@ mod tests {
         assert!(line.ends_with("NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics"), "{line}");
         assert!(lacks(&nvidia, |_| {})[0].starts_with("NVIDIA_DRIVER_CAPABILITIES is not set"));
         assert!(lacks(&nvidia, |here| here.capabilities = Some("all"))[0].contains("libxext6"));
-        let told = lacks(&nvidia, |here| (here.loader, here.capabilities) = (false, Some("all")));
+        let told = lacks(&nvidia, |here| {
+            here.loader = Err("libvulkan.so.1: cannot open shared object file: No such file or directory".into());
+            here.capabilities = Some("all");
+        });
         assert!(told.len() == 2 && told[0].contains("libvulkan1"), "{told:?}");
         assert!(lacks(&nvidia, |here| (here.nvidia, here.hardware) = (true, true)).is_empty(), "all is well");
+        let told = lacks(&[], |here| here.loader = Err("libvulkan.so.1: file too short".into()));
+        assert_eq!(told, ["the Vulkan loader cannot be loaded: libvulkan.so.1: file too short"]);
+        let told = lacks(&[], |here| here.limit = Some(("VK_DRIVER_FILES", vec!["/none.json".into()])));
+        assert_eq!(told, ["VK_DRIVER_FILES names /none.json, which is not there: correct it or leave it out"]);
+        assert!(
+            lacks(&[], |here| here.limit = Some(("VK_DRIVER_FILES", vec!["/".into()])))[0].contains("offer no GPU")
+        );
         assert!(lacks(&["dev/dri/renderD128"], |_| {})[0].contains("mesa-vulkan-drivers"));
         assert!(lacks(&["dev/dri/renderD128"], |here| here.hardware = true).is_empty());
     }
