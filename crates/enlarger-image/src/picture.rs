@@ -164,6 +164,9 @@ pub struct Metadata {
     pub xmp: Option<Vec<u8>>,
     /// Pixels per inch, across and down.
     pub dpi: Option<(f32, f32)>,
+    /// The quality that the file was saved with as JPEG, 1..=100 on the scale of the Independent JPEG Group's library, estimated from its
+    /// quantization.
+    pub jpeg_quality: Option<u8>,
     /// What the file says of its colours by code points (ITU-T H.273): primaries, transfer, matrix, full range. `icc` then
     /// has a profile of the same meaning.
     pub cicp: Option<[u8; 4]>,

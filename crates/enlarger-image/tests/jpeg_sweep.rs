@@ -158,3 +158,17 @@ fn arithmetic_codes_give_the_pixels_of_huffman_codes() {
         assert_eq!(huffman.picture.samples, arithmetic.picture.samples, "{more:?}");
     }
 }
+
+#[test]
+fn the_quality_that_cjpeg_was_told_is_read_from_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ppm, jpeg) = (folder.path().join("a.ppm"), folder.path().join("a.jpg"));
+    fs::write(&ppm, picture(16, 16)).expect("a picture");
+    for quality in [5_u8, 10, 30, 50, 75, 85, 92, 95, 98] {
+        run("cjpeg", &["-quality", &quality.to_string()], &ppm, &jpeg).expect("cjpeg");
+        let read = decode(&fs::read(&jpeg).expect("a file"), &Limits::default()).expect("a JPEG").picture;
+        let told = read.metadata.jpeg_quality.expect("it has tables");
+        // Values are whole numbers from 1 to 255, so sums are not exact.
+        assert!(told.abs_diff(quality) <= if quality < 30 { 3 } else { 1 }, "{quality}: {told}");
+    }
+}

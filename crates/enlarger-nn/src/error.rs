@@ -27,12 +27,14 @@ pub enum NnError {
         bytes: usize,
     },
     /// No GPU has the name or address that was asked for.
-    #[error("no GPU of this machine matches {asked:?}; {}", listed(there))]
+    #[error("no GPU of this machine matches {asked:?}; {}", listed(there, lacks))]
     NoGpu {
         /// What was asked for.
         asked: String,
         /// The names and addresses of those there are.
         there: Vec<String>,
+        /// What keeps drivers from offering more.
+        lacks: Vec<String>,
     },
     /// Several GPUs have the name that was asked for.
     #[error("{} GPUs of this machine match {asked:?}: {}", there.len(), there.join("; "))]
@@ -66,8 +68,12 @@ pub enum NnError {
     Cancelled,
 }
 
-fn listed(gpus: &[String]) -> String {
-    if gpus.is_empty() { "no driver offers one".into() } else { format!("there are: {}", gpus.join("; ")) }
+fn listed(gpus: &[String], lacks: &[String]) -> String {
+    if gpus.is_empty() {
+        [&["no driver offers one".to_owned()], lacks].concat().join("; ")
+    } else {
+        format!("there are: {}", gpus.join("; "))
+    }
 }
 
 impl Explained for NnError {

@@ -334,9 +334,9 @@ impl Enlarger {
         })?;
         let whole = Extent { width: picture.width, height: picture.height };
         let (estimate, elsewhere) = self.cost(&plan, whole, picture.channels)?;
-        let on_cpu = self.lanes.usual().elsewhere(&plan)?;
+        let (device, on_cpu) = self.lanes.usual().elsewhere(&plan)?;
         let notes = notes.into_iter().chain(on_cpu).chain(elsewhere).collect();
-        Ok(Explanation { statistics, plan, device: self.device().to_string(), estimate, notes })
+        Ok(Explanation { statistics, plan, device: device.to_string(), estimate, notes })
     }
 
     /// What a plan costs, and why the generative engine would not run on the device, if so.
@@ -564,6 +564,7 @@ fn unseen(width: u32, height: u32, channels: Channels, bits: u8) -> Statistics {
         transparent: channels.has_alpha(),
         bits,
         damaged: 0.0,
+        jpeg_quality: None,
         soft: 0.0,
         oversampled: false,
         dithered: 0,

@@ -47,10 +47,11 @@ impl fmt::Display for Explanation {
         let Self { statistics, plan, device, estimate, notes } = self;
         writeln!(
             f,
-            "detected  {}x{}, {} bits: {} (damaged {:.2}, soft {:.2}, drawn {:.2})",
+            "detected  {}x{}, {} bits{}: {} (damaged {:.2}, soft {:.2}, drawn {:.2})",
             statistics.width,
             statistics.height,
             statistics.bits,
+            statistics.jpeg_quality.map_or(String::new(), |quality| format!(", JPEG {quality}")),
             statistics.words(),
             statistics.damaged,
             statistics.soft,

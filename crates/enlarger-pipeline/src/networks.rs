@@ -143,13 +143,12 @@ impl Networks {
         Ok(loaded)
     }
 
-    /// Which of a plan's networks would run on the CPU and not on the GPU, and why: sentences.
-    pub fn elsewhere(&self, plan: &Plan) -> Result<Vec<String>, PipelineError> {
-        if self.device.spare().is_none() {
-            return Ok(Vec::new());
-        }
+    /// What a plan's networks would run on, and, as sentences, which of them on the CPU and not on the GPU, and why.
+    pub fn elsewhere(&self, plan: &Plan) -> Result<(&dyn Device, Vec<String>), PipelineError> {
+        let Some(cpu) = self.device.spare() else { return Ok((&*self.device, Vec::new())) };
         let notes = names(plan).map(|model| Ok(self.get(model)?.note)).collect::<Result<Vec<_>, PipelineError>>()?;
-        Ok(notes.into_iter().flatten().collect())
+        let device = if !notes.is_empty() && notes.iter().all(Option::is_some) { cpu } else { &*self.device };
+        Ok((device, notes.into_iter().flatten().collect()))
     }
 
     /// Parameters times pixels per second, if that is known by now.

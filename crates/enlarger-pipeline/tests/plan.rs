@@ -30,6 +30,7 @@ fn statistics((content, condition): Kind) -> Statistics {
         transparent: false,
         bits: 8,
         damaged: 0.0,
+        jpeg_quality: None,
         soft: 0.0,
         oversampled: false,
         dithered: 0,
@@ -86,6 +87,27 @@ fn photos_and_art_go_the_shortest_way_to_each_size() {
         }
     }
     insta::assert_snapshot!("sizes", table.0);
+}
+
+#[test]
+fn a_slightly_damaged_photo_is_never_enlarged_by_the_network_that_draws_damage() {
+    let photo = |damaged, jpeg_quality| Statistics { damaged, jpeg_quality, ..statistics(CLEAN) };
+    let models = |statistics: &Statistics, style: Style, factor| {
+        let plan = planned(statistics, &request(style, factor));
+        plan.models().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for slight in [photo(0.3, None), photo(0.08, Some(92)), photo(0.35, Some(98))] {
+        assert_eq!(models(&slight, Style::default(), 4.0), ["x4plus", "animevideo-v3"]);
+        // What is to be added must not grow out of the damage.
+        let invented = models(&slight, creative(|knobs| knobs.creativity = 5), 4.0);
+        assert_eq!(invented[0], "x4plus", "{invented:?}");
+        assert_eq!(models(&slight, Style::default(), 2.0), ["photo-2x"]);
+        let plan = planned(&slight, &request(Style::default(), 4.0)).to_string();
+        assert!(plan.contains("slightly damaged") && plan.contains("0.5 of animevideo-v3"), "{plan}");
+    }
+    for clean in [photo(0.29, None), photo(0.07, Some(92)), photo(0.2, Some(98))] {
+        assert_eq!(models(&clean, Style::default(), 4.0)[0], "realsr-df2k");
+    }
 }
 
 #[test]

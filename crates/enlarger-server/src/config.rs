@@ -135,7 +135,7 @@ settings! {
     /// `pci:` and its address; several with commas.
     gpu: String = "none".to_owned(), "ENLARGER_GPU" { value_name = "GPU" };
     /// Maximum GPU memory to use, in MB. 0: 70% of dedicated memory, or 25% of memory shared with the CPU.
-    gpu_memory: u64 = 0, "ENLARGER_GPU_MEMORY" { value_name = "MB", value_parser = megabytes, allow_negative_numbers = true };
+    gpu_memory: u64 = 0, "ENLARGER_GPU_MEMORY" { value_name = "MB", value_parser = megabytes, allow_hyphen_values = true };
     /// How many images to enlarge at once on each GPU: while one is computed, others are decoded or encoded.
     gpu_jobs: usize = 2, "ENLARGER_GPU_JOBS" { value_name = "N" };
     /// Also enlarge images on the CPU when GPUs are used, `jobs` at once. Those images take longer than on a GPU.

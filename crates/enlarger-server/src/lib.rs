@@ -24,6 +24,7 @@ mod waiter;
 use std::{
     borrow::Cow,
     io,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -149,10 +150,18 @@ pub async fn open_store(config: &Config) -> Result<Store, ServeError> {
         ..StoreConfig::default()
     };
     let url = match config.database.reveal() {
-        "" => sqlite::url_of(&dir.join("tasks.sqlite")).map_err(io_error("cannot name the task database"))?,
+        "" => sqlite::url_of(&dir.join(DATABASE)).map_err(io_error("cannot name the task database"))?,
         url => url.to_owned(),
     };
     Ok(enlarger_tasks::open_store(&url, limits, Arc::new(SystemClock)).await?)
+}
+
+/// In a data folder.
+const DATABASE: &str = "tasks.sqlite";
+
+/// Whether a data folder has the database of a server.
+pub fn has_database(data_dir: &Path) -> bool {
+    data_dir.join(DATABASE).exists()
 }
 
 /// What processes share.
@@ -265,7 +274,7 @@ pub async fn serve(
     config: Config,
     enlarger: Arc<Enlarger>,
     listener: TcpListener,
-    ready: impl FnOnce() + Send,
+    ready: impl FnOnce(&str) + Send,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let Some(shared) = reach(&config, &listener, &stop).await? else { return Ok(()) };
@@ -281,14 +290,14 @@ async fn serve_registered(
     config: Config,
     enlarger: Arc<Enlarger>,
     listener: TcpListener,
-    ready: impl FnOnce() + Send,
+    ready: impl FnOnce(&str) + Send,
     stop: CancellationToken,
     shared: Shared,
     presence: Presence,
 ) -> Result<(), ServeError> {
     let store = shared.store.clone();
     let app = parts(&config, shared, enlarger, stop.clone())?;
-    let mut running = Vec::new();
+    let (mut running, id) = (Vec::new(), presence.short_id());
     if config.role != Role::Api {
         let worker = Worker {
             queue: store.queue.clone(),
@@ -378,7 +387,7 @@ async fn serve_registered(
             }
         }
     });
-    ready();
+    ready(&id);
     http::serve(listener, router(&app), stop, Duration::from_secs(5)).await;
     for task in running {
         let _ = task.await;

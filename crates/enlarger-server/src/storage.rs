@@ -93,6 +93,12 @@ pub(crate) async fn join(config: &Config, nodes: &dyn Nodes, files: &Files) -> R
 }
 
 fn other_storage(config: &Config, place: &str) -> ConfigError {
+    if place == self::place(config) {
+        let what = format!(
+            "the file `stamp` in {place} is missing or another one: these are not the files of this database's jobs"
+        );
+        return ConfigError::new(what, "restore the bucket or folder from a backup, or start with a new database");
+    }
     let what = format!("the files of this database's jobs are in {place}, not in {}", self::place(config));
     let hint = match (place.starts_with("s3://"), config.storage.is_empty()) {
         (false, true) => {

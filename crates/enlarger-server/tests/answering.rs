@@ -120,7 +120,7 @@ async fn files_are_never_read_on_the_threads_that_answer() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { data_dir: dir.path().to_owned(), role: Role::Api, ..Config::default() };
     let stop = CancellationToken::new();
-    let (ready, stopped, (told, address)) = (|| (), stop.clone(), mpsc::channel());
+    let (ready, stopped, (told, address)) = (|_: &str| (), stop.clone(), mpsc::channel());
     // All that answers is this one thread.
     let answering = largest_in(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -38,7 +38,7 @@ impl Server {
             jwt_secret: secret.parse().unwrap(),
             ..Config::default()
         };
-        tokio::spawn(async move { serve(config, enlarger, listener, || (), stop).await.unwrap() });
+        tokio::spawn(async move { serve(config, enlarger, listener, |_| (), stop).await.unwrap() });
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

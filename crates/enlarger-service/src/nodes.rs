@@ -35,7 +35,11 @@ pub struct Machine {
 
 /// By which people name a process: the first digits of its id.
 pub fn short_id(node: &Node) -> String {
-    node.id.simple().to_string()[..8].to_owned()
+    short(node.id)
+}
+
+fn short(id: Uuid) -> String {
+    id.simple().to_string()[..8].to_owned()
 }
 
 /// The name of this machine in its network; empty if it does not tell.
@@ -62,6 +66,11 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// As [`short_id`], of this process.
+    pub fn short_id(&self) -> String {
+        short(self.id)
+    }
+
     /// Registers this process, which runs `jobs` tasks at once or none.
     ///
     /// # Errors

@@ -118,7 +118,7 @@ async fn deliver(sender: &Sender, delivery: &Delivery, taken: Instant) -> Result
         Delivered::Retry { why, .. } | Delivered::Stop { why } => Some(why.as_str()),
     };
     sender.traces.called(delivery.task, since, attempt, label, error);
-    tracing::info!(%event, task = %delivery.task, attempt, outcome = label, "webhook");
+    tracing::info!(%event, task = %delivery.task, attempt, outcome = label, error, "webhook");
     match outcome {
         Delivered::Ok => sender.outbox.delivered(event, attempt).await,
         Delivered::Stop { why } => sender.outbox.give_up(event, attempt, &why).await,

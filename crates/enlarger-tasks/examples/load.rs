@@ -1,6 +1,6 @@
-//! How the store behaves under load: 1,000 submissions at once, then status reads and heartbeats while every core is
-//! busy; how many tasks 1, 4 and 16 callers submit and carry out per second; and what each call takes when 1,000, 100,000 and
-//! 1,000,000 tasks have ended. Prints what it measured; asserts only that nothing was lost.
+//! How the store behaves: what each call takes when 1,000, 100,000 and 1,000,000 tasks have ended; then, with this history, 1,000
+//! submissions at once with status reads and heartbeats while every core is busy, and how many tasks 1, 4 and 16 callers submit and
+//! carry out per second. Prints what it measured; asserts only that nothing was lost.
 //!
 //! `cargo run --release -p enlarger-tasks --example load [DATABASE [ENDED...]]`, e.g. `sqlite:///tmp/load.db` or the URL of an empty
 //! PostgreSQL database, and `1000 100000`.
@@ -36,6 +36,37 @@ async fn main() -> Result<(), StoreError> {
     let config = StoreConfig { queue_limit: 1_000_000, ..StoreConfig::default() };
     let store = open_store(&url, config, Arc::new(SystemClock)).await?;
 
+    let sizes: Vec<u64> = std::env::args().skip(2).map(|size| size.parse().expect("a number of tasks")).collect();
+    let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
+    histories(&url, &store, &sizes).await?;
+    burst(&store).await?;
+    rates(&store).await
+}
+
+/// What each call takes after so many tasks have ended. Comes first: no other task is there.
+async fn histories(url: &str, store: &Store, sizes: &[u64]) -> Result<(), StoreError> {
+    let mut rows: Vec<(&str, Vec<f64>)> = Vec::new();
+    for &size in sizes {
+        fill(url, store, size).await;
+        for (at, (what, took)) in medians(store).await?.into_iter().enumerate() {
+            match rows.get_mut(at) {
+                Some((_, all)) => all.push(took),
+                None => rows.push((what, vec![took])),
+            }
+        }
+    }
+    let heads: Vec<String> = sizes.iter().map(|size| format!("{size} ended")).collect();
+    println!("\n| median, ms | {} | most / least |\n|---|{}---|", heads.join(" | "), "---|".repeat(sizes.len()));
+    for (what, took) in rows {
+        let (least, most) = (took.iter().copied().fold(f64::MAX, f64::min), took.iter().copied().fold(0.0, f64::max));
+        let took: Vec<String> = took.iter().map(|ms| format!("{ms:.2}")).collect();
+        println!("| {what} | {} | {:.1} |", took.join(" | "), most / least);
+    }
+    Ok(())
+}
+
+/// Many submissions at once, and reads beside them while every core is busy.
+async fn burst(store: &Store) -> Result<(), StoreError> {
     let busy = Busy::start();
     let started = Instant::now();
     let submissions: Vec<_> = (0..SUBMISSIONS).map(|_| tokio::spawn(submit(store.clone()))).collect();
@@ -98,35 +129,19 @@ async fn main() -> Result<(), StoreError> {
     let counts = store.upkeep.counts().await?;
     assert_eq!((unique.len(), counts.created + counts.in_progress), (SUBMISSIONS, SUBMISSIONS as u64));
     println!("{SUBMISSIONS} submitted, 0 lost");
+    Ok(())
+}
+
+/// How many tasks callers submit and carry out per second.
+async fn rates(store: &Store) -> Result<(), StoreError> {
     println!("\n| at once | submissions/s | claimed and completed/s |\n|---|---|---|");
     for callers in [1, 4, 16] {
-        let submitted =
-            per_second(&store, callers, |store, _| async move { submit(store).await.map(|_| true) }).await?;
-        let worked = per_second(&store, callers, work).await?;
+        let submitted = per_second(store, callers, |store, _| async move { submit(store).await.map(|_| true) }).await?;
+        let worked = per_second(store, callers, work).await?;
         println!("| {callers} | {submitted:.0} | {worked:.0} |");
     }
     // What is left would be measured, too.
     while work(store.clone(), 0).await? {}
-
-    let sizes: Vec<u64> = std::env::args().skip(2).map(|size| size.parse().expect("a number of tasks")).collect();
-    let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
-    let mut rows: Vec<(&str, Vec<f64>)> = Vec::new();
-    for &size in &sizes {
-        fill(&url, &store, size).await;
-        for (at, (what, took)) in medians(&store).await?.into_iter().enumerate() {
-            match rows.get_mut(at) {
-                Some((_, all)) => all.push(took),
-                None => rows.push((what, vec![took])),
-            }
-        }
-    }
-    let heads: Vec<String> = sizes.iter().map(|size| format!("{size} ended")).collect();
-    println!("\n| median, ms | {} | most / least |\n|---|{}---|", heads.join(" | "), "---|".repeat(sizes.len()));
-    for (what, took) in rows {
-        let (least, most) = (took.iter().copied().fold(f64::MAX, f64::min), took.iter().copied().fold(0.0, f64::max));
-        let took: Vec<String> = took.iter().map(|ms| format!("{ms:.2}")).collect();
-        println!("| {what} | {} | {:.1} |", took.join(" | "), most / least);
-    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use enlarger_server::{Config, ConfigLayer, Node, config::Hidden, open_shared, open_store, short_id};
+use enlarger_server::{Config, ConfigLayer, Node, config::Hidden, has_database, open_shared, open_store, short_id};
 use enlarger_tasks::{ListQuery, Retried, Scope, Store, TaskState};
 use serde_json::json;
 use uuid::Uuid;
@@ -73,6 +73,12 @@ pub fn run(args: AdminArgs) -> anyhow::Result<ExitCode> {
         ..ConfigLayer::default()
     };
     let config = serve::load(layer, args.config.or_else(dirs::config_file).as_deref())?;
+    if config.database.reveal().is_empty() && !has_database(&config.data_dir) {
+        return Err(Hinted::usage(
+            format!("no server has kept its jobs in {}", config.data_dir.display()),
+            "name its folder with --data-dir, or its database with --database",
+        ));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match args.command {
@@ -117,10 +123,11 @@ async fn stats(store: &Store, as_json: bool) -> anyhow::Result<()> {
         let state = if node.draining { "  draining" } else { "" };
         let about = &node.about;
         println!(
-            "{}  {:6}  {:width$}  {}  since {:.0}{state}",
+            "{}  {:6}  {:width$}  process {:<7}  {}  since {:.0}{state}",
             short_id(node),
             about.role,
             about.host,
+            about.process,
             about.version,
             node.started_at
         );

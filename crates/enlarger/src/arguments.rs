@@ -4,7 +4,7 @@ use std::{env, ffi::OsStr};
 
 use clap::{
     Arg, Command, CommandFactory, Error, FromArgMatches,
-    error::{ContextKind, ContextValue},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 
 /// Reads the command line, or ends the program as clap does. A variable that is set to nothing counts as one that is not set.
@@ -30,6 +30,11 @@ fn without_empty(command: Command) -> Command {
 
 /// The variable that a wrong value comes from, if it does.
 fn source(error: &Error, command: &Command) -> Option<String> {
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        let wrong = env::vars_os()
+            .find(|(name, value)| name.to_string_lossy().starts_with("ENLARGER_") && value.to_str().is_none());
+        return wrong.map(|(name, _)| name.to_string_lossy().into_owned());
+    }
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else { return None };
     let named = |arg: &&Arg| arg.to_string() == *wrong && arg.get_env().is_some_and(|name| env::var_os(name).is_some());
     let is_typed = |arg: &Arg| {

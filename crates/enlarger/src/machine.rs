@@ -55,11 +55,18 @@ pub const HEADING: &str = "Machine";
 pub struct GpuArgs {
     /// GPU to run models on: none, auto (the fastest, if it is faster than the CPU), all (each that is), part of its name, or pci: and
     /// its address; several with commas (see `enlarger doctor`).
-    #[arg(long, env = "ENLARGER_GPU", value_name = "GPU", default_value = "none", help_heading = HEADING)]
+    #[arg(long, env = "ENLARGER_GPU", value_name = "GPU", default_value = "none", value_parser = gpu, help_heading = HEADING)]
     pub gpu: GpuChoice,
     /// Maximum GPU memory to use, in MB [default: 70% of dedicated memory, or 25% of memory shared with the CPU].
-    #[arg(long, env = "ENLARGER_GPU_MEMORY", value_name = "MB", value_parser = megabytes, allow_negative_numbers = true, help_heading = HEADING, hide_short_help = true)]
+    #[arg(long, env = "ENLARGER_GPU_MEMORY", value_name = "MB", value_parser = megabytes, allow_hyphen_values = true, help_heading = HEADING, hide_short_help = true)]
     pub gpu_memory: Option<u64>,
+}
+
+fn gpu(text: &str) -> Result<GpuChoice, String> {
+    if text.trim().is_empty() {
+        return Err("expected none, auto, all, part of a GPU's name, or pci: and its address".into());
+    }
+    text.parse()
 }
 
 fn devices() -> PossibleValuesParser {

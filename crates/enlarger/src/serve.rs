@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::Args;
@@ -103,10 +104,11 @@ pub fn load(settings: ConfigLayer, file: Option<&Path>) -> anyhow::Result<Config
 }
 
 fn log_to_stderr(level: &str, json: bool) -> anyhow::Result<()> {
-    // It notes every repeated request, and we note what came of them.
-    let filter = EnvFilter::try_new(format!("object_store=warn,{level}")).map_err(|e| {
-        Hinted::usage(format!("invalid log level or filter `{level}`: {e}"), "for example `--log info`")
-    })?;
+    // They note every repeated request and each wait for a connection, and we note what came of them.
+    let filter = EnvFilter::try_new(format!("object_store=warn,sqlx::postgres::notice=warn,sqlx::pool=error,{level}"))
+        .map_err(|e| {
+            Hinted::usage(format!("invalid log level or filter `{level}`: {e}"), "for example `--log info`")
+        })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -145,11 +147,11 @@ async fn serve(config: Config, file: Option<PathBuf>, lanes: Vec<Lane>) -> anyho
         .map(ToString::to_string)
         .collect();
     let enlarger = Arc::new(Enlarger::new(options)?);
-    let ready = || announce(&config, file.as_deref(), &gpus, address);
+    let ready = |id: &str| announce(&config, file.as_deref(), &gpus, address, id);
     Ok(enlarger_server::serve(config.clone(), enlarger, listener, ready, stop).await?)
 }
 
-fn announce(config: &Config, file: Option<&Path>, gpus: &[String], address: SocketAddr) {
+fn announce(config: &Config, file: Option<&Path>, gpus: &[String], address: SocketAddr, id: &str) {
     let urls = match config.public_url.trim_end_matches('/') {
         "" => reachable(address),
         url => vec![url.to_owned()],
@@ -166,11 +168,14 @@ fn announce(config: &Config, file: Option<&Path>, gpus: &[String], address: Sock
     if !config.save_to.as_os_str().is_empty() {
         say!("Results are also saved to {}", config.save_to.display());
     }
-    if !config.public_url.is_empty() {
+    if !config.public_url.is_empty() && config.role != Role::Worker {
         say!("Listening on http://{address}");
     }
+    if !config.database.reveal().is_empty() {
+        say!("This process is {id} for `enlarger admin`");
+    }
     match config.role {
-        Role::Worker => say!("Running jobs; health and metrics at {url}"),
+        Role::Worker => say!("Running jobs; health and metrics at http://{address}"),
         Role::All | Role::Api => {
             say!("Open {}", urls.join(", or from another machine "));
             say!("API docs: {url}/docs/api");
@@ -236,11 +241,18 @@ fn in_use(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     Hinted::error(format!("cannot listen on {address}: {error}"), hint)
 }
 
-/// The first signal drains, the second ends the process immediately.
+/// How much longer than it waits for jobs a process may take to end, if storage or database hang. Kubernetes and others kill it soon.
+const LINGERS: Duration = Duration::from_secs(5);
+
+/// The first signal drains, the second ends the process immediately, as waiting too long does.
 async fn on_signal(mut signals: Signals, drain_seconds: u64, stop: CancellationToken) {
-    signals.next().await;
+    let first = signals.next().await;
     say!("Shutting down, waiting up to {drain_seconds} s for running jobs. Press Ctrl-C again to quit now.");
     stop.cancel();
-    let again = signals.next().await;
-    std::process::exit(again.exit_code().into());
+    let most = Duration::from_secs(drain_seconds) + LINGERS;
+    let last = tokio::time::timeout(most, signals.next()).await.unwrap_or_else(|_| {
+        say!("warning: the database or the storage does not answer; quitting. Other processes take over what is not done.");
+        first
+    });
+    std::process::exit(last.exit_code().into());
 }

@@ -132,7 +132,7 @@ fn what_cannot_be_had_is_a_sentence_with_a_hint() {
     assert!(words.contains("matches \"radeon\"; there are: llvmpipe") && words.contains("hint:"), "{words}");
     let refused = upscale(dir.path(), &["--gpu", "llvmpipe", "--precision", "int16"]).assert().code(2);
     assert!(told(&refused).contains("does not support llvmpipe with int16"), "{}", told(&refused));
-    for (memory, said) in [("-5", "expected a number of MB"), ("lots", "or 8GB")] {
+    for (memory, said) in [("-5", "expected a number of MB"), ("lots", "or 8GB"), ("-1GB", "a number of MB")] {
         let words = told(&upscale(dir.path(), &["--gpu", "llvmpipe", "--gpu-memory", memory]).assert().code(2));
         assert!(words.contains(said) && !words.contains("environment"), "{words}");
     }
@@ -253,7 +253,10 @@ fn a_vulkan_loader_that_crashes_or_cannot_be_loaded_leaves_the_cpu() {
     let words = told(&run("all").success());
     assert!(words.contains("using the CPU: no driver offers a GPU; the Vulkan loader cannot be loaded: "), "{words}");
     let words = told(&run("llvmpipe").code(2));
-    assert!(words.contains("no GPU of this machine matches \"llvmpipe\"; no driver offers one"), "{words}");
+    assert!(
+        words.contains("no GPU of this machine matches \"llvmpipe\"; no driver offers one; the Vulkan loader"),
+        "{words}"
+    );
 }
 
 /// A second driver is there from the first start on, and its library later. The first start finds out what there is, in a process

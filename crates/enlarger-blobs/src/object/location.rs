@@ -15,8 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_TRIES: usize = 50;
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How long nothing may arrive, also while a part is being sent: 140 kB/s are enough for the largest.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long nothing may arrive, also while a part is being sent: 420 kB/s are enough for the largest. A server that hangs keeps
+/// submissions waiting for this long.
+const SILENCE: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(5);
 /// Of the files that we write. Others have none.
 const MEDIA_TYPES: [(&str, &str); 5] = [

@@ -41,7 +41,7 @@ impl Memory {
         let cores = available_parallelism().map_or(1, usize::from);
         let mut of = vec![env!("CARGO_PKG_VERSION").to_owned(), format!("{cpu}, {cores} cores")];
         of.extend(DRIVERS.iter().map(|name| std::env::var(name).unwrap_or_default()));
-        let read = file.and_then(|file| serde_json::from_slice::<Known>(&fs::read(file).ok()?).ok());
+        let read = file.and_then(|file| serde_json::from_slice::<Known>(&contents(file)?).ok());
         let known = read.filter(|known| known.of == of).unwrap_or_else(|| Known { of, ..Known::default() });
         Self { file: file.map(Path::to_owned), known: Mutex::new(known) }
     }
@@ -130,6 +130,13 @@ fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+/// What a file has, if it is one, and not too large for what is kept here: a pipe would be waited for.
+fn contents(file: &Path) -> Option<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    fs::metadata(file).ok().filter(|about| about.is_file() && about.len() <= MOST)?;
+    fs::read(file).ok()
 }
 
 #[cfg(test)]

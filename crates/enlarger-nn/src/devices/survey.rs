@@ -82,7 +82,10 @@ impl Survey {
             called.iter().copied().filter(|card| card.name.eq_ignore_ascii_case(text)).collect();
         match (&*called, &*exact) {
             ([card], _) | (_, [card]) => Ok(*card),
-            ([], _) => Err(NnError::NoGpu { asked: asked(), there: listed(&self.cards.iter().collect::<Vec<_>>()) }),
+            ([], _) => {
+                let there = listed(&self.cards.iter().collect::<Vec<_>>());
+                Err(NnError::NoGpu { asked: asked(), there, lacks: self.lacks.clone() })
+            }
             (several, _) => Err(NnError::ManyGpus { asked: asked(), there: listed(several) }),
         }
     }

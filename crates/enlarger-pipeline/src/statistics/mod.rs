@@ -43,6 +43,9 @@ pub struct Statistics {
     pub bits: u8,
     /// How much compression or noise shows, 0..=1 in hundredths.
     pub damaged: f32,
+    /// The quality that its file was saved with as JPEG, 1..=100, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jpeg_quality: Option<u8>,
     /// How soft it is, 0..=1 in hundredths: out of focus, or enlarged before.
     pub soft: f32,
     /// Whether half its size shows all of its detail: it is far out of focus, or was enlarged much before.
@@ -139,7 +142,7 @@ impl Statistics {
         let is_icon = transparent && picture.width.min(picture.height) < WINDOW;
         let probable = |logits| {
             let [damaged, soft, drawn] = probable(logits);
-            if dithered > 0 {
+            if dithered.is_some() {
                 return [damaged.max(DITHERED), 0.0, drawn];
             }
             if is_icon && drawn > DRAWN { [0.0, 0.0, drawn] } else { [damaged, soft.max(sharpness.soft), drawn] }
@@ -161,31 +164,35 @@ impl Statistics {
             transparent,
             bits: picture.samples.bits(),
             damaged,
+            jpeg_quality: picture.metadata.jpeg_quality,
             soft,
-            oversampled: sharpness.oversampled && dithered == 0,
-            dithered,
+            oversampled: sharpness.oversampled && dithered.is_none(),
+            dithered: dithered.unwrap_or(0),
             drawn,
             content,
             condition: condition([damaged, soft, drawn]),
             regions,
             subject: Subject::default(),
         };
-        statistics.subject = Subject::of(picture, ask(&statistics), || faces.clone());
+        let mut asked = ask(&statistics);
+        // Strong dots that make a photo when they are smoothed are no sprite, unless a person says so.
+        if dithered.is_some_and(|rounds| rounds > 0) && asked.pixels == PixelArt::Evident {
+            asked.pixels = PixelArt::Unasked;
+        }
+        statistics.subject = Subject::of(picture, asked, || faces.clone());
         statistics
     }
 }
 
-/// The classifier's verdict, and how often the picture had to be smoothed for it: not at all if it looks drawn even so.
-fn survey(picture: &Picture) -> (Survey, u8) {
-    let rounds = dither::rounds(picture);
-    // Twice is enough to tell.
-    let smoothed = (rounds > 0).then(|| dither::smoothed(picture, rounds.min(2)).ok()).flatten();
-    if let Some(survey) = smoothed.map(|smoothed| Survey::of(&smoothed))
-        && survey.mean(survey.places()).map(probable).is_some_and(|[_, _, drawn]| drawn <= DRAWN)
-    {
-        return (survey, rounds);
-    }
-    (Survey::of(picture), 0)
+/// The classifier's verdict. If the picture had to be smoothed to look like the photo that it is, also how often it is to be smoothed before it
+/// is enlarged.
+fn survey(picture: &Picture) -> (Survey, Option<u8>) {
+    let seen = dither::found(picture).and_then(|dither| {
+        let survey = Survey::of(&dither::smoothed(picture, dither.to_see).ok()?);
+        let is_photo = survey.mean(survey.places()).map(probable).is_some_and(|[_, _, drawn]| drawn <= DRAWN);
+        is_photo.then_some((survey, Some(dither.to_enlarge)))
+    });
+    seen.unwrap_or_else(|| (Survey::of(picture), None))
 }
 
 /// Whether an RGB picture is grey.

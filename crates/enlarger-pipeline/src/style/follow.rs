@@ -1,4 +1,4 @@
-//! Follows a source that is damaged or soft: coarse differences that stand out are right, fine and weak ones are the
+//! Follows a source that is damaged: coarse differences that stand out are right, fine and weak ones are the
 //! damage.
 
 use enlarger_image::{ImageError, LUMA, Picture, luma};

@@ -54,7 +54,7 @@ pub enum Filter {
         #[serde(default, skip_serializing_if = "crate::omit::is_default")]
         reach: u32,
     },
-    /// Back-projection for a source that is damaged or soft: what the reduced result lacks is blurred, and counts where it stands out.
+    /// Back-projection for a source that is damaged: what the reduced result lacks is blurred, and counts where it stands out.
     Follow {
         /// Standard deviation of the blur, in pixels of the source.
         radius: f32,

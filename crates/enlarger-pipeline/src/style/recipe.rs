@@ -26,8 +26,6 @@ pub(crate) struct Seen {
     pub grain: f32,
     /// Whether the network cleans the source, and its grain with it.
     pub cleaned: bool,
-    /// Whether the source is soft.
-    pub soft: bool,
     /// Whether it is a drawing, a text or a screen.
     pub drawn: bool,
 }
@@ -48,7 +46,7 @@ pub(crate) type Caused = (Filter, String);
 pub(crate) enum Closeness {
     /// Not at all.
     Free,
-    /// Only coarse differences that stand out, beyond this many pixels of the source: finer damage and softness would
+    /// Only coarse differences that stand out, beyond this many pixels of the source: finer damage would
     /// come back.
     Coarse(f32),
     /// Only its colours; shapes stay as drawn.
@@ -88,7 +86,7 @@ pub(crate) fn recipe(style: &Style, network: &str, factor: f32, closeness: Close
             }
             if less > -1.0 {
                 let follow = Filter::Follow { radius, strength: 1.0 + less };
-                recipe.after("the source is damaged or soft", follow);
+                recipe.after("the source is damaged", follow);
             }
         }
         Closeness::Free | Closeness::Pixels(_) => {}
@@ -125,12 +123,10 @@ const CLOSE: &str = "the source is clean";
 const SMALL_FACE: f32 = 1.2;
 
 /// Faces of so few pixels of the source across that a network melts them where the source is damaged, by how much of their finest
-/// detail is to go: a soft face is still that face.
+/// detail is to go: a face that is less sharp is still that face.
 fn small_faces(seen: &Seen) -> impl Iterator<Item = (f32, Vec<Face>)> {
     const GAINS: [(f32, f32); 3] = [(28.0, -0.6), (40.0, -0.45), (56.0, -0.25)];
-    // What was enlarged before, or is out of focus, has half as many in truth.
-    let true_width = if seen.soft { 0.5 } else { 1.0 } * seen.width as f32;
-    let pixels = move |face: &Face| face.width * true_width;
+    let pixels = |face: &Face| face.width * seen.width as f32;
     let mut below = 0.0;
     GAINS.into_iter().filter_map(move |(limit, gain)| {
         let faces: Vec<Face> =

@@ -28,7 +28,7 @@ impl Server {
         let config = Config { data_dir: dir.path().to_owned(), ..config };
         let stop = CancellationToken::new();
         let enlarger = Arc::new(Enlarger::new(EnlargerOptions::default()).expect("this machine can run models"));
-        let running = tokio::spawn(serve(config, enlarger, listener, || (), stop.clone()));
+        let running = tokio::spawn(serve(config, enlarger, listener, |_| (), stop.clone()));
         Self { base, http: http_client(), running, stop, _dir: dir }
     }
 

@@ -35,6 +35,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Container, ImageErro
             }
             0xE1 if data.starts_with(XMP) => metadata.xmp = Some(data[XMP.len()..].to_vec()),
             0xE2 if data.starts_with(ICC) => icc.add(&data[ICC.len()..], limits)?,
+            0xDB => metadata.jpeg_quality = metadata.jpeg_quality.or_else(|| quality(data)),
             0xED if data.starts_with(iptc::PHOTOSHOP) && metadata.iptc.is_none() => {
                 metadata.iptc = iptc::of_resources(&data[iptc::PHOTOSHOP.len()..]);
             }
@@ -267,6 +268,29 @@ fn frame(bytes: &[u8]) -> Option<Frame> {
             0xDA | 0xD9 => return None,
             _ => at = next,
         }
+    }
+    None
+}
+
+/// The quality that a first table of quantization stands for, if it is in these tables, by its sum: the library of the Independent JPEG
+/// Group multiplies the table of ITU-T T.81, annex K.1, by 2 - quality / 50, or by 50 / quality below 50.
+fn quality(tables: &[u8]) -> Option<u8> {
+    /// Of the table in annex K.1.
+    const SUM: f64 = 3688.0;
+    let mut tables = tables;
+    while let Some((&head, rest)) = tables.split_first() {
+        let (wide, id) = (usize::from(head >> 4), head & 15);
+        let table = rest.get(..64 << wide.min(1))?;
+        if id == 0 {
+            let sum: u32 = match wide {
+                0 => table.iter().map(|&value| u32::from(value)).sum(),
+                _ => table.chunks_exact(2).map(|value| u32::from(u16::from_be_bytes([value[0], value[1]]))).sum(),
+            };
+            let times = f64::from(sum) / SUM;
+            let quality = if times <= 1.0 { 100.0 - 50.0 * times } else { 50.0 / times };
+            return Some(quality.round().clamp(1.0, 100.0) as u8);
+        }
+        tables = &rest[table.len()..];
     }
     None
 }

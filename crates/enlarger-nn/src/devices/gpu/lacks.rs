@@ -64,12 +64,13 @@ impl Machine<'_> {
         // It is there and broken, which a machine without GPUs need not be.
         let missing = |why: &String| why.contains("No such file");
         if let Err(why) = self.loader.as_ref()
-            && !missing(why)
+            && (!missing(why) || self.limit.is_some())
         {
             lacks.push(format!("the Vulkan loader cannot be loaded: {why}"));
         }
         if let Some((name, files)) = &self.limit
             && !self.any
+            && self.loader.is_ok()
         {
             lacks.push(match files.iter().find(|file| !file.exists()) {
                 Some(file) => {
@@ -87,7 +88,7 @@ impl Machine<'_> {
             }
             return lacks;
         }
-        if self.loader.as_ref().is_err_and(missing) {
+        if self.limit.is_none() && self.loader.as_ref().is_err_and(missing) {
             lacks.push(
                 "the Vulkan loader libvulkan.so.1 is missing: install libvulkan1 (Debian, Ubuntu) or vulkan-loader \
                  (Fedora)"
