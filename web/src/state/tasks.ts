@@ -40,10 +40,22 @@ function drop(id: string): void {
   byId.value = next;
 }
 
+/** What events say while the list is on its way; `null` of what was deleted. */
+let meanwhile: Map<string, Task | null> | null = null;
+
+/** Replaces the list. Events that come while it is on its way may be newer than it, or older: what is over stays over. */
 async function reload(): Promise<void> {
-  const answer = await api.tasks(1, PER_PAGE);
+  const heard = new Map<string, Task | null>();
+  meanwhile = heard;
+  const answer = await api.tasks(1, PER_PAGE).finally(() => meanwhile === heard && (meanwhile = null));
+  const next = new Map(answer.tasks.map((t) => [t.task_id, titled(t)]));
+  for (const [id, task] of heard) {
+    const listed = next.get(id);
+    if (task === null) next.delete(id);
+    else if (!listed || isActive(listed)) next.set(id, titled(task));
+  }
   total.value = answer.total;
-  byId.value = new Map(answer.tasks.map((t) => [t.task_id, titled(t)]));
+  byId.value = next;
   loaded.value = true;
 }
 
@@ -68,11 +80,14 @@ function onEvent({ event, data }: { event: string; data: string }): void {
   if (event === 'task') {
     const task: Task = JSON.parse(data);
     const before = find(task.task_id);
+    meanwhile?.set(task.task_id, task);
     put(task);
     if (!before) total.value += 1;
     if (before && isActive(before)) announce(titled(task));
   } else if (event === 'deleted') {
-    drop(JSON.parse(data).task_id);
+    const { task_id } = JSON.parse(data);
+    meanwhile?.set(task_id, null);
+    drop(task_id);
   }
 }
 
