@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use enlarger_image::{ImageError, Picture, Sample, with_samples};
+use enlarger_image::{Channels, ImageError, Metadata, Picture, Sample, Samples, with_samples};
 use rayon::prelude::*;
 
 use crate::sample::read_luma;
@@ -39,7 +39,7 @@ pub(crate) fn found(picture: &Picture) -> Option<Dither> {
     }
     match with_samples!(&picture.samples, samples => colours(samples, picture.channels.count())) {
         Some(2) => Some(Dither { to_see: 2, to_enlarge: 4 }),
-        Some(3..=COLOURS) if dots(picture) > STRONG => Some(Dither { to_see: 2, to_enlarge: 2 }),
+        Some(3..=COLOURS) if dots(picture).is_ok_and(|dots| dots > STRONG) => Some(Dither { to_see: 2, to_enlarge: 2 }),
         Some(3..=COLOURS) => Some(Dither { to_see: 1, to_enlarge: 0 }),
         _ => None,
     }
@@ -50,7 +50,10 @@ pub(crate) fn found(picture: &Picture) -> Option<Dither> {
 const STRONG: f32 = 6.5 / 255.0;
 
 /// How strong the dots of a picture's middle are: the deviation from its smoothed luminance where that is calm, 0..=1.
-fn dots(picture: &Picture) -> f32 {
+///
+/// # Errors
+/// As [`smoothed`].
+fn dots(picture: &Picture) -> Result<f32, ImageError> {
     /// Pixels across and down that are looked at.
     const MOST: usize = 1024;
     /// How little more smoothing changes what is calm.
@@ -58,29 +61,22 @@ fn dots(picture: &Picture) -> f32 {
     let [width, height] = [picture.width, picture.height].map(|side| side as usize);
     let [w, h] = [width, height].map(|side| side.min(MOST));
     let mut line = vec![0.0; width];
-    let luminance: Vec<f32> = (0..h)
-        .flat_map(|y| {
-            read_luma(picture, (height - h) / 2 + y, &mut line);
-            line[(width - w) / 2..][..w].to_vec()
-        })
-        .collect();
-    let smooth = |of: &[f32]| -> Vec<f32> {
-        let across = |at: usize| {
-            let (x, row) = (at % w, at - at % w);
-            0.25 * of[row + x.saturating_sub(1)] + 0.5 * of[at] + 0.25 * of[row + (x + 1).min(w - 1)]
-        };
-        let rows: Vec<f32> = (0..w * h).map(across).collect();
-        let down = |at: usize| {
-            let (x, y) = (at % w, at / w);
-            0.25 * rows[y.saturating_sub(1) * w + x] + 0.5 * rows[at] + 0.25 * rows[(y + 1).min(h - 1) * w + x]
-        };
-        (0..w * h).map(down).collect()
+    let mut luminance = Vec::with_capacity(w * h);
+    for y in 0..h {
+        read_luma(picture, (height - h) / 2 + y, &mut line);
+        luminance.extend(line[(width - w) / 2..][..w].iter().map(|value| (value * f32::from(u16::MAX)).round() as u16));
+    }
+    let (channels, samples) = (Channels::Gray, Samples::U16(luminance));
+    let middle = Picture { width: w as u32, height: h as u32, channels, samples, metadata: Metadata::default() };
+    let once = smoothed(&middle, 1)?;
+    let more = smoothed(&once, 2)?;
+    let values = |picture: &Picture| -> Vec<f32> {
+        with_samples!(&picture.samples, samples => samples.iter().map(|sample| sample.to_float()).collect())
     };
-    let once = smooth(&luminance);
-    let more = smooth(&smooth(&once));
-    let calm = luminance.iter().zip(&once).zip(&more).filter(|((_, once), more)| (*once - *more).abs() < CALM);
+    let [middle, once, more] = [&middle, &once, &more].map(values);
+    let calm = middle.iter().zip(&once).zip(&more).filter(|((_, once), more)| (*once - *more).abs() < CALM);
     let (sum, count) = calm.fold((0.0, 0), |(sum, count), ((here, once), _)| (sum + (here - once).powi(2), count + 1));
-    if count < LEAST_CALM { 0.0 } else { (sum / count as f32).sqrt() }
+    Ok(if count < LEAST_CALM { 0.0 } else { (sum / count as f32).sqrt() })
 }
 
 /// Fewer calm pixels say nothing of dots.
@@ -135,8 +131,6 @@ fn smooth_samples<T: Sample>(from: &Picture, to: &mut [T], row: usize, n: usize)
 
 #[cfg(test)]
 mod tests {
-    use enlarger_image::{Channels, Metadata, Samples};
-
     use super::*;
 
     fn picture(channels: Channels, side: u32, sample: impl Fn(u32) -> u8) -> Picture {

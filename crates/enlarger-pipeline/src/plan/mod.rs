@@ -249,7 +249,7 @@ pub(crate) fn subjects(statistics: &Statistics, request: &Request) -> Asked {
 
 /// Whether the result follows a damaged photo, and small faces with it.
 fn follows(statistics: &Statistics, request: &Request) -> bool {
-    matches!(closeness(statistics, request, false), Closeness::Coarse(_))
+    matches!(closeness(statistics, request, false), Closeness::Coarse)
 }
 
 /// Makes the plan. Pure: the same statistics, request and models give the same plan.
@@ -421,15 +421,14 @@ const HARDLY_DAMAGED: f32 = 0.2;
 /// what these lack of them would lie beside them as smudges. What a person names does as it does, and a draft is to be
 /// quick.
 ///
-/// Where a photo is damaged only what is coarser than its faults comes back. Of 117 damaged photos, 0.7 pixels are nearest to
-/// the truth for compression (docs/reference/quality.md). Of a soft one even what is coarser would come back as halos around edges, and drawings
+/// Where a photo is damaged only what is coarser than its faults comes back. Of a soft one even what is coarser would come back as halos around edges, and drawings
 /// have their coarse faults, such as rings of JPEG, at the edges which they are made of.
 fn closeness(statistics: &Statistics, request: &Request, far: bool) -> Closeness {
     if request.model.is_some() || request.quality == Quality::Draft {
         return Closeness::Free;
     }
     match (statistics.condition, statistics.content) {
-        (Condition::Damaged, Content::Photo) => Closeness::Coarse(0.7),
+        (Condition::Damaged, Content::Photo) => Closeness::Coarse,
         (Condition::Soft, _) | (Condition::Damaged, Content::Art) => Closeness::Free,
         (Condition::Clean, Content::Art) if far => Closeness::Colours,
         (Condition::Clean, _) if statistics.damaged >= HARDLY_DAMAGED => Closeness::Pixels(1),
